@@ -1,0 +1,305 @@
+"""The service developer's side: connect to a mainframe, start flows, follow their events, host blocks."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from . import __version__, events
+from .errors import FlowFailed, LocalProtocolError, Rejected
+from .events import SessionFinished
+from .iothread import IOThread, shared
+from .link import FIRST_TIMEOUT, Link
+from .transport import Transport
+from .transport.websocket import connect_websocket
+from .values import dumps, loads
+from .wire.bodies import BodyRef
+from .wire.frames import MAX_MESSAGE
+
+if TYPE_CHECKING:
+    from .flow import Flow
+    from .flow.plan import Plan
+
+__all__ = ["LocalHost", "Mainframe", "Session", "SessionInfo", "connect", "open_link"]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """A session as a mainframe lists it. Times are ms since the epoch, ``bytes`` is what its journal takes."""
+
+    session_id: str
+    title: str
+    path: str
+    state: str
+    created_at: int
+    finished_at: int | None
+    error: str | None
+    bytes: int
+
+
+class LocalHost(Protocol):
+    """An executor in this process that learns of a plan's packages before the plan is started."""
+
+    async def serve_plan(self, plan: Plan) -> None:
+        """Announce the packages and blocks of a plan."""
+        ...
+
+
+class Session:
+    """One run of a flow, seen from outside. Get one from ``Mainframe.start`` or ``Mainframe.session``.
+
+    Iterating gives every event from the beginning, and ends after ``SessionFinished``; any number of iterations may
+    run at once, each is a cursor of its own. Losing the connection is no end: the iteration goes on where it was.
+    """
+
+    def __init__(self, link: Link, session_id: str) -> None:
+        self._link = link
+        self.session_id = session_id
+
+    def __aiter__(self) -> AsyncIterator[events.Event]:
+        return self.events()
+
+    async def events(self, offset: int = 0, *, latest: bool = False) -> AsyncIterator[events.Event]:
+        """Iterate over the session's events from a journal offset, waiting for new ones until it ends.
+
+        ``latest=True`` skips progress and previews that a later one in the same page supersedes.
+        **Cancellation** is safe: go on with ``offset`` one past the last event's.
+        Raises ``Rejected`` when the mainframe doesn't know the session, ``Closed`` when the link is closed.
+        """
+        while True:
+            page = await self._link.read(self.session_id, offset)
+            found = [e for place, lines in page.rows for e in events.events_of_row(self.session_id, place, lines)]
+            for event in _newest(found) if latest else found:
+                yield event
+            if page.end or (found and isinstance(found[-1], events.SessionFinished)):
+                return
+            offset = page.next
+
+    async def wait(self) -> SessionFinished:
+        """Wait until the session has ended, however it ended.
+
+        **Cancellation** leaves the session running. Raises as ``events``.
+        """
+        page = await self._link.read(self.session_id, -1)
+        for place, lines in page.rows:
+            for event in events.events_of_row(self.session_id, place, lines):
+                if isinstance(event, events.SessionFinished):
+                    return event
+        raise Rejected(f"session {self.session_id} has no end in the journal", code="read")
+
+    async def outputs(self) -> dict[str, Any]:
+        """Wait until the session has succeeded and return the last value of each output of the flow.
+
+        **Cancellation** leaves the session running.
+        Raises ``FlowFailed`` with the session's error when it failed or was cancelled.
+        """
+        end = await self.wait()
+        if end.state != "succeeded":
+            raise FlowFailed(end.error or end.state, session_id=self.session_id, state=end.state)
+        outputs = dict(end.outputs)
+        for handle, ref in end.bodies.items():
+            outputs[handle] = await self.fetch(ref)
+        return outputs
+
+    async def fetch(self, ref: BodyRef) -> Any:
+        """Fetch a large value that an event refers to.
+
+        **Cancellation** is safe. Raises ``Rejected`` when it was pruned.
+        """
+        data = await self._link.io.run(self._link.downloads.fetch(ref))
+        return data if ref.encoding == "raw" else await asyncio.to_thread(loads, data)
+
+    async def cancel(self, reason: str = "cancelled") -> None:
+        """Cancel the session: waiting jobs are dropped, running ones may clean up.
+
+        **Durability**: on return the cancel is in the journal; ``wait`` says when the session has ended.
+        **Cancellation** leaves the cancel standing if it was sent. A session that has ended is left as it is.
+        """
+        await self._link.request("cancel", {"session_id": self.session_id, "reason": reason})
+
+
+class Mainframe:
+    """A handle on a mainframe. Get one from ``connect`` or ``embedded``; any task of any loop may use it."""
+
+    def __init__(self, link: Link, local: LocalHost | None = None) -> None:
+        self.link = link
+        self._local = local
+
+    @property
+    def address(self) -> str:
+        """Where the mainframe is."""
+        return self.link.address
+
+    async def start(
+        self,
+        flow: str | Path | Plan | Flow,
+        inputs: Mapping[str, object] | None = None,
+        *,
+        title: str = "",
+        search_paths: tuple[Path, ...] = (),
+    ) -> Session:
+        """Start a flow: a path, an example's name, a ``Flow`` built in Python, or a plan.
+
+        **Durability**: on return the session is in the journal, with its whole plan.
+        **Cancellation** may leave the session started.
+        Raises ``InvalidFlow`` with every problem of the flow; ``UnserializableValue`` naming the input; ``Rejected``
+        when the mainframe refuses.
+        """
+        plan = await asyncio.to_thread(resolve_flow, flow, inputs, search_paths)
+        if self._local is not None:
+            await self._local.serve_plan(plan)
+        session_id = secrets.token_hex(8)
+        values = {name: loads(dumps(value, handle=name)) for name, value in (inputs or {}).items()}
+        params = {"session_id": session_id, "plan": plan.to_json(), "inputs": values, "title": title}
+        await self.link.request("start", params, id=session_id)
+        return Session(self.link, session_id)
+
+    def session(self, session_id: str) -> Session:
+        """Return a handle on a session that somebody else started."""
+        return Session(self.link, session_id)
+
+    async def sessions(self, *, state: str | None = None, limit: int = 100) -> list[SessionInfo]:
+        """List sessions, the newest first.
+
+        **Cancellation** is safe.
+        """
+        params: dict[str, Any] = {"limit": limit}
+        if state is not None:
+            params["state"] = state
+        answer = await self.link.request("sessions", params)
+        return [SessionInfo(**row) for row in answer["sessions"]]
+
+    async def cancel_job(self, session_id: str, job_id: str, reason: str = "cancelled") -> None:
+        """Cancel one job; its flow fails unless the block's retry policy says otherwise.
+
+        **Cancellation** leaves the cancel standing if it was sent.
+        """
+        await self.link.request("cancel_job", {"session_id": session_id, "job_id": job_id, "reason": reason})
+
+
+def resolve_flow(
+    flow: str | Path | Plan | Flow, inputs: Mapping[str, object] | None, search_paths: tuple[Path, ...]
+) -> Plan:
+    """Make a plan of whatever names a flow. Reads files."""
+    from .flow import Flow, load_flow
+    from .flow.plan import Plan
+
+    if isinstance(flow, Plan):
+        return flow
+    if isinstance(flow, Flow):
+        return flow.plan()
+    from .examples import find
+
+    path = find(flow) if isinstance(flow, str) and not Path(flow).exists() else None
+    return load_flow(path or flow, search_paths=search_paths, inputs=inputs)
+
+
+def _newest(found: list[events.Event]) -> list[events.Event]:
+    seen: set[tuple[str, str, str]] = set()
+    kept: list[events.Event] = []
+    for event in reversed(found):
+        if isinstance(event, events.BlockProgress):
+            key = ("progress", event.job_id, "")
+        elif isinstance(event, events.BlockPreview) and event.id is not None:
+            key = ("preview", event.job_id, event.id)
+        else:
+            kept.append(event)
+            continue
+        if key not in seen:
+            seen.add(key)
+            kept.append(event)
+    return kept[::-1]
+
+
+@asynccontextmanager
+async def connect(
+    url: str | None = None,
+    token: str | None = None,
+    *,
+    timeout: float | None = FIRST_TIMEOUT,
+    tls: ssl.SSLContext | None = None,
+) -> AsyncIterator[Mainframe]:
+    """Connect to the mainframe at ``url`` for the duration of the block.
+
+    ``url`` and ``token`` default to ``ASYNCBLOCK_URL`` and ``ASYNCBLOCK_TOKEN``. All users in one process share one
+    link, and so one websocket. ``timeout`` (seconds) bounds the first connection; later losses are healed silently.
+    **Cancellation** closes what was opened.
+    Raises ``ConnectionLost`` naming the address when nobody answers in time, ``Unauthorized`` for a wrong token,
+    ``RemoteProtocolError`` when whoever answers is no mainframe of this version.
+    """
+    url = url or os.environ.get("ASYNCBLOCK_URL")
+    if not url:
+        raise LocalProtocolError("no mainframe address: give a url or set ASYNCBLOCK_URL")
+    token = token or os.environ.get("ASYNCBLOCK_TOKEN")
+    async with open_link(url, token, timeout=timeout, tls=tls) as link:
+        yield Mainframe(link)
+
+
+class _SharedLinks:
+    """The links of this process by address and token, each with its number of users."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._links: dict[tuple[str, str | None], tuple[Link, int]] = {}
+
+    async def acquire(self, key: tuple[str, str | None], make: Callable[[], Link], timeout: float | None) -> Link:
+        async with self._lock:
+            link, users = self._links.get(key, (None, 0))
+            if link is None or link.over:
+                link, users = make(), 0
+                await link.open(timeout)
+            self._links[key] = (link, users + 1)
+            return link
+
+    async def release(self, key: tuple[str, str | None], link: Link) -> None:
+        async with self._lock:
+            held, users = self._links.get(key, (None, 0))
+            if held is not link:
+                return
+            if users > 1:
+                self._links[key] = (link, users - 1)
+                return
+            del self._links[key]
+        await link.close()
+
+
+_shared_links: dict[IOThread, _SharedLinks] = {}
+
+
+@asynccontextmanager
+async def open_link(
+    url: str,
+    token: str | None,
+    *,
+    timeout: float | None = FIRST_TIMEOUT,
+    tls: ssl.SSLContext | None = None,
+    link_id: str | None = None,
+    replaces: dict[str, Any] | None = None,
+) -> AsyncIterator[Link]:
+    """Share this process's link to ``url``; the last user closes it."""
+
+    async def dial() -> Transport:
+        return await connect_websocket(url, token, max_message=MAX_MESSAGE, tls=tls, agent=f"asyncblock/{__version__}")
+
+    key = (url, token)
+    async with shared().lease() as io:
+        links = await io.run(_links_of(io))
+        link = await io.run(
+            links.acquire(key, lambda: Link(io, dial, url, link_id=link_id, replaces=replaces), timeout)
+        )
+        try:
+            yield link
+        finally:
+            await asyncio.shield(io.run(links.release(key, link)))
+
+
+async def _links_of(io: IOThread) -> _SharedLinks:
+    # On the I/O thread, so that one process has one table for each thread.
+    return _shared_links.setdefault(io, _SharedLinks())

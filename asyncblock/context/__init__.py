@@ -1,0 +1,14 @@
+"""Context: what a block sees of its job. Every send is one ``await``; ``SyncContext`` is the same for ``def`` blocks.
+
+The logic stands once, in ``face``: it turns calls into records and keeps the rules. The two faces only differ in how
+they wait: ``Context`` on its event loop, ``SyncContext`` on its worker thread.
+"""
+
+from __future__ import annotations
+
+from .blocking import SyncContext
+from .context import Context
+from .face import JobInfo
+from .payloads import MAX_VALUE, now_ms
+
+__all__ = ["MAX_VALUE", "Context", "JobInfo", "SyncContext", "now_ms"]

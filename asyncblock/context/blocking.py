@@ -1,0 +1,208 @@
+"""SyncContext: a job as a ``def`` block sees it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..errors import LocalProtocolError
+from ..link import Outlet
+from ..store import Store
+from ..wire.bodies import Parcel
+from ..wire.records import encode
+from ..wire.windows import Lane
+from .face import Face, JobInfo
+from .payloads import (
+    Prepared,
+    Stdio,
+    convert_preview,
+    encode_large,
+    log_records,
+    now_ms,
+    rate,
+    shorten,
+)
+
+__all__ = ["SyncContext"]
+
+
+class SyncContext(Face):
+    """A job as its ``def main(inputs, ctx)`` sees it, on a worker thread. Calls wait as ``Context``'s awaits do.
+
+    Threads that the block starts may use it too. ``lock`` is one for all sync jobs of the link.
+    """
+
+    def __init__(
+        self, job: JobInfo, inputs: Mapping[str, Any], outlet: Outlet, store: Store, lock: threading.Lock
+    ) -> None:
+        super().__init__(job, inputs, outlet, store)
+        self._lock = lock
+
+    def output(self, value: object, handle: str, done: bool = False) -> None:
+        """As ``Context.output``."""
+        self._check()
+        if self._is_undefined(handle):
+            self._send(self._channel.data, self._undefined(handle))
+        prepared = self._prepare(self._stored(value, handle), handle)
+        self._send(self._channel.data, self._output_item(handle, prepared))
+        if done:
+            self.done()
+
+    def outputs(self, values: Mapping[str, object]) -> None:
+        """As ``Context.outputs``."""
+        self._check()
+        prepared = self._prepare_many(values)
+        self._send(self._channel.data, self._many_item("BlockOutputs", "outputs", prepared))
+
+    def flush(self) -> None:
+        """As ``Context.flush``."""
+        if self._finish_said:
+            return
+        self._check()
+        with self._lock:
+            wait = self._ask(self._outlet.mark)
+        wait()
+        if self._channel.trouble is not None:
+            self._check()
+
+    def done(self, error: str | None = None) -> None:
+        """As ``Context.done``."""
+        if not self._say_finish():
+            self._repeated_finish()
+            return
+        self._send_finish(self._finished_record(error))
+
+    def finish(self, result: Mapping[str, object] | None = None, error: str | None = None) -> None:
+        """As ``Context.finish``."""
+        if error is not None or result is None:
+            self.done(error)
+            return
+        if self._finish_said:
+            self._repeated_finish()
+            return
+        prepared = self._prepare_many(result)
+        if self._say_finish():
+            self._send_finish(self._many_item("BlockFinished", "result", prepared))
+
+    def send_error(self, error: str) -> None:
+        """As ``Context.send_error``."""
+        self._check()
+        self._send(self._channel.data, encode("BlockError", now_ms(), error=shorten(error)))
+
+    def preview(self, payload: object, id: str | None = None) -> None:
+        """As ``Context.preview``; converted on this thread."""
+        self._check()
+        try:
+            prepared = convert_preview(payload, id)
+        except Exception as problem:
+            self.send_warning(f"a preview of {type(payload).__name__} failed: {problem}")
+            return
+        self._reserve(prepared)
+        item = self._one_item("BlockPreview", "payload", prepared, **({} if id is None else {"id": id}))
+        if id is None:
+            self._send(self._channel.telemetry, item)
+            return
+        self._until(lambda: self._outlet.put_preview(id, item), self._channel.telemetry, len(item.record))
+
+    def report_progress(self, progress: float) -> None:
+        """As ``Context.report_progress``."""
+        self._check()
+        with self._lock:
+            self._outlet.put_progress(encode("BlockProgress", now_ms(), rate=rate(progress)))
+
+    def report_log(self, line: str, stdio: Stdio = "stdout") -> None:
+        """As ``Context.report_log``."""
+        self._check()
+        for record in log_records(line, stdio):
+            self._send(self._channel.telemetry, record)
+
+    def log_json(self, payload: object) -> None:
+        """As ``Context.log_json``."""
+        self._check()
+        self._send(self._channel.telemetry, self._one_item("BlockLogJSON", "json", self._prepare(payload, None)))
+
+    def send_message(self, payload: object) -> None:
+        """As ``Context.send_message``."""
+        self._check()
+        self._send(self._channel.telemetry, self._one_item("BlockMessage", "payload", self._prepare(payload, None)))
+
+    def send_warning(self, warning: str) -> None:
+        """As ``Context.send_warning``."""
+        self._check()
+        self._send(self._channel.telemetry, encode("BlockWarning", now_ms(), warning=shorten(warning)))
+
+    def conclude(self, ending: Mapping[str, Any], result: Mapping[str, object] | None = None) -> None:
+        """As ``Context.conclude``."""
+        if self._finish_said:
+            return
+        prepared: dict[str, Prepared] = {}
+        if result:
+            try:
+                prepared = self._prepare_many(result)
+            except LocalProtocolError as error:
+                ending = {"error": str(error), "error_type": type(error).__name__}
+        if self._say_finish():
+            self._send_finish(self._finished_item(prepared, ending))
+
+    def _prepare(self, value: object, handle: str | None) -> Prepared:
+        prepared = self._prepare_small(value, handle)
+        if prepared is None:
+            prepared = encode_large(value, handle)
+        self._reserve(prepared)
+        return prepared
+
+    def _prepare_many(self, values: Mapping[str, object]) -> dict[str, Prepared]:
+        if not isinstance(values, Mapping):
+            raise LocalProtocolError(f"outputs are a dict of handles and values, not {type(values).__name__}")
+        for handle in values:
+            if self._is_undefined(handle):
+                self._send(self._channel.data, self._undefined(handle))
+        return {handle: self._prepare(self._stored(v, handle), handle) for handle, v in values.items()}
+
+    def _reserve(self, prepared: Prepared) -> None:
+        if prepared.inline is None:
+            self._outlet.reserve_blocking(prepared.size)
+
+    def _send(self, lane: Lane, item: bytes | Parcel) -> None:
+        size = len(item) if isinstance(item, bytes) else len(item.record)
+        self._until(lambda: self._outlet.try_accept(lane, item), lane, size)
+
+    def _until(self, accepted: Callable[[], bool], lane: Lane, size: int) -> None:
+        while True:
+            with self._lock:
+                if accepted():
+                    return
+                room = threading.Event()
+                self._outlet.when_room(lane, size, room.set)
+            room.wait()
+            self._check()
+
+    def _ask(self, ask: Callable[[Callable[[BaseException | None], None]], None]) -> Callable[[], None]:
+        settled = threading.Event()
+        errors: list[BaseException] = []
+
+        def settle(error: BaseException | None) -> None:
+            if error is not None:
+                errors.append(error)
+            settled.set()
+
+        ask(settle)
+
+        def wait() -> None:
+            settled.wait()
+            if errors:
+                raise errors[0]
+
+        return wait
+
+    def _send_finish(self, parcel: Parcel) -> None:
+        with self._lock:
+            wait = self._ask(lambda settle: self._outlet.finish(parcel, settle))
+        wait()
+
+    def _line(self, text: str, stdio: Stdio) -> None:
+        if self._finish_said or self._channel.trouble is not None:
+            return
+        for record in log_records(text, stdio):
+            self._send(self._channel.telemetry, record)

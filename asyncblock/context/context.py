@@ -1,0 +1,310 @@
+"""Context: a job as an ``async def`` block sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import threading
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from ..errors import LocalProtocolError
+from ..iothread import inbox_of
+from ..link import Outlet
+from ..offload import run_in_thread
+from ..store import Store
+from ..wire.bodies import Parcel
+from ..wire.records import encode
+from ..wire.windows import Lane
+from .face import Face, JobInfo
+from .lines import LineRing
+from .payloads import (
+    Prepared,
+    Stdio,
+    convert_preview,
+    encode_large,
+    log_records,
+    now_ms,
+    rate,
+    shorten,
+)
+
+__all__ = ["Context"]
+
+_CALLS_PER_TURN = 64
+"""Sends that a block may make before its loop gets a turn, so that a loop of sends never starves the others."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def counted(
+    method: Callable[Concatenate[Context, P], Coroutine[Any, Any, R]],
+) -> Callable[Concatenate[Context, P], Coroutine[Any, Any, R]]:
+    """Count the call until it is awaited, so that a block that forgets the ``await`` is told."""
+
+    async def begun(self: Context, *args: P.args, **kwargs: P.kwargs) -> R:
+        self.unawaited -= 1
+        return await method(self, *args, **kwargs)
+
+    def call(self: Context, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        self.unawaited += 1
+        return begun(self, *args, **kwargs)
+
+    functools.update_wrapper(call, method)
+    return call
+
+
+class Context(Face):
+    """A job as its ``async def main(inputs, ctx)`` sees it. The executor makes one for each attempt.
+
+    It belongs to the event loop that runs the block; tasks of that loop may share it, and their sends arrive in the
+    order of the calls. Every coroutine here is a cancellation point.
+    """
+
+    def __init__(self, job: JobInfo, inputs: Mapping[str, Any], outlet: Outlet, store: Store) -> None:
+        super().__init__(job, inputs, outlet, store)
+        self._loop = asyncio.get_running_loop()
+        self._inbox = inbox_of(self._loop)
+        self._thread = threading.get_ident()
+        self._calls = 0
+        self._turn = 0
+        self._ring = LineRing(self)
+
+    # ------------------------------------------------------------------ data
+
+    def output(self, value: object, handle: str, done: bool = False) -> Coroutine[Any, Any, None]:
+        """Send a value to the handle's downstream blocks.
+
+        **Durability**: on return the value has its place in the job's order and window; ``flush`` says when it is in
+        the journal. With ``done=True`` it is in the journal, and so is the finish.
+        **Cancellation** while it waits: the value was not sent, unless it is a large one whose place was taken.
+        Waits while the job's window (1 MiB) or the link's is full. A value over 64 KiB is encoded off the loop.
+        A var handle keeps the value in this process, until its session ends, and sends its ``StoreKey``.
+        An undefined handle sends an error that names it; the value is sent all the same.
+        Raises ``UnserializableValue`` naming handle and path; ``PayloadTooLarge``; ``Closed`` after the finish;
+        ``Rejected`` when the mainframe refused an earlier record; ``LeaseLost`` when the attempt is fenced.
+        """
+        # Written out and not under ``counted``: the extra coroutine would cost a fifth of a call (throughput).
+        self.unawaited += 1
+        return self._output(value, handle, done)
+
+    async def _output(self, value: object, handle: str, done: bool) -> None:
+        self.unawaited -= 1
+        self._check()
+        if self._is_undefined(handle):
+            await self._send(self._channel.data, self._undefined(handle))
+        prepared = await self._prepare(self._stored(value, handle), handle)
+        await self._send(self._channel.data, self._output_item(handle, prepared))
+        if done:
+            await self.done()
+
+    @counted
+    async def outputs(self, values: Mapping[str, object]) -> None:
+        """Send values to several handles in one record.
+
+        **Durability**, **Cancellation** and errors as ``output``; all values or none are sent.
+        """
+        self._check()
+        prepared = await self._prepare_many(values)
+        await self._send(self._channel.data, self._many_item("BlockOutputs", "outputs", prepared))
+
+    @counted
+    async def flush(self) -> None:
+        """Wait until everything that this job has sent is in the journal: data, telemetry, the waiting progress.
+
+        **Durability**: on return it survives kill -9 of either side.
+        **Cancellation** is safe: what was sent stays sent.
+        Raises ``LeaseLost`` when the attempt is fenced, ``Rejected`` when a record was refused, ``ConnectionLost``
+        when the link can't be continued.
+        """
+        await self._ring.drained()
+        if self._finish_said:
+            return
+        self._check()
+        await self._settled(self._outlet.mark)
+        if self._channel.trouble is not None:
+            self._check()
+
+    @counted
+    async def done(self, error: str | None = None) -> None:
+        """Finish the job, with an error if one is given.
+
+        **Durability**: on return the finish and all data before it are in the journal.
+        **Cancellation**: the finish stands and will arrive.
+        A second finish changes nothing and is logged as a warning. Raises as ``flush``.
+        """
+        if not self._say_finish():
+            self._repeated_finish()
+            return
+        await self._send_finish(self._finished_record(error))
+
+    @counted
+    async def finish(self, result: Mapping[str, object] | None = None, error: str | None = None) -> None:
+        """Finish the job with outputs by handle, or with an error; the error wins.
+
+        **Durability** and **Cancellation** as ``done``; errors as ``output`` and ``flush``.
+        """
+        if error is not None or result is None:
+            await self.done(error)
+            return
+        if self._finish_said:
+            self._repeated_finish()
+            return
+        prepared = await self._prepare_many(result)
+        if self._say_finish():
+            await self._send_finish(self._many_item("BlockFinished", "result", prepared))
+
+    @counted
+    async def send_error(self, error: str) -> None:
+        """Tell of an error; it doesn't fail the job. **Durability** and **Cancellation** as ``output``."""
+        self._check()
+        await self._send(self._channel.data, encode("BlockError", now_ms(), error=shorten(error)))
+
+    # ------------------------------------------------------------------ telemetry
+
+    @counted
+    async def preview(self, payload: object, id: str | None = None) -> None:
+        """Show a value to people: a DataFrame as a table, a Figure as an image, a dict ``{"type", "data"}`` as it is.
+
+        **Durability**: on return it is converted, off the loop, and accepted; it may be lost with the process.
+        **Cancellation** abandons the conversion; nothing is sent.
+        A preview supersedes an earlier one with the same ``id``. One that can't be made becomes a warning that says
+        why; it never fails the job. The payload is not changed. Raises ``Closed`` after the finish.
+        """
+        self._check()
+        try:
+            prepared = await run_in_thread(convert_preview, payload, id)
+        except Exception as problem:
+            await self.send_warning(f"a preview of {type(payload).__name__} failed: {problem}")
+            return
+        await self._reserve(prepared)
+        item = self._one_item("BlockPreview", "payload", prepared, **({} if id is None else {"id": id}))
+        if id is None:
+            await self._send(self._channel.telemetry, item)
+            return
+        while not self._outlet.put_preview(id, item):
+            await self._room(self._channel.telemetry, len(item.record))
+
+    @counted
+    async def report_progress(self, progress: float) -> None:
+        """Note how far the job is, from 0 to 100; values beyond are clamped.
+
+        **Durability**: the newest value is sent at most every 0.1 s, and always before the finish and with ``flush``.
+        **Cancellation** is safe. Never waits for room. Raises ``LocalProtocolError`` for what is no number.
+        """
+        self._check()
+        self._outlet.put_progress(encode("BlockProgress", now_ms(), rate=rate(progress)))
+        await self._give_turn()
+
+    @counted
+    async def report_log(self, line: str, stdio: Stdio = "stdout") -> None:
+        """Send a log line. **Durability**: accepted; may be lost with the process. **Cancellation**: not sent."""
+        self._check()
+        for record in log_records(line, stdio):
+            await self._send(self._channel.telemetry, record)
+
+    @counted
+    async def log_json(self, payload: object) -> None:
+        """Send a value as a log entry. **Durability** and **Cancellation** as ``report_log``; errors as ``output``."""
+        await self._report("BlockLogJSON", "json", payload)
+
+    @counted
+    async def send_message(self, payload: object) -> None:
+        """Send a message to whoever watches. **Durability**, **Cancellation** and errors as ``log_json``."""
+        await self._report("BlockMessage", "payload", payload)
+
+    @counted
+    async def send_warning(self, warning: str) -> None:
+        """Send a warning. **Durability** and **Cancellation** as ``report_log``."""
+        self._check()
+        await self._send(self._channel.telemetry, encode("BlockWarning", now_ms(), warning=shorten(warning)))
+
+    async def conclude(self, ending: Mapping[str, Any], result: Mapping[str, object] | None = None) -> None:
+        """Finish for the executor: silent when the block has said its finish itself.
+
+        A result that can't be sent becomes the job's error. Raises as ``flush``.
+        """
+        if self._finish_said:
+            return
+        prepared: dict[str, Prepared] = {}
+        if result:
+            try:
+                prepared = await self._prepare_many(result)
+            except LocalProtocolError as error:
+                ending = {"error": str(error), "error_type": type(error).__name__}
+        if self._say_finish():
+            await self._send_finish(self._finished_item(prepared, ending))
+
+    # ------------------------------------------------------------------ how this face waits
+
+    async def _report(self, type_: str, key: str, payload: object) -> None:
+        self._check()
+        prepared = await self._prepare(payload, None)
+        await self._send(self._channel.telemetry, self._one_item(type_, key, prepared))
+
+    async def _prepare(self, value: object, handle: str | None) -> Prepared:
+        prepared = self._prepare_small(value, handle)
+        if prepared is None:
+            prepared = await run_in_thread(encode_large, value, handle)
+        await self._reserve(prepared)
+        return prepared
+
+    async def _prepare_many(self, values: Mapping[str, object]) -> dict[str, Prepared]:
+        if not isinstance(values, Mapping):
+            raise LocalProtocolError(f"outputs are a dict of handles and values, not {type(values).__name__}")
+        for handle in values:
+            if self._is_undefined(handle):
+                await self._send(self._channel.data, self._undefined(handle))
+        return {handle: await self._prepare(self._stored(v, handle), handle) for handle, v in values.items()}
+
+    async def _reserve(self, prepared: Prepared) -> None:
+        if prepared.inline is None:
+            await self._outlet.reserve(prepared.size)
+
+    async def _send(self, lane: Lane, item: bytes | Parcel) -> None:
+        if self._ring.waiting:
+            await self._ring.drained()
+        while not self._outlet.try_accept(lane, item):
+            await self._room(lane, len(item) if isinstance(item, bytes) else len(item.record))
+            self._check()
+        await self._give_turn()
+
+    async def _give_turn(self) -> None:
+        self._calls += 1
+        if self._calls >= _CALLS_PER_TURN or now_ms() > self._turn:
+            self._calls = 0
+            await asyncio.sleep(0)
+            self._turn = now_ms()
+
+    async def _room(self, lane: Lane, size: int) -> None:
+        woken = self._loop.create_future()
+        self._outlet.when_room(lane, size, lambda: self._inbox.post(resolve, woken, None))
+        await woken
+
+    async def _settled(self, ask: Callable[[Callable[[BaseException | None], None]], None]) -> None:
+        settled = self._loop.create_future()
+        ask(lambda error: self._inbox.post(resolve, settled, error))
+        await settled
+
+    async def _send_finish(self, parcel: Parcel) -> None:
+        settled = self._loop.create_future()
+        try:
+            await self._ring.drained()
+        finally:
+            # A cancelled wait leaves the finish standing; lines that found no room by then are given up.
+            self._ring.closed = True
+            self._outlet.finish(parcel, lambda error: self._inbox.post(resolve, settled, error))
+        await settled
+
+    def _line(self, text: str, stdio: Stdio) -> None:
+        self._ring.add(text, stdio)
+
+
+def resolve(future: asyncio.Future[None], error: BaseException | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)

@@ -1,0 +1,239 @@
+"""What both faces of a job share: the properties, the records, the rules."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
+
+import orjson
+
+from ..errors import Closed, LocalProtocolError, Rejected
+from ..link import Outlet
+from ..store import EXECUTOR_NAME, Store, StoreKey
+from ..values import dumps, is_small
+from ..wire.bodies import INLINE_LIMIT, Body, Parcel
+from ..wire.records import encode
+from .lines import LineSink, job_logger
+from .payloads import Prepared, Stdio, checked, now_ms, shorten
+
+__all__ = ["Face", "JobInfo"]
+
+logger = logging.getLogger("asyncblock.context")
+
+
+@dataclass(frozen=True, slots=True)
+class JobInfo:
+    """Which job this is: what the mainframe said when it handed the job out."""
+
+    session_id: str
+    job_id: str
+    attempt: int = 1
+    stacks: tuple[Mapping[str, Any], ...] = ()
+    block_path: str | None = None
+    inputs_def: Mapping[str, Mapping[str, Any]] | None = None
+    outputs_def: Mapping[str, Mapping[str, Any]] | None = None
+    var_handles: frozenset[str] = field(default_factory=frozenset)
+    """Output handles whose values stay in this process."""
+    bin_handles: frozenset[str] = field(default_factory=frozenset)
+    """Output handles whose values are bytes."""
+
+
+class KeepAlive:
+    """The value that a block returns to leave its job open."""
+
+    def __repr__(self) -> str:
+        return "Context.keepAlive"
+
+
+class Face:
+    """What both faces share: the properties, the records, the rules."""
+
+    __asyncblock_context__ = True
+    _KEEP_ALIVE: ClassVar[KeepAlive] = KeepAlive()
+
+    def __init__(self, job: JobInfo, inputs: Mapping[str, Any], outlet: Outlet, store: Store) -> None:
+        self._job = job
+        self._inputs = dict(inputs)
+        self._outlet = outlet
+        self._channel = outlet.channel
+        self._store = store
+        self._logger: logging.Logger | None = None
+        self._finish_said = False
+        self._prefixes: dict[str, bytes] = {}
+        self.unawaited = 0
+        """Calls of this context that were made and never awaited."""
+
+    # ------------------------------------------------------------------ properties
+
+    @property
+    def keepAlive(self) -> KeepAlive:  # the original's spelling
+        """The value to return from ``main`` to leave the job open until ``done`` or ``finish`` is called."""
+        return self._KEEP_ALIVE
+
+    keep_alive = keepAlive
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """The job's inputs by handle; the same dict at every access."""
+        return self._inputs
+
+    @property
+    def session_id(self) -> str:
+        """The run of the flow that this job belongs to."""
+        return self._job.session_id
+
+    @property
+    def job_id(self) -> str:
+        """This run of the block; the same in every attempt."""
+        return self._job.job_id
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt of the job this is, from 1."""
+        return self._job.attempt
+
+    @property
+    def job_info(self) -> dict[str, str]:
+        """``session_id`` and ``job_id`` as a dict."""
+        return {"session_id": self._job.session_id, "job_id": self._job.job_id}
+
+    @property
+    def block_info(self) -> dict[str, Any]:
+        """``job_info`` with ``stacks``, and ``block_path`` where there is one."""
+        info: dict[str, Any] = {**self.job_info, "stacks": [dict(level) for level in self._job.stacks]}
+        if self._job.block_path is not None:
+            info["block_path"] = self._job.block_path
+        return info
+
+    @property
+    def node_id(self) -> str | None:
+        """The node of the flow that this job runs for; None outside a flow."""
+        return self._job.stacks[-1].get("node_id") if self._job.stacks else None
+
+    @property
+    def inputs_def(self) -> Mapping[str, Mapping[str, Any]]:
+        """The input handles' definitions by handle; empty when the block declares none."""
+        return self._job.inputs_def or {}
+
+    @property
+    def outputs_def(self) -> Mapping[str, Mapping[str, Any]]:
+        """The output handles' definitions by handle; empty when the block declares none."""
+        return self._job.outputs_def or {}
+
+    @property
+    def logger(self) -> logging.Logger:
+        """A logger whose records become BlockLog of this job, in any process."""
+        if self._logger is None:
+            self._logger = job_logger(self._line)
+        return self._logger
+
+    @property
+    def sink(self) -> LineSink:
+        """Where captured lines of this job go."""
+        return LineSink(self._line)
+
+    # ------------------------------------------------------------------ records
+
+    def _line(self, text: str, stdio: Stdio) -> None:
+        raise LocalProtocolError("this context captures no lines")
+
+    def _check(self) -> None:
+        """Raise what stands against sending: the finish, a refusal (once), the end of the lease."""
+        trouble = self._channel.trouble
+        if trouble is not None:
+            if isinstance(trouble, Rejected):
+                self._channel.trouble = None
+            raise trouble.with_traceback(None)
+        if self._finish_said:
+            raise Closed(f"job {self.job_id} is finished; nothing can be sent after done() or finish()")
+
+    def _is_undefined(self, handle: str) -> bool:
+        if not isinstance(handle, str):
+            raise LocalProtocolError(f"a handle is a str, not {type(handle).__name__}; write output(value, handle)")
+        return self._job.outputs_def is not None and handle not in self._job.outputs_def
+
+    def _undefined(self, handle: str) -> bytes:
+        return encode(
+            "BlockError", now_ms(), error=f"Output handle key: [{handle}] is not defined in Block outputs schema."
+        )
+
+    def _stored(self, value: object, handle: str) -> object:
+        """Put a var handle's value into the store, unless JSON carries it as it is; return what travels."""
+        if handle not in self._job.var_handles or isinstance(value, (int, float, str, bool)):
+            return value
+        key = StoreKey(executor=EXECUTOR_NAME, handle=handle, job_id=self.job_id, session_id=self.session_id)
+        self._store.put(key, value)
+        return asdict(key)
+
+    def _prepare_small(self, value: object, handle: str | None) -> Prepared | None:
+        """Encode a value that is certainly small; None when it must be encoded off the loop."""
+        if handle in self._job.bin_handles and isinstance(value, (bytes, bytearray, memoryview)):
+            return checked(Prepared(None, [bytes(value)], "raw"), handle)
+        if not is_small(value):
+            return None
+        data = dumps(value, handle=handle)
+        if len(data) <= INLINE_LIMIT:
+            return Prepared(data, [], "json")
+        return checked(Prepared(None, [data], "json"), handle)
+
+    def _output_record(self, handle: str, inline: bytes) -> bytes:
+        prefix = self._prefixes.get(handle)
+        if prefix is None:
+            prefix = b'{"type":"BlockOutput","handle":' + orjson.dumps(handle) + b',"output":'
+            self._prefixes[handle] = prefix
+        return b'%b%b,"done":false,"t":%d}' % (prefix, inline, now_ms())
+
+    def _body(self, prepared: Prepared) -> Body:
+        return self._outlet.new_body(prepared.pieces, prepared.encoding)
+
+    def _output_item(self, handle: str, prepared: Prepared) -> bytes | Parcel:
+        if prepared.inline is not None:
+            return self._output_record(handle, prepared.inline)
+        body = self._body(prepared)
+        record = encode("BlockOutput", now_ms(), handle=handle, body=body.ref.to_json(), done=False)
+        return Parcel(record, [body])
+
+    def _many_item(self, type_: str, key: str, values: Mapping[str, Prepared], **fields: object) -> Parcel:
+        """Build a record with several values by handle (BlockOutputs, BlockFinished)."""
+        inline = {h: orjson.Fragment(p.inline) for h, p in values.items() if p.inline is not None}
+        bodies = {h: self._body(p) for h, p in values.items() if p.inline is None}
+        if bodies:
+            fields["bodies"] = {handle: body.ref.to_json() for handle, body in bodies.items()}
+        return Parcel(encode(type_, now_ms(), **{key: inline}, **fields), list(bodies.values()))
+
+    def _one_item(self, type_: str, key: str, prepared: Prepared, **fields: object) -> Parcel:
+        """Build a record with one value that may be a body (BlockPreview, BlockLogJSON, BlockMessage)."""
+        if prepared.inline is not None:
+            return Parcel(encode(type_, now_ms(), **{key: orjson.Fragment(prepared.inline)}, **fields))
+        body = self._body(prepared)
+        return Parcel(encode(type_, now_ms(), body=body.ref.to_json(), **fields), [body])
+
+    def _finished_item(self, result: Mapping[str, Prepared], ending: Mapping[str, Any]) -> Parcel:
+        if result:
+            return self._many_item("BlockFinished", "result", result, **ending)
+        error = ending.get("error")
+        return self._finished_record(error, **{key: value for key, value in ending.items() if key != "error"})
+
+    def _finished_record(self, error: str | None, **fields: object) -> Parcel:
+        if error is not None:
+            fields["error"] = shorten(error)
+        return Parcel(encode("BlockFinished", now_ms(), **fields))
+
+    def _say_finish(self) -> bool:
+        """Note that the finish is said; False when it was said before."""
+        if self._finish_said:
+            return False
+        self._finish_said = True
+        return True
+
+    def unawaited_words(self) -> str:
+        """Say what a block did wrong that never awaited its context's calls."""
+        return (
+            f"the block ended, but {self.unawaited} call(s) of its ctx were never awaited, so nothing was sent: write "
+            "'await ctx.output(value, handle)', and await tasks that send before returning"
+        )
+
+    def _repeated_finish(self) -> None:
+        logger.warning("job %s (%s) was finished twice; the first finish counts", self.job_id, self.node_id)

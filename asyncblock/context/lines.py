@@ -1,0 +1,118 @@
+"""Lines that a job prints or logs, on their way into its telemetry."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ..wire.records import encode
+from .payloads import Stdio, log_records, now_ms
+
+if TYPE_CHECKING:
+    from .context import Context
+
+__all__ = ["LineRing", "LineSink", "job_logger"]
+
+
+class LineSink:
+    """Takes the lines that a job prints."""
+
+    __slots__ = ("line",)
+
+    def __init__(self, line: Callable[[str, Stdio], None]) -> None:
+        self.line = line
+
+
+class LineRing:
+    """Lines printed by an async block: ``print`` can't wait, so the oldest go when 1 MiB waits for room.
+
+    ``add`` may be called from any thread; records leave on the block's loop, in order with its other telemetry.
+    """
+
+    LIMIT = 1 << 20
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self._lock = threading.Lock()
+        self._records: list[bytes] = []
+        self._size = 0
+        self._dropped = 0
+        self._scheduled = False
+        self.waiting = False
+        """True while lines wait for room in the window."""
+        self.closed = False
+        """The finish is queued; later lines are dropped."""
+
+    def add(self, text: str, stdio: Stdio) -> None:
+        with self._lock:
+            for record in log_records(text, stdio):
+                self._records.append(record)
+                self._size += len(record)
+            drop = 0
+            while self._size > self.LIMIT and drop < len(self._records) - 1:
+                self._size -= len(self._records[drop])
+                drop += 1
+            del self._records[:drop]
+            self._dropped += drop
+        if threading.get_ident() == self._ctx._thread:
+            if not self.waiting:
+                self._pump()
+        elif not self._scheduled:
+            self._scheduled = True
+            self._ctx._inbox.post(self._pump)
+
+    def _pump(self) -> None:
+        """Move lines into the window while there is room. On the block's loop only."""
+        self._scheduled = self.waiting = False
+        channel, outlet = self._ctx._channel, self._ctx._outlet
+        with self._lock:
+            if channel.trouble is not None or self.closed:
+                self._records.clear()
+            if self._dropped:
+                self._records.insert(0, _dropped_record(self._dropped))
+                self._dropped = 0
+            taken = 0
+            for record in self._records:
+                if not outlet.try_accept(channel.telemetry, record):
+                    self.waiting = True
+                    outlet.when_room(channel.telemetry, len(record), lambda: self._ctx._inbox.post(self._pump))
+                    break
+                taken += 1
+                self._size -= len(record)
+            del self._records[:taken]
+            self._size = max(self._size, 0) if self._records else 0
+
+    async def drained(self) -> None:
+        """Wait until no line waits."""
+        while self._records and self._ctx._channel.trouble is None and not self.closed:
+            if not self.waiting:
+                self._pump()
+                continue
+            await self._ctx._room(self._ctx._channel.telemetry, len(self._records[0]))
+            self._pump()
+
+
+def _dropped_record(count: int) -> bytes:
+    return encode("BlockWarning", now_ms(), warning=f"{count} printed lines were dropped: they came too fast")
+
+
+class _LineHandler(logging.Handler):
+    def __init__(self, line: Callable[[str, Stdio], None]) -> None:
+        super().__init__()
+        self._line = line
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._line(self.format(record), "stderr" if record.levelno >= logging.WARNING else "stdout")
+        except Exception:
+            self.handleError(record)
+
+
+def job_logger(line: Callable[[str, Stdio], None]) -> logging.Logger:
+    job_logger = logging.Logger("block", logging.DEBUG)
+    handler = _LineHandler(line)
+    handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    job_logger.addHandler(handler)
+    return job_logger

@@ -1,0 +1,113 @@
+"""What blocks send, turned into bytes: values, previews, texts, log lines. Pure; large ones on worker threads."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Literal
+
+from .. import preview as previews
+from ..errors import LocalProtocolError, PayloadTooLarge
+from ..values import dumps, dumps_pieces
+from ..wire.bodies import INLINE_LIMIT
+from ..wire.records import encode
+
+__all__ = [
+    "MAX_VALUE",
+    "Prepared",
+    "Stdio",
+    "checked",
+    "convert_preview",
+    "encode_large",
+    "log_records",
+    "now_ms",
+    "rate",
+    "shorten",
+]
+
+MAX_VALUE = 256 << 20
+"""Bytes of the largest value that may be sent; checked before anything of it is."""
+
+_TEXT_LIMIT = 32 << 10
+"""Characters of one log line, warning or error; longer log lines are cut into several, other texts are shortened."""
+
+Stdio = Literal["stdout", "stderr"]
+
+
+class Prepared:
+    """A value on its way into a record: inline JSON, or a body to be made of pieces."""
+
+    __slots__ = ("encoding", "inline", "pieces", "size")
+
+    def __init__(self, inline: bytes | None, pieces: list[bytes], encoding: Literal["json", "raw"]) -> None:
+        self.inline = inline
+        self.pieces = pieces
+        self.encoding: Literal["json", "raw"] = encoding
+        self.size = sum(map(len, pieces))
+
+
+def now_ms() -> int:
+    """Return the author's time of a record: ms since the epoch."""
+    return int(time.time() * 1000)
+
+
+def checked(prepared: Prepared, handle: str | None) -> Prepared:
+    if prepared.size > MAX_VALUE:
+        what = f"the value for handle {handle!r}" if handle is not None else "the value"
+        raise PayloadTooLarge(what, size=prepared.size, limit=MAX_VALUE)
+    return prepared
+
+
+def encode_large(value: object, handle: str | None) -> Prepared:
+    """Encode a value piece by piece, giving up the GIL in between. On a worker thread."""
+    pieces: list[bytes] = []
+    size = 0
+    for piece in dumps_pieces(value, handle=handle):
+        pieces.append(piece)
+        size += len(piece)
+        if size > MAX_VALUE:
+            break
+        time.sleep(0)
+    if size <= INLINE_LIMIT:
+        return Prepared(b"".join(pieces), [], "json")
+    return checked(Prepared(None, pieces, "json"), handle)
+
+
+def convert_preview(payload: object, id: str | None) -> Prepared:
+    data = dumps(previews.convert(payload, id=id))
+    if len(data) <= INLINE_LIMIT:
+        return Prepared(data, [], "json")
+    return checked(Prepared(None, [data], "json"), None)
+
+
+def rate(progress: object) -> float:
+    if isinstance(progress, bool) or not isinstance(progress, (int, float)) or math.isnan(progress):
+        raise LocalProtocolError(f"progress is a number from 0 to 100, not {progress!r}")
+    return min(max(progress, 0), 100)
+
+
+def shorten(text: object) -> str:
+    text = text_of(text)
+    if len(text) <= _TEXT_LIMIT:
+        return text
+    half = _TEXT_LIMIT // 2
+    return f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"
+
+
+def text_of(text: object) -> str:
+    if not isinstance(text, str):
+        text = str(text)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace").decode()
+    return text
+
+
+def log_records(line: str, stdio: Stdio) -> list[bytes]:
+    if stdio not in ("stdout", "stderr"):
+        raise LocalProtocolError(f"stdio is 'stdout' or 'stderr', not {stdio!r}")
+    line = text_of(line)
+    t = now_ms()
+    parts = [line[i : i + _TEXT_LIMIT] for i in range(0, len(line), _TEXT_LIMIT)] or [""]
+    return [encode("BlockLog", t, log=part, stdio=stdio) for part in parts]

@@ -1,0 +1,85 @@
+"""A mainframe inside the process: no server, no port, the same wire. It lives on the I/O thread."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .block import Block
+from .client import Mainframe
+from .executor import Executor
+from .hosting import hosted_mainframe, listening
+from .iothread import IOThread, shared
+from .link import Link
+from .transport import Transport
+from .transport.memory import memory_pair
+
+if TYPE_CHECKING:
+    from .server import MainframeServer
+
+__all__ = ["embedded"]
+
+
+@asynccontextmanager
+async def embedded(
+    data_dir: str | Path | None = None,
+    *,
+    blocks: Iterable[Block] = (),
+    packages: Sequence[str | Path] = (),
+    workers: int = 0,
+    capture: bool = False,
+) -> AsyncIterator[Mainframe]:
+    """Run a mainframe in this process for the duration of the block, with an executor on the calling loop.
+
+    ``data_dir`` keeps the journal (default: a temporary directory, deleted at the end); sessions that were running in
+    it go on. ``workers=N`` runs blocks in N child processes instead, over a loopback port with a random token.
+    **Cancellation** ends it in order: blocks are cancelled and may clean up.
+    Raises ``Unavailable`` when the data directory is in use.
+    """
+    async with AsyncExitStack() as stack:
+        if data_dir is None:
+            data_dir = stack.enter_context(tempfile.TemporaryDirectory(prefix="asyncblock-"))
+        io = await stack.enter_async_context(shared().lease())
+        server = await stack.enter_async_context(hosted_mainframe(io, Path(data_dir)))
+        link = await stack.enter_async_context(_memory_link(io, server))
+        if workers:
+            from .workers import Workers
+
+            url = await stack.enter_async_context(listening(io, server, "127.0.0.1", 0))
+            pool = await stack.enter_async_context(
+                Workers(
+                    url,
+                    server.token,
+                    workers,
+                    packages,
+                    gone=lambda link_id, why: io.post(server.executor_gone, link_id, why),
+                )
+            )
+            yield Mainframe(link, pool)
+            return
+        executor = Executor(blocks, packages, capture=capture)
+        mainframe = Mainframe(link, executor)
+        await stack.enter_async_context(executor.attached(mainframe))
+        yield mainframe
+
+
+@asynccontextmanager
+async def _memory_link(io: IOThread, server: MainframeServer) -> AsyncIterator[Link]:
+    async def dial() -> Transport:
+        ours, theirs = memory_pair()
+        server.accept_soon(theirs)
+        return ours
+
+    async def make() -> Link:
+        return Link(io, dial, "the embedded mainframe")
+
+    link = await io.run(make())
+    await link.open()
+    try:
+        yield link
+    finally:
+        await asyncio.shield(link.close())

@@ -1,0 +1,333 @@
+"""Events: what a session's journal says, typed. One frozen dataclass for each kind, in the order of the journal.
+
+Large values are not in an event: ``body`` refers to them, and ``Session.fetch`` brings them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Final
+
+import orjson
+
+from .wire.bodies import BodyRef
+
+__all__ = [
+    "BlockError",
+    "BlockEvent",
+    "BlockFinished",
+    "BlockLog",
+    "BlockLogJSON",
+    "BlockMessage",
+    "BlockOutput",
+    "BlockOutputs",
+    "BlockPreview",
+    "BlockProgress",
+    "BlockStarted",
+    "BlockWarning",
+    "Event",
+    "JobAssigned",
+    "JobCreated",
+    "JobFailed",
+    "Other",
+    "SessionCancelled",
+    "SessionFinished",
+    "SessionStarted",
+    "events_of_row",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened in a session."""
+
+    type: ClassVar[str] = "Event"
+    session_id: str
+    offset: int
+    """The journal row that holds it; read on from ``offset + 1``."""
+    t: int
+    """When, in ms since the epoch: the author's clock for records, the mainframe's for the rest."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the event as a JSON-ready dict that begins with its type."""
+        out: dict[str, Any] = {"type": self.type}
+        for cls in reversed(type(self).__mro__):
+            for name in getattr(cls, "__slots__", ()):
+                value = getattr(self, name)
+                if value is None and name in ("body", "bodies", "error", "traceback", "id", "error_type"):
+                    continue
+                out[name] = _plain(value)
+        return out
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BodyRef):
+        return value.to_json()
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionStarted(Event):
+    """The session began."""
+
+    type: ClassVar[str] = "SessionStarted"
+    title: str
+    path: str | None
+    nodes: tuple[str, ...] = ()
+    """The flow's nodes, in the order of the file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionCancelled(Event):
+    """Somebody cancelled the session; its jobs clean up now."""
+
+    type: ClassVar[str] = "SessionCancelled"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionFinished(Event):
+    """The session's one terminal state: ``succeeded``, ``failed`` or ``cancelled``."""
+
+    type: ClassVar[str] = "SessionFinished"
+    state: str
+    error: str | None
+    outputs: dict[str, Any]
+    """The last value of each output of the flow."""
+    bodies: dict[str, BodyRef] = field(default_factory=dict)
+    """Outputs that are bodies."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {**Event.to_json(self), "error": self.error}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockEvent(Event):
+    """Something that happened in a job."""
+
+    job_id: str
+    node_id: str
+    attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobCreated(BlockEvent):
+    """A node's inputs are complete: a job waits for an executor."""
+
+    type: ClassVar[str] = "JobCreated"
+    stacks: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobAssigned(BlockEvent):
+    """An executor was given the job."""
+
+    type: ClassVar[str] = "JobAssigned"
+    link: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockStarted(BlockEvent):
+    """The block's code is about to run."""
+
+    type: ClassVar[str] = "BlockStarted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockOutput(BlockEvent):
+    """A value on an output handle."""
+
+    type: ClassVar[str] = "BlockOutput"
+    handle: str
+    output: Any = None
+    body: BodyRef | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockOutputs(BlockEvent):
+    """Values on several output handles."""
+
+    type: ClassVar[str] = "BlockOutputs"
+    outputs: dict[str, Any]
+    bodies: dict[str, BodyRef] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockProgress(BlockEvent):
+    """How far a block is, from 0 to 100."""
+
+    type: ClassVar[str] = "BlockProgress"
+    rate: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockLog(BlockEvent):
+    """A line of a block's output."""
+
+    type: ClassVar[str] = "BlockLog"
+    log: str
+    stdio: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockLogJSON(BlockEvent):
+    """A value that a block logged."""
+
+    type: ClassVar[str] = "BlockLogJSON"
+    json: Any = None
+    body: BodyRef | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockMessage(BlockEvent):
+    """A message of a block to whoever watches."""
+
+    type: ClassVar[str] = "BlockMessage"
+    payload: Any = None
+    body: BodyRef | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockWarning(BlockEvent):
+    """A warning of a block or about it."""
+
+    type: ClassVar[str] = "BlockWarning"
+    warning: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockError(BlockEvent):
+    """An error that a block tells of; it doesn't fail the job."""
+
+    type: ClassVar[str] = "BlockError"
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockPreview(BlockEvent):
+    """Something to look at: ``payload`` is ``{"type", "data"}``."""
+
+    type: ClassVar[str] = "BlockPreview"
+    payload: Any = None
+    id: str | None = None
+    body: BodyRef | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockFinished(BlockEvent):
+    """The block's own end of the attempt."""
+
+    type: ClassVar[str] = "BlockFinished"
+    error: str | None = None
+    result: dict[str, Any] = field(default_factory=dict)
+    bodies: dict[str, BodyRef] = field(default_factory=dict)
+    cancelled: bool = False
+    traceback: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFailed(BlockEvent):
+    """The mainframe ended an attempt: lease lost, time up, no executor."""
+
+    type: ClassVar[str] = "JobFailed"
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Other(Event):
+    """An entry that this version has no type for, or that only matters to the mainframe."""
+
+    type: ClassVar[str] = "Other"
+    name: str
+    fields: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"type": self.name, **self.fields, "session_id": self.session_id, "offset": self.offset, "t": self.t}
+
+
+_RECORDS: Final[dict[str, type[BlockEvent]]] = {
+    "JobStarted": BlockStarted,
+    **{
+        cls.type: cls
+        for cls in (
+            BlockOutput, BlockOutputs, BlockProgress, BlockLog, BlockLogJSON, BlockMessage, BlockWarning, BlockError,
+            BlockPreview, BlockFinished,
+        )
+    },
+}  # fmt: skip
+_FIELDS: Final = {
+    name: frozenset(cls.__dataclass_fields__) - frozenset(BlockEvent.__dataclass_fields__)
+    for name, cls in _RECORDS.items()
+}
+
+
+def events_of_row(session_id: str, offset: int, lines: list[bytes]) -> Iterator[Event]:
+    """Make typed events of a journal row."""
+    for line in lines:
+        obj = orjson.loads(line)
+        if "records" in obj:
+            yield from _record_events(session_id, offset, obj)
+        else:
+            yield _entry_event(session_id, offset, obj)
+
+
+def _record_events(session_id: str, offset: int, obj: dict[str, Any]) -> Iterator[Event]:
+    refused = {index for index, _ in obj.get("refused", ())}
+    if obj.get("late"):
+        # Kept for inspection: these came from an attempt that was over.
+        yield Other(session_id=session_id, offset=offset, t=0, name="LateRecords", fields=obj)
+        return
+    common = {
+        "session_id": session_id,
+        "offset": offset,
+        "job_id": obj["job_id"],
+        "node_id": obj["node_id"],
+        "attempt": obj["attempt"],
+    }
+    for index, record in enumerate(obj["records"]):
+        if index in refused:
+            continue
+        name = record["type"]
+        values = {key: record[key] for key in _FIELDS[name] if key in record}
+        _read_bodies(values, obj["link"])
+        yield _RECORDS[name](**common, t=record["t"], **values)
+
+
+def _read_bodies(values: dict[str, Any], link: str) -> None:
+    if "body" in values:
+        values["body"] = BodyRef.from_json({"link": link, **values["body"]})
+    if "bodies" in values:
+        values["bodies"] = {
+            handle: BodyRef.from_json({"link": link, **ref}) for handle, ref in values["bodies"].items()
+        }
+
+
+def _entry_event(session_id: str, offset: int, obj: dict[str, Any]) -> Event:
+    common: dict[str, Any] = {"session_id": session_id, "offset": offset, "t": obj.get("t", 0)}
+    job: dict[str, Any] = {**common, "job_id": obj.get("job_id", ""), "attempt": obj.get("attempt", 1)}
+    match obj["type"]:
+        case "SessionStarted":
+            nodes = tuple(str(node.get("node_id")) for node in obj["plan"].get("nodes", ()) if isinstance(node, dict))
+            return SessionStarted(**common, title=obj["title"], path=obj.get("path"), nodes=nodes)
+        case "SessionCancelled":
+            return SessionCancelled(**common, reason=obj["reason"])
+        case "SessionFinished":
+            bodies = {handle: BodyRef.from_json(ref) for handle, ref in obj["bodies"].items()}
+            return SessionFinished(
+                **common,
+                state=obj["state"],
+                error=obj["error"],
+                outputs=obj["outputs"],
+                bodies={handle: ref for handle, ref in bodies.items() if ref is not None},
+            )
+        case "JobCreated":
+            return JobCreated(**job, node_id=obj["node_id"], stacks=tuple(obj["stacks"]))
+        case "JobAssigned":
+            return JobAssigned(**job, node_id=obj.get("node_id", ""), link=obj["link"])
+        case "JobFailed":
+            return JobFailed(**job, node_id=obj.get("node_id", ""), error=obj["error"])
+    fields = {key: value for key, value in obj.items() if key not in ("type", "t")}
+    return Other(**common, name=obj["type"], fields=fields)

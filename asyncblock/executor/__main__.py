@@ -1,0 +1,96 @@
+"""An executor process: ``python -m asyncblock.executor``, with its orders on standard input.
+
+It leaves in order on SIGTERM, SIGINT, or when standard input closes (its parent is gone): no new jobs, running ones
+finish within the grace, everything is acknowledged, the report goes to standard output. A second signal forces.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import ssl
+import sys
+import threading
+from collections.abc import Callable
+
+import orjson
+
+from ..client import Mainframe, open_link
+from ..errors import AsyncBlockError
+from ..iothread import inbox_of
+from ..workers import Orders
+from . import capture
+from .executor import Executor
+from .tasks import install_exit_guard
+
+logger = logging.getLogger("asyncblock.executor")
+
+
+def main() -> None:
+    """Run the executor process."""
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
+    orders = Orders.from_line(sys.stdin.buffer.readline())
+    report_to = os.fdopen(os.dup(1), "w")
+    # Whatever prints past the capture must not end up in the report.
+    os.dup2(2, 1)
+    capture.install()
+    try:
+        asyncio.run(_live(orders))
+    except AsyncBlockError as error:
+        logger.error("%s", error)
+        raise SystemExit(1) from None
+    finally:
+        capture.uninstall()
+        if _executor is not None:
+            report_to.write(f"{_executor.report}\n")
+        report_to.close()
+
+
+_executor: Executor | None = None
+
+
+async def _live(orders: Orders) -> None:
+    global _executor
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    _on_signals(loop, stop)
+    install_exit_guard(loop)
+    executor = _executor = Executor(packages=orders.packages, sync_slots=orders.sync_slots, capture=True)
+    tls = ssl.create_default_context(cafile=orders.ca_file) if orders.ca_file else None
+    async with open_link(orders.url, orders.token, link_id=orders.link_id, replaces=orders.replaces, tls=tls) as link:
+        async with executor.attached(Mainframe(link)):
+            _watch_stdin(loop, stop, lambda line: _more_orders(executor, line))
+            await executor.until(stop)
+            await executor.drain(orders.grace)
+
+
+def _on_signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    def seen() -> None:
+        if stop.is_set():
+            os._exit(130)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, seen)
+
+
+def _watch_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, order: Callable[[bytes], None]) -> None:
+    """Take further orders from the parent; when the pipe closes, leave."""
+    inbox = inbox_of(loop)
+
+    def watch() -> None:
+        for line in sys.stdin.buffer:
+            inbox.post(order, line)
+        inbox.post(stop.set)
+
+    threading.Thread(target=watch, name="asyncblock orders", daemon=True).start()
+
+
+def _more_orders(executor: Executor, line: bytes) -> None:
+    executor.add_packages_soon(orjson.loads(line)["packages"])
+
+
+if __name__ == "__main__":
+    main()

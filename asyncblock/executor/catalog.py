@@ -1,0 +1,124 @@
+"""The catalog: which packages and blocks an executor can run, by hash, and the functions behind them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..block import Binding, Block, bind
+from ..errors import LocalProtocolError, Unavailable
+from ..packages import package_hash, package_name
+from .loader import Loader
+
+if TYPE_CHECKING:
+    from ..flow.plan import Plan
+
+__all__ = ["Catalog"]
+
+
+class Catalog:
+    """Packages by hash and code blocks by name. Its methods may be called from any thread."""
+
+    def __init__(self, blocks: Iterable[Block], packages: Sequence[str | Path]) -> None:
+        self._lock = threading.Lock()
+        self._loader = Loader()
+        self._directories = [Path(package).resolve() for package in packages]
+        self._roots: dict[str, Path] = {}
+        self._names: dict[str, str] = {}
+        self._code: dict[tuple[str, str], Block] = {}
+        self._bindings: dict[tuple[str, str, str, str, str], Binding] = {}
+        for block in blocks:
+            self._add_block(block)
+
+    def _add_block(self, block: Block) -> bool:
+        if not isinstance(block, Block):
+            raise LocalProtocolError(f"{block!r} is no block; put @asyncblock.block above the function")
+        new = block.hash not in self._names
+        self._code[block.entry, block.function] = block
+        self._names[block.hash] = block.package
+        return new
+
+    def hash_all(self) -> None:
+        """Compute the hashes of the package directories. Reads files."""
+        for directory in self._directories:
+            self._add_root(directory)
+
+    def _add_root(self, root: Path) -> bool:
+        if not root.is_dir():
+            raise Unavailable(f"package directory {root} isn't there")
+        digest = package_hash(root)
+        with self._lock:
+            new = digest not in self._roots
+            self._roots[digest] = root
+            self._names[digest] = package_name(root)
+        return new
+
+    def add_directories(self, directories: Sequence[str]) -> bool:
+        """Add package directories; tell whether any is new. Reads files."""
+        new = [self._add_root(Path(directory)) for directory in directories]
+        return any(new)
+
+    def add_plan(self, plan: Plan) -> bool:
+        """Add the packages and code blocks that a plan made in this process refers to; tell whether any is new."""
+        new = [self._add_root(root) for root in plan.roots.values()]
+        new += [self._add_block(block) for block in plan.code_blocks if isinstance(block, Block)]
+        return any(new)
+
+    def packages(self) -> dict[str, str]:
+        """Return the names of everything here by hash."""
+        with self._lock:
+            return dict(self._names)
+
+    def cached(self, spec: dict[str, Any], session_id: str) -> Binding | None:
+        """Return a block's binding when it was loaded for this session before."""
+        return self._bindings.get(_key(spec, session_id))
+
+    def load(self, spec: dict[str, Any], session_id: str) -> Binding:
+        """Load the block of a dispatch and bind it. Runs the block's module; call it on a worker thread.
+
+        Raises what the module raises, or a typed error that says what is missing.
+        """
+        binding = bind(self._function(spec, session_id))
+        self._bindings[_key(spec, session_id)] = binding
+        return binding
+
+    def _function(self, spec: dict[str, Any], session_id: str) -> Callable[..., object]:
+        entry, function, digest = str(spec["entry"]), str(spec["function"]), str(spec["hash"])
+        if str(spec["package"]).startswith("python:"):
+            block = self._code.get((entry, function))
+            if block is None:
+                raise LocalProtocolError(f"this executor has no block {function!r} of module {entry!r}")
+            return block.fn
+        root = self.root(digest, str(spec["package"]))
+        return self._loader.load(root, entry, function, session_id=session_id, dir=str(spec.get("dir") or "."))
+
+    def root(self, digest: str, name: str) -> Path:
+        """Return the directory of a package by its hash."""
+        with self._lock:
+            root = self._roots.get(digest)
+        if root is None:
+            raise LocalProtocolError(f"this executor has no package {name!r} with hash {digest[:12]}")
+        return root
+
+    def roots(self) -> list[Path]:
+        """Return all package directories."""
+        with self._lock:
+            return list(self._roots.values())
+
+    def end_session(self, session_id: str) -> None:
+        """Let go of what was loaded for a session."""
+        for key in [key for key in self._bindings if key[0] == session_id]:
+            del self._bindings[key]
+        self._loader.end_session(session_id)
+
+
+def _key(spec: dict[str, Any], session_id: str) -> tuple[str, str, str, str, str]:
+    return (
+        session_id,
+        str(spec.get("hash")),
+        str(spec.get("dir")),
+        str(spec.get("entry")),
+        str(spec.get("function")),
+    )

@@ -1,0 +1,258 @@
+"""Executor: takes jobs from a link, runs them on the event loop that it was entered on, and reports their end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..block import Block
+from ..client import Mainframe, open_link
+from ..errors import AsyncBlockError
+from ..iothread import inbox_of
+from ..link import Link, Outlet
+from ..store import Store
+from ..wire.messages import Cancel, Close, Dispatch
+from ..wire.windows import Window
+from .catalog import Catalog
+from .job import RunningJob
+
+if TYPE_CHECKING:
+    from ..flow.plan import Plan
+
+__all__ = ["Executor", "Report"]
+
+logger = logging.getLogger("asyncblock.executor")
+
+ASYNC_SLOTS = 1000
+"""Async jobs at once: they share one loop, and each costs a few kB."""
+
+
+class Report:
+    """What an executor has done, for the line that it prints when it leaves."""
+
+    def __init__(self) -> None:
+        self.finished = 0
+        self.failed = 0
+        self.cancelled = 0
+        self.unacknowledged = 0
+
+    def __str__(self) -> str:
+        jobs = f"{self.finished} jobs finished, {self.failed} failed, {self.cancelled} cancelled"
+        return f"{jobs}, {self.unacknowledged} records unacknowledged"
+
+
+class Executor:
+    """Runs blocks: those of package directories and those written in Python code.
+
+    ``blocks`` are functions under ``@asyncblock.block``; ``packages`` are directories with ``package.oo.yaml``.
+    Attach it to a mainframe with ``run`` or ``attached``; async blocks run on the loop that does so, ``def`` blocks in
+    at most ``sync_slots`` worker threads (default: two for each core).
+    """
+
+    def __init__(
+        self,
+        blocks: Iterable[Block] = (),
+        packages: Sequence[str | Path] = (),
+        *,
+        async_slots: int = ASYNC_SLOTS,
+        sync_slots: int | None = None,
+        capture: bool = False,
+    ) -> None:
+        self.catalog = Catalog(blocks, packages)
+        self.report = Report()
+        self.capture = capture
+        """Whether ``print`` and ``logging`` of blocks are captured; only right in a process of the executor's own."""
+        self._async_slots = async_slots
+        self._sync_slots = sync_slots or 2 * (os.cpu_count() or 1)
+        self._hosting: _Hosting | None = None
+
+    @asynccontextmanager
+    async def attached(self, mainframe: Mainframe | str, token: str | None = None) -> AsyncIterator[None]:
+        """Take jobs for the duration of the block; on leaving, running jobs are cancelled and reported.
+
+        ``mainframe`` is a handle or an address. **Cancellation** leaves in the same way.
+        Raises as ``connect``; ``Closed`` when this process has an executor on that link already.
+        """
+        if isinstance(mainframe, str):
+            async with open_link(mainframe, token) as link, self._attached(link):
+                yield
+        else:
+            async with self._attached(mainframe.link):
+                yield
+
+    async def run(self, mainframe: Mainframe | str, token: str | None = None) -> None:
+        """Take jobs until cancelled.
+
+        **Cancellation** is how it ends: running jobs are cancelled, may clean up, and are reported. Raises as
+        ``attached``.
+        """
+        async with self.attached(mainframe, token):
+            assert self._hosting is not None
+            await self._hosting.over
+        return
+
+    async def serve_plan(self, plan: Plan) -> None:
+        """Announce the packages and blocks of a plan that this process is about to start.
+
+        **Cancellation** may leave the packages announced.
+        """
+        if await asyncio.to_thread(self.catalog.add_plan, plan) and self._hosting is not None:
+            await self._hosting.link.announce()
+
+    async def until(self, stop: asyncio.Event) -> None:
+        """Take jobs until ``stop`` is set or the link is over; raises what ended the link.
+
+        **Cancellation** is safe.
+        """
+        assert self._hosting is not None
+        over = self._hosting.over
+        stopped = asyncio.create_task(stop.wait())
+        over.add_done_callback(lambda _: stopped.cancel())
+        try:
+            await asyncio.wait([stopped])
+        finally:
+            stopped.cancel()
+        if over.done():
+            over.result()
+
+    def add_packages_soon(self, directories: Sequence[str]) -> None:
+        """Announce further package directories. On the executor's loop."""
+        assert self._hosting is not None
+        self._hosting.add_packages_soon(directories)
+
+    async def drain(self, grace: float) -> None:
+        """Take no new jobs, let the running ones finish within ``grace`` seconds, cancel the rest.
+
+        **Cancellation** stops waiting; ``attached`` cancels what still runs when it is left.
+        """
+        if self._hosting is not None:
+            await self._hosting.drain(grace)
+
+    @asynccontextmanager
+    async def _attached(self, link: Link) -> AsyncIterator[None]:
+        await asyncio.to_thread(self.catalog.hash_all)
+        async with asyncio.TaskGroup() as tasks:
+            hosting = self._hosting = _Hosting(self, link, tasks)
+            await link.attach(hosting)
+            try:
+                yield
+            finally:
+                self._hosting = None
+                await asyncio.shield(hosting.leave())
+
+
+class _Hosting:
+    """One attachment of an executor to a link. Implements ``link.Host``: called on the I/O thread, acts on the loop."""
+
+    def __init__(self, executor: Executor, link: Link, tasks: asyncio.TaskGroup) -> None:
+        self.executor = executor
+        self.link = link
+        self.loop = asyncio.get_running_loop()
+        self.over: asyncio.Future[None] = self.loop.create_future()
+        self.store = Store()
+        self.loop_port: Window = link.new_port()
+        self.thread_port: Window = link.new_port()
+        self.thread_lock = threading.Lock()
+        self.threads = asyncio.Semaphore(executor._sync_slots)
+        self._tasks = tasks
+        self._inbox = inbox_of(self.loop)
+        self._jobs: dict[tuple[str, int], RunningJob] = {}
+        self._draining = False
+        self._quiet = asyncio.Event()
+
+    # ------------------------------------------------------------------ called by the link, on the I/O thread
+
+    def announcement(self) -> dict[str, Any] | None:
+        if self._draining:
+            return None
+        executor = self.executor
+        return {
+            "languages": ["python"],
+            "packages": executor.catalog.packages(),
+            "slots": {"async": executor._async_slots, "sync": executor._sync_slots},
+        }
+
+    def dispatch(self, message: Dispatch, outlet: Outlet) -> None:
+        self._inbox.post(self._begin, message, outlet)
+
+    def cancel(self, message: Cancel) -> None:
+        self._inbox.post(self._with_job, message, lambda job: job.cancel(message.reason, message.grace))
+
+    def close(self, message: Close) -> None:
+        self._inbox.post(self._with_job, message, lambda job: job.fence(message.reason))
+
+    def session_ended(self, session_id: str) -> None:
+        self._inbox.post(self._forget_session, session_id)
+
+    def link_over(self, error: AsyncBlockError) -> None:
+        self._inbox.post(self._lose_everything, error)
+
+    # ------------------------------------------------------------------ on the executor's loop
+
+    def _begin(self, message: Dispatch, outlet: Outlet) -> None:
+        outlet.use_port(self.loop_port)
+        job = RunningJob(self, message, outlet)
+        self._jobs[message.job_id, message.attempt] = job
+        self._quiet.clear()
+        job.task = self._tasks.create_task(job.run(), name=f"asyncblock job {message.job_id}")
+
+    def ended(self, job: RunningJob) -> None:
+        """Take note that a job's finish is in the journal, or never will be."""
+        self._jobs.pop(job.key, None)
+        if not self._jobs:
+            self._quiet.set()
+
+    def _with_job(self, message: Cancel | Close, act: Callable[[RunningJob], None]) -> None:
+        job = self._jobs.get((message.job_id, message.attempt))
+        if job is not None:
+            act(job)
+
+    def _forget_session(self, session_id: str) -> None:
+        self.store.drop_session(session_id)
+        self.executor.catalog.end_session(session_id)
+
+    def _lose_everything(self, error: AsyncBlockError) -> None:
+        for job in list(self._jobs.values()):
+            job.fence(str(error))
+        if self.link.over and not self.over.done():
+            self.over.set_exception(error)
+            # Nobody need wait for it: ``attached`` may be used without ``run``.
+            self.over.exception()
+
+    def add_packages_soon(self, directories: Sequence[str]) -> None:
+        """Hash and announce further package directories in a task."""
+        self._tasks.create_task(self._add_packages(directories))
+
+    async def _add_packages(self, directories: Sequence[str]) -> None:
+        if await asyncio.to_thread(self.executor.catalog.add_directories, directories):
+            await self.link.announce()
+
+    async def drain(self, grace: float) -> None:
+        """Take no new jobs and wait for the running ones."""
+        self._draining = True
+        await self.link.announce()
+        if self._jobs:
+            self._quiet.clear()
+            try:
+                async with asyncio.timeout(grace):
+                    await self._quiet.wait()
+            except TimeoutError:
+                logger.warning("%d jobs still run after %g s and are cancelled", len(self._jobs), grace)
+
+    async def leave(self) -> None:
+        """Cancel what runs, wait for its clean-up and for the acknowledgements."""
+        self._draining = True
+        for job in list(self._jobs.values()):
+            job.cancel("the executor is leaving", 10.0)
+        pending = [job.task for job in self._jobs.values() if job.task is not None]
+        if pending:
+            await asyncio.wait(pending, timeout=15.0)
+        self.executor.report.unacknowledged += await self.link.drain(5.0)
+        if not self.link.over:
+            await self.link.detach()

@@ -1,0 +1,344 @@
+"""One attempt of one job: get the function and the inputs, say JobStarted, run, and say the one end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import ctypes
+import logging
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from .. import offload
+from ..block import Binding
+from ..context import Context, JobInfo, SyncContext, now_ms
+from ..errors import AsyncBlockError, LeaseLost, LocalProtocolError
+from ..link import Outlet
+from ..store import StoreKey
+from ..values import loads
+from ..wire.bodies import BodyRef
+from ..wire.messages import Dispatch
+from ..wire.records import encode
+from .capture import current_sink
+from .failure import author_traceback, summary
+from .tasks import current_job
+
+if TYPE_CHECKING:
+    from .executor import _Hosting
+
+__all__ = ["RunningJob"]
+
+logger = logging.getLogger("asyncblock.executor")
+
+Ending = dict[str, Any]
+"""Fields of the BlockFinished record, besides ``result``."""
+
+
+class _Abandoned(BaseException):
+    """Raised in the thread of a sync block whose time to clean up is over."""
+
+
+class RunningJob:
+    """A job on this executor, from its dispatch to the acknowledged finish. Lives on the executor's loop."""
+
+    def __init__(self, hosting: _Hosting, message: Dispatch, outlet: Outlet) -> None:
+        self.key = (message.job_id, message.attempt)
+        self.task: asyncio.Task[None] | None = None
+        self._hosting = hosting
+        self._message = message
+        self._outlet = outlet
+        self._info = _job_info(message)
+        self._ctx: Context | SyncContext | None = None
+        self._cancelled: str | None = None
+        self._fenced: str | None = None
+        self._main: asyncio.Task[object] | None = None
+        self._thread: int | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._exit: _Exited | None = None
+
+    # ------------------------------------------------------------------ what others may ask
+
+    def cancel(self, reason: str, grace: float) -> None:
+        """Cancel the block; it may clean up for ``grace`` seconds. A repeated cancel changes nothing."""
+        if self._cancelled is not None or self._fenced is not None:
+            return
+        self._cancelled = reason
+        if self._main is not None and not self._main.done():
+            self._main.cancel(reason)
+        elif self._main is not None and self._ctx is not None:
+            # keepAlive: the block has returned and left its job open; nobody else will finish it.
+            self._hosting._tasks.create_task(self._conclude({"cancelled": True}))
+        self._deadline = self._hosting.loop.call_later(grace, self._out_of_time)
+
+    def fence(self, reason: str) -> None:
+        """Stop the block: what it still sends isn't wanted."""
+        if self._fenced is None:
+            self._fenced = reason
+            self._cancelled = self._cancelled or reason
+            if self._main is not None and not self._main.done():
+                self._main.cancel(f"lease lost: {reason}")
+            else:
+                self._done()
+
+    def exited(self, code: object) -> None:
+        """A task that the block started called ``sys.exit``: the job ends with that."""
+        self._exit = _Exited(code)
+        if self._main is not None:
+            self._main.cancel("sys.exit in a task of the block")
+
+    def _out_of_time(self) -> None:
+        if self._thread is not None:
+            _raise_in_thread(self._thread, _Abandoned)
+        if self._main is not None and not self._main.done():
+            logger.warning("job %s didn't end within its time to clean up", self._info.job_id)
+
+    # ------------------------------------------------------------------ the run
+
+    async def run(self) -> None:
+        """Run the block to its end; never raises."""
+        try:
+            binding = await self._binding()
+            inputs = await self._inputs()
+        except asyncio.CancelledError:
+            await self._conclude({"cancelled": True})
+            return
+        except BaseException as error:
+            await self._conclude(self._failure(error))
+            return
+        if self._cancelled is not None:
+            await self._conclude({"cancelled": True})
+        elif binding.is_async:
+            await self._run_async(binding, inputs)
+        else:
+            await self._run_sync(binding, inputs)
+
+    async def _binding(self) -> Binding:
+        spec, session_id = self._message.block, self._info.session_id
+        catalog = self._hosting.executor.catalog
+        cached = catalog.cached(spec, session_id)
+        if cached is not None:
+            return cached
+        return await asyncio.to_thread(catalog.load, spec, session_id)
+
+    async def _inputs(self) -> dict[str, Any]:
+        inputs: dict[str, Any] = {}
+        for handle, value in self._message.inputs.items():
+            key = StoreKey.match(value) if isinstance(value, dict) else None
+            inputs[handle] = value if key is None else self._hosting.store.get(key)
+        for handle, obj in self._message.bodies.items():
+            ref = BodyRef.from_json(obj)
+            if ref is None:
+                raise LocalProtocolError(f"input {handle!r} came with a malformed body reference")
+            link = self._hosting.link
+            data = await link.io.run(link.downloads.fetch(ref))
+            inputs[handle] = data if ref.encoding == "raw" else await offload.run_in_thread(loads, data)
+        return inputs
+
+    async def _run_async(self, binding: Binding, inputs: Mapping[str, Any]) -> None:
+        ctx = self._ctx = Context(self._info, inputs, self._outlet, self._hosting.store)
+        self._say_started()
+        context = contextvars.copy_context()
+        context.run(current_sink.set, ctx.sink)
+        context.run(current_job.set, self)
+        self._main = self._hosting.loop.create_task(self._call(binding, ctx), context=context)
+        await self._judge(self._main)
+
+    async def _call(self, binding: Binding, ctx: Context) -> object:
+        try:
+            return await binding(ctx.inputs, ctx)
+        except SystemExit as exit:
+            # Caught here: a SystemExit that leaves a task would end the event loop.
+            return _Exited(exit.code)
+        except KeyboardInterrupt as error:
+            return _Raised(error)
+
+    async def _run_sync(self, binding: Binding, inputs: Mapping[str, Any]) -> None:
+        hosting = self._hosting
+        async with hosting.threads:
+            self._outlet.use_port(hosting.thread_port)
+            ctx = self._ctx = SyncContext(self._info, inputs, self._outlet, hosting.store, hosting.thread_lock)
+            self._say_started()
+            self._main = hosting.loop.create_task(self._in_thread(binding, ctx))
+            await self._judge(self._main)
+
+    async def _in_thread(self, binding: Binding, ctx: SyncContext) -> object:
+        context = contextvars.copy_context()
+        context.run(current_sink.set, ctx.sink)
+        result: asyncio.Future[object] = self._hosting.loop.create_future()
+        inbox = self._hosting._inbox
+
+        def work() -> None:
+            self._thread = threading.get_ident()
+            try:
+                value: object = context.run(binding, ctx.inputs, ctx)
+            except SystemExit as exit:
+                value = _Exited(exit.code)
+            except BaseException as error:
+                value = _Raised(error)
+            finally:
+                self._thread = None
+            inbox.post(_settle, result, value)
+
+        threading.Thread(target=work, name=f"asyncblock job {self._info.job_id}", daemon=True).start()
+        return await _wait_through_cancel(result)
+
+    def _say_started(self) -> None:
+        channel = self._outlet.channel
+        self._outlet.try_accept(channel.data, encode("JobStarted", now_ms()))
+
+    async def _judge(self, main: asyncio.Task[object]) -> None:
+        """Wait for the block and say how it ended."""
+        await asyncio.wait([main])
+        if self._exit is not None and self._cancelled is None:
+            ending = self._exit.ending()
+        elif main.cancelled():
+            ending = self._cancel_ending()
+        elif (error := main.exception()) is not None:
+            ending = self._failure(error)
+        else:
+            returned = main.result()
+            if self._cancelled is not None:
+                # A block that swallows its cancel and returns is cancelled all the same.
+                ending = {"cancelled": True}
+            elif isinstance(returned, _Exited):
+                ending = returned.ending()
+            elif isinstance(returned, _Raised):
+                ending = self._failure(returned.error)
+            else:
+                await self._returned(returned)
+                return
+        await self._conclude(ending)
+
+    async def _returned(self, value: object) -> None:
+        ctx = self._ctx
+        assert ctx is not None
+        if value is ctx.keepAlive:
+            return
+        if ctx.unawaited:
+            await self._conclude({"error": ctx.unawaited_words()})
+        elif value is None:
+            await self._conclude({})
+        elif isinstance(value, Mapping):
+            await self._conclude({}, value)
+        else:
+            words = f"main returned {type(value).__name__}; a block returns a dict of outputs, None or ctx.keepAlive"
+            await self._conclude({"error": words})
+
+    def _cancel_ending(self) -> Ending:
+        if self._cancelled is not None:
+            return {"cancelled": True}
+        return {
+            "error": "the block raised CancelledError though nobody had cancelled the job",
+            "error_type": "CancelledError",
+        }
+
+    def _failure(self, error: BaseException) -> Ending:
+        roots = self._hosting.executor.catalog.roots()
+        return {
+            "error": summary(error),
+            "error_type": type(error).__name__,
+            "traceback": author_traceback(error, roots=roots),
+        }
+
+    # ------------------------------------------------------------------ the end
+
+    async def _conclude(self, ending: Ending, result: Mapping[str, object] | None = None) -> None:
+        """Say the end, unless the block said it itself, and wait until it is in the journal."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        ctx = self._ctx
+        if ctx is None:
+            ctx = self._ctx = Context(self._info, {}, self._outlet, self._hosting.store)
+        try:
+            if isinstance(ctx, Context):
+                await ctx.conclude(ending, result)
+            else:
+                await asyncio.to_thread(ctx.conclude, ending, result)
+        except LeaseLost as lost:
+            logger.warning("%s", lost)
+        except AsyncBlockError as error:
+            logger.warning("the end of job %s couldn't be reported: %s", self._info.job_id, error)
+        self._count(ending)
+        self._done()
+
+    def _count(self, ending: Ending) -> None:
+        report = self._hosting.executor.report
+        if ending.get("cancelled"):
+            report.cancelled += 1
+        elif "error" in ending:
+            report.failed += 1
+        else:
+            report.finished += 1
+
+    def _done(self) -> None:
+        self._hosting.ended(self)
+
+
+class _Exited:
+    """The block called ``sys.exit``."""
+
+    def __init__(self, code: object) -> None:
+        self.code = code
+
+    def ending(self) -> Ending:
+        if self.code is None or self.code == 0:
+            return {}
+        return {"error": f"the block called sys.exit({self.code!r})", "error_type": "SystemExit"}
+
+
+class _Raised:
+    """What a sync block raised, on its way from the thread to the loop."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+async def _wait_through_cancel(result: asyncio.Future[object]) -> object:
+    """Wait for a thread's result: a cancel can't stop the thread, it is delivered when the thread has ended."""
+    while not result.done():
+        try:
+            await asyncio.shield(result)
+        except asyncio.CancelledError:
+            if result.cancelled():
+                raise
+    return result.result()
+
+
+def _settle(result: asyncio.Future[object], value: object) -> None:
+    if not result.done():
+        result.set_result(value)
+
+
+def _raise_in_thread(ident: int, kind: type[BaseException]) -> None:
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(kind))
+
+
+def _job_info(message: Dispatch) -> JobInfo:
+    outputs = _by_handle(message.block.get("outputs_def"))
+    return JobInfo(
+        session_id=message.session_id,
+        job_id=message.job_id,
+        attempt=message.attempt,
+        stacks=tuple(level for level in message.stacks if isinstance(level, dict)),
+        block_path=message.block_path,
+        inputs_def=_by_handle(message.block.get("inputs_def")),
+        outputs_def=outputs,
+        var_handles=_of_media_type(outputs, "oomol/var"),
+        bin_handles=_of_media_type(outputs, "oomol/bin"),
+    )
+
+
+def _by_handle(defs: object) -> dict[str, Mapping[str, Any]] | None:
+    if not isinstance(defs, list):
+        return None
+    return {str(each["handle"]): each for each in defs if isinstance(each, dict) and "handle" in each}
+
+
+def _of_media_type(defs: Mapping[str, Mapping[str, Any]] | None, media_type: str) -> frozenset[str]:
+    found: set[str] = set()
+    for handle, each in (defs or {}).items():
+        schema = each.get("json_schema")
+        if isinstance(schema, dict) and schema.get("contentMediaType") == media_type:
+            found.add(handle)
+    return frozenset(found)

@@ -1,0 +1,255 @@
+"""Text that a block writes becomes lines of its job: the current job's sink, lines in the making, the text streams.
+
+Knows nothing of logging, threads or of what is patched; ``capture`` does.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import logging
+import sys
+import threading
+from collections.abc import Callable, Hashable, Iterable
+from contextvars import ContextVar
+from typing import Any, Literal, Protocol, TextIO
+
+__all__ = ["JobStream", "Sink", "Stdio", "active_sink", "current_sink", "deliver", "flush_job", "past_capture"]
+
+Stdio = Literal["stdout", "stderr"]
+
+logger = logging.getLogger("asyncblock.capture")
+
+
+class Sink(Protocol):
+    """Takes the lines of one job. ``line`` may be called from any thread of the job and may wait."""
+
+    def line(self, text: str, stdio: Stdio, /) -> None:
+        """Take a line, without its newline."""
+
+
+current_sink: ContextVar[Sink | None] = ContextVar("asyncblock_sink", default=None)
+"""Where the lines of the job that runs here go; None outside a job."""
+
+MAX_PARTIAL = 64 << 10
+"""Characters without a newline that are kept; a longer line goes out in pieces."""
+
+_lock = threading.Lock()
+_partials: dict[tuple[Hashable, Stdio], _Partial] = {}
+
+
+class _Thread(threading.local):
+    past = False
+    """What this thread writes goes past the capture."""
+
+
+_thread = _Thread()
+
+
+class _Partial:
+    """The line in the making on one stream of one job."""
+
+    __slots__ = ("decoder", "pieces", "size")
+
+    def __init__(self) -> None:
+        self.pieces: list[str] = []
+        self.size = 0
+        self.decoder: codecs.IncrementalDecoder | None = None
+
+    def add(self, text: str) -> list[str]:
+        """Add text and return the lines that it completes."""
+        self.pieces.append(text)
+        self.size += len(text)
+        if "\n" not in text and "\r" not in text and self.size < MAX_PARTIAL:
+            return []
+        *lines, rest = "".join(self.pieces).split("\n")
+        rest = _overwritten(rest) + "\r" if rest.endswith("\r") else _overwritten(rest)
+        if len(rest) >= MAX_PARTIAL:
+            lines.append(rest)
+            rest = ""
+        self.pieces = [rest] if rest else []
+        self.size = len(rest)
+        return list(map(_overwritten, lines))
+
+    def decode(self, data: bytes) -> str:
+        if self.decoder is None:
+            self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        return self.decoder.decode(data)
+
+    @property
+    def empty(self) -> bool:
+        return not self.pieces and (self.decoder is None or self.decoder.getstate()[0] == b"")
+
+
+def _overwritten(line: str) -> str:
+    """What a terminal would show: a progress bar returns to the line's start; only its last state is a line."""
+    return line.rstrip("\r").rpartition("\r")[2]
+
+
+def active_sink() -> Sink | None:
+    """Return the current job's sink; None outside a job, and while a sink is at work in this thread."""
+    return None if _thread.past else current_sink.get()
+
+
+class past_capture:
+    """``with past_capture():`` what this thread writes and logs isn't captured. It also ends recursion."""
+
+    __slots__ = ("_before",)
+
+    def __enter__(self) -> None:
+        self._before = _thread.past
+        _thread.past = True
+
+    def __exit__(self, *_: object) -> None:
+        _thread.past = self._before
+
+
+def deliver(sink: Sink, lines: Iterable[str], stdio: Stdio, echo: Callable[[str], object] | None = None) -> None:
+    """Hand lines to a sink. What it raises stays here: a ``print`` doesn't fail since its job is finished."""
+    with past_capture():
+        for line in lines:
+            try:
+                sink.line(line, stdio)
+                if echo is not None:
+                    echo(line + "\n")
+            except Exception:
+                logger.debug("a line of a job was refused", exc_info=True)
+
+
+def flush_job(sink: Sink) -> None:
+    """Deliver what the job wrote without a newline at the end. Call it when the block has ended, before its finish.
+
+    Any sink with an equal ``line`` will do, so a context's ``sink`` may be asked for anew. Where the sink may wait (a
+    ``def`` block's), call it in the block's thread.
+    """
+    for stdio in _STREAMS:
+        with past_capture(), _lock:
+            partial = _partials.pop((_key(sink), stdio), None)
+        if partial is not None:
+            tail = partial.decoder.decode(b"", final=True) if partial.decoder else ""
+            rest = _overwritten("".join(partial.pieces) + tail)
+            stream = getattr(sys, stdio)
+            deliver(sink, [rest] if rest else [], stdio, stream.echo if isinstance(stream, JobStream) else None)
+
+
+_STREAMS: tuple[Stdio, ...] = ("stdout", "stderr")
+
+
+def _key(sink: Sink) -> Hashable:
+    # The bound method, not the sink: it is equal for each of the sinks that a context makes of itself.
+    return sink.line
+
+
+def _take(sink: Sink, data: str | bytes, stdio: Stdio, echo: Callable[[str], object] | None) -> None:
+    key = (_key(sink), stdio)
+    # A finalizer that prints may run in here, in this thread; it goes past and finds no lock.
+    _thread.past = True
+    try:
+        with _lock:
+            partial = _partials.get(key)
+            if partial is None:
+                partial = _partials[key] = _Partial()
+            lines = partial.add(data if isinstance(data, str) else partial.decode(data))
+            if partial.empty:
+                del _partials[key]
+    finally:
+        _thread.past = False
+    if lines:
+        deliver(sink, lines, stdio, echo)
+
+
+class JobStream(io.TextIOBase):
+    """Stands for ``sys.stdout`` or ``sys.stderr``: in a job its text becomes lines, elsewhere it goes to ``real``.
+
+    It has the real stream's file descriptor: what a child process or an extension writes there isn't seen here.
+    """
+
+    encoding = "utf-8"
+    errors = "backslashreplace"
+
+    def __init__(self, real: TextIO, stdio: Stdio, *, echo: bool = False) -> None:
+        super().__init__()
+        self.real = real
+        self.stdio = stdio
+        self.echo = real.write if echo else None
+        self.name = f"<{stdio}>"
+        self.mode = "w"
+        self.buffer = _JobBytes(self)
+
+    def write(self, text: str, /) -> int:
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        sink = active_sink()
+        if sink is None:
+            return self.real.write(text)
+        _take(sink, text, self.stdio, self.echo)
+        return len(text)
+
+    def flush(self) -> None:
+        # In a job too: a line without its newline stays back, but an echo is due.
+        self.real.flush()
+
+    def fileno(self) -> int:
+        return self.real.fileno()
+
+    def isatty(self) -> bool:
+        """False in a job: colours and cursor movements mean nothing in a line."""
+        return active_sink() is None and self.real.isatty()
+
+    def writable(self) -> bool:
+        return True
+
+    def reconfigure(self, **options: Any) -> None:
+        """Reconfigure the real stream; in a job nothing, for the stream is everybody's."""
+        if active_sink() is None and isinstance(self.real, io.TextIOWrapper):
+            self.real.reconfigure(**options)
+
+    def close(self) -> None:
+        """Do nothing: the stream is everybody's."""
+
+    @property
+    def line_buffering(self) -> bool:
+        """True: a line leaves when it is complete."""
+        return True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
+
+
+class _JobBytes(io.BufferedIOBase):
+    """The ``buffer`` of a ``JobStream``: bytes are UTF-8 text of the same line."""
+
+    def __init__(self, stream: JobStream) -> None:
+        super().__init__()
+        self._stream = stream
+
+    def write(self, data: Any, /) -> int:
+        stream = self._stream
+        data = bytes(memoryview(data))
+        sink = active_sink()
+        if sink is not None:
+            _take(sink, data, stream.stdio, stream.echo)
+            return len(data)
+        real = getattr(stream.real, "buffer", None)
+        if real is None:
+            stream.real.write(data.decode("utf-8", "replace"))
+        else:
+            # The text that was written before is in front of these bytes.
+            stream.real.flush()
+            real.write(data)
+        return len(data)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def writable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        """Do nothing: the stream is everybody's."""

@@ -1,0 +1,79 @@
+"""Running a mainframe server on this process's I/O thread, for ``embedded`` and for the commands."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .iothread import IOThread
+
+if TYPE_CHECKING:
+    from .server import MainframeServer
+    from .server.mainframe import Settings
+
+__all__ = ["hosted_mainframe", "listening"]
+
+T = TypeVar("T")
+
+
+@asynccontextmanager
+async def living_on(io: IOThread, manager: AbstractAsyncContextManager[T], name: str) -> AsyncIterator[T]:
+    """Enter an async context manager on the I/O thread, and leave it there in the same task."""
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[T] = loop.create_future()
+    done: asyncio.Future[None] = loop.create_future()
+    stop = await io.run(_make_event())
+
+    async def live() -> None:
+        try:
+            async with manager as value:
+                loop.call_soon_threadsafe(_settle, ready, value, None)
+                await stop.wait()
+        except Exception as error:
+            loop.call_soon_threadsafe(_settle, ready, None, error)
+            loop.call_soon_threadsafe(_settle, done, None, error)
+        else:
+            loop.call_soon_threadsafe(_settle, done, None, None)
+
+    io.post(lambda: io.spawn(live(), name))
+    try:
+        yield await asyncio.shield(ready)
+    finally:
+        io.post(stop.set)
+        if not (ready.done() and ready.exception() is not None):
+            await asyncio.shield(done)
+
+
+async def _make_event() -> asyncio.Event:
+    return asyncio.Event()
+
+
+def _settle(future: asyncio.Future[Any], value: object, error: Exception | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(value)
+    else:
+        future.set_exception(error)
+        # The other future of the pair may be the one that is awaited.
+        future.exception()
+
+
+def hosted_mainframe(
+    io: IOThread, data_dir: Path, settings: Settings | None = None
+) -> AbstractAsyncContextManager[MainframeServer]:
+    """Run a mainframe server on the I/O thread for the duration of the block."""
+    from .server import MainframeServer
+
+    return living_on(io, MainframeServer(data_dir, settings), "asyncblock mainframe")
+
+
+def listening(
+    io: IOThread, server: MainframeServer, host: str, port: int, *, tls: ssl.SSLContext | None = None
+) -> AbstractAsyncContextManager[str]:
+    """Let a server on the I/O thread listen for the duration of the block; yields its address."""
+    return living_on(io, server.listen(host, port, tls=tls), "asyncblock listener")

@@ -1,0 +1,289 @@
+"""The desk: where the records of this process's jobs wait for the wire, and where producers wait for room.
+
+``Desk`` lives on the I/O thread; an ``Outlet`` is its far end, on the thread that runs the job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from ..errors import AsyncBlockError, Closed
+from ..iothread import IOThread
+from ..wire.bodies import Body, Parcel
+from ..wire.channel import Channel, Mark
+from ..wire.outbox import Outbox
+from ..wire.scheduler import Run
+from ..wire.windows import LINK_WINDOW, Lane, Window
+
+__all__ = ["BODY_BUDGET", "Desk", "Outlet"]
+
+BODY_BUDGET = 64 << 20
+"""Bytes of bodies that a link keeps in memory until their records are acknowledged; one body may always be added."""
+
+_PROGRESS_INTERVAL = 0.1
+"""Seconds between two progress records of a job: ten a second are as smooth as an eye asks for."""
+
+
+class Outlet:
+    """Where one attempt of one job puts its records. Made for each dispatch; used by one thread at a time.
+
+    Nothing here waits, except the two ``reserve``: what has no room is left to the caller, who asks to be called back.
+    """
+
+    __slots__ = ("_desk", "_post", "channel")
+
+    def __init__(self, desk: Desk, channel: Channel) -> None:
+        self._desk = desk
+        self._post = desk.io.post
+        self.channel = channel
+
+    def use_port(self, port: Window) -> None:
+        """Count this job's bytes on another thread's share; only before the first record."""
+        self.channel.port = port
+
+    def try_accept(self, lane: Lane, item: bytes | Parcel) -> bool:
+        """Accept a record if the windows have room for it."""
+        channel = self.channel
+        size = len(item.record) if isinstance(item, Parcel) else len(item)
+        if not (lane.window.has_room(size) and channel.port.has_room(size)):
+            return False
+        channel.accept(lane, item)
+        if not channel.active:
+            self.activate()
+        return True
+
+    def activate(self) -> None:
+        """Tell the desk that something waits on this channel."""
+        self.channel.active = True
+        self._post(self._desk.enlist, self.channel)
+
+    def when_room(self, lane: Lane, size: int, wake: Callable[[], None]) -> None:
+        """Call ``wake`` once, on the I/O thread, when the windows have room again or the job is in trouble."""
+        self._post(self._desk.wait_room, self.channel, _RoomWaiter(lane, size, wake))
+
+    def put_progress(self, record: bytes) -> None:
+        """Note the newest progress; it is sent when the last one is 0.1 s old."""
+        channel = self.channel
+        channel.put_progress(record)
+        if not channel.progress_timer:
+            channel.progress_timer = True
+            self._post(self._desk.pace_progress, channel)
+
+    def put_preview(self, id: str, parcel: Parcel) -> bool:
+        """Queue a preview in place of a waiting one with the same id, if the window has room."""
+        channel = self.channel
+        if not channel.telemetry.window.has_room(len(parcel.record)):
+            return False
+        channel.put_preview(id, parcel)
+        if not channel.active:
+            self.activate()
+        return True
+
+    def mark(self, settle: Callable[[BaseException | None], None]) -> None:
+        """Call ``settle`` once, on the I/O thread, when everything accepted so far is in the journal."""
+        channel = self.channel
+        channel.force_progress()
+        if not channel.idle and not channel.active:
+            self.activate()
+        self._post(self._desk.mark, channel, Mark(channel.data.appended, channel.telemetry.appended, settle))
+
+    def finish(self, parcel: Parcel, settle: Callable[[BaseException | None], None]) -> None:
+        """Queue the finish behind everything else; ``settle`` is called when it is in the journal."""
+        channel = self.channel
+        channel.force_progress()
+        channel.finish = parcel
+        self.activate()
+        self._post(self._desk.mark, channel, Mark(0, 0, settle, after_finish=True))
+
+    def new_body(self, pieces: list[bytes], encoding: Literal["json", "raw"]) -> Body:
+        """Number a body. Call ``reserve`` first."""
+        body = Body(self._desk.next_body(), pieces, encoding)
+        self._post(self._desk.keep_body, body)
+        return body
+
+    async def reserve(self, size: int) -> None:
+        """Wait until the body budget has room for ``size`` bytes.
+
+        **Cancellation** is safe: nothing is reserved.
+        """
+        await self._desk.io.run(self._desk.reserve(size))
+
+    def reserve_blocking(self, size: int) -> None:
+        """As ``reserve``, for worker threads."""
+        self._desk.io.wait(self._desk.reserve(size))
+
+
+@dataclass(slots=True, eq=False)
+class _RoomWaiter:
+    lane: Lane
+    size: int
+    wake: Callable[[], None]
+
+
+class Desk:
+    """The channels of a link and everybody who waits for them. On the I/O thread."""
+
+    def __init__(self, io: IOThread, sendable: asyncio.Event) -> None:
+        self.io = io
+        self.ports: list[Window] = []
+        self.outbox = Outbox(self.ports)
+        self.channels: dict[int, Channel] = {}
+        self._sendable = sendable
+        self._numbers = itertools.count(1)
+        self._body_bytes = 0
+        self._reservations: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._room: dict[Channel, deque[_RoomWaiter]] = {}
+        self._port_full = False
+
+    def new_port(self) -> Window:
+        """Return a share of the link's window for one producing thread (or threads under one lock)."""
+        self.ports.append(Window(LINK_WINDOW))
+        for port in self.ports:
+            port.limit = LINK_WINDOW // len(self.ports)
+        return self.ports[-1]
+
+    def next_body(self) -> int:
+        """Return a body number never used before on this link. From any thread."""
+        return next(self._numbers)
+
+    # ------------------------------------------------------------------ channels
+
+    def open(self, number: int, job_id: str, attempt: int) -> Outlet:
+        """Open the channel of a dispatch."""
+        port = self.ports[0] if self.ports else self.new_port()
+        channel = self.channels[number] = Channel(number, job_id, attempt, port)
+        return Outlet(self, channel)
+
+    def close(self, number: int, error: AsyncBlockError) -> None:
+        """Close a channel: what it had to say is dropped, and whoever waits for it is told why."""
+        channel = self.channels.pop(number, None)
+        if channel is not None:
+            channel.trouble = error
+            self.outbox.drop(channel, error)
+            self._wake(channel)
+
+    def complain(self, number: int, error: AsyncBlockError) -> None:
+        """Let the next call of a job raise an error once."""
+        channel = self.channels.get(number)
+        if channel is not None and channel.trouble is None:
+            channel.trouble = error
+            self._wake(channel)
+
+    def abandon(self, error: AsyncBlockError) -> None:
+        """Give up everything under way and begin anew: what was sent can't be continued."""
+        self.outbox.abandon(self.channels.values(), error)
+        self.channels.clear()
+        for channel in list(self._room):
+            self._wake(channel)
+        self._body_bytes = 0
+        self._grant_reservations()
+        self.outbox = Outbox(self.ports)
+
+    # ------------------------------------------------------------------ what outlets post
+
+    def enlist(self, channel: Channel) -> None:
+        """Give a channel a place on the scheduler's ring."""
+        if channel.number in self.channels:
+            self.outbox.scheduler.enlist(channel)
+            self._sendable.set()
+
+    def mark(self, channel: Channel, mark: Mark) -> None:
+        """Settle a mark when what it covers is in the journal."""
+        if self.channels.get(channel.number) is channel:
+            self.outbox.mark(channel, mark)
+        else:
+            mark.settle(channel.trouble or Closed(f"job {channel.job_id} is finished"))
+
+    def wait_room(self, channel: Channel, waiter: _RoomWaiter) -> None:
+        """Wake a producer when its windows have room."""
+        gone = self.channels.get(channel.number) is not channel
+        if gone or (waiter.lane.window.has_room(waiter.size) and channel.port.has_room(waiter.size)):
+            waiter.wake()
+            return
+        self._room.setdefault(channel, deque()).append(waiter)
+        self._port_full = self._port_full or not channel.port.has_room(waiter.size)
+
+    def pace_progress(self, channel: Channel) -> None:
+        """Let the newest progress leave, when the last one is old enough."""
+        now = self.io.loop.time()
+        if now < channel.progress_due:
+            self.io.loop.call_later(channel.progress_due - now, self.pace_progress, channel)
+            return
+        channel.progress_due = now + _PROGRESS_INTERVAL
+        # The flag falls first: a progress noted from here on asks for its own turn.
+        channel.progress_timer = False
+        channel.progress_ready = True
+        self.enlist(channel)
+
+    def keep_body(self, body: Body) -> None:
+        """Keep a body until its record is acknowledged."""
+        self.outbox.bodies[body.n] = body
+
+    async def reserve(self, size: int) -> None:
+        """Wait for room in the body budget."""
+        if not self._body_bytes or self._body_bytes + size <= BODY_BUDGET:
+            self._body_bytes += size
+            return
+        granted: asyncio.Future[None] = self.io.loop.create_future()
+        self._reservations.append((size, granted))
+        try:
+            await granted
+        except asyncio.CancelledError:
+            if granted.done() and not granted.cancelled():
+                self._body_bytes -= size
+            raise
+
+    # ------------------------------------------------------------------ what the link posts
+
+    def acknowledge(self, seq: int) -> None:
+        """Take in an acknowledgement."""
+        self._freed(self.outbox.acknowledge(seq))
+
+    def resume(self, stored: int, offsets: Mapping[int, int]) -> None:
+        """Go on after a Welcome."""
+        self._freed(self.outbox.resume(stored, offsets))
+
+    def _freed(self, runs: list[Run]) -> None:
+        for run in runs:
+            for body in run.bodies:
+                self._body_bytes -= body.length
+            if run.finish:
+                self.channels.pop(run.channel.number, None)
+            if run.channel in self._room:
+                self._try_wake(run.channel)
+        if self._port_full and runs:
+            self._port_full = False
+            for channel in list(self._room):
+                self._try_wake(channel)
+        if runs:
+            self._grant_reservations()
+            self._sendable.set()
+
+    def _try_wake(self, channel: Channel) -> None:
+        if not channel.port.refilled:
+            self._port_full = True
+            return
+        waiters = self._room[channel]
+        while waiters and waiters[0].lane.window.refilled:
+            waiters.popleft().wake()
+        if not waiters:
+            del self._room[channel]
+
+    def _wake(self, channel: Channel) -> None:
+        for waiter in self._room.pop(channel, ()):
+            waiter.wake()
+
+    def _grant_reservations(self) -> None:
+        while self._reservations:
+            size, granted = self._reservations[0]
+            if not granted.done():
+                if self._body_bytes and self._body_bytes + size > BODY_BUDGET:
+                    return
+                self._body_bytes += size
+                granted.set_result(None)
+            self._reservations.popleft()

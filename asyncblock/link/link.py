@@ -1,0 +1,482 @@
+"""Link: the connection to one mainframe, made again for ever, and what travels over it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import secrets
+from typing import Any, Final, Protocol
+
+from .. import __version__
+from ..errors import (
+    AsyncBlockError,
+    Closed,
+    ConnectionLost,
+    LeaseLost,
+    Rejected,
+    RemoteProtocolError,
+    Unauthorized,
+)
+from ..iothread import IOThread
+from ..transport import Connector, Transport
+from ..wire import frames
+from ..wire.bodies import decode_chunk
+from ..wire.messages import (
+    VERSION,
+    Ack,
+    Announce,
+    Bye,
+    Cancel,
+    Close,
+    Dispatch,
+    Fetched,
+    Hello,
+    Message,
+    Page,
+    Ping,
+    Refused,
+    Reply,
+    SessionEnded,
+    Welcome,
+    decode,
+    encode,
+)
+from ..wire.states import Role, State, advance
+from ..wire.windows import Window
+from .desk import Desk, Outlet
+from .downloads import Downloads
+from .questions import Questions, Rows
+
+__all__ = ["BOOT", "FIRST_TIMEOUT", "Host", "Link"]
+
+logger = logging.getLogger("asyncblock.link")
+
+BOOT: Final = secrets.token_hex(8)
+"""Names this process. A mainframe that sees a new one knows that the old process is gone."""
+
+FIRST_TIMEOUT = 30.0
+"""Seconds that the first connection may take before ``ConnectionLost``; after a Welcome there is no limit."""
+
+_BACKOFF = (0.1, 20.0)
+"""Seconds of the first and the longest pause between attempts; full jitter (Brooker, 2015) spreads the returning."""
+
+_GREETING_TIMEOUT = 10.0
+"""Seconds that the other side has for its first message."""
+
+
+class Host(Protocol):
+    """What an executor is to its link. All methods are called on the I/O thread and return at once."""
+
+    def announcement(self) -> dict[str, Any] | None:
+        """Say what can be run here; None while nothing may be handed out."""
+        ...
+
+    def dispatch(self, message: Dispatch, outlet: Outlet) -> None:
+        """Run a job whose records go to ``outlet``."""
+        ...
+
+    def cancel(self, message: Cancel) -> None:
+        """Cancel a job."""
+        ...
+
+    def close(self, message: Close) -> None:
+        """Stop a job that the mainframe no longer counts as open."""
+        ...
+
+    def session_ended(self, session_id: str) -> None:
+        """Let go of what belongs to a session."""
+        ...
+
+    def link_over(self, error: AsyncBlockError) -> None:
+        """Stop every job of this link: what they sent can't be continued."""
+        ...
+
+
+class Link:
+    """One process's link to one mainframe. Get one from ``client.connect`` or an executor; don't construct it."""
+
+    def __init__(
+        self,
+        io: IOThread,
+        connector: Connector,
+        address: str,
+        *,
+        link_id: str | None = None,
+        replaces: dict[str, Any] | None = None,
+    ) -> None:
+        self.io = io
+        self.address = address
+        self.lag = 0.0
+        """How late the user's loop runs, in seconds; the executor's watchdog writes it."""
+        self._connector = connector
+        self._link_id = link_id or secrets.token_hex(8)
+        self._generation = 0
+        self._token: str | None = None
+        self._replaces = replaces
+        self._host: Host | None = None
+        self._sendable = asyncio.Event()
+        self._desk = Desk(io, self._sendable)
+        self._questions = Questions(self._send_line)
+        self.downloads = Downloads(self._send)
+        self._welcomed: asyncio.Future[Welcome] = io.loop.create_future()
+        self._idle_waiters: set[asyncio.Event] = set()
+        self._over: AsyncBlockError | None = None
+        self._closing = False
+        self._transport: Transport | None = None
+        self._state = State.CLOSED
+        self._heartbeat = 5.0
+        self._heard_at = 0.0
+        self._task: asyncio.Task[None] | None = None
+
+    # ------------------------------------------------------------------ what other threads call
+
+    @property
+    def over(self) -> bool:
+        """Tell whether the link has ended for good."""
+        return self._over is not None
+
+    def new_port(self) -> Window:
+        """Return a share of the link's window for one producing thread (or threads under one lock)."""
+        return self._desk.new_port()
+
+    async def open(self, timeout: float | None = FIRST_TIMEOUT) -> Welcome:
+        """Connect and wait for the first Welcome.
+
+        **Cancellation** closes the link. Raises ``ConnectionLost`` naming the address after ``timeout`` seconds,
+        or at once what ``connect_websocket`` raises for an address, a token or a peer that can't work.
+        """
+        return await self.io.run(self._start(timeout))
+
+    async def request(self, method: str, params: dict[str, Any], *, id: str | None = None) -> dict[str, Any]:
+        """Ask the mainframe and wait for the answer, across reconnects; the same ``id`` gets the same answer.
+
+        **Cancellation** leaves the order standing at the mainframe if it arrived.
+        Raises ``Rejected`` with the mainframe's reason; ``ConnectionLost`` or ``Closed`` when the link is over.
+        """
+        return await self.io.run(self._questions.request(method, params, id or secrets.token_hex(8)))
+
+    async def read(self, session_id: str, offset: int, max_bytes: int = 256 << 10) -> Rows:
+        """Wait for rows of a session's journal from ``offset`` (-1: for the last one).
+
+        **Cancellation** is safe: nothing is consumed. Raises as ``request``.
+        """
+        return await self.io.run(self._questions.read(session_id, offset, max_bytes))
+
+    async def attach(self, host: Host) -> None:
+        """Make this link an executor's. Raises ``Closed`` when it has a host already or is over."""
+        await self.io.run(self._attach(host))
+
+    async def detach(self) -> None:
+        """Take no more jobs on this link."""
+        await self.io.run(self._detach())
+
+    async def announce(self) -> None:
+        """Tell the mainframe what the host can run now."""
+        await self.io.run(self._announce())
+
+    async def drain(self, timeout: float | None = None) -> int:
+        """Wait until everything sent is acknowledged; return how many batches are not after ``timeout`` seconds.
+
+        **Cancellation** is safe.
+        """
+        return await self.io.run(self._drain(timeout))
+
+    async def close(self) -> None:
+        """Say goodbye and end the link; later calls raise ``Closed``. Idempotent."""
+        await self.io.run(self._close())
+
+    # ------------------------------------------------------------------ the connection
+
+    async def _start(self, timeout: float | None) -> Welcome:
+        self._task = self.io.spawn(self._live(timeout), f"asyncblock link to {self.address}")
+        try:
+            return await asyncio.shield(self._welcomed)
+        except asyncio.CancelledError:
+            await self._close()
+            raise
+
+    async def _live(self, timeout: float | None) -> None:
+        deadline = None if timeout is None else self.io.loop.time() + timeout
+        try:
+            await self._stay_connected(deadline)
+        except AsyncBlockError as error:
+            self._end(error)
+        finally:
+            self._end(Closed(f"the link to {self.address} is closed"))
+
+    async def _stay_connected(self, deadline: float | None) -> None:
+        pause = _BACKOFF[0]
+        while not self._closing:
+            welcomes = self._generation
+            retry_after: float | None = None
+            try:
+                await self._connect_and_serve(None if self._welcomed.done() else deadline)
+            except _Goodbye as bye:
+                retry_after = bye.retry_after
+            except ConnectionLost as error:
+                logger.debug("link to %s: %s", self.address, error)
+                self._give_up_at(deadline, error)
+            if self._generation > welcomes:
+                pause = _BACKOFF[0]
+            wait = random.uniform(0, pause) if retry_after is None else retry_after
+            pause = min(pause * 2, _BACKOFF[1] if self._welcomed.done() else 1.0)
+            if not self._closing:
+                await asyncio.sleep(wait)
+
+    def _give_up_at(self, deadline: float | None, error: ConnectionLost) -> None:
+        if not self._welcomed.done() and deadline is not None and self.io.loop.time() >= deadline - _BACKOFF[0]:
+            raise error
+
+    async def _connect_and_serve(self, deadline: float | None) -> None:
+        transport = self._transport = await self._connect(deadline)
+        try:
+            await self._greet(transport)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._reader(transport))
+                tasks.create_task(self._writer(transport))
+                tasks.create_task(self._pulse(transport))
+        except BaseExceptionGroup as group:
+            raise _first(group) from None
+        finally:
+            transport.abort()
+            self._transport = None
+            self._state = State.CLOSED
+            self._desk.outbox.disconnect()
+            self.downloads.disconnected()
+
+    async def _connect(self, deadline: float | None) -> Transport:
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await self._connector()
+        except TimeoutError:
+            raise ConnectionLost(f"the mainframe at {self.address} didn't answer in time") from None
+
+    async def _greet(self, transport: Transport) -> None:
+        self._state = State.GREETING
+        self._generation += 1
+        await transport.send(encode(self._hello()))
+        try:
+            async with asyncio.timeout(_GREETING_TIMEOUT):
+                self._receive(await transport.receive())
+        except TimeoutError:
+            raise ConnectionLost(f"{self.address} accepted the connection and said nothing") from None
+
+    def _hello(self) -> Hello:
+        return Hello(
+            version=VERSION,
+            link=self._link_id,
+            boot=BOOT,
+            generation=self._generation,
+            token=self._token,
+            agent=f"asyncblock/{__version__}",
+            executor=self._host.announcement() if self._host is not None else None,
+            channels=[[c.number, c.job_id, c.attempt] for c in self._desk.channels.values()],
+            replaces=self._replaces,
+        )
+
+    async def _reader(self, transport: Transport) -> None:
+        while True:
+            self._receive(await transport.receive())
+
+    async def _writer(self, transport: Transport) -> None:
+        outbox = self._desk.outbox
+        while True:
+            message = outbox.next_message()
+            if message is None:
+                self._sendable.clear()
+                for waiter in self._idle_waiters:
+                    waiter.set()
+                await self._sendable.wait()
+            else:
+                await transport.send(message)
+
+    async def _pulse(self, transport: Transport) -> None:
+        """Send a sign of life each heartbeat; three without a byte from the other side end the connection."""
+        while True:
+            await asyncio.sleep(self._heartbeat)
+            silence = self.io.loop.time() - self._heard_at
+            if silence > 3 * self._heartbeat:
+                transport.abort()
+                raise ConnectionLost(f"nothing came from {self.address} for {silence:.0f} s")
+            self._send(Ping(lag=self.lag * 1000))
+
+    def _end(self, error: AsyncBlockError) -> None:
+        """Settle everything that still waits; the first reason stays."""
+        if self._over is not None:
+            return
+        self._over = error
+        self._abandon(error)
+        self._questions.end(error)
+        self.downloads.end(error)
+        for waiter in self._idle_waiters:
+            waiter.set()
+        if not self._welcomed.done():
+            self._welcomed.set_exception(error)
+            # Nobody may be waiting: ``open`` was cancelled, or the link was closed before.
+            self._welcomed.exception()
+
+    def _abandon(self, error: AsyncBlockError) -> None:
+        self._desk.abandon(error)
+        if self._host is not None:
+            self._host.link_over(error)
+
+    # ------------------------------------------------------------------ what comes in
+
+    def _receive(self, data: bytes) -> None:
+        self._heard_at = self.io.loop.time()
+        if not frames.is_text(data):
+            self._state = advance(Role.LOWER, self._state, "chunk")
+            self.downloads.chunk(*decode_chunk(data))
+            return
+        for header, lines in frames.split(data):
+            self._state = advance(Role.LOWER, self._state, str(header["op"]))
+            self._handle(decode(header), lines)
+
+    def _handle(self, message: Message, lines: list[bytes]) -> None:
+        match message:
+            case Ack():
+                self._desk.acknowledge(message.seq)
+            case Ping():
+                self._desk.acknowledge(message.stored)
+            case Dispatch():
+                self._on_dispatch(message)
+            case Page():
+                self._questions.paged(message, lines)
+            case Reply():
+                self._questions.replied(message)
+            case Cancel() if self._host is not None:
+                self._host.cancel(message)
+            case Close():
+                self._on_close(message)
+            case Refused():
+                words = f"the mainframe refused record {message.index} of the job: {message.reason}"
+                self._desk.complain(message.channel, Rejected(words, code="record"))
+            case SessionEnded() if self._host is not None:
+                self._host.session_ended(message.session_id)
+            case Fetched():
+                self.downloads.fetched(message)
+            case Welcome():
+                self._on_welcome(message)
+            case Bye():
+                self._on_bye(message)
+            case _:
+                logger.debug("ignored %r", message.op)
+
+    def _on_welcome(self, welcome: Welcome) -> None:
+        if self._desk.outbox.seq and not welcome.resumed:
+            self._abandon(
+                ConnectionLost(
+                    f"the mainframe at {self.address} doesn't know this link any more (journal {welcome.epoch}): "
+                    "what the jobs of this process have sent can't be continued"
+                )
+            )
+        self._token = welcome.token
+        self._heartbeat = welcome.heartbeat
+        self._replaces = None
+        self._desk.resume(welcome.stored, {int(n): size for n, size in welcome.bodies.items()})
+        for line in self._questions.lines():
+            self._desk.outbox.control(line)
+        self.downloads.connected()
+        self._sendable.set()
+        if not self._welcomed.done():
+            self._welcomed.set_result(welcome)
+
+    def _on_bye(self, bye: Bye) -> None:
+        if not bye.stop:
+            raise _Goodbye(bye.retry_after)
+        if bye.code == "unauthorized":
+            raise Unauthorized(bye.reason)
+        if bye.code == "unreadable":
+            raise RemoteProtocolError(f"the mainframe at {self.address} ended the link: {bye.reason}")
+        raise Rejected(f"the mainframe at {self.address} ended the link: {bye.reason}", code=bye.code)
+
+    def _on_dispatch(self, message: Dispatch) -> None:
+        # A dispatch that comes again changes nothing.
+        if self._host is not None and message.channel not in self._desk.channels:
+            self._host.dispatch(message, self._desk.open(message.channel, message.job_id, message.attempt))
+
+    def _on_close(self, message: Close) -> None:
+        words = f"job {message.job_id}, attempt {message.attempt}: {message.reason}"
+        self._desk.close(message.channel, LeaseLost(words))
+        if self._host is not None:
+            self._host.close(message)
+
+    # ------------------------------------------------------------------ what goes out
+
+    def _send(self, message: Message) -> None:
+        self._send_line(encode(message))
+
+    def _send_line(self, line: bytes) -> None:
+        # Without a connection it is dropped: what matters is said again after the Welcome.
+        if self._state is State.OPEN:
+            self._desk.outbox.control(line)
+            self._sendable.set()
+
+    async def _attach(self, host: Host) -> None:
+        if self._over is not None:
+            raise self._over
+        if self._host is not None:
+            raise Closed("this process has an executor on this link already")
+        self._host = host
+        await self._announce()
+
+    async def _detach(self) -> None:
+        self._host = None
+        await self._announce()
+
+    async def _announce(self) -> None:
+        self._send(Announce(self._host.announcement() if self._host is not None else None))
+
+    async def _drain(self, timeout: float | None) -> int:
+        quiet = asyncio.Event()
+        self._idle_waiters.add(quiet)
+        try:
+            async with asyncio.timeout(timeout):
+                while self._over is None and (self._desk.outbox.unacknowledged or not self._desk.outbox.idle):
+                    quiet.clear()
+                    await quiet.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self._idle_waiters.discard(quiet)
+        return self._desk.outbox.unacknowledged
+
+    async def _close(self) -> None:
+        if not self._closing:
+            self._closing = True
+            if self._transport is not None and self._state is State.OPEN:
+                await self._say_goodbye(self._transport)
+            if self._task is not None:
+                self._task.cancel()
+            self._end(Closed(f"the link to {self.address} is closed"))
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def _say_goodbye(self, transport: Transport) -> None:
+        try:
+            async with asyncio.timeout(2):
+                await transport.send(encode(Bye("closed", "the process is done", stop=True)))
+                await transport.close()
+        except (ConnectionLost, RemoteProtocolError, TimeoutError):
+            transport.abort()
+
+
+class _Goodbye(Exception):
+    """The mainframe asked to come back later."""
+
+    def __init__(self, retry_after: float | None) -> None:
+        self.retry_after = retry_after
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the most telling error of a connection's tasks: a stop or a goodbye before a mere loss."""
+    leaves: list[BaseException] = []
+    stack: list[BaseException] = [group]
+    while stack:
+        error = stack.pop()
+        if isinstance(error, BaseExceptionGroup):
+            stack.extend(error.exceptions)
+        else:
+            leaves.append(error)
+    return min(leaves, key=lambda e: isinstance(e, ConnectionLost))

@@ -1,0 +1,86 @@
+"""What clients may ask: one function for each method, one table, and the role that each needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from ..errors import Rejected
+from .journal import SessionRow
+from .sessions import Sessions
+from .turn import Turn
+
+__all__ = ["METHODS"]
+
+Params = dict[str, Any]
+Method = Callable[[Sessions, Turn, Params], dict[str, Any]]
+
+
+def _field(params: Params, name: str, kind: type, default: Any = ...) -> Any:
+    value = params.get(name, default)
+    if value is ... or not (isinstance(value, kind) or value is default):
+        raise Rejected(f"parameter {name!r} must be {kind.__name__}", code="params")
+    return value
+
+
+def _start(sessions: Sessions, turn: Turn, params: Params) -> dict[str, Any]:
+    session_id = sessions.start(
+        turn,
+        _field(params, "session_id", str),
+        _field(params, "plan", dict),
+        _field(params, "inputs", dict, {}),
+        _field(params, "title", str, ""),
+    )
+    return {"session_id": session_id}
+
+
+def _cancel(sessions: Sessions, turn: Turn, params: Params) -> dict[str, Any]:
+    sessions.cancel(turn, _field(params, "session_id", str), _field(params, "reason", str, "cancelled"))
+    return {}
+
+
+def _cancel_job(sessions: Sessions, turn: Turn, params: Params) -> dict[str, Any]:
+    session = sessions.running.get(_field(params, "session_id", str))
+    job = session.jobs.get(_field(params, "job_id", str)) if session is not None else None
+    if session is None or job is None:
+        raise Rejected("no such job runs here", code="unknown_job")
+    session.cancel_job(job, _field(params, "reason", str, "cancelled"))
+    return {}
+
+
+def _session(sessions: Sessions, turn: Turn, params: Params) -> dict[str, Any]:
+    row = sessions.rows.get(_field(params, "session_id", str))
+    if row is None:
+        raise Rejected(f"no session {params['session_id']!r} here", code="unknown_session")
+    return _row(row)
+
+
+def _sessions(sessions: Sessions, turn: Turn, params: Params) -> dict[str, Any]:
+    limit = _field(params, "limit", int, 100)
+    state = _field(params, "state", str, None)
+    rows = [row for row in sessions.rows.values() if state is None or row.state == state]
+    rows.sort(key=lambda row: row.created_at, reverse=True)
+    return {"sessions": [_row(row) for row in rows[:limit]]}
+
+
+def _row(row: SessionRow) -> dict[str, Any]:
+    return {
+        "session_id": row.session_id,
+        "title": row.title,
+        "path": row.path,
+        "state": row.state,
+        "created_at": row.created_at,
+        "finished_at": row.finished_at,
+        "error": row.error,
+        "bytes": row.bytes,
+    }
+
+
+METHODS: Final[dict[str, tuple[frozenset[str], Method]]] = {
+    "start": (frozenset({"client"}), _start),
+    "cancel": (frozenset({"client"}), _cancel),
+    "cancel_job": (frozenset({"client"}), _cancel_job),
+    "session": (frozenset({"client", "observer"}), _session),
+    "sessions": (frozenset({"client", "observer"}), _sessions),
+}
+"""Method name: the roles of which one is needed, and the function."""

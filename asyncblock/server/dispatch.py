@@ -1,0 +1,260 @@
+"""Dispatch: which executor gets which job, and for how long it holds the lease.
+
+A job goes to a connected executor that has its package with the same hash and a free slot. The lease is the link's: any
+byte renews it, and it ends early only by evidence (the process's exit was seen, or a new process says Hello in its
+place). Time during which the mainframe was down doesn't count.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from ..wire.messages import Close, Dispatch
+from .jobs import Attempt, Job, JobState
+from .links import LinkState
+from .turn import Turn
+
+if TYPE_CHECKING:
+    from .sessions import Sessions
+    from .values import Found
+
+__all__ = ["LEASE", "NO_EXECUTOR_TIMEOUT", "Dispatcher"]
+
+logger = logging.getLogger("asyncblock.server")
+
+LEASE = 120.0
+"""Seconds without a byte after which an executor's jobs are taken from it."""
+
+NO_EXECUTOR_TIMEOUT = 30.0
+"""Seconds that a job waits for an executor with its package before it fails."""
+
+Need = tuple[str, str, str | None, str | None]
+"""What a job asks of an executor: language, package hash, session and group of a pinned one."""
+
+
+class Dispatcher:
+    """Hands out jobs and keeps the leases."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+        self.links: dict[str, LinkState] = {}
+        self._waiting: dict[Need, deque[Job]] = {}
+        self._pins: dict[tuple[str, str], LinkState] = {}
+        self._alarms: dict[Need, asyncio.TimerHandle] = {}
+
+    def link(self, link_id: str) -> LinkState:
+        """Return a link by its id; one that the journal doesn't know any more is a stranger without jobs."""
+        link = self.links.get(link_id)
+        if link is None:
+            link = self.links[link_id] = LinkState(link_id, 0, "", "")
+        return link
+
+    # ------------------------------------------------------------------ jobs
+
+    def enqueue(self, turn: Turn, job: Job) -> None:
+        """Hand a job out, now or when an executor is free."""
+        need = _need(job)
+        self._waiting.setdefault(need, deque()).append(job)
+        self._pump(turn, need)
+        if need in self._waiting:
+            self._watch(need)
+
+    def withdraw(self, job: Job) -> None:
+        """Hand a job out no more; its place in the queue is skipped when it comes up."""
+        job.state = JobState.ENDED
+
+    def pump_all(self, turn: Turn) -> None:
+        """Hand out what can be handed out: an executor came, or slots were freed."""
+        for need in list(self._waiting):
+            self._pump(turn, need)
+
+    def _pump(self, turn: Turn, need: Need) -> None:
+        queue = self._waiting[need]
+        while queue:
+            if queue[0].state is not JobState.WAITING:
+                queue.popleft()
+                continue
+            link = self._choose(need)
+            if link is None:
+                return
+            self._assign(turn, queue.popleft(), link)
+        del self._waiting[need]
+
+    def _choose(self, need: Need) -> LinkState | None:
+        if need[3] is not None:
+            pinned = self._pins.get((need[2] or "", need[3]))
+            if pinned is not None and pinned.executor is not None:
+                return pinned if _free(pinned, need) > 0 else None
+        best, most = None, 0
+        for link in self.links.values():
+            free = _free(link, need)
+            if free > most:
+                best, most = link, free
+        return best
+
+    def _assign(self, turn: Turn, job: Job, link: LinkState) -> None:
+        job.attempts += 1
+        attempt = Attempt(job, job.attempts, link, link.next_channel)
+        link.next_channel += 1
+        link.attempts[attempt.channel] = attempt
+        link.load += 1
+        job.attempt, job.state = attempt, JobState.ASSIGNED
+        if job.group is not None:
+            self._pins[job.session.session_id, job.group] = link
+        job.session.assign(turn, job, attempt)
+        turn.after(lambda: self.send(attempt))
+
+    def send(self, attempt: Attempt) -> None:
+        """Send a dispatch; repeating it changes nothing."""
+        if attempt.fenced or attempt.link.connection is None:
+            return
+        found = attempt.job.session.resolve_now(attempt.job.inputs)
+        if found is not None:
+            attempt.link.send(_message(attempt, found))
+        else:
+            self._sessions.spawn(self._read_and_send(attempt))
+
+    async def _read_and_send(self, attempt: Attempt) -> None:
+        found = await attempt.job.session.resolve(attempt.job.inputs)
+        if not attempt.fenced:
+            attempt.link.send(_message(attempt, found))
+
+    def freed(self, turn: Turn, attempt: Attempt, *, finished: bool) -> None:
+        """An attempt is over: its slot is free. Unless it said so itself, its channel stays for late records."""
+        link = attempt.link
+        link.load -= 1
+        if finished:
+            turn.after(lambda: link.attempts.pop(attempt.channel, None))
+        if self._waiting:
+            self.pump_all(turn)
+
+    def session_over(self, session_id: str) -> None:
+        """Forget the pins of a session."""
+        for key in [key for key in self._pins if key[0] == session_id]:
+            del self._pins[key]
+
+    # ------------------------------------------------------------------ executors that aren't there
+
+    def _watch(self, need: Need) -> None:
+        """Give executors with the package some time to come."""
+        if need not in self._alarms and not any(_serves(link, need) for link in self.links.values()):
+            alarm = self._sessions.loop.call_later(NO_EXECUTOR_TIMEOUT, self._nobody_came, need)
+            self._alarms[need] = alarm
+
+    def stop_timers(self) -> None:
+        """Let no lease run out and no alarm ring any more."""
+        for timer in self._alarms.values():
+            timer.cancel()
+        for link in self.links.values():
+            self.back(link)
+
+    def _nobody_came(self, need: Need) -> None:
+        self._alarms.pop(need, None)
+        queue = self._waiting.get(need)
+        if queue is None or any(_serves(link, need) for link in self.links.values()):
+            return
+        turn = self._sessions.turn()
+        for job in list(queue):
+            job.session.fail_job(turn, job, self._nobody(need, job), retry=False)
+        turn.commit()
+
+    def _nobody(self, need: Need, job: Job) -> str:
+        package = job.block.get("package")
+        held = [
+            f"{name!r} {hash[:12]}"
+            for link in self.links.values()
+            if link.executor is not None and link.connection is not None
+            for hash, name in link.executor.packages.items()
+            if name == package
+        ]
+        have = f"executors have {', '.join(sorted(set(held)))}" if held else "no connected executor has that package"
+        return (
+            f"no executor could run node {job.node_id} within {NO_EXECUTOR_TIMEOUT:g} s: it needs {need[0]} and "
+            f"package {package!r} with hash {need[1][:12]}; {have}"
+        )
+
+    # ------------------------------------------------------------------ leases
+
+    def adopt(self, attempt: Attempt) -> None:
+        """After a restart: an open attempt belongs to its link again; its lease begins anew."""
+        link = attempt.link
+        link.attempts[attempt.channel] = attempt
+        link.next_channel = max(link.next_channel, attempt.channel + 1)
+        link.load += 1
+        if attempt.job.group is not None:
+            self._pins[attempt.job.session.session_id, attempt.job.group] = link
+        if link.connection is None:
+            self.lost(link)
+
+    def lost(self, link: LinkState) -> None:
+        """A link has no connection: its lease runs out unless it comes back."""
+        if link.load and link.lease_timer is None:
+            link.lease_timer = self._sessions.loop.call_later(LEASE, self._expired, link)
+
+    def back(self, link: LinkState) -> None:
+        """A link is connected again."""
+        if link.lease_timer is not None:
+            link.lease_timer.cancel()
+            link.lease_timer = None
+
+    def _expired(self, link: LinkState) -> None:
+        link.lease_timer = None
+        self.gone(link, f"nothing was heard of its executor for {LEASE:g} s")
+
+    def gone(self, link: LinkState, reason: str) -> None:
+        """End every lease of a link, by evidence or because its time is up."""
+        link.executor = None
+        turn = self._sessions.turn()
+        for attempt in list(link.attempts.values()):
+            job = attempt.job
+            if attempt.fenced:
+                continue
+            link.send(Close(attempt.channel, job.job_id, attempt.number, f"lease lost: {reason}"))
+            if job.state is JobState.ASSIGNED and job.cancelling is None:
+                job.session.release(turn, job, reason)
+            else:
+                job.session.fail_job(turn, job, f"the executor of node {job.node_id} is gone: {reason}", retry=True)
+        turn.commit()
+
+
+def _need(job: Job) -> Need:
+    language = str(job.block.get("language", "python"))
+    session = job.session.session_id if job.group is not None else None
+    return (language, str(job.block.get("hash", "")), session, job.group)
+
+
+def _serves(link: LinkState, need: Need) -> bool:
+    executor = link.executor
+    return (
+        executor is not None
+        and link.connection is not None
+        and need[0] in executor.languages
+        and (need[1] in executor.packages or not need[1])
+    )
+
+
+def _free(link: LinkState, need: Need) -> int:
+    if link.executor is None or not _serves(link, need):
+        return 0
+    return link.executor.slots - link.load
+
+
+def _message(attempt: Attempt, found: dict[str, Found]) -> Dispatch:
+    job = attempt.job
+    bodies: dict[str, Any] = {handle: each.body for handle, each in found.items() if each.body is not None}
+    return Dispatch(
+        job_id=job.job_id,
+        attempt=attempt.number,
+        channel=attempt.channel,
+        session_id=job.session.session_id,
+        node_id=job.node_id,
+        stacks=job.stacks,
+        block=job.block,
+        inputs={handle: each.value for handle, each in found.items() if each.body is None},
+        bodies=bodies,
+        block_path=job.block.get("path"),
+        timeout=job.timeout,
+    )

@@ -1,0 +1,100 @@
+"""Jobs and their attempts, as the mainframe sees them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+if TYPE_CHECKING:
+    from .links import LinkState
+    from .session import Session
+
+__all__ = ["Attempt", "Job", "JobState", "RetryPolicy"]
+
+
+class JobState(Enum):
+    """How far a job has come. ``ENDED`` is final: a job ends in exactly one terminal state."""
+
+    WAITING = "waiting"
+    """No executor has it."""
+    ASSIGNED = "assigned"
+    """An executor holds its lease; its ``JobStarted`` hasn't come."""
+    RUNNING = "running"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often a failed job is tried again, from the block's manifest."""
+
+    retries: int = 0
+    backoff: float = 1.0
+    """Seconds before the second attempt; doubled for each further one."""
+    not_retried: tuple[str, ...] = ()
+    """Names of exception types that end the job at once."""
+
+    @classmethod
+    def of(cls, block: dict[str, Any]) -> RetryPolicy:
+        """Read the policy from a plan's block."""
+        spec = block.get("retries")
+        if not isinstance(spec, dict):
+            return cls()
+        return cls(int(spec.get("retries", 0)), float(spec.get("backoff", 1.0)), tuple(spec.get("not_retried", ())))
+
+
+@dataclass(slots=True, eq=False)
+class Attempt:
+    """One try at a job, fenced by its number. The channel stands for it on the link that holds the lease."""
+
+    job: Job
+    number: int
+    link: LinkState
+    channel: int
+    prefix: bytes = b""
+    """The beginning of every line of this attempt's records in the journal."""
+    records: int = 0
+    """Records seen on the channel: the next one's index."""
+    fenced: bool = False
+    """Its lease ended: what still comes is kept for inspection and changes nothing."""
+    held: list[tuple[str, Any, Any, Any]] = field(default_factory=list)
+    """Outputs (handle, reference, to_node, to_flow) kept back until a job with retries has finished."""
+
+    def __post_init__(self) -> None:
+        head = {
+            "job_id": self.job.job_id,
+            "node_id": self.job.node_id,
+            "attempt": self.number,
+            "link": self.link.link_id,
+        }
+        self.prefix = orjson.dumps(head)[:-1]
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One run of a block that an executor does."""
+
+    session: Session
+    job_id: str
+    node_id: str
+    stacks: list[Any]
+    block: dict[str, Any]
+    inputs: dict[str, Any]
+    """References by handle."""
+    group: str | None = None
+    timeout: float | None = None
+    state: JobState = JobState.WAITING
+    attempt: Attempt | None = None
+    attempts: int = 0
+    retries_left: int = 0
+    policy: RetryPolicy = field(default_factory=RetryPolicy)
+    cancelling: str | None = None
+    """The reason of a cancel that was sent and not yet answered."""
+    consumed: dict[str, bool] = field(default_factory=dict)
+    """Whether a handle has consumers; asked once for each handle."""
+
+    def __post_init__(self) -> None:
+        self.policy = RetryPolicy.of(self.block)
+        self.retries_left = self.policy.retries

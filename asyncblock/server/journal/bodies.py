@@ -1,0 +1,141 @@
+"""The bodies of a journal, as the event loop sees them: which are under way, and how much of them waits for the disk.
+
+Which bodies are *referenced* the journal's table knows; the others are counted here, by link.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from ...errors import Closed, Unavailable
+from .bodyfiles import BodyFiles, body_path, check_key, read_body
+from .bodywriter import BodyWriter, Chunk, Delete, Finish, Order
+from .contract import BodyKey
+from .posting import poster
+from .reader import Readers, bodies_of_link
+from .trouble import Trouble
+
+__all__ = ["BodyStore"]
+
+MAX_QUEUED_BYTES = 256 << 20
+"""Chunks that may wait for the disk: four links with full windows."""
+
+
+class BodyStore:
+    """The bodies of a journal, seen from its event loop: queues what the thread does, and counts."""
+
+    def __init__(
+        self,
+        root: Path,
+        readers: Readers,
+        loop: asyncio.AbstractEventLoop,
+        trouble: Trouble,
+        unreferenced: dict[str, dict[int, int]],
+        *,
+        sync: bool,
+        max_queued_bytes: int = MAX_QUEUED_BYTES,
+    ) -> None:
+        self._root = root
+        self._readers = readers
+        self._loop = loop
+        self._unreferenced = unreferenced
+        self._queued_bytes = 0
+        self._max_queued_bytes = max_queued_bytes
+        self._closed = False
+        self._thread = BodyWriter(BodyFiles(root, sync), poster(loop), trouble, self._settled)
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes written and not in their files yet."""
+        return self._queued_bytes
+
+    @property
+    def max_queued_bytes(self) -> int:
+        """What ``queued_bytes`` may reach."""
+        return self._max_queued_bytes
+
+    def write(self, key: BodyKey, offset: int, chunk: bytes | memoryview) -> asyncio.Future[int]:
+        """Queue a chunk; see ``Bodies.write``."""
+        self._check(key)
+        if self._queued_bytes + len(chunk) > self._max_queued_bytes:
+            raise Unavailable(
+                f"chunks of {self._queued_bytes} bytes wait for the disk, {self._max_queued_bytes} may; send it later"
+            )
+        order = Chunk(key, offset, chunk, self._future())
+        self._queued_bytes += len(chunk)
+        self._unreferenced.setdefault(key.link_id, {}).setdefault(key.n, 0)
+        self._thread.put(order)
+        return order.done
+
+    async def finish(self, key: BodyKey, length: int, sha256: str) -> None:
+        """Check that a body is whole; see ``Bodies.finish``."""
+        self._check(key)
+        known = self._unreferenced.setdefault(key.link_id, {})
+        if length == 0 and key.n not in known:
+            # Such a body has no chunks; its file is made here.
+            await self.write(key, 0, b"")
+        order = Finish(key, length, sha256, keep=key.n not in known, done=self._future())
+        self._thread.put(order)
+        await order.done
+
+    async def read(self, key: BodyKey, offset: int, n: int) -> bytes:
+        """Read a part of a body; see ``Bodies.read``."""
+        self._check(key)
+        path = body_path(self._root, key)
+        return await self._readers.run(lambda _: read_body(path, offset, n))
+
+    def under_way(self, link_id: str) -> dict[int, int]:
+        """Return the stored lengths of bodies that nothing names yet."""
+        return dict(self._unreferenced.get(link_id, {}))
+
+    async def delete_unreferenced(self, link_id: str) -> int:
+        """Delete what nothing names; see ``Bodies.delete_unreferenced``."""
+        numbers = self._unreferenced.pop(link_id, {})
+        # A link may have sent more of a body that an entry names; that one stays.
+        named = await self._readers.run(lambda connection: bodies_of_link(connection, link_id))
+        if self._closed:
+            raise Closed("the journal is closed")
+        order = Delete([BodyKey(link_id, n) for n in numbers if n not in named], self._future())
+        self._thread.put(order)
+        return await asyncio.shield(order.done)
+
+    def referenced(self, key: BodyKey) -> None:
+        """Note that a committed row names a body."""
+        self._unreferenced.get(key.link_id, {}).pop(key.n, None)
+
+    def shut(self) -> None:
+        """Accept nothing more."""
+        self._closed = True
+
+    def stop(self) -> str:
+        """End the thread when everything is written, and wait for it; return what could not be written."""
+        return self._thread.stop()
+
+    def _future(self) -> asyncio.Future[int]:
+        future: asyncio.Future[int] = self._loop.create_future()
+        # Whoever drops a chunk's future learns of its error by the finish.
+        future.add_done_callback(_retrieve)
+        return future
+
+    def _check(self, key: BodyKey) -> None:
+        if self._closed:
+            raise Closed("the journal is closed")
+        check_key(key)
+
+    def _settled(self, order: Order, length: int | None) -> None:
+        """Take in what became of an order: the body's length, or None where it was refused."""
+        if isinstance(order, Delete):
+            return
+        known = self._unreferenced.get(order.key.link_id, {})
+        if isinstance(order, Chunk):
+            self._queued_bytes -= len(order.data)
+            if length is not None and order.key.n in known:
+                known[order.key.n] = length
+        elif length is None:
+            known.pop(order.key.n, None)
+
+
+def _retrieve(future: asyncio.Future[int]) -> None:
+    if not future.cancelled():
+        future.exception()

@@ -1,0 +1,118 @@
+"""What the event loop must know of the journal to refuse a wrong write where it is made: numbers, ids and offsets.
+
+A write that the database can't take would be tried again for ever and hold up all others, so none gets that far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ...errors import LocalProtocolError
+from .contract import MAX_OFFSET, Row, SessionRow, Write
+from .schema import row_statements
+
+__all__ = ["Ledger"]
+
+_MAX_INT = (1 << 63) - 1
+_MAX_SESSION_NO = (1 << 31) - 1
+
+
+class Ledger:
+    """The sessions with their next offsets, and the numbers in use. Counts what is queued as done."""
+
+    def __init__(self, sessions: Iterable[tuple[int, str, int]], last_session_no: int, last_link_no: int) -> None:
+        self._next: dict[int, int] = {}
+        self._numbers: dict[str, int] = {}
+        for session_no, session_id, rows in sessions:
+            self._next[session_no] = rows
+            self._numbers[session_id] = session_no
+        self._last_session_no = last_session_no
+        self._last_link_no = last_link_no
+
+    def new_session_no(self) -> int:
+        """Return the next number for a session."""
+        self._last_session_no += 1
+        return self._last_session_no
+
+    def new_link_no(self) -> int:
+        """Return the next number for a link."""
+        self._last_link_no += 1
+        return self._last_link_no
+
+    def next_offset(self, session_no: int) -> int:
+        """Return the offset of the session's next entry."""
+        try:
+            return self._next[session_no]
+        except KeyError:
+            raise LocalProtocolError(f"there is no session number {session_no} in the journal") from None
+
+    def enter(self, write: Write) -> None:
+        """Take a write in. Raises ``LocalProtocolError`` and takes nothing in if the journal couldn't store it."""
+        new: list[SessionRow] = []
+        taken = 0
+        try:
+            for row in write.rows:
+                self._check(row)
+                if isinstance(row, SessionRow) and self._enter_session(row):
+                    new.append(row)
+            for link_no, seq in write.marks:
+                if not (0 < link_no <= _MAX_INT and 0 <= seq <= _MAX_INT):
+                    raise LocalProtocolError(f"link number {link_no} can't have the mark {seq}")
+            for session_no, offset, payload in write.entries:
+                if offset != self._next.get(session_no) or offset > MAX_OFFSET or not isinstance(payload, bytes):
+                    raise self._wrong_entry(session_no, offset, payload)
+                self._next[session_no] = offset + 1
+                taken += 1
+        except LocalProtocolError:
+            for session_no, offset, _ in reversed(write.entries[:taken]):
+                self._next[session_no] = offset
+            for row in new:
+                self._forget(row.session_no)
+            raise
+
+    def prune(self, session_no: int) -> None:
+        """Forget a session. Raises ``LocalProtocolError`` when it isn't there."""
+        self.next_offset(session_no)
+        self._forget(session_no)
+
+    def _enter_session(self, row: SessionRow) -> bool:
+        number = self._numbers.get(row.session_id)
+        if number is None and row.session_no not in self._next and 0 < row.session_no <= _MAX_SESSION_NO:
+            self._next[row.session_no] = 0
+            self._numbers[row.session_id] = row.session_no
+            self._last_session_no = max(self._last_session_no, row.session_no)
+            return True
+        if number != row.session_no:
+            raise LocalProtocolError(
+                f"session {row.session_id!r} can't have the number {row.session_no}: numbers are from 1 to "
+                f"{_MAX_SESSION_NO}, and each belongs to one session"
+            )
+        return False
+
+    def _forget(self, session_no: int) -> None:
+        del self._next[session_no]
+        self._numbers = {each: number for each, number in self._numbers.items() if number != session_no}
+
+    def _check(self, row: Row) -> None:
+        for _, values in row_statements(row):
+            for value in values:
+                if isinstance(value, int) and not -_MAX_INT <= value <= _MAX_INT:
+                    raise LocalProtocolError(f"{value} in {type(row).__name__} has more than 64 bits")
+                if isinstance(value, str) and not _encodable(value):
+                    raise LocalProtocolError(f"{value!r} in {type(row).__name__} has no UTF-8 form")
+
+    def _wrong_entry(self, session_no: int, offset: int, payload: object) -> LocalProtocolError:
+        if not isinstance(payload, bytes):
+            return LocalProtocolError(f"the payload of an entry is bytes, not {type(payload).__name__}")
+        return LocalProtocolError(
+            f"the next entry of session number {session_no} has offset {self.next_offset(session_no)}, not {offset}; "
+            f"the last that a session can have is {MAX_OFFSET}"
+        )
+
+
+def _encodable(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

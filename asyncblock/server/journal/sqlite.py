@@ -1,0 +1,321 @@
+"""The journal on SQLite, as the event loop sees it: calls queue what the threads do, and hear of it later."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import Any
+
+from ...errors import AsyncBlockError, Closed, Unavailable
+from . import reader
+from .bodies import BodyStore
+from .contract import (
+    BeginPrune,
+    BodyKey,
+    BodyRow,
+    LinkRow,
+    Opening,
+    RequestRow,
+    SessionRow,
+    Snapshot,
+    Stats,
+    Write,
+)
+from .database import Connect, Connection, Synchronous, check_synchronous, connect
+from .datadir import DataDir
+from .opening import Parts, open_parts
+from .posting import poster, settle
+from .pruner import Pruner
+from .schema import VERSION
+from .trouble import Trouble
+from .writer import Chores, Reports, Writer
+
+__all__ = ["SqliteJournal"]
+
+logger = logging.getLogger("asyncblock.server.journal")
+
+
+class SqliteJournal:
+    """A journal in a data directory, from ``SqliteJournal.open``. The ``Journal`` Protocol is its contract."""
+
+    def __init__(self, parts: Parts, loop: asyncio.AbstractEventLoop, trouble: Trouble) -> None:
+        self._parts = parts
+        self._loop = loop
+        self._trouble = trouble
+        self._ledger = parts.ledger
+        self._queued_bytes = 0
+        self._closing: asyncio.Future[str] | None = None
+        self._promises: set[asyncio.Future[Any]] = set()
+        self._readers = reader.Readers(parts.reading, loop)
+        self._bodies = BodyStore(
+            parts.place.bodies_path,
+            self._readers,
+            loop,
+            trouble,
+            parts.unreferenced,
+            sync=parts.synchronous == "full",
+        )
+        self._prunes: dict[int, asyncio.Future[Any]] = {}
+        self._writer = Writer(parts.writing, parts.copying, self._reports(), self._chores())
+
+    @classmethod
+    async def open(
+        cls,
+        place: DataDir,
+        *,
+        synchronous: Synchronous = "normal",
+        on_trouble: Callable[[AsyncBlockError], None] | None = None,
+        on_recovered: Callable[[], None] | None = None,
+        connect: Connect = connect,
+    ) -> SqliteJournal:
+        """Open the journal of a data directory, made if need be. It belongs to the running event loop.
+
+        **Durability**: the opening itself is on disk, synced, when it returns.
+        **Cancellation**: the opening under way is closed again as soon as it is done.
+        Close the journal before the directory.
+
+        Raises ``Unavailable`` when the disk refuses, or the file is something else's or a newer asyncblock's.
+        """
+        check_synchronous(synchronous)
+        loop = asyncio.get_running_loop()
+        opening = loop.run_in_executor(None, open_parts, place, synchronous, connect)
+        try:
+            parts = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_close_again)
+            raise
+        return cls(parts, loop, Trouble(on_trouble, on_recovered))
+
+    @property
+    def opening(self) -> Opening:
+        """What was found when it was opened."""
+        return self._parts.opening
+
+    @property
+    def epoch(self) -> str:
+        """The journal's identity."""
+        return self._parts.opening.epoch
+
+    @property
+    def bodies(self) -> BodyStore:
+        """The bodies beside it."""
+        return self._bodies
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes written and not stored yet, bodies not counted."""
+        return self._queued_bytes
+
+    @property
+    def trouble(self) -> AsyncBlockError | None:
+        """Why nothing is being stored at the moment; None when all is well."""
+        return self._trouble.error
+
+    async def __aenter__(self) -> SqliteJournal:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    # ------------------------------------------------------------------ writing
+
+    def new_session_no(self) -> int:
+        """Return a number that no session of this journal has had."""
+        return self._ledger.new_session_no()
+
+    def new_link_no(self) -> int:
+        """Return a number that no link of this journal has had."""
+        return self._ledger.new_link_no()
+
+    def next_offset(self, session_no: int) -> int:
+        """Return the offset that the session's next entry must carry."""
+        return self._ledger.next_offset(session_no)
+
+    def write(self, write: Write, *, urgent: bool = False) -> None:
+        """Queue a write; see ``Journal.write``."""
+        self._check_open()
+        self._ledger.enter(write)
+        self._put(write, urgent=urgent)
+
+    async def flush(self) -> None:
+        """Wait until everything written before is stored; see ``Journal.flush``."""
+        self._check_open()
+        flushed = self._promise()
+        self._put(Write(lambda: settle(flushed, None)))
+        await flushed
+
+    def _put(self, write: Write, *, urgent: bool = False) -> None:
+        write.urgent = urgent
+        self._queued_bytes += write.size
+        self._writer.put(write)
+
+    # ------------------------------------------------------------------ reading
+
+    async def page(self, session_no: int, offset: int, max_bytes: int = 1 << 20) -> list[tuple[int, bytes]]:
+        """Read entries in order from an offset; see ``Journal.page``."""
+        return await self._readers.run(lambda c: reader.page(c, session_no, offset, max_bytes))
+
+    async def entry(self, session_no: int, offset: int) -> bytes:
+        """Read one entry; see ``Journal.entry``."""
+        return await self._readers.run(lambda c: reader.entry(c, session_no, offset))
+
+    async def snapshot(self, session_no: int) -> Snapshot | None:
+        """Read a session's snapshot."""
+        return await self._readers.run(lambda c: reader.snapshot(c, session_no))
+
+    async def sessions(self, state: str | None = None) -> list[SessionRow]:
+        """Read the sessions; those in one state if it is given."""
+        return await self._readers.run(lambda c: reader.sessions(c, state))
+
+    async def session(self, session_id: str) -> SessionRow | None:
+        """Read one session."""
+        found = await self._readers.run(lambda c: reader.sessions(c, session_id=session_id))
+        return found[0] if found else None
+
+    async def links(self) -> list[LinkRow]:
+        """Read the links with their marks."""
+        return await self._readers.run(reader.links)
+
+    async def request(self, request_id: str) -> RequestRow | None:
+        """Read the answer to a request."""
+        return await self._readers.run(lambda c: reader.request(c, request_id))
+
+    async def body_rows(self, session_no: int) -> list[BodyRow]:
+        """Read what the session's entries name in bodies."""
+        return await self._readers.run(lambda c: reader.bodies(c, session_no))
+
+    async def stats(self) -> Stats:
+        """Read the figures."""
+        return await self._readers.run(self._stats)
+
+    def _stats(self, _: Connection) -> Stats:
+        path = self._parts.place.journal_path
+        wal = path.with_name(path.name + "-wal")
+        trouble = self._trouble.error
+        return Stats(
+            epoch=self.epoch,
+            schema=VERSION,
+            synchronous=self._parts.synchronous,
+            database_bytes=path.stat().st_size,
+            wal_bytes=wal.stat().st_size if wal.exists() else 0,
+            free_bytes=shutil.disk_usage(path.parent).free,
+            queued_bytes=self._queued_bytes,
+            commits=self._writer.commits,
+            trouble=None if trouble is None else str(trouble),
+        )
+
+    # ------------------------------------------------------------------ the end of a session, and of all
+
+    async def prune(self, session_no: int) -> int:
+        """Delete a session with everything of it; see ``Journal.prune``."""
+        self._check_open()
+        self._ledger.prune(session_no)
+        done = self._prunes[session_no] = self._promise()
+        write = Write()
+        write.rows.append(BeginPrune(session_no))
+        self._put(write)
+        return int(await asyncio.shield(done))
+
+    async def close(self) -> None:
+        """Store what is queued, stop the threads, unlock; see ``Journal.close``."""
+        if self._closing is None:
+            self._bodies.shut()
+            self._readers.shut()
+            self._closing = self._loop.run_in_executor(None, self._shut_down)
+        left = await asyncio.shield(self._closing)
+        closed = Closed("the journal is closed")
+        for promise in list(self._promises):
+            settle(promise, closed)
+        if left:
+            raise Unavailable(left)
+
+    def _shut_down(self) -> str:
+        """Stop everything, on a thread that may wait; return what was not stored."""
+        chunks = self._bodies.stop()
+        writes = self._writer.stop()
+        self._readers.stop()
+        left = self._what_is_left(writes, chunks)
+        parts = self._parts
+        if not left:
+            # A disk that fills up just here makes the next opening find an unclean end, no more.
+            with suppress(Exception):
+                parts.writing.execute("PRAGMA synchronous = FULL")
+                parts.lineage.end()
+        with suppress(Exception):
+            for connection in (*parts.reading, parts.copying):
+                connection.close()
+            parts.writing.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        parts.writing.close()
+        return left
+
+    def _what_is_left(self, writes: list[Write], chunks: str) -> str:
+        if not writes and not chunks:
+            return ""
+        size = sum(write.size for write in writes)
+        lost = " and ".join([f"{len(writes)} writes ({size} bytes)"] * bool(writes) + [chunks] * bool(chunks))
+        why = f": {self._writer.error}" if writes else ""
+        return (
+            f"the journal in {self._parts.place.path} was closed without storing {lost}{why}. None of it was "
+            "acknowledged: whoever sent it keeps it and sends it again"
+        )
+
+    # ------------------------------------------------------------------ what the writer reports
+
+    def _reports(self) -> Reports:
+        post = poster(self._loop)
+        return Reports(
+            stored=lambda writes: post(self._stored, writes),
+            trouble=lambda error: post(self._trouble.enter, "journal", error),
+            recovered=lambda: post(self._trouble.leave, "journal"),
+            pruned=lambda session_no, outcome: post(self._pruned, session_no, outcome),
+        )
+
+    def _chores(self) -> Chores:
+        parts = self._parts
+        return Chores(parts.lineage.advance, Pruner(parts.writing, parts.place.bodies_path, parts.half_pruned))
+
+    def _stored(self, writes: list[Write]) -> None:
+        for write in writes:
+            self._queued_bytes -= write.size
+            for row in write.rows:
+                if isinstance(row, BodyRow):
+                    self._bodies.referenced(BodyKey(row.link_id, row.n))
+            if write.stored is not None:
+                try:
+                    write.stored()
+                except Exception:
+                    # The others' must run all the same: their writes are stored.
+                    logger.exception("what was to follow a commit failed")
+
+    def _pruned(self, session_no: int, outcome: int | AsyncBlockError) -> None:
+        done = self._prunes.pop(session_no, None)
+        # None when an earlier opening began the deletion.
+        if done is not None:
+            settle(done, outcome)
+
+    def _promise(self) -> asyncio.Future[Any]:
+        promise: asyncio.Future[Any] = self._loop.create_future()
+        self._promises.add(promise)
+        promise.add_done_callback(self._kept)
+        return promise
+
+    def _kept(self, promise: asyncio.Future[Any]) -> None:
+        self._promises.discard(promise)
+        # Whoever was cancelled while waiting doesn't look.
+        if not promise.cancelled():
+            promise.exception()
+
+    def _check_open(self) -> None:
+        if self._closing is not None:
+            raise Closed("the journal is closed")
+
+
+def _close_again(opening: asyncio.Future[Parts]) -> None:
+    if opening.exception() is None:
+        opening.result().close()

@@ -1,0 +1,138 @@
+"""Links as the mainframe sees them: what is stored of each, which jobs it holds, and its present connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import ConnectionLost
+from ..transport import Transport
+from ..wire.messages import Bye, Message, encode
+from ..wire.scheduler import BATCH_BYTES
+from .jobs import Attempt
+
+__all__ = ["Connection", "ExecutorInfo", "LinkState"]
+
+Producer = Callable[[], Awaitable[bytes | None]]
+"""Makes the next bulk message when the socket can take one; None when it has no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorInfo:
+    """What an executor announced."""
+
+    languages: frozenset[str]
+    packages: dict[str, str]
+    """Names by hash."""
+    slots: int
+
+    @classmethod
+    def from_json(cls, obj: dict[str, Any] | None) -> ExecutorInfo | None:
+        """Read an announcement; a malformed one counts as none."""
+        if obj is None:
+            return None
+        slots = obj.get("slots")
+        packages = obj.get("packages")
+        languages = obj.get("languages")
+        if not (isinstance(slots, dict) and isinstance(packages, dict) and isinstance(languages, list)):
+            return None
+        total = slots.get("async", 0)
+        return cls(
+            frozenset(str(language) for language in languages),
+            {str(hash): str(name) for hash, name in packages.items()},
+            total if isinstance(total, int) else 0,
+        )
+
+
+class Connection:
+    """One connection of a link: control lines first, then bulk messages in turns, made when the socket takes them."""
+
+    def __init__(self, transport: Transport) -> None:
+        self.transport = transport
+        self._control: deque[bytes] = deque()
+        self._bulk: deque[Producer] = deque()
+        self._sendable = asyncio.Event()
+        self._closing = False
+
+    def send(self, message: Message) -> None:
+        """Queue a control line."""
+        self._control.append(encode(message))
+        self._sendable.set()
+
+    def feed(self, producer: Producer) -> None:
+        """Queue a source of bulk messages."""
+        self._bulk.append(producer)
+        self._sendable.set()
+
+    def withdraw(self, producer: Producer) -> None:
+        """Remove a source that is no longer wanted."""
+        if producer in self._bulk:
+            self._bulk.remove(producer)
+
+    def bye(self, message: Bye) -> None:
+        """Say goodbye after what is queued, and end the connection."""
+        self.send(message)
+        self._closing = True
+
+    async def write(self) -> None:
+        """Send what is queued until the connection ends. Raises ``ConnectionLost``."""
+        while True:
+            if self._control:
+                await self.transport.send(self._join())
+            elif self._closing:
+                raise ConnectionLost("the mainframe said goodbye")
+            elif self._bulk:
+                producer = self._bulk.popleft()
+                message = await producer()
+                if message is not None:
+                    self._bulk.append(producer)
+                    await self.transport.send(message)
+            else:
+                self._sendable.clear()
+                await self._sendable.wait()
+
+    def _join(self) -> bytes:
+        lines = [self._control.popleft()]
+        size = len(lines[0])
+        while self._control and size + len(self._control[0]) < BATCH_BYTES:
+            lines.append(self._control.popleft())
+            size += len(lines[-1])
+        return b"\n".join(lines)
+
+
+@dataclass(slots=True, eq=False)
+class LinkState:
+    """What the mainframe knows of a link; it outlives connections and, through the journal, the mainframe."""
+
+    link_id: str
+    number: int
+    """The link's number in the journal."""
+    token_hash: str
+    boot: str
+    generation: int = 0
+    received: int = 0
+    """The highest batch taken in; what comes again at or below it is dropped."""
+    stored: int = 0
+    """The highest batch in the journal."""
+    connection: Connection | None = None
+    executor: ExecutorInfo | None = None
+    attempts: dict[int, Attempt] = field(default_factory=dict)
+    """Open and fenced attempts by channel."""
+    next_channel: int = 1
+    bodies: dict[int, int] = field(default_factory=dict)
+    """Received bytes of bodies whose record hasn't come yet."""
+    last_heard: float = 0.0
+    """The loop's time at which the last byte came."""
+    lease_timer: asyncio.TimerHandle | None = None
+    load: int = 0
+    """How many open jobs it holds."""
+    ack_due: bool = False
+    """An acknowledgement will be sent in this turn of the loop."""
+
+    def send(self, message: Message) -> None:
+        """Send a control line if there is a connection; after a Welcome commands are derived again."""
+        if self.connection is not None:
+            self.connection.send(message)

@@ -1,0 +1,140 @@
+"""The mainframe server: journal, sessions, dispatch and gateway put together on the running event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from ..errors import Unavailable
+from ..transport import Transport
+from ..transport.websocket import is_loopback, serve_websocket
+from ..wire.frames import MAX_MESSAGE
+from .access import ALL_ROLES, Access
+from .gateway import Gateway
+from .http import HttpDoor
+from .journal import SqliteJournal
+from .journal.datadir import DataDir
+from .sessions import Sessions
+
+__all__ = ["MainframeServer", "Settings"]
+
+logger = logging.getLogger("asyncblock.server")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a mainframe runs."""
+
+    synchronous: Literal["normal", "full"] = "normal"
+    """``normal`` survives kill -9; ``full`` survives power loss and costs an fsync for each commit."""
+    heartbeat: float = 5.0
+    """Seconds between signs of life."""
+    token_file: Path | None = None
+    """Further tokens with roles."""
+    origins: frozenset[str] = field(default_factory=frozenset)
+    """Origins of web pages that may connect."""
+    insecure: bool = False
+    """Allow to listen beyond loopback without TLS."""
+
+
+class MainframeServer:
+    """A mainframe on one data directory. Run it with ``async with``; it lives on the loop that entered it.
+
+    Raises ``Unavailable`` when the data directory is in use or not writable.
+    """
+
+    def __init__(self, data_dir: Path, settings: Settings | None = None) -> None:
+        self.data_dir = data_dir
+        self.settings = settings or Settings()
+        self.token = ""
+        """The token with all roles that belongs to this data directory."""
+        self.place: DataDir
+        self.journal: SqliteJournal
+        self.sessions: Sessions
+        self.gateway: Gateway
+        self.trouble: str | None = None
+        """Why nothing is accepted at the moment; None when all is well."""
+        self._tasks: asyncio.TaskGroup
+        self._stack = AsyncExitStack()
+        self._stopping = asyncio.Event()
+        self._connections: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> MainframeServer:
+        async with AsyncExitStack() as stack:
+            self.place = stack.enter_context(DataDir.open(self.data_dir))
+            self.journal = await SqliteJournal.open(
+                self.place,
+                synchronous=self.settings.synchronous,
+                on_trouble=self._on_trouble,
+                on_recovered=self._on_recovered,
+            )
+            stack.push_async_callback(self.journal.close)
+            self.token = self.place.token()
+            self._tasks = await stack.enter_async_context(asyncio.TaskGroup())
+            self.sessions = Sessions(self.journal, asyncio.get_running_loop(), self._tasks)
+            self.gateway = Gateway(self.sessions, self.journal.epoch, self.settings.heartbeat)
+            self.gateway.recover(await self.journal.links())
+            recovered = await self.sessions.recover()
+            if recovered:
+                logger.info("%d sessions go on from the journal", recovered)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self.gateway.dismiss("stopping", "the mainframe is stopping", retry_after=1.0)
+        for task in list(self._connections):
+            task.cancel()
+        if self._connections:
+            await asyncio.wait(self._connections)
+        self.sessions.close()
+        await self._stack.aclose()
+
+    async def accept(self, transport: Transport, roles: frozenset[str] = ALL_ROLES) -> None:
+        """Serve a connection until it ends."""
+        await self.gateway.serve(transport, roles)
+
+    def accept_soon(self, transport: Transport, roles: frozenset[str] = ALL_ROLES) -> None:
+        """Serve a connection in a task of the mainframe's."""
+        task = self._tasks.create_task(self.gateway.serve(transport, roles))
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+
+    @asynccontextmanager
+    async def listen(self, host: str, port: int, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
+        """Listen for websockets and yield the address (``ws://host:port``).
+
+        Raises ``Unavailable`` when the port is taken, or for an address beyond loopback without TLS.
+        """
+        if not is_loopback(host) and tls is None and not self.settings.insecure:
+            raise Unavailable(
+                f"{host} can be reached from other machines and there is no TLS: anyone on the way could read the "
+                "token. Give --tls-cert and --tls-key, listen on 127.0.0.1, or say --insecure if the network is trusted"
+            )
+        door = HttpDoor(self, Access(self.token, self.settings.token_file), self.settings.origins)
+        async with serve_websocket(
+            self.gateway.serve, door.admit, host, port, max_message=MAX_MESSAGE, tls=tls
+        ) as bound:
+            name = f"[{host}]" if ":" in host else host
+            yield f"{'ws' if tls is None else 'wss'}://{name}:{bound}"
+            self.gateway.dismiss("stopping", "the mainframe is stopping", retry_after=1.0)
+
+    def executor_gone(self, link_id: str, reason: str) -> None:
+        """Take in the evidence that the process behind a link has ended (whoever started it saw its exit)."""
+        link = self.sessions.dispatch.links.get(link_id)
+        if link is not None:
+            self.sessions.dispatch.gone(link, reason)
+
+    def _on_trouble(self, error: Exception) -> None:
+        self.trouble = self.gateway.trouble = f"the journal can't be written: {error}"
+        logger.error("%s; nothing is accepted until it can", self.trouble)
+        self.gateway.dismiss("trouble", self.trouble, retry_after=2.0)
+
+    def _on_recovered(self) -> None:
+        self.trouble = self.gateway.trouble = None
+        logger.warning("the journal can be written again")

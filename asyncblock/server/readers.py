@@ -1,0 +1,113 @@
+"""Readers: pages of a session's journal and parts of bodies, made when the reader's socket can take them.
+
+A reader is a cursor: it holds no queue here, loses nothing, and slows nobody.
+"""
+
+from __future__ import annotations
+
+from ..errors import AsyncBlockError
+from ..wire.bodies import CHUNK_SIZE, encode_chunk
+from ..wire.frames import join_page
+from ..wire.messages import Fetch, Fetched, Page, Read, encode
+from .journal import BodyKey, Journal
+from .links import Connection
+from .sessions import Sessions
+
+__all__ = ["BodyReader", "PageReader"]
+
+_PAGE_LIMIT = 1 << 20
+"""Bytes of a page at most, whatever was asked for; a single row may be larger."""
+
+
+class PageReader:
+    """Answers one Read: at once, or when the session has a row at its offset (-1: the last row, once it has ended)."""
+
+    def __init__(self, sessions: Sessions, connection: Connection, request: Read) -> None:
+        self._sessions = sessions
+        self._connection = connection
+        self._request = request
+        self._fed = False
+        self._done = False
+
+    @property
+    def done(self) -> bool:
+        """Tell whether it has answered or was withdrawn."""
+        return self._done
+
+    def begin(self) -> None:
+        """Queue the page, or wait for the session to say more."""
+        self._look()
+
+    def end(self) -> None:
+        """Answer no more."""
+        self._done = True
+        session = self._sessions.running.get(self._request.session_id)
+        if session is not None:
+            session.readers.discard(self._look)
+        self._connection.withdraw(self.produce)
+
+    def _look(self) -> None:
+        """Queue the page if there is something to show; called again for each new row until then."""
+        session = self._sessions.running.get(self._request.session_id)
+        if session is not None:
+            wanted = self._request.offset
+            if not (session.end_stored if wanted < 0 else session.stored_offset > wanted):
+                session.readers.add(self._look)
+                return
+            session.readers.discard(self._look)
+        if not self._fed and not self._done:
+            self._fed = True
+            self._connection.feed(self.produce)
+
+    async def produce(self) -> bytes | None:
+        """Make the page; None when it was made."""
+        if self._done:
+            return None
+        self._done = True
+        request = self._request
+        row = self._sessions.rows.get(request.session_id)
+        if row is None:
+            return encode(Page(request.id, 0, 0, [], False, f"no session {request.session_id!r} here"))
+        offset = request.offset if request.offset >= 0 else row.rows - 1
+        session = self._sessions.running.get(request.session_id)
+        limit = min(max(request.max_bytes, 1), _PAGE_LIMIT)
+        rows = await self._sessions.journal.page(row.session_no, offset, limit)
+        if session is not None:
+            # What the transaction under way has written is not ours to show yet.
+            rows = [each for each in rows if each[0] < session.stored_offset]
+        lines = [line for _, payload in rows for line in payload.split(b"\n")]
+        next_offset = rows[-1][0] + 1 if rows else offset
+        now = self._sessions.rows[request.session_id]
+        end = now.state != "running" and next_offset >= now.rows
+        header = Page(request.id, next_offset, len(lines), [[o, p.count(b"\n") + 1] for o, p in rows], end)
+        return join_page(encode(header), lines)
+
+
+class BodyReader:
+    """Answers one Fetch: chunks of a body from an offset, then a Fetched."""
+
+    def __init__(self, journal: Journal, connection: Connection, request: Fetch) -> None:
+        self._journal = journal
+        self._connection = connection
+        self._request = request
+        self._sent = 0
+
+    async def produce(self) -> bytes | None:
+        """Make the next chunk; None after the last."""
+        request = self._request
+        if self._sent >= request.size:
+            self._connection.send(Fetched(request.id))
+            return None
+        offset = request.offset + self._sent
+        try:
+            piece = await self._journal.bodies.read(
+                BodyKey(request.link, request.n), offset, min(CHUNK_SIZE, request.size - self._sent)
+            )
+        except (AsyncBlockError, OSError) as error:
+            self._connection.send(Fetched(request.id, f"body {request.link}-{request.n}: {error}"))
+            return None
+        if not piece:
+            self._connection.send(Fetched(request.id, f"body {request.link}-{request.n} ends at {offset}"))
+            return None
+        self._sent += len(piece)
+        return encode_chunk(request.id, offset, piece)

@@ -1,0 +1,539 @@
+"""A session: one run of a flow. Its state is a fold over its journal, live and after a restart by the same code.
+
+Lines of records and the mainframe's own lines go through ``_fold_*``; live, each fold is followed by the flow's
+decisions, which become lines too; in a replay the decisions come from the journal and nothing is decided again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from ..flow import conditions
+from ..flow.plan import Plan
+from ..flow.run import (
+    Cancelled,
+    ConditionDecided,
+    Decision,
+    Fact,
+    Finished,
+    JobCreated,
+    Output,
+    Run,
+    RunFinished,
+    Started,
+    decision_from_json,
+)
+from ..wire.messages import Cancel, Close, SessionEnded
+from ..wire.records import check
+from .jobs import Attempt, Job, JobState
+from .turn import Turn
+from .values import Found
+
+if TYPE_CHECKING:
+    from .links import LinkState
+    from .sessions import Sessions
+
+__all__ = ["GRACE", "Session"]
+
+GRACE = 10.0
+"""Seconds that a cancelled block has to clean up."""
+
+_GRACE_MARGIN = 5.0
+"""Seconds beyond the grace that an executor has to tell how a cancelled job ended."""
+
+
+class Session:
+    """One run of a flow, from its start to its one terminal state."""
+
+    def __init__(
+        self, owner: Sessions, number: int, session_id: str, plan: Plan, inputs: dict[str, Any], created_at: int
+    ) -> None:
+        self._owner = owner
+        self.number = number
+        self.session_id = session_id
+        self.plan = plan
+        self.inputs = inputs
+        self.created_at = created_at
+        self.state = "running"
+        """``running``, ``ending``, then ``succeeded``, ``failed`` or ``cancelled``."""
+        self.error: str | None = None
+        self.next_offset = 0
+        self.stored_offset = 0
+        """Rows below this offset are in the journal: what readers may see."""
+        self.end_stored = False
+        """The last row is in the journal."""
+        self.bytes = 0
+        self.counted = 0
+        """Outputs that nobody consumes."""
+        self.jobs: dict[str, Job] = {}
+        """Jobs that haven't ended."""
+        self.readers: set[Callable[[], None]] = set()
+        self.finished_at: int | None = None
+        self._run = Run(plan, session_id)
+        self._verdict: RunFinished | None = None
+        self._replaying = False
+        self._undecided: dict[str, JobCreated] = {}
+        self._replayed_attempts: dict[tuple[str, int], Attempt] = {}
+        self._links: set[LinkState] = set()
+        self._deadline: asyncio.TimerHandle | None = None
+        self._timeouts: dict[str, asyncio.TimerHandle] = {}
+
+    @property
+    def ended(self) -> bool:
+        """Tell whether the session has reached its terminal state."""
+        return self.state in ("succeeded", "failed", "cancelled")
+
+    @classmethod
+    def from_first_row(cls, owner: Sessions, number: int, payload: bytes) -> Session:
+        """Make a session from the first row of its journal, to be filled by ``replay_row``."""
+        started = orjson.loads(payload.split(b"\n", 1)[0])
+        plan = Plan.from_json(started["plan"])
+        return cls(owner, number, started["session_id"], plan, started["inputs"], started["t"])
+
+    # ------------------------------------------------------------------ live events
+
+    def start(self, turn: Turn, title: str) -> None:
+        """Begin: the plan goes into the journal whole, then the flow's first decisions."""
+        turn.say(
+            self,
+            "SessionStarted",
+            session_id=self.session_id,
+            title=title,
+            path=self.plan.path,
+            plan=self.plan.to_json(),
+            inputs=self.inputs,
+            t=_now(),
+        )
+        self._feed(turn, Started())
+
+    def take(self, turn: Turn, attempt: Attempt, raw: bytes, records: list[Any]) -> list[tuple[int, str]]:
+        """Take in a run of records; return (index, reason) of those that are refused."""
+        refused = [(i, reason) for i, record in enumerate(records) if (reason := check(record)) is not None]
+        late = attempt.fenced or attempt.job.state is JobState.ENDED
+        first = attempt.records
+        attempt.records += len(records)
+        tail = b',"n":%d,"records":%b' % (first, raw)
+        if refused:
+            tail += b',"refused":' + orjson.dumps(refused)
+        if late:
+            tail += b',"late":true'
+        line = turn.line(self, attempt.prefix + tail + b"}")
+        if not late:
+            size = len(raw) // max(len(records), 1)
+            skip = {i for i, _ in refused}
+            self._fold_records(turn, attempt, records, (self.next_offset, line), size, skip)
+        return [(first + i, reason) for i, reason in refused]
+
+    def fail_job(self, turn: Turn, job: Job, error: str, *, retry: bool) -> None:
+        """End a job's attempt without its word: the lease ended, the time is up, nobody can run it."""
+        if job.state is JobState.ENDED:
+            return
+        turn.say(self, "JobFailed", job_id=job.job_id, attempt=job.attempts, error=error, retry=retry, t=_now())
+        self._fold_failure(turn, job, error, retry)
+
+    def cancel(self, turn: Turn, reason: str) -> None:
+        """End the session: what waits is dropped, what runs is cancelled."""
+        if self.state != "running":
+            return
+        turn.say(self, "SessionCancelled", reason=reason, t=_now())
+        self._feed(turn, Cancelled(reason))
+
+    def assign(self, turn: Turn, job: Job, attempt: Attempt) -> None:
+        """Note that an executor has been given a job."""
+        turn.say(
+            self,
+            "JobAssigned",
+            job_id=job.job_id,
+            attempt=attempt.number,
+            link=attempt.link.link_id,
+            channel=attempt.channel,
+            t=_now(),
+        )
+        self._links.add(attempt.link)
+
+    def release(self, turn: Turn, job: Job, reason: str) -> None:
+        """Take a job back from an executor that never began it; it is handed out again."""
+        turn.say(self, "JobReleased", job_id=job.job_id, attempt=job.attempts, reason=reason, t=_now())
+        self._fold_release(turn, job)
+
+    def row_stored(self) -> None:
+        """A row has committed: let readers look."""
+        self.stored_offset += 1
+        self.end_stored = self.ended and self.stored_offset == self.next_offset
+        for wake in list(self.readers):
+            wake()
+
+    # ------------------------------------------------------------------ folds: live and in a replay
+
+    def _fold_records(
+        self,
+        turn: Turn | None,
+        attempt: Attempt,
+        records: list[Any],
+        place: tuple[int, int],
+        size: int,
+        skip: set[int],
+    ) -> None:
+        job = attempt.job
+        for index, record in enumerate(records):
+            if index in skip:
+                continue
+            kind = record["type"]
+            if kind == "BlockOutput":
+                handle = record["handle"]
+                consumed = job.consumed.get(handle)
+                if consumed is None:
+                    consumed = job.consumed[handle] = self._run.consumers(job.job_id, handle)
+                if consumed:
+                    targets = (record.get("to_node"), record.get("to_flow"))
+                    self._fold_value(turn, attempt, (*place, index), record, handle, size, targets)
+                else:
+                    self.counted += 1
+            elif kind == "BlockOutputs":
+                for handle in (*record["outputs"], *record.get("bodies", ())):
+                    self._fold_value(turn, attempt, (*place, index), record, handle, size, (None, None))
+            elif kind == "JobStarted":
+                if job.state is JobState.ASSIGNED:
+                    job.state = JobState.RUNNING
+            elif kind == "BlockFinished":
+                self._fold_finish(turn, attempt, (*place, index), record, size)
+                return
+
+    def _fold_value(
+        self,
+        turn: Turn | None,
+        attempt: Attempt,
+        place: tuple[int, int, int],
+        record: dict[str, Any],
+        handle: str,
+        size: int,
+        targets: tuple[Any, Any],
+    ) -> None:
+        if not self._run.consumers(attempt.job.job_id, handle):
+            self.counted += 1
+            return
+        self._owner.values.keep((self.number, *place), record, attempt.link.link_id, size)
+        ref = ("record", *place, handle)
+        if attempt.job.policy.retries:
+            attempt.held.append((handle, ref, *targets))
+        else:
+            self._feed(turn, Output(attempt.job.job_id, handle, ref, *targets))
+
+    def _fold_finish(
+        self, turn: Turn | None, attempt: Attempt, place: tuple[int, int, int], record: dict[str, Any], size: int
+    ) -> None:
+        job = attempt.job
+        error = record.get("error")
+        if record.get("cancelled"):
+            error = f"cancelled: {job.cancelling or 'by its executor'}"
+        if error is not None:
+            retried = record.get("error_type") not in job.policy.not_retried and not record.get("cancelled")
+            self._fold_failure(turn, job, error, retried, finished=True)
+            return
+        self._close_attempt(turn, attempt, finished=True)
+        outputs = {h: ("record", *place, h) for h in (*record.get("result", ()), *record.get("bodies", ()))}
+        if any(self._run.consumers(job.job_id, handle) for handle in outputs):
+            self._owner.values.keep((self.number, *place), record, attempt.link.link_id, size)
+        for handle, ref, to_node, to_flow in attempt.held:
+            self._feed(turn, Output(job.job_id, handle, ref, to_node, to_flow))
+        self._end_job(turn, job)
+        self._feed(turn, Finished(job.job_id, None, outputs))
+        self._end_if_quiet(turn)
+
+    def _fold_failure(self, turn: Turn | None, job: Job, error: str, retry: bool, *, finished: bool = False) -> None:
+        if job.attempt is not None:
+            self._close_attempt(turn, job.attempt, finished=finished)
+        if retry and job.retries_left > 0 and self.state == "running":
+            job.retries_left -= 1
+            job.attempt = None
+            job.state = JobState.WAITING
+            if turn is not None:
+                delay = job.policy.backoff * 2 ** (job.attempts - 1)
+                turn.after(lambda: self._owner.retry_later(job, delay))
+            return
+        self._end_job(turn, job)
+        self._feed(turn, Finished(job.job_id, error, {}))
+        self._end_if_quiet(turn)
+
+    def _fold_release(self, turn: Turn | None, job: Job) -> None:
+        if job.attempt is not None:
+            self._close_attempt(turn, job.attempt, finished=False)
+        job.attempt = None
+        job.state = JobState.WAITING
+        if turn is not None:
+            self._owner.dispatch.enqueue(turn, job)
+
+    def _close_attempt(self, turn: Turn | None, attempt: Attempt, *, finished: bool) -> None:
+        """Fence an attempt: it is over, whatever still comes of it."""
+        attempt.fenced = True
+        if turn is not None:
+            self._owner.dispatch.freed(turn, attempt, finished=finished)
+
+    def _end_job(self, turn: Turn | None, job: Job) -> None:
+        job.state = JobState.ENDED
+        self.jobs.pop(job.job_id, None)
+        timer = self._timeouts.pop(job.job_id, None)
+        if timer is not None:
+            timer.cancel()
+
+    # ------------------------------------------------------------------ the flow's decisions
+
+    def _feed(self, turn: Turn | None, fact: Fact) -> None:
+        """Give the flow a fact. Live (with a turn) it decides, and the decisions are journaled and acted on."""
+        if turn is None:
+            self._run.replay(fact)
+            return
+        self._journal_decisions(turn, self._run.feed(fact))
+
+    def _journal_decisions(self, turn: Turn, decisions: list[Decision]) -> None:
+        for decision in decisions:
+            turn.line(self, orjson.dumps({**decision.to_json(), "t": _now()}))
+            self._act(turn, decision)
+
+    def _act(self, turn: Turn, decision: Decision) -> None:
+        if isinstance(decision, JobCreated):
+            if decision.kind == "condition":
+                self._resolve(decision.inputs, lambda t, found: self._decide(t, decision, found), turn)
+            else:
+                self._owner.dispatch.enqueue(turn, self._create(decision))
+        elif isinstance(decision, RunFinished):
+            self._conclude(turn, decision)
+
+    def _create(self, created: JobCreated) -> Job:
+        node = self.plan.node(created.node_id)
+        job = Job(
+            session=self,
+            job_id=created.job_id,
+            node_id=created.node_id,
+            stacks=created.stacks,
+            block=dict(node.block),
+            inputs=dict(created.inputs),
+            group=node.group,
+            timeout=node.timeout,
+        )
+        self.jobs[job.job_id] = job
+        if job.timeout is not None:
+            self._timeouts[job.job_id] = self._owner.loop.call_later(job.timeout, self._time_is_up, job)
+        return job
+
+    def _decide(self, turn: Turn, created: JobCreated, found: dict[str, Found]) -> None:
+        values = {handle: each.value for handle, each in found.items()}
+        block = self.plan.node(created.node_id).block
+        handle = conditions.decide(block["cases"], block.get("default"), values)
+        ref = next(iter(created.inputs.values()), None)
+        turn.say(self, "ConditionDecided", job_id=created.job_id, handle=handle, ref=ref, t=_now())
+        self._feed(turn, ConditionDecided(created.job_id, handle, ref))
+
+    def _time_is_up(self, job: Job) -> None:
+        if job.state is JobState.ENDED:
+            return
+        turn = self._owner.turn()
+        attempt = job.attempt
+        self.fail_job(turn, job, f"Timeout: node {job.node_id} took longer than {job.timeout:g} s", retry=False)
+        if attempt is not None:
+            attempt.link.send(Close(attempt.channel, job.job_id, attempt.number, "Timeout"))
+        turn.commit()
+
+    def _conclude(self, turn: Turn, verdict: RunFinished) -> None:
+        """The flow is over: cancel what still runs, then end."""
+        self._verdict = verdict
+        self.state = "ending"
+        reason = verdict.error or "the flow has finished"
+        for job in list(self.jobs.values()):
+            if job.attempt is None:
+                self._owner.dispatch.withdraw(job)
+                self._end_job(turn, job)
+            else:
+                self.cancel_job(job, reason)
+        if self.jobs:
+            self._deadline = self._owner.loop.call_later(GRACE + _GRACE_MARGIN, self._abandon_jobs)
+        self._end_if_quiet(turn)
+
+    def cancel_job(self, job: Job, reason: str) -> None:
+        """Tell the executor to cancel a job: at once, it never waits behind data."""
+        job.cancelling = reason
+        if job.attempt is not None:
+            job.attempt.link.send(Cancel(job.job_id, job.attempt.number, reason, GRACE))
+
+    def stop_timers(self) -> None:
+        """Let no timer of this session fire any more."""
+        for timer in (self._deadline, *self._timeouts.values()):
+            if timer is not None:
+                timer.cancel()
+
+    def _abandon_jobs(self) -> None:
+        turn = self._owner.turn()
+        for job in list(self.jobs.values()):
+            if job.attempt is not None:
+                job.attempt.link.send(
+                    Close(job.attempt.channel, job.job_id, job.attempt.number, "it didn't end when cancelled")
+                )
+            self.fail_job(turn, job, "it was cancelled and didn't end in time", retry=False)
+        turn.commit()
+
+    def _end_if_quiet(self, turn: Turn | None) -> None:
+        if turn is None or self.state != "ending" or self.jobs or self._verdict is None:
+            return
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self.state = "finishing"
+        verdict = self._verdict
+        self._resolve(verdict.outputs, lambda t, found: self._finish(t, verdict, found), turn)
+
+    def _finish(self, turn: Turn, verdict: RunFinished, found: dict[str, Found]) -> None:
+        self.finished_at = _now()
+        self.error = verdict.error
+        self.state = verdict.state
+        turn.say(
+            self,
+            "SessionFinished",
+            session_id=self.session_id,
+            state=verdict.state,
+            error=verdict.error,
+            outputs={handle: each.value for handle, each in found.items() if each.body is None},
+            bodies={handle: each.body for handle, each in found.items() if each.body is not None},
+            t=self.finished_at,
+        )
+        self._owner.ended(turn, self)
+        turn.after(self._tell_executors)
+
+    def _tell_executors(self) -> None:
+        for link in self._links:
+            link.send(SessionEnded(self.session_id))
+
+    # ------------------------------------------------------------------ values
+
+    def resolve_now(self, refs: dict[str, Any]) -> dict[str, Found] | None:
+        """Look values up in memory; None when one of them has to be read."""
+        found: dict[str, Found] = {}
+        for handle, ref in refs.items():
+            value = self._constant(ref)
+            if value is None:
+                value = self._owner.values.recall(self._key(ref), ref[4])
+            if value is None:
+                return None
+            found[handle] = value
+        return found
+
+    async def resolve(self, refs: dict[str, Any]) -> dict[str, Found]:
+        """Look values up, in the journal where need be."""
+        found: dict[str, Found] = {}
+        for handle, ref in refs.items():
+            found[handle] = self._constant(ref) or await self._owner.values.load(self._key(ref), ref[4])
+        return found
+
+    def _key(self, ref: Any) -> tuple[int, int, int, int]:
+        return (self.number, ref[1], ref[2], ref[3])
+
+    def _constant(self, ref: Any) -> Found | None:
+        if ref[0] == "record":
+            return None
+        if ref[0] == "input":
+            return Found(self.inputs.get(ref[1]))
+        return Found(self.plan.static_value(ref))
+
+    def _resolve(self, refs: dict[str, Any], then: Callable[[Turn, dict[str, Found]], None], turn: Turn) -> None:
+        """Go on with values: in this turn when they are in memory, else in one of its own after reading."""
+        found = self.resolve_now(refs)
+        if found is not None:
+            then(turn, found)
+            return
+
+        async def read() -> None:
+            values = await self.resolve(refs)
+            later = self._owner.turn()
+            then(later, values)
+            later.commit()
+
+        turn.after(lambda: self._owner.spawn(read()))
+
+    # ------------------------------------------------------------------ recovery
+
+    def replay_row(self, offset: int, payload: bytes) -> None:
+        """Fold a row of the journal after a restart."""
+        self.next_offset = self.stored_offset = offset + 1
+        self.bytes += len(payload)
+        for line, text in enumerate(payload.split(b"\n")):
+            obj = orjson.loads(text)
+            if "records" in obj:
+                self._replay_records(obj, (offset, line), len(text))
+            else:
+                self._replay_line(obj)
+
+    def _replay_records(self, obj: dict[str, Any], place: tuple[int, int], size: int) -> None:
+        attempt = self._replayed_attempts.get((obj["job_id"], obj["attempt"]))
+        if attempt is None:
+            return
+        records = obj["records"]
+        attempt.records = obj["n"] + len(records)
+        if not obj.get("late"):
+            skip = {index for index, _ in obj.get("refused", ())}
+            self._fold_records(None, attempt, records, place, size // max(len(records), 1), skip)
+
+    def _replay_line(self, obj: dict[str, Any]) -> None:
+        job = self.jobs.get(obj.get("job_id", ""))
+        match obj["type"]:
+            case "SessionStarted":
+                self._feed(None, Started())
+            case "SessionCancelled":
+                self._feed(None, Cancelled(obj["reason"]))
+            case "ConditionDecided":
+                self._undecided.pop(obj["job_id"], None)
+                self._feed(None, ConditionDecided(obj["job_id"], obj["handle"], obj["ref"]))
+            case "JobAssigned" if job is not None:
+                self._replay_assignment(job, obj)
+            case "JobReleased" if job is not None:
+                self._fold_release(None, job)
+            case "JobFailed" if job is not None:
+                self._fold_failure(None, job, obj["error"], obj["retry"])
+            case "SessionFinished":
+                self.state, self.error, self.finished_at = obj["state"], obj["error"], obj["t"]
+            case "SessionStarted" | "JobAssigned" | "JobReleased" | "JobFailed":
+                pass
+            case _:
+                self._replay_decision(obj)
+
+    def _replay_assignment(self, job: Job, obj: dict[str, Any]) -> None:
+        link = self._owner.dispatch.link(obj["link"])
+        attempt = Attempt(job, obj["attempt"], link, obj["channel"])
+        job.attempt, job.attempts, job.state = attempt, obj["attempt"], JobState.ASSIGNED
+        self._replayed_attempts[job.job_id, attempt.number] = attempt
+        self._links.add(link)
+
+    def _replay_decision(self, obj: dict[str, Any]) -> None:
+        decision = decision_from_json(obj)
+        self._run.replay(decision)
+        if isinstance(decision, JobCreated):
+            if decision.kind == "condition":
+                self._undecided[decision.job_id] = decision
+            else:
+                self._create(decision)
+        elif isinstance(decision, RunFinished):
+            self._verdict = decision
+            self.state = "ending"
+
+    def resume(self, turn: Turn) -> None:
+        """Go on after the replay: open attempts belong to their links again, what waits is handed out."""
+        for job in list(self.jobs.values()):
+            if job.attempt is not None:
+                self._owner.dispatch.adopt(job.attempt)
+            elif self.state == "running":
+                self._owner.dispatch.enqueue(turn, job)
+            else:
+                self._end_job(turn, job)
+        self._replayed_attempts.clear()
+        for created in self._undecided.values():
+            self._act(turn, created)
+        self._undecided.clear()
+        self._journal_decisions(turn, self._run.settle())
+        if self.state == "ending" and self._verdict is not None:
+            self._conclude(turn, self._verdict)
+
+
+def _now() -> int:
+    return int(time.time() * 1000)

@@ -1,0 +1,248 @@
+"""The websocket transport, both ends, over the ``websockets`` library: the one door through which it enters.
+
+Compression is off (it costs 50 KiB a connection and time on the I/O thread; batches are small already), liveness is
+the protocol's own (``ping_interval=None``), and the write buffer is small, so that the scheduler decides what goes
+next and not the kernel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+import websockets.asyncio.client
+import websockets.asyncio.server
+from websockets.asyncio.connection import Connection
+from websockets.asyncio.server import ServerConnection
+from websockets.datastructures import Headers
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidHandshake,
+    InvalidMessage,
+    InvalidStatus,
+    InvalidURI,
+    NegotiationError,
+)
+from websockets.http11 import Request, Response
+from websockets.typing import Subprotocol
+
+from ..errors import ConnectionLost, LocalProtocolError, Rejected, RemoteProtocolError, Unauthorized, Unavailable
+from . import Transport
+
+__all__ = ["SUBPROTOCOL", "HttpAnswer", "connect_websocket", "is_loopback", "serve_websocket"]
+
+SUBPROTOCOL = "asyncblock.v1"
+"""The websocket subprotocol: the wire's name and major version."""
+
+_logger = logging.getLogger("asyncblock.transport.websocket")
+# The library logs handshakes at DEBUG, with the bearer token in them: never, whatever the root logger's level is.
+_logger.setLevel(logging.WARNING)
+
+_WRITE_LIMIT = 64 << 10
+"""Bytes of the write buffer at which a sender waits: one batch."""
+
+_CLOSE_TIMEOUT = 2.0
+"""Seconds for the closing handshake; after that the connection is aborted (a peer may be gone for good)."""
+
+_HANDSHAKE_TIMEOUT = 10.0
+"""Seconds for TCP, TLS and the HTTP upgrade together."""
+
+
+class WebsocketTransport:
+    """A Transport over one websocket connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        host = connection.remote_address
+        self.peer = f"{host[0]}:{host[1]}" if isinstance(host, tuple) else str(host or "a lost peer")
+
+    async def send(self, message: bytes) -> None:
+        try:
+            await self._connection.send(message, text=message[:1] == b"{")
+        except ConnectionClosed as error:
+            raise _lost(error) from error
+
+    async def receive(self) -> bytes:
+        try:
+            return await self._connection.recv(decode=False)
+        except ConnectionClosed as error:
+            raise _lost(error) from error
+
+    async def close(self) -> None:
+        try:
+            await self._connection.close()
+        except asyncio.CancelledError:
+            self.abort()
+            raise
+
+    def abort(self) -> None:
+        self._connection.transport.abort()
+
+
+def _lost(error: ConnectionClosed) -> ConnectionLost | RemoteProtocolError:
+    sent = error.sent
+    if sent is not None and sent.code == 1009 and not error.rcvd_then_sent:
+        return RemoteProtocolError(f"the other side sent a message over the limit: {sent.reason}")
+    return ConnectionLost(f"the connection has ended ({error})")
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host name or address means this machine only."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+async def connect_websocket(
+    url: str,
+    token: str | None,
+    *,
+    max_message: int,
+    tls: ssl.SSLContext | None = None,
+    agent: str = "asyncblock",
+) -> Transport:
+    """Open a websocket to the mainframe at ``url`` (``ws://`` or ``wss://``).
+
+    **Cancellation** is safe; nothing stays open.
+    Raises ``LocalProtocolError`` for an address that isn't one, ``ConnectionLost`` when nobody answers there,
+    ``Unauthorized`` for a wrong token, ``Rejected`` when the mainframe refuses, ``RemoteProtocolError`` when whoever
+    answers speaks another protocol.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("ws", "wss") or not parts.hostname:
+        raise LocalProtocolError(f"{url!r} is no mainframe address; write ws://HOST:PORT or wss://HOST:PORT")
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    try:
+        connection = await websockets.asyncio.client.connect(
+            url,
+            subprotocols=[Subprotocol(SUBPROTOCOL)],
+            additional_headers=headers,
+            user_agent_header=agent,
+            compression=None,
+            ping_interval=None,
+            open_timeout=_HANDSHAKE_TIMEOUT,
+            close_timeout=_CLOSE_TIMEOUT,
+            max_size=max_message,
+            write_limit=_WRITE_LIMIT,
+            proxy=None if is_loopback(parts.hostname) else True,
+            ssl=tls,
+            logger=_logger,
+        )
+    except InvalidURI as error:
+        raise LocalProtocolError(f"{url!r} is no mainframe address: {error}") from error
+    except InvalidStatus as error:
+        raise _refused(url, error) from error
+    except (InvalidHandshake, InvalidMessage) as error:
+        raise RemoteProtocolError(f"whoever answers at {url} is no asyncblock mainframe: {error}") from error
+    except ssl.SSLError as error:
+        raise RemoteProtocolError(f"TLS with {url} failed: {error}") from error
+    except (OSError, TimeoutError) as error:
+        raise ConnectionLost(f"no mainframe at {url}: {str(error) or type(error).__name__}") from error
+    if connection.subprotocol != SUBPROTOCOL:
+        await connection.close()
+        raise RemoteProtocolError(f"whoever answers at {url} doesn't speak {SUBPROTOCOL}; is it another version?")
+    return WebsocketTransport(connection)
+
+
+def _refused(url: str, error: InvalidStatus) -> Exception:
+    status = error.response.status_code
+    text = bytes(error.response.body or b"").decode("utf-8", "replace").strip()
+    if status in (401, 403):
+        return Unauthorized(f"the mainframe at {url} refused the token: {text or HTTPStatus(status).phrase}")
+    if status in (429, 503):
+        return ConnectionLost(f"the mainframe at {url} isn't accepting connections now: {text}")
+    return Rejected(f"{url} answered HTTP {status} to the websocket upgrade: {text:.200}", code="upgrade")
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAnswer:
+    """A plain HTTP answer to a request that is no websocket upgrade, or that is refused."""
+
+    status: int
+    body: bytes
+    content_type: str = "text/plain; charset=utf-8"
+
+
+Gatekeeper = Callable[[str, Mapping[str, str]], Awaitable[HttpAnswer | object]]
+"""Decides about an HTTP request by its path and headers (lower-case names): an answer ends it, anything else is
+handed to the handler as who the caller is."""
+
+Handler = Callable[[Transport, object], Awaitable[None]]
+
+
+@asynccontextmanager
+async def serve_websocket(
+    handler: Handler,
+    gatekeeper: Gatekeeper,
+    host: str,
+    port: int,
+    *,
+    max_message: int,
+    tls: ssl.SSLContext | None = None,
+) -> AsyncIterator[int]:
+    """Accept websockets on ``host:port`` (port 0: any free one) and yield the port.
+
+    Leaving stops listening and waits until all handlers have ended.
+    Raises ``Unavailable`` when the port is taken or may not be bound.
+    """
+    admitted: dict[ServerConnection, object] = {}
+
+    async def admit(connection: ServerConnection, request: Request) -> Response | None:
+        headers = {name.lower(): value for name, value in request.headers.raw_items()}
+        verdict = await gatekeeper(request.path, headers)
+        if isinstance(verdict, HttpAnswer):
+            return _response(verdict)
+        admitted[connection] = verdict
+        return None
+
+    async def handle(connection: ServerConnection) -> None:
+        await handler(WebsocketTransport(connection), admitted.pop(connection))
+
+    try:
+        server = await websockets.asyncio.server.serve(
+            handle,
+            host,
+            port,
+            process_request=admit,
+            subprotocols=[Subprotocol(SUBPROTOCOL)],
+            select_subprotocol=_select_subprotocol,
+            compression=None,
+            ping_interval=None,
+            open_timeout=_HANDSHAKE_TIMEOUT,
+            close_timeout=_CLOSE_TIMEOUT,
+            max_size=max_message,
+            write_limit=_WRITE_LIMIT,
+            ssl=tls,
+            logger=_logger,
+            server_header="asyncblock",
+        )
+    except OSError as error:
+        raise Unavailable(f"can't listen on {host}:{port}: {error.strerror or error}") from error
+    async with server:
+        yield next(iter(server.sockets)).getsockname()[1]
+
+
+def _select_subprotocol(connection: ServerConnection, offered: list[Subprotocol] | object) -> Subprotocol | None:
+    names = list(offered) if isinstance(offered, (list, tuple)) else []
+    if SUBPROTOCOL not in names:
+        raise NegotiationError(f"this mainframe speaks {SUBPROTOCOL}; the client offered {names or 'nothing'}")
+    return Subprotocol(SUBPROTOCOL)
+
+
+def _response(answer: HttpAnswer) -> Response:
+    headers = Headers(
+        {
+            "Content-Type": answer.content_type,
+            "Content-Length": str(len(answer.body)),
+            "Connection": "close",
+        }
+    )
+    return Response(answer.status, HTTPStatus(answer.status).phrase, headers, answer.body)

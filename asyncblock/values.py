@@ -1,0 +1,282 @@
+"""Values as JSON: the stated form of everything that a block may send, and words for what it may not.
+
+Beyond what JSON has: dataclasses, named tuples and other mappings are objects; tuples, sets (sorted where they can be)
+and numpy arrays are arrays; datetimes, dates, times and pandas timestamps are ISO 8601 text, timedeltas seconds; UUIDs
+and paths are text; an Enum is its value; a Decimal is a number with all its digits; numpy scalars are numbers; NaN,
+Infinity, NaT and NA are null. Everything else is an ``UnserializableValue`` at the call, with the path to it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import decimal
+import enum
+import os
+import sys
+import uuid
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import orjson
+
+from .errors import UnserializableValue
+
+__all__ = ["dumps", "dumps_pieces", "is_small", "loads"]
+
+_OPTIONS: Final = orjson.OPT_SERIALIZE_NUMPY
+_MAX_DEPTH: Final = 200
+"""orjson refuses deeper values (254 levels); the margin is for the record around them."""
+
+_PIECE: Final = 256 << 10
+"""Bytes of a piece: orjson makes it in about half a millisecond, and holds the GIL for that long."""
+
+_INT64: Final = range(-(2**63), 2**64)
+
+
+def dumps(value: object, *, handle: str | None = None) -> bytes:
+    """Encode a value. Raises ``UnserializableValue`` naming ``handle`` and the path inside the value."""
+    try:
+        return orjson.dumps(value, default=_default, option=_OPTIONS)
+    except (TypeError, RecursionError) as error:
+        raise _explained(value, handle, error) from None
+
+
+def loads(data: bytes | memoryview) -> Any:
+    """Decode a value."""
+    return orjson.loads(data)
+
+
+def is_small(value: object, limit: int = 64 << 10) -> bool:
+    """Estimate, at little cost, whether a value certainly encodes to at most about ``limit`` bytes.
+
+    False means *maybe not*: such a value is encoded on a worker thread.
+    """
+    kind = type(value)
+    if kind is str:
+        return len(value) <= limit // 6  # type: ignore[arg-type]  # narrowed by type(), which mypy doesn't follow
+    if value is None or kind is int or kind is float or kind is bool:
+        return True
+    if kind is dict or kind is list or kind is tuple:
+        return _weigh(value, limit // 6, 3) >= 0
+    return not isinstance(value, (dict, list, tuple, set, frozenset)) and not hasattr(value, "__len__")
+
+
+def _weigh(value: Any, budget: int, depth: int) -> int:
+    """Return what is left of a budget after a value; negative when it is used up or the value is too deep to tell."""
+    kind = type(value)
+    if kind is str:
+        return budget - len(value) - 2
+    if value is None or kind is int or kind is float or kind is bool:
+        return budget - 8
+    if depth == 0 or kind not in (dict, list, tuple) or len(value) * 2 > budget:
+        return -1
+    items = value.values() if kind is dict else value
+    if kind is dict:
+        budget -= sum(len(key) + 3 if type(key) is str else 8 for key in value)
+    for item in items:
+        budget = _weigh(item, budget, depth - 1)
+        if budget < 0:
+            return -1
+    return budget
+
+
+def dumps_pieces(value: object, *, handle: str | None = None) -> Iterator[bytes]:
+    """Encode a value in pieces of about 256 KiB whose concatenation is its JSON.
+
+    Whoever iterates may give up the GIL between two pieces. A long text, or an array that isn't a list, is one piece.
+    Errors as ``dumps``, possibly after some pieces.
+    """
+    buffer: list[bytes] = []
+    size = 0
+    for part in _parts(value, handle, _MAX_DEPTH):
+        buffer.append(part)
+        size += len(part)
+        if size >= _PIECE:
+            yield b"".join(buffer)
+            buffer.clear()
+            size = 0
+    if buffer:
+        yield b"".join(buffer)
+
+
+def _parts(value: object, handle: str | None, depth: int) -> Iterator[bytes]:
+    """Split lists and dicts until what is left encodes quickly."""
+    kind = type(value)
+    if depth == 0 or kind not in (list, tuple, dict) or is_small(value, _PIECE):
+        yield dumps(value, handle=handle)
+    elif kind is dict:
+        assert isinstance(value, dict)
+        yield from _dict_parts(value, handle, depth)
+    else:
+        assert isinstance(value, (list, tuple))
+        yield from _list_parts(value, handle, depth)
+
+
+def _dict_parts(value: dict[Any, Any], handle: str | None, depth: int) -> Iterator[bytes]:
+    opening = b"{"
+    for key, item in value.items():
+        if not isinstance(key, str):
+            raise _explained(value, handle, TypeError("Dict key must be str"))
+        yield opening + dumps(key, handle=handle) + b":"
+        yield from _located(_parts(item, handle, depth - 1), f".{key}")
+        opening = b","
+    yield b"}" if opening == b"," else b"{}"
+
+
+def _list_parts(value: list[Any] | tuple[Any, ...], handle: str | None, depth: int) -> Iterator[bytes]:
+    opening = b"["
+    step = _slice_length(value)
+    for start in range(0, len(value), step):
+        if step == 1:
+            yield opening
+            yield from _located(_parts(value[start], handle, depth - 1), f"[{start}]")
+        else:
+            try:
+                piece = orjson.dumps(value[start : start + step], default=_default, option=_OPTIONS)
+            except (TypeError, RecursionError) as error:
+                raise _explained(value, handle, error) from None
+            yield opening + piece[1:-1]
+        opening = b","
+    yield b"]" if opening == b"," else b"[]"
+
+
+def _slice_length(value: list[Any] | tuple[Any, ...]) -> int:
+    """Return how many items make a piece, judged by a few of them; 1 when they may be large themselves."""
+    sample = [value[i * (len(value) - 1) // 7] for i in range(8)] if len(value) >= 8 else list(value)
+    if not all(is_small(item, _PIECE) for item in sample):
+        return 1
+    largest = max((_PIECE // 6 - max(_weigh(item, _PIECE // 6, 3), 0) for item in sample), default=1)
+    return max(_PIECE // (largest * 4 + 16), 1)
+
+
+def _located(parts: Iterator[bytes], step: str) -> Iterator[bytes]:
+    """Put a step in front of the path of an error that comes out of parts."""
+    try:
+        yield from parts
+    except UnserializableValue as error:
+        separator = "" if error.path.startswith("[") or not error.path else "."
+        path = (step + separator + error.path).lstrip(".")
+        raise UnserializableValue(error.reason, handle=error.handle, path=path) from None
+
+
+# ---------------------------------------------------------------------- forms that orjson doesn't know
+
+
+def _default(value: object) -> object:
+    """Return something that orjson can encode in place of a value; TypeError for what has no form."""
+    if isinstance(value, tuple):
+        fields = getattr(value, "_fields", None)
+        return list(value) if fields is None else dict(zip(fields, value, strict=True))
+    if isinstance(value, (set, frozenset)):
+        return _sorted(value)
+    if isinstance(value, decimal.Decimal):
+        return orjson.Fragment(format(value, "f") if value.is_finite() else "null")
+    if isinstance(value, datetime.timedelta):
+        return value.total_seconds()
+    if isinstance(value, (datetime.datetime, datetime.date, datetime.time)):
+        # Subclasses such as pandas' Timestamp; NaT says that it isn't equal to itself.
+        return value.isoformat() if value == value else None
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, uuid.UUID):
+        return str(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    return _of_numpy_or_pandas(value)
+
+
+def _sorted(value: set[Any] | frozenset[Any]) -> list[Any]:
+    try:
+        return sorted(value)
+    except TypeError:
+        return list(value)
+
+
+def _of_numpy_or_pandas(value: object) -> object:
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        if isinstance(value, numpy.ndarray):
+            return value.tolist()
+        if isinstance(value, numpy.datetime64):
+            return None if numpy.isnat(value) else str(value)
+        if isinstance(value, numpy.timedelta64):
+            return None if numpy.isnat(value) else value / numpy.timedelta64(1, "s")
+        if isinstance(value, numpy.generic):
+            return value.item()
+    pandas = sys.modules.get("pandas")
+    if pandas is not None and (value is pandas.NaT or value is pandas.NA):
+        return None
+    raise TypeError(f"Type is not JSON serializable: {type(value).__name__}")
+
+
+# ---------------------------------------------------------------------- what went wrong, and where
+
+
+def _explained(value: object, handle: str | None, error: BaseException) -> UnserializableValue:
+    found = _culprit(value, "", set(), 0)
+    if found is None:
+        return UnserializableValue(str(error), handle=handle)
+    path, reason = found
+    return UnserializableValue(reason, handle=handle, path=path.lstrip("."))
+
+
+def _culprit(value: object, path: str, above: set[int], depth: int) -> tuple[str, str] | None:
+    """Walk to the first thing that has no form; return its path and why."""
+    if depth > _MAX_DEPTH:
+        return path[:200] + "...", f"it is nested more than {_MAX_DEPTH} levels deep"
+    if isinstance(value, (dict, list, tuple)) or dataclasses.is_dataclass(value):
+        if id(value) in above:
+            return path, "it contains itself"
+        return _culprit_inside(value, path, above | {id(value)}, depth + 1)
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int) and value not in _INT64:
+        return path, "the integer has more than 64 bits; send it as text"
+    if isinstance(value, str):
+        return (path, "the text has lone surrogates") if _has_surrogates(value) else None
+    try:
+        orjson.dumps(value, default=_default, option=_OPTIONS)
+    except (TypeError, RecursionError):
+        return path, _why(value)
+    return None
+
+
+def _culprit_inside(value: Any, path: str, above: set[int], depth: int) -> tuple[str, str] | None:
+    if dataclasses.is_dataclass(value):
+        steps = [(f".{field.name}", getattr(value, field.name, None)) for field in dataclasses.fields(value)]
+    elif isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, str):
+                return path, f"the key {key!r} is of type {type(key).__name__}; keys are text"
+            if _has_surrogates(key):
+                return path, "a key has lone surrogates"
+        steps = [(f".{key}", item) for key, item in value.items()]
+    else:
+        steps = [(f"[{index}]", item) for index, item in enumerate(value)]
+    for step, item in steps:
+        found = _culprit(item, path + step, above, depth)
+        if found is not None:
+            return found
+    return None
+
+
+def _has_surrogates(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _why(value: object) -> str:
+    name = type(value).__name__
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return f"JSON has no {name}; declare the handle as oomol/bin"
+    if hasattr(value, "__await__"):
+        return f"it is a {name}: was an 'await' forgotten?"
+    if hasattr(value, "__next__") or hasattr(value, "__anext__"):
+        return f"it is a {name}: make a list of it first"
+    return f"JSON has no form for {name}; declare the handle as oomol/var to hand it on in this process"

@@ -1,0 +1,67 @@
+"""The protocol as data: no I/O, no clock, no event loop. This page is the specification; it is enough to write a peer.
+
+**Who talks.** The *mainframe* is above; *executors* (they run blocks) and *clients* (they start and watch sessions)
+are below. A process has one *link* to a mainframe, whatever it does there; a link survives its *connections*. A
+*session* is one run of a flow, a *job* one run of a block, tried in numbered *attempts*.
+
+**Messages.** A connection moves whole messages in order: a websocket with the subprotocol ``asyncblock.v1`` and
+``Authorization: Bearer TOKEN``, at most 4 MiB a message, no compression. A *text* message is UTF-8, one or more lines
+separated by ``\\n``; each line is JSON without a raw newline. Control lines are objects with an ``op``; their fields
+are the dataclasses of ``messages``. Two of them are followed by data lines: ``batch`` by one for each entry of its
+``channels``, ``page`` by as many as its ``lines`` says. A *binary* message is a chunk of a body (``bodies``). Unknown
+fields are skipped. Which op may come when is the table in ``states``.
+
+**Greeting.** Below sends ``hello``: version, its link id (random, for the link's life), boot (random for each
+process), generation (counts the link's connections), the resume token of its last Welcome, what it can run, and its
+open jobs as ``[channel, job_id, attempt]``. Above answers ``welcome``: epoch (the identity of its journal), the token
+for the next Hello, ``stored`` (the highest batch of this link in the journal), how much of each unfinished body it
+has, windows, limits, heartbeat. ``resumed: false`` says that the mainframe doesn't know a link that has a token:
+nothing sent on it can be continued. A Hello with a known token closes the older connections of that link at once; one
+with a generation that isn't higher is turned away.
+
+**Up: records.** What blocks say are records (``records``), objects with a ``type`` and ``t``, the author's time in
+ms. They travel in batches: ``{"op": "batch", "seq": 17, "channels": [3, 4, 3]}`` and then one line for each run, a
+JSON array of records of that channel. ``seq`` counts a link's batches from 1. The sender keeps a batch until it is
+acknowledged and after a Welcome sends everything above ``stored`` again, byte for byte; above drops what it has seen.
+``{"op": "ack", "seq": n}`` is cumulative and means: *in the journal*. A ``ping`` repeats the mark, so that a lost
+acknowledgement heals itself.
+
+**Channels.** A small integer, given with the dispatch, stands for one attempt of one job on this link; it is never
+used again on it. The first record of an attempt is ``JobStarted``, sent before the author's code runs; the last is
+``BlockFinished``. A job's records are counted from 0; that count is their index.
+
+**Down: commands.** ``dispatch``, ``cancel``, ``close`` and ``session_ended`` are keyed by (job, attempt) and change
+nothing when they come twice. They have no acknowledgement: after every Welcome the mainframe derives them again from
+what the Hello says is there. ``close`` means that the attempt isn't counted as open: stop it, send nothing for it.
+
+**Two kinds of wrong.** *Unreadable* (not JSON, a missing field, a gap in ``seq``, a wrong sum): ``bye`` with ``stop:
+true``; the link is over and its jobs end with that reason. *Refused* (an unknown type, a wrong field, an unknown
+channel): the batch is journaled and acknowledged, the record isn't applied, and ``refused {channel, index, reason}``
+goes back; the next call of that job raises it. So nothing bad is sent for ever.
+
+**Windows.** All on the sender's side, in bytes of encoded records, freed by acknowledgements: 1 MiB of data and 256
+KiB of telemetry a job, 64 MiB a link (``windows``). A job with nothing in flight may always add one record. Finish
+and control need no room. The receiver always reads.
+
+**Order.** Control first, always. Then jobs take turns by bytes (``scheduler``). Within a job data comes before
+telemetry, each in the order of the calls; progress, and previews with the same id, are latest-wins slots; the finish
+comes last.
+
+**Bodies.** A value of more than 64 KiB goes ahead of its record in binary chunks: a byte 0x01, the body's number on
+this link and the offset (64 bits each, big-endian), then at most 64 KiB. The record that follows names it: ``{"n",
+"length", "sha256", "encoding": "json" | "raw"}`` in ``body`` in place of the value, or in ``bodies`` by handle. The
+sender keeps a body until that record is acknowledged. Downwards a body is asked for with ``fetch`` and comes as
+chunks numbered by the request, then ``fetched``.
+
+**Questions.** ``request`` has an id of the asker's choice; the same id gets the same answer, so it is simply sent
+again after a Welcome. ``read`` asks for rows of a session's journal from an offset and is answered by one ``page`` as
+soon as there is something; a reader is a cursor (session, offset) and nothing is held for it. Offset -1 asks for the
+last row, once the session has ended.
+
+**Life.** Both sides send ``ping`` each ``heartbeat`` seconds; any byte is a sign of life; three heartbeats of silence
+end the connection. ``bye`` with ``stop: false`` asks to come back after ``retry_after`` seconds. After a loss the
+link connects again for ever, with full jitter between 0.1 and 20 s.
+
+**Versions.** A version that can't be served gets a ``bye`` with code ``version``. Fields are added, never given
+another meaning; record types are added, never changed; golden frames under ``tests/wire`` hold both.
+"""

@@ -1,0 +1,121 @@
+"""A channel: the small number that stands for one attempt of a job on one link, and what waits to be sent on it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .bodies import Parcel
+from .windows import DATA_WINDOW, TELEMETRY_WINDOW, Lane, Slot, Window
+
+__all__ = ["Channel", "Mark"]
+
+
+@dataclass(slots=True, eq=False)
+class Mark:
+    """Somebody who waits until everything accepted up to a point is acknowledged."""
+
+    data: int
+    telemetry: int
+    settle: Callable[[BaseException | None], None]
+    """Called once on the taking side: with None when acknowledged, else with what made that impossible."""
+    after_finish: bool = False
+
+
+class Channel:
+    """The records of one job attempt on their way to the mainframe.
+
+    Order within a job: data before telemetry before progress before the finish; within each class the order of the
+    calls.
+    """
+
+    __slots__ = (
+        "active",
+        "attempt",
+        "data",
+        "deficit",
+        "finish",
+        "finished",
+        "job_id",
+        "marks",
+        "number",
+        "on_ring",
+        "port",
+        "previews",
+        "progress",
+        "progress_due",
+        "progress_ready",
+        "progress_timer",
+        "telemetry",
+        "trouble",
+    )
+
+    def __init__(self, number: int, job_id: str, attempt: int, port: Window) -> None:
+        self.number = number
+        self.job_id = job_id
+        self.attempt = attempt
+        self.port = port
+        """The share of the link's window that this producer's thread counts."""
+        self.data = Lane(DATA_WINDOW)
+        self.telemetry = Lane(TELEMETRY_WINDOW)
+        self.progress = Slot.empty()
+        self.progress_ready = False
+        self.progress_due = 0.0
+        """Time of the link's clock before which the next progress isn't sent."""
+        self.progress_timer = False
+        self.previews: dict[str, Slot] = {}
+        self.finish: Parcel | None = None
+        self.finished = False
+        """The finish was taken; nothing can follow it."""
+        self.marks: deque[Mark] = deque()
+        self.trouble: BaseException | None = None
+        """What the next call of this job raises: a refusal (once) or the end of the lease (for ever)."""
+        self.active = False
+        """True while the taker knows that something waits: the producer asks for a place only when it is down."""
+        self.on_ring = False
+        """True while the scheduler has this channel on its ring. The taker's own."""
+        self.deficit = 0
+
+    @property
+    def drained(self) -> bool:
+        """Tell whether nothing but a finish waits to be sent."""
+        return self.data.empty and self.telemetry.empty and not (self.progress_ready and self.progress.queued)
+
+    @property
+    def idle(self) -> bool:
+        """Tell whether nothing waits to be sent."""
+        return self.drained and (self.finish is None or self.finished)
+
+    def force_progress(self) -> None:
+        """Queue the waiting progress with the telemetry at once. Producer's side; used by flush and finish."""
+        parcel = self.progress.take()
+        if parcel is not None:
+            # It was accepted when it was put; append counts it again.
+            self.telemetry.window.accepted -= len(parcel.record)
+            self.port.accepted -= len(parcel.record)
+            self.accept(self.telemetry, parcel)
+
+    def accept(self, lane: Lane, item: bytes | Parcel) -> None:
+        """Accept a record on a lane. Producer's side; the caller has made sure of room."""
+        if isinstance(item, bytes):
+            self.port.accepted += len(item)
+            lane.append(item)
+        else:
+            self.port.accepted += len(item.record)
+            lane.append_parcel(item)
+
+    def put_progress(self, record: bytes) -> None:
+        """Note the newest progress in place of an older one. Producer's side."""
+        superseded = self.progress.take()
+        size = len(record) - (len(superseded.record) if superseded is not None else 0)
+        self.telemetry.window.accepted += size
+        self.port.accepted += size
+        self.progress.content.append(Parcel(record))
+        self.progress.queued = True
+
+    def put_preview(self, id: str, parcel: Parcel) -> None:
+        """Queue a preview that supersedes a waiting one with the same id. Producer's side."""
+        slot = self.previews.setdefault(id, Slot.empty())
+        superseded = self.telemetry.put(slot, parcel)
+        self.port.accepted += len(parcel.record) - (len(superseded.record) if superseded is not None else 0)

@@ -1,0 +1,95 @@
+"""Messages as bytes: text messages are lines of JSON, binary messages are body chunks.
+
+A text message holds one or more control lines. A ``batch`` or ``page`` line says how many lines of data follow it;
+those are not parsed here, so that whoever stores or forwards them can do so byte for byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from ..errors import RemoteProtocolError
+
+__all__ = ["MAX_MESSAGE", "Batch", "is_text", "join_batch", "join_page", "split", "take_batch"]
+
+MAX_MESSAGE = 4 << 20
+"""Bytes of the largest message that either side accepts. A batch is about 64 KiB and one record; a page of events is
+256 KiB and one row; a dispatch carries inputs of at most 64 KiB each."""
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """A received batch: its number and, for each run, the channel and the raw line (a JSON array of records)."""
+
+    seq: int
+    runs: list[tuple[int, bytes]]
+
+
+def is_text(message: bytes) -> bool:
+    """Tell whether a message is text. A chunk begins with 0x01, which no JSON text does."""
+    return message[:1] == b"{"
+
+
+def join_batch(seq: int, runs: Sequence[tuple[int, Sequence[bytes]]]) -> bytes:
+    """Build a batch message from encoded records."""
+    header = orjson.dumps({"op": "batch", "seq": seq, "channels": [channel for channel, _ in runs]})
+    return b"\n".join([header, *(b"[" + b",".join(records) + b"]" for _, records in runs)])
+
+
+def join_page(header: bytes, rows: Sequence[bytes]) -> bytes:
+    """Build a page message: the control line of the page, then one line for each line of its rows."""
+    return b"\n".join([header, *rows])
+
+
+def split(message: bytes) -> Iterator[tuple[dict[str, object], list[bytes]]]:
+    """Split a text message into control lines and the data lines that belong to each.
+
+    Raises ``RemoteProtocolError`` when a control line is no JSON object with an ``op``, or lines are missing.
+    """
+    lines = message.split(b"\n")
+    index = 0
+    while index < len(lines):
+        header = _header(lines[index])
+        index += 1
+        follow = _follow(header)
+        if follow > len(lines) - index:
+            raise RemoteProtocolError(f"{header['op']!r} announces {follow} lines, {len(lines) - index} follow")
+        yield header, lines[index : index + follow]
+        index += follow
+
+
+def _header(line: bytes) -> dict[str, object]:
+    try:
+        header = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise RemoteProtocolError(f"a control line isn't JSON: {error}") from None
+    if not isinstance(header, dict) or not isinstance(header.get("op"), str):
+        raise RemoteProtocolError("a control line isn't an object with an 'op'")
+    return header
+
+
+def _follow(header: dict[str, object]) -> int:
+    """Return how many data lines belong to a control line."""
+    if header["op"] == "batch":
+        channels = header.get("channels")
+        if not isinstance(channels, list) or not all(type(channel) is int for channel in channels):
+            raise RemoteProtocolError("'batch' needs 'channels', a list of integers")
+        return len(channels)
+    if header["op"] == "page":
+        rows = header.get("lines")
+        if type(rows) is not int or rows < 0:
+            raise RemoteProtocolError("'page' needs 'lines', how many follow")
+        return rows
+    return 0
+
+
+def take_batch(header: dict[str, object], lines: list[bytes]) -> Batch:
+    """Make a Batch of a ``batch`` line and its data lines."""
+    seq, channels = header.get("seq"), header["channels"]
+    if type(seq) is not int or seq < 1:
+        raise RemoteProtocolError("'batch' needs 'seq', a positive integer")
+    assert isinstance(channels, list)
+    return Batch(seq, list(zip(channels, lines, strict=True)))

@@ -1,0 +1,317 @@
+"""Control messages: one frozen dataclass each, one codec for all. The class *is* the validator.
+
+Field names are the wire's names. Unknown fields are skipped; a missing or mistyped one makes the message unreadable.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, ClassVar, Final
+
+import orjson
+
+from ..errors import RemoteProtocolError
+
+__all__ = [
+    "MESSAGES",
+    "VERSION",
+    "Ack",
+    "Announce",
+    "Bye",
+    "Cancel",
+    "Close",
+    "Dispatch",
+    "Fetch",
+    "Fetched",
+    "Hello",
+    "Message",
+    "Page",
+    "Ping",
+    "Read",
+    "Refused",
+    "Reply",
+    "Request",
+    "SessionEnded",
+    "Unread",
+    "Welcome",
+    "decode",
+    "encode",
+]
+
+VERSION: Final = 1
+"""The protocol's version, spoken in Hello and in the subprotocol name ``asyncblock.v1``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """The base of all control messages."""
+
+    op: ClassVar[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Hello(Message):
+    """First message up. Who is there, which link this continues, and which jobs are open."""
+
+    op: ClassVar[str] = "hello"
+    version: int
+    link: str
+    """Random, chosen by the sender; names the link across connections."""
+    boot: str
+    """Random for each process: a new one is evidence that the old process is gone."""
+    generation: int
+    """Counts the connections of this link; a higher one closes the lower ones at once."""
+    token: str | None = None
+    """The resume token of the last Welcome, or None on a link's first connection."""
+    agent: str = ""
+    executor: dict[str, Any] | None = None
+    """As in Announce; None for a link that runs no blocks."""
+    channels: list[Any] = field(default_factory=list)
+    """Open jobs: ``[channel, job_id, attempt]`` each."""
+    replaces: dict[str, Any] | None = None
+    """``{"link", "reason"}``: evidence that the process behind another link has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Announce(Message):
+    """What an executor can run: ``{"languages", "packages": {hash: name}, "slots": {"async", "sync"}}``."""
+
+    op: ClassVar[str] = "announce"
+    executor: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Request(Message):
+    """A question or an order with an id chosen by the sender; the same id gets the same answer."""
+
+    op: ClassVar[str] = "request"
+    id: str
+    method: str
+    params: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Read(Message):
+    """Ask for a page of a session's journal from an offset; waits until there is something."""
+
+    op: ClassVar[str] = "read"
+    id: int
+    session_id: str
+    offset: int
+    max_bytes: int = 256 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Unread(Message):
+    """Withdraw a Read."""
+
+    op: ClassVar[str] = "unread"
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch(Message):
+    """Ask for a part of a body; it comes as chunks numbered ``id`` and a Fetched."""
+
+    op: ClassVar[str] = "fetch"
+    id: int
+    link: str
+    n: int
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ping(Message):
+    """A sign of life, both ways. ``lag`` is how late the user's loop runs, in ms."""
+
+    op: ClassVar[str] = "ping"
+    lag: float = 0.0
+    stored: int = 0
+    """Downwards: the mark again, so that a lost acknowledgement heals itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bye(Message):
+    """The last message on a connection. ``stop`` codes end the link, others ask to come back."""
+
+    op: ClassVar[str] = "bye"
+    code: str
+    reason: str
+    stop: bool
+    retry_after: float | None = None
+    """Seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome(Message):
+    """First message down: what is stored, and what is allowed."""
+
+    op: ClassVar[str] = "welcome"
+    version: int
+    epoch: str
+    token: str
+    resumed: bool
+    """False: the mainframe doesn't know this link; what was acknowledged on it can't be continued."""
+    stored: int
+    bodies: dict[str, Any]
+    """Stored bytes of each unfinished body, by number."""
+    windows: dict[str, Any]
+    limits: dict[str, Any]
+    heartbeat: float
+    """Seconds between pings; three of them without a byte are a lost connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ack(Message):
+    """Everything up to and including ``seq`` is in the journal."""
+
+    op: ClassVar[str] = "ack"
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch(Message):
+    """Run this attempt of this job. Repeating it changes nothing."""
+
+    op: ClassVar[str] = "dispatch"
+    job_id: str
+    attempt: int
+    channel: int
+    session_id: str
+    node_id: str
+    stacks: list[Any]
+    block: dict[str, Any]
+    inputs: dict[str, Any]
+    bodies: dict[str, Any] = field(default_factory=dict)
+    """Inputs that are bodies: ``{handle: reference with link}``."""
+    block_path: str | None = None
+    timeout: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel(Message):
+    """Cancel this attempt; it may clean up for ``grace`` seconds."""
+
+    op: ClassVar[str] = "cancel"
+    job_id: str
+    attempt: int
+    reason: str
+    grace: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Close(Message):
+    """This attempt isn't open any more: stop it, send nothing for it, forget its channel."""
+
+    op: ClassVar[str] = "close"
+    channel: int
+    job_id: str
+    attempt: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnded(Message):
+    """A session is over: its var values can go."""
+
+    op: ClassVar[str] = "session_ended"
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused(Message):
+    """A record was journaled but not applied. ``index`` counts the channel's records from 0."""
+
+    op: ClassVar[str] = "refused"
+    channel: int
+    index: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reply(Message):
+    """The answer to a Request: a result, or an error ``{"code", "message", ...}``."""
+
+    op: ClassVar[str] = "reply"
+    id: str
+    result: dict[str, Any] | None = None
+    error: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Message):
+    """Rows of a session's journal; as many data lines follow as ``lines`` says."""
+
+    op: ClassVar[str] = "page"
+    id: int
+    next: int
+    """The offset to read from next."""
+    lines: int
+    rows: list[Any]
+    """``[offset, lines]`` of each row, in order."""
+    end: bool
+    """Nothing will follow: the session is over."""
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched(Message):
+    """All chunks of a Fetch were sent, or why not."""
+
+    op: ClassVar[str] = "fetched"
+    id: int
+    error: str | None = None
+
+
+MESSAGES: Final[dict[str, type[Message]]] = {
+    cls.op: cls
+    for cls in (
+        Hello, Announce, Request, Read, Unread, Fetch, Ping, Bye, Welcome, Ack, Dispatch, Cancel, Close,
+        SessionEnded, Refused, Reply, Page, Fetched,
+    )
+}  # fmt: skip
+
+
+def encode(message: Message) -> bytes:
+    """Encode a control line."""
+    line: dict[str, object] = {"op": message.op}
+    for name in _SPECS[message.op]:
+        line[name] = getattr(message, name)
+    return orjson.dumps(line)
+
+
+def decode(line: dict[str, object]) -> Message:
+    """Make a message of a control line; ``RemoteProtocolError`` says which field is wrong."""
+    op = line["op"]
+    cls = MESSAGES.get(op) if isinstance(op, str) else None
+    if cls is None:
+        raise RemoteProtocolError(f"unknown control message {op!r}")
+    values: dict[str, Any] = {}
+    for name, (kinds, required) in _SPECS[cls.op].items():
+        if name not in line:
+            if required:
+                raise RemoteProtocolError(f"{op!r} lacks the field {name!r}")
+            continue
+        value = line[name]
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            raise RemoteProtocolError(f"{op!r}: field {name!r} can't be {value!r:.80}")
+        values[name] = value
+    return cls(**values)
+
+
+def _kinds(hint: Any) -> tuple[type, ...]:
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        return tuple(kind for part in typing.get_args(hint) for kind in _kinds(part))
+    origin = typing.get_origin(hint) or hint
+    return (int, float) if origin is float else (origin,)
+
+
+def _spec(cls: type[Message]) -> dict[str, tuple[tuple[type, ...], bool]]:
+    hints = typing.get_type_hints(cls)
+    return {f.name: (_kinds(hints[f.name]), f.default is MISSING and f.default_factory is MISSING) for f in fields(cls)}
+
+
+_SPECS: Final = {op: _spec(cls) for op, cls in MESSAGES.items()}

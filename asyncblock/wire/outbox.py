@@ -1,0 +1,189 @@
+"""The sending end of a link: sequence numbers, what is kept until acknowledged, and what is sent again.
+
+One rule: a batch is kept until the mainframe has it in its journal. An acknowledgement is cumulative and frees windows;
+a Welcome after a lost connection says what was stored, and everything later is sent again, byte for byte.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from ..errors import RemoteProtocolError
+from .bodies import Body
+from .channel import Channel, Mark
+from .frames import join_batch
+from .scheduler import BATCH_BYTES, Run, Scheduler
+from .windows import Window
+
+__all__ = ["PIPELINE", "Outbox"]
+
+PIPELINE = 4
+"""Batches under way beyond which only full ones are added. Batching so comes from load alone: a lone record leaves at
+once, and what is said while four commits are awaited leaves together (one row, one system call, one wake-up)."""
+
+
+@dataclass(slots=True, eq=False)
+class _Sent:
+    seq: int
+    message: bytes
+    runs: list[Run]
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    seq: int
+    settle: Callable[[BaseException | None], None]
+
+
+class Outbox:
+    """Everything that one end of a link still has to say.
+
+    The owner appends control lines, activates channels, and asks ``next_message`` whenever the transport can take one.
+    """
+
+    def __init__(self, ports: list[Window] | None = None) -> None:
+        self.scheduler = Scheduler()
+        self._ports = ports
+        """The producers' shares of the link's window; their sum says how much waits. None: nothing is held back."""
+        self._retained_bytes = 0
+        self.seq = 0
+        """The highest sequence number given out."""
+        self.acked = 0
+        """The highest sequence number known to be in the journal."""
+        self.bodies: dict[int, Body] = {}
+        """Bodies whose record isn't acknowledged yet, by number."""
+        self._control: deque[bytes] = deque()
+        self._retained: deque[_Sent] = deque()
+        self._resend: deque[_Sent] = deque()
+        self._resend_bodies: deque[Body] = deque()
+        self._waiters: deque[_Waiter] = deque()
+
+    def control(self, line: bytes) -> None:
+        """Queue a control line: it leaves before any batch."""
+        self._control.append(line)
+
+    @property
+    def idle(self) -> bool:
+        """Tell whether ``next_message`` has nothing to give."""
+        return not (self._control or self._resend or self._resend_bodies or not self.scheduler.idle)
+
+    @property
+    def unacknowledged(self) -> int:
+        """How many batches are neither acknowledged nor given up."""
+        return len(self._retained)
+
+    def next_message(self) -> bytes | None:
+        """Take the next message: control, then what is sent again, then chunks and new batches in turns."""
+        if self._control:
+            return self._join_control()
+        while self._resend_bodies:
+            chunk = self._resend_bodies[0].next_chunk()
+            if chunk is not None:
+                return chunk
+            self._resend_bodies.popleft()
+        if self._resend:
+            return self._resend.popleft().message
+        if self._held_back():
+            return None
+        turn = self.scheduler.next()
+        return self._seal(turn) if isinstance(turn, list) else turn
+
+    def _held_back(self) -> bool:
+        """Tell whether a small batch should wait for an acknowledgement and so grow."""
+        if self._ports is None or len(self._retained) < PIPELINE:
+            return False
+        waiting = sum(port.accepted - port.freed for port in self._ports) - self._retained_bytes
+        return waiting < BATCH_BYTES
+
+    def _join_control(self) -> bytes:
+        lines = [self._control.popleft()]
+        size = len(lines[0])
+        while self._control and size + len(self._control[0]) < BATCH_BYTES:
+            lines.append(self._control.popleft())
+            size += len(lines[-1])
+        return b"\n".join(lines)
+
+    def _seal(self, runs: list[Run]) -> bytes:
+        self.seq += 1
+        message = join_batch(self.seq, [(run.channel.number, run.records) for run in runs])
+        for run in runs:
+            run.records = []
+            if run.channel.marks:
+                self._place_marks(run.channel)
+        self._retained.append(_Sent(self.seq, message, runs))
+        self._retained_bytes += sum(run.data_bytes + run.telemetry_bytes for run in runs)
+        return message
+
+    def mark(self, channel: Channel, mark: Mark) -> None:
+        """Settle a mark when everything that it covers is acknowledged."""
+        channel.marks.append(mark)
+        self._place_marks(channel)
+
+    def _place_marks(self, channel: Channel) -> None:
+        marks = channel.marks
+        while marks and _covered(channel, marks[0]):
+            # All of it is in batches up to ``seq``; what else those hold makes the wait no longer than one commit.
+            self._waiters.append(_Waiter(self.seq, marks.popleft().settle))
+        self._settle_waiters()
+
+    def _settle_waiters(self) -> None:
+        while self._waiters and self._waiters[0].seq <= self.acked:
+            self._waiters.popleft().settle(None)
+
+    def acknowledge(self, seq: int) -> list[Run]:
+        """Take in a cumulative acknowledgement; return the runs that it freed, oldest first."""
+        if seq > self.seq:
+            raise RemoteProtocolError(f"the mainframe acknowledged batch {seq}; the last one sent is {self.seq}")
+        freed: list[Run] = []
+        while self._retained and self._retained[0].seq <= seq:
+            freed.extend(self._retained.popleft().runs)
+        for run in freed:
+            run.channel.data.window.freed += run.data_bytes
+            run.channel.telemetry.window.freed += run.telemetry_bytes
+            run.channel.port.freed += run.data_bytes + run.telemetry_bytes
+            self._retained_bytes -= run.data_bytes + run.telemetry_bytes
+            for body in run.bodies:
+                self.bodies.pop(body.n, None)
+        self.acked = max(self.acked, seq)
+        self._settle_waiters()
+        return freed
+
+    def disconnect(self) -> None:
+        """Forget what only made sense on the lost connection."""
+        self._control.clear()
+        self._resend.clear()
+        self._resend_bodies.clear()
+
+    def resume(self, stored: int, offsets: Mapping[int, int]) -> list[Run]:
+        """Go on after a Welcome that says what is stored; return the runs that this acknowledges."""
+        freed = self.acknowledge(stored)
+        for body in self.bodies.values():
+            body.sent = min(offsets.get(body.n, 0), body.length)
+        self._resend = deque(self._retained)
+        self._resend_bodies = deque(body for sent in self._retained for run in sent.runs for body in run.bodies)
+        return freed
+
+    def drop(self, channel: Channel, error: BaseException) -> None:
+        """Stop sending for a channel: what waits is dropped, its marks settle with the error."""
+        self.scheduler.remove(channel)
+        while channel.marks:
+            channel.marks.popleft().settle(error)
+
+    def abandon(self, channels: Iterable[Channel], error: BaseException) -> None:
+        """End the link: every wait settles with the error."""
+        for channel in channels:
+            channel.trouble = error
+            self.drop(channel, error)
+        while self._waiters:
+            self._waiters.popleft().settle(error)
+        self._retained.clear()
+        self.bodies.clear()
+        self.disconnect()
+
+
+def _covered(channel: Channel, mark: Mark) -> bool:
+    if mark.after_finish:
+        return channel.finished
+    return channel.data.taken >= mark.data and channel.telemetry.taken >= mark.telemetry

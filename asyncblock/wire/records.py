@@ -1,0 +1,126 @@
+"""Records: what blocks say, as data. One table says which types exist, what they carry, and where they queue.
+
+Evolution: unknown *fields* are skipped, unknown *types* are refused. A field is never given another meaning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final
+
+import orjson
+
+from .bodies import BodyRef
+
+__all__ = ["RECORDS", "TERMINAL", "Kind", "Shape", "check", "encode"]
+
+
+class Kind(Enum):
+    """Whom a record is for."""
+
+    SEND = "send"
+    """About the job: the flow follows it."""
+    REPORT = "report"
+    """For people: shown, and kept for those who look later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a record of one type carries."""
+
+    kind: Kind
+    required: tuple[tuple[str, tuple[type, ...]], ...] = ()
+    optional: tuple[tuple[str, tuple[type, ...]], ...] = ()
+    one_of: tuple[str, str] | None = None
+    """Exactly one of these two fields is there; the second is the first one's body."""
+
+
+_TEXT: Final = (str,)
+_NUMBER: Final = (int, float)
+_OBJECT: Final = (dict,)
+
+RECORDS: Final[Mapping[str, Shape]] = {
+    "JobStarted": Shape(Kind.SEND),
+    "BlockOutput": Shape(
+        Kind.SEND,
+        (("handle", _TEXT),),
+        (("done", (bool,)), ("to_node", (list,)), ("to_flow", (list,))),
+        one_of=("output", "body"),
+    ),
+    "BlockOutputs": Shape(Kind.SEND, (("outputs", _OBJECT),), (("bodies", _OBJECT),)),
+    "BlockError": Shape(Kind.SEND, (("error", _TEXT),)),
+    "BlockFinished": Shape(
+        Kind.SEND,
+        (),
+        (
+            ("error", _TEXT),
+            ("result", _OBJECT),
+            ("bodies", _OBJECT),
+            ("cancelled", (bool,)),
+            ("error_type", _TEXT),
+            ("traceback", _TEXT),
+        ),
+    ),
+    "BlockPreview": Shape(Kind.REPORT, (), (("id", _TEXT),), one_of=("payload", "body")),
+    "BlockProgress": Shape(Kind.REPORT, (("rate", _NUMBER),)),
+    "BlockLog": Shape(Kind.REPORT, (("log", _TEXT), ("stdio", _TEXT))),
+    "BlockLogJSON": Shape(Kind.REPORT, one_of=("json", "body")),
+    "BlockMessage": Shape(Kind.REPORT, one_of=("payload", "body")),
+    "BlockWarning": Shape(Kind.REPORT, (("warning", _TEXT),)),
+}
+
+TERMINAL: Final = "BlockFinished"
+"""The type that ends a job. The first one in the journal wins."""
+
+_MISSING: Final = object()
+
+
+def check(record: object) -> str | None:
+    """Compare a decoded record with the table; return what is wrong with it, or None."""
+    if type(record) is not dict:
+        return f"a record is an object, not {type(record).__name__}"
+    name = record.get("type")
+    if type(name) is not str or (shape := RECORDS.get(name)) is None:
+        return f"unknown record type {name!r}"
+    if type(record.get("t")) is not int:
+        return f"{name}: field 't' must be an integer (milliseconds since the epoch)"
+    for field, types in shape.required:
+        value = record.get(field, _MISSING)
+        if value is _MISSING or not isinstance(value, types):
+            return _wrong(name, field, types)
+    for field, types in shape.optional:
+        value = record.get(field, _MISSING)
+        if value is not _MISSING and not isinstance(value, types):
+            return _wrong(name, field, types)
+    if shape.one_of is not None and (shape.one_of[0] in record) == (shape.one_of[1] in record):
+        return f"{name}: exactly one of {shape.one_of[0]!r} and {shape.one_of[1]!r} must be there"
+    return _check_details(name, record)
+
+
+def _check_details(name: str, record: dict[str, Any]) -> str | None:
+    if "body" in record and BodyRef.from_json(record["body"]) is None:
+        return f"{name}: 'body' is no body reference"
+    if "bodies" in record:
+        for handle, ref in record["bodies"].items():
+            if BodyRef.from_json(ref) is None:
+                return f"{name}: 'bodies[{handle!r}]' is no body reference"
+    if name == "BlockProgress" and not (type(record["rate"]) is not bool and 0 <= record["rate"] <= 100):
+        return "BlockProgress: 'rate' must be a number from 0 to 100"
+    if name == "BlockLog" and record["stdio"] not in ("stdout", "stderr"):
+        return "BlockLog: 'stdio' must be 'stdout' or 'stderr'"
+    return None
+
+
+def _wrong(name: str, field: str, types: tuple[type, ...]) -> str:
+    wanted = " or ".join("a value" if t is object else t.__name__ for t in types)
+    return f"{name}: field {field!r} must be {wanted}"
+
+
+def encode(type_: str, t: int, **fields: object) -> bytes:
+    """Encode a record whose fields are already JSON-ready. ``t`` is the author's time in ms since the epoch.
+
+    A field whose value is an ``orjson.Fragment`` is JSON already and is copied as it is.
+    """
+    return orjson.dumps({"type": type_, **fields, "t": t})

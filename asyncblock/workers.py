@@ -1,0 +1,214 @@
+"""Executor processes: started, watched and stopped by whoever hosts them.
+
+A child gets its orders (address, token, link id, packages) on its standard input and leaves when that pipe closes, so
+none outlives its parent. Its exit is evidence: the mainframe learns of it at once, and a new child takes its place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.abc
+import orjson
+
+if TYPE_CHECKING:
+    from .flow.plan import Plan
+
+__all__ = ["Orders", "Workers", "describe_exit"]
+
+logger = logging.getLogger("asyncblock.workers")
+
+_RESTART_PAUSE = (0.2, 10.0)
+"""Seconds before a child that died is replaced: the first pause and the longest; doubled while children die young."""
+
+_YOUNG = 5.0
+"""Seconds that a child must live for the pause to begin anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What a child needs to know."""
+
+    url: str
+    token: str | None
+    link_id: str
+    packages: tuple[str, ...]
+    grace: float = 30.0
+    replaces: dict[str, Any] | None = None
+    """``{"link", "reason"}`` of the child whose place it takes."""
+    sync_slots: int | None = None
+    ca_file: str | None = None
+
+    def to_line(self) -> bytes:
+        """Encode for the child's standard input."""
+        return orjson.dumps({name: getattr(self, name) for name in self.__slots__}) + b"\n"
+
+    @classmethod
+    def from_line(cls, line: bytes) -> Orders:
+        """Decode in the child."""
+        obj = orjson.loads(line)
+        return cls(**{**obj, "packages": tuple(obj["packages"])})
+
+
+def describe_exit(code: int) -> str:
+    """Say for people how a process ended."""
+    if code < 0:
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:
+            name = f"signal {-code}"
+        return f"the executor process was killed by {name}"
+    return f"the executor process exited with code {code}"
+
+
+class Workers:
+    """A pool of executor processes. Use it with ``async with``; leaving stops them in order."""
+
+    def __init__(
+        self,
+        url: str,
+        token: str | None,
+        count: int,
+        packages: Sequence[str | Path] = (),
+        *,
+        gone: Callable[[str, str], None] | None = None,
+        grace: float = 30.0,
+        sync_slots: int | None = None,
+        ca_file: str | None = None,
+        quiet: bool = True,
+    ) -> None:
+        self._url = url
+        self._token = token
+        self._count = count
+        self._packages = [str(Path(package).resolve()) for package in packages]
+        self._gone = gone
+        self._grace = grace
+        self._sync_slots = sync_slots
+        self._ca_file = ca_file
+        self._quiet = quiet
+        self._children: set[anyio.abc.Process] = set()
+        self._tasks: asyncio.TaskGroup
+        self._stopping = False
+        self.reports: list[str] = []
+        """What children said of their work when they left."""
+
+    async def __aenter__(self) -> Workers:
+        self._tasks = asyncio.TaskGroup()
+        await self._tasks.__aenter__()
+        for _ in range(self._count):
+            self._tasks.create_task(self._keep_one())
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._stopping = True
+        for child in list(self._children):
+            await self._dismiss(child)
+        await self._tasks.__aexit__(None, None, None)
+
+    async def _dismiss(self, child: anyio.abc.Process) -> None:
+        """Close a child's pipe: it drains and leaves."""
+        if child.stdin is not None:
+            await child.stdin.aclose()
+
+    async def serve_plan(self, plan: Plan) -> None:
+        """Make all children serve the packages of a plan.
+
+        **Cancellation** may leave some children without them. Raises ``LocalProtocolError`` for blocks that live in
+        this process's code: they need an executor in it.
+        """
+        from .errors import LocalProtocolError
+
+        if plan.code_blocks:
+            raise LocalProtocolError(
+                "blocks written in this process's code can't run in child processes; use workers=0"
+            )
+        new = [str(root) for root in plan.roots.values() if str(root) not in self._packages]
+        if new:
+            self._packages += new
+            line = orjson.dumps({"packages": new}) + b"\n"
+            for child in list(self._children):
+                if child.stdin is not None:
+                    await child.stdin.send(line)
+
+    async def _keep_one(self) -> None:
+        """Keep one place filled: when its child dies, the next one takes over."""
+        replaces: dict[str, Any] | None = None
+        pause = _RESTART_PAUSE[0]
+        loop = asyncio.get_running_loop()
+        while not self._stopping:
+            link_id = secrets.token_hex(8)
+            began = loop.time()
+            code = await self._live(link_id, replaces)
+            if self._stopping:
+                return
+            reason = describe_exit(code)
+            logger.warning("%s; a new one takes its place", reason)
+            replaces = {"link": link_id, "reason": reason}
+            if self._gone is not None:
+                self._gone(link_id, reason)
+            pause = _RESTART_PAUSE[0] if loop.time() - began > _YOUNG else min(pause * 2, _RESTART_PAUSE[1])
+            await asyncio.sleep(pause)
+
+    async def _live(self, link_id: str, replaces: dict[str, Any] | None) -> int:
+        """Run one child to its end; return its exit code."""
+        child = await anyio.open_process(
+            [sys.executable, "-m", "asyncblock.executor"],
+            stdout=asyncio.subprocess.PIPE,
+            stderr=None,
+            start_new_session=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+        try:
+            await self._give_orders(child, link_id, replaces)
+            if self._stopping:
+                await self._dismiss(child)
+            await self._read_report(child)
+            return await child.wait()
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            return await child.wait()
+        except asyncio.CancelledError:
+            child.kill()
+            with anyio.CancelScope(shield=True):
+                await child.wait()
+            raise
+        finally:
+            self._children.discard(child)
+            with anyio.CancelScope(shield=True):
+                await child.aclose()
+
+    async def _give_orders(self, child: anyio.abc.Process, link_id: str, replaces: dict[str, Any] | None) -> None:
+        orders = Orders(
+            url=self._url,
+            token=self._token,
+            link_id=link_id,
+            packages=tuple(self._packages),
+            grace=self._grace,
+            replaces=replaces,
+            sync_slots=self._sync_slots,
+            ca_file=self._ca_file,
+        )
+        assert child.stdin is not None
+        await child.stdin.send(orders.to_line())
+        self._children.add(child)
+        # Packages that were added while the orders were on their way.
+        missed = self._packages[len(orders.packages) :]
+        if missed:
+            await child.stdin.send(orjson.dumps({"packages": missed}) + b"\n")
+
+    async def _read_report(self, child: anyio.abc.Process) -> None:
+        assert child.stdout is not None
+        text = b""
+        async for piece in child.stdout:
+            text += piece
+        if text:
+            self.reports.append(text.decode("utf-8", "replace").strip())
