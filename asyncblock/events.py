@@ -30,6 +30,7 @@ __all__ = [
     "JobAssigned",
     "JobCreated",
     "JobFailed",
+    "JobStalled",
     "Other",
     "SessionCancelled",
     "SessionFinished",
@@ -237,6 +238,16 @@ class JobFailed(BlockEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JobStalled(BlockEvent):
+    """A block keeps its event loop from running; said while it lasts."""
+
+    type: ClassVar[str] = "JobStalled"
+    seconds: float
+    where: str
+    """The author's innermost frame: ``function (file:line)``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Other(Event):
     """An entry that this version has no type for, or that only matters to the mainframe."""
 
@@ -329,5 +340,7 @@ def _entry_event(session_id: str, offset: int, obj: dict[str, Any]) -> Event:
             return JobAssigned(**job, node_id=obj.get("node_id", ""), link=obj["link"])
         case "JobFailed":
             return JobFailed(**job, node_id=obj.get("node_id", ""), error=obj["error"])
+        case "JobStalled":
+            return JobStalled(**job, node_id=obj["node_id"], seconds=obj["seconds"], where=obj["where"])
     fields = {key: value for key, value in obj.items() if key not in ("type", "t")}
     return Other(**common, name=obj["type"], fields=fields)

@@ -104,6 +104,8 @@ def _words(event: events.Event) -> tuple[str, str | None] | None:
             return _end_of(event)
         case events.JobFailed():
             return f"{event.node_id}: failed: {event.error}", "red"
+        case events.JobStalled():
+            return f"{event.node_id}: has blocked its event loop for {event.seconds:.1f} s in {event.where}", "yellow"
         case events.SessionCancelled():
             return f"cancelled: {event.reason}", "yellow"
         case events.SessionFinished():

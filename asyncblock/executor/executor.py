@@ -21,6 +21,8 @@ from ..wire.messages import Cancel, Close, Dispatch
 from ..wire.windows import Window
 from .catalog import Catalog
 from .job import RunningJob
+from .tasks import current_job
+from .watchdog import Stall, Watchdog, task_value
 
 if TYPE_CHECKING:
     from ..flow.plan import Plan
@@ -138,13 +140,15 @@ class Executor:
     async def _attached(self, link: Link) -> AsyncIterator[None]:
         await asyncio.to_thread(self.catalog.hash_all)
         async with asyncio.TaskGroup() as tasks:
-            hosting = self._hosting = _Hosting(self, link, tasks)
-            await link.attach(hosting)
-            try:
-                yield
-            finally:
-                self._hosting = None
-                await asyncio.shield(hosting.leave())
+            hosting = _Hosting(self, link, tasks)
+            async with hosting.watchdog:
+                await link.attach(hosting)
+                self._hosting = hosting
+                try:
+                    yield
+                finally:
+                    self._hosting = None
+                    await asyncio.shield(hosting.leave())
 
 
 class _Hosting:
@@ -160,6 +164,7 @@ class _Hosting:
         self.thread_port: Window = link.new_port()
         self.thread_lock = threading.Lock()
         self.threads = asyncio.Semaphore(executor._sync_slots)
+        self.watchdog = Watchdog(self._stalled, job_of=_job_of, roots=executor.catalog.roots())
         self._tasks = tasks
         self._inbox = inbox_of(self.loop)
         self._jobs: dict[tuple[str, int], RunningJob] = {}
@@ -190,8 +195,24 @@ class _Hosting:
     def session_ended(self, session_id: str) -> None:
         self._inbox.post(self._forget_session, session_id)
 
+    def lag(self) -> float:
+        return self.watchdog.lag
+
     def link_over(self, error: AsyncBlockError) -> None:
         self._inbox.post(self._lose_everything, error)
+
+    # ------------------------------------------------------------------ called by the watchdog, on its thread
+
+    def _stalled(self, stall: Stall) -> None:
+        """While it lasts the loop can't tell of it, so the link does; afterwards the job gets a warning."""
+        job = next((job for job in list(self._jobs.values()) if job.key[0] == stall.job), None)
+        if job is None or stall.file is None:
+            return
+        if stall.ended:
+            self._inbox.post(job.stall_ended, str(stall))
+        else:
+            self._inbox.post(job.stall_began)
+            self.link.stalled(job.channel, stall.seconds, f"{stall.function} ({stall.file}:{stall.line})")
 
     # ------------------------------------------------------------------ on the executor's loop
 
@@ -256,3 +277,8 @@ class _Hosting:
         self.executor.report.unacknowledged += await self.link.drain(5.0)
         if not self.link.over:
             await self.link.detach()
+
+
+def _job_of(task: asyncio.Task[Any]) -> str | None:
+    job = task_value(task, current_job)
+    return None if job is None else job.key[0]

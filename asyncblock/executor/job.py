@@ -20,7 +20,7 @@ from ..values import loads
 from ..wire.bodies import BodyRef
 from ..wire.messages import Dispatch
 from ..wire.records import encode
-from .capture import current_sink
+from .capture import current_sink, flush_job
 from .failure import author_traceback, summary
 from .tasks import current_job
 
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["RunningJob"]
 
 logger = logging.getLogger("asyncblock.executor")
+
+_STALL_WORD = 1.0
+"""Seconds that a job's end waits for the watchdog to say how long its stall was."""
 
 Ending = dict[str, Any]
 """Fields of the BlockFinished record, besides ``result``."""
@@ -56,8 +59,26 @@ class RunningJob:
         self._thread: int | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._exit: _Exited | None = None
+        self._stall_over = asyncio.Event()
+        self._stall_over.set()
+
+    @property
+    def channel(self) -> int:
+        """The job's channel on the link."""
+        return self._message.channel
 
     # ------------------------------------------------------------------ what others may ask
+
+    def stall_began(self) -> None:
+        """The watchdog saw a stall of this job's: its word about the end of it comes before the finish."""
+        self._stall_over.clear()
+
+    def stall_ended(self, words: str) -> None:
+        """Send a warning about the stall, if there is room for it."""
+        self._stall_over.set()
+        channel = self._outlet.channel
+        if channel.finish is None and channel.trouble is None:
+            self._outlet.try_accept(channel.telemetry, encode("BlockWarning", now_ms(), warning=words))
 
     def cancel(self, reason: str, grace: float) -> None:
         """Cancel the block; it may clean up for ``grace`` seconds. A repeated cancel changes nothing."""
@@ -142,7 +163,8 @@ class RunningJob:
         context.run(current_sink.set, ctx.sink)
         context.run(current_job.set, self)
         self._main = self._hosting.loop.create_task(self._call(binding, ctx), context=context)
-        await self._judge(self._main)
+        with self._hosting.watchdog.watching():
+            await self._judge(self._main)
 
     async def _call(self, binding: Binding, ctx: Context) -> object:
         try:
@@ -178,6 +200,7 @@ class RunningJob:
                 value = _Raised(error)
             finally:
                 self._thread = None
+            context.run(flush_job, ctx.sink)
             inbox.post(_settle, result, value)
 
         threading.Thread(target=work, name=f"asyncblock job {self._info.job_id}", daemon=True).start()
@@ -247,7 +270,10 @@ class RunningJob:
         """Say the end, unless the block said it itself, and wait until it is in the journal."""
         if self._deadline is not None:
             self._deadline.cancel()
+        await self._after_stall()
         ctx = self._ctx
+        if isinstance(ctx, Context):
+            flush_job(ctx.sink)
         if ctx is None:
             ctx = self._ctx = Context(self._info, {}, self._outlet, self._hosting.store)
         try:
@@ -261,6 +287,13 @@ class RunningJob:
             logger.warning("the end of job %s couldn't be reported: %s", self._info.job_id, error)
         self._count(ending)
         self._done()
+
+    async def _after_stall(self) -> None:
+        try:
+            async with asyncio.timeout(_STALL_WORD):
+                await self._stall_over.wait()
+        except TimeoutError:
+            logger.debug("the watchdog didn't tell how a stall ended")
 
     def _count(self, ending: Ending) -> None:
         report = self._hosting.executor.report

@@ -38,6 +38,7 @@ from ..wire.messages import (
     Refused,
     Reply,
     SessionEnded,
+    Stalled,
     Welcome,
     decode,
     encode,
@@ -88,6 +89,10 @@ class Host(Protocol):
         """Let go of what belongs to a session."""
         ...
 
+    def lag(self) -> float:
+        """Say how late the blocks' event loop runs, in seconds."""
+        ...
+
     def link_over(self, error: AsyncBlockError) -> None:
         """Stop every job of this link: what they sent can't be continued."""
         ...
@@ -107,8 +112,6 @@ class Link:
     ) -> None:
         self.io = io
         self.address = address
-        self.lag = 0.0
-        """How late the user's loop runs, in seconds; the executor's watchdog writes it."""
         self._connector = connector
         self._link_id = link_id or secrets.token_hex(8)
         self._generation = 0
@@ -174,6 +177,10 @@ class Link:
     async def announce(self) -> None:
         """Tell the mainframe what the host can run now."""
         await self.io.run(self._announce())
+
+    def stalled(self, channel: int, seconds: float, where: str) -> None:
+        """Tell the mainframe that a block keeps its loop from running. From any thread; never waits."""
+        self.io.post(self._send, Stalled(channel, seconds, where))
 
     async def drain(self, timeout: float | None = None) -> int:
         """Wait until everything sent is acknowledged; return how many batches are not after ``timeout`` seconds.
@@ -299,7 +306,7 @@ class Link:
             if silence > 3 * self._heartbeat:
                 transport.abort()
                 raise ConnectionLost(f"nothing came from {self.address} for {silence:.0f} s")
-            self._send(Ping(lag=self.lag * 1000))
+            self._send(Ping(lag=self._host.lag() * 1000 if self._host is not None else 0.0))
 
     def _end(self, error: AsyncBlockError) -> None:
         """Settle everything that still waits; the first reason stays."""

@@ -35,6 +35,7 @@ from ..wire.messages import (
     Refused,
     Reply,
     Request,
+    Stalled,
     Unread,
     Welcome,
     decode,
@@ -304,6 +305,8 @@ class _Reader:
         match message:
             case Ping():
                 pass
+            case Stalled():
+                self._stalled(message)
             case Request():
                 self._request(message)
             case Read():
@@ -428,6 +431,13 @@ class _Reader:
             return
         reader = self._reads[message.id] = PageReader(self._sessions, self._connection, message)
         reader.begin()
+
+    def _stalled(self, message: Stalled) -> None:
+        attempt = self._link.attempts.get(message.channel)
+        if attempt is not None and not attempt.fenced:
+            turn = self._sessions.turn()
+            attempt.job.session.stalled(turn, attempt, message.seconds, message.where)
+            turn.commit()
 
     def _announce(self, message: Announce) -> None:
         if message.executor is not None and "executor" not in self._roles:

@@ -161,6 +161,20 @@ class Session:
         turn.say(self, "JobReleased", job_id=job.job_id, attempt=job.attempts, reason=reason, t=_now())
         self._fold_release(turn, job)
 
+    def stalled(self, turn: Turn, attempt: Attempt, seconds: float, where: str) -> None:
+        """Note that a block keeps its event loop from running; its lease goes on."""
+        job = attempt.job
+        turn.say(
+            self,
+            "JobStalled",
+            job_id=job.job_id,
+            node_id=job.node_id,
+            attempt=attempt.number,
+            seconds=seconds,
+            where=where,
+            t=_now(),
+        )
+
     def row_stored(self) -> None:
         """A row has committed: let readers look."""
         self.stored_offset += 1
@@ -493,7 +507,7 @@ class Session:
                 self._fold_failure(None, job, obj["error"], obj["retry"])
             case "SessionFinished":
                 self.state, self.error, self.finished_at = obj["state"], obj["error"], obj["t"]
-            case "SessionStarted" | "JobAssigned" | "JobReleased" | "JobFailed":
+            case "JobStalled" | "JobAssigned" | "JobReleased" | "JobFailed":
                 pass
             case _:
                 self._replay_decision(obj)

@@ -34,6 +34,7 @@ __all__ = [
     "Reply",
     "Request",
     "SessionEnded",
+    "Stalled",
     "Unread",
     "Welcome",
     "decode",
@@ -121,6 +122,18 @@ class Fetch(Message):
     n: int
     offset: int
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stalled(Message):
+    """A block keeps its event loop from running; said while it lasts, from outside of that loop."""
+
+    op: ClassVar[str] = "stalled"
+    channel: int
+    seconds: float
+    """How long so far."""
+    where: str
+    """The author's innermost frame: ``function (file:line)``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +282,7 @@ class Fetched(Message):
 MESSAGES: Final[dict[str, type[Message]]] = {
     cls.op: cls
     for cls in (
-        Hello, Announce, Request, Read, Unread, Fetch, Ping, Bye, Welcome, Ack, Dispatch, Cancel, Close,
+        Hello, Announce, Stalled, Request, Read, Unread, Fetch, Ping, Bye, Welcome, Ack, Dispatch, Cancel, Close,
         SessionEnded, Refused, Reply, Page, Fetched,
     )
 }  # fmt: skip

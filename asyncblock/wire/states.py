@@ -41,6 +41,7 @@ RECEIVE: Final[Mapping[Role, Mapping[State, Mapping[str, State]]]] = {
             "batch": _OPEN,
             "chunk": _OPEN,
             "ping": _OPEN,
+            "stalled": _OPEN,
             "announce": _OPEN,
             "request": _OPEN,
             "read": _OPEN,

@@ -25,6 +25,7 @@ from asyncblock.wire.messages import (
     Reply,
     Request,
     SessionEnded,
+    Stalled,
     Unread,
     Welcome,
     decode,
@@ -45,6 +46,10 @@ GOLDEN: list[tuple[Message, bytes]] = [
     (Read(1, "s", 0), b'{"op":"read","id":1,"session_id":"s","offset":0,"max_bytes":262144}'),
     (Unread(1), b'{"op":"unread","id":1}'),
     (Fetch(1, "5ca1ab1e", 2, 0, 100), b'{"op":"fetch","id":1,"link":"5ca1ab1e","n":2,"offset":0,"size":100}'),
+    (
+        Stalled(3, 1.5, "main (a.py:3)"),
+        b'{"op":"stalled","channel":3,"seconds":1.5,"where":"main (a.py:3)"}',
+    ),
     (Ping(1.5, 7), b'{"op":"ping","lag":1.5,"stored":7}'),
     (Bye("closed", "done", True), b'{"op":"bye","code":"closed","reason":"done","stop":true,"retry_after":null}'),
     (

@@ -1,0 +1,136 @@
+"""The house as data: which module may import which. Imports go downwards only."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import asyncblock
+
+ROOT = Path(asyncblock.__file__).parent
+
+# Module or package: what of ours it may import. The roof may import anything.
+GROUND = {"errors", "packages"}
+LAYERS: dict[str, set[str]] = {
+    "errors": set(),
+    "packages": {"errors"},
+    "wire": {"errors"},
+    "transport": {"errors"},
+    "iothread": {"errors"},
+    "link": {"iothread", "wire", "transport", "errors"},
+    "values": {"errors"},
+    "offload": {"errors"},
+    "preview": {"values", "errors"},
+    "store": {"errors"},
+    "block": {"errors"},
+    "context": {"link", "iothread", "wire", "preview", "store", "values", "offload", "errors"},
+    "events": {"wire", "errors"},
+    "client": {"link", "iothread", "wire", "transport", "values", "events", "flow", "examples", "errors"},
+    "executor": {
+        "context", "client", "link", "iothread", "wire", "store", "block", "values", "offload", "flow", "workers",
+        *GROUND,
+    },
+    "flow": GROUND,
+    "server": {"flow", "wire", "transport", *GROUND},
+    "hosting": {"server", "iothread"},
+    "workers": {"flow", "errors"},
+}  # fmt: skip
+ROOF = {"embedding", "cli", "examples", "testing", "__init__", "__main__"}
+
+# Third-party names and the doors through which they enter.
+DOORS = {
+    "websockets": {"transport/websocket.py"},
+    "sqlite3": {"server/journal"},
+    "yaml": {"flow/yamlfile.py", "examples/__init__.py"},
+    "typer": {"cli"},
+    "rich": {"cli"},
+    "anyio": {"offload.py", "workers.py"},
+    "fastapi": {"examples/service"},
+}
+# Imported by nobody here: authors' values bring them in.
+AUTHORS_OWN = {"pandas", "matplotlib", "numpy", "polars", "pyarrow", "plotly", "PIL"}
+
+
+def modules() -> list[Path]:
+    return sorted(path for path in ROOT.rglob("*.py") if "examples" not in path.relative_to(ROOT).parts[1:-1])
+
+
+def imports_of(path: Path) -> list[tuple[str, bool]]:
+    """Return the dotted names that a module imports, with ours made absolute; and whether only for typing."""
+    package = [asyncblock.__name__, *path.relative_to(ROOT).parts[:-1]]
+    tree = ast.parse(path.read_text("utf-8"))
+    typing_only = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, id(node) in typing_only) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            name = ".".join([*base, *([node.module] if node.module else [])])
+            if node.level and not node.module:
+                found += [(f"{name}.{alias.name}", id(node) in typing_only) for alias in node.names]
+            else:
+                found.append((name, id(node) in typing_only))
+    return found
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_go_downwards_only(path: Path) -> None:
+    layer = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    if layer in ROOF:
+        return
+    allowed = LAYERS[layer] | {layer}
+    for name, typing_only in imports_of(path):
+        parts = name.split(".")
+        if parts[0] == "asyncblock" and len(parts) > 1 and not typing_only:
+            assert parts[1] in allowed or parts[1] == "__version__", f"{layer} imports {name}"
+
+
+def test_executor_and_server_do_not_know_each_other() -> None:
+    assert "server" not in LAYERS["executor"]
+    assert "executor" not in LAYERS["server"]
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_each_third_party_name_enters_by_its_door(path: Path) -> None:
+    relative = path.relative_to(ROOT).as_posix()
+    for name, _ in imports_of(path):
+        top = name.split(".")[0]
+        assert top not in AUTHORS_OWN or relative.startswith("examples/"), f"{relative} imports {name}"
+        doors = DOORS.get(top)
+        assert doors is None or any(relative.startswith(door) for door in doors), f"{relative} imports {name}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "wire").glob("*.py")), ids=lambda p: p.name)
+def test_the_protocol_does_no_io_and_has_no_clock(path: Path) -> None:
+    tree = ast.parse(path.read_text("utf-8"))
+    assert not [node for node in ast.walk(tree) if isinstance(node, (ast.AsyncFunctionDef, ast.Await))]
+    forbidden = {"asyncio", "threading", "time", "socket", "random", "os", "anyio"}
+    assert not {name.split(".")[0] for name, _ in imports_of(path)} & forbidden
+
+
+def test_importing_asyncblock_loads_nothing_heavy() -> None:
+    code = "import sys, asyncblock; print(' '.join(sorted(sys.modules)))"
+    loaded = set(
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    )
+    heavy = {"pandas", "numpy", "matplotlib", "typer", "rich", "websockets", "sqlite3", "yaml", "anyio"}
+    assert not loaded & heavy
+    assert not {name for name in loaded if name.startswith(("asyncblock.server", "asyncblock.flow", "asyncblock.cli"))}
+
+
+def test_the_front_door_has_few_names_and_all_of_them_open() -> None:
+    assert len(asyncblock.__all__) <= 25
+    for name in asyncblock.__all__:
+        assert getattr(asyncblock, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = asyncblock.nothing
