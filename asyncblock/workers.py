@@ -91,6 +91,8 @@ class Workers:
         self._token = token
         self._count = count
         self._packages = [str(Path(package).resolve()) for package in packages]
+        self._hashes: set[str] = set()
+        """Hashes of the plans' packages that the children were told of."""
         self._gone = gone
         self._grace = grace
         self._sync_slots = sync_slots
@@ -132,9 +134,11 @@ class Workers:
             raise LocalProtocolError(
                 "blocks written in this process's code can't run in child processes; use workers=0"
             )
-        new = [str(root) for root in plan.roots.values() if str(root) not in self._packages]
+        new = [str(root) for hash, root in plan.roots.items() if hash not in self._hashes]
         if new:
-            self._packages += new
+            self._hashes.update(plan.roots)
+            # A root whose files have changed comes again: children hash it anew.
+            self._packages += [root for root in new if root not in self._packages]
             line = orjson.dumps({"packages": new}) + b"\n"
             for child in list(self._children):
                 if child.stdin is not None:
