@@ -24,9 +24,11 @@ from .errors import UnserializableValue
 
 __all__ = ["dumps", "dumps_pieces", "is_small", "loads"]
 
-_OPTIONS: Final = orjson.OPT_SERIALIZE_NUMPY
 _MAX_DEPTH: Final = 200
 """orjson refuses deeper values (254 levels); the margin is for the record around them."""
+
+_SPLIT_DEPTH: Final = 8
+"""Levels down to which large values are split; what is below is one piece."""
 
 _PIECE: Final = 256 << 10
 """Bytes of a piece: orjson makes it in about half a millisecond, and holds the GIL for that long."""
@@ -37,7 +39,7 @@ _INT64: Final = range(-(2**63), 2**64)
 def dumps(value: object, *, handle: str | None = None) -> bytes:
     """Encode a value. Raises ``UnserializableValue`` naming ``handle`` and the path inside the value."""
     try:
-        return orjson.dumps(value, default=_default, option=_OPTIONS)
+        return orjson.dumps(value, default=_default)
     except (TypeError, RecursionError) as error:
         raise _explained(value, handle, error) from None
 
@@ -89,7 +91,7 @@ def dumps_pieces(value: object, *, handle: str | None = None) -> Iterator[bytes]
     """
     buffer: list[bytes] = []
     size = 0
-    for part in _parts(value, handle, _MAX_DEPTH):
+    for part in _parts(value, handle, _SPLIT_DEPTH):
         buffer.append(part)
         size += len(part)
         if size >= _PIECE:
@@ -133,7 +135,7 @@ def _list_parts(value: list[Any] | tuple[Any, ...], handle: str | None, depth: i
             yield from _located(_parts(value[start], handle, depth - 1), f"[{start}]")
         else:
             try:
-                piece = orjson.dumps(value[start : start + step], default=_default, option=_OPTIONS)
+                piece = orjson.dumps(value[start : start + step], default=_default)
             except (TypeError, RecursionError) as error:
                 raise _explained(value, handle, error) from None
             yield opening + piece[1:-1]
@@ -199,7 +201,7 @@ def _of_numpy_or_pandas(value: object) -> object:
     numpy = sys.modules.get("numpy")
     if numpy is not None:
         if isinstance(value, numpy.ndarray):
-            return value.tolist()
+            return _of_array(value)
         if isinstance(value, numpy.datetime64):
             return None if numpy.isnat(value) else str(value)
         if isinstance(value, numpy.timedelta64):
@@ -210,6 +212,16 @@ def _of_numpy_or_pandas(value: object) -> object:
     if pandas is not None and (value is pandas.NaT or value is pandas.NA):
         return None
     raise TypeError(f"Type is not JSON serializable: {type(value).__name__}")
+
+
+def _of_array(array: Any) -> object:
+    if array.dtype.kind in "biuf" and array.flags.c_contiguous and array.dtype.itemsize <= 8:
+        try:
+            return orjson.Fragment(orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY))
+        except TypeError:
+            return array.tolist()
+    # orjson would write NaT as a moment in 1677: datetimes go one by one.
+    return list(array) if array.dtype.kind in "mM" else array.tolist()
 
 
 # ---------------------------------------------------------------------- what went wrong, and where
@@ -238,7 +250,7 @@ def _culprit(value: object, path: str, above: set[int], depth: int) -> tuple[str
     if isinstance(value, str):
         return (path, "the text has lone surrogates") if _has_surrogates(value) else None
     try:
-        orjson.dumps(value, default=_default, option=_OPTIONS)
+        orjson.dumps(value, default=_default)
     except (TypeError, RecursionError):
         return path, _why(value)
     return None

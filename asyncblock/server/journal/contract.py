@@ -237,7 +237,11 @@ class Write:
                     yield "snapshot", row.session_no
                 case BodyRow() | BeginPrune():
                     yield "entries", row.session_no
-                case LinkRow() | DropLink():
+                case LinkRow():
+                    yield "link", row.link_no
+                    yield "link id", row.link_id
+                    yield "mark", row.link_no
+                case DropLink():
                     yield "link", row.link_no
                     yield "mark", row.link_no
                 case RequestRow():

@@ -22,12 +22,15 @@ class Ledger:
 
     def __init__(self, sessions: Iterable[tuple[int, str, int]], last_session_no: int, last_link_no: int) -> None:
         self._next: dict[int, int] = {}
+        self._ids: dict[int, str] = {}
         self._numbers: dict[str, int] = {}
         for session_no, session_id, rows in sessions:
-            self._next[session_no] = rows
-            self._numbers[session_id] = session_no
+            self._add(session_no, session_id, rows)
         self._last_session_no = last_session_no
         self._last_link_no = last_link_no
+        self._used = last_session_no
+        """Sessions up to this number were made before this opening."""
+        self._pruned: set[int] = set()
 
     def new_session_no(self) -> int:
         """Return the next number for a session."""
@@ -67,31 +70,40 @@ class Ledger:
             for session_no, offset, _ in reversed(write.entries[:taken]):
                 self._next[session_no] = offset
             for row in new:
-                self._forget(row.session_no)
+                self._remove(row.session_no)
             raise
 
     def prune(self, session_no: int) -> None:
         """Forget a session. Raises ``LocalProtocolError`` when it isn't there."""
         self.next_offset(session_no)
-        self._forget(session_no)
+        self._remove(session_no)
+        self._pruned.add(session_no)
 
     def _enter_session(self, row: SessionRow) -> bool:
-        number = self._numbers.get(row.session_id)
-        if number is None and row.session_no not in self._next and 0 < row.session_no <= _MAX_SESSION_NO:
-            self._next[row.session_no] = 0
-            self._numbers[row.session_id] = row.session_no
-            self._last_session_no = max(self._last_session_no, row.session_no)
-            return True
-        if number != row.session_no:
+        """Check a session's row; return whether it is a new one."""
+        known = self._ids.get(row.session_no)
+        if known is not None and known == row.session_id:
+            return False
+        if known is not None or row.session_id in self._numbers or not self._is_new(row.session_no):
             raise LocalProtocolError(
-                f"session {row.session_id!r} can't have the number {row.session_no}: numbers are from 1 to "
-                f"{_MAX_SESSION_NO}, and each belongs to one session"
+                f"session {row.session_id!r} can't have the number {row.session_no}: a number belongs to one session, "
+                "a session to one number, and new_session_no gives the next"
             )
-        return False
+        self._add(row.session_no, row.session_id, 0)
+        self._last_session_no = max(self._last_session_no, row.session_no)
+        return True
 
-    def _forget(self, session_no: int) -> None:
+    def _is_new(self, session_no: int) -> bool:
+        return self._used < session_no <= _MAX_SESSION_NO and session_no not in self._pruned
+
+    def _add(self, session_no: int, session_id: str, rows: int) -> None:
+        self._next[session_no] = rows
+        self._ids[session_no] = session_id
+        self._numbers[session_id] = session_no
+
+    def _remove(self, session_no: int) -> None:
         del self._next[session_no]
-        self._numbers = {each: number for each, number in self._numbers.items() if number != session_no}
+        del self._numbers[self._ids.pop(session_no)]
 
     def _check(self, row: Row) -> None:
         for _, values in row_statements(row):

@@ -36,9 +36,11 @@ _TABLES = (
     "CREATE TABLE marks (link_no INTEGER PRIMARY KEY, seq INTEGER NOT NULL)",
     # AUTOINCREMENT remembers the highest number ever used, across deletions.
     """CREATE TABLE sessions (
-        session_no INTEGER PRIMARY KEY AUTOINCREMENT, session_id TEXT NOT NULL UNIQUE, created_at INTEGER NOT NULL,
+        session_no INTEGER PRIMARY KEY AUTOINCREMENT, session_id TEXT NOT NULL, created_at INTEGER NOT NULL,
         state TEXT NOT NULL, title TEXT NOT NULL, path TEXT NOT NULL, finished_at INTEGER, error TEXT,
         pruning INTEGER NOT NULL DEFAULT 0)""",
+    # Not unique: while a session is being deleted another may take its id. The ledger sees to the rest.
+    "CREATE INDEX sessions_by_id ON sessions (session_id)",
     """CREATE TABLE links (
         link_no INTEGER PRIMARY KEY AUTOINCREMENT, link_id TEXT NOT NULL UNIQUE, token_hash TEXT NOT NULL,
         generation INTEGER NOT NULL, boot TEXT NOT NULL)""",

@@ -75,7 +75,7 @@ class SqliteJournal:
         """Open the journal of a data directory, made if need be. It belongs to the running event loop.
 
         **Durability**: the opening itself is on disk, synced, when it returns.
-        **Cancellation**: the opening under way is closed again as soon as it is done.
+        **Cancellation** waits for the opening under way and closes it again.
         Close the journal before the directory.
 
         Raises ``Unavailable`` when the disk refuses, or the file is something else's or a newer asyncblock's.
@@ -87,6 +87,7 @@ class SqliteJournal:
             parts = await asyncio.shield(opening)
         except asyncio.CancelledError:
             opening.add_done_callback(_close_again)
+            await asyncio.wait([opening])
             raise
         return cls(parts, loop, Trouble(on_trouble, on_recovered))
 

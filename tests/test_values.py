@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import collections
+import dataclasses
+import datetime
+import decimal
+import enum
+import pathlib
+import uuid
+from typing import Any
+
+import numpy as np
+import orjson
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asyncblock.errors import UnserializableValue
+from asyncblock.values import dumps, dumps_pieces, is_small, loads
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    y: Any = None
+
+
+Pair = collections.namedtuple("Pair", "a b")
+UTC = datetime.UTC
+
+FORMS: list[tuple[Any, str]] = [
+    (None, "null"),
+    (float("nan"), "null"),
+    (float("-inf"), "null"),
+    (Point(1, [Point(2)]), '{"x":1,"y":[{"x":2,"y":null}]}'),
+    (Pair(1, 2), '{"a":1,"b":2}'),
+    ((1, 2), "[1,2]"),
+    ({3, 1, 2}, "[1,2,3]"),
+    (frozenset("ba"), '["a","b"]'),
+    (collections.OrderedDict(a=1), '{"a":1}'),
+    (datetime.datetime(2020, 1, 2, 3, 4, 5, tzinfo=UTC), '"2020-01-02T03:04:05+00:00"'),
+    (datetime.date(2020, 1, 2), '"2020-01-02"'),
+    (datetime.time(3, 4), '"03:04:00"'),
+    (datetime.timedelta(minutes=1.5), "90.0"),
+    (uuid.UUID(int=1), '"00000000-0000-0000-0000-000000000001"'),
+    (decimal.Decimal("1.2300000000000000000001"), "1.2300000000000000000001"),
+    (decimal.Decimal("NaN"), "null"),
+    (pathlib.PurePosixPath("/a/b"), '"/a/b"'),
+    (Colour.RED, '"red"'),
+    (np.float64(1.5), "1.5"),
+    (np.int32(7), "7"),
+    (np.bool_(True), "true"),
+    (np.arange(3), "[0,1,2]"),
+    (np.arange(6).reshape(2, 3)[:, ::2], "[[0,2],[3,5]]"),
+    (np.array([1.0, np.nan]), "[1.0,null]"),
+    (np.array(["a", None], dtype=object), '["a",null]'),
+    (np.datetime64("NaT", "ns"), "null"),
+    (np.array(["NaT", "2020-01-01"], dtype="datetime64[ns]"), '[null,"2020-01-01T00:00:00.000000000"]'),
+    (np.array([1, 2], dtype="timedelta64[s]"), "[1.0,2.0]"),
+    (pd.Timestamp("2020-01-02", tz="UTC"), '"2020-01-02T00:00:00+00:00"'),
+    (pd.NaT, "null"),
+    (pd.NA, "null"),
+    (pd.Timedelta(seconds=3), "3.0"),
+]
+
+
+@pytest.mark.parametrize(("value", "form"), FORMS, ids=[repr(value)[:30] for value, _ in FORMS])
+def test_values_json_does_not_have_take_their_stated_form(value: Any, form: str) -> None:
+    assert dumps(value).decode() == form
+    assert dumps({"k": [value]}).decode() == f'{{"k":[{form}]}}'
+
+
+class Loop:
+    def __init__(self) -> None:
+        self.me: dict[str, Any] = {}
+        self.me["me"] = self.me
+
+
+async def coroutine() -> None: ...
+
+
+def deep(levels: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+WRONG: list[tuple[Any, str, str]] = [
+    ({"rows": [0, 1, 2, {"when": object()}]}, "rows[3].when", "object"),
+    (object(), "", "oomol/var"),
+    ([b"x"], "[0]", "oomol/bin"),
+    ({"n": 2**64}, "n", "64 bits"),
+    ({"a": {1: 2}}, "a", "key 1 is of type int"),
+    (["\ud800"], "[0]", "surrogates"),
+    ({"\ud800": 1}, "", "surrogates"),
+    (Loop().me, "me", "contains itself"),
+    (deep(1000), "[0]", "nested"),
+    ([(i for i in ())], "[0]", "generator"),
+    (Point(1, {"z": object()}), "y.z", "object"),
+    ({"f": pd.DataFrame({"a": [1]})}, "f", "oomol/var"),
+]
+
+
+@pytest.mark.parametrize(("value", "path", "words"), WRONG, ids=[words for _, _, words in WRONG])
+def test_what_json_cannot_carry_names_handle_path_and_remedy(value: Any, path: str, words: str) -> None:
+    for encode in (dumps, lambda value, handle: list(dumps_pieces(value, handle=handle))):
+        with pytest.raises(UnserializableValue) as caught:
+            encode(value, handle="out")
+        assert caught.value.handle == "out"
+        assert caught.value.path.startswith(path)
+        assert words in str(caught.value)
+        assert "'out'" in str(caught.value)
+
+
+def test_a_forgotten_await_is_named() -> None:
+    forgotten = coroutine()
+    with pytest.raises(UnserializableValue, match="forgotten"):
+        dumps({"a": forgotten})
+    forgotten.close()
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=8) | st.dictionaries(st.text(max_size=5), inner, max_size=8),
+    max_leaves=60,
+)
+
+
+@given(json_values)
+def test_pieces_together_are_the_same_json(value: Any) -> None:
+    assert loads(b"".join(dumps_pieces(value))) == loads(dumps(value)) == orjson.loads(orjson.dumps(value))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [{"id": i, "name": "x" * 50} for i in range(20_000)],
+        {f"k{i}": list(range(1000)) for i in range(300)},
+        {"deep": {"deeper": [[i] * 100 for i in range(5000)]}},
+        [["y" * 300_000], list(range(100_000)), {}, [], "z" * 10],
+    ],
+    ids=["rows", "columns", "nested", "mixed"],
+)
+def test_large_values_come_in_pieces_that_are_quick_to_make(value: Any) -> None:
+    pieces = list(dumps_pieces(value))
+    assert len(pieces) > 2
+    assert max(map(len, pieces)) < 1 << 20
+    assert b"".join(pieces) == dumps(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "small"),
+    [
+        (1, True),
+        ("x" * 1000, True),
+        ("x" * 100_000, False),
+        ({"a": 1, "b": [1, 2]}, True),
+        (list(range(100)), True),
+        (list(range(100_000)), False),
+        ({"a": "x" * 100_000}, False),
+        (np.zeros(10), False),
+        (datetime.datetime(2020, 1, 1), True),
+    ],
+)
+def test_is_small_only_of_what_certainly_is(value: Any, small: bool) -> None:
+    assert is_small(value) is small
+
+
+@given(json_values)
+def test_what_is_small_encodes_to_little(value: Any) -> None:
+    if is_small(value, 1000):
+        assert len(dumps(value)) <= 1200
