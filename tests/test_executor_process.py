@@ -12,8 +12,6 @@ from asyncblock import events
 
 from .flows import all_of, end_of, node, one_block, run_block, write_flow
 
-WORKER = {"workers": 1}
-
 
 async def test_prints_and_logging_become_lines_of_the_job(tmp_path: Path) -> None:
     found = await run_block(
@@ -37,7 +35,7 @@ async def test_prints_and_logging_become_lines_of_the_job(tmp_path: Path) -> Non
             await ctx.report_log("reported")
             print("no newline", end="")
         """,
-        **WORKER,
+        workers=1,
     )
     lines = [(e.log, e.stdio) for e in all_of(found, events.BlockLog)]
     assert [line for line in lines if line[0] != "from a thread"] == [
@@ -55,7 +53,9 @@ async def test_prints_and_logging_become_lines_of_the_job(tmp_path: Path) -> Non
 
 
 async def test_prints_of_a_sync_block_become_lines_of_the_job(tmp_path: Path) -> None:
-    found = await run_block(tmp_path, "def main(inputs, ctx):\n    for i in range(1000):\n        print(i)\n", **WORKER)
+    found = await run_block(
+        tmp_path, "def main(inputs, ctx):\n    for i in range(1000):\n        print(i)\n", workers=1
+    )
     assert [e.log for e in all_of(found, events.BlockLog)] == [str(i) for i in range(1000)]
 
 
@@ -67,7 +67,7 @@ async def test_too_many_prints_of_an_async_block_lose_the_oldest_and_say_how_man
             for i in range(200_000):
                 print("x" * 50, i)
         """,
-        **WORKER,
+        workers=1,
     )
     logs = all_of(found, events.BlockLog)
     dropped = [e for e in all_of(found, events.BlockWarning) if "dropped" in e.warning]
