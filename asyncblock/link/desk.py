@@ -94,11 +94,9 @@ class Outlet:
 
     def finish(self, parcel: Parcel, settle: Callable[[BaseException | None], None]) -> None:
         """Queue the finish behind everything else; ``settle`` is called when it is in the journal."""
-        channel = self.channel
-        channel.force_progress()
-        channel.finish = parcel
-        self.activate()
-        self._post(self._desk.mark, channel, Mark(0, 0, settle, after_finish=True))
+        self.channel.force_progress()
+        # One post: were the finish visible before its mark, it could be acknowledged before anybody waits for it.
+        self._post(self._desk.finish, self.channel, parcel, Mark(0, 0, settle, after_finish=True))
 
     def new_body(self, pieces: list[bytes], encoding: Literal["json", "raw"]) -> Body:
         """Number a body. Call ``reserve`` first."""
@@ -198,6 +196,13 @@ class Desk:
             self.outbox.mark(channel, mark)
         else:
             mark.settle(channel.trouble or Closed(f"job {channel.job_id} is finished"))
+
+    def finish(self, channel: Channel, parcel: Parcel, mark: Mark) -> None:
+        """Queue a job's finish, and settle its mark when it is in the journal."""
+        if self.channels.get(channel.number) is channel:
+            channel.finish = parcel
+        self.mark(channel, mark)
+        self.enlist(channel)
 
     def wait_room(self, channel: Channel, waiter: _RoomWaiter) -> None:
         """Wake a producer when its windows have room."""

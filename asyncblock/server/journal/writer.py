@@ -200,7 +200,6 @@ class Writer:
 
     def _troubled(self, error: Exception, pause: float, *, first: bool) -> bool:
         """Undo, tell, wait; False when the journal closes."""
-        self._totals.known.clear()
         try:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")

@@ -1,0 +1,101 @@
+"""Real processes for tests: the commands, started, awaited by what they say, and killed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+__all__ = ["Command", "free_port", "start"]
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Command:
+    """A running command whose output is read as it comes."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.out: list[str] = []
+        self.err: list[str] = []
+        self._changed = asyncio.Event()
+        self._readers = [
+            asyncio.create_task(self._read(process.stdout, self.out)),
+            asyncio.create_task(self._read(process.stderr, self.err)),
+        ]
+
+    async def _read(self, stream: asyncio.StreamReader | None, lines: list[str]) -> None:
+        assert stream is not None
+        while line := await stream.readline():
+            lines.append(line.decode().rstrip("\n"))
+            self._changed.set()
+        self._changed.set()
+
+    async def until_line(self, words: str, *, err: bool = False) -> str:
+        """Wait for a line of the output that contains some words."""
+        lines = self.err if err else self.out
+        async with asyncio.timeout(30):
+            while True:
+                for line in lines:
+                    if words in line:
+                        return line
+                if self.process.returncode is not None and all(reader.done() for reader in self._readers):
+                    raise AssertionError(f"{words!r} never came; out: {self.out[-3:]}, err: {self.err[-5:]}")
+                self._changed.clear()
+                await self._changed.wait()
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """Send a signal."""
+        self.process.send_signal(number)
+
+    async def wait(self) -> int:
+        """Wait for the end of the process and of its output."""
+        async with asyncio.timeout(50):
+            await asyncio.gather(*self._readers)
+            return await self.process.wait()
+
+    def events(self) -> list[dict[str, Any]]:
+        """Return the output's JSON lines."""
+        return [orjson.loads(line) for line in self.out]
+
+
+@asynccontextmanager
+async def start(*arguments: str | Path, state: Path, **environment: str) -> AsyncIterator[Command]:
+    """Run ``asyncblock ARGUMENTS`` for the duration of the block; it is killed at the end if it still runs."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "asyncblock",
+        *map(str, arguments),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        limit=64 << 20,
+        env={**os.environ, "XDG_STATE_HOME": str(state), "PYTHONPATH": os.getcwd(), **environment},
+    )
+    command = Command(process)
+    try:
+        yield command
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            try:
+                async with asyncio.timeout(20):
+                    await command.wait()
+            except TimeoutError:
+                process.kill()
+        await command.wait()
