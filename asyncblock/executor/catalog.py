@@ -113,6 +113,11 @@ class Catalog:
             del self._bindings[key]
         self._loader.end_session(session_id)
 
+    def close(self) -> None:
+        """Let go of everything that was loaded; a further load reads the files anew."""
+        self._bindings.clear()
+        self._loader.close()
+
 
 def _key(spec: dict[str, Any], session_id: str) -> tuple[str, str, str, str, str]:
     return (

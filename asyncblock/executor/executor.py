@@ -149,6 +149,7 @@ class Executor:
                 finally:
                     self._hosting = None
                     await asyncio.shield(hosting.leave())
+                    self.catalog.close()
 
 
 class _Hosting:
