@@ -17,7 +17,7 @@ from typing import Any
 
 from ...errors import AsyncBlockError
 from .checkpoint import LAST_BYTES, MAX_BYTES, START_BYTES, Checkpointer, checkpoint
-from .contract import BeginPrune, Write
+from .contract import BeginPrune, DropLink, LinkRow, Write
 from .database import Connection, transaction
 from .lanes import Lanes
 from .pruner import Pruner
@@ -238,9 +238,9 @@ class Writer:
             for link_no, seq in write.marks:
                 marks[link_no] = max(seq, marks.get(link_no, 0))
             rows += len(write.rows)
-        for mark in marks.items():
-            values += *mark, None
-        if rows == 0 and len(values) <= 3 * _MAX_ROWS:
+        if rows == 0 and len(values) + 3 * len(marks) <= 3 * _MAX_ROWS:
+            for mark in marks.items():
+                values += *mark, None
             if values:
                 self._connection.execute(append_statement(len(values) // 3), values)
         else:
@@ -249,11 +249,21 @@ class Writer:
         self._totals.known |= totals
 
     def _apply_many(self, group: list[Write], values: list[Any]) -> None:
-        # Rows first: a link that replaces another forgets the other's mark, not the one that comes with it.
+        # A session's row before its entries; of a link's row and its mark, what was written later has the last word.
+        # Within one write rows come first: a link that replaces another forgets the other's mark, not its own.
+        marks: list[Any] = []
         for write in group:
+            if marks and any(isinstance(row, (LinkRow, DropLink)) for row in write.rows):
+                self._append(marks)
+                marks = []
             for row in write.rows:
                 for statement, parameters in row_statements(row):
                     self._connection.execute(statement, parameters)
+            for mark in write.marks:
+                marks += *mark, None
+        self._append(values + marks)
+
+    def _append(self, values: list[Any]) -> None:
         step = 3 * _MAX_ROWS
         for start in range(0, len(values), step):
             part = values[start : start + step]

@@ -7,7 +7,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from asyncblock.errors import LocalProtocolError
@@ -117,6 +117,7 @@ async def run(steps: list[tuple[str, object, object]], directory: Path) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(steps)
+@example([("write", [("mark", 1, 1)], False), ("write", [("drop_link", 1, None), ("link", 1, "a")], False)])
 def test_both_journals_hold_the_same(steps: list[tuple[str, object, object]]) -> None:
     with tempfile.TemporaryDirectory() as directory:
         asyncio.run(run(steps, Path(directory)))
