@@ -91,13 +91,23 @@ class Context(Face):
 
     async def _output(self, value: object, handle: str, done: bool) -> None:
         self.unawaited -= 1
-        self._check()
+        if self._finish_said or self._channel.trouble is not None:
+            self._check()
+        record = self._plain_record(value, handle)
+        if record is not None and not self._ring.waiting and self._outlet.try_record(self._channel.data, record):
+            self._calls += 1
+            if self._calls >= _CALLS_PER_TURN or self._tail_ms > self._turn:
+                await self._give_turn()
+        else:
+            await self._output_long(value, handle)
+        if done:
+            await self.done()
+
+    async def _output_long(self, value: object, handle: str) -> None:
         if self._is_undefined(handle):
             await self._send(self._channel.data, self._undefined(handle))
         prepared = await self._prepare(self._stored(value, handle), handle)
         await self._send(self._channel.data, self._output_item(handle, prepared))
-        if done:
-            await self.done()
 
     @counted
     async def outputs(self, values: Mapping[str, object]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from time import time_ns
 from typing import Any, ClassVar
 
 import orjson
@@ -62,6 +63,9 @@ class Face:
         self._logger: logging.Logger | None = None
         self._finish_said = False
         self._prefixes: dict[str, bytes] = {}
+        """The beginnings of the records of plain handles."""
+        self._tail_ms = 0
+        self._tail = b""
         self.unawaited = 0
         """Calls of this context that were made and never awaited."""
 
@@ -178,12 +182,31 @@ class Face:
             return Prepared(data, [], "json")
         return checked(Prepared(None, [data], "json"), handle)
 
+    def _plain_record(self, value: object, handle: str) -> bytes | None:
+        """Encode an output the short way; None when value or handle need the long one."""
+        prefix = self._prefixes.get(handle)
+        if prefix is None or not is_small(value):
+            return None
+        data = dumps(value, handle=handle)
+        return self._output_record(handle, data) if len(data) <= INLINE_LIMIT else None
+
     def _output_record(self, handle: str, inline: bytes) -> bytes:
         prefix = self._prefixes.get(handle)
         if prefix is None:
             prefix = b'{"type":"BlockOutput","handle":' + orjson.dumps(handle) + b',"output":'
-            self._prefixes[handle] = prefix
-        return b'%b%b,"done":false,"t":%d}' % (prefix, inline, now_ms())
+            if self._is_plain(handle):
+                self._prefixes[handle] = prefix
+        # Joined, and the tail made once for each millisecond: half the time of formatting all of it (throughput).
+        ms = time_ns() // 1_000_000
+        if ms != self._tail_ms:
+            self._tail_ms = ms
+            self._tail = b',"done":false,"t":%d}' % ms
+        return prefix + inline + self._tail
+
+    def _is_plain(self, handle: str) -> bool:
+        """Tell whether a handle's values just travel: it is declared, and neither var nor bin."""
+        job = self._job
+        return not (handle in job.var_handles or handle in job.bin_handles or self._is_undefined(handle))
 
     def _body(self, prepared: Prepared) -> Body:
         return self._outlet.new_body(prepared.pieces, prepared.encoding)

@@ -57,10 +57,26 @@ class Outlet:
             self.activate()
         return True
 
+    def try_record(self, lane: Lane, record: bytes) -> bool:
+        """As ``try_accept`` for a record without bodies."""
+        # Written out: a third of the time of the calls that it stands for (throughput).
+        channel, window = self.channel, lane.window
+        port, size = channel.port, len(record)
+        used, held = window.accepted - window.freed, port.accepted - port.freed
+        if (used and used + size > window.limit) or (held and held + size > port.limit):
+            return False
+        port.accepted += size
+        window.accepted += size
+        lane.appended += 1
+        lane.queue.append(record)
+        if not channel.active:
+            self.activate()
+        return True
+
     def activate(self) -> None:
         """Tell the desk that something waits on this channel."""
         self.channel.active = True
-        self._post(self._desk.enlist, self.channel)
+        self._desk.arrive(self.channel)
 
     def when_room(self, lane: Lane, size: int, wake: Callable[[], None]) -> None:
         """Call ``wake`` once, on the I/O thread, when the windows have room again or the job is in trouble."""
@@ -137,6 +153,8 @@ class Desk:
         self._reservations: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._room: dict[Channel, deque[_RoomWaiter]] = {}
         self._port_full = False
+        self._arrivals: deque[Channel] = deque()
+        self._hungry = False
 
     def new_port(self) -> Window:
         """Return a share of the link's window for one producing thread (or threads under one lock)."""
@@ -180,7 +198,47 @@ class Desk:
             self._wake(channel)
         self._body_bytes = 0
         self._grant_reservations()
+        self._arrivals.clear()
         self.outbox = Outbox(self.ports)
+
+    # ------------------------------------------------------------------ what producers tell
+
+    def arrive(self, channel: Channel) -> None:
+        """Take note that something waits on a channel. From any thread.
+
+        The writer is woken only when it has nothing to do: when batches are under way, the acknowledgement that comes
+        for them makes it look again. A wake-up costs a system call and two changes of the GIL (throughput).
+        """
+        self._arrivals.append(channel)
+        if self._hungry:
+            self._hungry = False
+            self.io.post(self._sendable.set)
+
+    def next_message(self) -> bytes | None:
+        """Take the next message; after None, wait for ``sendable``."""
+        message = self._look()
+        if message is None:
+            self._sendable.clear()
+            self._hungry = not self.outbox.held_back
+            # Hungry first, then a second look: who arrives in between is seen here or sees it.
+            if self._arrivals:
+                message = self._look()
+        return message
+
+    def _look(self) -> bytes | None:
+        self._enlist_arrivals()
+        return self.outbox.next_message()
+
+    @property
+    def idle(self) -> bool:
+        """Tell whether nothing waits to be sent."""
+        return not self._arrivals and self.outbox.idle
+
+    def _enlist_arrivals(self) -> None:
+        while self._arrivals:
+            channel = self._arrivals.popleft()
+            if self.channels.get(channel.number) is channel:
+                self.outbox.scheduler.enlist(channel)
 
     # ------------------------------------------------------------------ what outlets post
 

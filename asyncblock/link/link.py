@@ -287,11 +287,9 @@ class Link:
             self._receive(await transport.receive())
 
     async def _writer(self, transport: Transport) -> None:
-        outbox = self._desk.outbox
         while True:
-            message = outbox.next_message()
+            message = self._desk.next_message()
             if message is None:
-                self._sendable.clear()
                 for waiter in self._idle_waiters:
                     waiter.set()
                 await self._sendable.wait()
@@ -440,7 +438,7 @@ class Link:
         self._idle_waiters.add(quiet)
         try:
             async with asyncio.timeout(timeout):
-                while self._over is None and (self._desk.outbox.unacknowledged or not self._desk.outbox.idle):
+                while self._over is None and (self._desk.outbox.unacknowledged or not self._desk.idle):
                     quiet.clear()
                     await quiet.wait()
         except TimeoutError:

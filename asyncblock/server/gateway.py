@@ -293,6 +293,9 @@ class _Reader:
                         self._state = advance(Role.UPPER, self._state, str(header["op"]))
                         if header["op"] == "batch":
                             await self._batch(frames.take_batch(header, lines))
+                            # What is received already comes without a turn of the loop: acknowledgements and other
+                            # links would wait for all of it.
+                            await asyncio.sleep(0)
                         else:
                             self._handle(decode(header))
                 else:

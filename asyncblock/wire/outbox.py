@@ -85,12 +85,13 @@ class Outbox:
             self._resend_bodies.popleft()
         if self._resend:
             return self._resend.popleft().message
-        if self._held_back():
+        if self.held_back:
             return None
         turn = self.scheduler.next()
         return self._seal(turn) if isinstance(turn, list) else turn
 
-    def _held_back(self) -> bool:
+    @property
+    def held_back(self) -> bool:
         """Tell whether a small batch should wait for an acknowledgement and so grow."""
         if self._ports is None or len(self._retained) < PIPELINE:
             return False

@@ -87,15 +87,18 @@ def check(record: object) -> str | None:
     if type(record.get("t")) is not int:
         return f"{name}: field 't' must be an integer (milliseconds since the epoch)"
     for field, types in shape.required:
-        value = record.get(field, _MISSING)
-        if value is _MISSING or not isinstance(value, types):
+        # Exact types, as the JSON decoder makes them: a bool is no number here.
+        if type(record.get(field, _MISSING)) not in types:
             return _wrong(name, field, types)
     for field, types in shape.optional:
-        value = record.get(field, _MISSING)
-        if value is not _MISSING and not isinstance(value, types):
+        if field in record and type(record[field]) not in types:
             return _wrong(name, field, types)
-    if shape.one_of is not None and (shape.one_of[0] in record) == (shape.one_of[1] in record):
-        return f"{name}: exactly one of {shape.one_of[0]!r} and {shape.one_of[1]!r} must be there"
+    if shape.one_of is not None:
+        value, body = shape.one_of
+        if (value in record) == (body in record):
+            return f"{name}: exactly one of {value!r} and {body!r} must be there"
+        if value in record:
+            return None
     return _check_details(name, record)
 
 
@@ -106,7 +109,7 @@ def _check_details(name: str, record: dict[str, Any]) -> str | None:
         for handle, ref in record["bodies"].items():
             if BodyRef.from_json(ref) is None:
                 return f"{name}: 'bodies[{handle!r}]' is no body reference"
-    if name == "BlockProgress" and not (type(record["rate"]) is not bool and 0 <= record["rate"] <= 100):
+    if name == "BlockProgress" and not 0 <= record["rate"] <= 100:
         return "BlockProgress: 'rate' must be a number from 0 to 100"
     if name == "BlockLog" and record["stdio"] not in ("stdout", "stderr"):
         return "BlockLog: 'stdio' must be 'stdout' or 'stderr'"

@@ -48,7 +48,7 @@ BAD: list[tuple[object, str]] = [
     ({"type": "BlockFinished", "error": None}, "'error'"),
     ({"type": "BlockProgress", "rate": 101}, "from 0 to 100"),
     ({"type": "BlockProgress", "rate": "half"}, "'rate'"),
-    ({"type": "BlockProgress", "rate": True}, "from 0 to 100"),
+    ({"type": "BlockProgress", "rate": True}, "'rate'"),
     ({"type": "BlockLog", "log": "x", "stdio": "stdlog"}, "'stdio'"),
     ({"type": "BlockLog", "log": "x", "stdout": "stdout"}, "'stdio'"),
 ]
