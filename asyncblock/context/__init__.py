@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from .blocking import SyncContext
 from .context import Context
+from .directed import ToFlow, ToNode
 from .face import JobInfo
 from .payloads import MAX_VALUE, now_ms
+from .places import Places
 
-__all__ = ["MAX_VALUE", "Context", "JobInfo", "SyncContext", "now_ms"]
+__all__ = ["MAX_VALUE", "Context", "JobInfo", "Places", "SyncContext", "ToFlow", "ToNode", "now_ms"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..errors import LocalProtocolError
@@ -12,6 +12,7 @@ from ..store import Store
 from ..wire.bodies import Parcel
 from ..wire.records import encode
 from ..wire.windows import Lane
+from .directed import ToFlow, ToNode, targets_of
 from .face import Face, JobInfo
 from .payloads import (
     Prepared,
@@ -39,13 +40,22 @@ class SyncContext(Face):
         super().__init__(job, inputs, outlet, store)
         self._lock = lock
 
-    def output(self, value: object, handle: str, done: bool = False) -> None:
+    def output(
+        self,
+        value: object,
+        handle: str,
+        done: bool = False,
+        *,
+        to_node: Sequence[ToNode] | None = None,
+        to_flow: Sequence[ToFlow] | None = None,
+    ) -> None:
         """As ``Context.output``."""
+        targets = targets_of(to_node, to_flow)
         self._check()
         if self._is_undefined(handle):
             self._send(self._channel.data, self._undefined(handle))
         prepared = self._prepare(self._stored(value, handle), handle)
-        self._send(self._channel.data, self._output_item(handle, prepared))
+        self._send(self._channel.data, self._output_item(handle, prepared, targets))
         if done:
             self.done()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from ..errors import LocalProtocolError
@@ -16,6 +16,7 @@ from ..store import Store
 from ..wire.bodies import Parcel
 from ..wire.records import encode
 from ..wire.windows import Lane
+from .directed import Targets, ToFlow, ToNode, targets_of
 from .face import Face, JobInfo
 from .lines import LineRing
 from .payloads import (
@@ -73,7 +74,15 @@ class Context(Face):
 
     # ------------------------------------------------------------------ data
 
-    def output(self, value: object, handle: str, done: bool = False) -> Coroutine[Any, Any, None]:
+    def output(
+        self,
+        value: object,
+        handle: str,
+        done: bool = False,
+        *,
+        to_node: Sequence[ToNode] | None = None,
+        to_flow: Sequence[ToFlow] | None = None,
+    ) -> Coroutine[Any, Any, None]:
         """Send a value to the handle's downstream blocks.
 
         **Durability**: on return the value has its place in the job's order and window; ``flush`` says when it is in
@@ -82,11 +91,15 @@ class Context(Face):
         Waits while the job's window (1 MiB) or the link's is full. A value over 64 KiB is encoded off the loop.
         A var handle keeps the value in this process, until its session ends, and sends its ``StoreKey``.
         An undefined handle sends an error that names it; the value is sent all the same.
+        ``to_node`` (``{"node_id", "input_handle"}`` each) and ``to_flow`` (``{"output_handle"}`` each) choose among the
+        handle's connections; where only one of them is given, the other kind gets nothing.
         Raises ``UnserializableValue`` naming handle and path; ``PayloadTooLarge``; ``Closed`` after the finish;
         ``Rejected`` when the mainframe refused an earlier record; ``LeaseLost`` when the attempt is fenced.
         """
         # Written out and not under ``counted``: the extra coroutine would cost a fifth of a call (throughput).
         self.unawaited += 1
+        if to_node is not None or to_flow is not None:
+            return self._output_directed(value, handle, done, targets_of(to_node, to_flow))
         return self._output(value, handle, done)
 
     async def _output(self, value: object, handle: str, done: bool) -> None:
@@ -103,11 +116,18 @@ class Context(Face):
         if done:
             await self.done()
 
-    async def _output_long(self, value: object, handle: str) -> None:
+    async def _output_directed(self, value: object, handle: str, done: bool, targets: Targets) -> None:
+        self.unawaited -= 1
+        self._check()
+        await self._output_long(value, handle, targets)
+        if done:
+            await self.done()
+
+    async def _output_long(self, value: object, handle: str, targets: Targets | None = None) -> None:
         if self._is_undefined(handle):
             await self._send(self._channel.data, self._undefined(handle))
         prepared = await self._prepare(self._stored(value, handle), handle)
-        await self._send(self._channel.data, self._output_item(handle, prepared))
+        await self._send(self._channel.data, self._output_item(handle, prepared, targets))
 
     @counted
     async def outputs(self, values: Mapping[str, object]) -> None:

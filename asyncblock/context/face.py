@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from time import time_ns
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import orjson
@@ -16,8 +17,11 @@ from ..store import EXECUTOR_NAME, Store, StoreKey
 from ..values import dumps, is_small
 from ..wire.bodies import INLINE_LIMIT, Body, Parcel
 from ..wire.records import encode
+from .directed import Targets
 from .lines import LineSink, job_logger
 from .payloads import Prepared, Stdio, checked, now_ms, shorten
+from .places import Places
+from .surroundings import Surroundings
 
 __all__ = ["Face", "JobInfo"]
 
@@ -39,6 +43,9 @@ class JobInfo:
     """Output handles whose values stay in this process."""
     bin_handles: frozenset[str] = field(default_factory=frozenset)
     """Output handles whose values are bytes."""
+    package: str = ""
+    """The name of the block's package."""
+    places: Places = field(default_factory=Places)
 
 
 class KeepAlive:
@@ -48,7 +55,7 @@ class KeepAlive:
         return "Context.keepAlive"
 
 
-class Face:
+class Face(Surroundings):
     """What both faces share: the properties, the records, the rules."""
 
     __asyncblock_context__ = True
@@ -118,13 +125,13 @@ class Face:
 
     @property
     def inputs_def(self) -> Mapping[str, Mapping[str, Any]]:
-        """The input handles' definitions by handle; empty when the block declares none."""
-        return self._job.inputs_def or {}
+        """The input handles' definitions by handle, read-only; empty when the block declares none."""
+        return MappingProxyType(dict(self._job.inputs_def or {}))
 
     @property
     def outputs_def(self) -> Mapping[str, Mapping[str, Any]]:
-        """The output handles' definitions by handle; empty when the block declares none."""
-        return self._job.outputs_def or {}
+        """The output handles' definitions by handle, read-only; empty when the block declares none."""
+        return MappingProxyType(dict(self._job.outputs_def or {}))
 
     @property
     def logger(self) -> logging.Logger:
@@ -211,7 +218,9 @@ class Face:
     def _body(self, prepared: Prepared) -> Body:
         return self._outlet.new_body(prepared.pieces, prepared.encoding)
 
-    def _output_item(self, handle: str, prepared: Prepared) -> bytes | Parcel:
+    def _output_item(self, handle: str, prepared: Prepared, targets: Targets | None = None) -> bytes | Parcel:
+        if targets:
+            return self._one_item("BlockOutput", "output", prepared, handle=handle, done=False, **targets)
         if prepared.inline is not None:
             return self._output_record(handle, prepared.inline)
         body = self._body(prepared)
@@ -227,7 +236,7 @@ class Face:
         return Parcel(encode(type_, now_ms(), **{key: inline}, **fields), list(bodies.values()))
 
     def _one_item(self, type_: str, key: str, prepared: Prepared, **fields: object) -> Parcel:
-        """Build a record with one value that may be a body (BlockPreview, BlockLogJSON, BlockMessage)."""
+        """Build a record with one value that may be a body (BlockPreview, a directed BlockOutput)."""
         if prepared.inline is not None:
             return Parcel(encode(type_, now_ms(), **{key: orjson.Fragment(prepared.inline)}, **fields))
         body = self._body(prepared)

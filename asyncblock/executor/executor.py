@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..block import Block
 from ..client import Mainframe, open_link
+from ..context import Places
 from ..errors import AsyncBlockError
 from ..iothread import inbox_of
 from ..link import Link, Outlet
@@ -161,6 +162,7 @@ class _Hosting:
         self.loop = asyncio.get_running_loop()
         self.over: asyncio.Future[None] = self.loop.create_future()
         self.store = Store()
+        self.places = Places()
         self.loop_port: Window = link.new_port()
         self.thread_port: Window = link.new_port()
         self.thread_lock = threading.Lock()
@@ -237,7 +239,16 @@ class _Hosting:
 
     def _forget_session(self, session_id: str) -> None:
         self.store.drop_session(session_id)
+        directories = self.places.end_session(session_id)
+        if directories:
+            self._tasks.create_task(self._tidy(directories))
         self.executor.catalog.end_session(session_id)
+
+    async def _tidy(self, directories: list[Path]) -> None:
+        try:
+            await asyncio.to_thread(self.places.tidy, directories)
+        except OSError as error:
+            logger.warning("temporary directories of earlier sessions stay: %s", error)
 
     def _lose_everything(self, error: AsyncBlockError) -> None:
         for job in list(self._jobs.values()):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import offload
 from ..block import Binding
-from ..context import Context, JobInfo, SyncContext, now_ms
+from ..context import Context, JobInfo, Places, SyncContext, now_ms
 from ..errors import AsyncBlockError, LeaseLost, LocalProtocolError
 from ..link import Outlet
 from ..store import StoreKey
@@ -51,7 +51,7 @@ class RunningJob:
         self._hosting = hosting
         self._message = message
         self._outlet = outlet
-        self._info = _job_info(message)
+        self._info = _job_info(message, hosting.places)
         self._ctx: Context | SyncContext | None = None
         self._cancelled: str | None = None
         self._fenced: str | None = None
@@ -285,6 +285,8 @@ class RunningJob:
             logger.warning("%s", lost)
         except AsyncBlockError as error:
             logger.warning("the end of job %s couldn't be reported: %s", self._info.job_id, error)
+        if "error" in ending or ending.get("cancelled"):
+            self._hosting.places.job_failed(self._info.session_id)
         self._count(ending)
         self._done()
 
@@ -347,7 +349,7 @@ def _raise_in_thread(ident: int, kind: type[BaseException]) -> None:
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(kind))
 
 
-def _job_info(message: Dispatch) -> JobInfo:
+def _job_info(message: Dispatch, places: Places) -> JobInfo:
     outputs = _by_handle(message.block.get("outputs_def"))
     return JobInfo(
         session_id=message.session_id,
@@ -359,6 +361,8 @@ def _job_info(message: Dispatch) -> JobInfo:
         outputs_def=outputs,
         var_handles=_of_media_type(outputs, "oomol/var"),
         bin_handles=_of_media_type(outputs, "oomol/bin"),
+        package=str(message.block.get("package") or "").removeprefix("python:"),
+        places=places,
     )
 
 
