@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from time import time_ns
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import orjson
 
@@ -46,6 +46,9 @@ class JobInfo:
     package: str = ""
     """The name of the block's package."""
     places: Places = field(default_factory=Places)
+
+
+_SCALARS: Final = frozenset({int, float, bool, type(None)})
 
 
 class KeepAlive:
@@ -192,23 +195,23 @@ class Face(Surroundings):
     def _plain_record(self, value: object, handle: str) -> bytes | None:
         """Encode an output the short way; None when value or handle need the long one."""
         prefix = self._prefixes.get(handle)
-        if prefix is None or not is_small(value):
+        if prefix is None or not (type(value) in _SCALARS or is_small(value)):
             return None
         data = dumps(value, handle=handle)
-        return self._output_record(handle, data) if len(data) <= INLINE_LIMIT else None
-
-    def _output_record(self, handle: str, inline: bytes) -> bytes:
-        prefix = self._prefixes.get(handle)
-        if prefix is None:
-            prefix = b'{"type":"BlockOutput","handle":' + orjson.dumps(handle) + b',"output":'
-            if self._is_plain(handle):
-                self._prefixes[handle] = prefix
-        # Joined, and the tail made once for each millisecond: half the time of formatting all of it (throughput).
+        if len(data) > INLINE_LIMIT:
+            return None
+        # The tail is made once for each millisecond: joining takes half the time of formatting (throughput).
         ms = time_ns() // 1_000_000
         if ms != self._tail_ms:
             self._tail_ms = ms
             self._tail = b',"done":false,"t":%d}' % ms
-        return prefix + inline + self._tail
+        return prefix + data + self._tail
+
+    def _output_record(self, handle: str, inline: bytes) -> bytes:
+        prefix = b'{"type":"BlockOutput","handle":' + orjson.dumps(handle) + b',"output":'
+        if self._is_plain(handle):
+            self._prefixes[handle] = prefix
+        return prefix + inline + b',"done":false,"t":%d}' % now_ms()
 
     def _is_plain(self, handle: str) -> bool:
         """Tell whether a handle's values just travel: it is declared, and neither var nor bin."""

@@ -79,6 +79,23 @@ _MISSING: Final = object()
 
 def check(record: object) -> str | None:
     """Compare a decoded record with the table; return what is wrong with it, or None."""
+    return None if _is_plain_output(record) else _compare(record)
+
+
+def _is_plain_output(record: Any) -> bool:
+    """Tell whether a record is a BlockOutput with a value and nothing else: most are (throughput: half the time)."""
+    return (
+        type(record) is dict
+        and len(record) == 5
+        and record.get("type") == "BlockOutput"
+        and type(record.get("handle")) is str
+        and "output" in record
+        and type(record.get("done")) is bool
+        and type(record.get("t")) is int
+    )
+
+
+def _compare(record: object) -> str | None:
     if type(record) is not dict:
         return f"a record is an object, not {type(record).__name__}"
     name = record.get("type")

@@ -1,0 +1,33 @@
+"""The process that measures one subject once: ``python -m benchmarks.child`` with its order on standard input.
+
+Prints one JSON line: the function's figures, and ``peak_mb``, the most memory that the process had.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import inspect
+import resource
+import sys
+
+import orjson
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Measure what standard input names."""
+    order = orjson.loads(sys.stdin.buffer.readline())
+    module, _, name = order["function"].partition(":")
+    function = getattr(importlib.import_module(module), name)
+    figures = function(**order["arguments"])
+    if inspect.iscoroutine(figures):
+        figures = asyncio.run(figures)
+    scale = 1 << 20 if sys.platform == "darwin" else 1 << 10
+    figures["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
+    print(orjson.dumps(figures).decode(), flush=True)
+
+
+if __name__ == "__main__":
+    main()

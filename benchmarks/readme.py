@@ -1,0 +1,46 @@
+"""The README's table of figures, between its two markers. Only this writes there."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from .report import Result, machine, rows
+
+__all__ = ["BEGIN", "END", "table", "write"]
+
+BEGIN = "<!-- benchmarks: begin -->"
+END = "<!-- benchmarks: end -->"
+README = Path(__file__).resolve().parent.parent / "README.md"
+
+
+def table(results: Sequence[Result]) -> str:
+    """Return the table with where and when it was made."""
+    where = machine()
+    lines = [
+        f"Measured {datetime.date.today().isoformat()}: {where['cores']} cores, {where['system']}, "
+        f"{platform.python_implementation()} {where['python']}, websockets {version('websockets')}, "
+        f"orjson {version('orjson')}. Medians of one run.",
+        "",
+        "| benchmark | asyncblock | in the same run |",
+        "|---|---|---|",
+    ]
+    for result in results:
+        lines += [f"| {what} | {ours} | {rivals} |" for what, ours, rivals in rows(result)]
+    hidden = [f"{rival} ({why})" for result in results for rival, why in result.not_shown.items()]
+    if hidden:
+        lines += ["", f"Not shown: {'; '.join(hidden)}."]
+    return "\n".join(lines)
+
+
+def write(results: Sequence[Result], path: Path = README) -> None:
+    """Put the table between the markers. Raises ``ValueError`` when they aren't there."""
+    text = path.read_text("utf-8")
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{path} has no {BEGIN} ... {END}")
+    path.write_text(f"{before}{BEGIN}\n{table(results)}\n{END}{after}", "utf-8")

@@ -1,0 +1,192 @@
+"""Stall: how late the block's own loop runs while it awaits a preview or a large value.
+
+A ticker wants to run every millisecond on the loop of the executor; its largest lag counts, p99 is in the conditions.
+``*_consumer`` is the loop of the executor while it decodes the value for another block; ``mainframe`` is the round
+trip of a small question to the mainframe, asked from a process of its own while the value passes through. Beside
+it the same work done inline and in a plain thread, and an idle loop. Nothing is subtracted, the machine's noise
+neither. Garbage collections are on; how long they took is in the conditions: those of the author's own objects are his.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from asyncblock import Context, Executor, Flow, block
+
+from .loads import FIGURES, VALUES, draw, encode
+from .plant import open_plant
+from .report import Result
+from .rounds import Subject, measure_in_turns
+from .ticker import Lags, ticking
+
+__all__ = ["idle", "measure", "others", "ours"]
+
+_MUST = "max <= 15 ms, p99 <= 3 ms"
+_found: dict[str, Lags] = {}
+
+
+@block(inputs=[{"handle": "case"}], outputs=[])
+async def show(inputs: dict[str, Any], ctx: Context) -> None:
+    """Preview figures, twice: the first time warms up."""
+    for _ in range(2):
+        figures = FIGURES[inputs["case"]]()
+        async with ticking() as lags:
+            async with asyncio.TaskGroup() as tasks:
+                for figure in figures:
+                    tasks.create_task(_preview(ctx, figure))
+        _found["producer"] = lags
+
+
+async def _preview(ctx: Context, figure: Any) -> None:
+    await ctx.preview(figure)
+
+
+@block(inputs=[{"handle": "case"}], outputs=[{"handle": "value"}, {"handle": "again"}])
+async def send(inputs: dict[str, Any], ctx: Context) -> None:
+    """Send a large value."""
+    value = VALUES[inputs["case"]]()
+    await ctx.output([1] * 100_000, "again")
+    async with ticking() as lags:
+        await ctx.output(value, "value")
+        await ctx.flush()
+    _found["producer"] = lags
+    _sent.set()
+
+
+_sent: asyncio.Event
+
+
+@block(inputs=[{"handle": "value"}], outputs=[])
+async def take(inputs: dict[str, Any], ctx: Context) -> None:
+    """Look at a large value."""
+    if not len(inputs["value"]):
+        raise ValueError("the value is empty")
+
+
+async def ours(case: str) -> dict[str, float]:
+    """Measure one case with asyncblock; ``*_consumer`` measures the far end."""
+    global _sent
+    _sent = asyncio.Event()
+    name = case.removesuffix("_consumer")
+    flow = Flow(case)
+    if name in FIGURES:
+        flow.node(show, inputs={"case": name})
+    else:
+        source = flow.node(send, inputs={"case": name})
+        if case.endswith("_consumer"):
+            flow.node(take, inputs={"value": source["value"]})
+    async with open_plant() as (_, mainframe):
+        async with Executor(blocks=[show, send, take]).attached(mainframe):
+            session = await mainframe.start(flow.plan())
+            if case.endswith("_consumer"):
+                await _sent.wait()
+                async with ticking() as lags:
+                    await session.outputs()
+                _found["consumer"] = lags
+            await session.outputs()
+    return _found["consumer" if case.endswith("_consumer") else "producer"].figures()
+
+
+async def mainframe_meanwhile(case: str) -> dict[str, float]:
+    """Measure the mainframe's round trips while a large value passes through it."""
+    global _sent
+    _sent = asyncio.Event()
+    async with open_plant() as (plant, mainframe):
+        async with Executor(blocks=[send, take]).attached(mainframe):
+            asker = Subject("", "benchmarks.stall:ask", {"url": plant.url, "token": plant.token})
+            flow = Flow(case)
+            flow.node(take, inputs={"value": flow.node(send, inputs={"case": case})["value"]})
+            session = await mainframe.start(flow.plan())
+            asking = asyncio.create_task(asyncio.to_thread(asker.run))
+            await session.outputs()
+            return await asking
+
+
+async def ask(url: str, token: str) -> dict[str, float]:
+    """Ask a mainframe small questions for two seconds."""
+    import time
+
+    from asyncblock import connect
+
+    from .ticker import percentile
+
+    times: list[float] = []
+    async with connect(url, token) as mainframe:
+        until = time.perf_counter() + 2
+        while time.perf_counter() < until:
+            began = time.perf_counter()
+            await mainframe.sessions(limit=1)
+            times.append((time.perf_counter() - began) * 1000)
+            await asyncio.sleep(0.001)
+    return {"max": max(times), "p99": percentile(times, 0.99), "collection_max": 0.0}
+
+
+async def others(case: str, how: str) -> dict[str, float]:
+    """Measure the same work done ``inline`` or in a plain ``thread``."""
+    name = case.removesuffix("_consumer")
+    work: list[tuple[Any, Any]]
+    if name in FIGURES:
+        for figure in FIGURES[name]():
+            draw(figure)
+        work = [(draw, figure) for figure in FIGURES[name]()]
+    elif case.endswith("_consumer"):
+        import orjson
+
+        work = [(orjson.loads, encode(VALUES[name]()))]
+    else:
+        work = [(encode, VALUES[name]())]
+    async with ticking() as lags:
+        if how == "inline":
+            for function, argument in work:
+                function(argument)
+        else:
+            await asyncio.gather(*(asyncio.to_thread(function, argument) for function, argument in work))
+    return lags.figures()
+
+
+async def idle() -> dict[str, float]:
+    """Measure a loop that only ticks."""
+    async with ticking() as lags:
+        await asyncio.sleep(2)
+    return lags.figures()
+
+
+def measure(quick: bool) -> Result:
+    """Measure ours, the obvious ways, and an idle loop."""
+    cases = [*FIGURES, *VALUES, "nested_60MB_consumer"]
+    if quick:
+        cases = ["figure", "numpy_5M"]
+    subjects = [Subject(f"asyncblock {case}", "benchmarks.stall:ours", {"case": case}) for case in cases]
+    subjects += [
+        Subject(f"{how} {case}", "benchmarks.stall:others", {"case": case, "how": how})
+        for how in ("inline", "thread")
+        for case in cases
+    ]
+    subjects.append(Subject("idle", "benchmarks.stall:idle", {}))
+    if not quick:
+        name = "asyncblock mainframe"
+        subjects.append(Subject(name, "benchmarks.stall:mainframe_meanwhile", {"case": "nested_60MB"}))
+        cases.append("mainframe")
+    measured = measure_in_turns(subjects, 1 if quick else 3)
+    largest = {who: _of(measured.figures, who, "max") for who in ("asyncblock", "inline", "thread")}
+    control = measured.figures["idle"]
+    return Result(
+        name="stall",
+        unit="ms at most",
+        asyncblock=largest.pop("asyncblock"),
+        rivals=largest,
+        must={case: "<= 75 ms" if case == "line_1M_points" else _MUST for case in cases},
+        conditions={
+            "ticker": "1 ms, on the loop of the blocks, after warm-up; medians of the rounds' largest lags",
+            "p99": _of(measured.figures, "asyncblock", "p99"),
+            "longest garbage collection": _of(measured.figures, "asyncblock", "collection_max"),
+            "idle loop": {"max": round(control["max"], 2), "p99": round(control["p99"], 2)},
+        },
+        not_shown=measured.failed,
+    )
+
+
+def _of(figures: Any, who: str, what: str) -> dict[str, float]:
+    prefix = f"{who} "
+    return {name.removeprefix(prefix): round(f[what], 2) for name, f in figures.items() if name.startswith(prefix)}

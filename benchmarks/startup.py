@@ -1,0 +1,64 @@
+"""Startup: ``import asyncblock``, and ``asyncblock run`` of a flow with one node, from the shell's point of view."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from .report import Result
+from .rounds import Subject, measure_in_turns
+
+__all__ = ["importing", "measure", "running"]
+
+_FLOW = """nodes:
+  - node_id: hello
+    task:
+      executor: {name: python, options: {entry: hello.py}}
+      outputs_def: [{handle: word}]
+outputs_from: [{handle: word, from_node: [{node_id: hello, output_handle: word}]}]
+"""
+_BLOCK = 'async def main(inputs, ctx):\n    return {"word": "hello"}\n'
+
+
+def importing(module: str, times: int) -> dict[str, float]:
+    """Measure an import in fresh processes; ms, the best of several, so that a cold disk doesn't count."""
+    code = f"import time; t = time.perf_counter(); import {module}; print((time.perf_counter() - t) * 1000)"
+    found = [float(subprocess.run([sys.executable, "-c", code], capture_output=True).stdout) for _ in range(times)]
+    return {"ms": min(found)}
+
+
+def running() -> dict[str, float]:
+    """Measure a whole run of a flow with one node; s."""
+    with tempfile.TemporaryDirectory() as directory:
+        flow = Path(directory, "flow.oo.yaml")
+        flow.write_text(_FLOW)
+        Path(directory, "hello.py").write_text(_BLOCK)
+        command = [sys.executable, "-m", "asyncblock", "run", str(flow), "--data-dir", f"{directory}/data"]
+        began = time.perf_counter()
+        done = subprocess.run(command, capture_output=True)
+        seconds = time.perf_counter() - began
+    if done.returncode != 0:
+        raise RuntimeError(done.stderr.decode() or "the run failed")
+    return {"s": seconds}
+
+
+def measure(quick: bool) -> Result:
+    """Measure ours beside ``import asyncio``."""
+    times = 3 if quick else 10
+    subjects = [
+        Subject("asyncblock", "benchmarks.startup:importing", {"module": "asyncblock", "times": times}),
+        Subject("asyncio", "benchmarks.startup:importing", {"module": "asyncio", "times": times}),
+        Subject("run", "benchmarks.startup:running", {}),
+    ]
+    figures = measure_in_turns(subjects, 1 if quick else 5).figures
+    return Result(
+        name="startup",
+        unit="(ms, s)",
+        asyncblock={"import": figures["asyncblock"]["ms"], "run": figures["run"]["s"]},
+        rivals={"import asyncio": {"import": figures["asyncio"]["ms"]}},
+        must={"import": "<= 2x import asyncio", "run": "<= 1.5 s"},
+        conditions={"run": "one node, one worker process, no terminal"},
+    )
