@@ -187,10 +187,14 @@ class Block:
         self.function = str(getattr(fn, "__qualname__", self.name))
         self.package = f"python:{self.entry}"
         self.hash = _source_hash(fn)
-        self.inputs_def = _given(inputs) if inputs is not None else _inputs_of(fn, binding)
-        self.outputs_def = _given(outputs) if outputs is not None else _outputs_of(fn)
+        self.inputs_def: Sequence[Mapping[str, Any]] | None = (
+            _given(inputs) if inputs is not None else _inputs_of(fn, binding)
+        )
+        self.outputs_def: Sequence[Mapping[str, Any]] | None = (
+            _given(outputs) if outputs is not None else _outputs_of(fn)
+        )
         self.description = description or (inspect.getdoc(fn) or "").partition("\n")[0]
-        self.retries: dict[str, Any] | None = None
+        self.retries: Mapping[str, Any] | None = None
         if retries:
             names = [each if isinstance(each, str) else each.__name__ for each in not_retried]
             self.retries = {"retries": retries, "backoff": backoff, "not_retried": names}
@@ -200,6 +204,23 @@ class Block:
 
     def __repr__(self) -> str:
         return f"<block {self.entry}:{self.function}>"
+
+
+@typing.overload
+def block(fn: Callable[..., Any]) -> Block: ...
+
+
+@typing.overload
+def block(
+    *,
+    name: str | None = ...,
+    inputs: Sequence[Mapping[str, Any]] | None = ...,
+    outputs: Sequence[Mapping[str, Any]] | None = ...,
+    retries: int = ...,
+    backoff: float = ...,
+    not_retried: Sequence[type[BaseException] | str] = ...,
+    description: str = ...,
+) -> Callable[[Callable[..., Any]], Block]: ...
 
 
 def block(
@@ -212,7 +233,7 @@ def block(
     backoff: float = 1.0,
     not_retried: Sequence[type[BaseException] | str] = (),
     description: str = "",
-) -> Any:
+) -> Block | Callable[[Callable[..., Any]], Block]:
     """Make a block of a function; with or without arguments.
 
     Handles are read from annotations: a ``TypedDict`` or dataclass for the inputs and for the return value has one

@@ -2,7 +2,8 @@
 
 ``in_flight_64``: a node with concurrency 64 is fed by another; jobs a second. ``one_at_a_time``: each job is created
 when the one before is in the journal; ms from start to start, the median. ``chain``: a flow of 500 nodes, each fed by
-the one before; nodes a second. Rivals do the same with their own means: Dask distributed (one worker process), taskiq on Redis (one worker process).
+the one before; nodes a second. Rivals do the same with their own means: Dask distributed (one worker process),
+taskiq on Redis (one worker process).
 Bias: neither of them keeps a journal on disk.
 """
 

@@ -32,11 +32,11 @@ def importing(module: str, times: int) -> dict[str, float]:
 
 def running() -> dict[str, float]:
     """Measure a whole run of a flow with one node; s."""
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory() as directory, tempfile.TemporaryDirectory() as data:
         flow = Path(directory, "flow.oo.yaml")
         flow.write_text(_FLOW)
         Path(directory, "hello.py").write_text(_BLOCK)
-        command = [sys.executable, "-m", "asyncblock", "run", str(flow), "--data-dir", f"{directory}/data"]
+        command = [sys.executable, "-m", "asyncblock", "run", str(flow), "--data-dir", data]
         began = time.perf_counter()
         done = subprocess.run(command, capture_output=True)
         seconds = time.perf_counter() - began

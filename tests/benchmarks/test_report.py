@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import orjson
+import pytest
+
+from benchmarks import readme
+from benchmarks.__main__ import NAMES
+from benchmarks.report import Result, rows, to_json
+from benchmarks.rounds import Subject, measure_in_turns
+from benchmarks.ticker import percentile
+
+NUMBER = Result(
+    name="n",
+    unit="x/s",
+    asyncblock=300.0,
+    rivals={"a": 100.0, "b": 0.0},
+    must={"": "3x a"},
+    not_shown={"c": "not here"},
+)
+CASES = Result(
+    name="m", unit="ms", asyncblock={"p": 1.0, "q": 4.0}, rivals={"a": {"p": 2.0, "q": 2.0}, "b": {"q": 8.0}}
+)
+
+
+def test_a_number_has_a_ratio_for_each_rival() -> None:
+    line = orjson.loads(to_json(NUMBER))
+    assert (line["name"], line["unit"], line["asyncblock"]) == ("n", "x/s", 300.0)
+    assert line["rivals"] == {"a": 100.0, "b": 0.0}
+    assert line["ratio"]["a"] == 3.0
+    assert line["conditions"]["not_shown"] == {"c": "not here"}
+    assert {"python", "cores", "versions"} <= line["conditions"].keys()
+
+
+def test_cases_have_a_ratio_for_each_case_that_both_have() -> None:
+    assert orjson.loads(to_json(CASES))["ratio"] == {"a": {"p": 0.5, "q": 2.0}, "b": {"q": 0.5}}
+
+
+def test_rows_name_case_figure_target_and_rivals() -> None:
+    assert rows(NUMBER) == [("n", "300 x/s (to reach: 3x a)", "a 100; b 0")]
+    assert rows(CASES) == [("m p", "1 ms", "a 2"), ("m q", "4 ms", "a 2; b 8")]
+
+
+def test_the_table_stands_between_the_markers_and_nothing_else_is_touched(tmp_path: Path) -> None:
+    page = tmp_path / "README.md"
+    page.write_text(f"before\n{readme.BEGIN}\nold\n{readme.END}\nafter\n")
+    readme.write([NUMBER, CASES], page)
+    text = page.read_text()
+    assert text.startswith(f"before\n{readme.BEGIN}\n") and text.endswith(f"{readme.END}\nafter\n")
+    assert "old" not in text and "| n | 300 x/s (to reach: 3x a) | a 100; b 0 |" in text
+    assert "Not shown: c (not here)." in text
+
+
+def test_a_page_without_markers_is_refused(tmp_path: Path) -> None:
+    page = tmp_path / "README.md"
+    page.write_text("nothing here")
+    with pytest.raises(ValueError, match="benchmarks: begin"):
+        readme.write([NUMBER], page)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_benchmark_says_what_it_measures_and_can_be_called(name: str) -> None:
+    module = importlib.import_module(f"benchmarks.{name}")
+    assert module.__doc__ and ": " in module.__doc__.partition("\n")[0]
+    assert callable(module.measure)
+
+
+def one(value: float) -> dict[str, float]:
+    return {"rate": value}
+
+
+def broken() -> dict[str, float]:
+    raise RuntimeError("no such server (a package)")
+
+
+def test_subjects_are_measured_in_processes_of_their_own_and_one_that_fails_is_named() -> None:
+    here = "tests.benchmarks.test_report"
+    subjects = [Subject("one", f"{here}:one", {"value": 2.0}), Subject("broken", f"{here}:broken", {})]
+    measured = measure_in_turns(subjects, 2)
+    assert measured.figures["one"]["rate"] == 2.0
+    assert measured.figures["one"]["peak_mb"] > 1
+    assert measured.failed == {"broken": "RuntimeError: no such server (a package)"}
+
+
+def test_percentiles_are_values_that_were_measured() -> None:
+    values = [float(n) for n in range(100)]
+    assert percentile(values, 0.99) == 99.0
+    assert percentile(values, 0.5) == 50.0
