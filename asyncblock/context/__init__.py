@@ -12,5 +12,17 @@ from .directed import ToFlow, ToNode
 from .face import JobInfo
 from .payloads import MAX_VALUE, now_ms
 from .places import Places
+from .secrecy import CredentialInput, Secrecy
 
-__all__ = ["MAX_VALUE", "Context", "JobInfo", "Places", "SyncContext", "ToFlow", "ToNode", "now_ms"]
+__all__ = [
+    "MAX_VALUE",
+    "Context",
+    "CredentialInput",
+    "JobInfo",
+    "Places",
+    "Secrecy",
+    "SyncContext",
+    "ToFlow",
+    "ToNode",
+    "now_ms",
+]

@@ -17,13 +17,11 @@ from .face import Face, JobInfo
 from .payloads import (
     Prepared,
     Stdio,
-    convert_preview,
-    encode_large,
     log_records,
     now_ms,
     rate,
-    shorten,
 )
+from .secrecy import CredentialInput
 
 __all__ = ["SyncContext"]
 
@@ -98,13 +96,13 @@ class SyncContext(Face):
     def send_error(self, error: str) -> None:
         """As ``Context.send_error``."""
         self._check()
-        self._send(self._channel.data, encode("BlockError", now_ms(), error=shorten(error)))
+        self._send(self._channel.data, encode("BlockError", now_ms(), error=self._text(error)))
 
     def preview(self, payload: object, id: str | None = None) -> None:
         """As ``Context.preview``; converted on this thread."""
         self._check()
         try:
-            prepared = convert_preview(payload, id)
+            prepared = self._convert_preview(payload, id)
         except Exception as problem:
             self.send_warning(f"a preview of {type(payload).__name__} failed: {problem}")
             return
@@ -124,7 +122,7 @@ class SyncContext(Face):
     def report_log(self, line: str, stdio: Stdio = "stdout") -> None:
         """As ``Context.report_log``."""
         self._check()
-        for record in log_records(line, stdio):
+        for record in log_records(self._job.secrecy.text(line), stdio):
             self._send(self._channel.telemetry, record)
 
     def log_json(self, payload: object) -> None:
@@ -140,7 +138,11 @@ class SyncContext(Face):
     def send_warning(self, warning: str) -> None:
         """As ``Context.send_warning``."""
         self._check()
-        self._send(self._channel.telemetry, encode("BlockWarning", now_ms(), warning=shorten(warning)))
+        self._send(self._channel.telemetry, encode("BlockWarning", now_ms(), warning=self._text(warning)))
+
+    def query_auth(self, credential: CredentialInput) -> dict[str, str]:
+        """As ``Context.query_auth``."""
+        return self._confide(credential)
 
     def conclude(self, ending: Mapping[str, Any], result: Mapping[str, object] | None = None) -> None:
         """As ``Context.conclude``."""
@@ -158,7 +160,7 @@ class SyncContext(Face):
     def _prepare(self, value: object, handle: str | None) -> Prepared:
         prepared = self._prepare_small(value, handle)
         if prepared is None:
-            prepared = encode_large(value, handle)
+            prepared = self._encode_large(value, handle)
         self._reserve(prepared)
         return prepared
 
@@ -214,5 +216,5 @@ class SyncContext(Face):
     def _line(self, text: str, stdio: Stdio) -> None:
         if self._finish_said or self._channel.trouble is not None:
             return
-        for record in log_records(text, stdio):
+        for record in log_records(self._job.secrecy.text(text), stdio):
             self._send(self._channel.telemetry, record)

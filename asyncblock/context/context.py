@@ -22,13 +22,11 @@ from .lines import LineRing
 from .payloads import (
     Prepared,
     Stdio,
-    convert_preview,
-    encode_large,
     log_records,
     now_ms,
     rate,
-    shorten,
 )
+from .secrecy import CredentialInput
 
 __all__ = ["Context"]
 
@@ -189,7 +187,7 @@ class Context(Face):
     async def send_error(self, error: str) -> None:
         """Tell of an error; it doesn't fail the job. **Durability** and **Cancellation** as ``output``."""
         self._check()
-        await self._send(self._channel.data, encode("BlockError", now_ms(), error=shorten(error)))
+        await self._send(self._channel.data, encode("BlockError", now_ms(), error=self._text(error)))
 
     # ------------------------------------------------------------------ telemetry
 
@@ -204,7 +202,7 @@ class Context(Face):
         """
         self._check()
         try:
-            prepared = await run_in_thread(convert_preview, payload, id)
+            prepared = await run_in_thread(self._convert_preview, payload, id)
         except Exception as problem:
             await self.send_warning(f"a preview of {type(payload).__name__} failed: {problem}")
             return
@@ -231,7 +229,7 @@ class Context(Face):
     async def report_log(self, line: str, stdio: Stdio = "stdout") -> None:
         """Send a log line. **Durability**: accepted; may be lost with the process. **Cancellation**: not sent."""
         self._check()
-        for record in log_records(line, stdio):
+        for record in log_records(self._job.secrecy.text(line), stdio):
             await self._send(self._channel.telemetry, record)
 
     @counted
@@ -248,7 +246,16 @@ class Context(Face):
     async def send_warning(self, warning: str) -> None:
         """Send a warning. **Durability** and **Cancellation** as ``report_log``."""
         self._check()
-        await self._send(self._channel.telemetry, encode("BlockWarning", now_ms(), warning=shorten(warning)))
+        await self._send(self._channel.telemetry, encode("BlockWarning", now_ms(), warning=self._text(warning)))
+
+    @counted
+    async def query_auth(self, credential: CredentialInput) -> dict[str, str]:
+        """Return the values of a credential that came as an input; looked up on this executor.
+
+        **Durability**: nothing is sent. **Cancellation** is safe.
+        Raises ``Unavailable`` when the executor has no such credential: its operator must give it.
+        """
+        return await run_in_thread(self._confide, credential)
 
     async def conclude(self, ending: Mapping[str, Any], result: Mapping[str, object] | None = None) -> None:
         """Finish for the executor: silent when the block has said its finish itself.
@@ -276,7 +283,7 @@ class Context(Face):
     async def _prepare(self, value: object, handle: str | None) -> Prepared:
         prepared = self._prepare_small(value, handle)
         if prepared is None:
-            prepared = await run_in_thread(encode_large, value, handle)
+            prepared = await run_in_thread(self._encode_large, value, handle)
         await self._reserve(prepared)
         return prepared
 
@@ -328,7 +335,7 @@ class Context(Face):
         await settled
 
     def _line(self, text: str, stdio: Stdio) -> None:
-        self._ring.add(text, stdio)
+        self._ring.add(self._job.secrecy.text(text), stdio)
 
 
 def resolve(future: asyncio.Future[None], error: BaseException | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from time import time_ns
 from types import MappingProxyType
@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final
 
 import orjson
 
-from ..errors import Closed, LocalProtocolError, Rejected
+from ..errors import Closed, LocalProtocolError, Rejected, Unavailable
 from ..link import Outlet
 from ..store import EXECUTOR_NAME, Store, StoreKey
 from ..values import dumps, is_small
@@ -19,8 +19,9 @@ from ..wire.bodies import INLINE_LIMIT, Body, Parcel
 from ..wire.records import encode
 from .directed import Targets
 from .lines import LineSink, job_logger
-from .payloads import Prepared, Stdio, checked, now_ms, shorten
+from .payloads import Prepared, Stdio, checked, convert_preview, encode_large, now_ms, shorten
 from .places import Places
+from .secrecy import CredentialInput, Secrecy
 from .surroundings import Surroundings
 
 __all__ = ["Face", "JobInfo"]
@@ -46,6 +47,9 @@ class JobInfo:
     package: str = ""
     """The name of the block's package."""
     places: Places = field(default_factory=Places)
+    secrecy: Secrecy = field(default_factory=Secrecy)
+    credential: Callable[[CredentialInput], dict[str, str]] | None = None
+    """Looks a credential up; on a worker thread."""
 
 
 _SCALARS: Final = frozenset({int, float, bool, type(None)})
@@ -187,7 +191,7 @@ class Face(Surroundings):
             return checked(Prepared(None, [bytes(value)], "raw"), handle)
         if not is_small(value):
             return None
-        data = dumps(value, handle=handle)
+        data = self._guarded(dumps(value, handle=handle), handle)
         if len(data) <= INLINE_LIMIT:
             return Prepared(data, [], "json")
         return checked(Prepared(None, [data], "json"), handle)
@@ -216,7 +220,8 @@ class Face(Surroundings):
     def _is_plain(self, handle: str) -> bool:
         """Tell whether a handle's values just travel: it is declared, and neither var nor bin."""
         job = self._job
-        return not (handle in job.var_handles or handle in job.bin_handles or self._is_undefined(handle))
+        special = handle in job.var_handles or handle in job.bin_handles or job.secrecy.active
+        return not (special or self._is_undefined(handle))
 
     def _body(self, prepared: Prepared) -> Body:
         return self._outlet.new_body(prepared.pieces, prepared.encoding)
@@ -253,8 +258,44 @@ class Face(Surroundings):
 
     def _finished_record(self, error: str | None, **fields: object) -> Parcel:
         if error is not None:
-            fields["error"] = shorten(error)
+            fields["error"] = self._text(error)
         return Parcel(encode("BlockFinished", now_ms(), **fields))
+
+    def _text(self, text: object) -> str:
+        """Make a text for people: without secrets, and no longer than a record should be."""
+        return shorten(self._job.secrecy.text(text if isinstance(text, str) else str(text)))
+
+    def _guarded(self, data: bytes, handle: str | None) -> bytes:
+        """Keep secrets out of a value's JSON: what goes to a handle travels, everything else is for people."""
+        secrecy = self._job.secrecy
+        if not secrecy.active:
+            return data
+        return secrecy.shown(data) if handle is None else secrecy.sent(data)
+
+    def _encode_large(self, value: object, handle: str | None) -> Prepared:
+        """Encode a value off the loop."""
+        return self._guarded_whole(encode_large(value, handle), handle)
+
+    def _convert_preview(self, payload: object, id: str | None) -> Prepared:
+        return self._guarded_whole(convert_preview(payload, id), None)
+
+    def _guarded_whole(self, prepared: Prepared, handle: str | None) -> Prepared:
+        if prepared.encoding == "raw" or not self._job.secrecy.active:
+            return prepared
+        if prepared.inline is not None:
+            return Prepared(self._guarded(prepared.inline, handle), [], "json")
+        # No text of JSON is cut in two pieces; to be shown it has to be whole.
+        pieces = prepared.pieces if handle is not None else [b"".join(prepared.pieces)]
+        return Prepared(None, [self._guarded(piece, handle) for piece in pieces], "json")
+
+    def _confide(self, credential: CredentialInput) -> dict[str, str]:
+        """Look a credential up, and keep its values out of everything that is for people."""
+        if self._job.credential is None:
+            raise Unavailable("this context has no credentials; an executor's has")
+        values = self._job.credential(credential)
+        for value in values.values():
+            self._job.secrecy.learn(value)
+        return values
 
     def _say_finish(self) -> bool:
         """Note that the finish is said; False when it was said before."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..errors import AsyncBlockError
@@ -34,24 +34,25 @@ _MAX_PARTS = 3
 """Errors of a group that its summary names."""
 
 
-def author_traceback(exc: BaseException, *, roots: Sequence[Path]) -> str:
+def author_traceback(exc: BaseException, *, roots: Sequence[Path], clean: Callable[[str], str] = str) -> str:
     """Return the traceback's text with the author's frames; ``roots`` are the directories of block packages.
 
-    At most 64 KiB, always encodable, with causes, groups and notes. Never raises.
+    At most 64 KiB, always encodable, with causes, groups and notes. ``clean`` sees the text before it is cut. Never
+    raises.
     """
     try:
         shown = traceback.TracebackException.from_exception(exc, limit=-_MAX_FRAMES, compact=True)
         _select_all(shown, exc, Origins(roots))
-        return _cut("".join(shown.format()))
+        return _cut(clean("".join(shown.format())))
     except Exception as error:
-        return f"{summary(exc)}\n(its traceback can't be shown: {summary(error)})"
+        return f"{summary(exc, clean)}\n(its traceback can't be shown: {summary(error, clean)})"
 
 
-def summary(exc: BaseException) -> str:
-    """Return one line, ``ValueError: what it says``. Never raises."""
-    words = _first_line(exc)
+def summary(exc: BaseException, clean: Callable[[str], str] = str) -> str:
+    """Return one line, ``ValueError: what it says``; ``clean`` sees what it says before it is cut. Never raises."""
+    words = clean(_first_line(exc))
     if isinstance(exc, BaseExceptionGroup):
-        parts = [summary(part) for part in exc.exceptions[:_MAX_PARTS]]
+        parts = [summary(part, clean) for part in exc.exceptions[:_MAX_PARTS]]
         if len(exc.exceptions) > _MAX_PARTS:
             parts.append("...")
         words = f"{words}: {'; '.join(parts)}"

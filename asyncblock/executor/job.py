@@ -21,8 +21,10 @@ from ..wire.bodies import BodyRef
 from ..wire.messages import Dispatch
 from ..wire.records import encode
 from .capture import current_sink, flush_job
+from .confidential import holds_reference, resolve_inputs
 from .failure import author_traceback, summary
 from .tasks import current_job
+from .vault import Vault
 
 if TYPE_CHECKING:
     from .executor import _Hosting
@@ -144,6 +146,7 @@ class RunningJob:
 
     async def _inputs(self) -> dict[str, Any]:
         inputs: dict[str, Any] = {}
+        searched: set[str] = set()
         for handle, value in self._message.inputs.items():
             key = StoreKey.match(value) if isinstance(value, dict) else None
             inputs[handle] = value if key is None else self._hosting.store.get(key)
@@ -153,8 +156,13 @@ class RunningJob:
                 raise LocalProtocolError(f"input {handle!r} came with a malformed body reference")
             link = self._hosting.link
             data = await link.io.run(link.downloads.fetch(ref))
-            inputs[handle] = data if ref.encoding == "raw" else await offload.run_in_thread(loads, data)
-        return inputs
+            if ref.encoding == "raw":
+                inputs[handle] = data
+            else:
+                inputs[handle] = await offload.run_in_thread(loads, data)
+            if ref.encoding == "raw" or not holds_reference(data):
+                searched.add(handle)
+        return await resolve_inputs(self._info, inputs, self._message.block.get("inputs_def_patch"), searched)
 
     async def _run_async(self, binding: Binding, inputs: Mapping[str, Any]) -> None:
         ctx = self._ctx = Context(self._info, inputs, self._outlet, self._hosting.store)
@@ -258,10 +266,11 @@ class RunningJob:
 
     def _failure(self, error: BaseException) -> Ending:
         roots = self._hosting.executor.catalog.roots()
+        clean = self._info.secrecy.text
         return {
-            "error": summary(error),
+            "error": summary(error, clean),
             "error_type": type(error).__name__,
-            "traceback": author_traceback(error, roots=roots),
+            "traceback": author_traceback(error, roots=roots, clean=clean),
         }
 
     # ------------------------------------------------------------------ the end
@@ -363,6 +372,7 @@ def _job_info(message: Dispatch, places: Places) -> JobInfo:
         bin_handles=_of_media_type(outputs, "oomol/bin"),
         package=str(message.block.get("package") or "").removeprefix("python:"),
         places=places,
+        credential=lambda credential: Vault().credential(credential.id),
     )
 
 
