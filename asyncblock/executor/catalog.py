@@ -80,11 +80,12 @@ class Catalog:
 
         Raises what the module raises, or a typed error that says what is missing.
         """
-        binding = bind(self._function(spec, session_id))
+        binding = bind(self.function(spec, session_id))
         self._bindings[_key(spec, session_id)] = binding
         return binding
 
-    def _function(self, spec: dict[str, Any], session_id: str) -> Callable[..., object]:
+    def function(self, spec: dict[str, Any], session_id: str) -> Callable[..., object]:
+        """Return a function as ``load`` finds it, whatever its parameters. Raises as ``load``."""
         entry, function, digest = str(spec["entry"]), str(spec["function"]), str(spec["hash"])
         if str(spec["package"]).startswith("python:"):
             block = self._code.get((entry, function))
@@ -101,6 +102,11 @@ class Catalog:
         if root is None:
             raise LocalProtocolError(f"this executor has no package {name!r} with hash {digest[:12]}")
         return root
+
+    def root_of(self, digest: str) -> Path | None:
+        """Return the directory of a package by its hash; None for code blocks and for what isn't here."""
+        with self._lock:
+            return self._roots.get(digest)
 
     def roots(self) -> list[Path]:
         """Return all package directories."""

@@ -22,6 +22,7 @@ from ..wire.messages import Cancel, Close, Dispatch
 from ..wire.windows import Window
 from .catalog import Catalog
 from .job import RunningJob
+from .services import Services
 from .tasks import current_job
 from .watchdog import Stall, Watchdog, task_value
 
@@ -107,6 +108,7 @@ class Executor:
         """
         if await asyncio.to_thread(self.catalog.add_plan, plan) and self._hosting is not None:
             await self._hosting.link.announce()
+            self._hosting.services.packages_known()
 
     async def until(self, stop: asyncio.Event) -> None:
         """Take jobs until ``stop`` is set or the link is over; raises what ended the link.
@@ -144,6 +146,7 @@ class Executor:
             hosting = _Hosting(self, link, tasks)
             async with hosting.watchdog:
                 await link.attach(hosting)
+                hosting.services.packages_known()
                 self._hosting = hosting
                 try:
                     yield
@@ -163,6 +166,7 @@ class _Hosting:
         self.over: asyncio.Future[None] = self.loop.create_future()
         self.store = Store()
         self.places = Places()
+        self.services = Services(self)
         self.loop_port: Window = link.new_port()
         self.thread_port: Window = link.new_port()
         self.thread_lock = threading.Lock()
@@ -223,6 +227,7 @@ class _Hosting:
         outlet.use_port(self.loop_port)
         job = RunningJob(self, message, outlet)
         self._jobs[message.job_id, message.attempt] = job
+        self.services.job_begins(message.block, message.session_id)
         self._quiet.clear()
         job.task = self._tasks.create_task(job.run(), name=f"asyncblock job {message.job_id}")
 
@@ -242,6 +247,7 @@ class _Hosting:
         directories = self.places.end_session(session_id)
         if directories:
             self._tasks.create_task(self._tidy(directories))
+        self.services.end_session(session_id)
         self.executor.catalog.end_session(session_id)
 
     async def _tidy(self, directories: list[Path]) -> None:
@@ -265,6 +271,7 @@ class _Hosting:
     async def _add_packages(self, directories: Sequence[str]) -> None:
         if await asyncio.to_thread(self.executor.catalog.add_directories, directories):
             await self.link.announce()
+        self.services.packages_known()
 
     async def drain(self, grace: float) -> None:
         """Take no new jobs and wait for the running ones."""
@@ -286,6 +293,7 @@ class _Hosting:
         pending = [job.task for job in self._jobs.values() if job.task is not None]
         if pending:
             await asyncio.wait(pending, timeout=15.0)
+        await self.services.close()
         self.executor.report.unacknowledged += await self.link.drain(5.0)
         if not self.link.over:
             await self.link.detach()

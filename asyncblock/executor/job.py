@@ -7,7 +7,7 @@ import contextvars
 import ctypes
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .. import offload
@@ -60,6 +60,10 @@ class RunningJob:
         self._main: asyncio.Task[object] | None = None
         self._thread: int | None = None
         self._deadline: asyncio.TimerHandle | None = None
+        self._waiting: asyncio.Task[Binding] | None = None
+        """Waits for a service to be ready."""
+        self._release: Callable[[], None] | None = None
+        """Tells the service that the call has ended."""
         self._exit: _Exited | None = None
         self._stall_over = asyncio.Event()
         self._stall_over.set()
@@ -87,6 +91,8 @@ class RunningJob:
         if self._cancelled is not None or self._fenced is not None:
             return
         self._cancelled = reason
+        if self._waiting is not None:
+            self._waiting.cancel(reason)
         if self._main is not None and not self._main.done():
             self._main.cancel(reason)
         elif self._main is not None and self._ctx is not None:
@@ -99,6 +105,8 @@ class RunningJob:
         if self._fenced is None:
             self._fenced = reason
             self._cancelled = self._cancelled or reason
+            if self._waiting is not None:
+                self._waiting.cancel(reason)
             if self._main is not None and not self._main.done():
                 self._main.cancel(f"lease lost: {reason}")
             else:
@@ -139,10 +147,17 @@ class RunningJob:
     async def _binding(self) -> Binding:
         spec, session_id = self._message.block, self._info.session_id
         catalog = self._hosting.executor.catalog
+        if "service" in spec:
+            self._waiting = self._hosting.loop.create_task(self._service())
+            return await self._waiting
         cached = catalog.cached(spec, session_id)
         if cached is not None:
             return cached
         return await asyncio.to_thread(catalog.load, spec, session_id)
+
+    async def _service(self) -> Binding:
+        binding, self._release = await self._hosting.services.take(self._message.block, self._info.session_id)
+        return binding
 
     async def _inputs(self) -> dict[str, Any]:
         inputs: dict[str, Any] = {}
@@ -316,6 +331,9 @@ class RunningJob:
             report.finished += 1
 
     def _done(self) -> None:
+        if self._release is not None:
+            self._release()
+            self._release = None
         self._hosting.ended(self)
 
 
