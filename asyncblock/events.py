@@ -27,6 +27,8 @@ __all__ = [
     "BlockStarted",
     "BlockWarning",
     "Event",
+    "FlowJobFinished",
+    "FlowJobStarted",
     "JobAssigned",
     "JobCreated",
     "JobFailed",
@@ -120,6 +122,24 @@ class JobCreated(BlockEvent):
 
     type: ClassVar[str] = "JobCreated"
     stacks: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowJobStarted(BlockEvent):
+    """A run of a subflow began; ``job_id`` is the ``flow_job_id`` in the stacks of what runs in it."""
+
+    type: ClassVar[str] = "FlowJobStarted"
+    stacks: tuple[dict[str, Any], ...] = ()
+    caller: str | None = None
+    """The job that asked for it, when no node did."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowJobFinished(BlockEvent):
+    """A run of a subflow is over."""
+
+    type: ClassVar[str] = "FlowJobFinished"
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -356,6 +376,15 @@ def _entry_event(session_id: str, offset: int, obj: dict[str, Any]) -> Event:
             )
         case "JobCreated":
             return JobCreated(**job, node_id=obj["node_id"], stacks=tuple(obj["stacks"]))
+        case "FlowJobStarted":
+            return FlowJobStarted(**job, node_id=obj["node_id"], stacks=tuple(obj["stacks"]), caller=obj.get("caller"))
+        case "FlowJobFinished":
+            return FlowJobFinished(**job, node_id=obj["node_id"], error=obj.get("error"))
+        case "FlowJobProgress":
+            return BlockProgress(**job, node_id=obj["node_id"], rate=obj["rate"])
+        case "BlockPreview":
+            shown = {key: _read(key, obj[key], obj["link"]) for key in ("payload", "id", "body") if key in obj}
+            return BlockPreview(**job, node_id=obj["node_id"], **shown)
         case "JobAssigned":
             return JobAssigned(**job, node_id=obj.get("node_id", ""), link=obj["link"])
         case "JobFailed":

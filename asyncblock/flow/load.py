@@ -89,7 +89,7 @@ class _Loader:
         made = [self._node(node, block, declared_inputs, constants) for node, block in specs if block is not None]
         outputs = self._outputs(flow, declared_inputs)
         title = flow.get("title") or flow.get("description") or self._directory.name
-        plan = Plan(str(title), str(found), tuple(made), tuple(inputs_def), outputs, dict(self._roots))
+        plan = Plan(str(title), str(found), tuple(made), tuple(inputs_def), outputs, roots=dict(self._roots))
         if not self._problems:
             plan = with_groups(plan, self._problem_of(kept))
             self._check_start(plan, flow)

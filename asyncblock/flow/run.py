@@ -1,161 +1,50 @@
 """Run: one session's flow as a pure state machine. No clock, no I/O, no randomness; values are never seen.
 
 It is event-sourced. *Facts* come from outside (a job's output, its end, a cancel); *decisions* follow from the state
-(a job to create, the end of the run). ``feed`` applies a fact and returns the decisions that follow, each applied as it
-is made; ``replay`` applies what a journal holds and decides nothing. State changes in ``_apply`` and nowhere else.
+(a job to create, a subflow to start, the end of the run). ``feed`` applies a fact and returns the decisions that
+follow, each applied as it is made; ``replay`` applies what a journal holds and decides nothing. State changes in the
+methods of the table ``_TRANSITIONS`` and nowhere else.
 
 Inputs are paired first in, first out: a job takes one value from the queue of each connected handle. A node runs at
-most ``concurrency`` jobs at once (negative: any number; 0: only the start-up one). A run is over when no job is left.
+most ``concurrency`` jobs at once (negative: any number; 0: only the start-up one). Each run of a subflow node is a flow
+of its own, with fresh queues; its outputs go on as they come. A flow is over when no job is left in it.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
-from .plan import NodePlan, Plan, Source
+from .entries import (
+    BlockRequested,
+    Cancelled,
+    ConditionDecided,
+    Decision,
+    Fact,
+    Finished,
+    FlowJobFinished,
+    FlowJobOutput,
+    FlowJobProgress,
+    FlowJobStarted,
+    JobCreated,
+    Output,
+    Progressed,
+    Ref,
+    RunFinished,
+    Started,
+    Weighed,
+)
+from .plan import NodePlan, Plan, Source, Spec
+from .state import FlowJob, Job, NodeState
 
-__all__ = [
-    "Cancelled",
-    "ConditionDecided",
-    "Decision",
-    "Fact",
-    "Finished",
-    "JobCreated",
-    "Output",
-    "Ref",
-    "Run",
-    "RunFinished",
-    "Started",
-    "decision_from_json",
-]
+__all__ = ["MAX_DEPTH", "MAX_FLOW_JOBS", "Run"]
 
-Ref = Any
-"""Where a value lies: a JSON-able sequence that the caller made, ``["static", node_id, handle]`` or
-``["input", handle]``."""
+MAX_DEPTH = 50
+"""Levels of flows and blocks inside of each other. A subflow that calls itself for ever ends here."""
 
-
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """Something that happened outside."""
-
-
-@dataclass(frozen=True, slots=True)
-class Started(Fact):
-    """The session begins."""
-
-
-@dataclass(frozen=True, slots=True)
-class Output(Fact):
-    """A job's value on a handle. Targets, when given, filter the connections it takes."""
-
-    job_id: str
-    handle: str
-    ref: Ref
-    to_node: Any = None
-    to_flow: Any = None
-
-
-@dataclass(frozen=True, slots=True)
-class Finished(Fact):
-    """A job's end, with its error or its result."""
-
-    job_id: str
-    error: str | None = None
-    outputs: Mapping[str, Ref] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class ConditionDecided(Fact):
-    """The case that holds for a condition's inputs; None when none does."""
-
-    job_id: str
-    handle: str | None
-    ref: Ref = None
-    """The value that goes on: that of the condition's first input."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cancelled(Fact):
-    """Somebody ended the session."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """Something that follows."""
-
-    type: ClassVar[str]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the decision as a journal line."""
-        return {"type": self.type, **{f.name: getattr(self, f.name) for f in fields(self)}}
-
-
-@dataclass(frozen=True, slots=True)
-class JobCreated(Decision):
-    """A node's inputs are complete: run its block with them."""
-
-    type: ClassVar[str] = "JobCreated"
-    job_id: str
-    node_id: str
-    kind: str
-    stacks: list[dict[str, Any]]
-    inputs: dict[str, Ref]
-
-
-@dataclass(frozen=True, slots=True)
-class RunFinished(Decision):
-    """The run is over: ``succeeded``, ``failed`` or ``cancelled``."""
-
-    type: ClassVar[str] = "RunFinished"
-    state: str
-    error: str | None
-    outputs: dict[str, Ref]
-    """The last value of each output of the flow."""
-
-
-_DECISIONS: dict[str, type[Decision]] = {cls.type: cls for cls in (JobCreated, RunFinished)}
-
-
-def decision_from_json(obj: Mapping[str, Any]) -> Decision:
-    """Read a decision from its journal line."""
-    cls = _DECISIONS[obj["type"]]
-    return cls(**{f.name: obj[f.name] for f in fields(cls)})
-
-
-class _Node:
-    """A node's queues and jobs."""
-
-    __slots__ = ("constants", "plan", "queues", "running", "started")
-
-    def __init__(self, plan: NodePlan) -> None:
-        self.plan = plan
-        self.queues: dict[str, deque[Ref]] = {h: deque() for h, each in plan.inputs.items() if each.sources}
-        self.constants = {
-            h: ["static", plan.node_id, h] for h, each in plan.inputs.items() if not each.sources and each.has_value
-        }
-        self.running = 0
-        self.started = False
-
-    @property
-    def complete(self) -> bool:
-        """Tell whether every input has a value: a queue that isn't empty, or a constant."""
-        return all(self.queues.values()) and len(self.queues) + len(self.constants) == len(self.plan.inputs)
-
-    @property
-    def free(self) -> bool:
-        """Tell whether another job may run beside those that do."""
-        limit = self.plan.concurrency
-        return limit < 0 or self.running < max(limit, 0 if self.started else 1)
-
-    @property
-    def ready(self) -> bool:
-        """Tell whether a job can be created now. A node that nothing feeds runs once, at the start."""
-        return self.complete and self.free and (bool(self.queues) or not self.started)
+MAX_FLOW_JOBS = 100_000
+"""Runs of subflows that may be open at once; each costs some hundred bytes for every node of its flow."""
 
 
 class Run:
@@ -164,159 +53,419 @@ class Run:
     def __init__(self, plan: Plan, session_id: str) -> None:
         self._plan = plan
         self._session_id = session_id
-        self._nodes = {node.node_id: _Node(node) for node in plan.nodes}
-        self._targets = _targets_by_source(plan)
-        self._jobs: dict[str, _Node] = {}
+        self._root = FlowJob(session_id, None, plan, stacks=[], inputs={})
+        self._flows: dict[str, FlowJob] = {session_id: self._root}
+        self._jobs: dict[str, Job] = {}
         self._created = 0
         self._outputs: dict[str, Ref] = {}
-        self._touched: deque[_Node] = deque()
         self._begun = False
         self._replayed = False
         self._verdict: tuple[str, str | None] | None = None
+        # What has to be looked at before the state is settled.
+        self._touched: deque[NodeState] = deque()
+        self._failing: deque[FlowJob] = deque()
+        self._quiet: deque[FlowJob] = deque()
+        self._moved: deque[FlowJob] = deque()
+        self._asked: deque[BlockRequested] = deque()
+        self._emitted: deque[FlowJobOutput] = deque()
         self.finished = False
         """No decision will follow any more."""
 
     @property
     def open_jobs(self) -> int:
-        """How many jobs were created and haven't ended."""
+        """How many jobs were created and haven't ended; runs of subflows count as jobs."""
         return len(self._jobs)
 
     def consumers(self, job_id: str, handle: str) -> bool:
         """Tell whether anybody takes a job's values on a handle. Those without consumers need not be fed."""
-        node = self._jobs.get(job_id)
-        return node is not None and Source(node.plan.node_id, handle) in self._targets
+        job = self._jobs.get(job_id)
+        while job is not None and job.node is not None:
+            found = job.flow.targets.get(Source(job.node.plan.node_id, handle), ())
+            if any(target.node_id is not None for target in found):
+                return True
+            outer = job.flow.outer
+            if not found or outer is None or outer.node is None:
+                return bool(found)
+            if len(found) > 1:
+                return any(self.consumers(outer.job_id, target.handle) for target in found)
+            job, handle = outer, found[0].handle
+        return False
+
+    def is_open(self, job_id: str) -> bool:
+        """Tell whether a job was created and hasn't ended."""
+        return job_id in self._jobs
+
+    def in_subflow(self, job_id: str) -> bool:
+        """Tell whether a job's progress counts: it runs inside of a subflow."""
+        job = self._jobs.get(job_id)
+        return job is not None and job.flow.outer is not None
 
     def feed(self, fact: Fact) -> list[Decision]:
         """Apply a fact and return what follows from it. A fact about a job that has ended changes nothing."""
         if self.finished:
             return []
-        self._apply(fact)
+        _TRANSITIONS[type(fact)](self, fact)
         return self.settle()
 
     def settle(self) -> list[Decision]:
         """Return the decisions that follow from the state; after a replay, what was left to decide."""
         if self._replayed:
             self._replayed = False
-            self._touched.extend(self._nodes.values())
+            self._look_at_everything()
         decisions: list[Decision] = []
         while (decision := self._decide()) is not None:
-            self._apply(decision)
+            _TRANSITIONS[type(decision)](self, decision)
             decisions.append(decision)
         return decisions
 
     def replay(self, entry: Fact | Decision) -> None:
         """Apply a fact or a decision from the journal and decide nothing."""
         if not self.finished:
-            self._apply(entry)
-            self._touched.clear()
+            _TRANSITIONS[type(entry)](self, entry)
+            for queue in (self._touched, self._quiet, self._moved):
+                queue.clear()
             self._replayed = True
 
-    # ------------------------------------------------------------------ deciding: looks, changes nothing but the list
+    # ------------------------------------------------------------------ deciding: looks, changes nothing but the lists
+
+    def _look_at_everything(self) -> None:
+        for flow in self._flows.values():
+            self._touched.extend(flow.nodes.values())
+            self._quiet.append(flow)
+            self._moved.append(flow)
 
     def _decide(self) -> Decision | None:
         if self.finished or not self._begun:
             return None
         if self._verdict is not None:
             return RunFinished(*self._verdict, {})
+        while self._failing:
+            flow = self._failing[0]
+            if not flow.ended:
+                return FlowJobFinished(flow.job_id, _node_id(flow), flow.error)
+            self._failing.popleft()
+        if self._emitted:
+            return self._emitted[0]
+        if self._asked:
+            return self._answer(self._asked[0])
         while self._touched:
             node = self._touched[0]
-            if node.ready:
+            if node.ready and not node.flow.ended:
                 return self._job_for(node)
             self._touched.popleft()
-        return None if self._jobs else RunFinished("succeeded", None, dict(self._outputs))
+        return self._decide_flows()
 
-    def _job_for(self, node: _Node) -> JobCreated:
-        inputs: dict[str, Ref] = {}
-        for handle in node.plan.inputs:
-            queue = node.queues.get(handle)
-            inputs[handle] = node.constants[handle] if queue is None else queue[0]
-        node_id = node.plan.node_id
-        stacks = [{"flow_job_id": self._session_id, "flow": self._plan.path, "node_id": node_id}]
-        return JobCreated(f"{self._session_id}.{self._created}", node_id, node.plan.kind, stacks, inputs)
+    def _decide_flows(self) -> Decision | None:
+        """What follows for whole flows, once every job that can be created was."""
+        while self._moved:
+            flow = self._moved[0]
+            if not flow.ended and flow.outer is not None and (rate := flow.rate) > flow.said:
+                return FlowJobProgress(flow.job_id, _node_id(flow), rate)
+            self._moved.popleft()
+        while self._quiet:
+            flow = self._quiet[0]
+            if not flow.ended and not flow.jobs:
+                if flow.outer is None:
+                    return RunFinished("succeeded", None, dict(self._outputs))
+                return FlowJobFinished(flow.job_id, _node_id(flow))
+            self._quiet.popleft()
+        return None
 
-    # ------------------------------------------------------------------ applying: the only place where state changes
+    def _job_for(self, node: NodeState) -> Decision:
+        flow, block, spec = node.flow, node.plan, None
+        refused = None
+        if block.kind == "slot":
+            provider = self._provider(flow, block.node_id)
+            if provider is None:
+                refused = f"nothing provides for its slot {block.node_id!r}"
+            else:
+                spec, block = provider
+        job_id = f"{self._session_id}.{self._created}"
+        stacks = flow.stacks_of(node.plan.node_id)
+        inputs = node.heads()
+        if block.kind in ("subflow", "slot"):
+            refused = refused or self._refusal(stacks)
+            return FlowJobStarted(job_id, node.plan.node_id, block.flow, stacks, inputs, flow.key, spec, None, refused)
+        return JobCreated(job_id, node.plan.node_id, block.kind, stacks, inputs, flow.key, spec)
 
-    def _apply(self, entry: Fact | Decision) -> None:
-        match entry:
-            case Output():
-                node = self._jobs.get(entry.job_id)
-                if node is not None:
-                    self._produce(node.plan.node_id, entry.handle, entry.ref, entry.to_node, entry.to_flow)
-            case Finished():
-                self._finish(entry)
-            case ConditionDecided():
-                self._decided(entry)
-            case JobCreated():
-                self._create(entry)
-            case Started():
-                self._start()
-            case Cancelled():
-                self._verdict = self._verdict or ("cancelled", f"cancelled: {entry.reason}")
-            case RunFinished():
-                self.finished = True
+    def _provider(self, flow: FlowJob, slot: str) -> tuple[Spec, NodePlan] | None:
+        if flow.providers is None:
+            return None
+        key, node_id = flow.providers
+        provider = self._plan.flow(key).node(node_id).slots.get(slot)
+        return None if provider is None else (["slot", key, node_id, slot], provider)
 
-    def _start(self) -> None:
+    def _refusal(self, stacks: list[Any]) -> str | None:
+        if len(stacks) > MAX_DEPTH:
+            return f"flows and blocks call each other more than {MAX_DEPTH} levels deep"
+        if len(self._flows) > MAX_FLOW_JOBS:
+            return f"more than {MAX_FLOW_JOBS} runs of subflows are open"
+        return None
+
+    def _answer(self, asked: BlockRequested) -> Decision:
+        """A block that a job asked for: its stacks have a level more than the caller's."""
+        caller, entry = self._jobs[asked.caller], self._plan.catalog[asked.key]
+        node_id = f"run_block::{asked.reference}"
+        level = {"flow_job_id": asked.caller, "flow": caller.flow.plan.path, "node_id": node_id}
+        stacks = [*caller.stacks, level]
+        refused = self._refusal(stacks) or entry.block.get("refused")
+        key, spec, inputs = caller.flow.key, ["catalog", asked.key], dict(asked.inputs)
+        if entry.kind == "subflow" or refused is not None:
+            runs = None if refused is not None else entry.flow
+            return FlowJobStarted(asked.job_id, node_id, runs, stacks, inputs, key, spec, asked.caller, refused)
+        return JobCreated(asked.job_id, node_id, entry.kind, stacks, inputs, key, spec, asked.caller)
+
+    # ------------------------------------------------------------------ the transitions: the only place of change
+
+    def _on_started(self, _: Started) -> None:
         self._begun = True
-        self._touched.extend(self._nodes.values())
-        for definition in self._plan.inputs_def:
-            handle = definition["handle"]
-            self._produce(None, handle, ["input", handle])
+        self._root.inputs = {each["handle"]: ["input", each["handle"]] for each in self._plan.inputs_def}
+        self._begin(self._root)
 
-    def _create(self, created: JobCreated) -> None:
-        node = self._nodes[created.node_id]
-        for queue in node.queues.values():
-            queue.popleft()
-        node.running += 1
-        node.started = True
-        self._jobs[created.job_id] = node
-        self._created += 1
+    def _on_output(self, fact: Output) -> None:
+        job = self._jobs.get(fact.job_id)
+        if job is not None and job.node is not None:
+            self._produce(job.flow, job.node.plan.node_id, fact.handle, fact.ref, fact.to_node, fact.to_flow)
 
-    def _finish(self, fact: Finished) -> None:
-        node = self._jobs.pop(fact.job_id, None)
-        if node is None:
+    def _on_finished(self, fact: Finished) -> None:
+        job = self._jobs.get(fact.job_id)
+        if job is None:
             return
-        node.running -= 1
-        self._touched.append(node)
-        if fact.error is not None:
-            self._verdict = self._verdict or ("failed", f"node {node.plan.node_id}: {fact.error}")
-            return
-        for handle, ref in fact.outputs.items():
-            self._produce(node.plan.node_id, handle, ref)
+        if job.nested is not None:
+            self._fail(job.nested, fact.error or "it was ended from outside")
+        elif fact.error is not None:
+            self._end(job, fact.error)
+        else:
+            self._remove(job)
+            if job.node is not None:
+                for handle, ref in fact.outputs.items():
+                    self._produce(job.flow, job.node.plan.node_id, handle, ref)
 
-    def _decided(self, fact: ConditionDecided) -> None:
+    def _on_condition(self, fact: ConditionDecided) -> None:
         """A condition hands on the value of its first input; without a case that holds it ends all the same."""
-        node = self._jobs.pop(fact.job_id, None)
-        if node is None:
+        job = self._jobs.get(fact.job_id)
+        if job is None or job.node is None:
             return
-        node.running -= 1
-        self._touched.append(node)
+        self._remove(job)
         if fact.handle is not None:
-            self._produce(node.plan.node_id, fact.handle, fact.ref)
+            self._produce(job.flow, job.node.plan.node_id, fact.handle, fact.ref)
 
-    def _produce(self, node_id: str | None, handle: str, ref: Ref, to_node: Any = None, to_flow: Any = None) -> None:
+    def _on_cancelled(self, fact: Cancelled) -> None:
+        self._verdict = self._verdict or ("cancelled", f"cancelled: {fact.reason}")
+
+    def _on_requested(self, fact: BlockRequested) -> None:
+        """A request of a job that has ended, or one that was made before, changes nothing."""
+        if fact.caller in self._jobs and fact.job_id not in self._jobs and fact.key in self._plan.catalog:
+            self._asked.append(fact)
+
+    def _on_progressed(self, fact: Progressed) -> None:
+        job = self._jobs.get(fact.job_id)
+        if job is not None and job.node is not None:
+            self._advance(job.node, fact.rate)
+
+    def _on_weighed(self, fact: Weighed) -> None:
+        job = self._jobs.get(fact.job_id)
+        if job is not None and fact.node_id in job.flow.weights:
+            job.flow.weigh(fact.node_id, fact.weight)
+            self._moved.append(job.flow)
+
+    def _on_job_created(self, created: JobCreated) -> None:
+        self._open(created)
+
+    def _on_flow_started(self, started: FlowJobStarted) -> None:
+        job = self._open(started)
+        runs, spec = started.runs, started.spec
+        plan = self._plan.flow(runs) if runs is not None else _NOTHING
+        # A slot's provider and a block's request provide for no slots.
+        providers = (started.flow, started.node_id) if spec is None else None
+        flow = FlowJob(started.job_id, runs, plan, stacks=started.stacks, inputs=started.inputs, providers=providers)
+        flow.outer, job.nested = job, flow
+        self._flows[flow.job_id] = flow
+        if started.refused is not None:
+            self._fail(flow, started.refused)
+        else:
+            self._begin(flow)
+
+    def _on_flow_output(self, _: FlowJobOutput) -> None:
+        self._emitted.popleft()
+
+    def _on_flow_progress(self, told: FlowJobProgress) -> None:
+        flow = self._flows[told.job_id]
+        flow.said = told.rate
+        if flow.outer is not None and flow.outer.node is not None:
+            self._advance(flow.outer.node, told.rate)
+
+    def _on_flow_finished(self, finished: FlowJobFinished) -> None:
+        flow = self._flows[finished.job_id]
+        assert flow.outer is not None
+        if finished.error is None:
+            self._drop(flow)
+            self._remove(flow.outer)
+        else:
+            self._drop(flow)
+            self._end(flow.outer, finished.error)
+
+    def _on_run_finished(self, _: RunFinished) -> None:
+        self.finished = True
+
+    # ------------------------------------------------------------------ what the transitions do
+
+    def _begin(self, flow: FlowJob) -> None:
+        """Look at a flow's nodes and hand out its inputs, before what waits: recursion goes to its depth first."""
+        held, self._touched = self._touched, deque()
+        self._touched.extend(node for node in flow.nodes.values() if not node.queues)
+        for definition in flow.plan.inputs_def:
+            handle = definition["handle"]
+            if handle in flow.inputs:
+                self._produce(flow, None, handle, flow.inputs[handle])
+        held.extendleft(reversed(self._touched))
+        self._touched = held
+        self._quiet.append(flow)
+
+    def _open(self, entry: JobCreated | FlowJobStarted) -> Job:
+        node = None
+        if entry.caller is None:
+            flow = self._flows[entry.stacks[-1]["flow_job_id"]]
+            node = flow.nodes[entry.node_id]
+            node.pop()
+            node.running += 1
+            node.started = True
+            self._created += 1
+        else:
+            flow = self._jobs[entry.caller].flow
+            self._asked.popleft()
+        job = flow.jobs[entry.job_id] = self._jobs[entry.job_id] = Job(entry.job_id, flow, node, entry.stacks)
+        return job
+
+    def _remove(self, job: Job) -> None:
+        """A job is over without an error."""
+        self._forget(job)
+        if job.node is not None:
+            job.node.running -= 1
+            self._touched.append(job.node)
+            self._advance(job.node, 100.0)
+        self._quiet.append(job.flow)
+
+    def _end(self, job: Job, error: str) -> None:
+        """A job ended with an error: so does its flow, unless a block asked for the job."""
+        if job.node is None:
+            self._remove(job)
+            return
+        self._forget(job)
+        job.node.running -= 1
+        self._fail(job.flow, f"node {job.node.plan.node_id}: {error}")
+
+    def _fail(self, flow: FlowJob, error: str) -> None:
+        if flow.outer is None:
+            self._verdict = self._verdict or ("failed", error)
+        elif flow.error is None:
+            flow.error = error
+            self._failing.append(flow)
+
+    def _forget(self, job: Job) -> None:
+        del self._jobs[job.job_id]
+        del job.flow.jobs[job.job_id]
+
+    def _drop(self, flow: FlowJob) -> None:
+        """A flow is over: whatever is still open in it, at any depth, counts no more."""
+        dropped = [flow]
+        while dropped:
+            each = dropped.pop()
+            each.ended = True
+            self._flows.pop(each.job_id, None)
+            for job in each.jobs.values():
+                self._jobs.pop(job.job_id, None)
+                if job.nested is not None:
+                    dropped.append(job.nested)
+            each.jobs.clear()
+
+    def _advance(self, node: NodeState, rate: float) -> None:
+        if node.flow.outer is not None and rate > node.progress:
+            node.flow.advance(node, rate)
+            self._moved.append(node.flow)
+
+    def _produce(
+        self, flow: FlowJob, node_id: str | None, handle: str, ref: Ref, to_node: Any = None, to_flow: Any = None
+    ) -> None:
         directed = to_node is not None or to_flow is not None
-        for target in self._targets.get(Source(node_id, handle), ()):
+        for target in flow.targets.get(Source(node_id, handle), ()):
             if directed and not _is_meant(target, to_node, to_flow):
                 continue
             if target.node_id is None:
-                self._outputs[target.handle] = ref
+                self._put_out(flow, target.handle, ref)
             else:
-                node = self._nodes[target.node_id]
-                node.queues[target.handle].append(ref)
+                node = flow.nodes[target.node_id]
+                node.push(target.handle, ref)
                 self._touched.append(node)
 
+    def _put_out(self, flow: FlowJob, handle: str, ref: Ref) -> None:
+        """A value of a flow's output goes on at once: to the flow around it, or to the block that asked."""
+        outer = flow.outer
+        if outer is None:
+            self._outputs[handle] = ref
+        elif outer.node is not None:
+            self._produce(outer.flow, outer.node.plan.node_id, handle, ref)
+        else:
+            self._emitted.append(FlowJobOutput(flow.job_id, handle, ref))
 
-def _targets_by_source(plan: Plan) -> dict[Source, list[Source]]:
-    """Return where each source's values go; a target without a node is an output of the flow."""
-    targets: dict[Source, list[Source]] = {}
-    for node in plan.nodes:
-        for handle, each in node.inputs.items():
-            for source in each.sources:
-                targets.setdefault(source, []).append(Source(node.node_id, handle))
-    for handle, sources in plan.outputs.items():
-        for source in sources:
-            targets.setdefault(source, []).append(Source(None, handle))
-    return targets
+    # ------------------------------------------------------------------ snapshots
+
+    def to_snapshot(self) -> dict[str, Any]:
+        """Return the settled state as JSON-ready data; with the plan and what follows it is as good as the journal."""
+        return {
+            "version": 1,
+            "begun": self._begun,
+            "created": self._created,
+            "finished": self.finished,
+            "verdict": self._verdict,
+            "outputs": self._outputs,
+            "flows": [flow.to_snapshot() for flow in self._flows.values()],
+        }
+
+    @classmethod
+    def from_snapshot(cls, plan: Plan, session_id: str, obj: Mapping[str, Any]) -> Run:
+        """Return the run that a snapshot holds."""
+        run = cls(plan, session_id)
+        run._begun, run._created, run.finished = obj["begun"], obj["created"], obj["finished"]
+        run._verdict = None if obj["verdict"] is None else (obj["verdict"][0], obj["verdict"][1])
+        run._outputs = dict(obj["outputs"])
+        for each in obj["flows"]:
+            flow = FlowJob.from_snapshot(each, plan.flow(each["key"]))
+            run._flows[flow.job_id] = flow
+            run._jobs.update(flow.jobs)
+        run._root = run._flows[session_id]
+        for flow in run._flows.values():
+            if flow is not run._root:
+                flow.outer = run._jobs[flow.job_id]
+                flow.outer.nested = flow
+        return run
+
+
+_NOTHING: Final = Plan("", None, ())
+"""The flow of a run that was refused."""
+
+_TRANSITIONS: Final[Mapping[type[Fact] | type[Decision], Callable[[Run, Any], None]]] = {
+    Started: Run._on_started,
+    Output: Run._on_output,
+    Finished: Run._on_finished,
+    ConditionDecided: Run._on_condition,
+    Cancelled: Run._on_cancelled,
+    BlockRequested: Run._on_requested,
+    Progressed: Run._on_progressed,
+    Weighed: Run._on_weighed,
+    JobCreated: Run._on_job_created,
+    FlowJobStarted: Run._on_flow_started,
+    FlowJobOutput: Run._on_flow_output,
+    FlowJobProgress: Run._on_flow_progress,
+    FlowJobFinished: Run._on_flow_finished,
+    RunFinished: Run._on_run_finished,
+}
+"""What each fact and each decision does to the state."""
+
+
+def _node_id(flow: FlowJob) -> str:
+    assert flow.outer is not None
+    return str(flow.outer.stacks[-1]["node_id"])
 
 
 def _is_meant(target: Source, to_node: Any, to_flow: Any) -> bool:

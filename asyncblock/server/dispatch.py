@@ -18,6 +18,8 @@ from .links import LinkState
 from .turn import Turn
 
 if TYPE_CHECKING:
+    from ..flow.plan import FlowPlan
+    from .session import Session
     from .sessions import Sessions
     from .values import Found
 
@@ -130,6 +132,12 @@ class Dispatcher:
             turn.after(lambda: link.attempts.pop(attempt.channel, None))
         if self._waiting:
             self.pump_all(turn)
+
+    def unpin(self, session: Session, flow_job_id: str, flow: FlowPlan) -> None:
+        """Forget the pins of a subflow's run."""
+        for node in flow.nodes:
+            if node.group is not None:
+                self._pins.pop((session.session_id, f"{flow_job_id}:{node.group}"), None)
 
     def session_over(self, session_id: str) -> None:
         """Forget the pins of a session."""

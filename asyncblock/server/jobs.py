@@ -85,6 +85,8 @@ class Job:
     """References by handle."""
     group: str | None = None
     timeout: float | None = None
+    flow: str | None = None
+    """The key of the flow that its node stands in."""
     state: JobState = JobState.WAITING
     attempt: Attempt | None = None
     attempts: int = 0

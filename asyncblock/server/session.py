@@ -14,20 +14,24 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from ..flow import conditions
-from ..flow.plan import Plan
-from ..flow.run import (
+from ..flow.entries import (
+    BlockRequested,
     Cancelled,
     ConditionDecided,
     Decision,
     Fact,
     Finished,
+    FlowJobFinished,
+    FlowJobStarted,
     JobCreated,
     Output,
-    Run,
+    Progressed,
     RunFinished,
     Started,
     decision_from_json,
 )
+from ..flow.plan import Plan
+from ..flow.run import Run
 from ..wire.messages import Cancel, Close, SessionEnded
 from ..wire.records import check
 from .jobs import Attempt, Job, JobState
@@ -72,6 +76,8 @@ class Session:
         """Outputs that nobody consumes."""
         self.jobs: dict[str, Job] = {}
         """Jobs that haven't ended."""
+        self.flow_jobs: dict[str, FlowJobStarted] = {}
+        """Runs of subflows that haven't ended."""
         self.readers: set[Callable[[], None]] = set()
         self.finished_at: int | None = None
         self._run = Run(plan, session_id)
@@ -175,6 +181,26 @@ class Session:
             t=_now(),
         )
 
+    def request_block(self, turn: Turn, asked: BlockRequested) -> None:
+        """A job asks for a block or subflow of the plan's catalog."""
+        turn.say(
+            self,
+            "BlockRequested",
+            caller=asked.caller,
+            job_id=asked.job_id,
+            key=asked.key,
+            reference=asked.reference,
+            inputs=asked.inputs,
+            t=_now(),
+        )
+        self._feed(turn, asked)
+
+    def fail_flow_job(self, turn: Turn, job_id: str, error: str) -> None:
+        """End a run of a subflow, or a condition, from outside: its time is up, or its caller cancelled it."""
+        if self._run.is_open(job_id):
+            turn.say(self, "JobFailed", job_id=job_id, attempt=1, error=error, retry=False, t=_now())
+            self._feed(turn, Finished(job_id, error))
+
     def row_stored(self) -> None:
         """A row has committed: let readers look."""
         self.stored_offset += 1
@@ -217,6 +243,11 @@ class Session:
             elif kind == "BlockFinished":
                 self._fold_finish(turn, attempt, (*place, index), record, size)
                 return
+            elif kind == "BlockProgress":
+                if len(job.stacks) > 1:
+                    self._feed(turn, Progressed(job.job_id, record["rate"]))
+            elif kind == "BlockPreview" and turn is not None and len(job.stacks) > 1:
+                self._forward_preview(turn, job, record, attempt.link.link_id)
 
     def _fold_value(
         self,
@@ -262,7 +293,7 @@ class Session:
     def _fold_failure(self, turn: Turn | None, job: Job, error: str, retry: bool, *, finished: bool = False) -> None:
         if job.attempt is not None:
             self._close_attempt(turn, job.attempt, finished=finished)
-        if retry and job.retries_left > 0 and self.state == "running":
+        if retry and job.retries_left > 0 and self.state == "running" and job.cancelling is None:
             job.retries_left -= 1
             job.attempt = None
             job.state = JobState.WAITING
@@ -282,6 +313,57 @@ class Session:
         if turn is not None:
             self._owner.dispatch.enqueue(turn, job)
 
+    def _forward_preview(self, turn: Turn, job: Job, record: dict[str, Any], link: str) -> None:
+        """Show a preview as the subflow node's too, level by level, as long as each flow forwards the node's."""
+        flow, node_id, around = job.flow, job.node_id, self.flow_jobs.get(job.stacks[-1]["flow_job_id"])
+        shown = {key: record[key] for key in ("payload", "id", "body") if key in record}
+        while around is not None and node_id in self.plan.flow(flow).forward_previews:
+            turn.say(
+                self,
+                "BlockPreview",
+                job_id=around.job_id,
+                node_id=around.node_id,
+                from_node=node_id,
+                link=link,
+                **shown,
+                t=record["t"],
+            )
+            flow, node_id = around.flow, around.node_id
+            around = self.flow_jobs.get(around.stacks[-1]["flow_job_id"])
+
+    def _fold_flow_end(self, turn: Turn | None, ended: FlowJobFinished) -> None:
+        """A run of a subflow is over; after an error, what still runs in it is cancelled."""
+        started = self.flow_jobs.pop(ended.job_id, None)
+        self._stop_timer(ended.job_id)
+        if started is None:
+            return
+        if started.runs is not None:
+            self._owner.dispatch.unpin(self, ended.job_id, self.plan.flow(started.runs))
+        if ended.error is None:
+            return
+        for inner in [each for each in self.flow_jobs.values() if _is_inside(each.stacks, ended.job_id)]:
+            del self.flow_jobs[inner.job_id]
+            self._stop_timer(inner.job_id)
+        for job in [each for each in self.jobs.values() if _is_inside(each.stacks, ended.job_id)]:
+            if job.attempt is None:
+                self._owner.dispatch.withdraw(job)
+                self._end_job(turn, job)
+            elif turn is None:
+                job.cancelling = ended.error
+            else:
+                self.cancel_job(job, ended.error)
+                self._abandon_later(job)
+
+    def _abandon_later(self, job: Job) -> None:
+        """Give a cancelled job of a flow that is over its time, and no more."""
+        self._stop_timer(job.job_id)
+        self._timeouts[job.job_id] = self._owner.loop.call_later(GRACE + _GRACE_MARGIN, self._abandon, [job])
+
+    def _stop_timer(self, job_id: str) -> None:
+        timer = self._timeouts.pop(job_id, None)
+        if timer is not None:
+            timer.cancel()
+
     def _close_attempt(self, turn: Turn | None, attempt: Attempt, *, finished: bool) -> None:
         """Fence an attempt: it is over, whatever still comes of it."""
         attempt.fenced = True
@@ -291,9 +373,7 @@ class Session:
     def _end_job(self, turn: Turn | None, job: Job) -> None:
         job.state = JobState.ENDED
         self.jobs.pop(job.job_id, None)
-        timer = self._timeouts.pop(job.job_id, None)
-        if timer is not None:
-            timer.cancel()
+        self._stop_timer(job.job_id)
 
     # ------------------------------------------------------------------ the flow's decisions
 
@@ -313,13 +393,22 @@ class Session:
         if isinstance(decision, JobCreated):
             if decision.kind == "condition":
                 self._resolve(decision.inputs, lambda t, found: self._decide(t, decision, found), turn)
+                if self._run.is_open(decision.job_id):
+                    self._limit(decision)
             else:
                 self._owner.dispatch.enqueue(turn, self._create(decision))
+        elif isinstance(decision, FlowJobStarted):
+            self._open_flow(decision)
+        elif isinstance(decision, FlowJobFinished):
+            self._fold_flow_end(turn, decision)
         elif isinstance(decision, RunFinished):
             self._conclude(turn, decision)
 
     def _create(self, created: JobCreated) -> Job:
-        node = self.plan.node(created.node_id)
+        node = self.plan.resolve(created.flow, created.node_id, created.spec)
+        group = node.group
+        if group is not None and created.flow is not None and not group.startswith("*"):
+            group = f"{created.stacks[-1]['flow_job_id']}:{group}"
         job = Job(
             session=self,
             job_id=created.job_id,
@@ -327,17 +416,37 @@ class Session:
             stacks=created.stacks,
             block=dict(node.block),
             inputs=dict(created.inputs),
-            group=node.group,
+            group=group,
             timeout=node.timeout,
+            flow=created.flow,
         )
         self.jobs[job.job_id] = job
         if job.timeout is not None:
             self._timeouts[job.job_id] = self._owner.loop.call_later(job.timeout, self._time_is_up, job)
         return job
 
+    def _open_flow(self, started: FlowJobStarted) -> None:
+        self.flow_jobs[started.job_id] = started
+        self._limit(started)
+
+    def _limit(self, opened: FlowJobStarted | JobCreated) -> None:
+        """Start the clock of a subflow's run, or of a condition that waits for its values."""
+        timeout = self.plan.resolve(opened.flow, opened.node_id, opened.spec).timeout
+        if timeout is not None:
+            text = f"Timeout: it took longer than {timeout:g} s"
+            self._timeouts[opened.job_id] = self._owner.loop.call_later(timeout, self._flow_is_late, opened, text)
+
+    def _flow_is_late(self, opened: FlowJobStarted | JobCreated, error: str) -> None:
+        turn = self._owner.turn()
+        self.fail_flow_job(turn, opened.job_id, error)
+        turn.commit()
+
     def _decide(self, turn: Turn, created: JobCreated, found: dict[str, Found]) -> None:
+        if not self._run.is_open(created.job_id):
+            return
+        self._stop_timer(created.job_id)
         values = {handle: each.value for handle, each in found.items()}
-        block = self.plan.node(created.node_id).block
+        block = self.plan.flow(created.flow).node(created.node_id).block
         handle = conditions.decide(block["cases"], block.get("default"), values)
         ref = next(iter(created.inputs.values()), None)
         turn.say(self, "ConditionDecided", job_id=created.job_id, handle=handle, ref=ref, t=_now())
@@ -381,8 +490,11 @@ class Session:
                 timer.cancel()
 
     def _abandon_jobs(self) -> None:
+        self._abandon(list(self.jobs.values()))
+
+    def _abandon(self, jobs: list[Job]) -> None:
         turn = self._owner.turn()
-        for job in list(self.jobs.values()):
+        for job in jobs:
             if job.attempt is not None:
                 job.attempt.link.send(
                     Close(job.attempt.channel, job.job_id, job.attempt.number, "it didn't end when cancelled")
@@ -499,6 +611,9 @@ class Session:
             case "ConditionDecided":
                 self._undecided.pop(obj["job_id"], None)
                 self._feed(None, ConditionDecided(obj["job_id"], obj["handle"], obj["ref"]))
+            case "BlockRequested":
+                names = ("caller", "job_id", "key", "reference", "inputs")
+                self._feed(None, BlockRequested(**{name: obj[name] for name in names}))
             case "JobAssigned" if job is not None:
                 self._replay_assignment(job, obj)
             case "JobReleased" if job is not None:
@@ -507,7 +622,10 @@ class Session:
                 self._fold_failure(None, job, obj["error"], obj["retry"])
             case "SessionFinished":
                 self.state, self.error, self.finished_at = obj["state"], obj["error"], obj["t"]
-            case "JobStalled" | "JobAssigned" | "JobReleased" | "JobFailed":
+            case "JobFailed":
+                self._undecided.pop(obj["job_id"], None)
+                self._feed(None, Finished(obj["job_id"], obj["error"]))
+            case "JobStalled" | "JobAssigned" | "JobReleased" | "BlockPreview":
                 pass
             case _:
                 self._replay_decision(obj)
@@ -527,6 +645,10 @@ class Session:
                 self._undecided[decision.job_id] = decision
             else:
                 self._create(decision)
+        elif isinstance(decision, FlowJobStarted):
+            self._open_flow(decision)
+        elif isinstance(decision, FlowJobFinished):
+            self._fold_flow_end(None, decision)
         elif isinstance(decision, RunFinished):
             self._verdict = decision
             self.state = "ending"
@@ -536,6 +658,8 @@ class Session:
         for job in list(self.jobs.values()):
             if job.attempt is not None:
                 self._owner.dispatch.adopt(job.attempt)
+                if job.cancelling is not None and self.state == "running":
+                    self._abandon_later(job)
             elif self.state == "running":
                 self._owner.dispatch.enqueue(turn, job)
             else:
@@ -551,3 +675,7 @@ class Session:
 
 def _now() -> int:
     return int(time.time() * 1000)
+
+
+def _is_inside(stacks: list[dict[str, Any]], flow_job_id: str) -> bool:
+    return any(level["flow_job_id"] == flow_job_id for level in stacks)

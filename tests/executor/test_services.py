@@ -55,7 +55,7 @@ class ServicePackage:
             }
             nodes.append(NodePlan(f"n{index}", "task", block, {"x": source}, concurrency, group="service"))
         outputs = {"o": (Source(f"n{len(calls) - 1}", "out"),)}
-        return Plan("calls", None, tuple(nodes), (), outputs, {self.digest: self.root})
+        return Plan("calls", None, tuple(nodes), (), outputs, roots={self.digest: self.root})
 
 
 @pytest.fixture

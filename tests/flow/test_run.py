@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -12,43 +12,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncblock.flow.plan import InputPlan, NodePlan, Plan, Source
-from asyncblock.flow.run import (
+from asyncblock.flow.entries import (
+    BlockRequested,
     Cancelled,
     ConditionDecided,
     Decision,
     Fact,
     Finished,
+    FlowJobFinished,
+    FlowJobStarted,
     JobCreated,
     Output,
-    Run,
+    Progressed,
     RunFinished,
     Started,
     decision_from_json,
 )
+from asyncblock.flow.plan import Plan
+from asyncblock.flow.run import Run
 
-Inputs = Mapping[str, Any]
-
-
-def node(node_id: str, *, concurrency: int = 1, kind: str = "task", **inputs: Any) -> NodePlan:
-    made = {}
-    for handle, given_ in inputs.items():
-        if isinstance(given_, str):
-            given_ = [given_]
-        if isinstance(given_, list):
-            sources = tuple(Source(name or None, out) for name, _, out in (each.partition(".") for each in given_))
-            made[handle] = InputPlan(sources)
-        else:
-            made[handle] = InputPlan((), True, given_)
-    return NodePlan(node_id, kind, {"language": "python"}, made, concurrency)
-
-
-def plan(*nodes: NodePlan, outputs: Mapping[str, str] | None = None, inputs: tuple[str, ...] = ()) -> Plan:
-    targets = {}
-    for handle, source in (outputs or {}).items():
-        name, _, out = source.partition(".")
-        targets[handle] = (Source(name, out),)
-    return Plan("test", None, nodes, tuple({"handle": name} for name in inputs), targets)
+from .plans import flow, node, plan
 
 
 def jobs(decisions: list[Decision]) -> list[tuple[str, dict[str, Any]]]:
@@ -206,6 +189,26 @@ FLOW = plan(
     node("sum", concurrency=-1, p="pair.o", q=["double.o", "b.o"]),
     outputs={"end": "sum.o"},
 )
+PROVIDED = node("mark", kind="subflow", flow="mark")
+NESTED = plan(
+    node("a"),
+    node("b"),
+    node("each", kind="subflow", flow="each", concurrency=2, x="a.o", slots={"slot": PROVIDED},
+         remembered={"slot::by": "b.o"}),
+    node("if", kind="condition", weight=0.0, x="each.o"),
+    node("last", concurrency=-1, x=["if.yes", "if.no"]),
+    outputs={"end": "last.o"},
+    flows={
+        "each": flow(
+            node("first", x=".x"),
+            node("slot", kind="slot", concurrency=2, x="first.o"),
+            inputs=("x",),
+            outputs={"o": "slot.o"},
+        ),
+        "mark": flow(node("m", x=".x", by=".by"), inputs=("x", "by"), outputs={"o": "m.o"}),
+    },
+    catalog={"p::task": node("task"), "p::mark": node("mark", kind="subflow", flow="mark")},
+)  # fmt: skip
 
 
 def behave(job: JobCreated) -> list[Any]:
@@ -213,6 +216,23 @@ def behave(job: JobCreated) -> list[Any]:
     if job.node_id in ("a", "b"):
         return [f"{job.node_id}{i}" for i in range(4)]
     return ["+".join(str(value) for value in job.inputs.values())]
+
+
+def facts_of(job: JobCreated) -> list[Fact]:
+    """Everything that a job says until its end; ``last`` asks for blocks meanwhile."""
+    if job.kind == "condition":
+        value = job.inputs["x"]
+        return [ConditionDecided(job.job_id, "yes" if "1" in str(value) else None, value)]
+    facts: list[Fact] = [Output(job.job_id, "o", value) for value in behave(job)]
+    if job.node_id == "last":
+        asked = f"{job.job_id}-task", f"{job.job_id}-mark"
+        facts += [
+            BlockRequested(job.job_id, asked[0], "p::task", "self::task"),
+            BlockRequested(job.job_id, asked[1], "p::mark", "self::mark", {"x": "asked", "by": "for"}),
+        ]
+    facts.append(Progressed(job.job_id, 50))
+    error = "broken on purpose" if job.node_id == "run_block::self::task" else None
+    return [*facts, Finished(job.job_id, error)]
 
 
 def drive(run: Run, choose: Callable[[list[Fact]], int]) -> tuple[list[Fact | Decision], list[JobCreated]]:
@@ -231,8 +251,7 @@ def drive(run: Run, choose: Callable[[list[Fact]], int]) -> tuple[list[Fact | De
         for decision in decisions:
             if isinstance(decision, JobCreated):
                 created.append(decision)
-                facts: list[Fact] = [Output(decision.job_id, "o", value) for value in behave(decision)]
-                queues.append([*facts, Finished(decision.job_id)])
+                queues.append(facts_of(decision))
     return entries, created
 
 
@@ -240,38 +259,90 @@ def shape(created: list[JobCreated]) -> Counter[str]:
     return Counter(job.node_id for job in created)
 
 
-@given(st.randoms(use_true_random=False))
-def test_any_order_of_events_makes_the_same_jobs(rng: random.Random) -> None:
-    _, straight = drive(Run(FLOW, "s"), lambda heads: 0)
-    entries, created = drive(Run(FLOW, "s"), lambda heads: rng.randrange(len(heads)))
-    assert shape(created) == shape(straight)
-    doubled = Counter(str(job.inputs) for job in created if job.node_id == "double")
-    assert doubled == Counter(str(job.inputs) for job in straight if job.node_id == "double")
+def through_json(entry: Fact | Decision) -> Fact | Decision:
+    if isinstance(entry, Decision):
+        return decision_from_json(orjson.loads(orjson.dumps(entry.to_json())))
+    return entry
+
+
+def followers(rest: list[Fact | Decision]) -> list[tuple[Fact, list[Fact | Decision]]]:
+    """Return each fact with the decisions that followed it."""
+    found: list[tuple[Fact, list[Fact | Decision]]] = []
+    for entry in rest:
+        if isinstance(entry, Fact):
+            found.append((entry, []))
+        else:
+            found[-1][1].append(entry)
+    return found
+
+
+@pytest.mark.parametrize("flow_plan", [FLOW, NESTED], ids=["flat", "nested"])
+@given(rng=st.randoms(use_true_random=False))
+def test_any_order_of_events_makes_the_same_jobs(flow_plan: Plan, rng: random.Random) -> None:
+    _, straight = drive(Run(flow_plan, "s"), lambda heads: 0)
+    entries, created = drive(Run(flow_plan, "s"), lambda heads: rng.randrange(len(heads)))
+    if flow_plan is NESTED:
+        # Which values meet in a pair depends on the order; what comes of each node doesn't.
+        assert {**shape(created), "last": 0, "m": 0} == {**shape(straight), "last": 0, "m": 0}
+    else:
+        assert shape(created) == shape(straight)
+        doubled = Counter(str(job.inputs) for job in created if job.node_id == "double")
+        assert doubled == Counter(str(job.inputs) for job in straight if job.node_id == "double")
     assert isinstance(entries[-1], RunFinished)
+    assert entries[-1].state == "succeeded"
     assert [type(entry) for entry in entries].count(RunFinished) == 1
     assert len({job.job_id for job in created}) == len(created)
+    assert Counter(each.job_id for each in entries if isinstance(each, FlowJobStarted)) == Counter(
+        each.job_id for each in entries if isinstance(each, FlowJobFinished)
+    )
 
 
-@given(st.randoms(use_true_random=False), st.integers(0, 200))
-def test_a_replayed_run_goes_on_as_the_live_one_did(rng: random.Random, at: int) -> None:
-    entries, _ = drive(Run(FLOW, "s"), lambda heads: rng.randrange(len(heads)))
+@pytest.mark.parametrize("flow_plan", [FLOW, NESTED], ids=["flat", "nested"])
+@given(rng=st.randoms(use_true_random=False), at=st.integers(0, 200))
+def test_a_replayed_run_goes_on_as_the_live_one_did(flow_plan: Plan, rng: random.Random, at: int) -> None:
+    entries, _ = drive(Run(flow_plan, "s"), lambda heads: rng.randrange(len(heads)))
     # A crash comes between two turns of the mainframe: a fact and its decisions are one row.
     cut = min(at, len(entries))
     while cut < len(entries) and isinstance(entries[cut], Decision):
         cut += 1
-    run = Run(FLOW, "s")
+    run = Run(flow_plan, "s")
     for entry in entries[:cut]:
-        run.replay(
-            decision_from_json(orjson.loads(orjson.dumps(entry.to_json()))) if isinstance(entry, Decision) else entry
-        )
+        run.replay(through_json(entry))
     assert run.settle() == []
-    rest = entries[cut:]
-    for index, entry in enumerate(rest):
-        if isinstance(entry, Fact):
-            followed = []
-            for later in rest[index + 1 :]:
-                if isinstance(later, Fact):
-                    break
-                followed.append(later)
-            assert run.feed(entry) == followed
-    assert run.finished == (not rest or isinstance(entries[-1], RunFinished))
+    for fact, decisions in followers(entries[cut:]):
+        assert run.feed(fact) == decisions
+    assert run.finished
+
+
+@pytest.mark.parametrize("flow_plan", [FLOW, NESTED], ids=["flat", "nested"])
+@given(rng=st.randoms(use_true_random=False), at=st.integers(0, 200))
+def test_a_run_restored_from_a_snapshot_goes_on_as_the_live_one_did(
+    flow_plan: Plan, rng: random.Random, at: int
+) -> None:
+    entries, _ = drive(Run(flow_plan, "s"), lambda heads: rng.randrange(len(heads)))
+    turns = followers(entries)
+    run = Run(flow_plan, "s")
+    for fact, _ in turns[:at]:
+        run.feed(fact)
+    snapshot = orjson.dumps(run.to_snapshot())
+    restored = Run.from_snapshot(flow_plan, "s", orjson.loads(snapshot))
+    assert orjson.dumps(restored.to_snapshot()) == snapshot
+    assert restored.settle() == []
+    for fact, decisions in turns[at:]:
+        assert restored.feed(fact) == decisions
+    assert restored.finished
+    assert restored.open_jobs == 0
+
+
+@pytest.mark.parametrize("flow_plan", [FLOW, NESTED], ids=["flat", "nested"])
+@given(rng=st.randoms(use_true_random=False), at=st.integers(1, 60))
+def test_nothing_starts_after_the_end(flow_plan: Plan, rng: random.Random, at: int) -> None:
+    entries, _ = drive(Run(flow_plan, "s"), lambda heads: rng.randrange(len(heads)))
+    turns = followers(entries)
+    run = Run(flow_plan, "s")
+    for fact, _ in turns[:at]:
+        run.feed(fact)
+    if not run.finished:
+        assert [type(each) for each in run.feed(Cancelled("enough"))] == [RunFinished]
+    for fact, _ in turns[at:]:
+        assert run.feed(fact) == []

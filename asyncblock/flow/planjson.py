@@ -1,0 +1,246 @@
+"""Plans as JSON: how they are written, and how one that came from outside is checked, every problem at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import PurePosixPath
+from typing import Any
+
+from ..errors import InvalidFlow, Problem
+from .plan import KINDS, MAX_NODES, REMEMBERED, FlowPlan, InputPlan, NodePlan, Plan, Source
+
+__all__ = ["plan_from_json", "plan_to_json"]
+
+_DEFAULTS = {f.name: f.default for f in fields(NodePlan)}
+
+
+def plan_to_json(plan: Plan) -> dict[str, Any]:
+    """Return a plan as JSON-ready data. What has its default isn't written."""
+    made: dict[str, Any] = {"version": 1, **_flow_to_json(plan)}
+    if plan.flows:
+        made["flows"] = {key: _flow_to_json(flow) for key, flow in plan.flows.items()}
+    if plan.catalog:
+        made["catalog"] = {key: _node_to_json(entry) for key, entry in plan.catalog.items()}
+    if plan.packages:
+        made["packages"] = {scope: dict(names) for scope, names in plan.packages.items()}
+    return made
+
+
+def _flow_to_json(flow: FlowPlan) -> dict[str, Any]:
+    made: dict[str, Any] = {
+        "title": flow.title,
+        "path": flow.path,
+        "inputs_def": [dict(each) for each in flow.inputs_def],
+        "nodes": [_node_to_json(node) for node in flow.nodes],
+        "outputs": {handle: [s.to_json() for s in sources] for handle, sources in flow.outputs.items()},
+    }
+    if flow.outputs_def:
+        made["outputs_def"] = [dict(each) for each in flow.outputs_def]
+    if flow.description is not None:
+        made["description"] = flow.description
+    if flow.forward_previews:
+        made["forward_previews"] = list(flow.forward_previews)
+    if flow.scope:
+        made["scope"] = flow.scope
+    return made
+
+
+def _node_to_json(node: NodePlan) -> dict[str, Any]:
+    inputs: dict[str, Any] = {}
+    for handle, each in node.inputs.items():
+        spec: dict[str, Any] = {"sources": [source.to_json() for source in each.sources]}
+        if each.has_value:
+            spec["value"] = each.value
+        inputs[handle] = spec
+    made: dict[str, Any] = {"node_id": node.node_id, "kind": node.kind, "block": dict(node.block), "inputs": inputs}
+    for name in ("concurrency", "timeout", "group", "flow", "weight"):
+        value = getattr(node, name)
+        if value != _DEFAULTS[name]:
+            made[name] = value
+    if node.slots:
+        made["slots"] = {slot: _node_to_json(each) for slot, each in node.slots.items()}
+    return made
+
+
+def plan_from_json(obj: object) -> Plan:
+    """Read a plan from outside. Raises ``InvalidFlow`` with everything that is wrong with its structure."""
+    reader = _Reader()
+    plan = reader.plan(obj)
+    if plan is None or reader.problems:
+        raise InvalidFlow(reader.problems)
+    return plan
+
+
+class _Reader:
+    """Checks untrusted JSON and makes a plan of it."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+        self._nodes = 0
+
+    def _expect(self, condition: bool, words: str) -> bool:
+        if not condition:
+            self.problems.append(Problem(f"malformed plan: {words}"))
+        return condition
+
+    def plan(self, obj: object) -> Plan | None:
+        if not isinstance(obj, dict):
+            self._expect(False, "it isn't an object")
+            return None
+        flows, catalog, packages = obj.get("flows", {}), obj.get("catalog", {}), obj.get("packages", {})
+        fine = (
+            self._expect(obj.get("version") == 1, "unknown version")
+            and self._expect(isinstance(flows, dict), "flows")
+            and self._expect(isinstance(catalog, dict) and len(catalog) <= MAX_NODES, "catalog")
+            and self._expect(
+                isinstance(packages, dict) and all(isinstance(names, dict) for names in packages.values()), "packages"
+            )
+        )
+        root = self.flow("", obj)
+        if not fine or root is None:
+            return None
+        made = {str(key): flow for key, each in flows.items() if (flow := self.flow(f"flow {key!r}: ", each))}
+        plan = Plan(
+            **{f.name: getattr(root, f.name) for f in fields(FlowPlan)},
+            flows=made,
+            catalog={key: n for key, each in catalog.items() if (n := self.node("catalog: ", each, entry=True))},
+            packages={str(scope): {str(k): str(v) for k, v in names.items()} for scope, names in packages.items()},
+        )
+        self._expect(self._nodes <= MAX_NODES, f"more than {MAX_NODES} nodes")
+        for flow in (plan, *made.values()):
+            self._check_references(flow, plan)
+        for key, entry in plan.catalog.items():
+            self._expect(entry.kind != "subflow" or entry.flow in made or "refused" in entry.block, f"catalog {key!r}")
+        return plan
+
+    def _check_references(self, flow: FlowPlan, plan: Plan) -> None:
+        ids = {node.node_id for node in flow.nodes}
+        names = {each["handle"] for each in flow.inputs_def}
+        for source in _all_sources(flow):
+            # A slotflow's further inputs are named by those who provide it.
+            known = source.node_id in ids if source.node_id is not None else source.handle in names
+            self._expect(known, f"a source names {source.node_id or 'the flow input'} {source.handle}")
+        for node in flow.nodes:
+            for each in (node, *node.slots.values()):
+                if each.kind == "subflow":
+                    self._expect(each.flow in plan.flows, f"node {node.node_id!r}: there is no flow {each.flow!r}")
+            for handle in node.inputs:
+                slot, further, _ = handle.partition(REMEMBERED)
+                if further and node.kind == "subflow":
+                    self._expect(slot in node.slots, f"node {node.node_id!r}: input {handle!r}")
+
+    def flow(self, where: str, obj: object) -> FlowPlan | None:
+        if not isinstance(obj, dict):
+            self._expect(False, f"{where}it isn't an object")
+            return None
+        nodes, outputs = obj.get("nodes"), obj.get("outputs")
+        inputs_def, outputs_def = obj.get("inputs_def"), obj.get("outputs_def", [])
+        forward, description = obj.get("forward_previews", []), obj.get("description")
+        fine = (
+            self._expect(isinstance(obj.get("title"), str), f"{where}title")
+            and self._expect(isinstance(obj.get("path"), (str, type(None))), f"{where}path")
+            and self._expect(isinstance(nodes, list) and len(nodes) <= MAX_NODES, f"{where}1 to {MAX_NODES} nodes")
+            and self._expect(bool(nodes) or bool(where), f"1 to {MAX_NODES} nodes")
+            and self._expect(isinstance(outputs, dict), f"{where}outputs")
+            and self._expect(_are_handle_defs(inputs_def), f"{where}inputs_def")
+            and self._expect(_are_handle_defs(outputs_def), f"{where}outputs_def")
+            and self._expect(isinstance(forward, list) and all(isinstance(n, str) for n in forward), f"{where}forward")
+            and self._expect(isinstance(description, (str, type(None))), f"{where}description")
+            and self._expect(isinstance(obj.get("scope", ""), str), f"{where}scope")
+        )
+        if not fine:
+            return None
+        made = tuple(node for each in nodes or () if (node := self.node(where, each)) is not None)
+        self._nodes += len(made)
+        self._expect(len({node.node_id for node in made}) == len(made), f"{where}a node id stands twice")
+        return FlowPlan(
+            obj["title"],
+            obj["path"],
+            made,
+            tuple(inputs_def or ()),
+            {str(handle): self.sources(each) for handle, each in (outputs or {}).items()},
+            tuple(outputs_def),
+            description,
+            tuple(forward),
+            obj.get("scope", ""),
+        )
+
+    def node(self, where: str, obj: object, *, entry: bool = False) -> NodePlan | None:
+        if not isinstance(obj, dict):
+            self._expect(False, f"{where}a node isn't an object")
+            return None
+        node_id, block, inputs, slots = obj.get("node_id"), obj.get("block"), obj.get("inputs"), obj.get("slots", {})
+        name = f"{where}node {node_id!r:.60}"
+        timeout, weight = obj.get("timeout"), obj.get("weight", 1.0)
+        fine = (
+            self._expect(isinstance(node_id, str) and 0 < len(node_id) <= 200, name)
+            and self._expect(obj.get("kind") in KINDS, f"{name}: kind")
+            and self._expect(isinstance(block, dict), f"{name}: block")
+            and self._expect(isinstance(inputs, dict), f"{name}: inputs")
+            and self._expect(isinstance(slots, dict), f"{name}: slots")
+            and self._expect(type(obj.get("concurrency", 1)) is int, f"{name}: concurrency")
+            and self._expect(_is_number(timeout) or timeout is None, f"{name}: timeout")
+            and self._expect(_is_number(weight) and weight >= 0, f"{name}: weight")
+            and self._expect(isinstance(obj.get("group"), (str, type(None))), f"{name}: group")
+            and self._expect(isinstance(obj.get("flow"), (str, type(None))), f"{name}: flow")
+        )
+        if not fine or not isinstance(inputs, dict) or not isinstance(block, dict):
+            return None
+        if obj["kind"] in ("task", "service") and not (entry and "refused" in block):
+            self.block(name, block)
+        providers = {str(slot): self.node(f"{name}, slot ", each) for slot, each in slots.items()}
+        return NodePlan(
+            str(node_id),
+            obj["kind"],
+            block,
+            {str(handle): self.input(name, each) for handle, each in inputs.items()},
+            obj.get("concurrency", 1),
+            timeout,
+            obj.get("group"),
+            obj.get("flow"),
+            {slot: each for slot, each in providers.items() if each is not None},
+            weight,
+        )
+
+    def block(self, name: str, block: Mapping[str, Any]) -> None:
+        for key in ("language", "package", "hash", "entry", "function"):
+            self._expect(isinstance(block.get(key), str), f"{name}: block.{key}")
+        if str(block.get("package", "")).startswith("python:"):
+            return
+        for key in ("entry", "dir"):
+            path = PurePosixPath(str(block.get(key, ".")))
+            inside = not path.is_absolute() and ".." not in path.parts
+            self._expect(inside, f"{name}: block.{key} {str(path)!r} leads out of its package")
+
+    def input(self, name: str, obj: object) -> InputPlan:
+        if not self._expect(isinstance(obj, dict), f"{name}: an input"):
+            return InputPlan()
+        assert isinstance(obj, dict)
+        return InputPlan(self.sources(obj.get("sources")), "value" in obj, obj.get("value"))
+
+    def sources(self, obj: object) -> tuple[Source, ...]:
+        fine = isinstance(obj, list) and all(
+            isinstance(each, list)
+            and len(each) == 2
+            and isinstance(each[0], (str, type(None)))
+            and isinstance(each[1], str)
+            for each in obj
+        )
+        if not self._expect(fine, "a list of sources"):
+            return ()
+        assert isinstance(obj, list)
+        return tuple(Source(node_id, handle) for node_id, handle in obj)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _are_handle_defs(obj: object) -> bool:
+    return isinstance(obj, list) and all(isinstance(each, dict) and isinstance(each.get("handle"), str) for each in obj)
+
+
+def _all_sources(flow: FlowPlan) -> list[Source]:
+    found = [source for node in flow.nodes for each in node.inputs.values() for source in each.sources]
+    return found + [source for sources in flow.outputs.values() for source in sources]

@@ -1,0 +1,225 @@
+"""What a run remembers: runs of flows (the root's and those of subflows), their nodes' queues, and open jobs."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .entries import Ref
+from .plan import REMEMBERED, FlowPlan, NodePlan
+
+__all__ = ["FlowJob", "Job", "NodeState"]
+
+
+class NodeState:
+    """A node's queues and jobs in one run of its flow."""
+
+    __slots__ = ("constants", "empty", "feedable", "flow", "plan", "progress", "queues", "running", "started")
+
+    def __init__(self, plan: NodePlan, flow: FlowJob) -> None:
+        self.plan = plan
+        self.flow = flow
+        self.queues: dict[str, deque[Ref]] = {}
+        self.constants: dict[str, Ref] = {}
+        self.feedable = True
+        """Every input has a source or a value."""
+        for handle, each in plan.inputs.items():
+            if each.sources:
+                self.queues[handle] = deque()
+            elif each.has_value:
+                key = [] if flow.key is None else [flow.key]
+                self.constants[handle] = ["static", plan.node_id, handle, *key]
+            else:
+                self.feedable = False
+        self.empty = len(self.queues)
+        """How many queues are empty."""
+        self.running = 0
+        self.started = False
+        self.progress = 0.0
+
+    @property
+    def ready(self) -> bool:
+        """Tell whether a job can be created now. A node that nothing feeds runs once, at the start."""
+        if self.empty or not self.feedable or not (self.queues or not self.started):
+            return False
+        limit = self.plan.concurrency
+        return limit < 0 or self.running < max(limit, 0 if self.started else 1)
+
+    def push(self, handle: str, ref: Ref) -> None:
+        """Add a value to a handle's queue."""
+        queue = self.queues[handle]
+        if not queue:
+            self.empty -= 1
+        queue.append(ref)
+
+    def pop(self) -> None:
+        """Take one value from each queue: a job has them."""
+        for queue in self.queues.values():
+            queue.popleft()
+            if not queue:
+                self.empty += 1
+
+    def heads(self) -> dict[str, Ref]:
+        """Return what the next job would take, in the order in which the inputs are declared."""
+        inputs = {handle: queue[0] for handle, queue in self.queues.items()}
+        if not self.constants:
+            return inputs
+        inputs.update(self.constants)
+        return {handle: inputs[handle] for handle in (*self.plan.inputs, *inputs)}
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """An open job: a block's, a condition's, or a run of a subflow."""
+
+    job_id: str
+    flow: FlowJob
+    """The run of the flow in which it counts."""
+    node: NodeState | None
+    """None for what a block asked for."""
+    stacks: list[dict[str, Any]]
+    nested: FlowJob | None = None
+    """The run of a subflow that it is."""
+
+
+class FlowJob:
+    """One run of a flow: the root's, or a subflow's with queues of its own."""
+
+    __slots__ = (
+        "done",
+        "ended",
+        "error",
+        "inputs",
+        "job_id",
+        "jobs",
+        "key",
+        "nodes",
+        "outer",
+        "plan",
+        "providers",
+        "said",
+        "stacks",
+        "targets",
+        "total",
+        "weights",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        job_id: str,
+        key: str | None,
+        plan: FlowPlan,
+        *,
+        stacks: list[dict[str, Any]],
+        inputs: Mapping[str, Ref],
+        providers: tuple[str | None, str] | None = None,
+    ) -> None:
+        self.job_id = job_id
+        self.key = key
+        self.plan = plan
+        self.stacks = stacks
+        """The levels above."""
+        self.inputs = inputs
+        self.providers = providers
+        """Flow and node that provide for its slots."""
+        self.outer: Job | None = None
+        """The job that it is in the flow around it; None for the root."""
+        self.jobs: dict[str, Job] = {}
+        self.nodes = {node.node_id: NodeState(node, self) for node in plan.nodes}
+        self.targets = plan.targets
+        self.weights = {node.node_id: node.weight for node in plan.nodes}
+        self.total = sum(self.weights.values())
+        self.done = 0.0
+        """The sum of progress by weight; kept, so that a step costs the same in a flow of any size."""
+        self.error: str | None = None
+        self.ended = False
+        self.said = 0
+        """The progress that was told last."""
+        for name, ref in inputs.items():
+            slot, further, handle = name.partition(REMEMBERED)
+            node = self.nodes.get(slot) if further else None
+            if node is not None and handle not in node.queues:
+                node.constants[handle] = ref
+
+    def stacks_of(self, node_id: str) -> list[dict[str, Any]]:
+        """Return the stacks of a node's job: a level for each flow, this one last."""
+        return [*self.stacks, {"flow_job_id": self.job_id, "flow": self.plan.path, "node_id": node_id}]
+
+    @property
+    def rate(self) -> int:
+        """Return how far it is: whole percents, at most 95."""
+        return min(int(self.done / self.total), 95) if self.total > 0 else 0
+
+    def advance(self, node: NodeState, rate: float) -> None:
+        """Note how far a node is."""
+        self.done += self.weights[node.plan.node_id] * (rate - node.progress)
+        node.progress = rate
+
+    def weigh(self, node_id: str, weight: float) -> None:
+        """Give a node another weight."""
+        difference = weight - self.weights[node_id]
+        self.weights[node_id] = weight
+        self.total += difference
+        self.done += difference * self.nodes[node_id].progress
+
+    # ------------------------------------------------------------------ snapshots
+
+    def to_snapshot(self) -> dict[str, Any]:
+        """Return the state as JSON-ready data; nodes that nothing has touched aren't in it."""
+        return {
+            "job_id": self.job_id,
+            "key": self.key,
+            "stacks": self.stacks,
+            "inputs": dict(self.inputs),
+            "providers": self.providers,
+            "said": self.said,
+            "total": self.total,
+            "done": self.done,
+            "jobs": [
+                [job.job_id, None if job.node is None else job.node.plan.node_id, job.stacks]
+                for job in self.jobs.values()
+            ],
+            "started": [node_id for node_id, node in self.nodes.items() if node.started],
+            "queues": {
+                node_id: {handle: list(queue) for handle, queue in node.queues.items() if queue}
+                for node_id, node in self.nodes.items()
+                if len(node.queues) > node.empty
+            },
+            "progress": {node_id: node.progress for node_id, node in self.nodes.items() if node.progress},
+            "weights": {
+                node.node_id: self.weights[node.node_id]
+                for node in self.plan.nodes
+                if self.weights[node.node_id] != node.weight
+            },
+        }
+
+    @classmethod
+    def from_snapshot(cls, obj: Mapping[str, Any], plan: FlowPlan) -> FlowJob:
+        """Return the state that a snapshot holds; its jobs know no nested runs yet."""
+        providers = obj["providers"]
+        flow = cls(
+            obj["job_id"],
+            obj["key"],
+            plan,
+            stacks=obj["stacks"],
+            inputs=obj["inputs"],
+            providers=None if providers is None else (providers[0], providers[1]),
+        )
+        flow.said, flow.total, flow.done = obj["said"], obj["total"], obj["done"]
+        flow.weights.update(obj["weights"])
+        for node_id in obj["started"]:
+            flow.nodes[node_id].started = True
+        for node_id, queues in obj["queues"].items():
+            for handle, refs in queues.items():
+                for ref in refs:
+                    flow.nodes[node_id].push(handle, ref)
+        for node_id, progress in obj["progress"].items():
+            flow.nodes[node_id].progress = progress
+        for job_id, node_id, stacks in obj["jobs"]:
+            node = None if node_id is None else flow.nodes[node_id]
+            flow.jobs[job_id] = Job(job_id, flow, node, stacks)
+            if node is not None:
+                node.running += 1
+        return flow
