@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .flow import Flow
     from .flow.plan import Plan
 
-__all__ = ["LocalHost", "Mainframe", "Session", "SessionInfo", "connect", "open_link"]
+__all__ = ["LocalHost", "Mainframe", "Pruned", "Session", "SessionInfo", "connect", "open_link"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,15 @@ class SessionInfo:
     finished_at: int | None
     error: str | None
     bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What a ``prune`` has deleted."""
+
+    sessions: tuple[str, ...]
+    bytes: int
+    """Of their journal entries and bodies."""
 
 
 class LocalHost(Protocol):
@@ -175,6 +184,27 @@ class Mainframe:
             params["state"] = state
         answer = await self.link.request("sessions", params)
         return [SessionInfo(**row) for row in answer["sessions"]]
+
+    async def prune(self, *, older: float | None = None, keep: int | None = None) -> Pruned:
+        """Delete sessions that ended more than ``older`` seconds ago, but never the ``keep`` newest ones.
+
+        With ``keep`` alone, all but the newest. Running sessions stay.
+        **Durability**: what the answer names is gone for good.
+        **Cancellation** doesn't stop a deletion that has begun.
+        Raises ``LocalProtocolError`` when neither is given, ``Unauthorized`` when the token may only watch.
+        """
+        if older is None and keep is None:
+            raise LocalProtocolError("prune needs older=SECONDS, keep=N, or both")
+        older_ms = None if older is None else int(older * 1000)
+        answer = await self.link.request("prune", {"older_ms": older_ms, "keep": keep})
+        return Pruned(tuple(answer["sessions"]), answer["bytes"])
+
+    async def info(self) -> dict[str, Any]:
+        """Return how the mainframe is: version, clock, this token's roles, limits, journal and disk.
+
+        **Cancellation** is safe.
+        """
+        return await self.link.request("info", {})
 
     async def cancel_job(self, session_id: str, job_id: str, reason: str = "cancelled") -> None:
         """Cancel one job; its flow fails unless the block's retry policy says otherwise.

@@ -45,6 +45,7 @@ async def embedded(
             data_dir = stack.enter_context(tempfile.TemporaryDirectory(prefix="asyncblock-"))
         io = await stack.enter_async_context(shared().lease())
         server = await stack.enter_async_context(hosted_mainframe(io, Path(data_dir)))
+        await io.run(_bury(server))
         link = await stack.enter_async_context(_memory_link(io, server))
         if workers:
             from .workers import Workers
@@ -56,6 +57,7 @@ async def embedded(
                     server.token,
                     workers,
                     packages,
+                    mainframe_in_parent=True,
                     gone=lambda link_id, why: io.post(server.executor_gone, link_id, why),
                 )
             )
@@ -65,6 +67,12 @@ async def embedded(
         mainframe = Mainframe(link, executor)
         await stack.enter_async_context(executor.attached(mainframe))
         yield mainframe
+
+
+async def _bury(server: MainframeServer) -> None:
+    """End the leases that the journal still knows: whoever held them ended with the process that had this mainframe."""
+    for link in list(server.sessions.dispatch.links.values()):
+        server.executor_gone(link.link_id, "the process that hosted its mainframe has ended")
 
 
 @asynccontextmanager

@@ -1,7 +1,9 @@
 """Executor processes: started, watched and stopped by whoever hosts them.
 
-A child gets its orders (address, token, link id, packages) on its standard input and leaves when that pipe closes, so
-none outlives its parent. Its exit is evidence: the mainframe learns of it at once, and a new child takes its place.
+A child gets its orders (address, token, link id, packages) on its standard input and leaves when that pipe closes:
+after the word to do so in order; without it (the parent was killed) at once if the mainframe was in the parent, for
+then nobody can take what it says. Its exit is evidence: the mainframe learns of it at once, and a new child takes its
+place.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import secrets
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,9 +27,12 @@ import orjson
 if TYPE_CHECKING:
     from .flow.plan import Plan
 
-__all__ = ["Orders", "Workers", "describe_exit"]
+__all__ = ["LEAVE", "Orders", "Workers", "describe_exit"]
 
 logger = logging.getLogger("asyncblock.workers")
+
+LEAVE = b'{"leave":true}\n'
+"""The parent's last order."""
 
 _RESTART_PAUSE = (0.2, 10.0)
 """Seconds before a child that died is replaced: the first pause and the longest; doubled while children die young."""
@@ -48,6 +54,8 @@ class Orders:
     """``{"link", "reason"}`` of the child whose place it takes."""
     sync_slots: int | None = None
     ca_file: str | None = None
+    mainframe_in_parent: bool = False
+    """Without the parent there is nobody to report to."""
 
     def to_line(self) -> bytes:
         """Encode for the child's standard input."""
@@ -85,6 +93,7 @@ class Workers:
         grace: float = 30.0,
         sync_slots: int | None = None,
         ca_file: str | None = None,
+        mainframe_in_parent: bool = False,
         quiet: bool = True,
     ) -> None:
         self._url = url
@@ -97,6 +106,7 @@ class Workers:
         self._grace = grace
         self._sync_slots = sync_slots
         self._ca_file = ca_file
+        self._mainframe_in_parent = mainframe_in_parent
         self._quiet = quiet
         self._children: set[anyio.abc.Process] = set()
         self._tasks: asyncio.TaskGroup
@@ -118,8 +128,10 @@ class Workers:
         await self._tasks.__aexit__(None, None, None)
 
     async def _dismiss(self, child: anyio.abc.Process) -> None:
-        """Close a child's pipe: it drains and leaves."""
+        """Tell a child to drain and leave."""
         if child.stdin is not None:
+            with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+                await child.stdin.send(LEAVE)
             await child.stdin.aclose()
 
     async def serve_plan(self, plan: Plan) -> None:
@@ -200,6 +212,7 @@ class Workers:
             replaces=replaces,
             sync_slots=self._sync_slots,
             ca_file=self._ca_file,
+            mainframe_in_parent=self._mainframe_in_parent,
         )
         assert child.stdin is not None
         await child.stdin.send(orders.to_line())

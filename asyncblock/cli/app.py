@@ -1,20 +1,24 @@
-"""The command line's surface: options and help. What the commands do stands in ``commands``."""
+"""The command line's surface: options and help. What the commands do stands in ``commands`` and ``housekeeping``."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Coroutine
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any, Literal, NoReturn, Optional
 
 import orjson
 import typer
 
 from .. import __version__
 from ..errors import AsyncBlockError, InvalidFlow
-from . import commands
-from .inputs import parse_inputs
+from . import commands, housekeeping
+from .inputs import parse_duration, parse_inputs
+from .interrupts import INTERRUPTED
+from .places import Target
 
 __all__ = ["app"]
 
@@ -23,28 +27,67 @@ EXIT_USAGE = 2
 app = typer.Typer(
     name="asyncblock",
     help="Run flows of asynchronous blocks, on this machine or on many.",
+    epilog=(
+        "Environment: ASYNCBLOCK_URL, ASYNCBLOCK_TOKEN and ASYNCBLOCK_TLS_CA stand for --url, --token and --tls-ca; "
+        "ASYNCBLOCK_DATA_DIR is where mainframes keep their data (default: ~/.local/state/asyncblock). "
+        "Exit codes: 0 success, 1 the flow failed, 2 bad usage or a flow that can't be run, 130 interrupted."
+    ),
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+listing = typer.Typer(invoke_without_command=True, help="List a mainframe's sessions, or prune them.")
+app.add_typer(listing, name="sessions")
+
 Flow = Annotated[str, typer.Argument(help="A flow.oo.yaml, its directory, or the name of an example.")]
+SessionId = Annotated[str, typer.Argument(help="The session's id: the first line that run and submit print.")]
 Inputs = Annotated[
     Optional[list[str]],  # noqa: UP045  # typer reads the annotation at run time
     typer.Option("--input", "-i", metavar="NAME=VALUE", help="An input of the flow; JSON, or else text. Repeatable."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line, for programs.")]
+Count = Annotated[int, typer.Option("--workers", min=1, help="Executor processes to start.")]
+InProcess = Annotated[bool, typer.Option("--in-process", help="Run blocks in this process, for debugging.")]
 Url = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Option("--url", envvar="ASYNCBLOCK_URL", help="The mainframe's address (default: the one served here)."),
+    typer.Option(
+        "--url",
+        envvar="ASYNCBLOCK_URL",
+        help="The mainframe: ws://HOST:PORT or wss://...  Default: the one served here.",
+    ),
 ]
 Token = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Option("--token", envvar="ASYNCBLOCK_TOKEN", help="The token (default: that of the data directory)."),
+    typer.Option(
+        "--token",
+        envvar="ASYNCBLOCK_TOKEN",
+        help="The token. Default, on the mainframe's own machine: that of its data directory.",
+    ),
+]
+TlsCa = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(
+        "--tls-ca",
+        envvar="ASYNCBLOCK_TLS_CA",
+        metavar="FILE",
+        help="Certificates to trust for wss://, PEM. Default: the system's.",
+    ),
 ]
 DataDir = Annotated[
     Optional[Path],  # noqa: UP045
-    typer.Option("--data-dir", metavar="DIR", help="Where the journal is kept."),
+    typer.Option(
+        "--data-dir", metavar="DIR", help="The mainframe's data directory. Default: 'mainframe' in the state directory."
+    ),
+]
+RunDir = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(
+        "--data-dir",
+        metavar="DIR",
+        help="Where the journal is kept. Default: a directory for each run; the last 20 stay.",
+    ),
 ]
 Search = Annotated[
     Optional[list[Path]],  # noqa: UP045
@@ -52,19 +95,39 @@ Search = Annotated[
 ]
 
 
-def _run(work: Coroutine[Any, Any, int]) -> None:
+class State(StrEnum):
+    """The states of sessions."""
+
+    running = "running"
+    succeeded = "succeeded"
+    failed = "failed"
+    cancelled = "cancelled"
+
+
+class Synchronous(StrEnum):
+    """What a commit survives."""
+
+    normal = "normal"
+    full = "full"
+
+
+def _run(work: Coroutine[Any, Any, int]) -> NoReturn:
     """Run a command; typed errors become one clear message and exit code 2."""
     try:
         code = asyncio.run(work)
+        sys.stdout.flush()
     except InvalidFlow as error:
         _complain("the flow can't be run:", *map(str, error.problems))
         code = EXIT_USAGE
     except AsyncBlockError as error:
         _complain(str(error))
         code = EXIT_USAGE
-    except KeyboardInterrupt:
-        code = 130
-    sys.stdout.flush()
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        code = INTERRUPTED
+    except BrokenPipeError:
+        # The reader has left; the interpreter's last flush must not complain about it again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        code = 128 + 13
     raise typer.Exit(code)
 
 
@@ -91,20 +154,37 @@ def _options(
 def run(
     flow: Flow,
     input: Inputs = None,
-    workers: Annotated[int, typer.Option(min=1, help="Executor processes to start.")] = 1,
-    in_process: Annotated[
-        bool, typer.Option("--in-process", help="Run blocks in this process, for debugging.")
-    ] = False,
-    data_dir: DataDir = None,
+    workers: Count = 1,
+    in_process: InProcess = False,
+    data_dir: RunDir = None,
     search: Search = None,
     json: Json = False,
 ) -> None:
     """Run a flow here, from start to end, and show its progress.
 
-    Exit code: 0 success, 1 the flow failed, 2 bad usage or a flow that can't be run, 130 interrupted.
+    Ctrl-C cancels the session and lets blocks clean up; a second one leaves at once. With --json the last line is
+    SessionFinished with "outputs" and "error".
+
+    Exit codes: 0 success, 1 the flow failed, 2 bad usage or a flow that can't be run, 130 interrupted.
     """
     wanted = commands.Wanted(flow, parse_inputs(input or []), tuple(search or ()), json)
     _run(commands.run(wanted, 0 if in_process else workers, data_dir))
+
+
+@app.command()
+def resume(
+    session_id: SessionId,
+    workers: Count = 1,
+    in_process: InProcess = False,
+    data_dir: RunDir = None,
+    json: Json = False,
+) -> None:
+    """Go on with a session of a run that was killed or interrupted.
+
+    Jobs that finished don't run again; one that was running follows its block's retry policy (by default it fails, for
+    nobody knows how far it came). The session is shown from its beginning. Exit codes as for run.
+    """
+    _run(commands.resume(session_id, 0 if in_process else workers, data_dir, json))
 
 
 @app.command()
@@ -112,28 +192,35 @@ def serve(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes any free one.")] = 7788,
     data_dir: DataDir = None,
-    workers: Annotated[int, typer.Option(min=0, help="Executor processes to start beside.")] = 0,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Executor processes to start beside; they serve the shipped examples.")
+    ] = 0,
     synchronous: Annotated[
-        str, typer.Option(help="normal survives kill -9, full survives power loss.", metavar="normal|full")
-    ] = "normal",
+        Synchronous, typer.Option(help="What is acknowledged survives kill -9 (normal) or power loss too (full).")
+    ] = Synchronous.normal,
     token_file: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(help="Further tokens: a line each, TOKEN and its roles (executor,client,observer)."),
+        typer.Option(
+            metavar="FILE", help="Further tokens: a line each, TOKEN and its roles (executor,client,observer)."
+        ),
     ] = None,
-    tls_cert: Annotated[Optional[Path], typer.Option(help="The certificate chain, PEM.")] = None,  # noqa: UP045
-    tls_key: Annotated[Optional[Path], typer.Option(help="Its key, PEM.")] = None,  # noqa: UP045
+    tls_cert: Annotated[Optional[Path], typer.Option(metavar="FILE", help="The certificate chain, PEM.")] = None,  # noqa: UP045
+    tls_key: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Its key, PEM.")] = None,  # noqa: UP045
     insecure: Annotated[bool, typer.Option("--insecure", help="Listen beyond loopback without TLS.")] = False,
 ) -> None:
-    """Serve a mainframe until interrupted."""
-    if synchronous not in ("normal", "full"):
-        raise typer.BadParameter("say normal or full", param_hint="--synchronous")
+    """Serve a mainframe until interrupted.
+
+    Its own token, with all roles, is in the file 'token' of the data directory; commands on this machine find it there.
+    GET /healthz and /metrics answer on the same port. Sessions that were running when it ended go on when it is back.
+    """
+    level: Literal["normal", "full"] = "full" if synchronous is Synchronous.full else "normal"
     _run(
         commands.serve(
             host=host,
             port=port,
             data_dir=data_dir,
             workers=workers,
-            synchronous="full" if synchronous == "full" else "normal",
+            synchronous=level,
             token_file=token_file,
             tls_cert=tls_cert,
             tls_key=tls_key,
@@ -146,6 +233,7 @@ def serve(
 def executor(
     url: Url = None,
     token: Token = None,
+    tls_ca: TlsCa = None,
     data_dir: DataDir = None,
     package: Annotated[
         Optional[list[Path]],  # noqa: UP045
@@ -154,12 +242,15 @@ def executor(
     grace: Annotated[float, typer.Option(help="Seconds that running jobs have when it is told to leave.")] = 30.0,
     sync_slots: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option(min=1, help="Threads for blocks that are no coroutines (default: two a core)."),
+        typer.Option(min=1, help="Threads for blocks that are no coroutines. Default: two a core."),
     ] = None,
-    ca_file: Annotated[Optional[Path], typer.Option(help="Certificates to trust for wss://, PEM.")] = None,  # noqa: UP045
 ) -> None:
-    """Run blocks for a mainframe until interrupted. The shipped examples are always served."""
-    _run(commands.executor(url, token, data_dir, tuple(package or ()), grace, sync_slots, ca_file))
+    """Run blocks for a mainframe until interrupted. The shipped examples are always served.
+
+    Ctrl-C or SIGTERM: no new jobs, running ones have the grace, everything is acknowledged, then a line says what was
+    done. A second one leaves at once.
+    """
+    _run(commands.executor(Target(url, token, data_dir, tls_ca), tuple(package or ()), grace, sync_slots))
 
 
 @app.command()
@@ -168,48 +259,91 @@ def submit(
     input: Inputs = None,
     url: Url = None,
     token: Token = None,
+    tls_ca: TlsCa = None,
     data_dir: DataDir = None,
     search: Search = None,
     detach: Annotated[bool, typer.Option("--detach", help="Print the session's id and leave.")] = False,
     json: Json = False,
 ) -> None:
-    """Start a flow on a running mainframe and follow it to its end. Exit codes as for run."""
+    """Start a flow on a running mainframe and follow it to its end. Ctrl-C cancels it. Exit codes as for run."""
     wanted = commands.Wanted(flow, parse_inputs(input or []), tuple(search or ()), json)
-    _run(commands.submit(wanted, url, token, data_dir, detach))
+    _run(commands.submit(wanted, Target(url, token, data_dir, tls_ca), detach))
 
 
 @app.command()
 def watch(
-    session_id: Annotated[str, typer.Argument(help="The session's id.")],
+    session_id: SessionId,
     url: Url = None,
     token: Token = None,
+    tls_ca: TlsCa = None,
     data_dir: DataDir = None,
-    offset: Annotated[int, typer.Option(min=0, help="The journal row to begin at.")] = 0,
+    offset: Annotated[
+        int, typer.Option(min=0, help="The journal row to begin at: one past the last that you saw.")
+    ] = 0,
     json: Json = False,
 ) -> None:
-    """Follow a session from its beginning to its end. Exit codes as for run."""
-    _run(commands.watch(session_id, url, token, data_dir, offset, json))
+    """Follow a session from its beginning to its end. Ctrl-C only stops watching. Exit codes as for run."""
+    _run(commands.watch(session_id, Target(url, token, data_dir, tls_ca), offset, json))
 
 
-@app.command()
+@listing.callback()
 def sessions(
+    context: typer.Context,
     url: Url = None,
     token: Token = None,
+    tls_ca: TlsCa = None,
     data_dir: DataDir = None,
-    state: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Only those in this state: running, succeeded, failed, cancelled."),
-    ] = None,
+    state: Annotated[Optional[State], typer.Option(help="Only those in this state.")] = None,  # noqa: UP045
     limit: Annotated[int, typer.Option(min=1, help="How many at most, the newest first.")] = 20,
     json: Json = False,
 ) -> None:
-    """List a mainframe's sessions."""
-    _run(commands.sessions(url, token, data_dir, state, limit, json))
+    """List a mainframe's sessions, or prune them: id, when it began, state, title."""
+    target = Target(url, token, data_dir, tls_ca)
+    if context.invoked_subcommand is None:
+        _run(housekeeping.sessions(target, None if state is None else state.value, limit, json))
+    context.obj = target
+
+
+@listing.command()
+def prune(
+    context: typer.Context,
+    older: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="AGE", help="Delete sessions that ended longer ago than this: 90s, 15m, 12h, 30d, 2w."),
+    ] = None,
+    keep: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=0, metavar="N", help="Keep the N newest in any case; without --older, delete all others."),
+    ] = None,
+    url: Url = None,
+    token: Token = None,
+    tls_ca: TlsCa = None,
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """Delete sessions that have ended, with their journal entries and bodies. Running ones stay."""
+    if older is None and keep is None:
+        raise typer.BadParameter("say which sessions may go: --older AGE, --keep N, or both")
+    given: Target = context.obj
+    target = Target(url or given.url, token or given.token, data_dir or given.data_dir, tls_ca or given.tls_ca)
+    _run(housekeeping.prune(target, None if older is None else parse_duration(older), keep, json))
+
+
+@app.command()
+def doctor(
+    url: Url = None, token: Token = None, tls_ca: TlsCa = None, data_dir: DataDir = None, json: Json = False
+) -> None:
+    """Examine a mainframe and the way to it: a line for each thing, "ok" or what to do.
+
+    Address, TLS, /healthz, websocket upgrade (through a proxy too), version, token and roles, clock, limits, disk,
+    journal, executors. Exit codes: 0 all is well, 1 something isn't, 2 bad usage.
+    """
+    _run(housekeeping.doctor(Target(url, token, data_dir, tls_ca), json))
 
 
 @app.command()
 def examples(json: Json = False) -> None:
-    """List the flows that are shipped with asyncblock."""
+    """List the flows that are shipped with asyncblock: run one with 'asyncblock run NAME'."""
     from ..examples import examples as shipped
 
     found = [{"name": each.name, "about": each.about} for each in shipped()]

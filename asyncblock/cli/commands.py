@@ -1,42 +1,33 @@
-"""What the commands do. Each returns the exit code."""
+"""What the commands do that run something. Each returns the exit code."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import secrets
-import signal
 import ssl
 import sys
-import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import orjson
 
-from .. import events
-from ..client import Mainframe, Session, connect, open_link, resolve_flow
+from ..client import Mainframe, Session, open_link, resolve_flow
 from ..embedding import embedded
 from ..errors import Unavailable
 from ..examples import examples as shipped
 from ..hosting import hosted_mainframe, listening
 from ..iothread import shared
-from ..server.journal.datadir import default_data_dir, read_address, read_token
+from ..server.journal.datadir import default_data_dir
 from ..workers import Workers
-from .display import Display, open_display
+from .display import open_display
+from .following import follow
+from .interrupts import Interrupts
+from .places import COMMAND_TIMEOUT, Target, find_run, new_run_directory, packages_of_run, reach, remember_run
 
-__all__ = ["Wanted", "executor", "run", "serve", "sessions", "submit", "watch"]
-
-_COMMAND_TIMEOUT = 5.0
-"""Seconds that a command tries to reach a mainframe."""
-
-_KEPT_RUNS = 20
-"""Data directories of ``run`` that are kept for ``watch`` and resuming; older ones are deleted."""
-
-EXIT_CODES = {"succeeded": 0, "failed": 1, "cancelled": 130}
+__all__ = ["Wanted", "executor", "resume", "run", "serve", "submit", "watch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,80 +42,88 @@ class Wanted:
 
 async def run(wanted: Wanted, workers: int, data_dir: Path | None) -> int:
     """Run a flow on a mainframe of its own."""
-    plan = await asyncio.to_thread(resolve_flow, wanted.flow, wanted.inputs, wanted.search)
-    directory = data_dir or _run_directory()
-    async with embedded(directory, workers=workers, packages=tuple(plan.roots.values())) as mainframe:
-        session = await mainframe.start(plan, wanted.inputs)
-        async with open_display(wanted.json) as display:
-            return await _follow(session, display, cancel=True)
+    with Interrupts() as interrupts:
+        plan = await asyncio.to_thread(resolve_flow, wanted.flow, wanted.inputs, wanted.search)
+        directory = data_dir or new_run_directory()
+        packages = tuple(plan.roots.values())
+        async with embedded(directory, workers=workers, packages=packages) as mainframe:
+            remember_run(directory, packages)
+            session = await mainframe.start(plan, wanted.inputs)
+            return await _follow_own(session, wanted.json, interrupts)
 
 
-async def submit(wanted: Wanted, url: str | None, token: str | None, data_dir: Path | None, detach: bool) -> int:
+async def resume(session_id: str, workers: int, data_dir: Path | None, json: bool) -> int:
+    """Let a session of a run that was interrupted go on from its data directory."""
+    with Interrupts() as interrupts:
+        directory = await asyncio.to_thread(find_run, session_id) if data_dir is None else data_dir
+        packages = packages_of_run(directory)
+        if not packages:
+            raise Unavailable(
+                f"{directory} isn't the data directory of a run; sessions of a served mainframe go on by themselves "
+                f"when it is served again: asyncblock serve --data-dir {directory}"
+            )
+        async with embedded(directory, workers=workers, packages=packages) as mainframe:
+            return await _follow_own(mainframe.session(session_id), json, interrupts)
+
+
+async def _follow_own(session: Session, json: bool, interrupts: Interrupts) -> int:
+    """Follow a session of this process's own mainframe."""
+    async with open_display(json) as display:
+        try:
+            return await follow(session, display, interrupts, cancel=True)
+        except BrokenPipeError:
+            # Whoever read the output has left: nobody waits for the rest.
+            await session.cancel("nobody reads its output any more")
+            raise
+
+
+async def submit(wanted: Wanted, target: Target, detach: bool) -> int:
     """Start a flow on a running mainframe."""
-    plan = await asyncio.to_thread(resolve_flow, wanted.flow, wanted.inputs, wanted.search)
-    async with _mainframe(url, token, data_dir) as mainframe:
-        session = await mainframe.start(plan, wanted.inputs)
-        if detach:
-            print(orjson.dumps({"session_id": session.session_id}).decode() if wanted.json else session.session_id)
-            return 0
-        async with open_display(wanted.json) as display:
-            return await _follow(session, display, cancel=True)
+    with Interrupts() as interrupts:
+        plan = await asyncio.to_thread(resolve_flow, wanted.flow, wanted.inputs, wanted.search)
+        async with reach(target) as mainframe:
+            session = await mainframe.start(plan, wanted.inputs)
+            if detach:
+                said = {"session_id": session.session_id}
+                print(orjson.dumps(said).decode() if wanted.json else session.session_id)
+                return 0
+            async with open_display(wanted.json) as display:
+                return await follow(session, display, interrupts, cancel=True)
 
 
-async def watch(
-    session_id: str, url: str | None, token: str | None, data_dir: Path | None, offset: int, json: bool
-) -> int:
+async def watch(session_id: str, target: Target, offset: int, json: bool) -> int:
     """Follow a session that somebody started."""
-    async with _mainframe(url, token, data_dir) as mainframe, open_display(json) as display:
-        return await _follow(mainframe.session(session_id), display, cancel=False, offset=offset)
+    with Interrupts() as interrupts:
+        async with reach(target) as mainframe, open_display(json) as display:
+            return await follow(mainframe.session(session_id), display, interrupts, cancel=False, offset=offset)
 
 
-async def sessions(
-    url: str | None, token: str | None, data_dir: Path | None, state: str | None, limit: int, json: bool
-) -> int:
-    """List sessions."""
-    async with _mainframe(url, token, data_dir) as mainframe:
-        found = await mainframe.sessions(state=state, limit=limit)
-    for each in found:
-        if json:
-            print(orjson.dumps(each).decode())
-        else:
-            began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(each.created_at / 1000))
-            print(f"{each.session_id}  {began}  {each.state:<9}  {each.title}")
-    return 0
-
-
-async def executor(
-    url: str | None,
-    token: str | None,
-    data_dir: Path | None,
-    packages: tuple[Path, ...],
-    grace: float,
-    sync_slots: int | None,
-    ca_file: Path | None,
-) -> int:
+async def executor(target: Target, packages: tuple[Path, ...], grace: float, sync_slots: int | None) -> int:
     """Keep an executor process running until told to leave."""
-    url, token = _address(url, token, data_dir)
-    tls = ssl.create_default_context(cafile=str(ca_file)) if ca_file else None
-    # Asked first, so that a wrong address or token is said at once and here.
-    async with open_link(url, token, timeout=_COMMAND_TIMEOUT, tls=tls):
-        pass
-    served = [*packages, *(example.root for example in shipped())]
-    with _signals() as stop:
-        async with Workers(
-            url,
-            token,
-            1,
-            served,
-            grace=grace,
-            sync_slots=sync_slots,
-            ca_file=str(ca_file) if ca_file else None,
-        ) as workers:
-            print(f"executor for {url}, {len(served)} packages; Ctrl-C to leave", file=sys.stderr)
-            await stop.wait()
+    missing = [str(package) for package in packages if not package.is_dir()]
+    if missing:
+        raise Unavailable(f"there is no package directory {', '.join(missing)}")
+    url, token = target.address()
+    stop = asyncio.Event()
+    with Interrupts() as interrupts:
+        # Asked first, so that a wrong address or token is said at once and here.
+        async with open_link(url, token, timeout=COMMAND_TIMEOUT, tls=target.tls()) as link:
+            await _must_run_blocks(Mainframe(link), url)
+        served = [*packages, *(example.root for example in shipped())]
+        ca_file = str(target.tls_ca) if target.tls() is not None else None
+        with interrupts.handled_by(stop.set):
+            async with Workers(url, token, 1, served, grace=grace, sync_slots=sync_slots, ca_file=ca_file) as workers:
+                print(f"executor for {url}, {len(served)} packages; Ctrl-C to leave", file=sys.stderr, flush=True)
+                await stop.wait()
     for report in workers.reports:
         print(report)
     return 0
+
+
+async def _must_run_blocks(mainframe: Mainframe, url: str) -> None:
+    roles = (await mainframe.info())["roles"]
+    if "executor" not in roles:
+        raise Unavailable(f"the token for {url} may not run blocks; its roles are {', '.join(roles)}")
 
 
 async def serve(
@@ -145,19 +144,28 @@ async def serve(
     directory = data_dir or default_data_dir() / "mainframe"
     settings = Settings(synchronous=synchronous, token_file=token_file, insecure=insecure)
     tls = _server_tls(tls_cert, tls_key)
-    with _signals() as stop:
+    stop = asyncio.Event()
+    with Interrupts() as interrupts:
         async with AsyncExitStack() as stack:
             io = await stack.enter_async_context(shared().lease())
             server = await stack.enter_async_context(hosted_mainframe(io, directory, settings))
             url = await stack.enter_async_context(listening(io, server, host, port, tls=tls))
-            server.place.write_address({"url": url, "pid": os.getpid()})
+            server.place.write_address({"url": _local(url), "pid": os.getpid()})
             if workers:
                 served = [example.root for example in shipped()]
                 gone = _tell(io.post, server.executor_gone)
-                await stack.enter_async_context(Workers(url, server.token, workers, served, gone=gone))
-            print(f"mainframe at {url}, data in {directory}; Ctrl-C to stop", file=sys.stderr, flush=True)
-            await stop.wait()
+                # A door of their own: the certificate, if there is one, needn't be valid for loopback.
+                own = url if tls is None else await stack.enter_async_context(listening(io, server, "127.0.0.1", 0))
+                await stack.enter_async_context(Workers(_local(own), server.token, workers, served, gone=gone))
+            with interrupts.handled_by(stop.set):
+                print(f"mainframe at {url}, data in {directory}; Ctrl-C to stop", file=sys.stderr, flush=True)
+                await stop.wait()
     return 0
+
+
+def _local(url: str) -> str:
+    """Return the address by which this machine reaches a server that listens on all of its addresses."""
+    return url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
 
 
 def _tell(post: Callable[..., None], gone: Callable[[str, str], None]) -> Callable[[str, str], None]:
@@ -175,94 +183,3 @@ def _server_tls(cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
     except (OSError, ssl.SSLError) as error:
         raise Unavailable(f"can't read the certificate {cert} with the key {key}: {error}") from error
     return context
-
-
-async def _follow(session: Session, display: Display, *, cancel: bool, offset: int = 0) -> int:
-    """Show a session's events to its end; an interrupt cancels it (or only stops watching)."""
-    with _signals() as stop:
-        watching = asyncio.create_task(_show(session, display, offset))
-        stopping = asyncio.create_task(stop.wait())
-        try:
-            await asyncio.wait({watching, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if watching.done():
-                return watching.result()
-            if not cancel:
-                return 130
-            display.note("cancelling; once more to leave at once")
-            await session.cancel("interrupted")
-            await watching
-            return 130
-        finally:
-            for task in (watching, stopping):
-                task.cancel()
-            await asyncio.wait({watching, stopping})
-
-
-async def _show(session: Session, display: Display, offset: int) -> int:
-    code = 1
-    async for event in session.events(offset):
-        if isinstance(event, events.SessionFinished) and event.bodies:
-            values = {handle: await session.fetch(ref) for handle, ref in event.bodies.items()}
-            event = events.SessionFinished(
-                session_id=event.session_id,
-                offset=event.offset,
-                t=event.t,
-                state=event.state,
-                error=event.error,
-                outputs={**event.outputs, **values},
-            )
-        display.show(event)
-        if isinstance(event, events.SessionFinished):
-            code = EXIT_CODES.get(event.state, 1)
-    return code
-
-
-class _signals:
-    """SIGINT and SIGTERM set an event; a second one leaves at once."""
-
-    def __enter__(self) -> asyncio.Event:
-        self._loop = asyncio.get_running_loop()
-        self._stop = asyncio.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._loop.add_signal_handler(number, self._seen)
-        return self._stop
-
-    def _seen(self) -> None:
-        if self._stop.is_set():
-            os._exit(130)
-        self._stop.set()
-
-    def __exit__(self, *exc: object) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._loop.remove_signal_handler(number)
-
-
-@asynccontextmanager
-async def _mainframe(url: str | None, token: str | None, data_dir: Path | None) -> AsyncIterator[Mainframe]:
-    url, token = _address(url, token, data_dir)
-    async with connect(url, token, timeout=_COMMAND_TIMEOUT) as mainframe:
-        yield mainframe
-
-
-def _address(url: str | None, token: str | None, data_dir: Path | None) -> tuple[str, str | None]:
-    """Find the mainframe: as told, or the one that is served from the data directory."""
-    directory = data_dir or default_data_dir() / "mainframe"
-    if url is None:
-        address = read_address(directory)
-        if address is None:
-            raise Unavailable(
-                f"no mainframe is served from {directory}; start one with 'asyncblock serve', or give --url and --token"
-            )
-        url = str(address["url"])
-    return url, token or read_token(directory)
-
-
-def _run_directory() -> Path:
-    """Make a data directory for one run, and delete the oldest of earlier ones."""
-    import shutil
-
-    parent = default_data_dir() / "runs"
-    older = sorted(parent.glob("*"), key=lambda path: path.name) if parent.is_dir() else []
-    for path in older[: max(len(older) - _KEPT_RUNS + 1, 0)]:
-        shutil.rmtree(path, ignore_errors=True)
-    return parent / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import orjson
 from rich.console import Console
@@ -13,8 +14,12 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from .. import events
+from .words import words
 
 __all__ = ["Display", "open_display"]
+
+_LINES_LEFT = 6
+"""Lines of a terminal that bars don't take, for what is printed above them."""
 
 
 class Display(Protocol):
@@ -28,6 +33,10 @@ class Display(Protocol):
         """Say something of the command's own."""
         ...
 
+    def restore(self) -> None:
+        """Put the terminal back, for a process that is about to end without leaving the display."""
+        ...
+
 
 class _JsonLines:
     """One event a line."""
@@ -37,7 +46,10 @@ class _JsonLines:
         sys.stdout.buffer.flush()
 
     def note(self, text: str) -> None:
-        print(text, file=sys.stderr)
+        print(text, file=sys.stderr, flush=True)
+
+    def restore(self) -> None:
+        pass
 
 
 class _Lines:
@@ -47,22 +59,66 @@ class _Lines:
         self._console = console
 
     def note(self, text: str) -> None:
-        self._console.print(escape(text), style="yellow")
+        self._print(text, "yellow")
 
     def show(self, event: events.Event) -> None:
-        said = _words(event)
+        said = words(event)
         if said is not None:
-            text, style = said
-            self._console.print(escape(text), style=style, highlight=False, soft_wrap=True)
+            self._print(*said)
+
+    def restore(self) -> None:
+        pass
+
+    def _print(self, text: str, style: str | None) -> None:
+        self._console.print(escape(text), style=style, highlight=False, soft_wrap=True)
+
+
+@dataclass(slots=True)
+class _Node:
+    """What a node's bar tells: its jobs, and how far the running ones are."""
+
+    bar: TaskID
+    jobs: int = 0
+    ended: int = 0
+    failed: bool = False
+    rates: dict[str, float] = field(default_factory=dict)
+    """Of the jobs that haven't ended."""
+
+    def take(self, event: events.BlockEvent) -> bool:
+        """Take in an event; tell whether the bar has changed."""
+        match event:
+            case events.JobCreated():
+                self.jobs += 1
+                self.rates[event.job_id] = 0.0
+            case events.BlockProgress():
+                self.rates[event.job_id] = event.rate
+            case events.BlockFinished() | events.JobFailed():
+                self.failed = event.error is not None
+                self.ended += self.rates.pop(event.job_id, None) is not None
+            case _:
+                return False
+        return True
+
+    @property
+    def percent(self) -> float:
+        return (100.0 * self.ended + sum(self.rates.values())) / self.jobs if self.jobs else 0.0
+
+    @property
+    def state(self) -> str:
+        if self.jobs > 1:
+            return f"{self.ended}/{self.jobs} jobs"
+        if self.failed:
+            return "[red]failed[/]"
+        return "[green]done[/]" if self.ended else ""
 
 
 class _Bars(_Lines):
-    """A bar for each node that has run, below the lines."""
+    """A bar for each node that has a job, below the lines; the oldest that have ended make room for others."""
 
     def __init__(self, console: Console, progress: Progress) -> None:
         super().__init__(console)
         self._progress = progress
-        self._bars: dict[str, TaskID] = {}
+        self._nodes: dict[str, _Node] = {}
 
     def show(self, event: events.Event) -> None:
         if isinstance(event, events.BlockEvent) and event.node_id:
@@ -70,79 +126,34 @@ class _Bars(_Lines):
         if not isinstance(event, (events.BlockStarted, events.BlockProgress)):
             super().show(event)
 
+    def restore(self) -> None:
+        self._progress.stop()
+
     def _move(self, event: events.BlockEvent) -> None:
-        bar = self._bars.get(event.node_id)
-        if bar is None:
-            bar = self._bars[event.node_id] = self._progress.add_task(escape(event.node_id), total=100)
-        if isinstance(event, events.BlockProgress):
-            self._progress.update(bar, completed=event.rate)
-        elif isinstance(event, events.BlockFinished):
-            self._progress.update(bar, completed=100)
+        node = self._nodes.get(event.node_id)
+        if node is None:
+            bar = self._progress.add_task(escape(event.node_id), total=100, state="")
+            node = self._nodes[event.node_id] = _Node(bar)
+            self._make_room()
+        if node.take(event):
+            self._progress.update(node.bar, completed=node.percent, state=node.state, visible=True)
+
+    def _make_room(self) -> None:
+        room = max(self._console.height - _LINES_LEFT, 1)
+        visible = sum(task.visible for task in self._progress.tasks)
+        for task in self._progress.tasks:
+            if visible <= room:
+                return
+            if task.visible and task.finished:
+                self._progress.update(task.id, visible=False)
+                visible -= 1
 
 
-def _words(event: events.Event) -> tuple[str, str | None] | None:
-    """Say an event in a line, with a style; None for what a person needn't see."""
-    match event:
-        case events.SessionStarted():
-            return f"session {event.session_id}: {event.title}", "bold"
-        case events.BlockStarted():
-            again = f" (attempt {event.attempt})" if event.attempt > 1 else ""
-            return f"{event.node_id}: started{again}", "dim"
-        case events.BlockLog():
-            return f"{event.node_id}: {event.log}", "yellow" if event.stdio == "stderr" else None
-        case events.BlockLogJSON():
-            return f"{event.node_id}: {_short(event.json)}", None
-        case events.BlockMessage():
-            return f"{event.node_id}: message {_short(event.payload)}", None
-        case events.BlockWarning():
-            return f"{event.node_id}: warning: {event.warning}", "yellow"
-        case events.BlockError():
-            return f"{event.node_id}: error: {event.error}", "red"
-        case events.BlockPreview():
-            return f"{event.node_id}: preview: {_preview(event)}", "cyan"
-        case events.BlockFinished():
-            return _end_of(event)
-        case events.JobFailed():
-            return f"{event.node_id}: failed: {event.error}", "red"
-        case events.JobStalled():
-            return f"{event.node_id}: has blocked its event loop for {event.seconds:.1f} s in {event.where}", "yellow"
-        case events.SessionCancelled():
-            return f"cancelled: {event.reason}", "yellow"
-        case events.SessionFinished():
-            return _end(event)
-    return None
+class _Console(Console):
+    """A console that leaves a broken pipe to the command instead of ending the process."""
 
-
-def _end_of(event: events.BlockFinished) -> tuple[str, str | None]:
-    if event.cancelled:
-        return f"{event.node_id}: cancelled", "yellow"
-    if event.error is None:
-        return f"{event.node_id}: finished", "dim"
-    text = f"{event.node_id}: failed: {event.error}"
-    return (f"{text}\n{event.traceback.rstrip()}" if event.traceback else text), "red"
-
-
-def _end(event: events.SessionFinished) -> tuple[str, str | None]:
-    if event.state != "succeeded":
-        return f"session {event.state}: {event.error or event.state}", "bold red"
-    lines = [f"session succeeded, {len(event.outputs)} output(s)"]
-    lines += [f"  {handle} = {_short(value, 2000)}" for handle, value in event.outputs.items()]
-    return "\n".join(lines), "bold green"
-
-
-def _preview(event: events.BlockPreview) -> str:
-    if event.body is not None:
-        return f"{event.body.length:,} bytes"
-    payload = event.payload if isinstance(event.payload, dict) else {}
-    data = payload.get("data")
-    if payload.get("type") == "table" and isinstance(data, dict):
-        return f"table, {data.get('row_count', len(data.get('rows', ())))} rows, {len(data.get('columns', ()))} columns"
-    return str(payload.get("type", "value"))
-
-
-def _short(value: Any, limit: int = 200) -> str:
-    text = orjson.dumps(value, default=str).decode()
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
 
 
 @asynccontextmanager
@@ -151,10 +162,17 @@ async def open_display(json: bool) -> AsyncIterator[Display]:
     if json:
         yield _JsonLines()
         return
-    console = Console()
-    if not console.is_terminal:
+    console = _Console()
+    if not console.is_terminal or console.is_dumb_terminal:
         yield _Lines(console)
         return
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    columns = (
+        SpinnerColumn(finished_text=" "),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[state]}"),
+    )
     with Progress(*columns, console=console, transient=True) as progress:
         yield _Bars(console, progress)

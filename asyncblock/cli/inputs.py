@@ -1,14 +1,17 @@
-"""``--input NAME=VALUE``: JSON where it is JSON, text otherwise."""
+"""What is typed on a command line, read: ``--input NAME=VALUE`` and durations such as ``30d``."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import orjson
 import typer
 
-__all__ = ["parse_inputs"]
+__all__ = ["parse_duration", "parse_inputs"]
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 def parse_inputs(pairs: Sequence[str]) -> dict[str, Any]:
@@ -23,3 +26,11 @@ def parse_inputs(pairs: Sequence[str]) -> dict[str, Any]:
         except orjson.JSONDecodeError:
             inputs[name] = text
     return inputs
+
+
+def parse_duration(text: str) -> float:
+    """Read a duration (``90s``, ``15m``, ``12h``, ``30d``, ``2w``) as seconds."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw])", text.strip())
+    if found is None:
+        raise typer.BadParameter(f"{text!r} is no duration; write 90s, 15m, 12h, 30d or 2w", param_hint="--older")
+    return float(found[1]) * _SECONDS[found[2]]

@@ -20,7 +20,7 @@ import orjson
 from ..client import Mainframe, open_link
 from ..errors import AsyncBlockError
 from ..iothread import inbox_of
-from ..workers import Orders
+from ..workers import LEAVE, Orders
 from . import capture
 from .executor import Executor
 from .tasks import install_exit_guard
@@ -61,7 +61,7 @@ async def _live(orders: Orders) -> None:
     tls = ssl.create_default_context(cafile=orders.ca_file) if orders.ca_file else None
     async with open_link(orders.url, orders.token, link_id=orders.link_id, replaces=orders.replaces, tls=tls) as link:
         async with executor.attached(Mainframe(link)):
-            _watch_stdin(loop, stop, lambda line: _more_orders(executor, line))
+            _watch_stdin(loop, stop, orders, lambda line: _more_orders(executor, line))
             await executor.until(stop)
             await executor.drain(orders.grace)
 
@@ -76,13 +76,22 @@ def _on_signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
         loop.add_signal_handler(number, seen)
 
 
-def _watch_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, order: Callable[[bytes], None]) -> None:
+def _watch_stdin(
+    loop: asyncio.AbstractEventLoop, stop: asyncio.Event, orders: Orders, order: Callable[[bytes], None]
+) -> None:
     """Take further orders from the parent; when the pipe closes, leave."""
     inbox = inbox_of(loop)
 
     def watch() -> None:
         for line in sys.stdin.buffer:
+            if line == LEAVE:
+                break
             inbox.post(order, line)
+        else:
+            if orders.mainframe_in_parent:
+                # The parent was killed, and the mainframe with it. The session may go on elsewhere at any moment:
+                # what this process would still do would be done twice.
+                os._exit(1)
         inbox.post(stop.set)
 
     threading.Thread(target=watch, name="asyncblock orders", daemon=True).start()

@@ -125,6 +125,7 @@ class Link:
         self._welcomed: asyncio.Future[Welcome] = io.loop.create_future()
         self._idle_waiters: set[asyncio.Event] = set()
         self._over: AsyncBlockError | None = None
+        self._loss: ConnectionLost | None = None
         self._closing = False
         self._transport: Transport | None = None
         self._state = State.CLOSED
@@ -223,6 +224,7 @@ class Link:
                 retry_after = bye.retry_after
             except ConnectionLost as error:
                 logger.debug("link to %s: %s", self.address, error)
+                self._loss = error
                 self._give_up_at(deadline, error)
             if self._generation > welcomes:
                 pause = _BACKOFF[0]
@@ -257,7 +259,8 @@ class Link:
             async with asyncio.timeout_at(deadline):
                 return await self._connector()
         except TimeoutError:
-            raise ConnectionLost(f"the mainframe at {self.address} didn't answer in time") from None
+            # An attempt that the deadline cut short says less than the one before it.
+            raise self._loss or ConnectionLost(f"the mainframe at {self.address} didn't answer in time") from None
 
     async def _greet(self, transport: Transport) -> None:
         self._state = State.GREETING

@@ -45,6 +45,7 @@ from ..wire.states import Role, State, advance
 from ..wire.windows import DATA_WINDOW, LINK_WINDOW, TELEMETRY_WINDOW
 from .access import hash_token
 from .api import METHODS
+from .housekeeping import QUESTIONS, Question
 from .jobs import JobState
 from .journal import BodyKey, BodyRow, LinkRow
 from .links import Connection, ExecutorInfo, LinkState
@@ -110,7 +111,7 @@ class Gateway:
                 tasks.create_task(connection.write())
                 link = await self._greet(hello, connection, roles)
                 tasks.create_task(self._pulse(link, connection))
-                await _Reader(self, link, connection, roles).run()
+                await _Reader(self, link, connection, roles, tasks).run()
         except* (ConnectionLost, _Dismissed):
             pass
         except* RemoteProtocolError as group:
@@ -273,8 +274,16 @@ class _Dismissed(Exception):
 class _Reader:
     """Reads one connection and acts on what comes."""
 
-    def __init__(self, gateway: Gateway, link: LinkState, connection: Connection, roles: frozenset[str]) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        link: LinkState,
+        connection: Connection,
+        roles: frozenset[str],
+        tasks: asyncio.TaskGroup,
+    ) -> None:
         self._sessions = gateway._sessions
+        self._tasks = tasks
         self._link = link
         self._connection = connection
         self._roles = roles
@@ -407,6 +416,10 @@ class _Reader:
     # ------------------------------------------------------------------ questions
 
     def _request(self, message: Request) -> None:
+        if message.method in QUESTIONS:
+            roles, question = QUESTIONS[message.method]
+            self._tasks.create_task(self._answer(message, roles, question))
+            return
         turn = self._sessions.turn()
         connection = self._connection
         try:
@@ -421,6 +434,16 @@ class _Reader:
             reply = Reply(message.id, error={"code": error.code, "message": str(error)})
         turn.after(lambda: connection.send(reply))
         turn.commit()
+
+    async def _answer(self, message: Request, roles: frozenset[str], question: Question) -> None:
+        """Answer what takes a while; if the connection ends before, it is asked again on the next."""
+        try:
+            if not roles & self._roles:
+                raise Rejected(f"this token may not {message.method!r}", code="unauthorized")
+            reply = Reply(message.id, await question(self._sessions, message.params, self._roles))
+        except Rejected as error:
+            reply = Reply(message.id, error={"code": error.code, "message": str(error)})
+        self._connection.send(reply)
 
     def _read(self, message: Read) -> None:
         if not self._roles & {"client", "observer"}:

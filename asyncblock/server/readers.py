@@ -77,7 +77,9 @@ class PageReader:
             rows = [each for each in rows if each[0] < session.stored_offset]
         lines = [line for _, payload in rows for line in payload.split(b"\n")]
         next_offset = rows[-1][0] + 1 if rows else offset
-        now = self._sessions.rows[request.session_id]
+        now = self._sessions.rows.get(request.session_id)
+        if now is None:
+            return encode(Page(request.id, 0, 0, [], False, f"session {request.session_id!r} was pruned"))
         end = now.state != "running" and next_offset >= now.rows
         header = Page(request.id, next_offset, len(lines), [[o, p.count(b"\n") + 1] for o, p in rows], end)
         return join_page(encode(header), lines)

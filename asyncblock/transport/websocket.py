@@ -145,7 +145,8 @@ async def connect_websocket(
     except ssl.SSLError as error:
         raise RemoteProtocolError(f"TLS with {url} failed: {error}") from error
     except (OSError, TimeoutError) as error:
-        raise ConnectionLost(f"no mainframe at {url}: {str(error) or type(error).__name__}") from error
+        words = str(error) or type(error).__name__
+        raise ConnectionLost(f"no mainframe at {url}: {words}; is 'asyncblock serve' running there?") from error
     if connection.subprotocol != SUBPROTOCOL:
         await connection.close()
         raise RemoteProtocolError(f"whoever answers at {url} doesn't speak {SUBPROTOCOL}; is it another version?")

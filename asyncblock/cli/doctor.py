@@ -1,0 +1,229 @@
+"""The doctor: one finding after the other from the address to the disk, each "ok" or what to do about it."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+
+from .. import __version__
+from ..client import Mainframe, open_link
+from ..errors import AsyncBlockError, ConnectionLost, Rejected, RemoteProtocolError, Unauthorized, Unavailable
+from ..transport.websocket import is_loopback
+from .places import COMMAND_TIMEOUT, Target
+
+__all__ = ["Finding", "examine"]
+
+MAX_SKEW = 5.0
+"""Seconds between two clocks beyond which times in events confuse people. Nothing else depends on clocks."""
+
+MIN_FREE = 1 << 30
+"""Bytes on the journal's disk below which somebody should act: the journal stops intake when it is full."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one look has found."""
+
+    name: str
+    ok: bool
+    words: str
+    """What is there; when it isn't well, what to do."""
+
+
+async def examine(target: Target) -> AsyncIterator[Finding]:
+    """Look at everything that can be looked at; a finding that makes the next ones impossible is the last."""
+    try:
+        url, token = target.address()
+        tls = target.tls()
+    except Unavailable as error:
+        yield Finding("address", False, str(error))
+        return
+    parts = urlsplit(url)
+    if parts.scheme not in ("ws", "wss") or not parts.hostname:
+        yield Finding("address", False, f"{url!r} is no address; write ws://HOST:PORT or wss://HOST:PORT")
+        return
+    proxy = _proxy(parts.scheme, parts.hostname)
+    reached = await _reach(url, parts.hostname, _port(parts.scheme, parts.port), proxy)
+    yield reached
+    if not reached.ok:
+        return
+    secure = await _tls(url, parts.hostname, _port(parts.scheme, parts.port), tls, proxy)
+    yield secure
+    if not secure.ok and parts.scheme == "wss":
+        return
+    health = await asyncio.to_thread(_health, url, tls)
+    yield health
+    async for finding in _inside(url, token, tls, proxy, answered=health.ok):
+        yield finding
+
+
+def _port(scheme: str, port: int | None) -> int:
+    return port or (443 if scheme == "wss" else 80)
+
+
+def _proxy(scheme: str, host: str) -> str | None:
+    """Return the proxy that the environment asks for: the websocket goes through it too."""
+    if is_loopback(host) or urllib.request.proxy_bypass(host):
+        return None
+    known = urllib.request.getproxies()
+    names = ("wss", "socks", "https") if scheme == "wss" else ("ws", "socks", "https", "http")
+    return next((known[name] for name in names if name in known), None)
+
+
+async def _reach(url: str, host: str, port: int, proxy: str | None) -> Finding:
+    if proxy is not None:
+        return Finding("address", True, f"{url}, through the proxy {proxy} (NO_PROXY={host} goes around it)")
+    try:
+        async with asyncio.timeout(COMMAND_TIMEOUT):
+            _, writer = await asyncio.open_connection(host, port)
+    except (OSError, TimeoutError) as error:
+        why = str(error) or "nothing answered in time"
+        return Finding("address", False, f"{url}: {why}; is 'asyncblock serve' running there, and the port open?")
+    writer.close()
+    return Finding("address", True, url)
+
+
+async def _tls(url: str, host: str, port: int, tls: ssl.SSLContext | None, proxy: str | None) -> Finding:
+    if not url.startswith("wss:"):
+        if is_loopback(host):
+            return Finding("tls", True, "none, and none is needed on this machine")
+        return Finding(
+            "tls", False, "none: whoever is on the way can read the token; serve with --tls-cert, use wss://"
+        )
+    if proxy is not None:
+        return Finding("tls", True, "wss://; the certificate is checked with the websocket, behind the proxy")
+    try:
+        async with asyncio.timeout(COMMAND_TIMEOUT):
+            context = tls or ssl.create_default_context()
+            _, writer = await asyncio.open_connection(host, port, ssl=context)
+    except ssl.SSLCertVerificationError as error:
+        hint = "renew it" if "expired" in error.verify_message else "give --tls-ca FILE if the authority is your own"
+        return Finding("tls", False, f"the certificate is refused: {error.verify_message}; {hint}")
+    except (OSError, TimeoutError) as error:
+        return Finding("tls", False, f"no TLS at {url}: {str(error) or 'no answer'}; does it serve ws:// instead?")
+    certificate = writer.get_extra_info("peercert") or {}
+    writer.close()
+    return _validity(certificate)
+
+
+def _validity(certificate: dict[str, Any]) -> Finding:
+    days = (ssl.cert_time_to_seconds(certificate["notAfter"]) - time.time()) / 86400
+    words = f"certificate valid for {days:.0f} more days"
+    return Finding("tls", days > 14, words if days > 14 else f"{words}; renew it")
+
+
+def _health(url: str, tls: ssl.SSLContext | None) -> Finding:
+    """Ask /healthz over plain HTTP, the way a load balancer does."""
+    address = url.replace("ws", "http", 1).rstrip("/") + "/healthz"
+    handlers: list[urllib.request.BaseHandler] = [urllib.request.HTTPSHandler(context=tls)] if tls else []
+    if is_loopback(urlsplit(url).hostname or ""):
+        handlers.append(urllib.request.ProxyHandler({}))
+    try:
+        with urllib.request.build_opener(*handlers).open(address, timeout=COMMAND_TIMEOUT) as answer:
+            said = orjson.loads(answer.read(1 << 16))
+        return Finding("health", True, f"{address} says {said['status']}")
+    except urllib.error.HTTPError as error:
+        text = error.read(1 << 12).decode("utf-8", "replace").strip()
+        return Finding("health", False, f"{address} answers HTTP {error.code}: {text:.300}")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return Finding("health", False, f"{address} gives no answer of a mainframe: {error}")
+
+
+async def _inside(
+    url: str, token: str | None, tls: ssl.SSLContext | None, proxy: str | None, *, answered: bool
+) -> AsyncIterator[Finding]:
+    """Connect as any client does, and ask the mainframe about itself."""
+    try:
+        async with open_link(url, token, timeout=COMMAND_TIMEOUT, tls=tls) as link:
+            began = time.time()
+            info = await Mainframe(link).info()
+            ended = time.time()
+    except Unauthorized as error:
+        yield Finding("websocket", True, "upgraded")
+        yield Finding("token", False, f"{error}; give --token or ASYNCBLOCK_TOKEN (serve's is in its data directory)")
+        return
+    except AsyncBlockError as error:
+        yield Finding("websocket", False, _no_upgrade(error, proxy, answered))
+        return
+    yield Finding("websocket", True, f"upgraded, an answer took {(ended - began) * 1000:.1f} ms")
+    for finding in _of_info(info, (began + ended) / 2):
+        yield finding
+
+
+def _no_upgrade(error: AsyncBlockError, proxy: str | None, answered: bool) -> str:
+    if isinstance(error, RemoteProtocolError):
+        return f"{error}; install the same version at both ends (here: {__version__})"
+    if proxy is not None:
+        return f"{error}; let the proxy {proxy} pass CONNECT to that port, or set NO_PROXY"
+    if answered and isinstance(error, (ConnectionLost, Rejected)):
+        return f"{error}; HTTP gets through but the upgrade doesn't: let the reverse proxy pass 'Upgrade: websocket'"
+    return str(error)
+
+
+def _of_info(info: dict[str, Any], here: float) -> Iterator[Finding]:
+    journal = info["journal"]
+    yield Finding("version", info["version"] == __version__, _version(info["version"]))
+    roles = info["roles"]
+    yield Finding("token", True, f"roles: {', '.join(roles)}")
+    skew = info["now"] / 1000 - here
+    words = f"{abs(skew):.1f} s {'ahead of' if skew > 0 else 'behind'} this machine's"
+    yield Finding(
+        "clock", abs(skew) <= MAX_SKEW, words if abs(skew) <= MAX_SKEW else f"{words}; run a time service (NTP) on both"
+    )
+    yield _limits(info)
+    yield _disk(journal)
+    yield _journal(journal)
+    yield _executors(info)
+
+
+def _version(theirs: str) -> str:
+    return (
+        theirs if theirs == __version__ else f"the mainframe has {theirs}, this is {__version__}; update the older one"
+    )
+
+
+def _limits(info: dict[str, Any]) -> Finding:
+    limits, running = info["limits"], info["sessions"]["running"]
+    room = running < limits["sessions"] * 0.9
+    words = f"messages up to {_size(limits['message'])}, {running} of {limits['sessions']} sessions run"
+    return Finding("limits", room, words if room else f"{words}; cancel some or serve another mainframe")
+
+
+def _disk(journal: dict[str, Any]) -> Finding:
+    free = journal["free_bytes"]
+    words = f"{_size(free)} free"
+    return Finding(
+        "disk", free >= MIN_FREE, words if free >= MIN_FREE else f"{words}; make room: asyncblock sessions prune"
+    )
+
+
+def _journal(journal: dict[str, Any]) -> Finding:
+    size = _size(journal["database_bytes"] + journal["wal_bytes"])
+    words = f"epoch {journal['epoch']}, {size}, synchronous={journal['synchronous']}"
+    trouble = journal["trouble"]
+    return Finding(
+        "journal", trouble is None, words if trouble is None else f"{words}; nothing is stored now: {trouble}"
+    )
+
+
+def _executors(info: dict[str, Any]) -> Finding:
+    count = info["executors"]
+    hint = "" if count else "; no job can run: start 'asyncblock executor'"
+    return Finding("executors", count > 0, f"{count} connected{hint}")
+
+
+def _size(count: float) -> str:
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"

@@ -1,0 +1,49 @@
+"""Following a session to its end: events to the display, an interrupt to the session, its state to the exit code."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from .. import events
+from ..client import Session
+from .display import Display
+from .interrupts import INTERRUPTED, Interrupts
+
+__all__ = ["EXIT_CODES", "follow"]
+
+EXIT_CODES = {"succeeded": 0, "failed": 1, "cancelled": INTERRUPTED}
+
+
+async def follow(session: Session, display: Display, interrupts: Interrupts, *, cancel: bool, offset: int = 0) -> int:
+    """Show a session's events to its end and return the exit code; an interrupt cancels it, or only stops watching."""
+    asked = asyncio.Event()
+    interrupts.restore = display.restore
+    watching = asyncio.create_task(_show(session, display, offset))
+    asking = asyncio.create_task(asked.wait())
+    with interrupts.handled_by(asked.set):
+        try:
+            await asyncio.wait({watching, asking}, return_when=asyncio.FIRST_COMPLETED)
+            if watching.done():
+                return watching.result()
+            if not cancel:
+                return INTERRUPTED
+            display.note("cancelling; once more to leave at once")
+            await session.cancel("interrupted")
+            await watching
+            return INTERRUPTED
+        finally:
+            for task in (watching, asking):
+                task.cancel()
+            await asyncio.wait({watching, asking})
+
+
+async def _show(session: Session, display: Display, offset: int) -> int:
+    code = 1
+    async for event in session.events(offset):
+        if isinstance(event, events.SessionFinished):
+            code = EXIT_CODES.get(event.state, 1)
+            values = {handle: await session.fetch(ref) for handle, ref in event.bodies.items()}
+            event = replace(event, outputs={**event.outputs, **values}, bodies={})
+        display.show(event)
+    return code

@@ -1,0 +1,103 @@
+"""What is said of an event to a person: one line, and the style that it is printed in. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from .. import events
+
+__all__ = ["words"]
+
+_SHORT = 200
+"""Characters of a value in a line."""
+
+_PARTS = 20
+"""Members of an output that are shown on lines of their own."""
+
+
+def words(event: events.Event) -> tuple[str, str | None] | None:
+    """Say an event in a line, with a style; None for what a person needn't see."""
+    match event:
+        case events.SessionStarted():
+            return f"session {event.session_id}: {event.title}", "bold"
+        case events.BlockStarted():
+            again = f" (attempt {event.attempt})" if event.attempt > 1 else ""
+            return f"{event.node_id}: started{again}", "dim"
+        case events.BlockLog():
+            return f"{event.node_id}: {event.log}", "yellow" if event.stdio == "stderr" else None
+        case events.BlockLogJSON():
+            return f"{event.node_id}: {_value(event.json, event.body)}", None
+        case events.BlockMessage():
+            return f"{event.node_id}: message {_value(event.payload, event.body)}", None
+        case events.BlockWarning():
+            return f"{event.node_id}: warning: {event.warning}", "yellow"
+        case events.BlockError():
+            return f"{event.node_id}: error: {event.error}", "red"
+        case events.BlockPreview():
+            return f"{event.node_id}: preview{_name(event)}: {_preview(event)}", "cyan"
+        case events.BlockFinished():
+            return _end_of(event)
+        case events.JobFailed():
+            return f"{event.node_id}: failed: {event.error}", "red"
+        case events.JobStalled():
+            return f"{event.node_id}: has blocked its event loop for {event.seconds:.1f} s in {event.where}", "yellow"
+        case events.SessionCancelled():
+            return f"cancelled: {event.reason}", "yellow"
+        case events.SessionFinished():
+            return _end(event)
+    return None
+
+
+def _end_of(event: events.BlockFinished) -> tuple[str, str | None]:
+    if event.cancelled:
+        return f"{event.node_id}: cancelled", "yellow"
+    if event.error is None:
+        return f"{event.node_id}: finished", "dim"
+    text = f"{event.node_id}: failed: {event.error}"
+    return (f"{text}\n{event.traceback.rstrip()}" if event.traceback else text), "red"
+
+
+def _end(event: events.SessionFinished) -> tuple[str, str | None]:
+    if event.state != "succeeded":
+        return f"session {event.state}: {event.error or event.state}", "bold red"
+    count = len(event.outputs)
+    lines = [f"session succeeded, {count} {'output' if count == 1 else 'outputs'}"]
+    for handle, value in event.outputs.items():
+        lines += _output(handle, value)
+    return "\n".join(lines), "bold green"
+
+
+def _output(handle: str, value: Any) -> list[str]:
+    """Show an output; the members of an object on lines of their own."""
+    if not isinstance(value, dict) or len(orjson.dumps(value, default=str)) <= _SHORT // 2:
+        return [f"  {handle} = {_short(value)}"]
+    lines = [f"  {handle}:"]
+    lines += [f"    {name}: {_short(member, _SHORT // 2)}" for name, member in list(value.items())[:_PARTS]]
+    if len(value) > _PARTS:
+        lines.append(f"    and {len(value) - _PARTS} more")
+    return lines
+
+
+def _name(event: events.BlockPreview) -> str:
+    return "" if event.id is None else f" {event.id!r}"
+
+
+def _preview(event: events.BlockPreview) -> str:
+    if event.body is not None:
+        return f"{event.body.length:,} bytes"
+    payload = event.payload if isinstance(event.payload, dict) else {}
+    data = payload.get("data")
+    if payload.get("type") == "table" and isinstance(data, dict):
+        return f"table, {data.get('row_count', len(data.get('rows', ())))} rows, {len(data.get('columns', ()))} columns"
+    return str(payload.get("type", "value"))
+
+
+def _value(value: Any, body: object) -> str:
+    return _short(value) if body is None else "a large value"
+
+
+def _short(value: Any, limit: int = _SHORT) -> str:
+    text = orjson.dumps(value, default=str).decode()
+    return text if len(text) <= limit else text[: limit - 1] + "…"
