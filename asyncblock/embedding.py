@@ -61,6 +61,8 @@ async def embedded(
                     gone=lambda link_id, why: io.post(server.executor_gone, link_id, why),
                 )
             )
+            if workers > 1:
+                await pool.ready()
             yield Mainframe(link, pool)
             return
         executor = Executor(blocks, packages, capture=capture)

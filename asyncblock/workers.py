@@ -27,12 +27,15 @@ import orjson
 if TYPE_CHECKING:
     from .flow.plan import Plan
 
-__all__ = ["LEAVE", "Orders", "Workers", "describe_exit"]
+__all__ = ["LEAVE", "READY", "Orders", "Workers", "describe_exit"]
 
 logger = logging.getLogger("asyncblock.workers")
 
 LEAVE = b'{"leave":true}\n'
 """The parent's last order."""
+
+READY = "ready"
+"""A child's first line on its standard output: it takes jobs. What follows is its report."""
 
 _RESTART_PAUSE = (0.2, 10.0)
 """Seconds before a child that died is replaced: the first pause and the longest; doubled while children die young."""
@@ -111,6 +114,8 @@ class Workers:
         self._children: set[anyio.abc.Process] = set()
         self._tasks: asyncio.TaskGroup
         self._stopping = False
+        self._unready = count
+        self._all_ready = asyncio.Event()
         self.reports: list[str] = []
         """What children said of their work when they left."""
 
@@ -155,6 +160,15 @@ class Workers:
             for child in list(self._children):
                 if child.stdin is not None:
                     await child.stdin.send(line)
+
+    async def ready(self, timeout: float = 10.0) -> None:
+        """Wait until all children take jobs, so that the first doesn't get them all; no longer than ``timeout``.
+
+        **Cancellation** is safe.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._all_ready.wait()
 
     async def _keep_one(self) -> None:
         """Keep one place filled: when its child dies, the next one takes over."""
@@ -224,8 +238,17 @@ class Workers:
 
     async def _read_report(self, child: anyio.abc.Process) -> None:
         assert child.stdout is not None
-        text = b""
+        text, ready = b"", False
         async for piece in child.stdout:
             text += piece
-        if text:
-            self.reports.append(text.decode("utf-8", "replace").strip())
+            if not ready and text.startswith(f"{READY}\n".encode()):
+                ready = True
+                self._count_ready()
+        report = text.decode("utf-8", "replace").removeprefix(f"{READY}\n").strip()
+        if report:
+            self.reports.append(report)
+
+    def _count_ready(self) -> None:
+        self._unready -= 1
+        if self._unready <= 0:
+            self._all_ready.set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -14,7 +15,9 @@ from typing import Any
 
 import orjson
 
-__all__ = ["Command", "free_port", "start"]
+__all__ = ["Command", "free_port", "run", "start"]
+
+_MARK = "ASYNCBLOCK_TEST_MARK"
 
 
 def free_port() -> int:
@@ -28,8 +31,9 @@ def free_port() -> int:
 class Command:
     """A running command whose output is read as it comes."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, mark: str) -> None:
         self.process = process
+        self.mark = mark
         self.out: list[str] = []
         self.err: list[str] = []
         self._changed = asyncio.Event()
@@ -58,6 +62,17 @@ class Command:
                 self._changed.clear()
                 await self._changed.wait()
 
+    async def until_signals_are_handled(self) -> None:
+        """Wait until the process has installed a handler for SIGINT of its own."""
+        async with asyncio.timeout(20):
+            while not self._catches(signal.SIGTERM):  # noqa: ASYNC110  # the kernel tells nobody of it
+                await asyncio.sleep(0.01)
+
+    def _catches(self, number: int) -> bool:
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        [caught] = [line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")]
+        return bool(int(caught, 16) >> (number - 1) & 1)
+
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Send a signal."""
         self.process.send_signal(number)
@@ -68,6 +83,30 @@ class Command:
             await asyncio.gather(*self._readers)
             return await self.process.wait()
 
+    def family(self) -> list[int]:
+        """Return the processes of this command that run: itself and whatever it has started, however far down."""
+        found = []
+        for place in Path("/proc").iterdir():
+            try:
+                if place.name.isdigit() and f"{_MARK}={self.mark}".encode() in (place / "environ").read_bytes():
+                    found.append(int(place.name))
+            except OSError:
+                continue  # it has just ended, or isn't ours
+        return found
+
+    def sockets(self, port: int) -> int:
+        """Return how many connections to a port the command's processes hold."""
+        inodes = set()
+        for pid in self.family():
+            for fd in Path(f"/proc/{pid}/fd").iterdir():
+                try:
+                    inodes.add(os.readlink(fd))
+                except OSError:
+                    continue
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        established = [row for row in rows if row[3] == "01" and int(row[2].rpartition(":")[2], 16) == port]
+        return sum(f"socket:[{row[9]}]" in inodes for row in established)
+
     def events(self) -> list[dict[str, Any]]:
         """Return the output's JSON lines."""
         return [orjson.loads(line) for line in self.out]
@@ -76,6 +115,7 @@ class Command:
 @asynccontextmanager
 async def start(*arguments: str | Path, state: Path, **environment: str) -> AsyncIterator[Command]:
     """Run ``asyncblock ARGUMENTS`` for the duration of the block; it is killed at the end if it still runs."""
+    mark = secrets.token_hex(8)
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -85,9 +125,9 @@ async def start(*arguments: str | Path, state: Path, **environment: str) -> Asyn
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         limit=64 << 20,
-        env={**os.environ, "XDG_STATE_HOME": str(state), "PYTHONPATH": os.getcwd(), **environment},
+        env={**os.environ, "XDG_STATE_HOME": str(state), "PYTHONPATH": os.getcwd(), _MARK: mark, **environment},
     )
-    command = Command(process)
+    command = Command(process, mark)
     try:
         yield command
     finally:
@@ -99,3 +139,11 @@ async def start(*arguments: str | Path, state: Path, **environment: str) -> Asyn
             except TimeoutError:
                 process.kill()
         await command.wait()
+
+
+async def run(*arguments: str | Path, state: Path, **environment: str) -> Command:
+    """Run ``asyncblock ARGUMENTS`` to its end; nothing of it may be left."""
+    async with start(*arguments, state=state, **environment) as command:
+        await command.wait()
+    assert command.family() == []
+    return command

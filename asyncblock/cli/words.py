@@ -61,7 +61,9 @@ def _end_of(event: events.BlockFinished) -> tuple[str, str | None]:
 
 def _end(event: events.SessionFinished) -> tuple[str, str | None]:
     if event.state != "succeeded":
-        return f"session {event.state}: {event.error or event.state}", "bold red"
+        error = event.error or event.state
+        # A cancelled session's error begins with the word itself.
+        return f"session {error}" if error.startswith(event.state) else f"session {event.state}: {error}", "bold red"
     count = len(event.outputs)
     lines = [f"session succeeded, {count} {'output' if count == 1 else 'outputs'}"]
     for handle, value in event.outputs.items():

@@ -20,7 +20,7 @@ import orjson
 from ..client import Mainframe, open_link
 from ..errors import AsyncBlockError
 from ..iothread import inbox_of
-from ..workers import LEAVE, Orders
+from ..workers import LEAVE, READY, Orders
 from . import capture
 from .executor import Executor
 from .tasks import install_exit_guard
@@ -37,7 +37,7 @@ def main() -> None:
     os.dup2(2, 1)
     capture.install()
     try:
-        asyncio.run(_live(orders))
+        asyncio.run(_live(orders, lambda: print(READY, file=report_to, flush=True)))
     except AsyncBlockError as error:
         logger.error("%s", error)
         raise SystemExit(1) from None
@@ -51,7 +51,7 @@ def main() -> None:
 _executor: Executor | None = None
 
 
-async def _live(orders: Orders) -> None:
+async def _live(orders: Orders, ready: Callable[[], None]) -> None:
     global _executor
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -61,6 +61,7 @@ async def _live(orders: Orders) -> None:
     tls = ssl.create_default_context(cafile=orders.ca_file) if orders.ca_file else None
     async with open_link(orders.url, orders.token, link_id=orders.link_id, replaces=orders.replaces, tls=tls) as link:
         async with executor.attached(Mainframe(link)):
+            ready()
             _watch_stdin(loop, stop, orders, lambda line: _more_orders(executor, line))
             await executor.until(stop)
             await executor.drain(orders.grace)

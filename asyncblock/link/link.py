@@ -392,10 +392,11 @@ class Link:
 
     def _on_bye(self, bye: Bye) -> None:
         if not bye.stop:
+            self._loss = ConnectionLost(f"the mainframe at {self.address} asked to come back later: {bye.reason}")
             raise _Goodbye(bye.retry_after)
         if bye.code == "unauthorized":
             raise Unauthorized(bye.reason)
-        if bye.code == "unreadable":
+        if bye.code in ("unreadable", "version"):
             raise RemoteProtocolError(f"the mainframe at {self.address} ended the link: {bye.reason}")
         raise Rejected(f"the mainframe at {self.address} ended the link: {bye.reason}", code=bye.code)
 

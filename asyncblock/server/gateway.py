@@ -112,8 +112,10 @@ class Gateway:
                 link = await self._greet(hello, connection, roles)
                 tasks.create_task(self._pulse(link, connection))
                 await _Reader(self, link, connection, roles, tasks).run()
-        except* (ConnectionLost, _Dismissed):
+        except* ConnectionLost:
             pass
+        except* _Dismissed as group:
+            await self._say_goodbye(transport, group)
         except* RemoteProtocolError as group:
             await self._unreadable(link, transport, group)
         finally:
@@ -139,14 +141,14 @@ class Gateway:
         raise ConnectionLost("the other side said goodbye")
 
     async def _greet(self, hello: Hello, connection: Connection, roles: frozenset[str]) -> LinkState:
-        self._admit(hello, connection, roles)
+        self._admit(hello, roles)
         link = self._links.get(hello.link)
         resumed = link is not None and link.number > 0 and hello.token is not None
         if resumed and link is not None:
             if hash_token(hello.token or "") != link.token_hash:
-                self._turn_away(connection, Bye("unauthorized", "that link belongs to somebody else", stop=True))
+                self._turn_away(Bye("unauthorized", "that link belongs to somebody else", stop=True))
             if hello.generation <= link.generation:
-                self._turn_away(connection, Bye("replaced", "a newer connection of this link is open", stop=False))
+                self._turn_away(Bye("replaced", "a newer connection of this link is open", stop=False))
         token = hello.token if resumed and hello.token else secrets.token_hex(16)
         link = await self._take_link(hello, token, resumed)
         self._replace_connection(link, connection, hello)
@@ -154,22 +156,30 @@ class Gateway:
         self._reconcile(link, hello)
         return link
 
-    def _admit(self, hello: Hello, connection: Connection, roles: frozenset[str]) -> None:
+    def _admit(self, hello: Hello, roles: frozenset[str]) -> None:
         if hello.version != VERSION:
             self._turn_away(
-                connection,
                 Bye("version", f"this mainframe speaks version {VERSION}, not {hello.version}; update one", stop=True),
             )
         if hello.executor is not None and "executor" not in roles:
-            self._turn_away(connection, Bye("unauthorized", "this token may not run blocks", stop=True))
+            self._turn_away(Bye("unauthorized", "this token may not run blocks", stop=True))
         if self.trouble is not None:
-            self._turn_away(connection, Bye("trouble", self.trouble, stop=False, retry_after=2.0))
+            self._turn_away(Bye("trouble", self.trouble, stop=False, retry_after=2.0))
         if len(self._connections) > MAX_LINKS:
-            self._turn_away(connection, Bye("overload", f"{MAX_LINKS} links are open", stop=False, retry_after=5.0))
+            self._turn_away(Bye("overload", f"{MAX_LINKS} links are open", stop=False, retry_after=5.0))
 
-    def _turn_away(self, connection: Connection, bye: Bye) -> None:
-        connection.bye(bye)
+    def _turn_away(self, bye: Bye) -> None:
         raise _Dismissed(bye)
+
+    async def _say_goodbye(self, transport: Transport, group: BaseExceptionGroup[_Dismissed]) -> None:
+        """Tell a connection why it was turned away: its writer has ended with the others."""
+        [dismissed] = group.exceptions
+        assert isinstance(dismissed, _Dismissed)
+        try:
+            async with asyncio.timeout(_GREETING_TIMEOUT):
+                await transport.send(encode(dismissed.bye))
+        except (AsyncBlockError, TimeoutError):
+            pass
 
     async def _take_link(self, hello: Hello, token: str, resumed: bool) -> LinkState:
         """Make or renew the link in the journal; the Welcome follows the commit."""
@@ -265,7 +275,7 @@ class Gateway:
 
 
 class _Dismissed(Exception):
-    """The connection was turned away; the goodbye is queued."""
+    """The connection is turned away with this goodbye."""
 
     def __init__(self, bye: Bye) -> None:
         self.bye = bye

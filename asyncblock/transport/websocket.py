@@ -158,6 +158,8 @@ def _refused(url: str, error: InvalidStatus) -> Exception:
     text = bytes(error.response.body or b"").decode("utf-8", "replace").strip()
     if status in (401, 403):
         return Unauthorized(f"the mainframe at {url} refused the token: {text or HTTPStatus(status).phrase}")
+    if status == 400 and "subprotocol" in text:
+        return RemoteProtocolError(f"whoever answers at {url} speaks another version than {SUBPROTOCOL}: {text}")
     if status in (429, 503):
         return ConnectionLost(f"the mainframe at {url} isn't accepting connections now: {text}")
     return Rejected(f"{url} answered HTTP {status} to the websocket upgrade: {text:.200}", code="upgrade")
