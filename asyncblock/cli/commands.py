@@ -21,6 +21,7 @@ from ..examples import examples as shipped
 from ..hosting import hosted_mainframe, listening
 from ..iothread import shared
 from ..server.journal.datadir import default_data_dir
+from ..packages import package_root
 from ..workers import Workers
 from .display import open_display
 from .following import follow
@@ -109,7 +110,8 @@ async def executor(target: Target, packages: tuple[Path, ...], grace: float, syn
         # Asked first, so that a wrong address or token is said at once and here.
         async with open_link(url, token, timeout=COMMAND_TIMEOUT, tls=target.tls()) as link:
             await _must_run_blocks(Mainframe(link), url)
-        served = [*packages, *(example.root for example in shipped())]
+        # A flow's directory is as good as its package's, which may be above.
+        served = [*map(package_root, packages), *(example.root for example in shipped())]
         ca_file = str(target.tls_ca) if target.tls() is not None else None
         with interrupts.handled_by(stop.set):
             async with Workers(url, token, 1, served, grace=grace, sync_slots=sync_slots, ca_file=ca_file) as workers:
