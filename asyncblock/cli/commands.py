@@ -20,8 +20,8 @@ from ..errors import Unavailable
 from ..examples import examples as shipped
 from ..hosting import hosted_mainframe, listening
 from ..iothread import shared
-from ..server.journal.datadir import default_data_dir
 from ..packages import package_root
+from ..server.journal.datadir import default_data_dir
 from ..workers import Workers
 from .display import open_display
 from .following import follow

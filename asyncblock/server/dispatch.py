@@ -179,6 +179,7 @@ class Dispatcher:
             if name == package
         ]
         have = f"executors have {', '.join(sorted(set(held)))}" if held else "no connected executor has that package"
+        have += "; start one with 'asyncblock executor --package DIR', DIR being the same files"
         return (
             f"no executor could run node {job.node_id} within {NO_EXECUTOR_TIMEOUT:g} s: it needs {need[0]} and "
             f"package {package!r} with hash {need[1][:12]}; {have}"

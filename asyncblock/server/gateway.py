@@ -387,6 +387,7 @@ class _Reader:
             except AsyncBlockError as error:
                 raise RemoteProtocolError(f"body {ref.n}: {error}") from error
             self._link.bodies.pop(ref.n, None)
+            session.bytes += ref.length
             turn.write.body(
                 BodyRow(
                     session_no=session.number,

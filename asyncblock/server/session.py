@@ -139,7 +139,16 @@ class Session:
         """End a job's attempt without its word: the lease ended, the time is up, nobody can run it."""
         if job.state is JobState.ENDED:
             return
-        turn.say(self, "JobFailed", job_id=job.job_id, attempt=job.attempts, error=error, retry=retry, t=_now())
+        turn.say(
+            self,
+            "JobFailed",
+            job_id=job.job_id,
+            node_id=job.node_id,
+            attempt=job.attempts,
+            error=error,
+            retry=retry,
+            t=_now(),
+        )
         self._fold_failure(turn, job, error, retry)
 
     def cancel(self, turn: Turn, reason: str) -> None:

@@ -103,6 +103,8 @@ class Sessions:
 
     def _forget(self, session: Session) -> None:
         self.running.pop(session.session_id, None)
+        # The last row has been counted since.
+        self.rows[session.session_id] = replace(self.rows[session.session_id], bytes=session.bytes)
 
     def close(self) -> None:
         """Stop all timers; running sessions go on when the mainframe comes back."""
@@ -147,4 +149,6 @@ class Sessions:
                 offset = place + 1
             await asyncio.sleep(0)
         if session is not None and not session.ended:
+            # The row counts the bodies too.
+            session.bytes = row.bytes
             self.running[row.session_id] = session

@@ -148,7 +148,7 @@ async def test_prune_deletes_what_has_ended_and_keeps_the_newest(tmp_path: Path)
     slow = one_block(tmp_path / "f", WAITS)
     async with AsyncExitStack() as stack:
         await served(stack, tmp_path)
-        await executing(stack, tmp_path, "--package", quick.parent, "--package", slow.parent)
+        await executing(stack, tmp_path, "--package", quick.parent, "--package", slow.parent, "--grace", "0.1")
         [running] = (await run("submit", slow, "--detach", state=tmp_path)).out
         ids = [(await run("submit", quick, "--json", state=tmp_path)).events()[0]["session_id"] for _ in range(4)]
         none = await run("sessions", "prune", "--older", "1h", state=tmp_path)
