@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from .block import Block
 from .client import Mainframe
 from .executor import Executor
+from .executor import capture as capturing
 from .hosting import hosted_mainframe, listening
 from .iothread import IOThread, shared
 from .link import Link
@@ -37,6 +38,8 @@ async def embedded(
 
     ``data_dir`` keeps the journal (default: a temporary directory, deleted at the end); sessions that were running in
     it go on. ``workers=N`` runs blocks in N child processes instead, over a loopback port with a random token.
+    ``capture=True`` makes ``print`` and ``logging`` of blocks lines of their jobs, for which it patches this process's
+    streams and loggers; ``ctx.logger`` needs no patching.
     **Cancellation** ends it in order: blocks are cancelled and may clean up.
     Raises ``Unavailable`` when the data directory is in use.
     """
@@ -65,6 +68,9 @@ async def embedded(
                 await pool.ready()
             yield Mainframe(link, pool)
             return
+        if capture:
+            capturing.install()
+            stack.callback(capturing.uninstall)
         executor = Executor(blocks, packages, capture=capture)
         mainframe = Mainframe(link, executor)
         await stack.enter_async_context(executor.attached(mainframe))

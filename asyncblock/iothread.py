@@ -81,6 +81,7 @@ class IOThread:
     def __init__(self) -> None:
         self.loop: asyncio.AbstractEventLoop
         self.forked = False
+        self._ended = False
         self._inbox: Inbox
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="asyncblock-io", daemon=True)
@@ -115,9 +116,13 @@ class IOThread:
 
         **Cancellation** cancels the coroutine and doesn't wait for it.
         """
-        if self.forked:
+        if self.forked or self._ended:
             coroutine.close()
-            raise Closed("this link belongs to the parent process; a forked child opens its own")
+            raise Closed(
+                "this link belongs to the parent process; a forked child opens its own"
+                if self.forked
+                else "this link is closed: the 'async with' that opened it has ended"
+            )
         if asyncio.get_running_loop() is self.loop:
             return await coroutine
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self.loop))
@@ -181,6 +186,7 @@ def _release(io: IOThread) -> threading.Thread | None:
             return None
         if _shared is io:
             _shared = None
+        io._ended = True
     io.loop.call_soon_threadsafe(io._stop.set)
     return io._thread
 

@@ -49,7 +49,9 @@ Inputs = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line, for programs.")]
 Count = Annotated[int, typer.Option("--workers", min=1, help="Executor processes to start.")]
-InProcess = Annotated[bool, typer.Option("--in-process", help="Run blocks in this process, for debugging.")]
+InProcess = Annotated[
+    bool, typer.Option("--in-process", help="Run blocks in this process, for debugging: breakpoint() works.")
+]
 Url = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(

@@ -47,10 +47,11 @@ async def run(wanted: Wanted, workers: int, data_dir: Path | None) -> int:
         plan = await asyncio.to_thread(resolve_flow, wanted.flow, wanted.inputs, wanted.search)
         directory = data_dir or new_run_directory()
         packages = tuple(plan.roots.values())
-        async with embedded(directory, workers=workers, packages=packages) as mainframe:
+        # In this process prints go where a debugger's prompt goes, unless the output is data.
+        async with embedded(directory, workers=workers, packages=packages, capture=wanted.json) as mainframe:
             remember_run(directory, packages)
             session = await mainframe.start(plan, wanted.inputs)
-            return await _follow_own(session, wanted.json, interrupts)
+            return await _follow_own(session, wanted.json, interrupts, plain=not workers)
 
 
 async def resume(session_id: str, workers: int, data_dir: Path | None, json: bool) -> int:
@@ -63,13 +64,13 @@ async def resume(session_id: str, workers: int, data_dir: Path | None, json: boo
                 f"{directory} isn't the data directory of a run; sessions of a served mainframe go on by themselves "
                 f"when it is served again: asyncblock serve --data-dir {directory}"
             )
-        async with embedded(directory, workers=workers, packages=packages) as mainframe:
-            return await _follow_own(mainframe.session(session_id), json, interrupts)
+        async with embedded(directory, workers=workers, packages=packages, capture=json) as mainframe:
+            return await _follow_own(mainframe.session(session_id), json, interrupts, plain=not workers)
 
 
-async def _follow_own(session: Session, json: bool, interrupts: Interrupts) -> int:
+async def _follow_own(session: Session, json: bool, interrupts: Interrupts, *, plain: bool) -> int:
     """Follow a session of this process's own mainframe."""
-    async with open_display(json) as display:
+    async with open_display(json, plain=plain) as display:
         try:
             return await follow(session, display, interrupts, cancel=True)
         except BrokenPipeError:

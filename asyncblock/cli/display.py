@@ -157,13 +157,13 @@ class _Console(Console):
 
 
 @asynccontextmanager
-async def open_display(json: bool) -> AsyncIterator[Display]:
-    """Open the display that fits where the output goes."""
+async def open_display(json: bool, *, plain: bool = False) -> AsyncIterator[Display]:
+    """Open the display that fits where the output goes; ``plain`` leaves a terminal to others (a debugger's prompt)."""
     if json:
         yield _JsonLines()
         return
     console = _Console()
-    if not console.is_terminal or console.is_dumb_terminal:
+    if plain or not console.is_terminal or console.is_dumb_terminal:
         yield _Lines(console)
         return
     columns = (

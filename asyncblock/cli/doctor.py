@@ -20,7 +20,7 @@ from ..errors import AsyncBlockError, ConnectionLost, Rejected, RemoteProtocolEr
 from ..transport.websocket import is_loopback
 from .places import COMMAND_TIMEOUT, Target
 
-__all__ = ["Finding", "examine"]
+__all__ = ["Finding", "examine", "findings_of", "proxy_of", "validity"]
 
 MAX_SKEW = 5.0
 """Seconds between two clocks beyond which times in events confuse people. Nothing else depends on clocks."""
@@ -51,7 +51,7 @@ async def examine(target: Target) -> AsyncIterator[Finding]:
     if parts.scheme not in ("ws", "wss") or not parts.hostname:
         yield Finding("address", False, f"{url!r} is no address; write ws://HOST:PORT or wss://HOST:PORT")
         return
-    proxy = _proxy(parts.scheme, parts.hostname)
+    proxy = proxy_of(parts.scheme, parts.hostname)
     reached = await _reach(url, parts.hostname, _port(parts.scheme, parts.port), proxy)
     yield reached
     if not reached.ok:
@@ -70,7 +70,7 @@ def _port(scheme: str, port: int | None) -> int:
     return port or (443 if scheme == "wss" else 80)
 
 
-def _proxy(scheme: str, host: str) -> str | None:
+def proxy_of(scheme: str, host: str) -> str | None:
     """Return the proxy that the environment asks for: the websocket goes through it too."""
     if is_loopback(host) or urllib.request.proxy_bypass(host):
         return None
@@ -112,11 +112,12 @@ async def _tls(url: str, host: str, port: int, tls: ssl.SSLContext | None, proxy
         return Finding("tls", False, f"no TLS at {url}: {str(error) or 'no answer'}; does it serve ws:// instead?")
     certificate = writer.get_extra_info("peercert") or {}
     writer.close()
-    return _validity(certificate)
+    return validity(certificate, time.time())
 
 
-def _validity(certificate: dict[str, Any]) -> Finding:
-    days = (ssl.cert_time_to_seconds(certificate["notAfter"]) - time.time()) / 86400
+def validity(certificate: dict[str, Any], now: float) -> Finding:
+    """Judge how long a certificate has to live."""
+    days = (ssl.cert_time_to_seconds(certificate["notAfter"]) - now) / 86400
     words = f"certificate valid for {days:.0f} more days"
     return Finding("tls", days > 14, words if days > 14 else f"{words}; renew it")
 
@@ -155,7 +156,7 @@ async def _inside(
         yield Finding("websocket", False, _no_upgrade(error, proxy, answered))
         return
     yield Finding("websocket", True, f"upgraded, an answer took {(ended - began) * 1000:.1f} ms")
-    for finding in _of_info(info, (began + ended) / 2):
+    for finding in findings_of(info, (began + ended) / 2):
         yield finding
 
 
@@ -169,7 +170,8 @@ def _no_upgrade(error: AsyncBlockError, proxy: str | None, answered: bool) -> st
     return str(error)
 
 
-def _of_info(info: dict[str, Any], here: float) -> Iterator[Finding]:
+def findings_of(info: dict[str, Any], here: float) -> Iterator[Finding]:
+    """Judge what a mainframe says of itself, asked at a time of this machine's clock."""
     journal = info["journal"]
     yield Finding("version", info["version"] == __version__, _version(info["version"]))
     roles = info["roles"]

@@ -71,7 +71,7 @@ class Executor:
         self.catalog = Catalog(blocks, packages)
         self.report = Report()
         self.capture = capture
-        """Whether ``print`` and ``logging`` of blocks are captured; only right in a process of the executor's own."""
+        """Whether what blocks print and log is theirs; whoever asks for it has installed ``executor.capture``."""
         self._async_slots = async_slots
         self._sync_slots = sync_slots or 2 * (os.cpu_count() or 1)
         self._hosting: _Hosting | None = None

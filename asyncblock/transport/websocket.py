@@ -143,7 +143,7 @@ async def connect_websocket(
             max_queue=_MAX_QUEUE,
             write_limit=_WRITE_LIMIT,
             proxy=None if is_loopback(parts.hostname) else True,
-            ssl=tls,
+            ssl=(tls or True) if parts.scheme == "wss" else None,
             logger=_logger,
         )
     except InvalidURI as error:

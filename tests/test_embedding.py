@@ -1,0 +1,186 @@
+"""``embedded`` and ``connect``: what a service gets, and that it leaves the process as it was."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import asyncblock
+from asyncblock import events
+from asyncblock.errors import Closed, FlowFailed, LocalProtocolError, Rejected
+from asyncblock.iothread import shared
+
+from .flows import all_of, end_of, one_block, until
+
+PRINTS = """
+async def main(inputs, ctx):
+    print("hello")
+    ctx.logger.info("logged")
+"""
+
+
+@asyncblock.block
+async def double(inputs: dict[str, Any], ctx: asyncblock.Context) -> dict[str, Any]:
+    """Return twice the value."""
+    return {"out": 2 * inputs["value"]}
+
+
+@pytest.mark.parametrize("capture", [False, True])
+async def test_prints_belong_to_the_process_unless_capture_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], capture: bool
+) -> None:
+    path = one_block(tmp_path, PRINTS)
+    before = sys.stdout
+    async with asyncblock.embedded(capture=capture) as mainframe:
+        session = await mainframe.start(path)
+        found = [event async for event in session]
+    logs = [event.log for event in all_of(found, events.BlockLog)]
+    assert logs == (["hello", "INFO logged"] if capture else ["INFO logged"])
+    assert ("hello" in capsys.readouterr().out) is not capture
+    assert sys.stdout is before
+
+
+async def test_a_flow_in_python_code_runs_on_the_services_own_loop() -> None:
+    flow = asyncblock.Flow("doubling")
+    flow.output("doubled", flow.node(double, {"value": flow.input("number")})["out"])
+    async with asyncblock.embedded(blocks=[double]) as mainframe:
+        session = await mainframe.start(flow, {"number": 21})
+        assert await session.outputs() == {"doubled": 42}
+
+
+async def test_nothing_is_left_when_it_ends(tmp_path: Path) -> None:
+    before = {thread.name for thread in threading.enumerate()}
+    tasks = asyncio.all_tasks()
+    async with asyncblock.embedded() as mainframe:
+        await (await mainframe.start(one_block(tmp_path, PRINTS))).wait()
+        assert any(thread.name == "asyncblock-io" for thread in threading.enumerate())
+    after = {thread.name for thread in threading.enumerate()}
+    assert not {name for name in after - before if name.startswith("asyncblock")}
+    assert asyncio.all_tasks() == tasks
+
+
+async def test_a_handle_that_is_used_afterwards_says_that_it_is_closed(tmp_path: Path) -> None:
+    async with asyncblock.embedded() as mainframe:
+        session = await mainframe.start(one_block(tmp_path, PRINTS))
+        await session.wait()
+    with pytest.raises(Closed):
+        await mainframe.sessions()
+    with pytest.raises(Closed):
+        await session.wait()
+
+
+async def test_sessions_are_listed_newest_first_and_by_state(tmp_path: Path) -> None:
+    good = one_block(tmp_path / "g", "def main(inputs, ctx): ...\n")
+    bad = one_block(tmp_path / "b", "def main(inputs, ctx):\n    raise ValueError('no')\n")
+    async with asyncblock.embedded() as mainframe:
+        ids = []
+        for path in (good, bad, good):
+            session = await mainframe.start(path, title=f"of {path.parent.name}")
+            await session.wait()
+            ids.append(session.session_id)
+        listed = await mainframe.sessions()
+        assert [info.session_id for info in listed] == ids[::-1]
+        assert [info.session_id for info in await mainframe.sessions(state="failed")] == [ids[1]]
+        assert [info.session_id for info in await mainframe.sessions(limit=1)] == [ids[2]]
+        assert (listed[1].title, listed[1].state, "no" in str(listed[1].error)) == ("of b", "failed", True)
+        with pytest.raises(FlowFailed, match="no"):
+            await mainframe.session(ids[1]).outputs()
+        with pytest.raises(Rejected, match="no session 'unknown'"):
+            await mainframe.session("unknown").wait()
+
+
+async def test_prune_and_info_of_a_handle(tmp_path: Path) -> None:
+    path = one_block(tmp_path, "def main(inputs, ctx): ...\n")
+    async with asyncblock.embedded() as mainframe:
+        sessions = [await mainframe.start(path) for _ in range(3)]
+        for session in sessions:
+            await session.wait()
+        info = await mainframe.info()
+        assert (info["sessions"]["known"], info["roles"]) == (3, ["client", "executor", "observer"])
+        with pytest.raises(LocalProtocolError, match="older=SECONDS"):
+            await mainframe.prune()
+        assert (await mainframe.prune(older=3600)).sessions == ()
+        pruned = await mainframe.prune(older=0, keep=2)
+        assert pruned.sessions == (sessions[0].session_id,)
+        assert pruned.bytes > 0
+        assert len(await mainframe.sessions()) == 2
+        with pytest.raises(Rejected, match="no session"):
+            await sessions[0].wait()
+        with pytest.raises(Rejected, match="must be a number from 0"):
+            await mainframe.prune(keep=-1)
+
+
+async def test_a_running_session_is_not_pruned_and_late_words_of_a_pruned_one_harm_nobody(tmp_path: Path) -> None:
+    """A block that outlives its session by ignoring its cancel speaks when the session has been deleted."""
+    path = one_block(
+        tmp_path,
+        """
+        import asyncio
+
+        async def main(inputs, ctx):
+            await ctx.output(1, "out")
+            await asyncio.Event().wait()
+        """,
+    )
+    async with asyncblock.embedded() as mainframe:
+        session = await mainframe.start(path)
+        await until(session, events.BlockOutput)
+        assert (await mainframe.prune(keep=0)).sessions == ()
+        await session.cancel()
+        await session.wait()
+        assert (await mainframe.prune(keep=0)).sessions == (session.session_id,)
+        quick = one_block(tmp_path / "q", "def main(inputs, ctx):\n    return {'out': 1}\n")
+        assert await (await mainframe.start(quick)).outputs() == {"out": 1}
+
+
+async def test_jobs_of_a_process_that_ended_follow_their_policy_when_its_data_is_embedded_again(tmp_path: Path) -> None:
+    """The journal knows an open job whose process is gone: its lease isn't waited for."""
+    source = """
+    import asyncio
+
+    async def main(inputs, ctx):
+        await ctx.output(ctx.attempt, "out")
+        await ctx.flush()
+        if ctx.attempt == 1:
+            await asyncio.Event().wait()
+    """
+    path = one_block(tmp_path / "f", source)
+    path.write_text(path.read_text().replace("task:\n", "task:\n    retries: {retries: 1, backoff: 0.01}\n"))
+    script = f"""
+import asyncio, os, asyncblock
+async def main():
+    async with asyncblock.embedded({str(tmp_path / "data")!r}) as mainframe:
+        session = await mainframe.start({str(path)!r})
+        async for event in session:
+            if event.type == "BlockOutput":
+                print(session.session_id, flush=True)
+                os._exit(9)
+asyncio.run(main())
+"""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", script, stdout=asyncio.subprocess.PIPE)
+    out, _ = await process.communicate()
+    async with asyncio.timeout(20):
+        async with asyncblock.embedded(tmp_path / "data", packages=[path.parent]) as mainframe:
+            found = [event async for event in mainframe.session(out.decode().strip())]
+    [failed] = all_of(found, events.JobFailed)
+    assert (failed.node_id, failed.attempt) == ("n", 1)
+    assert "the process that hosted its mainframe has ended" in failed.error
+    assert end_of(found).outputs == {"out": 2}
+
+
+async def test_connect_without_an_address_says_what_to_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ASYNCBLOCK_URL", raising=False)
+    with pytest.raises(LocalProtocolError, match="ASYNCBLOCK_URL"):
+        async with asyncblock.connect():
+            pass
+
+
+async def test_the_io_thread_is_one_for_all(tmp_path: Path) -> None:
+    async with shared().lease() as io:
+        async with asyncblock.embedded() as first, asyncblock.embedded() as second:
+            assert first.link.io is second.link.io is io
