@@ -139,6 +139,10 @@ class Workers:
                 await child.stdin.send(LEAVE)
             await child.stdin.aclose()
 
+    def pids(self) -> list[int]:
+        """Return the process ids of the children that run."""
+        return [child.pid for child in self._children if child.returncode is None]
+
     async def serve_plan(self, plan: Plan) -> None:
         """Make all children serve the packages of a plan.
 

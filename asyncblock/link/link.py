@@ -261,6 +261,13 @@ class Link:
         except TimeoutError:
             # An attempt that the deadline cut short says less than the one before it.
             raise self._loss or ConnectionLost(f"the mainframe at {self.address} didn't answer in time") from None
+        except Unauthorized:
+            raise
+        except (RemoteProtocolError, Rejected) as error:
+            if not self._welcomed.done():
+                raise
+            # A mainframe was here: whoever answers now, half a handshake or a gateway's page, is in its way for a time.
+            raise ConnectionLost(str(error)) from error
 
     async def _greet(self, transport: Transport) -> None:
         self._state = State.GREETING

@@ -30,6 +30,7 @@ from websockets.exceptions import (
     InvalidStatus,
     InvalidURI,
     NegotiationError,
+    WebSocketException,
 )
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
@@ -151,9 +152,13 @@ async def connect_websocket(
     except InvalidStatus as error:
         raise _refused(url, error) from error
     except (InvalidHandshake, InvalidMessage) as error:
+        if isinstance(error.__cause__, EOFError):
+            raise ConnectionLost(f"{url} hung up during the handshake: {error}") from error
         raise RemoteProtocolError(f"whoever answers at {url} is no asyncblock mainframe: {error}") from error
     except ssl.SSLError as error:
         raise RemoteProtocolError(f"TLS with {url} failed: {error}") from error
+    except WebSocketException as error:
+        raise ConnectionLost(f"{url} hung up during the handshake: {error}") from error
     except (OSError, TimeoutError) as error:
         words = str(error) or type(error).__name__
         raise ConnectionLost(f"no mainframe at {url}: {words}; is 'asyncblock serve' running there?") from error

@@ -1,0 +1,157 @@
+"""The audit: what blocks were told is stored, against what the journal and the observers hold. It only reads."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from ...server.journal import BodyKey, SqliteJournal
+from ...server.journal.datadir import DataDir
+
+__all__ = ["Audit", "acknowledged", "audit"]
+
+Attempt = tuple[str, int]
+"""Job id and attempt number."""
+
+
+@dataclass(slots=True)
+class Audit:
+    """What the comparison found; all but the first three and ``sessions`` must be 0 or empty."""
+
+    acked: int = 0
+    """Outputs that a block was told are stored."""
+    journaled: int = 0
+    sessions: dict[str, str] = field(default_factory=dict)
+    """State by session id."""
+    lost: int = 0
+    """Acknowledged, and not in the journal."""
+    duplicated: int = 0
+    reordered: int = 0
+    missed: int = 0
+    """In the journal, and an observer that followed to the end didn't see it, or saw it twice or elsewhere."""
+    mixed: int = 0
+    """Downstream inputs that came from more than one attempt, or came twice."""
+    damaged: int = 0
+    """Large outputs whose body isn't there whole."""
+    words: list[str] = field(default_factory=list)
+    """What was found, for people."""
+
+    @property
+    def clean(self) -> bool:
+        """Tell whether every promise was kept."""
+        return not (self.lost or self.duplicated or self.reordered or self.missed or self.mixed or self.damaged)
+
+
+def acknowledged(notes: Path) -> dict[Attempt, int]:
+    """Read the blocks' notes: the last number that each attempt was told is stored."""
+    found: dict[Attempt, int] = {}
+    for path in notes.iterdir():
+        job_id, _, attempt = path.name.rpartition(".")
+        lines = [line for line in path.read_text().splitlines() if line]
+        if lines:
+            found[job_id, int(attempt)] = int(lines[-1].removeprefix("done "))
+    return found
+
+
+async def audit(data_dir: Path, notes: Path, seen: dict[str, list[tuple[Attempt, int]]]) -> Audit:
+    """Compare. ``seen`` holds the numbers that each observer saw, by session.
+
+    **Cancellation** is safe. Raises ``Unavailable`` when the mainframe still runs.
+    """
+    found = Audit()
+    acked = acknowledged(notes)
+    stored: dict[Attempt, list[int]] = defaultdict(list)
+    with DataDir.open(data_dir) as place:
+        journal = await SqliteJournal.open(place)
+        try:
+            for row in await journal.sessions():
+                found.sessions[row.session_id] = row.state
+                reading = _Reading(journal, found, stored)
+                await reading.session(row.session_no)
+                if row.session_id in seen and seen[row.session_id] != reading.in_order:
+                    found.missed += 1
+                    found.words.append(_difference(row.session_id, seen[row.session_id], reading.in_order))
+        finally:
+            await journal.close()
+    _compare(found, acked, stored)
+    return found
+
+
+def _compare(found: Audit, acked: dict[Attempt, int], stored: dict[Attempt, list[int]]) -> None:
+    for attempt, last in acked.items():
+        found.acked += last + 1
+        missing = set(range(last + 1)) - set(stored.get(attempt, ()))
+        if missing:
+            found.lost += len(missing)
+            found.words.append(f"{attempt}: told that 0..{last} are stored, without {sorted(missing)[:5]}")
+    for attempt, numbers in stored.items():
+        found.journaled += len(numbers)
+        doubled = len(numbers) - len(set(numbers))
+        if doubled:
+            found.duplicated += doubled
+            found.words.append(f"{attempt}: {doubled} numbers stand more than once")
+        elif numbers != list(range(len(numbers))):
+            found.reordered += 1
+            found.words.append(f"{attempt}: out of order or with gaps: {numbers[:20]}")
+
+
+def _difference(session_id: str, seen: list[tuple[Attempt, int]], stored: list[tuple[Attempt, int]]) -> str:
+    at = next((i for i, (a, b) in enumerate(zip(seen, stored, strict=False)) if a != b), min(len(seen), len(stored)))
+    return f"session {session_id}: an observer saw {len(seen)} of {len(stored)} outputs, another order from {at} on"
+
+
+class _Reading:
+    """Reads one session's rows."""
+
+    def __init__(self, journal: SqliteJournal, found: Audit, stored: dict[Attempt, list[int]]) -> None:
+        self._journal = journal
+        self._found = found
+        self._stored = stored
+        self._places: dict[tuple[int, int, int], tuple[Attempt, int]] = {}
+        self._consumed: dict[str, list[tuple[Attempt, int]]] = defaultdict(list)
+        self.in_order: list[tuple[Attempt, int]] = []
+        """What an observer of the session sees."""
+
+    async def session(self, session_no: int) -> None:
+        offset = 0
+        while page := await self._journal.page(session_no, offset):
+            for place, payload in page:
+                for index, line in enumerate(payload.split(b"\n")):
+                    await self._line(place, index, orjson.loads(line))
+                offset = place + 1
+        for source, inputs in self._consumed.items():
+            attempts = {attempt for attempt, _ in inputs}
+            if len(attempts) > 1 or len(set(inputs)) < len(inputs):
+                self._found.mixed += 1
+                self._found.words.append(f"inputs from {source} came from {sorted(attempts)}, {len(inputs)} in all")
+
+    async def _line(self, offset: int, index: int, obj: dict[str, Any]) -> None:
+        if "records" in obj:
+            for number, record in enumerate(obj["records"]):
+                if record["type"] == "BlockOutput" and obj["node_id"] == "source":
+                    n = await self._number(record, obj["link"])
+                    attempt = (obj["job_id"], obj["attempt"])
+                    self._stored[attempt].append(n)
+                    self._places[offset, index, number] = (attempt, n)
+                    if not obj.get("late"):
+                        self.in_order.append((attempt, n))
+        elif obj["type"] == "JobCreated" and obj["node_id"] == "each":
+            _, *place, _ = obj["inputs"]["value"]
+            attempt, n = self._places[place[0], place[1], place[2]]
+            self._consumed[attempt[0]].append((attempt, n))
+
+    async def _number(self, record: dict[str, Any], link: str) -> int:
+        if "body" not in record:
+            return int(record["output"]["n"])
+        ref = record["body"]
+        data = await self._journal.bodies.read(BodyKey(link, ref["n"]), 0, ref["length"] + 1)
+        try:
+            return int(orjson.loads(data)["n"])
+        except (orjson.JSONDecodeError, KeyError):
+            self._found.damaged += 1
+            self._found.words.append(f"body {link}-{ref['n']} has {len(data)} bytes of {ref['length']}")
+            return -1

@@ -1,0 +1,96 @@
+"""Chaos itself: a short real run is clean, and the audit sees each kind of broken promise."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from asyncblock.server.journal import SessionRow, SqliteJournal, Write
+from asyncblock.server.journal.datadir import DataDir
+from asyncblock.testing.chaos.audit import Audit, audit
+
+HEAD = {"job_id": "s.0", "node_id": "source", "attempt": 1, "link": "l"}
+
+
+def output(n: int) -> dict[str, Any]:
+    return {"type": "BlockOutput", "handle": "out", "output": {"n": n, "text": ""}, "done": False, "t": 1}
+
+
+def line(*numbers: int, attempt: int = 1, late: bool = False) -> bytes:
+    obj = {**HEAD, "attempt": attempt, "n": 0, "records": [output(n) for n in numbers]}
+    return orjson.dumps({**obj, "late": True} if late else obj)
+
+
+def created(offset: int, record: int) -> bytes:
+    ref = ["record", offset, 0, record, "out"]
+    return orjson.dumps({"type": "JobCreated", "job_id": "s.1", "node_id": "each", "inputs": {"value": ref}})
+
+
+async def audited(directory: Path, rows: list[bytes], notes: dict[str, str], seen: list[int] | None = None) -> Audit:
+    """Write a journal and notes, and audit them."""
+    data, noted = directory / "data", directory / "notes"
+    noted.mkdir()
+    for name, text in notes.items():
+        (noted / name).write_text(text)
+    with DataDir.open(data) as place:
+        journal = await SqliteJournal.open(place)
+        write = Write()
+        write.session(SessionRow(session_no=journal.new_session_no(), session_id="s", created_at=1, state="succeeded"))
+        for offset, payload in enumerate(rows):
+            write.entry(1, offset, payload)
+        journal.write(write)
+        await journal.close()
+    observed = {} if seen is None else {"s": [(("s.0", 1), n) for n in seen]}
+    return await audit(data, noted, observed)
+
+
+async def test_promises_that_were_kept_are_clean(tmp_path: Path) -> None:
+    rows = [line(0, 1, 2), line(3), created(0, 0), created(0, 1)]
+    found = await audited(tmp_path, rows, {"s.0.1": "1\ndone 3\n"}, [0, 1, 2, 3])
+    assert found.clean
+    assert (found.acked, found.journaled, found.sessions) == (4, 4, {"s": "succeeded"})
+
+
+@pytest.mark.parametrize(
+    ("rows", "notes", "seen", "broken"),
+    [
+        ([line(0, 1)], {"s.0.1": "2\n"}, None, "lost"),
+        ([line(0, 1), line(1, 2)], {"s.0.1": "2\n"}, None, "duplicated"),
+        ([line(1, 0)], {}, None, "reordered"),
+        ([line(0, 2)], {}, None, "reordered"),
+        ([line(0, 1)], {}, [0], "missed"),
+        ([line(0, 1)], {}, [1, 0], "missed"),
+        ([line(0), line(0, attempt=2), created(0, 0), created(1, 0)], {}, None, "mixed"),
+        ([line(0), created(0, 0), created(0, 0)], {}, None, "mixed"),
+    ],
+)
+async def test_each_broken_promise_is_seen(
+    rows: list[bytes], notes: dict[str, str], seen: list[int] | None, broken: str, tmp_path: Path
+) -> None:
+    found = await audited(tmp_path, rows, notes, seen)
+    assert not found.clean
+    assert getattr(found, broken) > 0
+    assert found.words
+
+
+async def test_late_records_count_as_stored_and_are_nothing_that_an_observer_sees(tmp_path: Path) -> None:
+    found = await audited(tmp_path, [line(0), line(1, late=True)], {"s.0.1": "1\n"}, [0])
+    assert found.clean
+
+
+async def test_a_short_storm_leaves_every_promise_kept() -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "asyncblock.testing.chaos", "--seconds", "5", "--seed", "7", "--json"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    assert process.returncode == 0, err.decode()
+    [outcome] = [orjson.loads(each) for each in out.splitlines()]
+    assert outcome["lost"] == outcome["duplicated"] == outcome["reordered"] == outcome["sessions_hanging"] == 0
+    assert outcome["outputs"] > 0 and outcome["sessions_finished"] > 0
