@@ -14,6 +14,8 @@
   * ``Rejected`` - the mainframe refused, with its reason.
 
     * ``Unauthorized`` - the token is missing, wrong, or lacks the role for the call.
+    * ``UnknownBlock`` - a block asked for one that its flow's packages don't have.
+    * ``InvalidInputs`` (also ``ValueError``) - a block asked for one with inputs that it can't be run with.
 
   * ``LeaseLost`` - this attempt of the job is fenced; another attempt, or nobody, owns the job now.
   * ``InvalidFlow`` (also ``ValueError``) - a flow that can't be run; carries every problem with file and line.
@@ -26,8 +28,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 __all__ = [
     "AsyncBlockError",
@@ -36,6 +39,7 @@ __all__ = [
     "ConnectionLost",
     "FlowFailed",
     "InvalidFlow",
+    "InvalidInputs",
     "LeaseLost",
     "LocalProtocolError",
     "PayloadTooLarge",
@@ -44,6 +48,7 @@ __all__ = [
     "RemoteProtocolError",
     "Unauthorized",
     "Unavailable",
+    "UnknownBlock",
     "UnserializableValue",
 ]
 
@@ -107,6 +112,25 @@ class Unauthorized(Rejected):
 
     def __init__(self, message: str, *, code: str = "unauthorized") -> None:
         super().__init__(message, code=code)
+
+
+class UnknownBlock(Rejected):
+    """A block asked for one that its flow's packages don't have; the message names the nearest one that they have."""
+
+    CODE: ClassVar[str] = "unknown_block"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, code=self.CODE)
+
+
+class InvalidInputs(Rejected, ValueError):
+    """A block asked for one with inputs that it can't be run with. ``problems`` says what is wrong, by handle."""
+
+    CODE: ClassVar[str] = "invalid_inputs"
+
+    def __init__(self, message: str, *, problems: Mapping[str, str]) -> None:
+        self.problems = dict(problems)
+        super().__init__(message, code=self.CODE)
 
 
 class LeaseLost(AsyncBlockError):

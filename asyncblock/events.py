@@ -17,6 +17,7 @@ __all__ = [
     "BlockError",
     "BlockEvent",
     "BlockFinished",
+    "BlockJobFinished",
     "BlockLog",
     "BlockLogJSON",
     "BlockMessage",
@@ -28,6 +29,7 @@ __all__ = [
     "BlockWarning",
     "Event",
     "FlowJobFinished",
+    "FlowJobOutput",
     "FlowJobStarted",
     "JobAssigned",
     "JobCreated",
@@ -38,6 +40,7 @@ __all__ = [
     "SessionFinished",
     "SessionStarted",
     "events_of_row",
+    "value_in_row",
 ]
 
 
@@ -139,6 +142,25 @@ class FlowJobFinished(BlockEvent):
     """A run of a subflow is over."""
 
     type: ClassVar[str] = "FlowJobFinished"
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowJobOutput(BlockEvent):
+    """A run of a subflow that a block asked for has put out a value."""
+
+    type: ClassVar[str] = "FlowJobOutput"
+    handle: str
+    ref: tuple[int, int, int, str] | None = None
+    """Row, line, record and handle that hold the value; None when it is ``value``."""
+    value: Any = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockJobFinished(BlockEvent):
+    """A job that another job asked for is over, with all its attempts."""
+
+    type: ClassVar[str] = "BlockJobFinished"
     error: str | None = None
 
 
@@ -343,8 +365,27 @@ def _record_events(session_id: str, offset: int, obj: dict[str, Any]) -> Iterato
     common = (session_id, offset, obj["job_id"], obj["node_id"], obj["attempt"])
     link = obj["link"]
     for index, record in enumerate(obj["records"]):
-        if index not in refused:
-            yield _MAKERS[record["type"]].make(common, record, link)
+        if index in refused:
+            continue
+        maker = _MAKERS.get(record["type"])
+        if maker is None:
+            fields = {**record, "job_id": obj["job_id"], "node_id": obj["node_id"]}
+            yield Other(session_id=session_id, offset=offset, t=record["t"], name=record["type"], fields=fields)
+        else:
+            yield maker.make(common, record, link)
+
+
+def value_in_row(line: bytes, index: int, handle: str) -> tuple[Any, BodyRef | None]:
+    """Return the value that a record of a row's line holds for a handle, or the reference of the body that does."""
+    obj = orjson.loads(line)
+    record = obj["records"][index]
+    body = record.get("body") or record.get("bodies", {}).get(handle)
+    if body is not None:
+        return None, BodyRef.from_json({"link": obj["link"], **body})
+    if "output" in record:
+        return record["output"], None
+    values = record.get("outputs") or record.get("result") or record.get("values") or {}
+    return values.get(handle), None
 
 
 def _read(name: str, value: Any, link: str) -> Any:
@@ -380,6 +421,12 @@ def _entry_event(session_id: str, offset: int, obj: dict[str, Any]) -> Event:
             return FlowJobStarted(**job, node_id=obj["node_id"], stacks=tuple(obj["stacks"]), caller=obj.get("caller"))
         case "FlowJobFinished":
             return FlowJobFinished(**job, node_id=obj["node_id"], error=obj.get("error"))
+        case "FlowJobOutput":
+            ref = obj["ref"]
+            place = (ref[1], ref[2], ref[3], ref[4]) if ref[0] == "record" else None
+            return FlowJobOutput(**job, node_id="", handle=obj["handle"], ref=place, value=obj.get("value"))
+        case "BlockJobFinished":
+            return BlockJobFinished(**job, node_id=obj["node_id"], error=obj["error"])
         case "FlowJobProgress":
             return BlockProgress(**job, node_id=obj["node_id"], rate=obj["rate"])
         case "BlockPreview":

@@ -24,10 +24,13 @@ LAYERS: dict[str, set[str]] = {
     "link": {"iothread", "wire", "transport", "errors"},
     "values": {"errors"},
     "offload": {"errors"},
+    "schemas": {"values", "errors"},
     "preview": {"values", "errors"},
     "store": {"errors"},
     "block": {"errors"},
-    "context": {"link", "iothread", "wire", "preview", "store", "values", "offload", "errors"},
+    "context": {
+        "link", "iothread", "wire", "preview", "store", "values", "offload", "schemas", "events", "errors",
+    },
     "events": {"wire", "errors"},
     "client": {"link", "iothread", "wire", "transport", "values", "events", "flow", "examples", "errors"},
     "executor": {
@@ -48,6 +51,7 @@ DOORS = {
     "yaml": {"flow/yamlfile.py", "examples/__init__.py"},
     "typer": {"cli"},
     "rich": {"cli"},
+    "jsonschema_rs": {"schemas.py"},
     "anyio": {"offload.py", "workers.py"},
     "fastapi": {"examples/service"},
 }

@@ -7,8 +7,10 @@ they wait: ``Context`` on its event loop, ``SyncContext`` on its worker thread.
 from __future__ import annotations
 
 from .blocking import SyncContext
+from .blockjob import BlockJob, SyncBlockJob
 from .context import Context
 from .directed import ToFlow, ToNode
+from .engine import Engine
 from .face import JobInfo
 from .payloads import MAX_VALUE, now_ms
 from .places import Places
@@ -16,11 +18,14 @@ from .secrecy import CredentialInput, Secrecy
 
 __all__ = [
     "MAX_VALUE",
+    "BlockJob",
     "Context",
     "CredentialInput",
+    "Engine",
     "JobInfo",
     "Places",
     "Secrecy",
+    "SyncBlockJob",
     "SyncContext",
     "ToFlow",
     "ToNode",

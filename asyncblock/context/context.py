@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any
 
 from ..errors import LocalProtocolError
 from ..iothread import inbox_of
@@ -16,6 +15,8 @@ from ..store import Store
 from ..wire.bodies import Parcel
 from ..wire.records import encode
 from ..wire.windows import Lane
+from .asking import AsyncAsking
+from .counted import counted
 from .directed import Targets, ToFlow, ToNode, targets_of
 from .face import Face, JobInfo
 from .lines import LineRing
@@ -33,28 +34,8 @@ __all__ = ["Context"]
 _CALLS_PER_TURN = 64
 """Sends that a block may make before its loop gets a turn, so that a loop of sends never starves the others."""
 
-P = ParamSpec("P")
-R = TypeVar("R")
 
-
-def counted(
-    method: Callable[Concatenate[Context, P], Coroutine[Any, Any, R]],
-) -> Callable[Concatenate[Context, P], Coroutine[Any, Any, R]]:
-    """Count the call until it is awaited, so that a block that forgets the ``await`` is told."""
-
-    async def begun(self: Context, *args: P.args, **kwargs: P.kwargs) -> R:
-        self.unawaited -= 1
-        return await method(self, *args, **kwargs)
-
-    def call(self: Context, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
-        self.unawaited += 1
-        return begun(self, *args, **kwargs)
-
-    functools.update_wrapper(call, method)
-    return call
-
-
-class Context(Face):
+class Context(Face, AsyncAsking):
     """A job as its ``async def main(inputs, ctx)`` sees it. The executor makes one for each attempt.
 
     It belongs to the event loop that runs the block; tasks of that loop may share it, and their sends arrive in the

@@ -18,6 +18,7 @@ from ..values import dumps, is_small
 from ..wire.bodies import INLINE_LIMIT, Body, Parcel
 from ..wire.records import encode
 from .directed import Targets
+from .engine import Engine
 from .lines import LineSink, job_logger
 from .payloads import Prepared, Stdio, checked, convert_preview, encode_large, now_ms, shorten
 from .places import Places
@@ -50,6 +51,8 @@ class JobInfo:
     secrecy: Secrecy = field(default_factory=Secrecy)
     credential: Callable[[CredentialInput], dict[str, str]] | None = None
     """Looks a credential up; on a worker thread."""
+    engine: Engine | None = None
+    """What the job may ask; None for one without a mainframe."""
 
 
 _SCALARS: Final = frozenset({int, float, bool, type(None)})

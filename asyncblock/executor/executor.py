@@ -6,14 +6,14 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..block import Block
 from ..client import Mainframe, open_link
-from ..context import Places
+from ..context import Engine, Places
 from ..errors import AsyncBlockError
 from ..iothread import inbox_of
 from ..link import Link, Outlet
@@ -167,6 +167,7 @@ class _Hosting:
         self.store = Store()
         self.places = Places()
         self.services = Services(self)
+        self.engine = Engine(link, self.store, tasks.create_task, self._parked)
         self.loop_port: Window = link.new_port()
         self.thread_port: Window = link.new_port()
         self.thread_lock = threading.Lock()
@@ -248,7 +249,17 @@ class _Hosting:
         if directories:
             self._tasks.create_task(self._tidy(directories))
         self.services.end_session(session_id)
+        self.engine.end_session(session_id)
         self.executor.catalog.end_session(session_id)
+
+    @contextmanager
+    def _parked(self) -> Iterator[None]:
+        """Give a worker thread's place to others while its block waits for another one. On that thread."""
+        self.loop.call_soon_threadsafe(self.threads.release)
+        try:
+            yield
+        finally:
+            asyncio.run_coroutine_threadsafe(self.threads.acquire(), self.loop).result()
 
     async def _tidy(self, directories: list[Path]) -> None:
         try:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import offload
 from ..block import Binding
-from ..context import Context, JobInfo, Places, SyncContext, now_ms
+from ..context import Context, JobInfo, SyncContext, now_ms
 from ..errors import AsyncBlockError, LeaseLost, LocalProtocolError
 from ..link import Outlet
 from ..store import StoreKey
@@ -53,7 +53,7 @@ class RunningJob:
         self._hosting = hosting
         self._message = message
         self._outlet = outlet
-        self._info = _job_info(message, hosting.places)
+        self._info = _job_info(message, hosting)
         self._ctx: Context | SyncContext | None = None
         self._cancelled: str | None = None
         self._fenced: str | None = None
@@ -334,6 +334,8 @@ class RunningJob:
         if self._release is not None:
             self._release()
             self._release = None
+        if self._ctx is not None:
+            self._ctx.release_blocks()
         self._hosting.ended(self)
 
 
@@ -376,7 +378,7 @@ def _raise_in_thread(ident: int, kind: type[BaseException]) -> None:
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(kind))
 
 
-def _job_info(message: Dispatch, places: Places) -> JobInfo:
+def _job_info(message: Dispatch, hosting: _Hosting) -> JobInfo:
     outputs = _by_handle(message.block.get("outputs_def"))
     return JobInfo(
         session_id=message.session_id,
@@ -389,8 +391,9 @@ def _job_info(message: Dispatch, places: Places) -> JobInfo:
         var_handles=_of_media_type(outputs, "oomol/var"),
         bin_handles=_of_media_type(outputs, "oomol/bin"),
         package=str(message.block.get("package") or "").removeprefix("python:"),
-        places=places,
+        places=hosting.places,
         credential=lambda credential: Vault().credential(credential.id),
+        engine=hosting.engine,
     )
 
 

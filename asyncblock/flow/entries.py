@@ -94,6 +94,8 @@ class BlockRequested(Fact):
     reference: str
     """What the caller wrote."""
     inputs: Mapping[str, Ref] = field(default_factory=dict)
+    extra: Any = None
+    """Further terms for whoever resolves and runs the block: the third item of the job's ``spec``."""
 
 
 @dataclass(slots=True)

@@ -27,7 +27,7 @@ REMEMBERED: Final = "::"
 
 Spec = Sequence[Any] | None
 """What a job runs: None for its node's own block, ``["slot", flow, node_id, slot]`` for what a subflow node provides,
-``["catalog", key]`` for what a block asked for."""
+``["catalog", key]`` for what a block asked for, with a mapping of what it added as a third item."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,7 @@ class Plan(FlowPlan):
         if spec is None:
             return self.flow(flow).node(node_id)
         if spec[0] == "catalog":
-            return self.catalog[spec[1]]
+            return _with_handles(self.catalog[spec[1]], spec[2] if len(spec) > 2 else {})
         provider = self.flow(spec[1]).node(spec[2]).slots[spec[3]]
         node = self.flow(flow).node(node_id)
         return replace(provider, inputs=node.inputs, timeout=node.timeout, weight=node.weight)
@@ -195,3 +195,11 @@ class Plan(FlowPlan):
             if path := entry.block.get("path"):
                 found[str(path)] = found[str(PurePosixPath(path).parent)] = key
         return found
+
+
+def _with_handles(node: NodePlan, added: Mapping[str, Any]) -> NodePlan:
+    """Add handle definitions to a block's own."""
+    more = {
+        name: [*(node.block.get(name) or ()), *added[name]] for name in ("inputs_def", "outputs_def") if name in added
+    }
+    return replace(node, block={**node.block, **more}) if more else node

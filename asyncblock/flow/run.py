@@ -209,7 +209,8 @@ class Run:
         level = {"flow_job_id": asked.caller, "flow": caller.flow.plan.path, "node_id": node_id}
         stacks = [*caller.stacks, level]
         refused = self._refusal(stacks) or entry.block.get("refused")
-        key, spec, inputs = caller.flow.key, ["catalog", asked.key], dict(asked.inputs)
+        key, inputs = caller.flow.key, dict(asked.inputs)
+        spec = ["catalog", asked.key] if asked.extra is None else ["catalog", asked.key, asked.extra]
         if entry.kind == "subflow" or refused is not None:
             runs = None if refused is not None else entry.flow
             return FlowJobStarted(asked.job_id, node_id, runs, stacks, inputs, key, spec, asked.caller, refused)

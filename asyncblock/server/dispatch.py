@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..wire.messages import Close, Dispatch
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from .sessions import Sessions
     from .values import Found
 
-__all__ = ["LEASE", "NO_EXECUTOR_TIMEOUT", "Dispatcher"]
+__all__ = ["BESIDE", "LEASE", "NO_EXECUTOR_TIMEOUT", "Dispatcher"]
 
 logger = logging.getLogger("asyncblock.server")
 
@@ -32,6 +33,9 @@ LEASE = 120.0
 
 NO_EXECUTOR_TIMEOUT = 30.0
 """Seconds that a job waits for an executor with its package before it fails."""
+
+BESIDE = "@"
+"""Begins the group of a job that another one has asked for; the caller's link follows, if that can run it."""
 
 Need = tuple[str, str, str | None, str | None]
 """What a job asks of an executor: language, package hash, session and group of a pinned one."""
@@ -86,6 +90,8 @@ class Dispatcher:
         del self._waiting[need]
 
     def _choose(self, need: Need) -> LinkState | None:
+        if need[3] is not None and need[3].startswith(BESIDE):
+            return self._choose_beside(need, need[3].removeprefix(BESIDE))
         if need[3] is not None:
             pinned = self._pins.get((need[2] or "", need[3]))
             if pinned is not None and pinned.executor is not None:
@@ -96,6 +102,18 @@ class Dispatcher:
             if free > most:
                 best, most = link, free
         return best
+
+    def _choose_beside(self, need: Need, link_id: str) -> LinkState | None:
+        """Choose for a job that another one waits for: slots don't count, or all of them might wait for each other."""
+        link = self.links.get(link_id)
+        if link is not None and link.executor is not None:
+            return link if _serves(link, need) else None
+        serving = [link for link in self.links.values() if link.executor is not None and _serves(link, need)]
+        return max(serving, key=lambda link: link.executor.slots - link.load if link.executor else 0, default=None)
+
+    def serves(self, link: LinkState, block: Mapping[str, Any]) -> bool:
+        """Tell whether a link can run a block."""
+        return _serves(link, (str(block.get("language", "python")), str(block.get("hash", "")), None, None))
 
     def _assign(self, turn: Turn, job: Job, link: LinkState) -> None:
         job.attempts += 1

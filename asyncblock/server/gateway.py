@@ -45,6 +45,7 @@ from ..wire.states import Role, State, advance
 from ..wire.windows import DATA_WINDOW, LINK_WINDOW, TELEMETRY_WINDOW
 from .access import hash_token
 from .api import METHODS
+from .blocks import JOB_METHODS, attempt_of
 from .housekeeping import QUESTIONS, Question
 from .jobs import JobState
 from .journal import BodyKey, BodyRow, LinkRow
@@ -63,8 +64,8 @@ _GREETING_TIMEOUT = 10.0
 MAX_LINKS = 10_000
 """Links that a mainframe accepts at once; each connection costs about 50 kB."""
 
-MAX_READS = 256
-"""Reads that a connection may have waiting at once."""
+MAX_READS = 4096
+"""Reads that a connection may have waiting at once: an executor has one for each session whose jobs run blocks."""
 
 
 class Gateway:
@@ -434,13 +435,7 @@ class _Reader:
         turn = self._sessions.turn()
         connection = self._connection
         try:
-            entry = METHODS.get(message.method)
-            if entry is None:
-                raise Rejected(f"unknown method {message.method!r}", code="method")
-            roles, method = entry
-            if not roles & self._roles:
-                raise Rejected(f"this token may not {message.method!r}", code="unauthorized")
-            reply = Reply(message.id, method(self._sessions, turn, message.params))
+            reply = Reply(message.id, self._order(turn, message))
         except Rejected as error:
             reply = Reply(message.id, error={"code": error.code, "message": str(error)})
         turn.after(lambda: connection.send(reply))
@@ -456,8 +451,26 @@ class _Reader:
             reply = Reply(message.id, error={"code": error.code, "message": str(error)})
         self._connection.send(reply)
 
+    def _order(self, turn: Turn, message: Request) -> dict[str, Any]:
+        asked_by_job = JOB_METHODS.get(message.method)
+        if asked_by_job is not None:
+            return asked_by_job(turn, attempt_of(self._link, message.params), message.params)
+        entry = METHODS.get(message.method)
+        if entry is None:
+            raise Rejected(f"unknown method {message.method!r}", code="method")
+        roles, method = entry
+        if not roles & self._roles:
+            raise Rejected(f"this token may not {message.method!r}", code="unauthorized")
+        return method(self._sessions, turn, message.params)
+
+    def _may_read(self, session_id: str) -> bool:
+        """Clients read everything; an executor reads the sessions whose jobs it has."""
+        if self._roles & {"client", "observer"}:
+            return True
+        return any(attempt.job.session.session_id == session_id for attempt in self._link.attempts.values())
+
     def _read(self, message: Read) -> None:
-        if not self._roles & {"client", "observer"}:
+        if not self._may_read(message.session_id):
             error = "this token may not read sessions"
             self._connection.send(_failed_page(message.id, error))
             return

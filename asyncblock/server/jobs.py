@@ -97,6 +97,15 @@ class Job:
     consumed: dict[str, bool] = field(default_factory=dict)
     """Whether a handle has consumers; asked once for each handle."""
 
+    caller: str | None = None
+    """The job that asked for it, when no node did."""
+    asked: dict[str, int] = field(default_factory=dict)
+    """Jobs that it has asked for, each with the offset of the row from which on it may be heard of."""
+    blocks: set[str] = field(default_factory=set)
+    """Those of them that haven't ended."""
+    arguments: dict[str, tuple[tuple[int, int, int], list[str]]] = field(default_factory=dict)
+    """Places and handles of large values that it will ask for a job with, by the job's id."""
+
     def __post_init__(self) -> None:
         self.policy = RetryPolicy.of(self.block)
         self.retries_left = self.policy.retries

@@ -22,18 +22,21 @@ from ..flow.entries import (
     Fact,
     Finished,
     FlowJobFinished,
+    FlowJobOutput,
     FlowJobStarted,
     JobCreated,
     Output,
     Progressed,
     RunFinished,
     Started,
+    Weighed,
     decision_from_json,
 )
 from ..flow.plan import Plan
 from ..flow.run import Run
 from ..wire.messages import Cancel, Close, SessionEnded
 from ..wire.records import check
+from .dispatch import BESIDE, Dispatcher
 from .jobs import Attempt, Job, JobState
 from .turn import Turn
 from .values import Found
@@ -190,8 +193,13 @@ class Session:
             t=_now(),
         )
 
-    def request_block(self, turn: Turn, asked: BlockRequested) -> None:
-        """A job asks for a block or subflow of the plan's catalog."""
+    @property
+    def dispatch(self) -> Dispatcher:
+        """Who hands out the jobs."""
+        return self._owner.dispatch
+
+    def request_block(self, turn: Turn, asked: BlockRequested) -> int:
+        """A job asks for a block or subflow of the plan's catalog; return the offset of the row that says so."""
         turn.say(
             self,
             "BlockRequested",
@@ -200,9 +208,36 @@ class Session:
             key=asked.key,
             reference=asked.reference,
             inputs=asked.inputs,
+            extra=asked.extra,
             t=_now(),
         )
+        offset = self.next_offset
+        self._note_request(asked, offset)
         self._feed(turn, asked)
+        return offset
+
+    def _note_request(self, asked: BlockRequested, offset: int) -> None:
+        caller = self.jobs.get(asked.caller)
+        if caller is not None:
+            caller.asked[asked.job_id] = offset
+            caller.blocks.add(asked.job_id)
+
+    def cancel_block(self, turn: Turn, job_id: str, reason: str) -> None:
+        """Cancel what a job has asked for: a job, or a run of a subflow. What has ended is left as it is."""
+        job = self.jobs.get(job_id)
+        if job_id in self.flow_jobs:
+            self.fail_flow_job(turn, job_id, f"cancelled: {reason}")
+        elif job is not None and job.attempt is None:
+            self.fail_job(turn, job, f"cancelled: {reason}", retry=False)
+        elif job is not None:
+            turn.say(self, "JobCancelling", job_id=job_id, reason=reason, t=_now())
+            self.cancel_job(job, reason)
+            self._abandon_later(job)
+
+    def weigh(self, turn: Turn, job: Job, node_id: str, weight: float) -> None:
+        """A job gives a node of its flow another weight in the flow's progress."""
+        turn.say(self, "NodeWeighed", job_id=job.job_id, node_id=node_id, weight=weight, t=_now())
+        self._feed(turn, Weighed(job.job_id, node_id, weight))
 
     def fail_flow_job(self, turn: Turn, job_id: str, error: str) -> None:
         """End a run of a subflow, or a condition, from outside: its time is up, or its caller cancelled it."""
@@ -252,11 +287,18 @@ class Session:
             elif kind == "BlockFinished":
                 self._fold_finish(turn, attempt, (*place, index), record, size)
                 return
+            elif kind == "BlockArguments":
+                self._fold_arguments(attempt, (*place, index), record, size)
             elif kind == "BlockProgress":
                 if len(job.stacks) > 1:
                     self._feed(turn, Progressed(job.job_id, record["rate"]))
             elif kind == "BlockPreview" and turn is not None and len(job.stacks) > 1:
                 self._forward_preview(turn, job, record, attempt.link.link_id)
+
+    def _fold_arguments(self, attempt: Attempt, place: tuple[int, int, int], record: dict[str, Any], size: int) -> None:
+        """Large values for a block that the job will ask for."""
+        self._owner.values.keep((self.number, *place), record, attempt.link.link_id, size)
+        attempt.job.arguments[record["id"]] = (place, [*record["values"], *record.get("bodies", ())])
 
     def _fold_value(
         self,
@@ -296,12 +338,14 @@ class Session:
         for handle, ref, to_node, to_flow in attempt.held:
             self._feed(turn, Output(job.job_id, handle, ref, to_node, to_flow))
         self._end_job(turn, job)
+        self._tell_caller(turn, job, None)
         self._feed(turn, Finished(job.job_id, None, outputs))
         self._end_if_quiet(turn)
 
     def _fold_failure(self, turn: Turn | None, job: Job, error: str, retry: bool, *, finished: bool = False) -> None:
         if job.attempt is not None:
             self._close_attempt(turn, job.attempt, finished=finished)
+        self._end_blocks(turn, job, f"the job that asked for it has ended ({error})")
         if retry and job.retries_left > 0 and self.state == "running" and job.cancelling is None:
             job.retries_left -= 1
             job.attempt = None
@@ -311,12 +355,14 @@ class Session:
                 turn.after(lambda: self._owner.retry_later(job, delay))
             return
         self._end_job(turn, job)
+        self._tell_caller(turn, job, error)
         self._feed(turn, Finished(job.job_id, error, {}))
         self._end_if_quiet(turn)
 
     def _fold_release(self, turn: Turn | None, job: Job) -> None:
         if job.attempt is not None:
             self._close_attempt(turn, job.attempt, finished=False)
+        self._end_blocks(turn, job, "the job that asked for it begins anew")
         job.attempt = None
         job.state = JobState.WAITING
         if turn is not None:
@@ -346,6 +392,7 @@ class Session:
         self._stop_timer(ended.job_id)
         if started is None:
             return
+        self._forget_block(started.caller, ended.job_id)
         if started.runs is not None:
             self._owner.dispatch.unpin(self, ended.job_id, self.plan.flow(started.runs))
         if ended.error is None:
@@ -357,6 +404,7 @@ class Session:
             if job.attempt is None:
                 self._owner.dispatch.withdraw(job)
                 self._end_job(turn, job)
+                self._tell_caller(turn, job, ended.error)
             elif turn is None:
                 job.cancelling = ended.error
             else:
@@ -383,6 +431,26 @@ class Session:
         job.state = JobState.ENDED
         self.jobs.pop(job.job_id, None)
         self._stop_timer(job.job_id)
+        self._forget_block(job.caller, job.job_id)
+
+    # ------------------------------------------------------------------ blocks that jobs have asked for
+
+    def _forget_block(self, caller_id: str | None, job_id: str) -> None:
+        caller = self.jobs.get(caller_id) if caller_id is not None else None
+        if caller is not None:
+            caller.blocks.discard(job_id)
+
+    def _tell_caller(self, turn: Turn | None, job: Job, error: str | None) -> None:
+        """Say that a job which another one has asked for is over: only here is it known that nothing follows."""
+        if turn is not None and job.caller is not None:
+            turn.say(self, "BlockJobFinished", job_id=job.job_id, node_id=job.node_id, error=error, t=_now())
+
+    def _end_blocks(self, turn: Turn | None, caller: Job, reason: str) -> None:
+        """Cancel what a job has asked for: it has failed, or was cancelled itself."""
+        if turn is not None:
+            for job_id in sorted(caller.blocks):
+                self.cancel_block(turn, job_id, reason)
+        caller.arguments.clear()
 
     # ------------------------------------------------------------------ the flow's decisions
 
@@ -395,7 +463,11 @@ class Session:
 
     def _journal_decisions(self, turn: Turn, decisions: list[Decision]) -> None:
         for decision in decisions:
-            turn.line(self, orjson.dumps({**decision.to_json(), "t": _now()}))
+            line = {**decision.to_json(), "t": _now()}
+            if isinstance(decision, FlowJobOutput) and (constant := self._constant(decision.ref)) is not None:
+                # Readers have the journal's rows and no plan.
+                line["value"] = constant.value
+            turn.line(self, orjson.dumps(line))
             self._act(turn, decision)
 
     def _act(self, turn: Turn, decision: Decision) -> None:
@@ -418,6 +490,8 @@ class Session:
         group = node.group
         if group is not None and created.flow is not None and not group.startswith("*"):
             group = f"{created.stacks[-1]['flow_job_id']}:{group}"
+        if group is None and created.caller is not None and created.spec is not None:
+            group = BESIDE + (created.spec[2].get("beside", "") if len(created.spec) > 2 else "")
         job = Job(
             session=self,
             job_id=created.job_id,
@@ -428,6 +502,7 @@ class Session:
             group=group,
             timeout=node.timeout,
             flow=created.flow,
+            caller=created.caller,
         )
         self.jobs[job.job_id] = job
         if job.timeout is not None:
@@ -491,6 +566,16 @@ class Session:
         job.cancelling = reason
         if job.attempt is not None:
             job.attempt.link.send(Cancel(job.job_id, job.attempt.number, reason, GRACE))
+        if job.blocks:
+            # In a turn of its own: the one that is under way counts its lines.
+            self._owner.loop.call_soon(self._cancel_blocks, job, reason)
+
+    def _cancel_blocks(self, caller: Job, reason: str) -> None:
+        if self._owner.closed or caller.state is JobState.ENDED:
+            return
+        turn = self._owner.turn()
+        self._end_blocks(turn, caller, reason)
+        turn.commit()
 
     def stop_timers(self) -> None:
         """Let no timer of this session fire any more."""
@@ -568,6 +653,8 @@ class Session:
     def _constant(self, ref: Any) -> Found | None:
         if ref[0] == "record":
             return None
+        if ref[0] == "given":
+            return Found(ref[1])
         if ref[0] == "input":
             return Found(self.inputs.get(ref[1]))
         return Found(self.plan.static_value(ref))
@@ -621,12 +708,18 @@ class Session:
                 self._undecided.pop(obj["job_id"], None)
                 self._feed(None, ConditionDecided(obj["job_id"], obj["handle"], obj["ref"]))
             case "BlockRequested":
-                names = ("caller", "job_id", "key", "reference", "inputs")
-                self._feed(None, BlockRequested(**{name: obj[name] for name in names}))
+                names = ("caller", "job_id", "key", "reference", "inputs", "extra")
+                asked = BlockRequested(**{name: obj[name] for name in names})
+                self._note_request(asked, self.next_offset - 1)
+                self._feed(None, asked)
+            case "NodeWeighed":
+                self._feed(None, Weighed(obj["job_id"], obj["node_id"], obj["weight"]))
             case "JobAssigned" if job is not None:
                 self._replay_assignment(job, obj)
             case "JobReleased" if job is not None:
                 self._fold_release(None, job)
+            case "JobCancelling" if job is not None:
+                job.cancelling = obj["reason"]
             case "JobFailed" if job is not None:
                 self._fold_failure(None, job, obj["error"], obj["retry"])
             case "SessionFinished":
@@ -634,7 +727,7 @@ class Session:
             case "JobFailed":
                 self._undecided.pop(obj["job_id"], None)
                 self._feed(None, Finished(obj["job_id"], obj["error"]))
-            case "JobStalled" | "JobAssigned" | "JobReleased" | "BlockPreview":
+            case "JobStalled" | "JobAssigned" | "JobReleased" | "BlockPreview" | "BlockJobFinished" | "JobCancelling":
                 pass
             case _:
                 self._replay_decision(obj)

@@ -60,13 +60,16 @@ class Values:
         return value_in(obj["records"][index], handle, obj["link"])
 
 
+_VALUES = {"BlockOutputs": "outputs", "BlockFinished": "result", "BlockArguments": "values"}
+
+
 def value_in(record: dict[str, Any], handle: str, link_id: str) -> Found:
     """Find a handle's value in a record that carries values."""
     if record["type"] == "BlockOutput":
         if "body" in record:
             return Found(body={**record["body"], "link": link_id})
         return Found(record["output"])
-    values = record.get("outputs") if record["type"] == "BlockOutputs" else record.get("result")
+    values = record.get(_VALUES[record["type"]])
     if values is not None and handle in values:
         return Found(values[handle])
     return Found(body={**record["bodies"][handle], "link": link_id})

@@ -50,6 +50,7 @@ RECORDS: Final[Mapping[str, Shape]] = {
         one_of=("output", "body"),
     ),
     "BlockOutputs": Shape(Kind.SEND, (("outputs", _OBJECT),), (("bodies", _OBJECT),)),
+    "BlockArguments": Shape(Kind.SEND, (("id", _TEXT), ("values", _OBJECT)), (("bodies", _OBJECT),)),
     "BlockError": Shape(Kind.SEND, (("error", _TEXT),)),
     "BlockFinished": Shape(
         Kind.SEND,

@@ -1,0 +1,341 @@
+"""What a context asks of the engine: blocks to run, what blocks and connections there are, weights of nodes.
+
+The rules stand once, in ``_Asking``; the two forms differ in how they wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import orjson
+
+from .. import schemas
+from ..errors import Closed, InvalidInputs, LocalProtocolError, Unavailable
+from ..offload import run_in_thread
+from ..store import EXECUTOR_NAME, StoreKey
+from ..wire.bodies import Parcel
+from .blockjob import BlockJob, SyncBlockJob
+from .counted import counted
+from .engine import MAX_BLOCKS, Engine
+from .feed import Watch
+from .payloads import Prepared, checked
+
+if TYPE_CHECKING:
+    from ..link import Outlet
+    from ..store import Store
+    from ..wire.channel import Channel
+    from ..wire.windows import Lane
+    from .face import JobInfo
+
+__all__ = ["AsyncAsking", "SyncAsking"]
+
+HandleDefs = Sequence[Mapping[str, Any]]
+T = TypeVar("T")
+
+_INLINE = 1 << 20
+"""Bytes of values that an order may carry itself; more of them go ahead of it in a record."""
+
+
+class _Asking:
+    """What both forms share."""
+
+    _job: JobInfo
+    _store: Store
+    _outlet: Outlet
+    _channel: Channel
+    _finish_said: bool
+    _asked = 0
+    """How many blocks this attempt has asked for."""
+    _watches: list[Watch] | None = None
+
+    def _check(self) -> None:
+        raise NotImplementedError
+
+    def _engine(self) -> Engine:
+        if self._job.engine is None:
+            raise Unavailable("this context has no engine to ask; an executor's has")
+        if self._finish_said:
+            raise Closed(f"job {self._job.job_id} is finished; it can't ask for anything after done() or finish()")
+        return self._job.engine
+
+    def _next_id(self) -> str:
+        self._asked += 1
+        return f"{self._job.job_id}.{self._job.attempt}.{self._asked}"
+
+    def _is_full(self) -> bool:
+        """Tell whether so many blocks run that the next one has to wait."""
+        self._watches = [watch for watch in self._watches or () if not watch.ended]
+        return len(self._watches) >= MAX_BLOCKS
+
+    def _noted(self, watch: Watch) -> Watch:
+        self._watches = [*(self._watches or ()), watch]
+        return watch
+
+    def release_blocks(self) -> None:
+        """Watch no more what this job has asked for: it has ended."""
+        if self._job.engine is not None and self._watches:
+            self._job.engine.end_job(self._job.session_id, self._watches)
+
+    @staticmethod
+    def _with_defaults(
+        described: Mapping[str, Any], block: str, inputs: Mapping[str, object], additional: HandleDefs | None
+    ) -> dict[str, object]:
+        """Check that nothing is missing. Raises ``InvalidInputs`` naming what is."""
+        if not isinstance(inputs, Mapping):
+            raise LocalProtocolError(f"inputs are a dict of handles and values, not {type(inputs).__name__}")
+        missing = {
+            each["handle"]: "it is missing, and has no default"
+            for each in (*described.get("inputs_def", ()), *(additional or ()))
+            if each["handle"] not in inputs and "value" not in each and not each.get("nullable")
+        }
+        _raise_if(block, missing)
+        return dict(inputs)
+
+    def _in_process(self, block_job_id: str, handle: str, value: object, media_type: str | None) -> object:
+        """Put a var input into the store, unless JSON carries it as it is; return what travels."""
+        if media_type != "oomol/var" or isinstance(value, (int, float, str, bool)):
+            return value
+        key = StoreKey(EXECUTOR_NAME, handle, block_job_id, self._job.session_id)
+        self._store.put(key, value)
+        return asdict(key)
+
+    def _misfits(self, defs: HandleDefs, prepared: Mapping[str, Prepared]) -> dict[str, str]:
+        values = {
+            handle: each.inline if each.inline is not None else b"".join(each.pieces)
+            for handle, each in prepared.items()
+            if each.encoding == "json"
+        }
+        found = schemas.misfits(defs, values)
+        return {handle: self._job.secrecy.text(words) for handle, words in found.items()}
+
+    def _body_item(self, block_job_id: str, prepared: Mapping[str, Prepared]) -> Parcel | None:
+        """Make the record that goes ahead of an order whose values are too large for it; None when they aren't."""
+        inline = [len(each.inline) for each in prepared.values() if each.inline is not None]
+        if len(inline) == len(prepared) and sum(inline) <= _INLINE:
+            return None
+        return self._many_item("BlockArguments", "values", prepared, id=block_job_id)
+
+    def _many_item(self, type_: str, key: str, values: Mapping[str, Prepared], **fields: object) -> Parcel:
+        raise NotImplementedError
+
+    @staticmethod
+    def _params(
+        block: str,
+        prepared: Mapping[str, Prepared],
+        ahead: bool,
+        additional_inputs_def: HandleDefs | None,
+        additional_outputs_def: HandleDefs | None,
+    ) -> dict[str, Any]:
+        inline = {} if ahead else {handle: orjson.Fragment(each.inline or b"null") for handle, each in prepared.items()}
+        params: dict[str, Any] = {"block": block, "inputs": inline}
+        if additional_inputs_def is not None:
+            params["additional_inputs_def"] = [dict(each) for each in additional_inputs_def]
+        if additional_outputs_def is not None:
+            params["additional_outputs_def"] = [dict(each) for each in additional_outputs_def]
+        return params
+
+
+class AsyncAsking(_Asking):
+    """The part of ``Context`` that asks."""
+
+    unawaited: int
+
+    @counted
+    async def run_block(
+        self,
+        block: str,
+        *,
+        inputs: Mapping[str, object] | None = None,
+        strict: bool = False,
+        additional_inputs_def: HandleDefs | None = None,
+        additional_outputs_def: HandleDefs | None = None,
+    ) -> BlockJob:
+        """Run another block or subflow of this flow's packages: ``self::name``, ``package::name``, or a path.
+
+        **Durability**: on return the order is in the journal, and survives kill -9 of the mainframe; it is carried out
+        once. The block ends with its caller when that fails or is cancelled, and runs on when it just returns.
+        **Cancellation** may leave the block running, until its caller ends.
+        Waits while this job has 1000 blocks running. Inputs that aren't given take their defaults; ``strict`` compares
+        them with their schemas. ``additional_inputs_def`` and ``additional_outputs_def`` are handles that the block
+        gets beside its own, if it takes such. The block's failure fails nothing but ``await job``.
+        Raises ``UnknownBlock``; ``InvalidInputs`` naming the handles; ``UnserializableValue``; ``Rejected`` when the
+        mainframe refuses; ``Unavailable`` for ``strict`` without the extra ``schema``.
+        """
+        self._check()
+        engine = self._engine()
+        described = await engine.describe(self._job, block)
+        while self._is_full():
+            await self._any_ends()
+        given = self._with_defaults(described, block, inputs or {}, additional_inputs_def)
+        defs = [*described.get("inputs_def", ()), *(additional_inputs_def or ())]
+        block_job_id, media_types = self._next_id(), _media_types(defs)
+        prepared: dict[str, Prepared] = {}
+        for handle, value in given.items():
+            value = self._in_process(block_job_id, handle, value, media_types.get(handle))
+            raw = _raw(handle, value, media_types.get(handle))
+            prepared[handle] = raw if raw is not None else await self._prepare(value, handle)
+            if raw is not None:
+                await self._reserve(raw)
+        if strict:
+            _raise_if(block, await run_in_thread(self._misfits, defs, prepared))
+        ahead = self._body_item(block_job_id, prepared)
+        if ahead is not None:
+            await self._send(self._channel.data, ahead)
+            await self.flush()
+        params = self._params(block, prepared, ahead is not None, additional_inputs_def, additional_outputs_def)
+        watch = self._noted(await engine.start(self._job, block_job_id, **params))
+        return BlockJob(engine, self._job, watch, block)
+
+    @counted
+    async def query_block(self, block: str) -> dict[str, Any]:
+        """Return what a block is: ``type`` (``task`` or ``subflow``), its handles' definitions, what may be added.
+
+        **Durability**: nothing is sent. **Cancellation** is safe. Raises ``UnknownBlock``.
+        """
+        return dict(await self._engine().describe(self._job, block))
+
+    @counted
+    async def query_downstream(self, handles: Sequence[str] | None = None) -> dict[str, Any]:
+        """Return where this job's outputs go, by handle: ``to_node`` and ``to_flow``, as ``output`` takes them.
+
+        **Durability**: nothing is sent. **Cancellation** is safe. ``handles`` leaves out all others. Empty for a block
+        that another one runs.
+        """
+        answer = await self._engine().ask(self._job, "query_downstream", handles=_handles(handles))
+        return dict(answer["downstream"])
+
+    @counted
+    async def update_node_weight(self, node_id: str, weight: float) -> None:
+        """Give a node of this job's flow another weight in the flow's progress.
+
+        **Durability**: on return it is in the journal. **Cancellation** leaves it standing if it arrived.
+        Raises ``LocalProtocolError`` for what is no weight, ``Rejected`` for a node that the flow doesn't have.
+        """
+        await self._engine().ask(self._job, "update_node_weight", node_id=node_id, weight=_weight(weight))
+
+    async def _any_ends(self) -> None:
+        ends = [asyncio.ensure_future(watch.end()) for watch in self._watches or ()]
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for end in ends:
+                end.cancel()
+
+    async def flush(self) -> None:
+        raise NotImplementedError
+
+    async def _prepare(self, value: object, handle: str | None) -> Prepared:
+        raise NotImplementedError
+
+    async def _reserve(self, prepared: Prepared) -> None:
+        raise NotImplementedError
+
+    async def _send(self, lane: Lane, item: bytes | Parcel) -> None:
+        raise NotImplementedError
+
+
+class SyncAsking(_Asking):
+    """The part of ``SyncContext`` that asks."""
+
+    def run_block(
+        self,
+        block: str,
+        *,
+        inputs: Mapping[str, object] | None = None,
+        strict: bool = False,
+        additional_inputs_def: HandleDefs | None = None,
+        additional_outputs_def: HandleDefs | None = None,
+    ) -> SyncBlockJob:
+        """As ``Context.run_block``; ``job.result()`` stands for ``await job``."""
+        self._check()
+        engine = self._engine()
+        described = self._wait(engine.describe(self._job, block))
+        if self._is_full():
+            with engine.parked():
+                self._wait(self._until_room())
+        given = self._with_defaults(described, block, inputs or {}, additional_inputs_def)
+        defs = [*described.get("inputs_def", ()), *(additional_inputs_def or ())]
+        block_job_id, media_types = self._next_id(), _media_types(defs)
+        prepared: dict[str, Prepared] = {}
+        for handle, value in given.items():
+            value = self._in_process(block_job_id, handle, value, media_types.get(handle))
+            raw = _raw(handle, value, media_types.get(handle))
+            prepared[handle] = raw if raw is not None else self._prepare(value, handle)
+            if raw is not None:
+                self._reserve(raw)
+        if strict:
+            _raise_if(block, self._misfits(defs, prepared))
+        ahead = self._body_item(block_job_id, prepared)
+        if ahead is not None:
+            self._send(self._channel.data, ahead)
+            self.flush()
+        params = self._params(block, prepared, ahead is not None, additional_inputs_def, additional_outputs_def)
+        watch = self._noted(self._wait(engine.start(self._job, block_job_id, **params)))
+        return SyncBlockJob(engine, self._job, watch, block)
+
+    def query_block(self, block: str) -> dict[str, Any]:
+        """As ``Context.query_block``."""
+        return dict(self._wait(self._engine().describe(self._job, block)))
+
+    def query_downstream(self, handles: Sequence[str] | None = None) -> dict[str, Any]:
+        """As ``Context.query_downstream``."""
+        answer = self._wait(self._engine().ask(self._job, "query_downstream", handles=_handles(handles)))
+        return dict(answer["downstream"])
+
+    def update_node_weight(self, node_id: str, weight: float) -> None:
+        """As ``Context.update_node_weight``."""
+        self._wait(self._engine().ask(self._job, "update_node_weight", node_id=node_id, weight=_weight(weight)))
+
+    def _wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._engine().loop).result()
+
+    async def _until_room(self) -> None:
+        while self._is_full():
+            await AsyncAsking._any_ends(self)  # type: ignore[arg-type]  # it needs what both forms have
+
+    def flush(self) -> None:
+        raise NotImplementedError
+
+    def _prepare(self, value: object, handle: str | None) -> Prepared:
+        raise NotImplementedError
+
+    def _reserve(self, prepared: Prepared) -> None:
+        raise NotImplementedError
+
+    def _send(self, lane: Lane, item: bytes | Parcel) -> None:
+        raise NotImplementedError
+
+
+def _media_types(defs: HandleDefs) -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    for each in defs:
+        schema = each.get("json_schema")
+        found[str(each.get("handle"))] = schema.get("contentMediaType") if isinstance(schema, Mapping) else None
+    return found
+
+
+def _raw(handle: str, value: object, media_type: str | None) -> Prepared | None:
+    if media_type == "oomol/bin" and isinstance(value, (bytes, bytearray, memoryview)):
+        return checked(Prepared(None, [bytes(value)], "raw"), handle)
+    return None
+
+
+def _raise_if(block: str, problems: Mapping[str, str]) -> None:
+    if problems:
+        words = "; ".join(f"{handle}: {problem}" for handle, problem in problems.items())
+        raise InvalidInputs(f"block {block!r} can't be run with these inputs: {words}", problems=problems)
+
+
+def _handles(handles: Sequence[str] | None) -> list[str] | None:
+    if isinstance(handles, str):
+        raise LocalProtocolError("handles is a list of texts, not a text")
+    return None if handles is None else list(handles)
+
+
+def _weight(weight: float) -> float:
+    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < float("inf"):
+        raise LocalProtocolError(f"a weight is a number from 0 up, not {weight!r}")
+    return weight

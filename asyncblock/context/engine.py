@@ -1,0 +1,159 @@
+"""Engine: what an executor's jobs ask the mainframe for, and how the answers come back. One for each link's host."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+from .. import events
+from ..errors import Closed, InvalidInputs, LocalProtocolError, Rejected, UnknownBlock
+from ..link import Link
+from ..offload import run_in_thread
+from ..store import Store, StoreKey
+from ..values import loads
+from ..wire.bodies import BodyRef
+from .feed import Feed, Watch
+
+if TYPE_CHECKING:
+    from .face import JobInfo
+
+__all__ = ["MAX_BLOCKS", "Engine"]
+
+MAX_BLOCKS = 1000
+"""Blocks that one job may have running at once; the next call waits. As many as an executor runs async jobs."""
+
+_READS = 64
+"""Rows that are read again at once for those who iterate."""
+
+_REMEMBERED = 1000
+"""Descriptions of blocks that are kept: a session's plan doesn't change."""
+
+
+class Engine:
+    """Asks for jobs and watches what was asked for. Lives on the executor's loop."""
+
+    def __init__(
+        self,
+        link: Link,
+        store: Store,
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
+        parked: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.parked = parked
+        """Gives the worker thread's place to others while a job waits for another one."""
+        self._link = link
+        self._store = store
+        self._spawn = spawn
+        self._reading = asyncio.Semaphore(_READS)
+        self._feeds: dict[str, Feed] = {}
+        self._described: OrderedDict[tuple[str, str, str], dict[str, Any]] = OrderedDict()
+
+    async def ask(self, job: JobInfo, method: str, id: str | None = None, **params: Any) -> dict[str, Any]:
+        """Ask for a job that holds an open attempt here; the same ``id`` gets the same answer.
+
+        **Cancellation** leaves the order standing if it arrived.
+        Raises ``UnknownBlock``, ``InvalidInputs``, or ``Rejected`` with the mainframe's reason.
+        """
+        who = {"session_id": job.session_id, "job_id": job.job_id, "attempt": job.attempt}
+        try:
+            return await self._link.request(method, {**who, **params}, id=id or secrets.token_hex(8))
+        except Rejected as error:
+            if error.code == UnknownBlock.CODE:
+                raise UnknownBlock(str(error)) from None
+            if error.code == InvalidInputs.CODE:
+                raise InvalidInputs(str(error), problems={}) from None
+            raise
+
+    async def describe(self, job: JobInfo, block: str) -> dict[str, Any]:
+        """Return what a block is, as ``query_block`` tells it. **Cancellation** is safe. Raises as ``ask``."""
+        if not isinstance(block, str):
+            raise LocalProtocolError(f"a block is named by a text such as 'self::name', not by {type(block).__name__}")
+        key = (job.session_id, job.stacks[-1].get("flow") or "" if job.stacks else "", block)
+        known = self._described.get(key)
+        if known is None:
+            known = self._described[key] = await self.ask(job, "query_block", block=block)
+            if len(self._described) > _REMEMBERED:
+                self._described.popitem(last=False)
+        return known
+
+    async def start(self, job: JobInfo, block_job_id: str, **params: Any) -> Watch:
+        """Ask for a block to be run, and watch it from its beginning. Raises as ``ask``.
+
+        **Cancellation** leaves the block running if the order arrived; it is cancelled when its caller ends.
+        """
+        feed = self._feeds.get(job.session_id)
+        if feed is None:
+            feed = self._feeds[job.session_id] = Feed(self._link, job.session_id, self._spawn)
+        watch = Watch(block_job_id)
+        feed.add(watch)
+        try:
+            answer = await self.ask(job, "run_block", id=block_job_id, block_job_id=block_job_id, **params)
+        except BaseException:
+            feed.drop(watch)
+            raise
+        feed.begin(int(answer["offset"]))
+        return watch
+
+    def end_job(self, session_id: str, watches: list[Watch]) -> None:
+        """Watch no more what a job has asked for that has ended itself."""
+        feed = self._feeds.get(session_id)
+        for watch in watches:
+            if feed is not None:
+                feed.drop(watch)
+            watch.settle(Closed("the job that asked for this block has ended; nobody here hears of it any more"))
+
+    def end_session(self, session_id: str) -> None:
+        """Let go of a session."""
+        self._feeds.pop(session_id, None)
+        for key in [key for key in self._described if key[0] == session_id]:
+            del self._described[key]
+
+    # ------------------------------------------------------------------ values
+
+    async def rows(self, session_id: str, offset: int) -> dict[int, list[bytes]]:
+        """Read a row of a session's journal, and those after it that come along.
+
+        **Cancellation** is safe. Raises as ``Link.read``.
+        """
+        async with self._reading:
+            page = await self._link.read(session_id, offset)
+        return dict(page.rows)
+
+    async def value(self, event: events.BlockEvent, handle: str) -> Any:
+        """Return the value that an event holds for a handle: fetched, decoded, and out of the store.
+
+        **Cancellation** is safe. Raises ``Rejected`` when it was pruned, ``LocalProtocolError`` for a var value of
+        another process.
+        """
+        if isinstance(event, events.FlowJobOutput):
+            return await self._referred(event)
+        if isinstance(event, events.BlockOutput):
+            inline, body = event.output, event.body
+        elif isinstance(event, events.BlockOutputs):
+            inline, body = event.outputs.get(handle), event.bodies.get(handle)
+        elif isinstance(event, events.BlockFinished):
+            inline, body = event.result.get(handle), event.bodies.get(handle)
+        else:
+            raise LocalProtocolError(f"a {event.type} holds no value")
+        return await self._whole(inline, body)
+
+    async def _whole(self, inline: Any, body: BodyRef | None) -> Any:
+        if body is not None:
+            data = await self._link.io.run(self._link.downloads.fetch(body))
+            return data if body.encoding == "raw" else await run_in_thread(loads, data)
+        key = StoreKey.match(inline)
+        return inline if key is None else self._store.get(key)
+
+    async def _referred(self, output: events.FlowJobOutput) -> Any:
+        """Find the value that a flow has put out: it stands in the row where a job has sent it."""
+        if output.ref is None:
+            return await self._whole(output.value, None)
+        offset, line, index, handle = output.ref
+        rows = await self.rows(output.session_id, offset)
+        inline, body = events.value_in_row(rows[offset][line], index, handle)
+        return await self._whole(inline, body)

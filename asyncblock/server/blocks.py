@@ -1,0 +1,222 @@
+"""What running jobs may ask for: to run a block, to cancel one, and what the flow around them looks like.
+
+Only for a job whose open attempt the asking link holds. An answer depends on the plan and on the journal alone, so that
+an order which comes twice gets the same answer and starts nothing twice.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from ..errors import InvalidInputs, Rejected, UnknownBlock
+from ..flow.entries import BlockRequested
+from ..flow.plan import NodePlan, Plan, Source
+from .jobs import Attempt, Job
+from .links import LinkState
+from .turn import Turn
+
+__all__ = ["JOB_METHODS", "attempt_of"]
+
+MAX_BLOCKS = 1000
+"""Blocks that a job may have running at once: as many as an executor runs async jobs."""
+
+Params = dict[str, Any]
+Method = Callable[[Turn, Attempt, Params], dict[str, Any]]
+
+
+def attempt_of(link: LinkState, params: Params) -> Attempt:
+    """Return the attempt that asks. Raises ``Rejected`` unless the link holds it."""
+    who = (params.get("session_id"), params.get("job_id"), params.get("attempt"))
+    for attempt in link.attempts.values():
+        if (attempt.job.session.session_id, attempt.job.job_id, attempt.number) == who and not attempt.fenced:
+            return attempt
+    raise Rejected(f"this link holds no open attempt {who[2]!r} of job {who[1]!r}", code="not_held")
+
+
+# ---------------------------------------------------------------------- running blocks
+
+
+def _run_block(turn: Turn, attempt: Attempt, params: Params) -> dict[str, Any]:
+    job = attempt.job
+    block_job_id, reference = _text(params, "block_job_id"), _text(params, "block")
+    if not block_job_id.startswith(f"{job.job_id}.{attempt.number}.") or len(block_job_id) > 1000:
+        raise Rejected("the id of a block's job begins with the caller's job and attempt", code="params")
+    known = job.asked.get(block_job_id)
+    if known is not None:
+        return {"offset": known}
+    if len(job.blocks) >= MAX_BLOCKS:
+        raise Rejected(f"job {job.job_id} has {MAX_BLOCKS} blocks running already", code="too_many_blocks")
+    key, entry = _find(job, reference)
+    if (refused := entry.block.get("refused")) is not None:
+        raise Rejected(f"block {reference!r} can't be run: {refused}", code="refused_block")
+    extra = _additional(entry, reference, params)
+    inputs, ignored = _inputs(job, entry, reference, extra, block_job_id, params)
+    dispatch = job.session.dispatch
+    if entry.kind != "subflow":
+        # Beside the caller, where values that stay in the process are; any number of them, for callers wait for them.
+        beside = dispatch.serves(attempt.link, entry.block)
+        extra["beside"] = attempt.link.link_id if beside else ""
+    offset = job.session.request_block(
+        turn, BlockRequested(job.job_id, block_job_id, key, reference, inputs, extra or None)
+    )
+    return {"offset": offset, "ignored": ignored}
+
+
+def _additional(entry: NodePlan, reference: str, params: Params) -> dict[str, Any]:
+    """Check the handles that a caller adds: the block has to allow them."""
+    extra: dict[str, Any] = {}
+    for name, allowed in (("inputs_def", "additional_inputs"), ("outputs_def", "additional_outputs")):
+        defs = params.get(f"additional_{name}")
+        if defs is None:
+            continue
+        if not isinstance(defs, list) or not all(
+            isinstance(each, dict) and isinstance(each.get("handle"), str) for each in defs
+        ):
+            raise Rejected(f"additional_{name} must be a list of handle definitions", code="params")
+        if defs and not entry.block.get(allowed):
+            raise Rejected(f"block {reference!r} takes no {allowed.replace('_', ' ')}", code=InvalidInputs.CODE)
+        extra[name] = [{**each, "is_additional": True} for each in defs]
+    return extra
+
+
+def _inputs(
+    job: Job, entry: NodePlan, reference: str, extra: Mapping[str, Any], block_job_id: str, params: Params
+) -> tuple[dict[str, Any], list[str]]:
+    """Return references to what the block gets, with defaults filled in, and the handles that nothing declares."""
+    given = params.get("inputs", {})
+    if not isinstance(given, dict):
+        raise Rejected("parameter 'inputs' must be dict", code="params")
+    refs: dict[str, Any] = {handle: ["given", value] for handle, value in given.items()}
+    place = job.arguments.pop(block_job_id, None)
+    if place is not None:
+        refs |= {handle: ["record", *place[0], handle] for handle in place[1]}
+    defs = entry.block.get("inputs_def")
+    if defs is None:
+        return refs, []
+    found: dict[str, Any] = {}
+    missing: list[str] = []
+    for definition in (*defs, *extra.get("inputs_def", ())):
+        handle = definition["handle"]
+        if handle in refs:
+            found[handle] = refs[handle]
+        elif "value" in definition or definition.get("nullable"):
+            found[handle] = ["given", definition.get("value")]
+        else:
+            missing.append(handle)
+    if missing:
+        raise Rejected(f"block {reference!r} lacks inputs: {', '.join(missing)}", code=InvalidInputs.CODE)
+    return found, [handle for handle in refs if handle not in found]
+
+
+def _cancel_block(turn: Turn, attempt: Attempt, params: Params) -> dict[str, Any]:
+    block_job_id = _text(params, "block_job_id")
+    if block_job_id not in attempt.job.asked:
+        raise Rejected(f"job {attempt.job.job_id} has asked for no job {block_job_id!r}", code="params")
+    attempt.job.session.cancel_block(turn, block_job_id, _text(params, "reason"))
+    return {}
+
+
+# ---------------------------------------------------------------------- looking around
+
+
+def _query_block(turn: Turn, attempt: Attempt, params: Params) -> dict[str, Any]:
+    job = attempt.job
+    reference = _text(params, "block")
+    _, entry = _find(job, reference)
+    block = entry.block
+    if (refused := block.get("refused")) is not None:
+        raise Rejected(f"block {reference!r} can't be run: {refused}", code="refused_block")
+    described = {key: block[key] for key in ("description", "inputs_def", "outputs_def") if block.get(key) is not None}
+    if entry.kind == "subflow":
+        slots = job.session.plan.flow(entry.flow).slots
+        return {"type": "subflow", **described, "has_slot": bool(slots)}
+    more = {name: bool(block.get(name)) for name in ("additional_inputs", "additional_outputs")}
+    return {"type": "task", **described, **more}
+
+
+def _query_downstream(turn: Turn, attempt: Attempt, params: Params) -> dict[str, Any]:
+    job = attempt.job
+    handles = params.get("handles")
+    if handles is not None and not isinstance(handles, list):
+        raise Rejected("parameter 'handles' must be list", code="params")
+    found: dict[str, Any] = {}
+    if job.caller is not None:
+        return {"downstream": found}
+    flow = job.session.plan.flow(job.flow)
+    outputs_def = {each["handle"]: each for each in flow.outputs_def}
+    for source, targets in flow.targets.items():
+        if source.node_id == job.node_id and (handles is None or source.handle in handles):
+            found[source.handle] = _targets(flow.node, targets, outputs_def)
+    return {"downstream": found}
+
+
+def _targets(node: Callable[[str], NodePlan], targets: list[Source], outputs_def: Mapping[str, Any]) -> dict[str, Any]:
+    to_node: list[dict[str, Any]] = []
+    to_flow: list[dict[str, Any]] = []
+    for target in targets:
+        if target.node_id is None:
+            entry = {"output_handle": target.handle}
+            if target.handle in outputs_def:
+                entry["output_handle_def"] = outputs_def[target.handle]
+            to_flow.append(entry)
+            continue
+        block = node(target.node_id).block
+        each: dict[str, Any] = {"node_id": target.node_id, "input_handle": target.handle}
+        if block.get("description") is not None:
+            each["description"] = block["description"]
+        definition = next((d for d in block.get("inputs_def") or () if d["handle"] == target.handle), None)
+        if definition is not None:
+            each["input_handle_def"] = definition
+        to_node.append(each)
+    return {**({"to_node": to_node} if to_node else {}), **({"to_flow": to_flow} if to_flow else {})}
+
+
+def _update_node_weight(turn: Turn, attempt: Attempt, params: Params) -> dict[str, Any]:
+    node_id, weight = _text(params, "node_id"), params.get("weight")
+    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < math.inf:
+        raise Rejected("parameter 'weight' must be a number from 0 up", code="params")
+    job = attempt.job
+    known = [node.node_id for node in job.session.plan.flow(job.flow).nodes]
+    if node_id not in known:
+        raise Rejected(f"the flow has no node {node_id!r}{_close(node_id, known)}", code="unknown_node")
+    job.session.weigh(turn, job, node_id, float(weight))
+    return {}
+
+
+# ---------------------------------------------------------------------- parameters
+
+
+def _find(job: Job, reference: str) -> tuple[str, NodePlan]:
+    plan: Plan = job.session.plan
+    key = plan.find(job.flow, reference)
+    if key is None:
+        names = [f"self::{name.partition('::')[2]}" for name in plan.catalog] if "::" in reference else []
+        names += [name.partition("::")[2] for name in plan.catalog] if not names else []
+        words = f"there is no block {reference!r} that this flow could run{_close(reference, names)}"
+        raise Rejected(words, code=UnknownBlock.CODE)
+    return key, plan.catalog[key]
+
+
+def _close(name: str, names: list[str]) -> str:
+    close = difflib.get_close_matches(name, names, 1)
+    return f". Did you mean {close[0]!r}?" if close else ""
+
+
+def _text(params: Params, name: str) -> str:
+    value = params.get(name)
+    if not isinstance(value, str):
+        raise Rejected(f"parameter {name!r} must be str", code="params")
+    return value
+
+
+JOB_METHODS: Final[dict[str, Method]] = {
+    "run_block": _run_block,
+    "cancel_block": _cancel_block,
+    "query_block": _query_block,
+    "query_downstream": _query_downstream,
+    "update_node_weight": _update_node_weight,
+}
+"""Method name and function."""

@@ -1,0 +1,85 @@
+"""Blocks for tests of blocks that run blocks, each in both forms, and plans in which they may reach each other."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import asyncblock
+from asyncblock import Context, Flow, SyncContext
+from asyncblock.block import Block
+from asyncblock.flow.builder import _spec
+from asyncblock.flow.plan import FlowPlan, NodePlan, Plan, Source
+
+__all__ = ["entry", "plan_of", "subflow"]
+
+X = [{"handle": "x"}]
+OUT = [{"handle": "out"}]
+
+
+@asyncblock.block(name="double", inputs=X, outputs=OUT, description="Doubles.")
+async def double(inputs: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
+    await ctx.report_progress(50)
+    await ctx.report_log(f"doubling {inputs['x']}")
+    return {"out": inputs["x"] * 2}
+
+
+@asyncblock.block(name="double_sync", inputs=X, outputs=OUT)
+def double_sync(inputs: Mapping[str, Any], ctx: SyncContext) -> dict[str, Any]:
+    ctx.report_progress(50)
+    ctx.report_log(f"doubling {inputs['x']}")
+    return {"out": inputs["x"] * 2}
+
+
+@asyncblock.block(name="many", inputs=X, outputs=[{"handle": "a"}, {"handle": "b"}])
+async def many(inputs: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
+    for number in range(inputs["x"]):
+        await ctx.output(number, "a")
+    await ctx.outputs({"a": "last", "b": 1})
+    return {"b": 2}
+
+
+@asyncblock.block(name="fail", inputs=[], outputs=OUT)
+async def fail(inputs: Mapping[str, Any], ctx: Context) -> None:
+    await ctx.output(1, "out")
+    raise ValueError("no such luck")
+
+
+@asyncblock.block(
+    name="typed",
+    inputs=[
+        {"handle": "n", "json_schema": {"type": "integer", "minimum": 1}},
+        {"handle": "with_default", "value": "d"},
+        {"handle": "nothing", "nullable": True},
+    ],
+    outputs=OUT,
+)
+async def typed(inputs: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
+    return {"out": dict(inputs)}
+
+
+def entry(block: Block, **fields: Any) -> NodePlan:
+    """An entry of a plan's catalog."""
+    return NodePlan(block.name, "task", {**_spec(block), "description": block.description or None, **fields})
+
+
+def plan_of(caller: Block, *others: Block, entries: Mapping[str, NodePlan] | None = None, **inputs: Any) -> Plan:
+    """A flow with the node ``caller``, which may reach the other blocks as ``self::name``."""
+    flow = Flow("asking")
+    node = flow.node(caller, inputs=inputs, node_id="caller")
+    flow.output("out", node["out"])
+    catalog = {f"pack::{each.name}": entry(each) for each in (double, double_sync, many, fail, typed, caller, *others)}
+    blocks = (double, double_sync, many, fail, typed, caller, *others)
+    return dataclasses.replace(flow.plan(), scope="pack", catalog={**catalog, **(entries or {})}, code_blocks=blocks)
+
+
+def subflow(plan: Plan, name: str, nodes: Sequence[NodePlan], outputs: Mapping[str, Sequence[Source]]) -> Plan:
+    """Add a subflow with the input ``x`` to what blocks may reach."""
+    inner = FlowPlan(
+        name, None, tuple(nodes), ({"handle": "x"},), {h: tuple(s) for h, s in outputs.items()}, scope="pack"
+    )
+    described = NodePlan(name, "subflow", {"inputs_def": X, "outputs_def": OUT, "description": None}, flow=name)
+    return dataclasses.replace(
+        plan, flows={**plan.flows, name: inner}, catalog={**plan.catalog, f"pack::{name}": described}
+    )
