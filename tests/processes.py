@@ -15,9 +15,9 @@ from typing import Any
 
 import orjson
 
-__all__ = ["Command", "free_port", "run", "start"]
+__all__ = ["MARK", "Command", "all_ended", "family", "free_port", "run", "start"]
 
-_MARK = "ASYNCBLOCK_TEST_MARK"
+MARK = "ASYNCBLOCK_TESTMARK"
 
 
 def free_port() -> int:
@@ -26,6 +26,36 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def family(mark: str) -> list[int]:
+    """Return the processes that run and whose environment has a mark."""
+    found = []
+    for place in Path("/proc").iterdir():
+        try:
+            if place.name.isdigit() and f"{MARK}={mark}".encode() in (place / "environ").read_bytes():
+                found.append(int(place.name))
+        except OSError:
+            continue  # it has just ended, or isn't ours
+    return found
+
+
+async def all_ended(pids: list[int]) -> None:
+    """Wait until processes that nobody here started have ended."""
+    loop = asyncio.get_running_loop()
+    for pid in pids:
+        try:
+            handle = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        ended = asyncio.Event()
+        loop.add_reader(handle, ended.set)
+        try:
+            async with asyncio.timeout(5):
+                await ended.wait()
+        finally:
+            loop.remove_reader(handle)
+            os.close(handle)
 
 
 class Command:
@@ -85,14 +115,7 @@ class Command:
 
     def family(self) -> list[int]:
         """Return the processes of this command that run: itself and whatever it has started, however far down."""
-        found = []
-        for place in Path("/proc").iterdir():
-            try:
-                if place.name.isdigit() and f"{_MARK}={self.mark}".encode() in (place / "environ").read_bytes():
-                    found.append(int(place.name))
-            except OSError:
-                continue  # it has just ended, or isn't ours
-        return found
+        return family(self.mark)
 
     def sockets(self, port: int) -> int:
         """Return how many connections to a port the command's processes hold."""
@@ -125,7 +148,7 @@ async def start(*arguments: str | Path, state: Path, **environment: str) -> Asyn
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         limit=64 << 20,
-        env={**os.environ, "XDG_STATE_HOME": str(state), "PYTHONPATH": os.getcwd(), _MARK: mark, **environment},
+        env={**os.environ, "XDG_STATE_HOME": str(state), "PYTHONPATH": os.getcwd(), MARK: mark, **environment},
     )
     command = Command(process, mark)
     try:

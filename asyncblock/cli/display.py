@@ -6,12 +6,14 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Protocol
 
 import orjson
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from .. import events
 from .words import words
@@ -70,7 +72,8 @@ class _Lines:
         pass
 
     def _print(self, text: str, style: str | None) -> None:
-        self._console.print(escape(text), style=style, highlight=False, soft_wrap=True)
+        # A style of the call's own would colour the bars too, which are drawn again with every line.
+        self._console.print(Text(text, style=style or ""), highlight=False, soft_wrap=True)
 
 
 @dataclass(slots=True)
@@ -113,12 +116,15 @@ class _Node:
 
 
 class _Bars(_Lines):
-    """A bar for each node that has a job, below the lines; the oldest that have ended make room for others."""
+    """A bar for each node that has a job, below the lines: as many as fit, those that haven't ended first."""
 
     def __init__(self, console: Console, progress: Progress) -> None:
         super().__init__(console)
         self._progress = progress
         self._nodes: dict[str, _Node] = {}
+        self._open: dict[TaskID, None] = {}
+        self._ended: dict[TaskID, None] = {}
+        self._visible: set[TaskID] = set()
 
     def show(self, event: events.Event) -> None:
         if isinstance(event, events.BlockEvent) and event.node_id:
@@ -132,21 +138,25 @@ class _Bars(_Lines):
     def _move(self, event: events.BlockEvent) -> None:
         node = self._nodes.get(event.node_id)
         if node is None:
-            bar = self._progress.add_task(escape(event.node_id), total=100, state="")
+            bar = self._progress.add_task(escape(event.node_id), total=100, state="", visible=False)
             node = self._nodes[event.node_id] = _Node(bar)
-            self._make_room()
         if node.take(event):
-            self._progress.update(node.bar, completed=node.percent, state=node.state, visible=True)
+            self._progress.update(node.bar, completed=node.percent, state=node.state)
+            self._arrange(node)
 
-    def _make_room(self) -> None:
+    def _arrange(self, node: _Node) -> None:
+        """Show the bars that fit when a node comes or ends."""
+        mine, other = (self._open, self._ended) if node.rates else (self._ended, self._open)
+        if node.bar in mine:
+            return
+        other.pop(node.bar, None)
+        mine[node.bar] = None
         room = max(self._console.height - _LINES_LEFT, 1)
-        visible = sum(task.visible for task in self._progress.tasks)
-        for task in self._progress.tasks:
-            if visible <= room:
-                return
-            if task.visible and task.finished:
-                self._progress.update(task.id, visible=False)
-                visible -= 1
+        wanted = set(islice(self._open, room))
+        wanted.update(islice(reversed(self._ended), room - len(wanted)))
+        for bar in self._visible ^ wanted:
+            self._progress.update(bar, visible=bar in wanted)
+        self._visible = wanted
 
 
 class _Console(Console):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,7 @@ from typing import Any
 import pytest
 
 from ..flows import handle_def, node, write_flow
-from ..processes import Command, run, start
+from ..processes import Command, all_ended, run, start
 
 
 def three_steps(directory: Path, *, retries: int = 0) -> Path:
@@ -48,25 +46,9 @@ async def killed_in_b(flow: Path, state: Path, *arguments: str | Path) -> tuple[
         children = [pid for pid in command.family() if pid != command.process.pid]
         command.kill(signal.SIGKILL)
         await command.wait()
+    # They need no telling, and they take no 30 s of grace.
     await all_ended(children)
     return str(command.events()[0]["session_id"]), command
-
-
-async def all_ended(pids: list[int]) -> None:
-    """Wait until the children of a killed run have left: they need no telling, and there are no 30 s of grace."""
-    for pid in pids:
-        try:
-            handle = os.pidfd_open(pid)
-        except ProcessLookupError:
-            continue
-        ended = asyncio.Event()
-        asyncio.get_running_loop().add_reader(handle, ended.set)
-        try:
-            async with asyncio.timeout(5):
-                await ended.wait()
-        finally:
-            asyncio.get_running_loop().remove_reader(handle)
-            os.close(handle)
 
 
 def ran(state: Path) -> dict[str, str]:

@@ -17,7 +17,7 @@ from asyncblock import events
 from asyncblock.server.journal.peek import peek_sessions
 
 from ..flows import handle_def, node, one_block, write_flow
-from ..processes import Command, run, start
+from ..processes import all_ended, run, start
 
 WAITS = """
 import asyncio
@@ -188,22 +188,8 @@ async def test_a_second_interrupt_leaves_at_once(tmp_path: Path) -> None:
         command.kill(signal.SIGINT)
         async with asyncio.timeout(3):
             assert await command.wait() == 130
-        await nobody_left(command)
-
-
-async def nobody_left(command: Command) -> None:
-    """Wait until the children of a process that died have seen it, and ended."""
-    for pid in command.family():
-        handle = os.pidfd_open(pid)
-        ended = asyncio.Event()
-        asyncio.get_running_loop().add_reader(handle, ended.set)
-        try:
-            async with asyncio.timeout(5):
-                await ended.wait()
-        finally:
-            asyncio.get_running_loop().remove_reader(handle)
-            os.close(handle)
-    assert command.family() == []
+        await all_ended(command.family())
+        assert command.family() == []
 
 
 async def test_an_interrupt_before_the_session_starts_leaves_with_130(tmp_path: Path) -> None:
