@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from . import __version__, events
-from .errors import FlowFailed, LocalProtocolError, Rejected
+from .errors import FlowFailed, InvalidFlow, LocalProtocolError, Problem, Rejected
 from .events import SessionFinished
 from .iothread import IOThread, shared
 from .link import FIRST_TIMEOUT, Link
@@ -90,6 +90,13 @@ class Session:
             if page.end or (found and isinstance(found[-1], events.SessionFinished)):
                 return
             offset = page.next
+
+    async def info(self) -> SessionInfo:
+        """Return how the session is: its state, times and size.
+
+        **Cancellation** is safe. Raises ``Rejected`` when the mainframe doesn't know the session.
+        """
+        return SessionInfo(**await self._link.request("session", {"session_id": self.session_id}))
 
     async def wait(self) -> SessionFinished:
         """Wait until the session has ended, however it ended.
@@ -221,10 +228,11 @@ def resolve_flow(
     from .flow import Flow, load_flow
     from .flow.plan import Plan
 
-    if isinstance(flow, Plan):
-        return flow
-    if isinstance(flow, Flow):
-        return flow.plan()
+    if isinstance(flow, (Plan, Flow)):
+        plan = flow.plan() if isinstance(flow, Flow) else flow
+        if wrong := plan.input_problems(inputs or {}):
+            raise InvalidFlow([Problem(words) for words in wrong])
+        return plan
     from .examples import find
 
     path = find(flow) if isinstance(flow, str) and not Path(flow).exists() else None

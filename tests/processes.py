@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-__all__ = ["MARK", "Command", "all_ended", "family", "free_port", "run", "start"]
+__all__ = ["MARK", "Command", "all_ended", "family", "free_port", "run", "start", "start_module"]
 
 MARK = "ASYNCBLOCK_TESTMARK"
 
@@ -138,11 +138,18 @@ class Command:
 @asynccontextmanager
 async def start(*arguments: str | Path, state: Path, **environment: str) -> AsyncIterator[Command]:
     """Run ``asyncblock ARGUMENTS`` for the duration of the block; it is killed at the end if it still runs."""
+    async with start_module("asyncblock", *arguments, state=state, **environment) as command:
+        yield command
+
+
+@asynccontextmanager
+async def start_module(module: str, *arguments: str | Path, state: Path, **environment: str) -> AsyncIterator[Command]:
+    """Run ``python -m MODULE ARGUMENTS`` likewise."""
     mark = secrets.token_hex(8)
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "asyncblock",
+        module,
         *map(str, arguments),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,

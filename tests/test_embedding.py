@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 import asyncblock
 from asyncblock import events
@@ -51,6 +52,39 @@ async def test_a_flow_in_python_code_runs_on_the_services_own_loop() -> None:
     async with asyncblock.embedded(blocks=[double]) as mainframe:
         session = await mainframe.start(flow, {"number": 21})
         assert await session.outputs() == {"doubled": 42}
+
+
+async def test_inputs_that_were_not_given_have_their_defaults(tmp_path: Path) -> None:
+    """Of a flow in Python code and of one in a file; they are in the journal with the others."""
+    flow = asyncblock.Flow("doubling")
+    flow.output("doubled", flow.node(double, {"value": flow.input("number", value=4)})["out"])
+    path = one_block(tmp_path, "def main(inputs, ctx):\n    return {'out': inputs}\n")
+    fed = {"inputs_def": [{"handle": "a", "value": 1}, {"handle": "b", "nullable": True}, {"handle": "c"}]}
+    spec = yaml.safe_load(path.read_text())
+    spec["inputs_def"] = spec["nodes"][0]["task"]["inputs_def"] = fed["inputs_def"]
+    spec["nodes"][0]["inputs_from"] = [{"handle": h, "from_flow": [{"input_handle": h}]} for h in "abc"]
+    path.write_text(yaml.safe_dump(spec))
+    async with asyncblock.embedded(blocks=[double]) as mainframe:
+        assert await (await mainframe.start(flow)).outputs() == {"doubled": 8}
+        assert await (await mainframe.start(flow, {"number": 1})).outputs() == {"doubled": 2}
+        outputs = await (await mainframe.start(path, {"c": 3})).outputs()
+        assert outputs == {"out": {"a": 1, "b": None, "c": 3}}
+
+
+async def test_inputs_of_a_flow_in_python_code_are_checked_before_it_starts() -> None:
+    flow = asyncblock.Flow("doubling")
+    flow.output("doubled", flow.node(double, {"value": flow.input("number")})["out"])
+    async with asyncblock.embedded(blocks=[double]) as mainframe:
+        with pytest.raises(asyncblock.InvalidFlow) as caught:
+            await mainframe.start(flow, {"nubmer": 1})
+        assert [str(problem) for problem in caught.value.problems] == [
+            "the flow has no input 'nubmer'; there is 'number'",
+            "the flow's input 'number' is required",
+        ]
+        # The mainframe itself doesn't take the client's word for it.
+        params = {"session_id": "5", "plan": flow.plan().to_json(), "inputs": {}, "title": ""}
+        with pytest.raises(Rejected, match="'number' is required"):
+            await mainframe.link.request("start", params)
 
 
 async def test_nothing_is_left_when_it_ends(tmp_path: Path) -> None:

@@ -143,6 +143,16 @@ class Plan(FlowPlan):
     warnings: tuple[Problem, ...] = field(default=(), compare=False)
     """What is odd and doesn't keep the flow from running. Not part of the plan's JSON."""
 
+    def input_problems(self, inputs: Mapping[str, Any]) -> list[str]:
+        """Return what is wrong with the inputs that the flow is to be started with."""
+        definitions = {each["handle"]: each for each in self.inputs_def}
+        known = f"; there is {', '.join(map(repr, sorted(definitions)))}" if definitions else ""
+        found = [f"the flow has no input {name!r}{known}" for name in inputs if name not in definitions]
+        given = self.input_values(inputs)
+        used = {s.handle for node in self.nodes for each in node.inputs.values() for s in each.sources if not s.node_id}
+        missing = [name for name in definitions if name in used and name not in given]
+        return found + [f"the flow's input {name!r} is required" for name in missing]
+
     def to_json(self) -> dict[str, Any]:
         """Return the plan as JSON-ready data."""
         from .planjson import plan_to_json

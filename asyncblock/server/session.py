@@ -167,6 +167,7 @@ class Session:
             self,
             "JobAssigned",
             job_id=job.job_id,
+            node_id=job.node_id,
             attempt=attempt.number,
             link=attempt.link.link_id,
             channel=attempt.channel,

@@ -62,7 +62,11 @@ class Sessions:
             checked = Plan.from_json(plan)
         except InvalidFlow as error:
             raise Rejected(str(error), code="invalid_flow") from error
+        wrong = checked.input_problems(inputs)
+        if wrong:
+            raise Rejected("; ".join(wrong), code="invalid_flow")
         number = self.journal.new_session_no()
+        inputs = checked.input_values(inputs)
         session = Session(self, number, session_id, checked, inputs, int(time.time() * 1000))
         self.running[session_id] = session
         row = SessionRow(

@@ -1,0 +1,152 @@
+"""A web service around flows: it starts them, streams their events, cancels them, and runs blocks of its own.
+
+``uvicorn asyncblock.examples.service:app`` has a mainframe inside; with ``ASYNCBLOCK_URL`` and ``ASYNCBLOCK_TOKEN`` the
+same service is a client and an executor of one that is served elsewhere, over one websocket for both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, TypedDict
+
+import orjson
+from fastapi import Depends, FastAPI, Header, Request
+from fastapi.responses import JSONResponse, StreamingResponse
+
+import asyncblock
+from asyncblock import Context, Flow, Mainframe, Session
+
+__all__ = ["app"]
+
+
+class Text(TypedDict):
+    text: str
+    pause: float
+
+
+class Words(TypedDict):
+    words: list[str]
+
+
+@asyncblock.block
+async def split(inputs: Text, ctx: Context) -> Words:
+    """Cut a text into words, a line at a time; ``pause`` makes it slow enough to watch."""
+    lines = inputs["text"].splitlines()
+    words: list[str] = []
+    for number, line in enumerate(lines, 1):
+        words += line.lower().split()
+        await ctx.report_progress(100 * number / len(lines))
+        await asyncio.sleep(inputs["pause"])
+    return {"words": words}
+
+
+@asyncblock.block
+def count(inputs: Words, ctx: Context) -> dict[str, Any]:
+    """Count the words; an ordinary function, so it runs in a worker thread."""
+    return {"counts": dict(Counter(inputs["words"]).most_common(10))}
+
+
+def counting() -> Flow:
+    """The flow of this service's own."""
+    flow = Flow("counting")
+    words = flow.node(split, {"text": flow.input("text"), "pause": flow.input("pause", value=0)})
+    flow.output("counts", flow.node(count, {"words": words["words"]})["counts"])
+    return flow
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Hold the mainframe for as long as the service runs."""
+    async with AsyncExitStack() as stack:
+        if os.environ.get("ASYNCBLOCK_URL"):
+            mainframe = await stack.enter_async_context(asyncblock.connect())
+            await stack.enter_async_context(asyncblock.Executor([split, count]).attached(mainframe))
+        else:
+            data = os.environ.get("SERVICE_DATA_DIR")
+            mainframe = await stack.enter_async_context(asyncblock.embedded(data, blocks=[split, count]))
+        app.state.mainframe = mainframe
+        yield
+
+
+app = FastAPI(title="asyncblock example", lifespan=lifespan)
+
+
+def the_mainframe(request: Request) -> Mainframe:
+    mainframe: Mainframe = request.app.state.mainframe
+    return mainframe
+
+
+async def the_session(session_id: str, mainframe: Mainframe = Depends(the_mainframe)) -> Session:  # noqa: B008
+    session = mainframe.session(session_id)
+    await session.info()  # an unknown one is an answer, not a broken stream
+    return session
+
+
+@app.post("/flows/{name}", status_code=201)
+async def start(
+    name: str,
+    inputs: dict[str, Any],
+    mainframe: Mainframe = Depends(the_mainframe),  # noqa: B008
+) -> dict[str, str]:
+    """Start ``counting`` or one of the shipped examples."""
+    session = await mainframe.start(counting() if name == "counting" else name, inputs)
+    return {"session_id": session.session_id}
+
+
+@app.get("/sessions/{session_id}")
+async def look(session: Session = Depends(the_session)) -> dict[str, Any]:  # noqa: B008
+    info = await session.info()
+    return {"session_id": info.session_id, "title": info.title, "state": info.state, "error": info.error}
+
+
+@app.get("/sessions/{session_id}/outputs")
+async def outputs(session: Session = Depends(the_session)) -> dict[str, Any]:  # noqa: B008
+    """Wait for the session's end and return the last value of each output."""
+    return await session.outputs()
+
+
+@app.get("/sessions/{session_id}/events")
+async def events(
+    session: Session = Depends(the_session),  # noqa: B008
+    last_event_id: str = Header(default=""),
+) -> StreamingResponse:
+    """Stream the session's events as server-sent events; a browser that lost the connection goes on where it was."""
+    return StreamingResponse(_stream(session, last_event_id), media_type="text/event-stream")
+
+
+async def _stream(session: Session, last_seen: str) -> AsyncIterator[bytes]:
+    # A row of the journal may hold several events: an id is the row and the place in it.
+    row, _, place = last_seen.partition(".")
+    offset, skip = (int(row), int(place) + 1) if row.isdigit() and place.isdigit() else (0, 0)
+    place_in_row = 0
+    async for event in session.events(offset):
+        if event.offset > offset:
+            offset, skip, place_in_row = event.offset, 0, 0
+        if place_in_row >= skip:
+            data = event.to_json()
+            head = f"id: {offset}.{place_in_row}\nevent: {data['type']}\ndata: "
+            yield head.encode() + orjson.dumps(data, default=str) + b"\n\n"
+        place_in_row += 1
+
+
+@app.delete("/sessions/{session_id}", status_code=202)
+async def cancel(session: Session = Depends(the_session)) -> None:  # noqa: B008
+    """Cancel a session: its blocks may clean up, its stream ends with ``SessionFinished``."""
+    await session.cancel("cancelled by a request")
+
+
+@app.exception_handler(asyncblock.AsyncBlockError)
+async def explain(request: Request, error: asyncblock.AsyncBlockError) -> JSONResponse:
+    """Turn typed errors into answers."""
+    match error:
+        case asyncblock.InvalidFlow():
+            return JSONResponse({"problems": [str(problem) for problem in error.problems]}, 422)
+        case asyncblock.FlowFailed():
+            return JSONResponse({"state": error.state, "error": str(error)}, 409)
+        case asyncblock.Rejected(code="unknown_session"):
+            return JSONResponse({"error": str(error)}, 404)
+    return JSONResponse({"error": str(error)}, 503)
