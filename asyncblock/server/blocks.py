@@ -93,7 +93,7 @@ def _inputs(
     place = job.arguments.pop(block_job_id, None)
     if place is not None:
         refs |= {handle: ["record", *place[0], handle] for handle in place[1]}
-    defs = entry.block.get("inputs_def")
+    defs = _declared(job.session.plan, entry).get("inputs_def")
     if defs is None:
         return refs, []
     found: dict[str, Any] = {}
@@ -126,14 +126,12 @@ def _query_block(turn: Turn, attempt: Attempt, params: Params) -> dict[str, Any]
     job = attempt.job
     reference = _text(params, "block")
     _, entry = _find(job, reference)
-    block = entry.block
-    if (refused := block.get("refused")) is not None:
+    if (refused := entry.block.get("refused")) is not None:
         raise Rejected(f"block {reference!r} can't be run: {refused}", code="refused_block")
-    described = {key: block[key] for key in ("description", "inputs_def", "outputs_def") if block.get(key) is not None}
+    described = {key: value for key, value in _declared(job.session.plan, entry).items() if value is not None}
     if entry.kind == "subflow":
-        slots = job.session.plan.flow(entry.flow).slots
-        return {"type": "subflow", **described, "has_slot": bool(slots)}
-    more = {name: bool(block.get(name)) for name in ("additional_inputs", "additional_outputs")}
+        return {"type": "subflow", **described, "has_slot": bool(job.session.plan.flow(entry.flow).slots)}
+    more = {name: bool(entry.block.get(name)) for name in ("additional_inputs", "additional_outputs")}
     return {"type": "task", **described, **more}
 
 
@@ -187,6 +185,15 @@ def _update_node_weight(turn: Turn, attempt: Attempt, params: Params) -> dict[st
 
 
 # ---------------------------------------------------------------------- parameters
+
+
+def _declared(plan: Plan, entry: NodePlan) -> dict[str, Any]:
+    """Return what a block or subflow declares of itself."""
+    if entry.kind != "subflow":
+        return {key: entry.block.get(key) for key in ("description", "inputs_def", "outputs_def")}
+    flow = plan.flow(entry.flow)
+    defs = {key: [dict(each) for each in getattr(flow, key)] for key in ("inputs_def", "outputs_def")}
+    return {"description": flow.description, **defs}
 
 
 def _find(job: Job, reference: str) -> tuple[str, NodePlan]:

@@ -74,12 +74,15 @@ def plan_of(caller: Block, *others: Block, entries: Mapping[str, NodePlan] | Non
     return dataclasses.replace(flow.plan(), scope="pack", catalog={**catalog, **(entries or {})}, code_blocks=blocks)
 
 
-def subflow(plan: Plan, name: str, nodes: Sequence[NodePlan], outputs: Mapping[str, Sequence[Source]]) -> Plan:
-    """Add a subflow with the input ``x`` to what blocks may reach."""
-    inner = FlowPlan(
-        name, None, tuple(nodes), ({"handle": "x"},), {h: tuple(s) for h, s in outputs.items()}, scope="pack"
-    )
-    described = NodePlan(name, "subflow", {"inputs_def": X, "outputs_def": OUT, "description": None}, flow=name)
-    return dataclasses.replace(
-        plan, flows={**plan.flows, name: inner}, catalog={**plan.catalog, f"pack::{name}": described}
-    )
+def subflow(
+    plan: Plan,
+    name: str,
+    nodes: Sequence[NodePlan],
+    outputs: Mapping[str, Sequence[Source]],
+    inputs_def: Sequence[Mapping[str, Any]] = X,
+) -> Plan:
+    """Add a subflow to what blocks may reach."""
+    sources = {handle: tuple(each) for handle, each in outputs.items()}
+    inner = FlowPlan(name, None, tuple(nodes), tuple(inputs_def), sources, tuple(OUT), scope="pack")
+    offered = {f"pack::{name}": NodePlan(name, "subflow", {}, flow=name)}
+    return dataclasses.replace(plan, flows={**plan.flows, name: inner}, catalog={**plan.catalog, **offered})

@@ -473,10 +473,8 @@ async def test_a_block_can_be_cancelled_by_its_caller(mainframe: Mainframe, form
 @FORM
 async def test_a_subflow_can_be_cancelled_by_its_caller(mainframe: Mainframe, form: str) -> None:
     inner = dataclasses.replace(entry(waits), node_id="inner")
-    plan = subflow(plan_of(CANCELS[form], waits, x="self::slow"), "slow", [inner], {"out": [Source("inner", "out")]})
-    plan = dataclasses.replace(
-        plan, catalog={**plan.catalog, "pack::slow": NodePlan("slow", "subflow", {"inputs_def": []}, flow="slow")}
-    )
+    caller = plan_of(CANCELS[form], waits, x="self::slow")
+    plan = subflow(caller, "slow", [inner], {"out": [Source("inner", "out")]}, inputs_def=())
     found = await run(mainframe, plan)
     assert end_of(found).outputs == {"out": "block 'self::slow' failed: cancelled: it took too long"}
     assert [e.cancelled for e in all_of(found, events.BlockFinished) if e.node_id == "inner"] == [True]
