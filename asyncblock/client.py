@@ -132,6 +132,18 @@ class Session:
         data = await self._link.io.run(self._link.downloads.fetch(ref))
         return data if ref.encoding == "raw" else await asyncio.to_thread(loads, data)
 
+    async def message_service(self, node_id: str, payload: object, *, job_id: str | None = None) -> int:
+        """Say something to the service of a node, where it runs; return how many executors it was sent to.
+
+        **Durability**: none; it reaches the callbacks of a service that runs and whose executor is connected.
+        **Cancellation** may leave it sent. Raises ``Rejected`` when the session is over or has no such service node.
+        """
+        params = {"session_id": self.session_id, "node_id": node_id, "payload": loads(dumps(payload))}
+        if job_id is not None:
+            params["job_id"] = job_id
+        answer = await self._link.request("message_service", params)
+        return int(answer["executors"])
+
     async def cancel(self, reason: str = "cancelled") -> None:
         """Cancel the session: waiting jobs are dropped, running ones may clean up.
 

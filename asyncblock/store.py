@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from .errors import LocalProtocolError
@@ -22,11 +22,20 @@ class StoreKey:
     handle: str
     job_id: str
     session_id: str
+    cache: str | None = field(default=None, compare=False)
+    """The name under which the value is kept beyond its process, if it is."""
+
+    def to_json(self) -> dict[str, str]:
+        """Return what travels."""
+        made = {name: getattr(self, name) for name in sorted(_FIELDS)}
+        return made if self.cache is None else {**made, "cache": self.cache}
 
     @classmethod
     def match(cls, value: object) -> StoreKey | None:
         """Return the key that a JSON value is, or None when it is something else."""
-        if not isinstance(value, Mapping) or value.keys() != _FIELDS or value["executor"] != EXECUTOR_NAME:
+        if not isinstance(value, Mapping) or value.get("executor") != EXECUTOR_NAME:
+            return None
+        if value.keys() != _FIELDS and value.keys() != _FIELDS | {"cache"}:
             return None
         return cls(**value) if all(isinstance(each, str) for each in value.values()) else None
 

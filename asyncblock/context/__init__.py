@@ -6,6 +6,7 @@ they wait: ``Context`` on its event loop, ``SyncContext`` on its worker thread.
 
 from __future__ import annotations
 
+from . import dataframes
 from .blocking import SyncContext
 from .blockjob import BlockJob, SyncBlockJob
 from .context import Context
@@ -29,5 +30,6 @@ __all__ = [
     "SyncContext",
     "ToFlow",
     "ToNode",
+    "dataframes",
     "now_ms",
 ]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
@@ -100,7 +99,7 @@ class _Asking:
             return value
         key = StoreKey(EXECUTOR_NAME, handle, block_job_id, self._job.session_id)
         self._store.put(key, value)
-        return asdict(key)
+        return key.to_json()
 
     def _misfits(self, defs: HandleDefs, prepared: Mapping[str, Prepared]) -> dict[str, str]:
         values = {

@@ -53,7 +53,7 @@ class SyncContext(Face, SyncAsking):
         self._check()
         if self._is_undefined(handle):
             self._send(self._channel.data, self._undefined(handle))
-        prepared = self._prepare(self._stored(value, handle), handle)
+        prepared = self._prepare(self._travelling(value, handle), handle)
         self._send(self._channel.data, self._output_item(handle, prepared, targets))
         if done:
             self.done()
@@ -171,7 +171,13 @@ class SyncContext(Face, SyncAsking):
         for handle in values:
             if self._is_undefined(handle):
                 self._send(self._channel.data, self._undefined(handle))
-        return {handle: self._prepare(self._stored(v, handle), handle) for handle, v in values.items()}
+        return {handle: self._prepare(self._travelling(v, handle), handle) for handle, v in values.items()}
+
+    def _travelling(self, value: object, handle: str) -> object:
+        travels = self._stored(value, handle)
+        if (problem := self._kept(value, travels)) is not None:
+            self.send_warning(problem)
+        return travels
 
     def _reserve(self, prepared: Prepared) -> None:
         if prepared.inline is None:

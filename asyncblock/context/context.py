@@ -105,8 +105,16 @@ class Context(Face, AsyncAsking):
     async def _output_long(self, value: object, handle: str, targets: Targets | None = None) -> None:
         if self._is_undefined(handle):
             await self._send(self._channel.data, self._undefined(handle))
-        prepared = await self._prepare(self._stored(value, handle), handle)
+        prepared = await self._prepare(await self._travelling(value, handle), handle)
         await self._send(self._channel.data, self._output_item(handle, prepared, targets))
+
+    async def _travelling(self, value: object, handle: str) -> object:
+        travels = self._stored(value, handle)
+        if type(travels) is dict and "cache" in travels and travels is not value:
+            problem = await run_in_thread(self._kept, value, travels)
+            if problem is not None:
+                await self.send_warning(problem)
+        return travels
 
     @counted
     async def outputs(self, values: Mapping[str, object]) -> None:
@@ -274,7 +282,7 @@ class Context(Face, AsyncAsking):
         for handle in values:
             if self._is_undefined(handle):
                 await self._send(self._channel.data, self._undefined(handle))
-        return {handle: await self._prepare(self._stored(v, handle), handle) for handle, v in values.items()}
+        return {handle: await self._prepare(await self._travelling(v, handle), handle) for handle, v in values.items()}
 
     async def _reserve(self, prepared: Prepared) -> None:
         if prepared.inline is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from time import time_ns
 from types import MappingProxyType
 from typing import Any, ClassVar, Final
@@ -17,6 +17,7 @@ from ..store import EXECUTOR_NAME, Store, StoreKey
 from ..values import dumps, is_small
 from ..wire.bodies import INLINE_LIMIT, Body, Parcel
 from ..wire.records import encode
+from .dataframes import cache_name, is_dataframe, save
 from .directed import Targets
 from .engine import Engine
 from .lines import LineSink, job_logger
@@ -184,9 +185,23 @@ class Face(Surroundings):
         """Put a var handle's value into the store, unless JSON carries it as it is; return what travels."""
         if handle not in self._job.var_handles or isinstance(value, (int, float, str, bool)):
             return value
-        key = StoreKey(executor=EXECUTOR_NAME, handle=handle, job_id=self.job_id, session_id=self.session_id)
+        name = None
+        if is_dataframe(value) and self._job.outputs_def and self._job.outputs_def[handle].get("_serialize_for_cache"):
+            name = cache_name(self._flow(), self.node_id, handle, value)
+        key = StoreKey(EXECUTOR_NAME, handle, self.job_id, self.session_id, name)
         self._store.put(key, value)
-        return asdict(key)
+        return key.to_json()
+
+    def _kept(self, value: object, travels: object) -> str | None:
+        """Keep a DataFrame for later runs; return what to warn of. Writes a file."""
+        key = StoreKey.match(travels)
+        if key is None or key.cache is None or value is travels:
+            return None
+        try:
+            save(self._job.places.values_dir(), key.cache, value)
+        except Exception as problem:  # whatever the author's library raises
+            return f"the value of handle {key.handle!r} can't be kept for later runs: {problem}"
+        return None
 
     def _prepare_small(self, value: object, handle: str | None) -> Prepared | None:
         """Encode a value that is certainly small; None when it must be encoded off the loop."""

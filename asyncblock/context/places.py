@@ -24,8 +24,8 @@ _DONE = ".done"
 class Places:
     """What an executor's jobs share by session, flow, package and node. Its methods may be called from any thread.
 
-    ``ASYNCBLOCK_SESSION_DIR``, ``ASYNCBLOCK_TMP_DIR`` and ``ASYNCBLOCK_PKG_DATA_DIR`` put other directories in the
-    place of the user's.
+    ``ASYNCBLOCK_SESSION_DIR``, ``ASYNCBLOCK_TMP_DIR``, ``ASYNCBLOCK_PKG_DATA_DIR`` and ``ASYNCBLOCK_VALUES_DIR`` put
+    other directories in the place of the user's.
     """
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
@@ -56,6 +56,10 @@ class Places:
         """Return the directory that all versions of a package share, for ever."""
         base = self._base("ASYNCBLOCK_PKG_DATA_DIR", "XDG_DATA_HOME", ".local/share", "packages")
         return _made(base / _safe(package))
+
+    def values_dir(self) -> Path:
+        """Return the directory of values that are kept for later runs."""
+        return _made(self._base("ASYNCBLOCK_VALUES_DIR", "XDG_CACHE_HOME", ".cache", "values"))
 
     def node_store(self, session_id: str, flow_job_id: str, node_id: str) -> dict[str, Any]:
         """Return what the jobs of one node keep for each other, until their session ends."""

@@ -18,7 +18,7 @@ from ..errors import AsyncBlockError
 from ..iothread import inbox_of
 from ..link import Link, Outlet
 from ..store import Store
-from ..wire.messages import Cancel, Close, Dispatch
+from ..wire.messages import Cancel, Close, Dispatch, ServiceMessage
 from ..wire.windows import Window
 from .catalog import Catalog
 from .job import RunningJob
@@ -202,6 +202,9 @@ class _Hosting:
 
     def session_ended(self, session_id: str) -> None:
         self._inbox.post(self._forget_session, session_id)
+
+    def service_message(self, message: ServiceMessage) -> None:
+        self._inbox.post(self.services.message, message)
 
     def lag(self) -> float:
         return self.watchdog.lag

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import offload
 from ..block import Binding
-from ..context import Context, JobInfo, SyncContext, now_ms
+from ..context import Context, JobInfo, SyncContext, dataframes, now_ms
 from ..errors import AsyncBlockError, LeaseLost, LocalProtocolError
 from ..link import Outlet
 from ..store import StoreKey
@@ -164,7 +164,7 @@ class RunningJob:
         searched: set[str] = set()
         for handle, value in self._message.inputs.items():
             key = StoreKey.match(value) if isinstance(value, dict) else None
-            inputs[handle] = value if key is None else self._hosting.store.get(key)
+            inputs[handle] = value if key is None else await self._var(key)
         for handle, obj in self._message.bodies.items():
             ref = BodyRef.from_json(obj)
             if ref is None:
@@ -178,6 +178,15 @@ class RunningJob:
             if ref.encoding == "raw" or not holds_reference(data):
                 searched.add(handle)
         return await resolve_inputs(self._info, inputs, self._message.block.get("inputs_def_patch"), searched)
+
+    async def _var(self, key: StoreKey) -> object:
+        """Return a var value: the very object, or one that an earlier run has kept."""
+        try:
+            return self._hosting.store.get(key)
+        except LocalProtocolError:
+            if key.cache is None:
+                raise
+        return await offload.run_in_thread(dataframes.load, self._hosting.places.values_dir(), key.cache)
 
     async def _run_async(self, binding: Binding, inputs: Mapping[str, Any]) -> None:
         ctx = self._ctx = Context(self._info, inputs, self._outlet, self._hosting.store)

@@ -10,6 +10,7 @@ import asyncio
 import contextvars
 import difflib
 import functools
+import inspect
 import logging
 import threading
 from collections.abc import Callable, Mapping
@@ -24,6 +25,7 @@ from .watchdog import task_value
 
 if TYPE_CHECKING:
     from ..iothread import Inbox
+    from ..wire.messages import ServiceMessage
 
 __all__ = ["RunningService", "ServiceContext"]
 
@@ -44,6 +46,7 @@ class ServiceContext:
     def __init__(self, running: RunningService, session_id: str | None) -> None:
         self._running = running
         self._handler: Mapping[str, Handler] | Handler | None = None
+        self._callbacks: list[Callable[[dict[str, Any]], Any]] = []
         self.session_id = session_id
         """The session that the service belongs to; None for one that outlives sessions."""
         self.waiting_ready_notify = False
@@ -72,6 +75,16 @@ class ServiceContext:
         if name != "block_handler":
             raise KeyError(name)
         return self.block_handler
+
+    def add_message_callback(self, callback: Callable[[dict[str, Any]], Any]) -> None:
+        """Call a function, or a coroutine function, with each message that a client sends to the service.
+
+        A message is a dict: ``session_id``, ``node_id``, ``job_id`` (or None) and ``payload``. What a callback raises
+        is logged.
+        """
+        if not callable(callback):
+            raise LocalProtocolError(f"a message callback is a function, not {type(callback).__name__}")
+        self._callbacks.append(callback)
 
     def notify_ready(self) -> None:
         """Let the waiting calls in."""
@@ -130,6 +143,22 @@ class RunningService:
             return bind(handler[block])
         assert handler is not None
         return bind(functools.partial(handler, block))
+
+    def message(self, message: ServiceMessage, tasks: asyncio.TaskGroup) -> None:
+        """Tell the service's callbacks of a message."""
+        told = {key: getattr(message, key) for key in ("session_id", "node_id", "job_id", "payload")}
+        for callback in self._ctx._callbacks:
+            context = contextvars.copy_context()
+            context.run(current_service.set, self)
+            tasks.create_task(self._tell(callback, told), context=context)
+
+    async def _tell(self, callback: Callable[[dict[str, Any]], Any], told: dict[str, Any]) -> None:
+        try:
+            answer = callback(dict(told))
+            if inspect.isawaitable(answer):
+                await answer
+        except Exception as error:
+            logger.warning("a message callback of service %s failed: %s", self.name, summary(error))
 
     async def _live(self, load: Callable[[], Callable[..., Any]]) -> None:
         """Run ``main``; never raises but a cancel."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..block import Binding
 from ..flow.yamlfile import read_yaml
+from ..wire.messages import ServiceMessage
 from .service import RunningService
 
 if TYPE_CHECKING:
@@ -110,6 +111,13 @@ class Services:
             self._release(key, service)
             raise
         return binding, lambda: self._release(key, service)
+
+    def message(self, message: ServiceMessage) -> None:
+        """Hand a message to the service that it is for, if that runs here."""
+        for (session_id, spec), service in self._running.items():
+            where = (spec.digest, spec.directory)
+            if where == (message.package, message.dir) and session_id in ("", message.session_id):
+                service.message(message, self._hosting._tasks)
 
     def job_begins(self, block: Mapping[str, Any], session_id: str) -> None:
         """Start the services that a package has with the session, when its first job is here."""

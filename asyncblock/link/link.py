@@ -37,6 +37,7 @@ from ..wire.messages import (
     Ping,
     Refused,
     Reply,
+    ServiceMessage,
     SessionEnded,
     Stalled,
     Welcome,
@@ -87,6 +88,10 @@ class Host(Protocol):
 
     def session_ended(self, session_id: str) -> None:
         """Let go of what belongs to a session."""
+        ...
+
+    def service_message(self, message: ServiceMessage) -> None:
+        """Hand a message to a service."""
         ...
 
     def lag(self) -> float:
@@ -369,6 +374,8 @@ class Link:
                 self._desk.complain(message.channel, Rejected(words, code="record"))
             case SessionEnded() if self._host is not None:
                 self._host.session_ended(message.session_id)
+            case ServiceMessage() if self._host is not None:
+                self._host.service_message(message)
             case Fetched():
                 self.downloads.fetched(message)
             case Welcome():

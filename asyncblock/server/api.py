@@ -48,6 +48,15 @@ def _cancel_job(sessions: Sessions, turn: Turn, params: Params) -> dict[str, Any
     return {}
 
 
+def _message_service(sessions: Sessions, turn: Turn, params: Params) -> dict[str, Any]:
+    session_id, node_id = _field(params, "session_id", str), _field(params, "node_id", str)
+    session = sessions.running.get(session_id)
+    if session is None:
+        raise Rejected(f"no session {session_id!r} runs here", code="unknown_session")
+    told = session.message_service(node_id, params.get("payload"), _field(params, "job_id", str, None))
+    return {"executors": told}
+
+
 def _session(sessions: Sessions, turn: Turn, params: Params) -> dict[str, Any]:
     row = sessions.rows.get(_field(params, "session_id", str))
     if row is None:
@@ -80,6 +89,7 @@ METHODS: Final[dict[str, tuple[frozenset[str], Method]]] = {
     "start": (frozenset({"client"}), _start),
     "cancel": (frozenset({"client"}), _cancel),
     "cancel_job": (frozenset({"client"}), _cancel_job),
+    "message_service": (frozenset({"client"}), _message_service),
     "session": (frozenset({"client", "observer"}), _session),
     "sessions": (frozenset({"client", "observer"}), _sessions),
 }

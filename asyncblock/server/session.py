@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from ..errors import Rejected
 from ..flow import conditions
 from ..flow.entries import (
     BlockRequested,
@@ -34,7 +35,7 @@ from ..flow.entries import (
 )
 from ..flow.plan import Plan
 from ..flow.run import Run
-from ..wire.messages import Cancel, Close, SessionEnded
+from ..wire.messages import Cancel, Close, ServiceMessage, SessionEnded
 from ..wire.records import check
 from .dispatch import BESIDE, Dispatcher
 from .jobs import Attempt, Job, JobState
@@ -245,6 +246,19 @@ class Session:
         if self._run.is_open(job_id):
             turn.say(self, "JobFailed", job_id=job_id, attempt=1, error=error, retry=False, t=_now())
             self._feed(turn, Finished(job_id, error))
+
+    def message_service(self, node_id: str, payload: object, job_id: str | None) -> int:
+        """Hand a message to a node's service, where this session has run; return how many executors have it."""
+        flows = (self.plan, *self.plan.flows.values())
+        blocks = [node.block for flow in flows for node in flow.nodes if node.node_id == node_id]
+        block = next((each for each in blocks if "service" in each), None)
+        if block is None:
+            raise Rejected(f"the session has no service node {node_id!r}", code="unknown_node")
+        told = [link for link in self._links if link.connection is not None]
+        for link in told:
+            package, directory = str(block["hash"]), str(block.get("dir", "."))
+            link.send(ServiceMessage(self.session_id, node_id, package, directory, payload, job_id))
+        return len(told)
 
     def row_stored(self) -> None:
         """A row has committed: let readers look."""

@@ -33,6 +33,8 @@ used again on it. The first record of an attempt is ``JobStarted``, sent before 
 **Down: commands.** ``dispatch``, ``cancel``, ``close`` and ``session_ended`` are keyed by (job, attempt) and change
 nothing when they come twice. They have no acknowledgement: after every Welcome the mainframe derives them again from
 what the Hello says is there. ``close`` means that the attempt isn't counted as open: stop it, send nothing for it.
+``service_message`` is something that a client says to a service that runs in an executor; it is sent once, to those
+that have run jobs of the session, and isn't kept.
 
 **Two kinds of wrong.** *Unreadable* (not JSON, a missing field, a gap in ``seq``, a wrong sum): ``bye`` with ``stop:
 true``; the link is over and its jobs end with that reason. *Refused* (an unknown type, a wrong field, an unknown
@@ -57,6 +59,13 @@ chunks numbered by the request, then ``fetched``.
 again after a Welcome. ``read`` asks for rows of a session's journal from an offset and is answered by one ``page`` as
 soon as there is something; a reader is a cursor (session, offset) and nothing is held for it. Offset -1 asks for the
 last row, once the session has ended.
+
+A running job asks by ``request`` too, with ``session_id``, ``job_id`` and ``attempt`` among its parameters; only the
+link that holds the open attempt may. ``run_block`` names a block and the id of the job that it shall be, which begins
+with the caller's id and attempt, and carries ``inputs``; larger ones go ahead in a ``BlockArguments`` record with that
+id. The answer is the offset from which on the session's journal tells of the job; ``BlockJobFinished`` or
+``FlowJobFinished`` is its end. ``cancel_block``, ``query_block``, ``query_downstream`` and ``update_node_weight`` are
+the others. An executor may read the sessions whose jobs it holds.
 
 **Life.** Both sides send ``ping`` each ``heartbeat`` seconds; any byte is a sign of life; three heartbeats of silence
 end the connection. ``bye`` with ``stop: false`` asks to come back after ``retry_after`` seconds. After a loss the

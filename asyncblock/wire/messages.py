@@ -33,6 +33,7 @@ __all__ = [
     "Refused",
     "Reply",
     "Request",
+    "ServiceMessage",
     "SessionEnded",
     "Stalled",
     "Unread",
@@ -235,6 +236,22 @@ class SessionEnded(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceMessage(Message):
+    """Something that a client says to a running service. Not kept, not repeated."""
+
+    op: ClassVar[str] = "service_message"
+    session_id: str
+    node_id: str
+    package: str
+    """The hash of the service's package."""
+    dir: str
+    """The service's directory in it."""
+    payload: Any
+    job_id: str | None = None
+    """The call that it is about, if it is about one."""
+
+
+@dataclass(frozen=True, slots=True)
 class Refused(Message):
     """A record was journaled but not applied. ``index`` counts the channel's records from 0."""
 
@@ -283,7 +300,7 @@ MESSAGES: Final[dict[str, type[Message]]] = {
     cls.op: cls
     for cls in (
         Hello, Announce, Stalled, Request, Read, Unread, Fetch, Ping, Bye, Welcome, Ack, Dispatch, Cancel, Close,
-        SessionEnded, Refused, Reply, Page, Fetched,
+        SessionEnded, Refused, Reply, Page, Fetched, ServiceMessage,
     )
 }  # fmt: skip
 
@@ -318,6 +335,8 @@ def decode(line: dict[str, object]) -> Message:
 def _kinds(hint: Any) -> tuple[type, ...]:
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
         return tuple(kind for part in typing.get_args(hint) for kind in _kinds(part))
+    if hint is Any:
+        return (object, bool)
     origin = typing.get_origin(hint) or hint
     return (int, float) if origin is float else (origin,)
 

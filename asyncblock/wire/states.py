@@ -60,6 +60,7 @@ RECEIVE: Final[Mapping[Role, Mapping[State, Mapping[str, State]]]] = {
             "cancel": _OPEN,
             "close": _OPEN,
             "session_ended": _OPEN,
+            "service_message": _OPEN,
             "refused": _OPEN,
             "reply": _OPEN,
             "page": _OPEN,

@@ -16,6 +16,7 @@ import yaml
 import asyncblock
 from asyncblock import events
 from asyncblock.client import Mainframe, Session
+from asyncblock.errors import Rejected
 from asyncblock.flow.plan import InputPlan, NodePlan, Plan, Source
 from asyncblock.packages import package_hash
 
@@ -324,3 +325,41 @@ async def test_a_handler_may_leave_its_call_open(tmp_path: Path, mainframe: Main
         """
     package = ServicePackage(tmp_path / "pack", source, stop_at="block_end", keep_alive=0)
     assert end_of(await run(mainframe, package.plan("get", "get"))).outputs == {"o": 1}
+
+
+async def test_a_client_may_say_something_to_a_running_service(tmp_path: Path, mainframe: Mainframe) -> None:
+    source = """
+        import asyncio
+        from service_diary import write
+        def main(service):
+            heard = asyncio.Event()
+            async def later(message):
+                write(f"async {message['payload']['x']} {message['node_id']} {message['job_id']}")
+                heard.set()
+            def broken(message):
+                raise ValueError("no")
+            service.add_message_callback(broken)
+            service.add_message_callback(lambda message: write(f"sync {message['payload']['x']}"))
+            service.add_message_callback(later)
+            async def wait(inputs, ctx):
+                await ctx.report_log("here")
+                await heard.wait()
+                return {"out": "heard"}
+            service.block_handler = {"wait": wait}
+        """
+    package = ServicePackage(tmp_path / "pack", source)
+    session = await mainframe.start(package.plan("wait"))
+    log = await until(session, events.BlockLog)
+    assert await session.message_service("n0", {"x": 1}, job_id=log.job_id) == 1
+    end = end_of([event async for event in session])
+    assert end.outputs == {"o": "heard"}
+    lines = sys.modules["service_diary"].lines
+    assert lines == ["sync 1", f"async 1 n0 {log.job_id}"]
+
+
+async def test_a_message_to_no_service_is_refused(tmp_path: Path, mainframe: Mainframe) -> None:
+    package = ServicePackage(tmp_path / "pack", COUNTING)
+    session = await mainframe.start(package.plan("add"))
+    await session.wait()
+    with pytest.raises(Rejected, match="runs here"):
+        await session.message_service("n0", 1)

@@ -24,6 +24,7 @@ from asyncblock.wire.messages import (
     Refused,
     Reply,
     Request,
+    ServiceMessage,
     SessionEnded,
     Stalled,
     Unread,
@@ -66,6 +67,11 @@ GOLDEN: list[tuple[Message, bytes]] = [
     (Cancel("s.1", 1, "enough"), b'{"op":"cancel","job_id":"s.1","attempt":1,"reason":"enough","grace":10.0}'),
     (Close(3, "s.1", 1, "lost"), b'{"op":"close","channel":3,"job_id":"s.1","attempt":1,"reason":"lost"}'),
     (SessionEnded("s"), b'{"op":"session_ended","session_id":"s"}'),
+    (
+        ServiceMessage("s", "n", "4a5h", "services/a", {"x": 1}, "s.1"),
+        b'{"op":"service_message","session_id":"s","node_id":"n","package":"4a5h","dir":"services/a",'
+        b'"payload":{"x":1},"job_id":"s.1"}',
+    ),
     (Refused(3, 4, "why"), b'{"op":"refused","channel":3,"index":4,"reason":"why"}'),
     (Reply("r1", {"a": 1}), b'{"op":"reply","id":"r1","result":{"a":1},"error":null}'),
     (

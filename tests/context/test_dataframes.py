@@ -1,0 +1,147 @@
+"""DataFrames on var handles that a later run may take."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import asyncblock
+from asyncblock import Context, Flow, SyncContext, events
+from asyncblock.client import Mainframe
+from asyncblock.context import Places
+from asyncblock.context.dataframes import cache_name, is_dataframe, load, save
+from asyncblock.errors import Unavailable
+from asyncblock.store import StoreKey
+
+from ..flows import all_of, end_of
+
+VAR = {"contentMediaType": "oomol/var"}
+KEPT = [{"handle": "out", "json_schema": VAR, "_serialize_for_cache": True}]
+LOST = [{"handle": "out", "json_schema": VAR}]
+FRAME = pd.DataFrame(
+    {
+        "n": [1, 2, None],
+        "s": ["a", None, "ü"],
+        "t": pd.to_datetime(["2024-01-01", "2024-01-03", "2024-02-29"], utc=True),
+    },
+    index=pd.Index([3, 1, 2], name="key"),
+)
+
+
+@pytest.fixture(autouse=True)
+def values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ASYNCBLOCK_VALUES_DIR", str(tmp_path / "values"))
+    return tmp_path / "values"
+
+
+@pytest.fixture
+async def mainframe(tmp_path: Path) -> AsyncIterator[Mainframe]:
+    async with asyncblock.embedded(tmp_path / "data") as mainframe:
+        yield mainframe
+
+
+@asyncblock.block(inputs=[{"handle": "frame"}], outputs=KEPT)
+async def makes(inputs: Mapping[str, Any], ctx: Context) -> None:
+    await ctx.output(FRAME if inputs["frame"] else object(), "out")
+
+
+@asyncblock.block(inputs=[{"handle": "frame"}], outputs=KEPT)
+def makes_sync(inputs: Mapping[str, Any], ctx: SyncContext) -> dict[str, Any]:
+    return {"out": FRAME if inputs["frame"] else object()}
+
+
+@asyncblock.block(inputs=[{"handle": "frame"}], outputs=KEPT)
+async def makes_odd(inputs: Mapping[str, Any], ctx: Context) -> None:
+    await ctx.output(pd.DataFrame({"mixed": [1, "two", object()]}), "out")
+
+
+@asyncblock.block(inputs=[{"handle": "frame"}], outputs=LOST)
+async def makes_unkept(inputs: Mapping[str, Any], ctx: Context) -> None:
+    await ctx.output(FRAME, "out")
+
+
+@asyncblock.block(inputs=[{"handle": "x"}], outputs=[{"handle": "same"}])
+async def takes(inputs: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
+    pd.testing.assert_frame_equal(inputs["x"], FRAME)
+    return {"same": inputs["x"] is FRAME}
+
+
+async def sent(mainframe: Mainframe, block: Any, frame: bool = True) -> tuple[Any, list[events.Event]]:
+    """Run a block that puts out a var value; return what travelled, and the events."""
+    flow = Flow("frames")
+    node = flow.node(block, inputs={"frame": frame}, node_id="makes")
+    flow.output("o", node["out"])
+    found = [event async for event in await mainframe.start(flow)]
+    return end_of(found).outputs.get("o"), found
+
+
+async def given(mainframe: Mainframe, value: object) -> events.SessionFinished:
+    flow = Flow("takes")
+    flow.output("same", flow.node(takes, inputs={"x": value})["same"])
+    return end_of([event async for event in await mainframe.start(flow)])
+
+
+@pytest.mark.parametrize("block", [makes, makes_sync], ids=["async", "sync"])
+async def test_a_dataframe_is_there_for_a_later_run(tmp_path: Path, values: Path, block: Any) -> None:
+    async with asyncblock.embedded(tmp_path / "data") as mainframe:
+        travelled, _ = await sent(mainframe, block)
+        assert travelled["cache"].endswith(".pandas")
+    async with asyncblock.embedded(tmp_path / "data") as mainframe:
+        end = await given(mainframe, travelled)
+    assert (end.state, end.outputs) == ("succeeded", {"same": False}), end.error
+    assert [path.name for path in values.iterdir()] == [f"{travelled['cache']}.parquet"]
+
+
+async def test_only_what_the_flow_wants_is_kept(mainframe: Mainframe, values: Path) -> None:
+    for block, frame in ((makes_unkept, True), (makes, False)):
+        travelled, _ = await sent(mainframe, block, frame)
+        assert "cache" not in travelled
+    assert not values.exists()
+
+
+async def test_a_frame_that_parquet_cannot_hold_is_a_warning(mainframe: Mainframe, values: Path) -> None:
+    _, found = await sent(mainframe, makes_odd)
+    assert end_of(found).state == "succeeded"
+    [warning] = all_of(found, events.BlockWarning)
+    assert "the value of handle 'out' can't be kept for later runs" in warning.warning
+    assert list(values.iterdir()) == []
+
+
+async def test_a_kept_value_that_is_gone_says_what_to_do(mainframe: Mainframe, values: Path) -> None:
+    travelled, _ = await sent(mainframe, makes)
+    # Its session is over, and with it the value in the process.
+    await given(mainframe, 1)
+    (values / f"{travelled['cache']}.parquet").unlink()
+    end = await given(mainframe, travelled)
+    assert "isn't there; run the flow without its cache" in (end.error or "")
+
+
+def test_names_from_outside_read_nothing_else(tmp_path: Path) -> None:
+    for name in ("../x.pandas", "x.os", "/etc/passwd", "", "a.pandas/../../b.pandas"):
+        with pytest.raises(Unavailable, match="no name of a kept value"):
+            load(tmp_path, name)
+
+
+def test_a_value_replaces_the_one_before_it(tmp_path: Path) -> None:
+    places = Places({"ASYNCBLOCK_VALUES_DIR": str(tmp_path)})
+    name = cache_name("flow", "node", "handle", FRAME)
+    for frame in (FRAME, FRAME.head(1)):
+        save(places.values_dir(), name, frame)
+    pd.testing.assert_frame_equal(load(places.values_dir(), name), FRAME.head(1))
+    assert not is_dataframe({"DataFrame": 1})
+
+
+def test_a_key_says_where_its_value_is_kept_and_is_the_same_without() -> None:
+    key = StoreKey("asyncblock", "h", "j", "s")
+    kept = dataclasses.replace(key, cache="c.pandas")
+    assert key == kept
+    for each in (key, kept):
+        match = StoreKey.match(each.to_json())
+        assert match is not None
+        assert (match, match.cache) == (each, each.cache)
+    assert StoreKey.match({**key.to_json(), "more": 1}) is None
