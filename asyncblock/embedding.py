@@ -21,6 +21,7 @@ from .transport.memory import memory_pair
 
 if TYPE_CHECKING:
     from .server import MainframeServer
+    from .server.settings import Settings
 
 __all__ = ["embedded"]
 
@@ -33,13 +34,14 @@ async def embedded(
     packages: Sequence[str | Path] = (),
     workers: int = 0,
     capture: bool = False,
+    settings: Settings | None = None,
 ) -> AsyncIterator[Mainframe]:
     """Run a mainframe in this process for the duration of the block, with an executor on the calling loop.
 
     ``data_dir`` keeps the journal (default: a temporary directory, deleted at the end); sessions that were running in
     it go on. ``workers=N`` runs blocks in N child processes instead, over a loopback port with a random token.
     ``capture=True`` makes ``print`` and ``logging`` of blocks lines of their jobs, for which it patches this process's
-    streams and loggers; ``ctx.logger`` needs no patching.
+    streams and loggers; ``ctx.logger`` needs no patching. ``settings`` are the mainframe's: durability, times, limits.
     **Cancellation** ends it in order: blocks are cancelled and may clean up.
     Raises ``Unavailable`` when the data directory is in use.
     """
@@ -47,7 +49,7 @@ async def embedded(
         if data_dir is None:
             data_dir = stack.enter_context(tempfile.TemporaryDirectory(prefix="asyncblock-"))
         io = await stack.enter_async_context(shared().lease())
-        server = await stack.enter_async_context(hosted_mainframe(io, Path(data_dir)))
+        server = await stack.enter_async_context(hosted_mainframe(io, Path(data_dir), settings))
         await io.run(_bury(server))
         link = await stack.enter_async_context(_memory_link(io, server))
         if workers:

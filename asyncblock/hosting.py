@@ -13,7 +13,7 @@ from .iothread import IOThread
 
 if TYPE_CHECKING:
     from .server import MainframeServer
-    from .server.mainframe import Settings
+    from .server.settings import Settings
 
 __all__ = ["hosted_mainframe", "listening"]
 

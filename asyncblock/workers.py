@@ -27,7 +27,7 @@ import orjson
 if TYPE_CHECKING:
     from .flow.plan import Plan
 
-__all__ = ["LEAVE", "READY", "Orders", "Workers", "describe_exit"]
+__all__ = ["LEAVE", "READY", "RETIRING", "Orders", "Workers", "describe_exit"]
 
 logger = logging.getLogger("asyncblock.workers")
 
@@ -35,7 +35,10 @@ LEAVE = b'{"leave":true}\n'
 """The parent's last order."""
 
 READY = "ready"
-"""A child's first line on its standard output: it takes jobs. What follows is its report."""
+"""A child's first line on its standard output: it takes jobs. Its last line is its report."""
+
+RETIRING = "retiring"
+"""A child's line when it takes no more jobs, because a thread of it can't be stopped: it leaves when the others end."""
 
 _RESTART_PAUSE = (0.2, 10.0)
 """Seconds before a child that died is replaced: the first pause and the longest; doubled while children die young."""
@@ -114,6 +117,8 @@ class Workers:
         self._children: set[anyio.abc.Process] = set()
         self._tasks: asyncio.TaskGroup
         self._stopping = False
+        self._retiring: set[str] = set()
+        """Link ids of the children whose place is filled already."""
         self._unready = count
         self._all_ready = asyncio.Event()
         self.reports: list[str] = []
@@ -186,6 +191,11 @@ class Workers:
             if self._stopping:
                 return
             reason = describe_exit(code)
+            if link_id in self._retiring:
+                self._retiring.discard(link_id)
+                if self._gone is not None:
+                    self._gone(link_id, reason)
+                return
             logger.warning("%s; a new one takes its place", reason)
             replaces = {"link": link_id, "reason": reason}
             if self._gone is not None:
@@ -206,7 +216,7 @@ class Workers:
             await self._give_orders(child, link_id, replaces)
             if self._stopping:
                 await self._dismiss(child)
-            await self._read_report(child)
+            await self._listen_to(child, link_id)
             return await child.wait()
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             return await child.wait()
@@ -240,17 +250,26 @@ class Workers:
         if missed:
             await child.stdin.send(orjson.dumps({"packages": missed}) + b"\n")
 
-    async def _read_report(self, child: anyio.abc.Process) -> None:
+    async def _listen_to(self, child: anyio.abc.Process, link_id: str) -> None:
+        """Read what a child says, line by line, to its end."""
         assert child.stdout is not None
-        text, ready = b"", False
+        rest = b""
         async for piece in child.stdout:
-            text += piece
-            if not ready and text.startswith(f"{READY}\n".encode()):
-                ready = True
-                self._count_ready()
-        report = text.decode("utf-8", "replace").removeprefix(f"{READY}\n").strip()
-        if report:
-            self.reports.append(report)
+            *lines, rest = (rest + piece).split(b"\n")
+            for line in lines:
+                self._heard(line.decode("utf-8", "replace").strip(), link_id)
+        self._heard(rest.decode("utf-8", "replace").strip(), link_id)
+
+    def _heard(self, line: str, link_id: str) -> None:
+        if line == READY:
+            self._count_ready()
+        elif line == RETIRING:
+            logger.warning("an executor process retires: a thread of it can't be stopped; a new one takes its place")
+            self._retiring.add(link_id)
+            if not self._stopping:
+                self._tasks.create_task(self._keep_one())
+        elif line:
+            self.reports.append(line)
 
     def _count_ready(self) -> None:
         self._unready -= 1

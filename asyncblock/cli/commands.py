@@ -142,7 +142,7 @@ async def serve(
     insecure: bool,
 ) -> int:
     """Serve a mainframe until told to stop."""
-    from ..server.mainframe import Settings
+    from ..server.settings import Settings
 
     directory = data_dir or default_data_dir() / "mainframe"
     settings = Settings(synchronous=synchronous, token_file=token_file, insecure=insecure)

@@ -20,7 +20,7 @@ import orjson
 from ..client import Mainframe, open_link
 from ..errors import AsyncBlockError
 from ..iothread import inbox_of
-from ..workers import LEAVE, READY, Orders
+from ..workers import LEAVE, READY, RETIRING, Orders
 from . import capture
 from .executor import Executor
 from .tasks import install_exit_guard
@@ -37,7 +37,7 @@ def main() -> None:
     os.dup2(2, 1)
     capture.install()
     try:
-        asyncio.run(_live(orders, lambda: print(READY, file=report_to, flush=True)))
+        asyncio.run(_live(orders, lambda word: print(word, file=report_to, flush=True)))
     except AsyncBlockError as error:
         logger.error("%s", error)
         raise SystemExit(1) from None
@@ -51,20 +51,25 @@ def main() -> None:
 _executor: Executor | None = None
 
 
-async def _live(orders: Orders, ready: Callable[[], None]) -> None:
+async def _live(orders: Orders, say: Callable[[str], None]) -> None:
     global _executor
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     _on_signals(loop, stop)
     install_exit_guard(loop)
     executor = _executor = Executor(packages=orders.packages, sync_slots=orders.sync_slots, capture=True)
+    executor.on_retire = lambda: say(RETIRING)
     tls = ssl.create_default_context(cafile=orders.ca_file) if orders.ca_file else None
     async with open_link(orders.url, orders.token, link_id=orders.link_id, replaces=orders.replaces, tls=tls) as link:
         async with executor.attached(Mainframe(link)):
-            ready()
+            say(READY)
             _watch_stdin(loop, stop, orders, lambda line: _more_orders(executor, line))
             await executor.until(stop)
             await executor.drain(orders.grace)
+    if executor.stuck:
+        # What doesn't end would keep the loop, and so the process, from ending.
+        say(str(executor.report))
+        os._exit(0)
 
 
 def _on_signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:

@@ -72,6 +72,11 @@ class Executor:
         self.report = Report()
         self.capture = capture
         """Whether what blocks print and log is theirs; whoever asks for it has installed ``executor.capture``."""
+        self.on_retire: Callable[[], None] | None = None
+        """Called when this process should be replaced, because a thread of it can't be stopped. None where the process
+        isn't the executor's own: then the thread is left, and jobs go on coming."""
+        self.stuck = 0
+        """Blocks that were given up and still run."""
         self._async_slots = async_slots
         self._sync_slots = sync_slots or 2 * (os.cpu_count() or 1)
         self._hosting: _Hosting | None = None
@@ -178,6 +183,8 @@ class _Hosting:
         self._jobs: dict[tuple[str, int], RunningJob] = {}
         self._draining = False
         self._quiet = asyncio.Event()
+        self._left: set[asyncio.Task[object]] = set()
+        """Tasks of async blocks that were given up."""
 
     # ------------------------------------------------------------------ called by the link, on the I/O thread
 
@@ -241,6 +248,23 @@ class _Hosting:
         if not self._jobs:
             self._quiet.set()
 
+    def left_behind(self, main: asyncio.Task[object], *, in_thread: bool) -> None:
+        """Take note of a block that was given up. One in a thread can't be got rid of but with the process."""
+        self.executor.stuck += 1
+        if not in_thread:
+            self._left.add(main)
+            main.add_done_callback(self._left.discard)
+        elif self.executor.on_retire is not None and not self._draining:
+            self._draining = True
+            self.executor.on_retire()
+            self._tasks.create_task(self._retire())
+
+    async def _retire(self) -> None:
+        """Leave when the other jobs are done."""
+        await self.drain(None)
+        if not self.over.done():
+            self.over.set_result(None)
+
     def _with_job(self, message: Cancel | Close, act: Callable[[RunningJob], None]) -> None:
         job = self._jobs.get((message.job_id, message.attempt))
         if job is not None:
@@ -287,8 +311,8 @@ class _Hosting:
             await self.link.announce()
         self.services.packages_known()
 
-    async def drain(self, grace: float) -> None:
-        """Take no new jobs and wait for the running ones."""
+    async def drain(self, grace: float | None) -> None:
+        """Take no new jobs and wait for the running ones; None: as long as they take."""
         self._draining = True
         await self.link.announce()
         if self._jobs:
@@ -307,6 +331,10 @@ class _Hosting:
         pending = [job.task for job in self._jobs.values() if job.task is not None]
         if pending:
             await asyncio.wait(pending, timeout=15.0)
+        for task in self._left:
+            task.cancel()
+        if self._left:
+            await asyncio.wait(self._left, timeout=1.0)
         await self.services.close()
         self.executor.report.unacknowledged += await self.link.drain(5.0)
         if not self.link.over:

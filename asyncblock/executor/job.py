@@ -23,6 +23,7 @@ from ..wire.records import encode
 from .capture import current_sink, flush_job
 from .confidential import holds_reference, resolve_inputs
 from .failure import author_traceback, summary
+from .standing import standing_at
 from .tasks import current_job
 from .vault import Vault
 
@@ -32,6 +33,12 @@ if TYPE_CHECKING:
 __all__ = ["RunningJob"]
 
 logger = logging.getLogger("asyncblock.executor")
+
+_FENCED_GRACE = 10.0
+"""Seconds that a block has to end whose lease is lost."""
+
+_LAST_MOMENT = 1.0
+"""Seconds that a thread has to end after the exception was raised in it: it gets there when it runs Python code."""
 
 _STALL_WORD = 1.0
 """Seconds that a job's end waits for the watchdog to say how long its stall was."""
@@ -59,6 +66,10 @@ class RunningJob:
         self._fenced: str | None = None
         self._main: asyncio.Task[object] | None = None
         self._thread: int | None = None
+        self._result: asyncio.Future[object] | None = None
+        """What the thread of a sync block comes to."""
+        self._over: asyncio.Future[None] | None = None
+        """Done when the block has ended or is given up."""
         self._deadline: asyncio.TimerHandle | None = None
         self._waiting: asyncio.Task[Binding] | None = None
         """Waits for a service to be ready."""
@@ -109,6 +120,7 @@ class RunningJob:
                 self._waiting.cancel(reason)
             if self._main is not None and not self._main.done():
                 self._main.cancel(f"lease lost: {reason}")
+                self._deadline = self._deadline or self._hosting.loop.call_later(_FENCED_GRACE, self._out_of_time)
             else:
                 self._done()
 
@@ -119,10 +131,19 @@ class RunningJob:
             self._main.cancel("sys.exit in a task of the block")
 
     def _out_of_time(self) -> None:
-        if self._thread is not None:
-            _raise_in_thread(self._thread, _Abandoned)
-        if self._main is not None and not self._main.done():
-            logger.warning("job %s didn't end within its time to clean up", self._info.job_id)
+        if self._main is None or self._main.done():
+            return
+        thread = self._thread
+        if thread is None:
+            self._give_up()
+        else:
+            _raise_in_thread(thread, _Abandoned)
+            self._deadline = self._hosting.loop.call_later(_LAST_MOMENT, self._give_up)
+
+    def _give_up(self) -> None:
+        """Wait no longer for the block; its task or thread is left."""
+        if self._over is not None and not self._over.done():
+            self._over.set_result(None)
 
     # ------------------------------------------------------------------ the run
 
@@ -219,7 +240,7 @@ class RunningJob:
     async def _in_thread(self, binding: Binding, ctx: SyncContext) -> object:
         context = contextvars.copy_context()
         context.run(current_sink.set, ctx.sink)
-        result: asyncio.Future[object] = self._hosting.loop.create_future()
+        result = self._result = self._hosting.loop.create_future()
         inbox = self._hosting._inbox
 
         def work() -> None:
@@ -244,26 +265,46 @@ class RunningJob:
 
     async def _judge(self, main: asyncio.Task[object]) -> None:
         """Wait for the block and say how it ended."""
-        await asyncio.wait([main])
-        if self._exit is not None and self._cancelled is None:
-            ending = self._exit.ending()
+        over = self._over = self._hosting.loop.create_future()
+        main.add_done_callback(lambda _: self._give_up())
+        await over
+        if not main.done():
+            await self._leave_behind(main)
+        elif self._exit is not None and self._cancelled is None:
+            await self._conclude(self._exit.ending())
         elif main.cancelled():
-            ending = self._cancel_ending()
+            await self._conclude(self._cancel_ending())
         elif (error := main.exception()) is not None:
-            ending = self._failure(error)
+            await self._conclude(self._failure(error))
         else:
-            returned = main.result()
-            if self._cancelled is not None:
-                # A block that swallows its cancel and returns is cancelled all the same.
-                ending = {"cancelled": True}
-            elif isinstance(returned, _Exited):
-                ending = returned.ending()
-            elif isinstance(returned, _Raised):
-                ending = self._failure(returned.error)
-            else:
-                await self._returned(returned)
-                return
-        await self._conclude(ending)
+            await self._ended(main.result())
+
+    async def _ended(self, returned: object) -> None:
+        if self._cancelled is not None:
+            # A block that swallows its cancel and returns is cancelled all the same.
+            await self._conclude({"cancelled": True})
+        elif isinstance(returned, _Exited):
+            await self._conclude(returned.ending())
+        elif isinstance(returned, _Raised):
+            await self._conclude(self._failure(returned.error))
+        else:
+            await self._returned(returned)
+
+    async def _leave_behind(self, main: asyncio.Task[object]) -> None:
+        """End the job of a block that doesn't end: it goes on, and nothing of it counts any more."""
+        place = standing_at(main, self._thread, self._hosting.executor.catalog.roots())
+        logger.warning(
+            "job %s (node %s) was cancelled and didn't end in its time%s; it is left behind",
+            self._info.job_id,
+            self._message.node_id,
+            place,
+        )
+        in_thread = self._result is not None
+        if self._result is not None:
+            # The wait for the thread ends; the thread may not.
+            _settle(self._result, _Raised(_Abandoned()))
+        await self._conclude({"cancelled": True})
+        self._hosting.left_behind(main, in_thread=in_thread)
 
     async def _returned(self, value: object) -> None:
         ctx = self._ctx

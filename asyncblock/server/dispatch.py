@@ -24,15 +24,9 @@ if TYPE_CHECKING:
     from .sessions import Sessions
     from .values import Found
 
-__all__ = ["BESIDE", "LEASE", "NO_EXECUTOR_TIMEOUT", "Dispatcher"]
+__all__ = ["BESIDE", "Dispatcher"]
 
 logger = logging.getLogger("asyncblock.server")
-
-LEASE = 120.0
-"""Seconds without a byte after which an executor's jobs are taken from it."""
-
-NO_EXECUTOR_TIMEOUT = 30.0
-"""Seconds that a job waits for an executor with its package before it fails."""
 
 BESIDE = "@"
 """Begins the group of a job that another one has asked for; the caller's link follows, if that can run it."""
@@ -167,7 +161,7 @@ class Dispatcher:
     def _watch(self, need: Need) -> None:
         """Give executors with the package some time to come."""
         if need not in self._alarms and not any(_serves(link, need) for link in self.links.values()):
-            alarm = self._sessions.loop.call_later(NO_EXECUTOR_TIMEOUT, self._nobody_came, need)
+            alarm = self._sessions.loop.call_later(self._sessions.settings.no_executor_timeout, self._nobody_came, need)
             self._alarms[need] = alarm
 
     def stop_timers(self) -> None:
@@ -198,8 +192,9 @@ class Dispatcher:
         ]
         have = f"executors have {', '.join(sorted(set(held)))}" if held else "no connected executor has that package"
         have += "; start one with 'asyncblock executor --package DIR', DIR being the same files"
+        waited = self._sessions.settings.no_executor_timeout
         return (
-            f"no executor could run node {job.node_id} within {NO_EXECUTOR_TIMEOUT:g} s: it needs {need[0]} and "
+            f"no executor could run node {job.node_id} within {waited:g} s: it needs {need[0]} and "
             f"package {package!r} with hash {need[1][:12]}; {have}"
         )
 
@@ -219,7 +214,7 @@ class Dispatcher:
     def lost(self, link: LinkState) -> None:
         """A link has no connection: its lease runs out unless it comes back."""
         if link.load and link.lease_timer is None:
-            link.lease_timer = self._sessions.loop.call_later(LEASE, self._expired, link)
+            link.lease_timer = self._sessions.loop.call_later(self._sessions.settings.lease, self._expired, link)
 
     def back(self, link: LinkState) -> None:
         """A link is connected again."""
@@ -229,7 +224,7 @@ class Dispatcher:
 
     def _expired(self, link: LinkState) -> None:
         link.lease_timer = None
-        self.gone(link, f"nothing was heard of its executor for {LEASE:g} s")
+        self.gone(link, f"nothing was heard of its executor for {self._sessions.settings.lease:g} s")
 
     def gone(self, link: LinkState, reason: str) -> None:
         """End every lease of a link, by evidence or because its time is up."""

@@ -7,9 +7,7 @@ import logging
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from ..errors import Unavailable
 from ..transport import Transport
@@ -21,26 +19,11 @@ from .http import HttpDoor
 from .journal import SqliteJournal
 from .journal.datadir import DataDir
 from .sessions import Sessions
+from .settings import Settings
 
 __all__ = ["MainframeServer", "Settings"]
 
 logger = logging.getLogger("asyncblock.server")
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How a mainframe runs."""
-
-    synchronous: Literal["normal", "full"] = "normal"
-    """``normal`` survives kill -9; ``full`` survives power loss and costs an fsync for each commit."""
-    heartbeat: float = 5.0
-    """Seconds between signs of life."""
-    token_file: Path | None = None
-    """Further tokens with roles."""
-    origins: frozenset[str] = field(default_factory=frozenset)
-    """Origins of web pages that may connect."""
-    insecure: bool = False
-    """Allow to listen beyond loopback without TLS."""
 
 
 class MainframeServer:
@@ -77,7 +60,7 @@ class MainframeServer:
             stack.push_async_callback(self.journal.close)
             self.token = self.place.token()
             self._tasks = await stack.enter_async_context(asyncio.TaskGroup())
-            self.sessions = Sessions(self.journal, asyncio.get_running_loop(), self._tasks)
+            self.sessions = Sessions(self.journal, asyncio.get_running_loop(), self._tasks, self.settings)
             self.gateway = Gateway(self.sessions, self.journal.epoch, self.settings.heartbeat)
             self.gateway.recover(await self.journal.links())
             recovered = await self.sessions.recover()

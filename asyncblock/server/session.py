@@ -46,10 +46,7 @@ if TYPE_CHECKING:
     from .links import LinkState
     from .sessions import Sessions
 
-__all__ = ["GRACE", "Session"]
-
-GRACE = 10.0
-"""Seconds that a cancelled block has to clean up."""
+__all__ = ["Session"]
 
 _GRACE_MARGIN = 5.0
 """Seconds beyond the grace that an executor has to tell how a cancelled job ended."""
@@ -92,6 +89,10 @@ class Session:
         self._links: set[LinkState] = set()
         self._deadline: asyncio.TimerHandle | None = None
         self._timeouts: dict[str, asyncio.TimerHandle] = {}
+
+    @property
+    def _grace(self) -> float:
+        return self._owner.settings.cancel_grace
 
     @property
     def ended(self) -> bool:
@@ -429,7 +430,7 @@ class Session:
     def _abandon_later(self, job: Job) -> None:
         """Give a cancelled job of a flow that is over its time, and no more."""
         self._stop_timer(job.job_id)
-        self._timeouts[job.job_id] = self._owner.loop.call_later(GRACE + _GRACE_MARGIN, self._abandon, [job])
+        self._timeouts[job.job_id] = self._owner.loop.call_later(self._grace + _GRACE_MARGIN, self._abandon, [job])
 
     def _stop_timer(self, job_id: str) -> None:
         timer = self._timeouts.pop(job_id, None)
@@ -573,14 +574,14 @@ class Session:
             else:
                 self.cancel_job(job, reason)
         if self.jobs:
-            self._deadline = self._owner.loop.call_later(GRACE + _GRACE_MARGIN, self._abandon_jobs)
+            self._deadline = self._owner.loop.call_later(self._grace + _GRACE_MARGIN, self._abandon_jobs)
         self._end_if_quiet(turn)
 
     def cancel_job(self, job: Job, reason: str) -> None:
         """Tell the executor to cancel a job: at once, it never waits behind data."""
         job.cancelling = reason
         if job.attempt is not None:
-            job.attempt.link.send(Cancel(job.job_id, job.attempt.number, reason, GRACE))
+            job.attempt.link.send(Cancel(job.job_id, job.attempt.number, reason, self._grace))
         if job.blocks:
             # In a turn of its own: the one that is under way counts its lines.
             self._owner.loop.call_soon(self._cancel_blocks, job, reason)

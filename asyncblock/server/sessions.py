@@ -14,6 +14,7 @@ from .dispatch import Dispatcher
 from .jobs import Job, JobState
 from .journal import Journal, SessionRow
 from .session import Session
+from .settings import Settings
 from .turn import Turn
 from .values import Values
 
@@ -26,8 +27,11 @@ MAX_SESSIONS = 10_000
 class Sessions:
     """Starts, finds, cancels and recovers sessions."""
 
-    def __init__(self, journal: Journal, loop: asyncio.AbstractEventLoop, tasks: asyncio.TaskGroup) -> None:
+    def __init__(
+        self, journal: Journal, loop: asyncio.AbstractEventLoop, tasks: asyncio.TaskGroup, settings: Settings
+    ) -> None:
         self.journal = journal
+        self.settings = settings
         self.loop = loop
         self.values = Values(journal)
         self.dispatch = Dispatcher(self)

@@ -1,0 +1,32 @@
+"""How a mainframe runs: durations and limits, each with its reason. Set once, when it is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+__all__ = ["Settings"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a mainframe runs. Times are in seconds."""
+
+    synchronous: Literal["normal", "full"] = "normal"
+    """``normal`` survives kill -9; ``full`` survives power loss and costs an fsync for each commit."""
+    heartbeat: float = 5.0
+    """Between signs of life; three of silence end a connection."""
+    lease: float = 120.0
+    """Without a byte from an executor before its jobs are taken from it: longer than a proxy's restart or a laptop's
+    nap. It ends early by evidence."""
+    cancel_grace: float = 10.0
+    """That a cancelled block has to clean up."""
+    no_executor_timeout: float = 30.0
+    """That a job waits for an executor with its package before it fails: a rollout's gap."""
+    token_file: Path | None = None
+    """Further tokens with roles."""
+    origins: frozenset[str] = field(default_factory=frozenset)
+    """Origins of web pages that may connect."""
+    insecure: bool = False
+    """Allow to listen beyond loopback without TLS."""
