@@ -115,8 +115,9 @@ def _keywords(
 
 
 def _takes_context(parameter: inspect.Parameter, hints: Mapping[str, Any]) -> bool:
-    hint = hints.get(parameter.name)
-    return _is_context(hint) if hint is not None else parameter.name in _CONTEXT_NAMES
+    # An annotation that says nothing leaves it to the name.
+    hint = hints.get(parameter.name, Any)
+    return parameter.name in _CONTEXT_NAMES if hint in (Any, object) else _is_context(hint)
 
 
 def _is_context(hint: Any) -> bool:
@@ -325,6 +326,8 @@ _SCHEMAS: Final[dict[Any, dict[str, Any]]] = {
 def _handle(name: str, kind: Any, *, nullable: bool = False) -> dict[str, Any]:
     handle: dict[str, Any] = {"handle": name}
     while typing.get_origin(kind) in (typing.Required, typing.NotRequired):
+        # Where annotations are text, __optional_keys__ doesn't know.
+        nullable = nullable or typing.get_origin(kind) is typing.NotRequired
         kind = typing.get_args(kind)[0]
     schema, nothing = _schema(kind)
     if schema:

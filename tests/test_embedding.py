@@ -207,6 +207,14 @@ asyncio.run(main())
     assert end_of(found).outputs == {"out": 2}
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+async def test_an_error_of_the_callers_passes_as_it_is(tmp_path: Path, workers: int) -> None:
+    path = one_block(tmp_path, "def main(inputs, ctx):\n    raise ValueError('no luck')\n")
+    with pytest.raises(FlowFailed, match="no luck"):
+        async with asyncblock.embedded(workers=workers) as mainframe:
+            await (await mainframe.start(path)).outputs()
+
+
 async def test_connect_without_an_address_says_what_to_give(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ASYNCBLOCK_URL", raising=False)
     with pytest.raises(LocalProtocolError, match="ASYNCBLOCK_URL"):

@@ -147,7 +147,7 @@ class Executor:
     @asynccontextmanager
     async def _attached(self, link: Link) -> AsyncIterator[None]:
         await asyncio.to_thread(self.catalog.hash_all)
-        async with asyncio.TaskGroup() as tasks:
+        async with _undisturbed_group() as tasks:
             hosting = _Hosting(self, link, tasks)
             async with hosting.watchdog:
                 await link.attach(hosting)
@@ -159,6 +159,17 @@ class Executor:
                     self._hosting = None
                     await asyncio.shield(hosting.leave())
                     self.catalog.close()
+
+
+@asynccontextmanager
+async def _undisturbed_group() -> AsyncIterator[asyncio.TaskGroup]:
+    """A task group whose user's own exception passes as it is: who catches ``FlowFailed`` expects no group."""
+    tasks = asyncio.TaskGroup()
+    await tasks.__aenter__()
+    try:
+        yield tasks
+    finally:
+        await tasks.__aexit__(None, None, None)
 
 
 class _Hosting:

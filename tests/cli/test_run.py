@@ -204,7 +204,7 @@ async def test_an_interrupt_before_the_session_starts_leaves_with_130(tmp_path: 
     assert command.err == []
 
 
-@pytest.mark.parametrize("form", [(), ("--json",)])
+@pytest.mark.parametrize("form", [(), ("--json",), ("--in-process",)])
 async def test_a_reader_that_leaves_ends_the_run_quietly(tmp_path: Path, form: tuple[str, ...]) -> None:
     path = one_block(
         tmp_path / "f",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import pandas as pd
 import pytest
 
 import asyncblock
@@ -113,6 +114,25 @@ async def test_stocks_sums_up_the_sample_data_and_shows_its_work() -> None:
     assert table["data"]["rows"][5] == ["..."] * 11
     assert all_of(found, events.BlockProgress)
     assert any("months have no price" in event.log for event in all_of(found, events.BlockLog))
+
+
+async def test_the_summary_agrees_with_pandas() -> None:
+    """The same figures by the library that the blocks use, in other steps than theirs."""
+    prices = pd.read_csv(SAMPLE, comment="#", index_col=0, parse_dates=True).dropna(how="all").ffill(limit=3)
+    assert isinstance(prices.index, pd.DatetimeIndex)
+    async with asyncblock.embedded(workers=1) as mainframe:
+        summary = (await (await mainframe.start("stocks")).outputs())["summary"]
+    assert summary["rows"] == len(prices)
+    for ticker, found in summary["tickers"].items():
+        known = prices[ticker].dropna()
+        monthly = (prices[ticker] / prices[ticker].shift(1)).sub(1).dropna()
+        drawdown = known.div(known.expanding().max()).sub(1)
+        assert found["months"] == known.size
+        assert found["total_return"] == pytest.approx(known.iloc[-1] / known.iloc[0] - 1)
+        assert found["volatility"] == pytest.approx(monthly.std() * 12**0.5)
+        assert found["max_drawdown"] == pytest.approx(drawdown.min())
+        assert found["worst_month"]["return"] == pytest.approx(monthly.min())
+        assert pd.Timestamp(found["worst_month"]["date"]) == monthly.idxmin()
 
 
 async def test_two_blocks_of_stocks_run_at_the_same_time() -> None:
