@@ -208,6 +208,10 @@ def serve(
     ] = None,
     tls_cert: Annotated[Optional[Path], typer.Option(metavar="FILE", help="The certificate chain, PEM.")] = None,  # noqa: UP045
     tls_key: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Its key, PEM.")] = None,  # noqa: UP045
+    origin: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(metavar="URL", help="A web page's origin that may connect (https://HOST). Repeatable."),
+    ] = None,
     insecure: Annotated[bool, typer.Option("--insecure", help="Listen beyond loopback without TLS.")] = False,
 ) -> None:
     """Serve a mainframe until interrupted.
@@ -226,6 +230,7 @@ def serve(
             token_file=token_file,
             tls_cert=tls_cert,
             tls_key=tls_key,
+            origins=frozenset(origin or ()),
             insecure=insecure,
         )
     )

@@ -139,13 +139,14 @@ async def serve(
     token_file: Path | None,
     tls_cert: Path | None,
     tls_key: Path | None,
+    origins: frozenset[str],
     insecure: bool,
 ) -> int:
     """Serve a mainframe until told to stop."""
     from ..server.settings import Settings
 
     directory = data_dir or default_data_dir() / "mainframe"
-    settings = Settings(synchronous=synchronous, token_file=token_file, insecure=insecure)
+    settings = Settings(synchronous=synchronous, token_file=token_file, origins=origins, insecure=insecure)
     tls = _server_tls(tls_cert, tls_key)
     stop = asyncio.Event()
     with Interrupts() as interrupts:

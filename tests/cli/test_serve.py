@@ -11,6 +11,9 @@ from pathlib import Path
 import httpx
 import orjson
 import pytest
+import websockets.asyncio.client
+from websockets.exceptions import InvalidStatus
+from websockets.typing import Origin, Subprotocol
 
 from ..flows import one_block
 from ..processes import Command, free_port, run, start
@@ -141,6 +144,28 @@ async def test_healthz_answers_without_a_token_and_metrics_with_one(tmp_path: Pa
             metrics = await client.get("/metrics", headers={"Authorization": f"Bearer {token}"})
             assert 'asyncblock_sessions{state="succeeded"} 1' in metrics.text
             assert "asyncblock_executors 1" in metrics.text
+
+
+async def test_a_web_page_connects_from_an_origin_that_was_allowed(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        _, port = await served(stack, tmp_path, "--origin", "https://flows.example")
+        token = (tmp_path / "asyncblock" / "mainframe" / "token").read_text().strip()
+
+        async def upgrade(origin: str) -> int:
+            connect = websockets.asyncio.client.connect(
+                f"ws://127.0.0.1:{port}",
+                subprotocols=[Subprotocol("asyncblock.v1")],
+                additional_headers={"Authorization": f"Bearer {token}"},
+                origin=Origin(origin),
+            )
+            try:
+                async with connect:
+                    return 101
+            except InvalidStatus as error:
+                return error.response.status_code
+
+        assert await upgrade("https://flows.example") == 101
+        assert await upgrade("https://elsewhere.example") == 403
 
 
 async def test_prune_deletes_what_has_ended_and_keeps_the_newest(tmp_path: Path) -> None:
