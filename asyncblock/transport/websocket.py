@@ -30,6 +30,7 @@ from websockets.exceptions import (
     InvalidStatus,
     InvalidURI,
     NegotiationError,
+    ProxyError,
     WebSocketException,
 )
 from websockets.http11 import Request, Response
@@ -151,6 +152,8 @@ async def connect_websocket(
         raise LocalProtocolError(f"{url!r} is no mainframe address: {error}") from error
     except InvalidStatus as error:
         raise _refused(url, error) from error
+    except ProxyError as error:
+        raise ConnectionLost(f"the proxy on the way to {url} let nothing through: {error}") from error
     except (InvalidHandshake, InvalidMessage) as error:
         if isinstance(error.__cause__, EOFError):
             raise ConnectionLost(f"{url} hung up during the handshake: {error}") from error

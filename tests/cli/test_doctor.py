@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -124,16 +125,17 @@ async def test_plain_ws_asked_for_tls(tmp_path: Path) -> None:
     assert "does it serve ws:// instead?" in findings(asked)["tls"]["words"]
 
 
+async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while piece := await reader.read(1 << 16):
+        writer.write(piece)
+        await writer.drain()
+    writer.close()
+
+
 @asynccontextmanager
 async def reverse_proxy(url: str, *, strip: bytes | None = None) -> AsyncIterator[str]:
     """A proxy before the mainframe; it may take a header away, as some do with ``Upgrade``."""
     host, port = url.removeprefix("ws://").split(":")
-
-    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while piece := await reader.read(1 << 16):
-            writer.write(piece)
-            await writer.drain()
-        writer.close()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -147,6 +149,66 @@ async def reverse_proxy(url: str, *, strip: bytes | None = None) -> AsyncIterato
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
         yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+@asynccontextmanager
+async def forward_proxy(*, tunnels: bool) -> AsyncIterator[str]:
+    """A company's proxy: it passes requests on, and tunnels (CONNECT) if it is kind."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        method, target, _ = head.split(b"\r\n")[0].decode().split()
+        if method == "CONNECT" and not tunnels:
+            writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            writer.close()
+            return
+        host, _, port = (target if method == "CONNECT" else target.split("/")[2]).partition(":")
+        back, forth = await asyncio.open_connection(host, int(port))
+        if method == "CONNECT":
+            writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        else:
+            forth.write(head.replace(f"http://{host}:{port}".encode(), b""))
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(copy(reader, forth))
+            tasks.create_task(copy(back, writer))
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+def outward_address() -> str | None:
+    """Return an address of this machine that isn't loopback: proxies are for others. Nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return None
+        return str(probe.getsockname()[0])
+
+
+@pytest.mark.skipif(outward_address() is None, reason="this machine has no address but loopback")
+async def test_the_upgrade_through_a_proxy_that_the_environment_names(tmp_path: Path) -> None:
+    address, port = outward_address(), free_port()
+    async with AsyncExitStack() as stack:
+        serve = ("serve", "--host", "0.0.0.0", "--port", str(port), "--insecure", "--workers", "1")
+        server = await stack.enter_async_context(start(*serve, state=tmp_path))
+        await server.until_line("mainframe at", err=True)
+        token = (tmp_path / "asyncblock" / "mainframe" / "token").read_text().strip()
+        arguments = ("--url", f"ws://{address}:{port}", "--token", token)
+        no_tls = await run("doctor", "--json", *arguments, state=tmp_path, NO_PROXY="*")
+        assert "tls" in bad(no_tls)
+        assert "--tls-cert" in findings(no_tls)["tls"]["words"]
+        kind = await stack.enter_async_context(forward_proxy(tunnels=True))
+        environment = {"http_proxy": kind, "NO_PROXY": "", "no_proxy": ""}
+        assert (await run("submit", "stocks", *arguments, state=tmp_path, **environment)).process.returncode == 0
+        through = await run("doctor", "--json", *arguments, state=tmp_path, **environment)
+        assert bad(through) == ["tls"]
+        assert f"through the proxy {kind}" in findings(through)["address"]["words"]
+        unkind = await stack.enter_async_context(forward_proxy(tunnels=False))
+        refused = await run("doctor", "--json", *arguments, state=tmp_path, **{**environment, "http_proxy": unkind})
+        assert bad(refused) == ["tls", "websocket"]
+        assert f"let the proxy {unkind} pass CONNECT" in findings(refused)["websocket"]["words"]
 
 
 async def test_the_upgrade_through_a_reverse_proxy(tmp_path: Path) -> None:
