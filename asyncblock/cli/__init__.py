@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 __all__ = ["main"]
@@ -12,8 +13,12 @@ def main() -> None:
     try:
         from .app import app
     except ModuleNotFoundError as error:
-        if error.name not in ("typer", "rich"):
+        missing = (error.name or "").partition(".")[0]
+        if missing not in ("typer", "rich"):
             raise
-        print(f"the commands need {error.name}: pip install 'asyncblock[cli]'", file=sys.stderr)
+        print(f"the commands need {missing}: pip install 'asyncblock[cli]'", file=sys.stderr)
         raise SystemExit(2) from None
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # What blocks print may have no form in the terminal's encoding: that must not end their run.
+        sys.stdout.reconfigure(errors="backslashreplace")
     app()

@@ -119,6 +119,13 @@ async def test_stocks_takes_the_users_own_file(tmp_path: Path) -> None:
     assert set(command.events()[-1]["outputs"]["summary"]["tickers"]) == {"A", "B"}
 
 
+async def test_what_the_terminal_cannot_show_is_escaped(tmp_path: Path) -> None:
+    path = one_block(tmp_path / "f", "async def main(inputs, ctx):\n    print('caf\u00e9 \u2713')\n")
+    command = await run("run", path, state=tmp_path, PYTHONIOENCODING="ascii")
+    assert command.process.returncode == 0
+    assert "n: caf\\xe9 \\u2713" in command.out
+
+
 async def test_a_failed_flow_leaves_with_1_and_the_authors_frames(tmp_path: Path) -> None:
     path = one_block(tmp_path / "f", "def main(inputs, ctx):\n    raise ValueError('no luck')\n")
     plain = await run("run", path, state=tmp_path)
@@ -239,6 +246,15 @@ async def test_examples_are_listed_for_people_and_for_programs(tmp_path: Path) -
     found = {each["name"]: each["about"] for each in orjson.loads(line)}
     assert "stocks" in found
     assert all(found.values())
+
+
+@pytest.mark.parametrize("missing", ["typer", "rich"])
+async def test_without_the_extra_it_says_what_to_install(missing: str) -> None:
+    code = f"import sys; sys.modules[{missing!r}] = None; from asyncblock.cli import main; main()"
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stderr=asyncio.subprocess.PIPE)
+    _, err = await process.communicate()
+    words = f"the commands need {missing}: pip install 'asyncblock[cli]'\n"
+    assert (process.returncode, err.decode()) == (2, words)
 
 
 async def test_version_and_help(tmp_path: Path) -> None:
