@@ -260,6 +260,8 @@ class Link:
             self.downloads.disconnected()
 
     async def _connect(self, deadline: float | None) -> Transport:
+        if deadline is not None and self._loss is not None and self.io.loop.time() >= deadline:
+            raise self._loss
         try:
             async with asyncio.timeout_at(deadline):
                 return await self._connector()

@@ -163,7 +163,8 @@ async def connect_websocket(
     except WebSocketException as error:
         raise ConnectionLost(f"{url} hung up during the handshake: {error}") from error
     except (OSError, TimeoutError) as error:
-        words = str(error) or type(error).__name__
+        refused = isinstance(error, ConnectionRefusedError)
+        words = "connection refused" if refused else str(error) or type(error).__name__
         raise ConnectionLost(f"no mainframe at {url}: {words}; is 'asyncblock serve' running there?") from error
     if connection.subprotocol != SUBPROTOCOL:
         await connection.close()

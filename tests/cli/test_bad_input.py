@@ -158,9 +158,16 @@ async def test_a_mainframe_that_is_not_there_is_named_with_what_to_do(tmp_path: 
     url = f"ws://127.0.0.1:{free_port()}"
 
     async def ask(arguments: tuple[str, ...]) -> None:
-        refused(await run(*arguments, "--url", url, state=tmp_path), f"no mainframe at {url}", "asyncblock serve")
+        refused(
+            await run(*arguments, "--url", url, state=tmp_path),
+            f"no mainframe at {url}: connection refused",
+            "asyncblock serve",
+        )
         refused(await run(*arguments, state=tmp_path), "no mainframe is served from", "asyncblock serve")
 
+    nowhere = await run("sessions", "--url", "ws://nowhere.invalid:1", state=tmp_path)
+    refused(nowhere, "no mainframe at ws://nowhere.invalid:1", "asyncblock serve")
+    assert len(nowhere.err) == 1
     async with asyncio.TaskGroup() as tasks:
         for arguments in CLIENTS:
             tasks.create_task(ask(arguments))
