@@ -465,6 +465,7 @@ async def check_an_id_is_free_after_a_prune(open_journal: Open) -> None:
         again.entry(2, 0, b"new")
         journal.write(again, urgent=True)
         await pruning
+        await journal.flush()
         assert [(row.session_no, row.session_id, row.rows) for row in await journal.sessions()] == [(2, "s1", 1)]
         assert (await journal.session("s1")) == (await journal.sessions())[0]
 
