@@ -20,10 +20,11 @@ from .test_context_rules import SYNC, block, var_flow
 
 STORED = """
 import sqlite3
+from contextlib import closing
 
 def stored(directory, *words):
     # What another process would find if this one and the mainframe died here.
-    with sqlite3.connect(f"file:{directory}/journal.db?mode=ro", uri=True) as journal:
+    with closing(sqlite3.connect(f"file:{directory}/journal.db?mode=ro", uri=True)) as journal:
         text = b"".join(bytes(row[0]) for row in journal.execute("SELECT payload FROM entries"))
     return {word: word.encode() in text for word in words}
 """
