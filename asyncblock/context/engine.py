@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from ..offload import run_in_thread
 from ..store import Store, StoreKey
 from ..values import loads
 from ..wire.bodies import BodyRef
-from .feed import Feed, Watch
+from .feed import Feed, Spawn, Watch
 
 if TYPE_CHECKING:
     from .face import JobInfo
@@ -40,7 +40,7 @@ class Engine:
         self,
         link: Link,
         store: Store,
-        spawn: Callable[[Coroutine[Any, Any, None]], object],
+        spawn: Spawn,
         parked: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self.loop = asyncio.get_running_loop()
@@ -109,9 +109,16 @@ class Engine:
 
     def end_session(self, session_id: str) -> None:
         """Let go of a session."""
-        self._feeds.pop(session_id, None)
+        feed = self._feeds.pop(session_id, None)
+        if feed is not None:
+            feed.close()
         for key in [key for key in self._described if key[0] == session_id]:
             del self._described[key]
+
+    def close(self) -> None:
+        """Stop listening."""
+        for feed in self._feeds.values():
+            feed.close()
 
     # ------------------------------------------------------------------ values
 

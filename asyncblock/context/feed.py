@@ -17,13 +17,17 @@ from .. import events
 from ..errors import AsyncBlockError, BlockFailed
 from ..link import Link
 
-__all__ = ["Feed", "Watch", "events_of_job"]
+__all__ = ["Feed", "Spawn", "Watch", "events_of_job"]
 
 _JOB_ID: Final = re.compile(rb'"job_id":"([^"\\]*)"')
 """Every line about a job names it first in this way."""
 
 
 _CHAIN: Final = re.compile(r"(?:BlockFailed: block '[^']*' failed: )+")
+
+
+Spawn = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
+"""Starts a task that somebody owns."""
 
 
 class Watch:
@@ -109,27 +113,35 @@ class Watch:
 class Feed:
     """The cursor of one session. It reads while somebody watches."""
 
-    def __init__(self, link: Link, session_id: str, spawn: Callable[[Coroutine[Any, Any, None]], object]) -> None:
+    def __init__(self, link: Link, session_id: str, spawn: Spawn) -> None:
         self._link = link
         self._session_id = session_id
         self._spawn = spawn
         self._watches: dict[str, Watch] = {}
         self._offset = 0
-        self._reading = False
+        self._task: asyncio.Task[None] | None = None
 
     def add(self, watch: Watch) -> None:
         """Watch a job. Call it before the job is asked for, so that nothing is missed."""
         self._watches[watch.job_id] = watch
 
     def drop(self, watch: Watch) -> None:
-        """Watch a job no more."""
+        """Watch a job no more; with the last one the reading ends."""
         self._watches.pop(watch.job_id, None)
+        if not self._watches:
+            self.close()
+
+    def close(self) -> None:
+        """Stop reading."""
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
 
     def begin(self, offset: int) -> None:
         """Read from ``offset`` on, unless it reads already: then it is not beyond that."""
-        if not self._reading:
-            self._reading, self._offset = True, offset
-            self._spawn(self._read())
+        if self._task is None:
+            self._offset = offset
+            self._task = self._spawn(self._read())
 
     async def _read(self) -> None:
         try:
@@ -142,8 +154,7 @@ class Feed:
                     self._settle_all(BlockFailed("the session ended before the block did"))
         except AsyncBlockError as error:
             self._settle_all(error)
-        finally:
-            self._reading = False
+        self._task = None
 
     def _take(self, offset: int, lines: list[bytes]) -> None:
         about: dict[str, list[bytes]] = {}

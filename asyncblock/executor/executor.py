@@ -347,6 +347,7 @@ class _Hosting:
         if self._left:
             await asyncio.wait(self._left, timeout=1.0)
         await self.services.close()
+        self.engine.close()
         self.executor.report.unacknowledged += await self.link.drain(5.0)
         if not self.link.over:
             await self.link.detach()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InvalidInputs, Rejected, UnknownBlock
 from ..flow.entries import BlockRequested
@@ -17,6 +17,9 @@ from ..flow.plan import NodePlan, Plan, Source
 from .jobs import Attempt, Job
 from .links import LinkState
 from .turn import Turn
+
+if TYPE_CHECKING:
+    from .session import Session
 
 __all__ = ["JOB_METHODS", "attempt_of"]
 
@@ -27,13 +30,14 @@ Params = dict[str, Any]
 Method = Callable[[Turn, Attempt, Params], dict[str, Any]]
 
 
-def attempt_of(link: LinkState, params: Params) -> Attempt:
+def attempt_of(running: Mapping[str, Session], link: LinkState, params: Params) -> Attempt:
     """Return the attempt that asks. Raises ``Rejected`` unless the link holds it."""
-    who = (params.get("session_id"), params.get("job_id"), params.get("attempt"))
-    for attempt in link.attempts.values():
-        if (attempt.job.session.session_id, attempt.job.job_id, attempt.number) == who and not attempt.fenced:
-            return attempt
-    raise Rejected(f"this link holds no open attempt {who[2]!r} of job {who[1]!r}", code="not_held")
+    session, job_id, number = running.get(str(params.get("session_id"))), params.get("job_id"), params.get("attempt")
+    job = None if session is None else session.jobs.get(str(job_id))
+    attempt = None if job is None else job.attempt
+    if attempt is None or attempt.number != number or attempt.link is not link or attempt.fenced:
+        raise Rejected(f"this link holds no open attempt {number!r} of job {job_id!r}", code="not_held")
+    return attempt
 
 
 # ---------------------------------------------------------------------- running blocks
@@ -90,7 +94,7 @@ def _inputs(
     if not isinstance(given, dict):
         raise Rejected("parameter 'inputs' must be dict", code="params")
     refs: dict[str, Any] = {handle: ["given", value] for handle, value in given.items()}
-    place = job.arguments.pop(block_job_id, None)
+    place = job.arguments.get(block_job_id)
     if place is not None:
         refs |= {handle: ["record", *place[0], handle] for handle in place[1]}
     defs = _declared(job.session.plan, entry).get("inputs_def")

@@ -454,7 +454,7 @@ class _Reader:
     def _order(self, turn: Turn, message: Request) -> dict[str, Any]:
         asked_by_job = JOB_METHODS.get(message.method)
         if asked_by_job is not None:
-            return asked_by_job(turn, attempt_of(self._link, message.params), message.params)
+            return asked_by_job(turn, attempt_of(self._sessions.running, self._link, message.params), message.params)
         entry = METHODS.get(message.method)
         if entry is None:
             raise Rejected(f"unknown method {message.method!r}", code="method")

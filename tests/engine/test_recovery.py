@@ -218,3 +218,23 @@ async def test_an_executor_that_may_do_nothing_else_hears_of_what_it_asked_for(t
             assert end_of(found).outputs == {"out": [10 * number for number in range(COUNT)]}, end_of(found).error
         with pytest.raises(Rejected, match="may not read"):
             await other.link.read(session.session_id, 0)
+
+
+@asyncblock.block(name="asks_holds", inputs=[], outputs=OUT)
+async def asks_holds(inputs: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
+    return await (await ctx.run_block("self::holds"))
+
+
+@asyncblock.block(name="asks_holds_sync", inputs=[], outputs=OUT)
+def asks_holds_sync(inputs: Mapping[str, Any], ctx: SyncContext) -> dict[str, Any]:
+    return ctx.run_block("self::holds").result()
+
+
+@pytest.mark.parametrize("caller", [asks_holds, asks_holds_sync], ids=["async", "sync"])
+async def test_an_executor_leaves_while_a_block_waits_for_its_block(tmp_path: Path, caller: Block) -> None:
+    new_gates()
+    async with asyncblock.embedded(tmp_path) as mainframe:
+        session = await mainframe.start(plan_of(caller, holds))
+        await until(session, events.BlockLog)
+        left = asyncio.get_running_loop().time()
+    assert asyncio.get_running_loop().time() - left < 10
