@@ -73,10 +73,10 @@ class _Asking:
         self._watches = [*(self._watches or ()), watch]
         return watch
 
-    def release_blocks(self) -> None:
-        """Watch no more what this job has asked for: it has ended."""
+    def release_blocks(self, why: str) -> None:
+        """Watch no more what this job has asked for, and let go of who waits for it: the job has ended, or must."""
         if self._job.engine is not None and self._watches:
-            self._job.engine.end_job(self._job.session_id, self._watches)
+            self._job.engine.end_job(self._job.session_id, self._watches, why)
 
     @staticmethod
     def _with_defaults(

@@ -99,13 +99,13 @@ class Engine:
         feed.begin(int(answer["offset"]))
         return watch
 
-    def end_job(self, session_id: str, watches: list[Watch]) -> None:
-        """Watch no more what a job has asked for that has ended itself."""
+    def end_job(self, session_id: str, watches: list[Watch], why: str) -> None:
+        """Watch no more what a job has asked for that has ended itself; whoever waits gets ``Closed``."""
         feed = self._feeds.get(session_id)
         for watch in watches:
             if feed is not None:
                 feed.drop(watch)
-            watch.settle(Closed("the job that asked for this block has ended; nobody here hears of it any more"))
+            watch.settle(Closed(f"the job that asked for this block {why}"))
 
     def end_session(self, session_id: str) -> None:
         """Let go of a session."""

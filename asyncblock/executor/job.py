@@ -109,6 +109,9 @@ class RunningJob:
         elif self._main is not None and self._ctx is not None:
             # keepAlive: the block has returned and left its job open; nobody else will finish it.
             self._hosting._tasks.create_task(self._conclude({"cancelled": True}))
+        if isinstance(self._ctx, SyncContext):
+            # A thread that waits for a block that it runs hears nothing else.
+            self._ctx.release_blocks(f"was cancelled: {reason}")
         self._deadline = self._hosting.loop.call_later(grace, self._out_of_time)
 
     def fence(self, reason: str) -> None:
@@ -118,6 +121,8 @@ class RunningJob:
             self._cancelled = self._cancelled or reason
             if self._waiting is not None:
                 self._waiting.cancel(reason)
+            if self._ctx is not None:
+                self._ctx.release_blocks(f"lost its lease: {reason}")
             if self._main is not None and not self._main.done():
                 self._main.cancel(f"lease lost: {reason}")
                 self._deadline = self._deadline or self._hosting.loop.call_later(_FENCED_GRACE, self._out_of_time)
@@ -385,7 +390,7 @@ class RunningJob:
             self._release()
             self._release = None
         if self._ctx is not None:
-            self._ctx.release_blocks()
+            self._ctx.release_blocks("has ended")
         self._hosting.ended(self)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from ..errors import Rejected
+from ..wire.messages import ServiceMessage
 from .journal import SessionRow
 from .sessions import Sessions
 from .turn import Turn
@@ -53,8 +54,17 @@ def _message_service(sessions: Sessions, turn: Turn, params: Params) -> dict[str
     session = sessions.running.get(session_id)
     if session is None:
         raise Rejected(f"no session {session_id!r} runs here", code="unknown_session")
-    told = session.message_service(node_id, params.get("payload"), _field(params, "job_id", str, None))
-    return {"executors": told}
+    flows = (session.plan, *session.plan.flows.values())
+    blocks = [node.block for flow in flows for node in flow.nodes if node.node_id == node_id]
+    block = next((each for each in blocks if "service" in each), None)
+    if block is None:
+        raise Rejected(f"session {session_id!r} has no service node {node_id!r}", code="unknown_node")
+    where = (str(block["hash"]), str(block.get("dir", ".")))
+    job_id = _field(params, "job_id", str, None)
+    told = [link for link in session.links if link.connection is not None]
+    for link in told:
+        link.send(ServiceMessage(session_id, node_id, *where, params.get("payload"), job_id))
+    return {"executors": len(told)}
 
 
 def _session(sessions: Sessions, turn: Turn, params: Params) -> dict[str, Any]:

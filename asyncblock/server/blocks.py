@@ -63,7 +63,7 @@ def _run_block(turn: Turn, attempt: Attempt, params: Params) -> dict[str, Any]:
         # Beside the caller, where values that stay in the process are; any number of them, for callers wait for them.
         beside = dispatch.serves(attempt.link, entry.block)
         extra["beside"] = attempt.link.link_id if beside else ""
-    offset = job.session.request_block(
+    offset = job.session.requests.order(
         turn, BlockRequested(job.job_id, block_job_id, key, reference, inputs, extra or None)
     )
     return {"offset": offset, "ignored": ignored}
@@ -119,7 +119,7 @@ def _cancel_block(turn: Turn, attempt: Attempt, params: Params) -> dict[str, Any
     block_job_id = _text(params, "block_job_id")
     if block_job_id not in attempt.job.asked:
         raise Rejected(f"job {attempt.job.job_id} has asked for no job {block_job_id!r}", code="params")
-    attempt.job.session.cancel_block(turn, block_job_id, _text(params, "reason"))
+    attempt.job.session.requests.cancel(turn, block_job_id, _text(params, "reason"))
     return {}
 
 
@@ -184,7 +184,7 @@ def _update_node_weight(turn: Turn, attempt: Attempt, params: Params) -> dict[st
     known = [node.node_id for node in job.session.plan.flow(job.flow).nodes]
     if node_id not in known:
         raise Rejected(f"the flow has no node {node_id!r}{_close(node_id, known)}", code="unknown_node")
-    job.session.weigh(turn, job, node_id, float(weight))
+    job.session.requests.weigh(turn, job, node_id, float(weight))
     return {}
 
 

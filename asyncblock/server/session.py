@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from ..errors import Rejected
 from ..flow import conditions
 from ..flow.entries import (
     BlockRequested,
@@ -35,10 +34,11 @@ from ..flow.entries import (
 )
 from ..flow.plan import Plan
 from ..flow.run import Run
-from ..wire.messages import Cancel, Close, ServiceMessage, SessionEnded
+from ..wire.messages import Cancel, Close, SessionEnded
 from ..wire.records import check
 from .dispatch import BESIDE, Dispatcher
 from .jobs import Attempt, Job, JobState
+from .requests import BlockRequests
 from .turn import Turn
 from .values import Found
 
@@ -81,12 +81,14 @@ class Session:
         """Runs of subflows that haven't ended."""
         self.readers: set[Callable[[], None]] = set()
         self.finished_at: int | None = None
+        self.requests = BlockRequests(self)
         self._run = Run(plan, session_id)
         self._verdict: RunFinished | None = None
         self._replaying = False
         self._undecided: dict[str, JobCreated] = {}
         self._replayed_attempts: dict[tuple[str, int], Attempt] = {}
-        self._links: set[LinkState] = set()
+        self.links: set[LinkState] = set()
+        """Those that have had a job of this session."""
         self._deadline: asyncio.TimerHandle | None = None
         self._timeouts: dict[str, asyncio.TimerHandle] = {}
 
@@ -175,7 +177,7 @@ class Session:
             channel=attempt.channel,
             t=_now(),
         )
-        self._links.add(attempt.link)
+        self.links.add(attempt.link)
 
     def release(self, turn: Turn, job: Job, reason: str) -> None:
         """Take a job back from an executor that never began it; it is handed out again."""
@@ -201,65 +203,11 @@ class Session:
         """Who hands out the jobs."""
         return self._owner.dispatch
 
-    def request_block(self, turn: Turn, asked: BlockRequested) -> int:
-        """A job asks for a block or subflow of the plan's catalog; return the offset of the row that says so."""
-        turn.say(
-            self,
-            "BlockRequested",
-            caller=asked.caller,
-            job_id=asked.job_id,
-            key=asked.key,
-            reference=asked.reference,
-            inputs=asked.inputs,
-            extra=asked.extra,
-            t=_now(),
-        )
-        offset = self.next_offset
-        self._note_request(asked, offset)
-        self._feed(turn, asked)
-        return offset
-
-    def _note_request(self, asked: BlockRequested, offset: int) -> None:
-        caller = self.jobs.get(asked.caller)
-        if caller is not None:
-            caller.asked[asked.job_id] = offset
-            caller.blocks.add(asked.job_id)
-
-    def cancel_block(self, turn: Turn, job_id: str, reason: str) -> None:
-        """Cancel what a job has asked for: a job, or a run of a subflow. What has ended is left as it is."""
-        job = self.jobs.get(job_id)
-        if job_id in self.flow_jobs:
-            self.fail_flow_job(turn, job_id, f"cancelled: {reason}")
-        elif job is not None and job.attempt is None:
-            self.fail_job(turn, job, f"cancelled: {reason}", retry=False)
-        elif job is not None:
-            turn.say(self, "JobCancelling", job_id=job_id, reason=reason, t=_now())
-            self.cancel_job(job, reason)
-            self._abandon_later(job)
-
-    def weigh(self, turn: Turn, job: Job, node_id: str, weight: float) -> None:
-        """A job gives a node of its flow another weight in the flow's progress."""
-        turn.say(self, "NodeWeighed", job_id=job.job_id, node_id=node_id, weight=weight, t=_now())
-        self._feed(turn, Weighed(job.job_id, node_id, weight))
-
     def fail_flow_job(self, turn: Turn, job_id: str, error: str) -> None:
         """End a run of a subflow, or a condition, from outside: its time is up, or its caller cancelled it."""
         if self._run.is_open(job_id):
             turn.say(self, "JobFailed", job_id=job_id, attempt=1, error=error, retry=False, t=_now())
             self._feed(turn, Finished(job_id, error))
-
-    def message_service(self, node_id: str, payload: object, job_id: str | None) -> int:
-        """Hand a message to a node's service, where this session has run; return how many executors have it."""
-        flows = (self.plan, *self.plan.flows.values())
-        blocks = [node.block for flow in flows for node in flow.nodes if node.node_id == node_id]
-        block = next((each for each in blocks if "service" in each), None)
-        if block is None:
-            raise Rejected(f"the session has no service node {node_id!r}", code="unknown_node")
-        told = [link for link in self._links if link.connection is not None]
-        for link in told:
-            package, directory = str(block["hash"]), str(block.get("dir", "."))
-            link.send(ServiceMessage(self.session_id, node_id, package, directory, payload, job_id))
-        return len(told)
 
     def row_stored(self) -> None:
         """A row has committed: let readers look."""
@@ -354,14 +302,14 @@ class Session:
         for handle, ref, to_node, to_flow in attempt.held:
             self._feed(turn, Output(job.job_id, handle, ref, to_node, to_flow))
         self._end_job(turn, job)
-        self._tell_caller(turn, job, None)
+        self.requests.tell(turn, job, None)
         self._feed(turn, Finished(job.job_id, None, outputs))
         self._end_if_quiet(turn)
 
     def _fold_failure(self, turn: Turn | None, job: Job, error: str, retry: bool, *, finished: bool = False) -> None:
         if job.attempt is not None:
             self._close_attempt(turn, job.attempt, finished=finished)
-        self._end_blocks(turn, job, f"the job that asked for it has ended ({error})")
+        self.requests.cancel_all(turn, job, f"the job that asked for it has ended ({error})")
         if retry and job.retries_left > 0 and self.state == "running" and job.cancelling is None:
             job.retries_left -= 1
             job.attempt = None
@@ -371,14 +319,14 @@ class Session:
                 turn.after(lambda: self._owner.retry_later(job, delay))
             return
         self._end_job(turn, job)
-        self._tell_caller(turn, job, error)
+        self.requests.tell(turn, job, error)
         self._feed(turn, Finished(job.job_id, error, {}))
         self._end_if_quiet(turn)
 
     def _fold_release(self, turn: Turn | None, job: Job) -> None:
         if job.attempt is not None:
             self._close_attempt(turn, job.attempt, finished=False)
-        self._end_blocks(turn, job, "the job that asked for it begins anew")
+        self.requests.cancel_all(turn, job, "the job that asked for it begins anew")
         job.attempt = None
         job.state = JobState.WAITING
         if turn is not None:
@@ -408,19 +356,21 @@ class Session:
         self._stop_timer(ended.job_id)
         if started is None:
             return
-        self._forget_block(started.caller, ended.job_id)
+        self.requests.forget(started)
         if started.runs is not None:
             self._owner.dispatch.unpin(self, ended.job_id, self.plan.flow(started.runs))
         if ended.error is None:
             return
         for inner in [each for each in self.flow_jobs.values() if _is_inside(each.stacks, ended.job_id)]:
             del self.flow_jobs[inner.job_id]
+            self.requests.forget(inner)
+            self.requests.tell(turn, inner, ended.error)
             self._stop_timer(inner.job_id)
         for job in [each for each in self.jobs.values() if _is_inside(each.stacks, ended.job_id)]:
             if job.attempt is None:
                 self._owner.dispatch.withdraw(job)
                 self._end_job(turn, job)
-                self._tell_caller(turn, job, ended.error)
+                self.requests.tell(turn, job, ended.error)
             elif turn is None:
                 job.cancelling = ended.error
             else:
@@ -447,26 +397,7 @@ class Session:
         job.state = JobState.ENDED
         self.jobs.pop(job.job_id, None)
         self._stop_timer(job.job_id)
-        self._forget_block(job.caller, job.job_id)
-
-    # ------------------------------------------------------------------ blocks that jobs have asked for
-
-    def _forget_block(self, caller_id: str | None, job_id: str) -> None:
-        caller = self.jobs.get(caller_id) if caller_id is not None else None
-        if caller is not None:
-            caller.blocks.discard(job_id)
-
-    def _tell_caller(self, turn: Turn | None, job: Job, error: str | None) -> None:
-        """Say that a job which another one has asked for is over: only here is it known that nothing follows."""
-        if turn is not None and job.caller is not None:
-            turn.say(self, "BlockJobFinished", job_id=job.job_id, node_id=job.node_id, error=error, t=_now())
-
-    def _end_blocks(self, turn: Turn | None, caller: Job, reason: str) -> None:
-        """Cancel what a job has asked for: it has failed, or was cancelled itself."""
-        if turn is not None:
-            for job_id in sorted(caller.blocks):
-                self.cancel_block(turn, job_id, reason)
-        caller.arguments.clear()
+        self.requests.forget(job)
 
     # ------------------------------------------------------------------ the flow's decisions
 
@@ -582,16 +513,7 @@ class Session:
         job.cancelling = reason
         if job.attempt is not None:
             job.attempt.link.send(Cancel(job.job_id, job.attempt.number, reason, self._grace))
-        if job.blocks:
-            # In a turn of its own: the one that is under way counts its lines.
-            self._owner.loop.call_soon(self._cancel_blocks, job, reason)
-
-    def _cancel_blocks(self, caller: Job, reason: str) -> None:
-        if self._owner.closed or caller.state is JobState.ENDED:
-            return
-        turn = self._owner.turn()
-        self._end_blocks(turn, caller, reason)
-        turn.commit()
+        self.requests.cancel_all_soon(job, reason)
 
     def stop_timers(self) -> None:
         """Let no timer of this session fire any more."""
@@ -639,7 +561,7 @@ class Session:
         turn.after(self._tell_executors)
 
     def _tell_executors(self) -> None:
-        for link in self._links:
+        for link in self.links:
             link.send(SessionEnded(self.session_id))
 
     # ------------------------------------------------------------------ values
@@ -726,7 +648,7 @@ class Session:
             case "BlockRequested":
                 names = ("caller", "job_id", "key", "reference", "inputs", "extra")
                 asked = BlockRequested(**{name: obj[name] for name in names})
-                self._note_request(asked, self.next_offset - 1)
+                self.requests.note(asked, self.next_offset - 1)
                 self._feed(None, asked)
             case "NodeWeighed":
                 self._feed(None, Weighed(obj["job_id"], obj["node_id"], obj["weight"]))
@@ -753,7 +675,7 @@ class Session:
         attempt = Attempt(job, obj["attempt"], link, obj["channel"])
         job.attempt, job.attempts, job.state = attempt, obj["attempt"], JobState.ASSIGNED
         self._replayed_attempts[job.job_id, attempt.number] = attempt
-        self._links.add(link)
+        self.links.add(link)
 
     def _replay_decision(self, obj: dict[str, Any]) -> None:
         decision = decision_from_json(obj)

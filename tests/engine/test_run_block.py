@@ -554,3 +554,71 @@ async def test_a_block_is_tried_again_as_it_says_itself(mainframe: Mainframe) ->
     tries.clear()
     assert await out(mainframe, plan_of(patient, flaky)) == {"out": "of attempt 3"}
     assert tries == [1, 2, 3]
+
+
+@asyncblock.block(name="breaks", inputs=[], outputs=OUT)
+async def breaks(inputs: Mapping[str, Any], ctx: Context) -> None:
+    await BREAK.wait()
+    raise ValueError("it breaks")
+
+
+BREAK: asyncio.Event
+
+
+@asyncblock.block(name="asks_slow", inputs=[], outputs=OUT)
+async def asks_slow(inputs: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
+    return await (await ctx.run_block("self::slow"))
+
+
+@asyncblock.block(name="asks_slow_sync", inputs=[], outputs=OUT)
+def asks_slow_sync(inputs: Mapping[str, Any], ctx: SyncContext) -> dict[str, Any]:
+    return ctx.run_block("self::slow").result()
+
+
+@FORM
+@pytest.mark.parametrize("nested", [False, True], ids=["root", "nested"])
+async def test_a_flow_that_fails_ends_at_once_what_its_blocks_run(
+    mainframe: Mainframe, form: str, nested: bool
+) -> None:
+    """Beside the failing block another one waits for a subflow that it runs: no thread of it is left waiting."""
+    global BREAK
+    BREAK = asyncio.Event()
+    asks = {"async": asks_slow, "sync": asks_slow_sync}[form]
+    nodes = [dataclasses.replace(entry(block), node_id=block.name) for block in (breaks, asks)]
+    plan = plan_of(CALLS[form], breaks, asks, waits, x="outer")
+    plan = subflow(plan, "outer", nodes, {}, inputs_def=X if nested else ())
+    plan = subflow(plan, "slow", [dataclasses.replace(entry(waits), node_id="inner")], {}, inputs_def=())
+    if not nested:
+        plan = dataclasses.replace(plan, nodes=tuple(nodes), outputs={})
+    session = await mainframe.start(plan)
+    before, began = threading.active_count(), 0.0
+    found: list[events.Event] = []
+    async for event in session:
+        found.append(event)
+        if isinstance(event, events.BlockOutput) and event.node_id == "inner":
+            before, began = threading.active_count(), asyncio.get_running_loop().time()
+            BREAK.set()
+    assert "it breaks" in (end_of(found).error or "")
+    assert asyncio.get_running_loop().time() - began < 8
+    assert threading.active_count() <= before
+    cancelled = {e.node_id for e in all_of(found, events.BlockFinished) if e.cancelled}
+    assert {"inner", asks.name} <= cancelled
+
+
+@asyncblock.block(name="needs_secret", inputs=X, outputs=OUT)
+async def needs_secret(inputs: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
+    assert inputs["x"]["token"] == "t0p-s3cret"
+    return {"out": len(inputs["x"]["token"])}
+
+
+@FORM
+async def test_a_secret_that_is_given_to_a_block_travels_as_its_reference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    monkeypatch.setenv("ASYNCBLOCK_SECRET_PROD__TOKEN", "t0p-s3cret")
+    given = ["self::needs_secret", {"inputs": {"x": {"token": "${{OO_SECRET:aws,prod,token}}"}}}]
+    async with asyncblock.embedded(tmp_path) as mainframe:
+        assert await out(mainframe, plan_of(PASSES[form], needs_secret, x=given)) == 10
+    kept = [file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()]
+    assert any(b'"token":"${{OO_SECRET:aws,prod,token}}"' in content for content in kept)
+    assert not any(b"t0p-s3cret" in content for content in kept)
