@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from . import __version__, events
-from .errors import FlowFailed, InvalidFlow, LocalProtocolError, Problem, Rejected
+from .errors import FlowFailed, InvalidFlow, InvalidInputs, LocalProtocolError, Problem, Rejected
 from .events import SessionFinished
 from .iothread import IOThread, shared
 from .link import FIRST_TIMEOUT, Link
+from .schemas import misfits
 from .transport import Transport
 from .transport.websocket import connect_websocket
 from .values import dumps, loads
@@ -172,15 +173,20 @@ class Mainframe:
         *,
         title: str = "",
         search_paths: tuple[Path, ...] = (),
+        strict: bool = False,
     ) -> Session:
         """Start a flow: a path, an example's name, a ``Flow`` built in Python, or a plan.
 
+        ``strict`` compares the inputs with their schemas.
+
         **Durability**: on return the session is in the journal, with its whole plan.
         **Cancellation** may leave the session started.
-        Raises ``InvalidFlow`` with every problem of the flow; ``UnserializableValue`` naming the input; ``Rejected``
-        when the mainframe refuses.
+        Raises ``InvalidFlow`` with every problem of the flow; ``UnserializableValue`` naming the input;
+        ``InvalidInputs`` for those that don't fit; ``Rejected`` when the mainframe refuses.
         """
         plan = await asyncio.to_thread(resolve_flow, flow, inputs, search_paths)
+        if strict:
+            await asyncio.to_thread(_check_inputs, plan, inputs or {})
         if self._local is not None:
             await self._local.serve_plan(plan)
         session_id = secrets.token_hex(8)
@@ -231,6 +237,13 @@ class Mainframe:
         **Cancellation** leaves the cancel standing if it was sent.
         """
         await self.link.request("cancel_job", {"session_id": session_id, "job_id": job_id, "reason": reason})
+
+
+def _check_inputs(plan: Plan, inputs: Mapping[str, object]) -> None:
+    problems = misfits(plan.inputs_def, {name: dumps(value, handle=name) for name, value in inputs.items()})
+    if problems:
+        words = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
+        raise InvalidInputs(f"flow {plan.title!r} can't be run with these inputs: {words}", problems=problems)
 
 
 def resolve_flow(

@@ -15,7 +15,7 @@
 
     * ``Unauthorized`` - the token is missing, wrong, or lacks the role for the call.
     * ``UnknownBlock`` - a block asked for one that its flow's packages don't have.
-    * ``InvalidInputs`` (also ``ValueError``) - a block asked for one with inputs that it can't be run with.
+    * ``InvalidInputs`` (also ``ValueError``) - inputs that a block or flow can't be run with.
 
   * ``LeaseLost`` - this attempt of the job is fenced; another attempt, or nobody, owns the job now.
   * ``InvalidFlow`` (also ``ValueError``) - a flow that can't be run; carries every problem with file and line.
@@ -124,7 +124,7 @@ class UnknownBlock(Rejected):
 
 
 class InvalidInputs(Rejected, ValueError):
-    """A block asked for one with inputs that it can't be run with. ``problems`` says what is wrong, by handle."""
+    """Inputs that a block or flow can't be run with. ``problems`` says what is wrong, by handle."""
 
     CODE: ClassVar[str] = "invalid_inputs"
 

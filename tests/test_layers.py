@@ -32,7 +32,7 @@ LAYERS: dict[str, set[str]] = {
         "link", "iothread", "wire", "preview", "store", "values", "offload", "schemas", "events", "errors",
     },
     "events": {"wire", "errors"},
-    "client": {"link", "iothread", "wire", "transport", "values", "events", "flow", "examples", "errors"},
+    "client": {"link", "iothread", "wire", "transport", "values", "schemas", "events", "flow", "examples", "errors"},
     "executor": {
         "context", "client", "link", "iothread", "wire", "store", "block", "values", "offload", "flow", "workers",
         *GROUND,

@@ -10,6 +10,7 @@ import pytest
 
 import asyncblock
 from asyncblock import Context, Flow
+from asyncblock.errors import InvalidInputs
 
 from ..flows import end_of
 
@@ -38,3 +39,16 @@ async def test_an_input_of_the_root_takes_its_default(
     async with asyncblock.embedded(tmp_path) as mainframe:
         end = end_of([event async for event in await mainframe.start(flow, given)])
     assert (end.state, end.outputs) == ("succeeded", {"o": expected}), end.error
+
+
+async def test_strict_compares_the_inputs_of_the_root_with_their_schemas(tmp_path: Path) -> None:
+    flow = Flow("strict")
+    definition = {"json_schema": {"type": "integer"}, "value": 1}
+    flow.output("o", flow.node(same, inputs={"x": flow.input("x", **definition)})["out"])
+    async with asyncblock.embedded(tmp_path) as mainframe:
+        with pytest.raises(InvalidInputs, match="flow 'strict' can't be run with these inputs: x: \"1\"") as caught:
+            await mainframe.start(flow, {"x": "1"}, strict=True)
+        assert list(caught.value.problems) == ["x"]
+        assert await (await mainframe.start(flow, {"x": 2}, strict=True)).outputs() == {"o": 2}
+        assert await (await mainframe.start(flow, {}, strict=True)).outputs() == {"o": 1}
+        assert await (await mainframe.start(flow, {"x": "1"})).outputs() == {"o": "1"}
