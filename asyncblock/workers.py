@@ -62,6 +62,8 @@ class Orders:
     ca_file: str | None = None
     mainframe_in_parent: bool = False
     """Without the parent there is nobody to report to."""
+    once: bool = False
+    """Take one job and leave: a process of a block's own."""
 
     def to_line(self) -> bytes:
         """Encode for the child's standard input."""

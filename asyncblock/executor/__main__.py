@@ -23,6 +23,7 @@ from ..iothread import inbox_of
 from ..workers import LEAVE, READY, RETIRING, Orders
 from . import capture
 from .executor import Executor
+from .spawner import Spawner
 from .tasks import install_exit_guard
 
 logger = logging.getLogger("asyncblock.executor")
@@ -50,6 +51,9 @@ def main() -> None:
 
 _executor: Executor | None = None
 
+_PATIENCE = 60.0
+"""Seconds that a process which was started for one job waits for it: the mainframe may have forgotten it meanwhile."""
+
 
 async def _live(orders: Orders, say: Callable[[str], None]) -> None:
     global _executor
@@ -59,10 +63,15 @@ async def _live(orders: Orders, say: Callable[[str], None]) -> None:
     install_exit_guard(loop)
     executor = _executor = Executor(packages=orders.packages, sync_slots=orders.sync_slots, capture=True)
     executor.on_retire = lambda: say(RETIRING)
+    executor.once = orders.once
+    if not orders.once:
+        executor.spawner = Spawner(orders, lambda: [str(root) for root in executor.catalog.roots()])
     tls = ssl.create_default_context(cafile=orders.ca_file) if orders.ca_file else None
     async with open_link(orders.url, orders.token, link_id=orders.link_id, replaces=orders.replaces, tls=tls) as link:
         async with executor.attached(Mainframe(link)):
             say(READY)
+            if orders.once:
+                loop.call_later(_PATIENCE, executor.leave_if_idle)
             _watch_stdin(loop, stop, orders, lambda line: _more_orders(executor, line))
             await executor.until(stop)
             await executor.drain(orders.grace)
@@ -94,7 +103,7 @@ def _watch_stdin(
                 break
             inbox.post(order, line)
         else:
-            if orders.mainframe_in_parent:
+            if orders.mainframe_in_parent or orders.once:
                 # The parent was killed, and the mainframe with it. The session may go on elsewhere at any moment:
                 # what this process would still do would be done twice.
                 os._exit(1)

@@ -18,11 +18,12 @@ from ..errors import AsyncBlockError
 from ..iothread import inbox_of
 from ..link import Link, Outlet
 from ..store import Store
-from ..wire.messages import Cancel, Close, Dispatch, ServiceMessage
+from ..wire.messages import Cancel, Close, Dispatch, ServiceMessage, Spawn, Unspawn
 from ..wire.windows import Window
 from .catalog import Catalog
 from .job import RunningJob
 from .services import Services
+from .spawner import SPAWN_SLOTS, Spawner
 from .tasks import current_job
 from .watchdog import Stall, Watchdog, task_value
 
@@ -75,6 +76,10 @@ class Executor:
         self.on_retire: Callable[[], None] | None = None
         """Called when this process should be replaced, because a thread of it can't be stopped. None where the process
         isn't the executor's own: then the thread is left, and jobs go on coming."""
+        self.spawner: Spawner | None = None
+        """Starts processes for blocks with ``spawn: true``. None where this executor can't."""
+        self.once = False
+        """Whether this process was started for one job."""
         self.stuck = 0
         """Blocks that were given up and still run."""
         self._async_slots = async_slots
@@ -130,6 +135,12 @@ class Executor:
             stopped.cancel()
         if over.done():
             over.result()
+
+    def leave_if_idle(self) -> None:
+        """End ``until`` and ``run`` if no job is here. On the executor's loop."""
+        hosting = self._hosting
+        if hosting is not None and not hosting._jobs and not hosting.over.done():
+            hosting.over.set_result(None)
 
     def add_packages_soon(self, directories: Sequence[str]) -> None:
         """Announce further package directories. On the executor's loop."""
@@ -206,7 +217,12 @@ class _Hosting:
         return {
             "languages": ["python"],
             "packages": executor.catalog.packages(),
-            "slots": {"async": executor._async_slots, "sync": executor._sync_slots},
+            "slots": {
+                "async": executor._async_slots,
+                "sync": executor._sync_slots,
+                "spawn": SPAWN_SLOTS if executor.spawner is not None and not executor.once else 0,
+            },
+            "once": executor.once,
         }
 
     def dispatch(self, message: Dispatch, outlet: Outlet) -> None:
@@ -214,6 +230,12 @@ class _Hosting:
 
     def cancel(self, message: Cancel) -> None:
         self._inbox.post(self._with_job, message, lambda job: job.cancel(message.reason, message.grace))
+
+    def spawn(self, message: Spawn) -> None:
+        self._inbox.post(self._start_process, message.link)
+
+    def unspawn(self, message: Unspawn) -> None:
+        self._inbox.post(self._end_process, message.link)
 
     def close(self, message: Close) -> None:
         self._inbox.post(self._with_job, message, lambda job: job.fence(message.reason))
@@ -256,6 +278,8 @@ class _Hosting:
     def ended(self, job: RunningJob) -> None:
         """Take note that a job's finish is in the journal, or never will be."""
         self._jobs.pop(job.key, None)
+        if self.executor.once and not self.over.done():
+            self.over.set_result(None)
         if not self._jobs:
             self._quiet.set()
 
@@ -269,6 +293,14 @@ class _Hosting:
             self._draining = True
             self.executor.on_retire()
             self._tasks.create_task(self._retire())
+
+    def _start_process(self, link_id: str) -> None:
+        if self.executor.spawner is not None:
+            self._tasks.create_task(self.executor.spawner.live(link_id, self.link.process_gone))
+
+    def _end_process(self, link_id: str) -> None:
+        if self.executor.spawner is not None:
+            self._tasks.create_task(self.executor.spawner.end(link_id))
 
     async def _retire(self) -> None:
         """Leave when the other jobs are done."""
@@ -337,6 +369,8 @@ class _Hosting:
     async def leave(self) -> None:
         """Cancel what runs, wait for its clean-up and for the acknowledgements."""
         self._draining = True
+        if self.executor.spawner is not None:
+            self.executor.spawner.dismiss_all()
         for job in list(self._jobs.values()):
             job.cancel("the executor is leaving", 10.0)
         pending = [job.task for job in self._jobs.values() if job.task is not None]

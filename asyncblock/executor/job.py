@@ -216,7 +216,7 @@ class RunningJob:
 
     async def _run_async(self, binding: Binding, inputs: Mapping[str, Any]) -> None:
         ctx = self._ctx = Context(self._info, inputs, self._outlet, self._hosting.store)
-        self._say_started()
+        await self._say_started()
         context = contextvars.copy_context()
         context.run(current_sink.set, ctx.sink)
         context.run(current_job.set, self)
@@ -238,7 +238,7 @@ class RunningJob:
         async with hosting.threads:
             self._outlet.use_port(hosting.thread_port)
             ctx = self._ctx = SyncContext(self._info, inputs, self._outlet, hosting.store, hosting.thread_lock)
-            self._say_started()
+            await self._say_started()
             self._main = hosting.loop.create_task(self._in_thread(binding, ctx))
             await self._judge(self._main)
 
@@ -264,9 +264,13 @@ class RunningJob:
         threading.Thread(target=work, name=f"asyncblock job {self._info.job_id}", daemon=True).start()
         return await _wait_through_cancel(result)
 
-    def _say_started(self) -> None:
-        channel = self._outlet.channel
-        self._outlet.try_accept(channel.data, encode("JobStarted", now_ms()))
+    async def _say_started(self) -> None:
+        """Say JobStarted and wait until it is on its way: a process that dies now dies with the author's code begun."""
+        sent: asyncio.Future[object] = self._hosting.loop.create_future()
+        # The callback first: were the record taken before it, nobody would look again.
+        self._outlet.when_sent(lambda: self._hosting._inbox.post(_settle, sent, None))
+        self._outlet.try_accept(self._outlet.channel.data, encode("JobStarted", now_ms()))
+        await sent
 
     async def _judge(self, main: asyncio.Task[object]) -> None:
         """Wait for the block and say how it ended."""

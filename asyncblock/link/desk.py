@@ -42,6 +42,10 @@ class Outlet:
         self._post = desk.io.post
         self.channel = channel
 
+    def when_sent(self, sent: Callable[[], None]) -> None:
+        """Call ``sent`` once, on the I/O thread, when the first record has been handed to a connection."""
+        self._post(self._desk.wait_sent, self.channel, sent)
+
     def use_port(self, port: Window) -> None:
         """Count this job's bytes on another thread's share; only before the first record."""
         self.channel.port = port
@@ -154,6 +158,7 @@ class Desk:
         self._room: dict[Channel, deque[_RoomWaiter]] = {}
         self._port_full = False
         self._arrivals: deque[Channel] = deque()
+        self._unsent: dict[Channel, Callable[[], None]] = {}
         self._hungry = False
 
     def new_port(self) -> Window:
@@ -182,6 +187,7 @@ class Desk:
             channel.trouble = error
             self.outbox.drop(channel, error)
             self._wake(channel)
+            self._settle_sent([channel])
 
     def complain(self, number: int, error: AsyncBlockError) -> None:
         """Let the next call of a job raise an error once."""
@@ -196,6 +202,7 @@ class Desk:
         self.channels.clear()
         for channel in list(self._room):
             self._wake(channel)
+        self._settle_sent(list(self._unsent))
         self._body_bytes = 0
         self._grant_reservations()
         self._arrivals.clear()
@@ -228,6 +235,24 @@ class Desk:
     def _look(self) -> bytes | None:
         self._enlist_arrivals()
         return self.outbox.next_message()
+
+    def wait_sent(self, channel: Channel, sent: Callable[[], None]) -> None:
+        """Call back when a channel's first record is on its way, or never will be."""
+        if self.channels.get(channel.number) is channel:
+            self._unsent[channel] = sent
+        else:
+            sent()
+
+    def sent(self) -> None:
+        """Take note that the connection has taken everything that ``next_message`` gave."""
+        if self._unsent and not self.outbox.resending:
+            self._settle_sent([channel for channel in self._unsent if channel.data.taken])
+
+    def _settle_sent(self, channels: list[Channel]) -> None:
+        for channel in channels:
+            sent = self._unsent.pop(channel, None)
+            if sent is not None:
+                sent()
 
     @property
     def idle(self) -> bool:

@@ -31,6 +31,7 @@ from ..wire.messages import (
     Close,
     Dispatch,
     Fetched,
+    Gone,
     Hello,
     Message,
     Page,
@@ -39,7 +40,9 @@ from ..wire.messages import (
     Reply,
     ServiceMessage,
     SessionEnded,
+    Spawn,
     Stalled,
+    Unspawn,
     Welcome,
     decode,
     encode,
@@ -84,6 +87,14 @@ class Host(Protocol):
 
     def close(self, message: Close) -> None:
         """Stop a job that the mainframe no longer counts as open."""
+        ...
+
+    def spawn(self, message: Spawn) -> None:
+        """Start a process for one job."""
+        ...
+
+    def unspawn(self, message: Unspawn) -> None:
+        """End such a process."""
         ...
 
     def session_ended(self, session_id: str) -> None:
@@ -183,6 +194,13 @@ class Link:
     async def announce(self) -> None:
         """Tell the mainframe what the host can run now."""
         await self.io.run(self._announce())
+
+    def process_gone(self, link_id: str, reason: str) -> None:
+        """Tell the mainframe that a process which it had asked for has ended. From any thread; never waits.
+
+        Without a connection it is lost, and the process's lease runs out instead.
+        """
+        self.io.post(self._send, Gone(link_id, reason))
 
     def stalled(self, channel: int, seconds: float, where: str) -> None:
         """Tell the mainframe that a block keeps its loop from running. From any thread; never waits."""
@@ -312,6 +330,7 @@ class Link:
                 await self._sendable.wait()
             else:
                 await transport.send(message)
+                self._desk.sent()
 
     async def _pulse(self, transport: Transport) -> None:
         """Send a sign of life each heartbeat; three without a byte from the other side end the connection."""
@@ -369,6 +388,10 @@ class Link:
                 self._questions.replied(message)
             case Cancel() if self._host is not None:
                 self._host.cancel(message)
+            case Spawn() if self._host is not None:
+                self._host.spawn(message)
+            case Unspawn() if self._host is not None:
+                self._host.unspawn(message)
             case Close():
                 self._on_close(message)
             case Refused():

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..wire.messages import Close, Dispatch
 from .jobs import Attempt, Job, JobState
 from .links import LinkState
+from .spawning import Spawning, spawn_slots
 from .turn import Turn
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ logger = logging.getLogger("asyncblock.server")
 BESIDE = "@"
 """Begins the group of a job that another one has asked for; the caller's link follows, if that can run it."""
 
+SPAWN = "spawn"
+"""In place of a group: a process of its own."""
+
 Need = tuple[str, str, str | None, str | None]
 """What a job asks of an executor: language, package hash, session and group of a pinned one."""
 
@@ -44,6 +48,7 @@ class Dispatcher:
         self._waiting: dict[Need, deque[Job]] = {}
         self._pins: dict[tuple[str, str], LinkState] = {}
         self._alarms: dict[Need, asyncio.TimerHandle] = {}
+        self.spawning = Spawning(self._assign, self.enqueue)
 
     def link(self, link_id: str) -> LinkState:
         """Return a link by its id; one that the journal doesn't know any more is a stranger without jobs."""
@@ -80,10 +85,21 @@ class Dispatcher:
             link = self._choose(need)
             if link is None:
                 return
-            self._assign(turn, queue.popleft(), link)
+            if need[3] == SPAWN:
+                self.spawning.ask(queue.popleft(), link)
+            else:
+                self._assign(turn, queue.popleft(), link)
         del self._waiting[need]
 
+    def came(self, turn: Turn, link: LinkState) -> None:
+        """An executor has said what it can do: hand out what waited for it."""
+        self.spawning.arrived(turn, link)
+        self.pump_all(turn)
+
     def _choose(self, need: Need) -> LinkState | None:
+        if need[3] == SPAWN:
+            hosts = [link for link in self.links.values() if _serves(link, need) and spawn_slots(link) > 0]
+            return max(hosts, key=spawn_slots, default=None)
         if need[3] is not None and need[3].startswith(BESIDE):
             return self._choose_beside(need, need[3].removeprefix(BESIDE))
         if need[3] is not None:
@@ -140,6 +156,7 @@ class Dispatcher:
         """An attempt is over: its slot is free. Unless it said so itself, its channel stays for late records."""
         link = attempt.link
         link.load -= 1
+        self.spawning.over(link.link_id, "its job has ended")
         if finished:
             turn.after(lambda: link.attempts.pop(attempt.channel, None))
         if self._waiting:
@@ -192,6 +209,8 @@ class Dispatcher:
         ]
         have = f"executors have {', '.join(sorted(set(held)))}" if held else "no connected executor has that package"
         have += "; start one with 'asyncblock executor --package DIR', DIR being the same files"
+        if need[3] == SPAWN:
+            have += "; it wants a process of its own (spawn: true), which an executor in another program can't start"
         waited = self._sessions.settings.no_executor_timeout
         return (
             f"no executor could run node {job.node_id} within {waited:g} s: it needs {need[0]} and "
@@ -230,6 +249,7 @@ class Dispatcher:
         """End every lease of a link, by evidence or because its time is up."""
         link.executor = None
         turn = self._sessions.turn()
+        with_it = self.spawning.host_gone(turn, link)
         for attempt in list(link.attempts.values()):
             job = attempt.job
             if attempt.fenced:
@@ -240,11 +260,24 @@ class Dispatcher:
             else:
                 job.session.fail_job(turn, job, f"the executor of node {job.node_id} is gone: {reason}", retry=True)
         turn.commit()
+        for link_id in with_it:
+            self.process_ended(link_id, f"whoever started it is gone: {reason}")
+
+    def process_ended(self, link_id: str, reason: str) -> None:
+        """Take in that a process which was started for one job has ended."""
+        turn = self._sessions.turn()
+        self.spawning.ended(turn, link_id, reason)
+        turn.commit()
+        link = self.links.get(link_id)
+        if link is not None:
+            self.gone(link, reason)
 
 
 def _need(job: Job) -> Need:
     language = str(job.block.get("language", "python"))
     session = job.session.session_id if job.group is not None else None
+    if job.block.get("spawn"):
+        return (language, str(job.block.get("hash", "")), None, SPAWN)
     return (language, str(job.block.get("hash", "")), session, job.group)
 
 
@@ -252,7 +285,9 @@ def _serves(link: LinkState, need: Need) -> bool:
     executor = link.executor
     return (
         executor is not None
+        and not executor.once
         and link.connection is not None
+        and (need[3] != SPAWN or executor.spawn_slots > 0)
         and need[0] in executor.languages
         and (need[1] in executor.packages or not need[1])
     )

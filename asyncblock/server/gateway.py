@@ -27,6 +27,7 @@ from ..wire.messages import (
     Cancel,
     Close,
     Fetch,
+    Gone,
     Hello,
     Message,
     Page,
@@ -249,9 +250,10 @@ class Gateway:
                 self._sessions.dispatch.send(attempt)
             if attempt.job.cancelling is not None:
                 link.send(Cancel(attempt.job.job_id, attempt.number, attempt.job.cancelling))
+        self._sessions.dispatch.spawning.ask_again(link)
         if link.executor is not None:
             turn = self._sessions.turn()
-            self._sessions.dispatch.pump_all(turn)
+            self._sessions.dispatch.came(turn, link)
             turn.commit()
 
     async def _pulse(self, link: LinkState, connection: Connection) -> None:
@@ -342,6 +344,9 @@ class _Reader:
                 self._connection.feed(BodyReader(self._sessions.journal, self._connection, message).produce)
             case Announce():
                 self._announce(message)
+            case Gone():
+                if self._sessions.dispatch.spawning.hosts(self._link, message.link):
+                    self._sessions.dispatch.process_ended(message.link, message.reason)
             case Bye():
                 if self._link.load and message.code == "closed":
                     self._sessions.dispatch.gone(self._link, "its process has ended")
@@ -495,7 +500,7 @@ class _Reader:
             return
         self._link.executor = ExecutorInfo.from_json(message.executor)
         turn = self._sessions.turn()
-        self._sessions.dispatch.pump_all(turn)
+        self._sessions.dispatch.came(turn, self._link)
         turn.commit()
 
 

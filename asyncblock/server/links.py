@@ -28,6 +28,10 @@ class ExecutorInfo:
     packages: dict[str, str]
     """Names by hash."""
     slots: int
+    spawn_slots: int = 0
+    """How many processes of their own it starts for blocks with ``spawn: true``."""
+    once: bool = False
+    """It is such a process: it takes the one job that it was started for."""
 
     @classmethod
     def from_json(cls, obj: dict[str, Any] | None) -> ExecutorInfo | None:
@@ -44,6 +48,8 @@ class ExecutorInfo:
             frozenset(str(language) for language in languages),
             {str(hash): str(name) for hash, name in packages.items()},
             total if isinstance(total, int) else 0,
+            spawned if isinstance(spawned := slots.get("spawn", 0), int) else 0,
+            obj.get("once") is True,
         )
 
 
@@ -127,6 +133,8 @@ class LinkState:
     last_heard: float = 0.0
     """The loop's time at which the last byte came."""
     lease_timer: asyncio.TimerHandle | None = None
+    spawned: set[str] = field(default_factory=set)
+    """Link ids of the processes that it was asked to start and that haven't ended."""
     load: int = 0
     """How many open jobs it holds."""
     ack_due: bool = False

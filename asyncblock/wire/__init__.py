@@ -36,6 +36,11 @@ what the Hello says is there. ``close`` means that the attempt isn't counted as 
 ``service_message`` is something that a client says to a service that runs in an executor; it is sent once, to those
 that have run jobs of the session, and isn't kept.
 
+**Processes of their own.** A block with ``spawn: true`` gets a process for each job. ``spawn {link, job_id}`` asks an
+executor with free ``spawn`` slots for one; the process is a link of its own with that id, announces ``once: true``, is
+dispatched that job alone and leaves. ``unspawn`` ends it when its job is over and it hasn't left; ``gone {link,
+reason}`` upwards is the evidence that it has ended.
+
 **Two kinds of wrong.** *Unreadable* (not JSON, a missing field, a gap in ``seq``, a wrong sum): ``bye`` with ``stop:
 true``; the link is over and its jobs end with that reason. *Refused* (an unknown type, a wrong field, an unknown
 channel): the batch is journaled and acknowledged, the record isn't applied, and ``refused {channel, index, reason}``

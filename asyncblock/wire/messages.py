@@ -25,6 +25,7 @@ __all__ = [
     "Dispatch",
     "Fetch",
     "Fetched",
+    "Gone",
     "Hello",
     "Message",
     "Page",
@@ -35,8 +36,10 @@ __all__ = [
     "Request",
     "ServiceMessage",
     "SessionEnded",
+    "Spawn",
     "Stalled",
     "Unread",
+    "Unspawn",
     "Welcome",
     "decode",
     "encode",
@@ -78,7 +81,10 @@ class Hello(Message):
 
 @dataclass(frozen=True, slots=True)
 class Announce(Message):
-    """What an executor can run: ``{"languages", "packages": {hash: name}, "slots": {"async", "sync"}}``."""
+    """What an executor can run: ``{"languages", "packages": {hash: name}, "slots": {"async", "sync", "spawn"}}``.
+
+    With ``"once": true`` it is a process that a Spawn has asked for.
+    """
 
     op: ClassVar[str] = "announce"
     executor: dict[str, Any] | None
@@ -135,6 +141,15 @@ class Stalled(Message):
     """How long so far."""
     where: str
     """The author's innermost frame: ``function (file:line)``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gone(Message):
+    """A process that this executor started for one job has ended: evidence, at once."""
+
+    op: ClassVar[str] = "gone"
+    link: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +229,24 @@ class Cancel(Message):
     attempt: int
     reason: str
     grace: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn(Message):
+    """Start a process for one job; it says Hello with this link id and takes that job alone."""
+
+    op: ClassVar[str] = "spawn"
+    link: str
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unspawn(Message):
+    """End such a process: its job is over. One that leaves by itself needs nothing."""
+
+    op: ClassVar[str] = "unspawn"
+    link: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,8 +332,8 @@ class Fetched(Message):
 MESSAGES: Final[dict[str, type[Message]]] = {
     cls.op: cls
     for cls in (
-        Hello, Announce, Stalled, Request, Read, Unread, Fetch, Ping, Bye, Welcome, Ack, Dispatch, Cancel, Close,
-        SessionEnded, Refused, Reply, Page, Fetched, ServiceMessage,
+        Hello, Announce, Stalled, Gone, Request, Read, Unread, Fetch, Ping, Bye, Welcome, Ack, Dispatch, Cancel, Spawn,
+        Unspawn, Close, SessionEnded, ServiceMessage, Refused, Reply, Page, Fetched,
     )
 }  # fmt: skip
 

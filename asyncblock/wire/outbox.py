@@ -70,6 +70,11 @@ class Outbox:
         return not (self._control or self._resend or self._resend_bodies or not self.scheduler.idle)
 
     @property
+    def resending(self) -> bool:
+        """Tell whether something of a lost connection waits to be sent again."""
+        return bool(self._resend)
+
+    @property
     def unacknowledged(self) -> int:
         """How many batches are neither acknowledged nor given up."""
         return len(self._retained)

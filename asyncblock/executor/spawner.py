@@ -1,0 +1,101 @@
+"""Starts processes for single jobs (``spawn: true``), watches them, and ends them when their job is over."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from ..workers import LEAVE, Orders, describe_exit
+
+__all__ = ["SPAWN_SLOTS", "Spawner"]
+
+logger = logging.getLogger("asyncblock.executor")
+
+SPAWN_SLOTS = 2 * (os.cpu_count() or 1)
+"""Processes at once: each is an interpreter of its own."""
+
+_LEAVE_GRACE = 5.0
+"""Seconds that a process has to leave when its job is over, before SIGKILL."""
+
+
+class Spawner:
+    """The processes that one executor process has started. Lives on the executor's loop."""
+
+    def __init__(self, orders: Orders, packages: Callable[[], Sequence[str]]) -> None:
+        self._orders = orders
+        self._packages = packages
+        self._processes: dict[str, asyncio.subprocess.Process] = {}
+        self._known: set[str] = set()
+
+    async def live(self, link_id: str, gone: Callable[[str, str], None]) -> None:
+        """Run a process to its end and report it; one that was started before is left as it is.
+
+        **Cancellation** kills it.
+        """
+        if link_id in self._known:
+            return
+        self._known.add(link_id)
+        try:
+            reason = await self._run(link_id)
+        except OSError as error:
+            reason = f"it couldn't be started: {error}"
+        finally:
+            self._known.discard(link_id)
+        gone(link_id, reason)
+
+    async def _run(self, link_id: str) -> str:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "asyncblock.executor"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.DEVNULL,
+            start_new_session=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+        self._processes[link_id] = process
+        orders = replace(self._orders, link_id=link_id, packages=tuple(self._packages()), replaces=None, once=True)
+        try:
+            assert process.stdin is not None
+            with suppress(ConnectionError):
+                process.stdin.write(orders.to_line())
+                await process.stdin.drain()
+            return describe_exit(await process.wait())
+        except asyncio.CancelledError:
+            process.kill()
+            await process.wait()
+            raise
+        finally:
+            del self._processes[link_id]
+
+    async def end(self, link_id: str) -> None:
+        """End a process that hasn't left by itself: the word to leave, then SIGKILL.
+
+        **Cancellation** leaves it with the word alone.
+        """
+        process = self._processes.get(link_id)
+        if process is None or process.returncode is not None:
+            return
+        self._dismiss(process)
+        try:
+            async with asyncio.timeout(_LEAVE_GRACE):
+                await process.wait()
+        except TimeoutError:
+            logger.warning("the process of a block that was ended didn't leave; it is killed")
+            with suppress(ProcessLookupError):
+                process.kill()
+
+    def dismiss_all(self) -> None:
+        """Tell every process to leave when its job has ended."""
+        for process in self._processes.values():
+            self._dismiss(process)
+
+    @staticmethod
+    def _dismiss(process: asyncio.subprocess.Process) -> None:
+        if process.stdin is not None and not process.stdin.is_closing():
+            with suppress(ConnectionError):
+                process.stdin.write(LEAVE)
+            process.stdin.close()
