@@ -19,7 +19,7 @@ from ..wire.bodies import Parcel
 from .blockjob import BlockJob, SyncBlockJob
 from .counted import counted
 from .engine import MAX_BLOCKS, Engine
-from .feed import Watch
+from .feed import Watch, any_change
 from .payloads import Prepared, checked
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ class AsyncAsking(_Asking):
         engine = self._engine()
         described = await engine.describe(self._job, block)
         while self._is_full():
-            await self._any_ends()
+            await any_change(self._watches or ())
         given = self._with_defaults(described, block, inputs or {}, additional_inputs_def)
         defs = [*described.get("inputs_def", ()), *(additional_inputs_def or ())]
         block_job_id, media_types = self._next_id(), _media_types(defs)
@@ -214,14 +214,6 @@ class AsyncAsking(_Asking):
         Raises ``LocalProtocolError`` for what is no weight, ``Rejected`` for a node that the flow doesn't have.
         """
         await self._engine().ask(self._job, "update_node_weight", node_id=node_id, weight=_weight(weight))
-
-    async def _any_ends(self) -> None:
-        ends = [asyncio.ensure_future(watch.end()) for watch in self._watches or ()]
-        try:
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for end in ends:
-                end.cancel()
 
     async def flush(self) -> None:
         raise NotImplementedError
@@ -293,7 +285,7 @@ class SyncAsking(_Asking):
 
     async def _until_room(self) -> None:
         while self._is_full():
-            await AsyncAsking._any_ends(self)  # type: ignore[arg-type]  # it needs what both forms have
+            await any_change(self._watches or ())
 
     def flush(self) -> None:
         raise NotImplementedError

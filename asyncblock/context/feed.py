@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import re
 from array import array
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, Final
 
 from .. import events
 from ..errors import AsyncBlockError, BlockFailed
 from ..link import Link
 
-__all__ = ["Feed", "Spawn", "Watch", "events_of_job"]
+__all__ = ["Feed", "Spawn", "Watch", "any_change", "events_of_job"]
 
 _JOB_ID: Final = re.compile(rb'"job_id":"([^"\\]*)"')
 """Every line about a job names it first in this way."""
@@ -51,12 +51,7 @@ class Watch:
 
         **Cancellation** is safe.
         """
-        changed = asyncio.get_running_loop().create_future()
-        self._changed.add(changed)
-        try:
-            await changed
-        finally:
-            self._changed.discard(changed)
+        await any_change([self])
 
     async def end(self) -> None:
         """Wait for the job's end. **Cancellation** is safe."""
@@ -108,6 +103,21 @@ class Watch:
         for changed in self._changed:
             if not changed.done():
                 changed.set_result(None)
+
+
+async def any_change(watches: Sequence[Watch]) -> None:
+    """Wait until one of several has another row, or its end.
+
+    **Cancellation** is safe.
+    """
+    changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    for watch in watches:
+        watch._changed.add(changed)
+    try:
+        await changed
+    finally:
+        for watch in watches:
+            watch._changed.discard(changed)
 
 
 class Feed:

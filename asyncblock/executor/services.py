@@ -156,8 +156,8 @@ class Services:
             for spec in self._known[digest]:
                 if spec.start_at == start_at:
                     self._started(spec, session_id)
-        except OSError as error:
-            logger.warning("the services of package %s can't be read: %s", digest[:12], error)
+        except Exception:  # the end of a task of its own: what is wrong with one package mustn't end the executor
+            logger.exception("the services of package %s can't be read", digest[:12])
 
     def _find(self, digest: str) -> list[ServiceSpec]:
         """Read the manifests of a package's services; those that can't be read are none."""
