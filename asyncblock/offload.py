@@ -64,12 +64,20 @@ async def run_in_thread(fn: Callable[..., T], *args: Any) -> T:
     """
     await _slots.acquire()
     context = contextvars.copy_context()
+    # Whoever takes it frees the slot: the thread when it has begun, else the caller, cancelled before that.
+    ticket = threading.Lock()
 
     def work() -> T:
+        if not ticket.acquire(blocking=False):
+            raise RuntimeError("nobody waits for this any more")
         try:
             return context.run(fn, *args)
         finally:
             _slots.release()
 
-    # The limiter that counts is ours; this one only has to be out of the way.
-    return await anyio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1))
+    try:
+        # The limiter that counts is ours; this one only has to be out of the way.
+        return await anyio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1))
+    finally:
+        if ticket.acquire(blocking=False):
+            _slots.release()
