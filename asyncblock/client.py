@@ -17,6 +17,8 @@ from .errors import FlowFailed, InvalidFlow, InvalidInputs, LocalProtocolError, 
 from .events import SessionFinished
 from .iothread import IOThread, shared
 from .link import FIRST_TIMEOUT, Link
+from .offload import run_in_thread
+from .pieces import loads_blocks
 from .schemas import misfits
 from .transport import Transport
 from .transport.websocket import connect_websocket
@@ -130,8 +132,8 @@ class Session:
 
         **Cancellation** is safe. Raises ``Rejected`` when it was pruned.
         """
-        data = await self._link.io.run(self._link.downloads.fetch(ref))
-        return data if ref.encoding == "raw" else await asyncio.to_thread(loads, data)
+        blocks = await self._link.io.run(self._link.downloads.fetch(ref))
+        return await run_in_thread(b"".join if ref.encoding == "raw" else loads_blocks, blocks)
 
     async def message_service(self, node_id: str, payload: object, *, job_id: str | None = None) -> int:
         """Say something to the service of a node, where it runs; return how many executors it was sent to.

@@ -15,23 +15,17 @@ import enum
 import os
 import sys
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
 
 from .errors import UnserializableValue
 
-__all__ = ["dumps", "dumps_pieces", "is_small", "loads"]
+__all__ = ["MAX_DEPTH", "dumps", "explained", "form_of", "is_small", "loads"]
 
-_MAX_DEPTH: Final = 200
+MAX_DEPTH: Final = 200
 """orjson refuses deeper values (254 levels); the margin is for the record around them."""
-
-_SPLIT_DEPTH: Final = 8
-"""Levels down to which large values are split; what is below is one piece."""
-
-_PIECE: Final = 256 << 10
-"""Bytes of a piece: orjson makes it in about half a millisecond, and holds the GIL for that long."""
 
 _INT64: Final = range(-(2**63), 2**64)
 
@@ -39,9 +33,9 @@ _INT64: Final = range(-(2**63), 2**64)
 def dumps(value: object, *, handle: str | None = None) -> bytes:
     """Encode a value. Raises ``UnserializableValue`` naming ``handle`` and the path inside the value."""
     try:
-        return orjson.dumps(value, default=_default)
+        return orjson.dumps(value, default=form_of)
     except (TypeError, RecursionError) as error:
-        raise _explained(value, handle, error) from None
+        raise explained(value, handle, error) from None
 
 
 def loads(data: bytes | memoryview) -> Any:
@@ -83,89 +77,10 @@ def _weigh(value: Any, budget: int, depth: int) -> int:
     return budget
 
 
-def dumps_pieces(value: object, *, handle: str | None = None) -> Iterator[bytes]:
-    """Encode a value in pieces of about 256 KiB whose concatenation is its JSON.
-
-    Whoever iterates may give up the GIL between two pieces. A long text, or an array that isn't a list, is one piece.
-    Errors as ``dumps``, possibly after some pieces.
-    """
-    buffer: list[bytes] = []
-    size = 0
-    for part in _parts(value, handle, _SPLIT_DEPTH):
-        buffer.append(part)
-        size += len(part)
-        if size >= _PIECE:
-            yield b"".join(buffer)
-            buffer.clear()
-            size = 0
-    if buffer:
-        yield b"".join(buffer)
-
-
-def _parts(value: object, handle: str | None, depth: int) -> Iterator[bytes]:
-    """Split lists and dicts until what is left encodes quickly."""
-    kind = type(value)
-    if depth == 0 or kind not in (list, tuple, dict) or is_small(value, _PIECE):
-        yield dumps(value, handle=handle)
-    elif kind is dict:
-        assert isinstance(value, dict)
-        yield from _dict_parts(value, handle, depth)
-    else:
-        assert isinstance(value, (list, tuple))
-        yield from _list_parts(value, handle, depth)
-
-
-def _dict_parts(value: dict[Any, Any], handle: str | None, depth: int) -> Iterator[bytes]:
-    opening = b"{"
-    for key, item in value.items():
-        if not isinstance(key, str):
-            raise _explained(value, handle, TypeError("Dict key must be str"))
-        yield opening + dumps(key, handle=handle) + b":"
-        yield from _located(_parts(item, handle, depth - 1), f".{key}")
-        opening = b","
-    yield b"}" if opening == b"," else b"{}"
-
-
-def _list_parts(value: list[Any] | tuple[Any, ...], handle: str | None, depth: int) -> Iterator[bytes]:
-    opening = b"["
-    step = _slice_length(value)
-    for start in range(0, len(value), step):
-        if step == 1:
-            yield opening
-            yield from _located(_parts(value[start], handle, depth - 1), f"[{start}]")
-        else:
-            try:
-                piece = orjson.dumps(value[start : start + step], default=_default)
-            except (TypeError, RecursionError) as error:
-                raise _explained(value, handle, error) from None
-            yield opening + piece[1:-1]
-        opening = b","
-    yield b"]" if opening == b"," else b"[]"
-
-
-def _slice_length(value: list[Any] | tuple[Any, ...]) -> int:
-    """Return how many items make a piece, judged by a few of them; 1 when they may be large themselves."""
-    sample = [value[i * (len(value) - 1) // 7] for i in range(8)] if len(value) >= 8 else list(value)
-    if not all(is_small(item, _PIECE) for item in sample):
-        return 1
-    largest = max((_PIECE // 6 - max(_weigh(item, _PIECE // 6, 3), 0) for item in sample), default=1)
-    return max(_PIECE // (largest * 4 + 16), 1)
-
-
-def _located(parts: Iterator[bytes], step: str) -> Iterator[bytes]:
-    """Put a step in front of the path of an error that comes out of parts."""
-    try:
-        yield from parts
-    except UnserializableValue as error:
-        separator = "" if error.path.startswith("[") or not error.path else "."
-        path = (step + separator + error.path).lstrip(".")
-        raise UnserializableValue(error.reason, handle=error.handle, path=path) from None
-
-
 # ---------------------------------------------------------------------- forms that orjson doesn't know
 
 
-def _default(value: object) -> object:
+def form_of(value: object) -> object:
     """Return something that orjson can encode in place of a value; TypeError for what has no form."""
     if isinstance(value, tuple):
         fields = getattr(value, "_fields", None)
@@ -227,7 +142,8 @@ def _of_array(array: Any) -> object:
 # ---------------------------------------------------------------------- what went wrong, and where
 
 
-def _explained(value: object, handle: str | None, error: BaseException) -> UnserializableValue:
+def explained(value: object, handle: str | None, error: BaseException) -> UnserializableValue:
+    """Return what is wrong with a value, with the path to it."""
     found = _culprit(value, "", set(), 0)
     if found is None:
         return UnserializableValue(str(error), handle=handle)
@@ -237,8 +153,8 @@ def _explained(value: object, handle: str | None, error: BaseException) -> Unser
 
 def _culprit(value: object, path: str, above: set[int], depth: int) -> tuple[str, str] | None:
     """Walk to the first thing that has no form; return its path and why."""
-    if depth > _MAX_DEPTH:
-        return path[:200] + "...", f"it is nested more than {_MAX_DEPTH} levels deep"
+    if depth > MAX_DEPTH:
+        return path[:200] + "...", f"it is nested more than {MAX_DEPTH} levels deep"
     if isinstance(value, (dict, list, tuple)) or dataclasses.is_dataclass(value):
         if id(value) in above:
             return path, "it contains itself"
@@ -250,7 +166,7 @@ def _culprit(value: object, path: str, above: set[int], depth: int) -> tuple[str
     if isinstance(value, str):
         return (path, "the text has lone surrogates") if _has_surrogates(value) else None
     try:
-        orjson.dumps(value, default=_default)
+        orjson.dumps(value, default=form_of)
     except (TypeError, RecursionError):
         return path, _why(value)
     return None

@@ -17,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncblock.errors import UnserializableValue
-from asyncblock.values import dumps, dumps_pieces, is_small, loads
+from asyncblock.pieces import dumps_pieces
+from asyncblock.values import dumps, is_small, loads
 
 
 class Colour(enum.Enum):
@@ -151,7 +152,7 @@ def test_large_values_come_in_pieces_that_are_quick_to_make(value: Any) -> None:
     pieces = list(dumps_pieces(value))
     assert len(pieces) > 2
     assert max(map(len, pieces)) < 1 << 20
-    assert b"".join(pieces) == dumps(value)
+    assert b"".join(pieces).replace(b"\n", b"") == dumps(value)
 
 
 @pytest.mark.parametrize(

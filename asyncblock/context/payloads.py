@@ -8,7 +8,8 @@ from typing import Literal
 
 from .. import preview as previews
 from ..errors import LocalProtocolError, PayloadTooLarge
-from ..values import dumps, dumps_pieces
+from ..pieces import dumps_pieces, paced
+from ..values import dumps
 from ..wire.bodies import INLINE_LIMIT
 from ..wire.records import encode
 
@@ -62,14 +63,14 @@ def encode_large(value: object, handle: str | None) -> Prepared:
     """Encode a value piece by piece, giving up the GIL in between. On a worker thread."""
     pieces: list[bytes] = []
     size = 0
-    for piece in dumps_pieces(value, handle=handle):
+    for piece in paced(dumps_pieces(value, handle=handle)):
         pieces.append(piece)
         size += len(piece)
         if size > MAX_VALUE:
             break
-        time.sleep(0)
     if size <= INLINE_LIMIT:
-        return Prepared(b"".join(pieces), [], "json")
+        # A record is a part of a line itself.
+        return Prepared(b"".join(pieces).replace(b"\n", b""), [], "json")
     return checked(Prepared(None, pieces, "json"), handle)
 
 

@@ -10,19 +10,15 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .. import offload
 from ..block import Binding
-from ..context import Context, JobInfo, SyncContext, dataframes, now_ms
-from ..errors import AsyncBlockError, LeaseLost, LocalProtocolError
+from ..context import Context, JobInfo, SyncContext, now_ms
+from ..errors import AsyncBlockError, LeaseLost
 from ..link import Outlet
-from ..store import StoreKey
-from ..values import loads
-from ..wire.bodies import BodyRef
 from ..wire.messages import Dispatch
 from ..wire.records import encode
 from .capture import current_sink, flush_job
-from .confidential import holds_reference, resolve_inputs
 from .failure import author_traceback, summary
+from .inputs import gather_inputs
 from .standing import standing_at
 from .tasks import current_job
 from .vault import Vault
@@ -156,7 +152,7 @@ class RunningJob:
         """Run the block to its end; never raises."""
         try:
             binding = await self._binding()
-            inputs = await self._inputs()
+            inputs = await gather_inputs(self._hosting, self._info, self._message)
         except asyncio.CancelledError:
             await self._conclude({"cancelled": True})
             return
@@ -184,35 +180,6 @@ class RunningJob:
     async def _service(self) -> Binding:
         binding, self._release = await self._hosting.services.take(self._message.block, self._info.session_id)
         return binding
-
-    async def _inputs(self) -> dict[str, Any]:
-        inputs: dict[str, Any] = {}
-        searched: set[str] = set()
-        for handle, value in self._message.inputs.items():
-            key = StoreKey.match(value) if isinstance(value, dict) else None
-            inputs[handle] = value if key is None else await self._var(key)
-        for handle, obj in self._message.bodies.items():
-            ref = BodyRef.from_json(obj)
-            if ref is None:
-                raise LocalProtocolError(f"input {handle!r} came with a malformed body reference")
-            link = self._hosting.link
-            data = await link.io.run(link.downloads.fetch(ref))
-            if ref.encoding == "raw":
-                inputs[handle] = data
-            else:
-                inputs[handle] = await offload.run_in_thread(loads, data)
-            if ref.encoding == "raw" or not holds_reference(data):
-                searched.add(handle)
-        return await resolve_inputs(self._info, inputs, self._message.block.get("inputs_def_patch"), searched)
-
-    async def _var(self, key: StoreKey) -> object:
-        """Return a var value: the very object, or one that an earlier run has kept."""
-        try:
-            return self._hosting.store.get(key)
-        except LocalProtocolError:
-            if key.cache is None:
-                raise
-        return await offload.run_in_thread(dataframes.load, self._hosting.places.values_dir(), key.cache)
 
     async def _run_async(self, binding: Binding, inputs: Mapping[str, Any]) -> None:
         ctx = self._ctx = Context(self._info, inputs, self._outlet, self._hosting.store)

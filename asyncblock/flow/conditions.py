@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-__all__ = ["OPERATORS", "UNARY", "decide"]
+__all__ = ["OPERATORS", "UNARY", "decide", "tested"]
 
 Test = Callable[[Any, Any], bool]
 
@@ -71,6 +71,11 @@ def decide(
         if results and joined:
             return str(case["handle"])
     return None if default is None else str(default["handle"])
+
+
+def tested(cases: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Return the input handles whose values decide; the others are only handed on."""
+    return {str(each.get("input_handle")) for case in cases for each in case.get("expressions", ())}
 
 
 def _holds(expression: Mapping[str, Any], inputs: Mapping[str, Any]) -> bool:

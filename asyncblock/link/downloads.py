@@ -20,8 +20,8 @@ _PART = 1 << 20
 
 @dataclass(slots=True, eq=False)
 class _Part:
-    buffer: bytearray
     start: int
+    buffer: bytearray
     done: asyncio.Future[None]
 
 
@@ -35,45 +35,49 @@ class Downloads:
         self._connected = asyncio.Event()
         self._over: AsyncBlockError | None = None
 
-    async def fetch(self, ref: BodyRef) -> bytes:
-        """Fetch a whole body and check its sum.
+    async def fetch(self, ref: BodyRef) -> list[bytes]:
+        """Fetch a whole body and check its sum; return it in blocks, so that no call need copy all of it.
 
         **Cancellation** is safe. Raises ``Rejected`` when the mainframe doesn't have it, ``RemoteProtocolError`` when
         what came isn't what the reference says.
         """
-        buffer = bytearray()
-        while len(buffer) < ref.length:
+        blocks: list[bytes] = []
+        length = 0
+        while length < ref.length:
             await self._connected.wait()
             if self._over is not None:
                 raise self._over
-            try:
-                await self._part(ref, buffer)
-            except ConnectionLost:
-                continue
-        data = bytes(buffer)
-        digest = await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
+            block = await self._part(ref, length)
+            if block:
+                blocks.append(block)
+                length += len(block)
+        digest = await asyncio.to_thread(_sum, blocks)
         if digest != ref.sha256:
             raise RemoteProtocolError(f"body {ref.link}-{ref.n} arrived with another sum than its record says")
-        return data
+        return blocks
 
-    async def _part(self, ref: BodyRef, buffer: bytearray) -> None:
+    async def _part(self, ref: BodyRef, start: int) -> bytes:
+        """Fetch the next part; what came of it before the connection was lost counts."""
         id = next(self._ids)
-        part = _Part(buffer, len(buffer), asyncio.get_running_loop().create_future())
+        part = _Part(start, bytearray(), asyncio.get_running_loop().create_future())
         self._parts[id] = part
-        size = min(_PART, ref.length - len(buffer))
         try:
-            self._send(Fetch(id, ref.link or "", ref.n, len(buffer), size))
+            self._send(Fetch(id, ref.link or "", ref.n, start, min(_PART, ref.length - start)))
             await part.done
+        except ConnectionLost:
+            pass
         finally:
             del self._parts[id]
+        return bytes(part.buffer)
 
     def chunk(self, id: int, offset: int, piece: memoryview) -> None:
         """Take in a chunk; one for a download that was given up is dropped."""
         part = self._parts.get(id)
         if part is None:
             return
-        if offset != len(part.buffer):
-            raise RemoteProtocolError(f"a chunk for offset {len(part.buffer)} came with offset {offset}")
+        if offset != part.start + len(part.buffer):
+            wanted = part.start + len(part.buffer)
+            raise RemoteProtocolError(f"a chunk for offset {wanted} came with offset {offset}")
         part.buffer += piece
 
     def fetched(self, message: Fetched) -> None:
@@ -83,7 +87,7 @@ class Downloads:
             return
         if message.error is not None:
             part.done.set_exception(Rejected(message.error, code="body"))
-        elif len(part.buffer) == part.start:
+        elif not part.buffer:
             part.done.set_exception(RemoteProtocolError("a download ended before its bytes came"))
         else:
             part.done.set_result(None)
@@ -105,3 +109,10 @@ class Downloads:
         self._over = error
         self.disconnected()
         self._connected.set()
+
+
+def _sum(blocks: list[bytes]) -> str:
+    digest = hashlib.sha256()
+    for block in blocks:
+        digest.update(block)
+    return digest.hexdigest()

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from ..errors import AsyncBlockError, ConnectionLost, Rejected, RemoteProtocolError
+from ..errors import AsyncBlockError, ConnectionLost, Rejected, RemoteProtocolError, Unavailable
 from ..transport import Transport
 from ..wire import frames
 from ..wire.bodies import BodyRef, decode_chunk
@@ -67,6 +67,13 @@ MAX_LINKS = 10_000
 
 MAX_READS = 4096
 """Reads that a connection may have waiting at once: an executor has one for each session whose jobs run blocks."""
+
+
+_UNWRITTEN = 4 << 20
+"""Bytes of a connection's chunks that may wait for the disk before its reader waits too."""
+
+_DISK_PATIENCE = 0.1
+"""Seconds that a reader waits for the disk before it looks at the next message."""
 
 
 class Gateway:
@@ -302,6 +309,9 @@ class _Reader:
         self._roles = roles
         self._state = State.OPEN
         self._reads: dict[int, PageReader] = {}
+        self._unwritten = 0
+        """Bytes of chunks that wait for the disk."""
+        self._last_write: asyncio.Future[int]
 
     async def run(self) -> None:
         """Read until the connection ends; raises ``ConnectionLost`` or ``RemoteProtocolError``."""
@@ -412,8 +422,24 @@ class _Reader:
             raise RemoteProtocolError(f"a chunk of body {n} for offset {offset} came; {have} bytes are here")
         if offset + len(piece) <= have:
             return
+        try:
+            write = self._sessions.journal.bodies.write(BodyKey(self._link.link_id, n), offset, piece)
+        except Unavailable as error:
+            raise _Dismissed(Bye("overload", str(error), stop=False, retry_after=2.0)) from None
         self._link.bodies[n] = offset + len(piece)
-        await self._sessions.journal.bodies.write(BodyKey(self._link.link_id, n), offset, piece)
+        self._hold_back(write, len(piece))
+        if self._unwritten > _UNWRITTEN:
+            # The sender is slowed down to what the disk takes, but a cancel among the chunks waits a bounded time.
+            await asyncio.wait([self._last_write], timeout=_DISK_PATIENCE)
+
+    def _hold_back(self, write: asyncio.Future[int], size: int) -> None:
+        self._unwritten += size
+        self._last_write = write
+
+        def written(_: asyncio.Future[int]) -> None:
+            self._unwritten -= size
+
+        write.add_done_callback(written)
 
     def _stored(self, seq: int) -> None:
         self._link.stored = max(self._link.stored, seq)

@@ -476,8 +476,13 @@ class Session:
         if not self._run.is_open(created.job_id):
             return
         self._stop_timer(created.job_id)
-        values = {handle: each.value for handle, each in found.items()}
         block = self.plan.flow(created.flow).node(created.node_id).block
+        tested = conditions.tested(block["cases"])
+        large = sorted(handle for handle, each in found.items() if each.body is not None and handle in tested)
+        if large:
+            self.fail_flow_job(turn, created.job_id, _too_large_to_test(large))
+            return
+        values = {handle: each.value for handle, each in found.items()}
         handle = conditions.decide(block["cases"], block.get("default"), values)
         ref = next(iter(created.inputs.values()), None)
         turn.say(self, "ConditionDecided", job_id=created.job_id, handle=handle, ref=ref, t=_now())
@@ -719,3 +724,10 @@ def _now() -> int:
 
 def _is_inside(stacks: list[dict[str, Any]], flow_job_id: str) -> bool:
     return any(level["flow_job_id"] == flow_job_id for level in stacks)
+
+
+def _too_large_to_test(handles: list[str]) -> str:
+    return (
+        f"the condition tests {', '.join(map(repr, handles))}, of more than 64 KiB; the mainframe doesn't "
+        "look into such values: let a block before it send what is to be tested"
+    )

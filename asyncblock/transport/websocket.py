@@ -56,6 +56,9 @@ _SOCKET_BUFFER = 256 << 10
 other, and a cancel waits behind all of it: 30 ms on this side of a loopback, seconds on a thin line (control). 256 KiB
 are 20 MB/s at a round trip of 12 ms."""
 
+_UNSENT = 128 << 10
+"""Bytes in the kernel that aren't sent yet at which the socket takes no more."""
+
 _MAX_QUEUE = 4
 """Messages that are read ahead of their receiver; what is read can't be passed by."""
 
@@ -177,6 +180,10 @@ def _limit_buffers(sock: socket.socket) -> None:
     """Keep the kernel from queueing what the scheduler should decide about."""
     for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
         sock.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BUFFER)
+    # Not everywhere: bytes that wait in the kernel without being on their way.
+    unsent = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+    if unsent is not None:
+        sock.setsockopt(socket.IPPROTO_TCP, unsent, _UNSENT)
 
 
 def _refused(url: str, error: InvalidStatus) -> Exception:

@@ -57,8 +57,13 @@ comes last.
 **Bodies.** A value of more than 64 KiB goes ahead of its record in binary chunks: a byte 0x01, the body's number on
 this link and the offset (64 bits each, big-endian), then at most 64 KiB. The record that follows names it: ``{"n",
 "length", "sha256", "encoding": "json" | "raw"}`` in ``body`` in place of the value, or in ``bodies`` by handle. The
-sender keeps a body until that record is acknowledged. Downwards a body is asked for with ``fetch`` and comes as
-chunks numbered by the request, then ``fetched``.
+sender keeps a body until that record is acknowledged. A body of ``json`` is one JSON value as a whole; its line breaks,
+the only white space in it, let a reader parse it a line at a time, without holding up what else its process does. A
+``,`` at the beginning of a line is left out; then a line is ``[`` or ``{`` (opens a container, to be put where the
+next value goes), ``]`` or ``}`` (closes it), a key with its ``:`` (the value is on the lines that follow), or, in an
+array, items (JSON once they stand in brackets), in an object, members (in braces), and at the top or after a key, one
+value. A line has about 64 KiB; a longer one is one text. Without line breaks it is one line, and read as a whole.
+Downwards a body is asked for with ``fetch`` and comes as chunks numbered by the request, then ``fetched``.
 
 **Questions.** ``request`` has an id of the asker's choice; the same id gets the same answer, so it is simply sent
 again after a Welcome. ``read`` asks for rows of a session's journal from an offset and is answered by one ``page`` as

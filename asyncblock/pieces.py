@@ -1,0 +1,477 @@
+"""Large values as JSON in lines: made piece by piece, and parsed line by line, so that no call holds the GIL for long.
+
+The text is one JSON value. Its line breaks, the only white space in it, stand where each line can be parsed alone (the
+protocol's specification has the forms). A piece takes about half a millisecond to make or to parse; between two of
+them the thread gives up the GIL.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import heapq
+import re
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, islice
+from typing import Any, Final
+
+import orjson
+
+from .errors import UnserializableValue
+from .values import MAX_DEPTH, dumps, explained, form_of
+
+__all__ = ["dumps_pieces", "loads_blocks", "paced"]
+
+PIECE: Final = 64 << 10
+"""Bytes that a line is meant to have, as weighed: weighed, made and parsed in about half a millisecond each."""
+
+_TEXT: Final = 128 << 10
+"""Characters of a part of a long text."""
+
+_FLAT: Final = 4096
+"""Numbers of an array in a line."""
+
+_LONG_LINE: Final = 2 << 20
+"""Bytes beyond which a line may be one long text, which is decoded in parts."""
+
+_YIELD: Final = 0.0005
+"""Seconds after which a thread gives up the GIL: the loops of this process run at least that often."""
+
+
+def paced(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Hand pieces on and let other threads run between them."""
+    until = time.perf_counter() + _YIELD
+    for piece in pieces:
+        yield piece
+        if time.perf_counter() >= until:
+            time.sleep(0)
+            until = time.perf_counter() + _YIELD
+
+
+# ---------------------------------------------------------------------- making
+
+
+def dumps_pieces(value: object, *, handle: str | None = None) -> Iterator[bytes]:
+    """Encode a value in pieces whose concatenation is its JSON in lines; one line when it is small.
+
+    Whoever iterates may give up the GIL between two pieces. Errors as ``dumps``, possibly after some pieces.
+    """
+    try:
+        yield from _Maker(handle).value(value, b"", "", 0)
+    except RecursionError as error:
+        raise explained(value, handle, error) from None
+
+
+class _Maker:
+    """Encodes one value."""
+
+    def __init__(self, handle: str | None) -> None:
+        self._handle = handle
+
+    def value(self, value: object, lead: bytes, path: str, depth: int) -> Iterator[bytes]:
+        """Make the lines of a value; ``lead`` stands before the first."""
+        # No generator: one frame for each level, so that the deepest value doesn't pass the interpreter's limit.
+        if weigh(value, PIECE, MAX_DEPTH - depth) >= 0:
+            return iter((lead + self._whole(value, path),))
+        if depth >= MAX_DEPTH:
+            raise RecursionError("it is nested too deep")
+        if type(value) is str:
+            return self._text(value, lead, path)
+        return self._container(value, lead, path, depth)
+
+    def _container(self, value: object, lead: bytes, path: str, depth: int) -> Iterator[bytes]:
+        if _is_flat(value):
+            return self._flat(value, lead, path)
+        members = _members(value)
+        if members is not None:
+            return self._object(members, lead, path, depth)
+        items = _items(value)
+        if items is not None:
+            return self._array(items, lead, path, depth)
+        try:
+            form = form_of(value)
+        except TypeError:
+            # What orjson knows and we don't split, or what nobody knows.
+            return iter((lead + self._whole(value, path),))
+        return self.value(form, lead, path, depth + 1)
+
+    def _whole(self, value: object, path: str) -> bytes:
+        try:
+            return dumps(value, handle=self._handle)
+        except UnserializableValue as error:
+            raise _at(path, error) from None
+
+    def _text(self, text: str, lead: bytes, path: str) -> Iterator[bytes]:
+        """Make a line of a long text, in parts."""
+        yield lead + b'"'
+        for start in range(0, len(text), _TEXT):
+            yield self._whole(text[start : start + _TEXT], path)[1:-1]
+        yield b'"'
+
+    def _array(self, items: Iterator[Any], lead: bytes, path: str, depth: int) -> Iterator[bytes]:
+        opening = lead + b"[\n"
+        below = MAX_DEPTH - depth - 1
+        start, room = 0, PIECE
+        batch: list[Any] = []
+        for index, item in enumerate(_unchanged(items, self._handle, path)):
+            left = weigh(item, room, below)
+            if left < 0:
+                if batch:
+                    yield opening + self._run(batch, path, start)
+                    opening, start, batch = b"\n,", index, []
+                    left = weigh(item, PIECE, below)
+                if left < 0:
+                    yield from self.value(item, opening, f"{path}[{index}]", depth + 1)
+                    opening, start, room = b"\n,", index + 1, PIECE
+                    continue
+            batch.append(item)
+            room = left
+        if batch:
+            yield opening + self._run(batch, path, start)
+        yield b"\n]" if opening == b"\n," or batch else lead + b"[]"
+
+    def _flat(self, array: Any, lead: bytes, path: str) -> Iterator[bytes]:
+        opening = lead + b"[\n"
+        for start in range(0, len(array), _FLAT):
+            yield opening + self._whole(array[start : start + _FLAT], path)[1:-1]
+            opening = b"\n,"
+        yield b"\n]"
+
+    def _run(self, batch: list[Any], path: str, start: int) -> bytes:
+        try:
+            return dumps(batch, handle=self._handle)[1:-1]
+        except UnserializableValue as error:
+            index, _, rest = error.path[1:].partition("]")
+            shifted = f"[{start + int(index)}]{rest}" if index.isdecimal() else error.path
+            raise UnserializableValue(error.reason, handle=error.handle, path=(path + shifted).lstrip(".")) from None
+
+    def _object(self, members: Iterator[tuple[Any, Any]], lead: bytes, path: str, depth: int) -> Iterator[bytes]:
+        opening = lead + b"{\n"
+        below = MAX_DEPTH - depth - 1
+        batch: dict[Any, Any] = {}
+        room = PIECE
+        for key, item in _unchanged(members, self._handle, path):
+            room -= len(key) if isinstance(key, str) else 0
+            left = weigh(item, room, below)
+            if left < 0:
+                if batch:
+                    yield opening + self._whole(batch, path)[1:-1]
+                    opening, batch = b"\n,", {}
+                left = weigh(item, PIECE, below)
+                if left < 0:
+                    # A line with one member shows that the key is one.
+                    name = self._whole({key: None}, path)[1:-5]
+                    yield from self.value(item, opening + name + b"\n", f"{path}.{key}", depth + 1)
+                    opening, room = b"\n,", PIECE
+                    continue
+            batch[key] = item
+            room = left
+        if batch:
+            yield opening + self._whole(batch, path)[1:-1]
+        yield b"\n}" if opening == b"\n," or batch else lead + b"{}"
+
+
+def _unchanged(items: Iterator[Any], handle: str | None, path: str) -> Iterator[Any]:
+    try:
+        yield from items
+    except RuntimeError as error:
+        if "changed size" not in str(error) and "mutated" not in str(error):
+            raise
+        reason = "it was changed while it was being sent; wait for 'await ctx.output(...)' before you change it"
+        raise UnserializableValue(reason, handle=handle, path=path.lstrip(".")) from None
+
+
+def _at(path: str, error: UnserializableValue) -> UnserializableValue:
+    separator = "." if path and error.path and not error.path.startswith("[") else ""
+    return UnserializableValue(error.reason, handle=error.handle, path=(path + separator + error.path).lstrip("."))
+
+
+_CONSTANT: Final = 16
+
+
+def weigh(value: Any, budget: int, depth: int) -> int:
+    """Return what is left of a budget of bytes after a value; negative when it is used up or nested too deep."""
+    kind = type(value)
+    if kind is str:
+        return budget - len(value) - 2
+    if kind is int or kind is float or value is None or kind is bool:
+        return budget - 8
+    if depth <= 0:
+        return -1
+    if kind is dict:
+        budget -= 2
+        for key, item in value.items():
+            inner = type(item)
+            if inner is str:
+                budget -= len(key) + len(item) + 6 if type(key) is str else _CONSTANT
+            elif inner is int or inner is float:
+                budget -= (len(key) if type(key) is str else 0) + 12
+            else:
+                budget = weigh(item, budget - (len(key) if type(key) is str else 0) - 4, depth - 1)
+            if budget < 0:
+                return -1
+        return budget
+    if kind is list or kind is tuple:
+        if len(value) * 2 > budget:
+            return -1
+        for item in value:
+            inner = type(item)
+            if inner is str:
+                budget -= len(item) + 3
+            elif inner is int or inner is float:
+                budget -= 9
+            else:
+                budget = weigh(item, budget, depth - 1)
+            if budget < 0:
+                return -1
+        return budget - 2
+    return _weigh_other(value, budget, depth)
+
+
+def _weigh_other(value: Any, budget: int, depth: int) -> int:
+    if isinstance(value, (str, bytes)):
+        return budget - len(value)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(value, numpy.ndarray):
+        return -1 if value.dtype.kind == "O" and value.size > 1 else budget - _CONSTANT - 24 * int(value.size)
+    members = _members(value)
+    if members is not None:
+        for _, item in members:
+            budget = weigh(item, budget - _CONSTANT, depth - 1)
+            if budget < 0:
+                return -1
+        return budget
+    if isinstance(value, (tuple, list, set, frozenset)):
+        for item in value:
+            budget = weigh(item, budget - 1, depth - 1)
+            if budget < 0:
+                return -1
+        return budget
+    return budget - 4 * _CONSTANT
+
+
+def _members(value: Any) -> Iterator[tuple[Any, Any]] | None:
+    """Return the members of what is written as an object."""
+    if isinstance(value, dict):
+        return iter(value.items())
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return iter(zip(value._fields, value, strict=True))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        names = [field.name for field in dataclasses.fields(value)]
+        # As orjson does: private attributes stay at home.
+        return ((name, getattr(value, name)) for name in names if not name.startswith("_") and hasattr(value, name))
+    if isinstance(value, Mapping):
+        return iter(value.items())
+    return None
+
+
+def _items(value: Any) -> Iterator[Any] | None:
+    """Return the items of what is written as an array."""
+    if isinstance(value, (list, tuple)):
+        return iter(value)
+    if isinstance(value, (set, frozenset)):
+        return _sorted(value)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(value, numpy.ndarray) and value.ndim:
+        rows: Iterator[Any] = iter(value)
+        return rows
+    return None
+
+
+def _is_flat(value: Any) -> bool:
+    """Tell whether a value is an array of numbers or times in one dimension."""
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and isinstance(value, numpy.ndarray) and value.ndim == 1 and value.dtype.kind in "biufmM"
+
+
+def _sorted(value: set[Any] | frozenset[Any]) -> Iterator[Any]:
+    """Sort a large set in runs: one call of sorted() would hold the GIL for all of it."""
+    waiting = iter(value)
+    try:
+        runs = [sorted(run) for run in iter(lambda: list(islice(waiting, 10_000)), [])]
+        first = sorted(run[0] for run in runs)
+        merged: Iterator[Any] = heapq.merge(*runs)
+        return merged if first else iter(())
+    except TypeError:
+        return iter(value)
+
+
+# ---------------------------------------------------------------------- parsing
+
+_TEXT_PART: Final = re.compile(rb'(?:[^"\\]+|\\[^u]|\\u[0-9a-fA-F]{4})*')
+_promoting = threading.Lock()
+
+
+def loads_blocks(blocks: Iterable[bytes]) -> Any:
+    """Decode a value from blocks of its JSON, line by line, giving up the GIL between them. On a worker thread.
+
+    JSON that doesn't have the form of lines is parsed in one call.
+    Raises ``ValueError`` when it isn't JSON.
+    """
+    kept: list[bytes] = []
+    waiting = iter(blocks)
+
+    def keep() -> Iterator[bytes]:
+        for block in waiting:
+            kept.append(block)
+            yield block
+
+    try:
+        return _Assembler().parse(_lines(keep()))
+    except _NoLines:
+        return orjson.loads(b"".join(chain(kept, waiting)))
+
+
+class _NoLines(Exception):
+    """The text isn't JSON in lines."""
+
+
+def _lines(blocks: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Split blocks into lines, each in the parts that it came in."""
+    parts: list[bytes] = []
+    for block in blocks:
+        start = 0
+        while (end := block.find(b"\n", start)) >= 0:
+            parts.append(block[start:end])
+            yield parts
+            parts, start = [], end + 1
+        if start < len(block):
+            parts.append(block[start:])
+    if parts:
+        yield parts
+
+
+class _Assembler:
+    """Puts a value together from its lines."""
+
+    def __init__(self) -> None:
+        self._stack: list[Any] = []
+        self._key: str | None = None
+        self._done: list[Any] = []
+
+    def parse(self, lines: Iterable[list[bytes]]) -> Any:
+        promote = _promotion()
+        until = time.perf_counter() + _YIELD
+        for parts in lines:
+            self._line(parts)
+            if time.perf_counter() >= until:
+                promote()
+                time.sleep(0)
+                until = time.perf_counter() + _YIELD
+        if len(self._done) != 1 or self._stack or self._key is not None:
+            raise _NoLines
+        promote()
+        return self._done[0]
+
+    def _line(self, parts: list[bytes]) -> None:
+        if sum(map(len, parts)) > _LONG_LINE:
+            text = _long_text(parts)
+            if text is not None and (self._key is not None or not self._in_object):
+                self._put(text)
+                return
+        line = b"".join(parts).removeprefix(b",")
+        if line == b"[" or line == b"{":
+            new: Any = [] if line == b"[" else {}
+            self._put(new)
+            self._stack.append(new)
+        elif line == b"]" or line == b"}":
+            self._close(list if line == b"]" else dict)
+        elif line.endswith(b":") and self._in_object and self._key is None:
+            [self._key] = _loads(b"{%bnull}" % line)
+        elif self._key is not None or not self._stack:
+            self._put(_loads(line))
+        elif self._in_object:
+            self._stack[-1].update(_loads(b"{%b}" % line))
+        else:
+            self._stack[-1].extend(_loads(b"[%b]" % line))
+
+    @property
+    def _in_object(self) -> bool:
+        return bool(self._stack) and type(self._stack[-1]) is dict
+
+    def _close(self, kind: type) -> None:
+        if not self._stack or type(self._stack[-1]) is not kind or self._key is not None:
+            raise _NoLines
+        self._stack.pop()
+
+    def _put(self, value: Any) -> None:
+        if not self._stack:
+            self._done.append(value)
+        elif not self._in_object:
+            self._stack[-1].append(value)
+        elif self._key is not None:
+            self._stack[-1][self._key] = value
+            self._key = None
+        else:
+            raise _NoLines
+
+
+def _loads(line: bytes) -> Any:
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError:
+        raise _NoLines from None
+
+
+def _long_text(parts: list[bytes]) -> str | None:
+    """Decode a line that is one long text, part by part; None when it is something else."""
+    texts: list[str] = []
+    rest = b""
+    for index, part in enumerate(parts):
+        if index == 0:
+            part = part.removeprefix(b",")
+            if part[:1] != b'"':
+                return None
+            part = part[1:]
+        part = rest + part
+        for start in range(0, len(part), _TEXT):
+            piece = rest + part[start : start + _TEXT] if start else part[:_TEXT]
+            found = _TEXT_PART.match(piece)
+            assert found is not None
+            end = _whole_characters(piece, found.end())
+            rest = piece[end:]
+            if len(rest) > 8:
+                return None
+            try:
+                texts.append(orjson.loads(b'"%b"' % piece[:end]))
+            except orjson.JSONDecodeError:
+                return None
+        time.sleep(0)
+    return "".join(texts) if rest == b'"' else None
+
+
+def _whole_characters(piece: bytes, end: int) -> int:
+    """Return the end of the last character of UTF-8 that is whole."""
+    if end < len(piece):
+        return end
+    for back in range(1, min(4, end) + 1):
+        byte = piece[end - back]
+        if byte >= 0xC0:
+            return end if back >= (2 if byte < 0xE0 else 3 if byte < 0xF0 else 4) else end - back
+        if byte < 0x80:
+            break
+    return end
+
+
+def _promotion() -> Any:
+    """Return what moves all young objects to the collector's oldest generation without looking at them.
+
+    Left alone, the collector walks through everything parsed so far again and again, for seconds in all and for
+    hundreds of milliseconds at once. ``freeze`` and ``unfreeze`` together move lists of objects, in no time, and leave
+    nothing frozen. Where the author has frozen objects himself, the collector is left alone.
+    """
+    if not hasattr(gc, "freeze") or not getattr(sys, "_is_gil_enabled", lambda: True)():
+        return lambda: None
+    with _promoting:
+        if gc.get_freeze_count():
+            return lambda: None
+
+    def promote() -> None:
+        with _promoting:
+            gc.freeze()
+            gc.unfreeze()
+
+    return promote
