@@ -571,3 +571,101 @@ async def test_one_link_serves_client_and_executor(tmp_path: Path) -> None:
     async with asyncblock.embedded() as mainframe:
         sessions = [await mainframe.start(path) for _ in range(5)]
         assert [await session.outputs() for session in sessions] == [{"out": 1}] * 5
+
+
+@pytest.mark.parametrize(("tested", "state"), [(True, "failed"), (False, "succeeded")])
+async def test_a_condition_hands_a_large_value_on_and_refuses_to_look_into_it(
+    tmp_path: Path, tested: bool, state: str
+) -> None:
+    producer = node(
+        "a",
+        "async def main(inputs, ctx):\n    await ctx.outputs({'big': 'x' * 100_000, 'small': 1})\n",
+        tmp_path,
+        outputs=["big", "small"],
+    )
+    condition = {
+        "node_id": "c",
+        "inputs_from": [
+            {"handle": name, "from_node": [{"node_id": "a", "output_handle": name}]} for name in ("big", "small")
+        ],
+        "inputs_def": [{"handle": "big"}, {"handle": "small"}],
+        "conditions": {
+            "cases": [
+                {
+                    "handle": "yes",
+                    "expressions": [
+                        {"input_handle": "big" if tested else "small", "operator": "is not null", "value": None}
+                    ],
+                }
+            ],
+        },
+    }
+    flow_outputs = [{"handle": "out", "from_node": [{"node_id": "c", "output_handle": "yes"}]}]
+    async with started(write_flow(tmp_path, [producer, condition], outputs_from=flow_outputs)) as session:
+        end = await session.wait()
+        assert end.state == state
+        if tested:
+            assert "condition tests 'big'" in str(end.error)
+        else:
+            assert await session.outputs() == {"out": "x" * 100_000}
+
+
+async def test_bytes_of_every_kind_travel_raw_and_arrive_as_bytes(tmp_path: Path) -> None:
+    bin_handles = [
+        {"handle": name, "json_schema": {"contentMediaType": "oomol/bin"}} for name in ("a", "b", "c", "empty", "large")
+    ]
+    producer = node(
+        "a",
+        """
+        async def main(inputs, ctx):
+            kept = bytearray(b"before")
+            await ctx.output(b"\\x00\\xff", "a")
+            await ctx.output(kept, "b")
+            kept[:] = b"after!"
+            await ctx.output(memoryview(b"0123456789")[::2], "c")
+            await ctx.output(b"", "empty")
+            await ctx.output(bytes(range(256)) * 1000, "large")
+        """,
+        tmp_path,
+        outputs=bin_handles,
+    )
+    flow_outputs = [
+        {"handle": each["handle"], "from_node": [{"node_id": "a", "output_handle": each["handle"]}]}
+        for each in bin_handles
+    ]
+    async with started(write_flow(tmp_path, [producer], outputs_from=flow_outputs)) as session:
+        assert await session.outputs() == {
+            "a": b"\x00\xff",
+            "b": b"before",
+            "c": b"02468",
+            "empty": b"",
+            "large": bytes(range(256)) * 1000,
+        }
+
+
+async def test_bytes_over_the_limit_are_refused_before_they_are_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asyncblock.context.payloads.MAX_VALUE", 1000)
+    producer = node(
+        "a",
+        """
+        from asyncblock import PayloadTooLarge
+
+        async def main(inputs, ctx):
+            for value, handle in ((bytes(1001), "bin"), (["x"] * 70_000, "json")):
+                try:
+                    await ctx.output(value, handle)
+                except PayloadTooLarge as error:
+                    await ctx.output(str(error), "said")
+        """,
+        tmp_path,
+        outputs=[{"handle": "bin", "json_schema": {"contentMediaType": "oomol/bin"}}, "json", "said"],
+    )
+    async with started(write_flow(tmp_path, [producer])) as session:
+        said = [event.output for event in all_of([e async for e in session], events.BlockOutput)]
+    assert len(said) == 2
+    assert "'bin'" in said[0]
+    assert "1001" in said[0]
+    assert "1000" in said[0]
+    assert "'json'" in said[1]

@@ -21,7 +21,7 @@ from .dataframes import cache_name, is_dataframe, save
 from .directed import Targets
 from .engine import Engine
 from .lines import LineSink, job_logger
-from .payloads import Prepared, Stdio, checked, convert_preview, encode_large, now_ms, shorten
+from .payloads import Prepared, Stdio, checked, convert_preview, encode_large, now_ms, raw_body, shorten
 from .places import Places
 from .secrecy import CredentialInput, Secrecy
 from .surroundings import Surroundings
@@ -206,7 +206,7 @@ class Face(Surroundings):
     def _prepare_small(self, value: object, handle: str | None) -> Prepared | None:
         """Encode a value that is certainly small; None when it must be encoded off the loop."""
         if handle in self._job.bin_handles and isinstance(value, (bytes, bytearray, memoryview)):
-            return checked(Prepared(None, [bytes(value)], "raw"), handle)
+            return raw_body(value, handle)
         if not is_small(value):
             return None
         data = self._guarded(dumps(value, handle=handle), handle)

@@ -23,6 +23,7 @@ __all__ = [
     "log_records",
     "now_ms",
     "rate",
+    "raw_body",
     "shorten",
 ]
 
@@ -54,9 +55,13 @@ def now_ms() -> int:
 
 def checked(prepared: Prepared, handle: str | None) -> Prepared:
     if prepared.size > MAX_VALUE:
-        what = f"the value for handle {handle!r}" if handle is not None else "the value"
-        raise PayloadTooLarge(what, size=prepared.size, limit=MAX_VALUE)
+        raise too_large(handle, prepared.size)
     return prepared
+
+
+def too_large(handle: str | None, size: int) -> PayloadTooLarge:
+    what = f"the value for handle {handle!r}" if handle is not None else "the value"
+    return PayloadTooLarge(what, size=size, limit=MAX_VALUE)
 
 
 def encode_large(value: object, handle: str | None) -> Prepared:
@@ -72,6 +77,14 @@ def encode_large(value: object, handle: str | None) -> Prepared:
         # A record is a part of a line itself.
         return Prepared(b"".join(pieces).replace(b"\n", b""), [], "json")
     return checked(Prepared(None, pieces, "json"), handle)
+
+
+def raw_body(value: bytes | bytearray | memoryview, handle: str | None) -> Prepared:
+    """Make a body of bytes; those that may change afterwards are copied. The size is checked before."""
+    size = value.nbytes if isinstance(value, memoryview) else len(value)
+    if size > MAX_VALUE:
+        raise too_large(handle, size)
+    return Prepared(None, [bytes(value)], "raw")
 
 
 def convert_preview(payload: object, id: str | None) -> Prepared:
