@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from ..iothread import IOThread
 from ..wire.bodies import Body, Parcel
 from ..wire.channel import Channel, Mark
 from ..wire.outbox import Outbox
+from ..wire.records import encode
 from ..wire.scheduler import Run
 from ..wire.windows import LINK_WINDOW, Lane, Window
 
@@ -24,6 +26,9 @@ __all__ = ["BODY_BUDGET", "Desk", "Outlet"]
 
 BODY_BUDGET = 64 << 20
 """Bytes of bodies that a link keeps in memory until their records are acknowledged; one body may always be added."""
+
+PREVIEW_PATIENCE = 10.0
+"""Seconds after which a finish no longer waits for bodies of previews."""
 
 _PROGRESS_INTERVAL = 0.1
 """Seconds between two progress records of a job: ten a second are as smooth as an eye asks for."""
@@ -284,7 +289,25 @@ class Desk:
         """Queue a job's finish, and settle its mark when it is in the journal."""
         if self.channels.get(channel.number) is channel:
             channel.finish = parcel
+            if channel.telemetry.holds_parcels:
+                self.io.loop.call_later(PREVIEW_PATIENCE, self._give_up_previews, channel)
         self.mark(channel, mark)
+        self.enlist(channel)
+
+    def _give_up_previews(self, channel: Channel) -> None:
+        """Let a finish go that waits for large previews: they are for people, and the flow goes on without them."""
+        if channel.finished or self.channels.get(channel.number) is not channel:
+            return
+        warning = f"large previews were given up: they weren't sent {PREVIEW_PATIENCE:g} s after the job's end"
+        words = encode("BlockWarning", int(time.time() * 1000), warning=warning)
+        dropped = channel.telemetry.give_up_bodies(words)
+        if not dropped:
+            return
+        channel.port.freed += sum(len(parcel.record) for parcel in dropped) - len(words)
+        for body in (body for parcel in dropped for body in parcel.bodies):
+            self.outbox.bodies.pop(body.n, None)
+            self._body_bytes -= body.length
+        self._grant_reservations()
         self.enlist(channel)
 
     def wait_room(self, channel: Channel, waiter: _RoomWaiter) -> None:

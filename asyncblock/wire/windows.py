@@ -120,3 +120,32 @@ class Lane:
             self.appended += 1
             self.queue.append(slot)
         return superseded
+
+    @property
+    def holds_parcels(self) -> bool:
+        """Tell whether anything waits here that may have bodies. Taker's side."""
+        return self.under_way is not None or any(type(entry) is not bytes for entry in list(self.queue))
+
+    def give_up_bodies(self, words: bytes) -> list[Parcel]:
+        """Drop what still has chunks to send, put a record in its place, and return it.
+
+        Taker's side, once nothing more is appended.
+        """
+        dropped: list[Parcel] = []
+        kept: list[bytes | Parcel | Slot] = []
+        waiting = [*([self.under_way] if self.under_way is not None else ()), *self.queue]
+        for entry in waiting:
+            parcel = entry.take() if isinstance(entry, Slot) else entry
+            if isinstance(parcel, Parcel) and parcel.pending:
+                dropped.append(parcel)
+            elif parcel is not None:
+                kept.append(parcel)
+        if dropped:
+            kept.append(words)
+            # The words were never accepted: what was dropped pays for them.
+            self.window.freed += sum(len(parcel.record) for parcel in dropped) - len(words)
+        self.taken += len(waiting) - len(kept)
+        self.under_way = None
+        self.queue.clear()
+        self.queue.extend(kept)
+        return dropped

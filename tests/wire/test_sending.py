@@ -332,3 +332,38 @@ def test_small_batches_wait_for_acknowledgements_when_four_are_under_way() -> No
     assert drain(outbox) == []
     say(outbox, ch, *[record(7 + i, 1000) for i in range(100)])
     assert len(drain(outbox)) == 1
+
+
+@pytest.mark.parametrize("chunks_sent", [0, 1])
+def test_large_previews_that_are_given_up_let_the_finish_go(chunks_sent: int) -> None:
+    outbox, ch = Outbox(), channel()
+    body, other = Body(1, [b"x" * 300_000], "json"), Body(2, [b"y" * 300_000], "json")
+    ch.accept(ch.telemetry, record(0))
+    ch.accept(ch.telemetry, Parcel(record(1), [body]))
+    ch.accept(ch.telemetry, record(2))
+    ch.put_preview("p", Parcel(record(3), [other]))
+    ch.put_preview("q", Parcel(record(4)))
+    ch.finish = Parcel(record(9))
+    outbox.scheduler.enlist(ch)
+    before = [message for message in (outbox.next_message() for _ in range(1 + chunks_sent)) if message is not None]
+    assert ch.telemetry.holds_parcels
+    settled: list[BaseException | None] = []
+    outbox.mark(ch, Mark(0, ch.telemetry.appended, settled.append))
+    words = record(5)
+    dropped = ch.telemetry.give_up_bodies(words)
+    ch.port.freed += sum(len(parcel.record) for parcel in dropped) - len(words)
+    assert [parcel.bodies[0].n for parcel in dropped] == [1, 2]
+    outbox.scheduler.enlist(ch)
+    assert records_in(before + drain(outbox)) == [(1, i) for i in (0, 2, 4, 5, 9)]
+    outbox.acknowledge(outbox.seq)
+    assert settled == [None]
+    assert ch.telemetry.window.in_flight == 0
+    assert ch.port.in_flight == 0
+
+
+def test_nothing_is_given_up_where_no_chunks_wait() -> None:
+    outbox, ch = Outbox(), channel()
+    ch.accept(ch.telemetry, Parcel(record(0)))
+    assert ch.telemetry.give_up_bodies(record(5)) == []
+    outbox.scheduler.enlist(ch)
+    assert records_in(drain(outbox)) == [(1, 0)]

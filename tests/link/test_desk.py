@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from asyncblock.iothread import IOThread, shared
+from asyncblock.link import desk as desks
+from asyncblock.link.desk import BODY_BUDGET, Desk
+from asyncblock.wire.bodies import Body, Parcel
+from asyncblock.wire.channel import Mark
+
+
+async def test_a_finish_goes_without_large_previews_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(desks, "PREVIEW_PATIENCE", 0.0)
+    async with shared().lease() as io:
+        text = await io.run(_give_up(io))
+    assert text.index(b"BlockWarning") < text.index(b"BlockFinished")
+    assert b"previews were given up" in text
+    assert b"BlockPreview" not in text
+
+
+async def _give_up(io: IOThread) -> bytes:
+    """Finish a job whose preview is under way; return what leaves after the chunk that was sent."""
+    sendable = asyncio.Event()
+    desk = Desk(io, sendable)
+    outlet = desk.open(1, "job", 1)
+    body = Body(desk.next_body(), [b"x" * 300_000], "json")
+    await desk.reserve(body.length)
+    desk.keep_body(body)
+    outlet.try_accept(outlet.channel.telemetry, Parcel(b'{"type":"BlockPreview"}', [body]))
+    desk.finish(outlet.channel, Parcel(b'{"type":"BlockFinished"}'), Mark(0, 0, lambda error: None, after_finish=True))
+    chunk = desk.next_message()
+    assert chunk is not None
+    assert chunk[:1] == b"\x01"
+    sendable.clear()
+    await asyncio.wait_for(sendable.wait(), 10)
+    left = []
+    while (message := desk.next_message()) is not None:
+        left.append(message)
+    assert desk.outbox.bodies == {}
+    await asyncio.wait_for(desk.reserve(BODY_BUDGET), 10)
+    return b"".join(left)
