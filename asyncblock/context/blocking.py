@@ -21,6 +21,7 @@ from .payloads import (
     log_records,
     now_ms,
     rate,
+    reserved,
 )
 from .secrecy import CredentialInput
 
@@ -171,7 +172,14 @@ class SyncContext(Face, SyncAsking):
         for handle in values:
             if self._is_undefined(handle):
                 self._send(self._channel.data, self._undefined(handle))
-        return {handle: self._prepare(self._travelling(v, handle), handle) for handle, v in values.items()}
+        prepared: dict[str, Prepared] = {}
+        try:
+            for handle, value in values.items():
+                prepared[handle] = self._prepare(self._travelling(value, handle), handle)
+        except BaseException:
+            self._outlet.unreserve(reserved(prepared))
+            raise
+        return prepared
 
     def _travelling(self, value: object, handle: str) -> object:
         travels = self._stored(value, handle)

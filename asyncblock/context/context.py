@@ -26,6 +26,7 @@ from .payloads import (
     log_records,
     now_ms,
     rate,
+    reserved,
 )
 from .secrecy import CredentialInput
 
@@ -282,7 +283,14 @@ class Context(Face, AsyncAsking):
         for handle in values:
             if self._is_undefined(handle):
                 await self._send(self._channel.data, self._undefined(handle))
-        return {handle: await self._prepare(await self._travelling(v, handle), handle) for handle, v in values.items()}
+        prepared: dict[str, Prepared] = {}
+        try:
+            for handle, value in values.items():
+                prepared[handle] = await self._prepare(await self._travelling(value, handle), handle)
+        except BaseException:
+            self._outlet.unreserve(reserved(prepared))
+            raise
+        return prepared
 
     async def _reserve(self, prepared: Prepared) -> None:
         if prepared.inline is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from typing import Literal
 
 from .. import preview as previews
@@ -24,6 +25,7 @@ __all__ = [
     "now_ms",
     "rate",
     "raw_body",
+    "reserved",
     "shorten",
 ]
 
@@ -57,6 +59,11 @@ def checked(prepared: Prepared, handle: str | None) -> Prepared:
     if prepared.size > MAX_VALUE:
         raise too_large(handle, prepared.size)
     return prepared
+
+
+def reserved(prepared: Mapping[str, Prepared]) -> int:
+    """Return the bytes of the body budget that values hold."""
+    return sum(each.size for each in prepared.values() if each.inline is None)
 
 
 def too_large(handle: str | None, size: int) -> PayloadTooLarge:

@@ -126,7 +126,7 @@ class Outlet:
     def new_body(self, pieces: list[bytes], encoding: Literal["json", "raw"]) -> Body:
         """Number a body. Call ``reserve`` first."""
         body = Body(self._desk.next_body(), pieces, encoding)
-        self._post(self._desk.keep_body, body)
+        self._post(self._desk.keep_body, self.channel, body)
         return body
 
     async def reserve(self, size: int) -> None:
@@ -135,6 +135,10 @@ class Outlet:
         **Cancellation** is safe: nothing is reserved.
         """
         await self._desk.io.run(self._desk.reserve(size))
+
+    def unreserve(self, size: int) -> None:
+        """Give room back that no body will take."""
+        self._post(self._desk.unreserve, size)
 
     def reserve_blocking(self, size: int) -> None:
         """As ``reserve``, for worker threads."""
@@ -191,6 +195,7 @@ class Desk:
         if channel is not None:
             channel.trouble = error
             self.outbox.drop(channel, error)
+            self._give_up_bodies(channel)
             self._wake(channel)
             self._settle_sent([channel])
 
@@ -306,6 +311,7 @@ class Desk:
         channel.port.freed += sum(len(parcel.record) for parcel in dropped) - len(words)
         for body in (body for parcel in dropped for body in parcel.bodies):
             self.outbox.bodies.pop(body.n, None)
+            channel.bodies.pop(body.n, None)
             self._body_bytes -= body.length
         self._grant_reservations()
         self.enlist(channel)
@@ -331,9 +337,20 @@ class Desk:
         channel.progress_ready = True
         self.enlist(channel)
 
-    def keep_body(self, body: Body) -> None:
-        """Keep a body until its record is acknowledged."""
-        self.outbox.bodies[body.n] = body
+    def keep_body(self, channel: Channel, body: Body) -> None:
+        """Keep a body until its record is acknowledged or its channel is closed."""
+        if self.channels.get(channel.number) is channel:
+            self.outbox.bodies[body.n] = channel.bodies[body.n] = body
+        else:
+            self.unreserve(body.length)
+
+    def unreserve(self, size: int) -> None:
+        """Give room in the body budget back."""
+        self._body_bytes -= size
+        self._grant_reservations()
+
+    def _give_up_bodies(self, channel: Channel) -> None:
+        self.unreserve(sum(body.length for body in self.outbox.give_up_bodies(channel)))
 
     async def reserve(self, size: int) -> None:
         """Wait for room in the body budget."""
@@ -365,6 +382,8 @@ class Desk:
                 self._body_bytes -= body.length
             if run.finish:
                 self.channels.pop(run.channel.number, None)
+                # Of calls that were cancelled while they waited for room.
+                self._give_up_bodies(run.channel)
             if run.channel in self._room:
                 self._try_wake(run.channel)
         if self._port_full and runs:

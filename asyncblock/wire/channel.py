@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .bodies import Parcel
+from .bodies import Body, Parcel
 from .windows import DATA_WINDOW, TELEMETRY_WINDOW, Lane, Slot, Window
 
 __all__ = ["Channel", "Mark"]
@@ -33,6 +33,7 @@ class Channel:
     __slots__ = (
         "active",
         "attempt",
+        "bodies",
         "data",
         "deficit",
         "finish",
@@ -73,6 +74,8 @@ class Channel:
         """What the next call of this job raises: a refusal (once) or the end of the lease (for ever)."""
         self.active = False
         """True while the taker knows that something waits: the producer asks for a place only when it is down."""
+        self.bodies: dict[int, Body] = {}
+        """Bodies whose record isn't acknowledged. The taker's own."""
         self.on_ring = False
         """True while the scheduler has this channel on its ring. The taker's own."""
         self.deficit = 0

@@ -152,6 +152,7 @@ class Outbox:
             self._retained_bytes -= run.data_bytes + run.telemetry_bytes
             for body in run.bodies:
                 self.bodies.pop(body.n, None)
+                run.channel.bodies.pop(body.n, None)
         self.acked = max(self.acked, seq)
         self._settle_waiters()
         return freed
@@ -170,6 +171,15 @@ class Outbox:
         self._resend = deque(self._retained)
         self._resend_bodies = deque(body for sent in self._retained for run in sent.runs for body in run.bodies)
         return freed
+
+    def give_up_bodies(self, channel: Channel) -> list[Body]:
+        """Forget the bodies of a channel that no record on its way names; return them."""
+        named = {body.n for sent in self._retained for run in sent.runs for body in run.bodies}
+        given_up = [body for n, body in channel.bodies.items() if n not in named]
+        for body in given_up:
+            del channel.bodies[body.n]
+            self.bodies.pop(body.n, None)
+        return given_up
 
     def drop(self, channel: Channel, error: BaseException) -> None:
         """Stop sending for a channel: what waits is dropped, its marks settle with the error."""

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from asyncblock.errors import LeaseLost
 from asyncblock.iothread import IOThread, shared
 from asyncblock.link import desk as desks
 from asyncblock.link.desk import BODY_BUDGET, Desk
@@ -27,7 +28,7 @@ async def _give_up(io: IOThread) -> bytes:
     outlet = desk.open(1, "job", 1)
     body = Body(desk.next_body(), [b"x" * 300_000], "json")
     await desk.reserve(body.length)
-    desk.keep_body(body)
+    desk.keep_body(outlet.channel, body)
     outlet.try_accept(outlet.channel.telemetry, Parcel(b'{"type":"BlockPreview"}', [body]))
     desk.finish(outlet.channel, Parcel(b'{"type":"BlockFinished"}'), Mark(0, 0, lambda error: None, after_finish=True))
     chunk = desk.next_message()
@@ -41,3 +42,54 @@ async def _give_up(io: IOThread) -> bytes:
     assert desk.outbox.bodies == {}
     await asyncio.wait_for(desk.reserve(BODY_BUDGET), 10)
     return b"".join(left)
+
+
+@pytest.mark.parametrize("ending", ["closed", "closed before the body is kept", "finished"])
+async def test_a_body_that_nothing_names_gives_its_room_back_when_its_job_ends(ending: str) -> None:
+    async with shared().lease() as io:
+        await io.run(_end(io, ending))
+
+
+async def _end(io: IOThread, ending: str) -> None:
+    desk = Desk(io, asyncio.Event())
+    outlet = desk.open(1, "job", 1)
+    body = Body(desk.next_body(), [b"x" * 300_000], "json")
+    await desk.reserve(body.length)
+    if ending == "closed before the body is kept":
+        desk.close(1, LeaseLost("the lease ended"))
+        desk.keep_body(outlet.channel, body)
+    else:
+        desk.keep_body(outlet.channel, body)
+        if ending == "closed":
+            outlet.try_accept(outlet.channel.data, Parcel(b'{"type":"BlockOutput"}', [body]))
+            desk.next_message()
+            desk.close(1, LeaseLost("the lease ended"))
+        else:
+            # Its call was cancelled while it waited for room.
+            finish = Parcel(b'{"type":"BlockFinished"}')
+            desk.finish(outlet.channel, finish, Mark(0, 0, lambda error: None, after_finish=True))
+            desk.next_message()
+            desk.acknowledge(1)
+    assert desk.outbox.bodies == {}
+    await asyncio.wait_for(desk.reserve(BODY_BUDGET), 10)
+
+
+async def test_a_body_whose_record_is_on_its_way_is_kept_when_its_channel_closes() -> None:
+    async with shared().lease() as io:
+        await io.run(_close_late(io))
+
+
+async def _close_late(io: IOThread) -> None:
+    desk = Desk(io, asyncio.Event())
+    outlet = desk.open(1, "job", 1)
+    body = Body(desk.next_body(), [b"x" * 1000], "raw")
+    await desk.reserve(body.length)
+    desk.keep_body(outlet.channel, body)
+    outlet.try_accept(outlet.channel.data, Parcel(b'{"type":"BlockOutput"}', [body]))
+    while desk.next_message() is not None:
+        pass
+    desk.close(1, LeaseLost("the lease ended"))
+    assert list(desk.outbox.bodies) == [body.n]
+    desk.acknowledge(1)
+    assert desk.outbox.bodies == {}
+    await asyncio.wait_for(desk.reserve(BODY_BUDGET), 10)
