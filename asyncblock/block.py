@@ -178,10 +178,12 @@ class Block:
         retries: int = 0,
         backoff: float = 1.0,
         not_retried: Sequence[type[BaseException] | str] = (),
+        release: Literal["finish", "stream"] = "finish",
         description: str = "",
     ) -> None:
         functools.update_wrapper(self, fn)
         binding = bind(fn)
+        self.sync = not binding.is_async
         self.fn = fn
         self.name = name or str(getattr(fn, "__name__", "block"))
         self.entry = str(getattr(fn, "__module__", "__main__"))
@@ -198,7 +200,7 @@ class Block:
         self.retries: Mapping[str, Any] | None = None
         if retries:
             names = [each if isinstance(each, str) else each.__name__ for each in not_retried]
-            self.retries = {"retries": retries, "backoff": backoff, "not_retried": names}
+            self.retries = {"retries": retries, "backoff": backoff, "not_retried": names, "release": release}
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.fn(*args, **kwargs)
@@ -220,6 +222,7 @@ def block(
     retries: int = ...,
     backoff: float = ...,
     not_retried: Sequence[type[BaseException] | str] = ...,
+    release: Literal["finish", "stream"] = ...,
     description: str = ...,
 ) -> Callable[[Callable[..., Any]], Block]: ...
 
@@ -233,6 +236,7 @@ def block(
     retries: int = 0,
     backoff: float = 1.0,
     not_retried: Sequence[type[BaseException] | str] = (),
+    release: Literal["finish", "stream"] = "finish",
     description: str = "",
 ) -> Block | Callable[[Callable[..., Any]], Block]:
     """Make a block of a function; with or without arguments.
@@ -241,7 +245,8 @@ def block(
     handle for each field. ``Annotated[T, Var]``, and types that JSON can't carry, stay in the process; ``bytes`` travel
     raw. ``inputs`` and ``outputs`` (lists of handle definitions) override what is read. ``retries`` is how often a
     failed job is tried again, ``backoff`` the seconds before the second attempt (doubled each time), ``not_retried``
-    the exceptions that end the job at once.
+    the exceptions that end the job at once. Outputs of a block with retries go downstream when an attempt has finished,
+    so each comes from one attempt; with ``release="stream"`` they go as they come, at least once.
     """
 
     def make(fn: Callable[..., Any]) -> Block:
@@ -253,6 +258,7 @@ def block(
             retries=retries,
             backoff=backoff,
             not_retried=not_retried,
+            release=release,
             description=description,
         )
 

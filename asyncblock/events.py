@@ -34,7 +34,10 @@ __all__ = [
     "JobAssigned",
     "JobCreated",
     "JobFailed",
+    "JobReleased",
+    "JobRetrying",
     "JobStalled",
+    "LateRecords",
     "Other",
     "SessionCancelled",
     "SessionFinished",
@@ -290,6 +293,38 @@ class JobStalled(BlockEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JobRetrying(BlockEvent):
+    """An attempt has failed, and the block's policy allows another one. What it sent downstream never went there."""
+
+    type: ClassVar[str] = "JobRetrying"
+    error: str
+    """What the attempt came to."""
+    pause: float
+    """Seconds before the next attempt."""
+    at: int
+    """When it is due, in ms since the epoch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobReleased(BlockEvent):
+    """An executor was given the job and never began it; it is handed out again."""
+
+    type: ClassVar[str] = "JobReleased"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LateRecords(BlockEvent):
+    """Records of an attempt that was over already: kept to be looked at, they change nothing."""
+
+    type: ClassVar[str] = "LateRecords"
+    link: str
+    """Whose they are."""
+    records: list[dict[str, Any]]
+    """As they came."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Other(Event):
     """An entry that this version has no type for, or that only matters to the mainframe."""
 
@@ -359,8 +394,16 @@ def events_of_row(session_id: str, offset: int, lines: list[bytes]) -> Iterator[
 def _record_events(session_id: str, offset: int, obj: dict[str, Any]) -> Iterator[Event]:
     refused = {index for index, _ in obj.get("refused", ())}
     if obj.get("late"):
-        # Kept for inspection: these came from an attempt that was over.
-        yield Other(session_id=session_id, offset=offset, t=0, name="LateRecords", fields=obj)
+        yield LateRecords(
+            session_id=session_id,
+            offset=offset,
+            t=max((int(record.get("t", 0)) for record in obj["records"] if isinstance(record, dict)), default=0),
+            job_id=obj["job_id"],
+            node_id=obj["node_id"],
+            attempt=obj["attempt"],
+            link=obj["link"],
+            records=obj["records"],
+        )
         return
     common = (session_id, offset, obj["job_id"], obj["node_id"], obj["attempt"])
     link = obj["link"]
@@ -436,6 +479,11 @@ def _entry_event(session_id: str, offset: int, obj: dict[str, Any]) -> Event:
             return JobAssigned(**job, node_id=obj.get("node_id", ""), link=obj["link"])
         case "JobFailed":
             return JobFailed(**job, node_id=obj.get("node_id", ""), error=obj["error"])
+        case "JobRetrying":
+            plan = {name: obj[name] for name in ("error", "pause", "at")}
+            return JobRetrying(**job, node_id=obj["node_id"], **plan)
+        case "JobReleased":
+            return JobReleased(**job, node_id=obj.get("node_id", ""), reason=obj["reason"])
         case "JobStalled":
             return JobStalled(**job, node_id=obj["node_id"], seconds=obj["seconds"], where=obj["where"])
     fields = {key: value for key, value in obj.items() if key not in ("type", "t")}

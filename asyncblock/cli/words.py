@@ -41,6 +41,14 @@ def words(event: events.Event) -> tuple[str, str | None] | None:
             return _end_of(event)
         case events.JobFailed():
             return f"{event.node_id}: failed: {event.error}", "red"
+        case events.JobRetrying():
+            again = f"attempt {event.attempt + 1} in {event.pause:g} s"
+            return f"{event.node_id}: attempt {event.attempt} failed: {event.error}; {again}", "yellow"
+        case events.JobReleased():
+            return f"{event.node_id}: given to another executor: {event.reason}", "yellow"
+        case events.LateRecords():
+            kept = f"{len(event.records)} records of attempt {event.attempt}, which was over, are kept and not used"
+            return f"{event.node_id}: {kept}", "dim"
         case events.JobStalled():
             return f"{event.node_id}: has blocked its event loop for {event.seconds:.1f} s in {event.where}", "yellow"
         case events.SessionCancelled():

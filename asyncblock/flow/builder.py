@@ -24,6 +24,7 @@ class CodeBlock(Protocol):
     inputs_def: Sequence[Mapping[str, Any]] | None
     outputs_def: Sequence[Mapping[str, Any]] | None
     retries: Mapping[str, Any] | None
+    sync: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,7 @@ def _spec(block: CodeBlock) -> dict[str, Any]:
         "entry": block.entry,
         "function": block.function,
         "spawn": False,
+        "sync": block.sync,
         "inputs_def": None if block.inputs_def is None else [dict(each) for each in block.inputs_def],
         "outputs_def": None if block.outputs_def is None else [dict(each) for each in block.outputs_def],
         "retries": None if block.retries is None else dict(block.retries),

@@ -194,10 +194,22 @@ class _Loader:
         block.update(
             inputs_def=inputs_def if "inputs_def" in manifest or inputs_def else None,
             outputs_def=outputs_def,
-            retries=_retries(manifest),
+            retries=self._retries(name, manifest, file),
             path=str(file) if manifest is not node.get("task") else None,
         )
         return "task", block
+
+    def _retries(self, name: str, manifest: Map, file: Path) -> dict[str, Any] | None:
+        found = manifest.get("retries")
+        if found is None:
+            return None
+        problem = _retry_problem(found)
+        if problem is not None:
+            self._problem(f"{name}: {problem}", manifest.line_of("retries"), str(file))
+            return None
+        if isinstance(found, Map):
+            return {"retries": 1, **found}
+        return {"retries": found} if found else None
 
     def _additional(
         self, node: Map, manifest: Map, kind: str, defs: list[dict[str, Any]] | None
@@ -242,6 +254,7 @@ class _Loader:
             "entry": source.relative_to(root).as_posix(),
             "function": function,
             "spawn": bool(options.get("spawn", False)),
+            "sync": _is_sync(source, function),
         }
 
     def _code(self, name: str, options: Map, executor: Map, file: Path) -> dict[str, Any]:
@@ -457,11 +470,41 @@ class _Loader:
                 self._problem(f"the flow's input {name!r} is required: give it with --input {name}=...", line)
 
 
-def _retries(manifest: Map) -> dict[str, Any] | None:
-    found = manifest.get("retries")
-    if isinstance(found, int) and found > 0:
-        return {"retries": found}
-    return dict(found) if isinstance(found, Map) else None
+def _retry_problem(found: object) -> str | None:
+    """Say what is wrong with a block's ``retries``: a number, or a mapping."""
+    if not isinstance(found, Map):
+        return None if _is_count(found) else "'retries' must be a whole number, or a mapping with one"
+    for key in found:
+        if key not in ("retries", "backoff", "not_retried", "release"):
+            return f"'retries' has no {key!r}; there is retries, backoff, not_retried, release"
+    if not _is_count(found.get("retries", 1)):
+        return "'retries' in 'retries' must be a whole number from 0"
+    backoff = found.get("backoff", 1.0)
+    if isinstance(backoff, bool) or not isinstance(backoff, (int, float)) or backoff < 0:
+        return "'backoff' must be a number of seconds from 0"
+    names = found.get("not_retried", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return "'not_retried' must be a list of names of exceptions"
+    if found.get("release", "finish") not in ("finish", "stream"):
+        return "'release' must be 'finish' (outputs go on when an attempt has finished) or 'stream' (as they come)"
+    return None
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_sync(source: Path, function: str) -> bool:
+    """Tell whether a function certainly is a plain ``def``; what a decorator or an import brings isn't known."""
+    try:
+        tree = ast.parse(source.read_bytes(), str(source))
+    except (SyntaxError, OSError, ValueError):
+        return False
+    found = [node for node in tree.body if isinstance(node, _FUNCTIONS) and node.name == function]
+    return bool(found) and isinstance(found[-1], ast.FunctionDef) and not found[-1].decorator_list
+
+
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def _did_you_mean(names: Mapping[str, Any] | set[str]) -> str:

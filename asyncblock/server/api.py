@@ -45,7 +45,7 @@ def _cancel_job(sessions: Sessions, turn: Turn, params: Params) -> dict[str, Any
     job = session.jobs.get(_field(params, "job_id", str)) if session is not None else None
     if session is None or job is None:
         raise Rejected("no such job runs here", code="unknown_job")
-    session.cancel_job(job, _field(params, "reason", str, "cancelled"))
+    session.cancel_one(turn, job, _field(params, "reason", str, "cancelled"))
     return {}
 
 

@@ -35,8 +35,8 @@ BESIDE = "@"
 SPAWN = "spawn"
 """In place of a group: a process of its own."""
 
-Need = tuple[str, str, str | None, str | None]
-"""What a job asks of an executor: language, package hash, session and group of a pinned one."""
+Need = tuple[str, str, str | None, str | None, bool]
+"""What a job asks of an executor: language, package hash, session and group of a pinned one, a thread."""
 
 
 class Dispatcher:
@@ -123,14 +123,14 @@ class Dispatcher:
 
     def serves(self, link: LinkState, block: Mapping[str, Any]) -> bool:
         """Tell whether a link can run a block."""
-        return _serves(link, (str(block.get("language", "python")), str(block.get("hash", "")), None, None))
+        return _serves(link, (str(block.get("language", "python")), str(block.get("hash", "")), None, None, False))
 
     def _assign(self, turn: Turn, job: Job, link: LinkState) -> None:
         job.attempts += 1
         attempt = Attempt(job, job.attempts, link, link.next_channel)
         link.next_channel += 1
         link.attempts[attempt.channel] = attempt
-        link.load += 1
+        _count(attempt, 1)
         job.attempt, job.state = attempt, JobState.ASSIGNED
         if job.group is not None:
             self._pins[job.session.session_id, job.group] = link
@@ -155,7 +155,7 @@ class Dispatcher:
     def freed(self, turn: Turn, attempt: Attempt, *, finished: bool) -> None:
         """An attempt is over: its slot is free. Unless it said so itself, its channel stays for late records."""
         link = attempt.link
-        link.load -= 1
+        _count(attempt, -1)
         self.spawning.over(link.link_id, "its job has ended")
         if finished:
             turn.after(lambda: link.attempts.pop(attempt.channel, None))
@@ -224,7 +224,7 @@ class Dispatcher:
         link = attempt.link
         link.attempts[attempt.channel] = attempt
         link.next_channel = max(link.next_channel, attempt.channel + 1)
-        link.load += 1
+        _count(attempt, 1)
         if attempt.job.group is not None:
             self._pins[attempt.job.session.session_id, attempt.job.group] = link
         if link.connection is None:
@@ -273,12 +273,23 @@ class Dispatcher:
             self.gone(link, reason)
 
 
+def _parked(link: LinkState) -> int:
+    """Return how many threads wait for blocks that they have asked for: their places are free for those."""
+    return sum(not each.fenced and each.job.in_thread and bool(each.job.blocks) for each in link.attempts.values())
+
+
+def _count(attempt: Attempt, change: int) -> None:
+    attempt.link.load += change
+    if attempt.job.in_thread:
+        attempt.link.sync_load += change
+
+
 def _need(job: Job) -> Need:
     language = str(job.block.get("language", "python"))
     session = job.session.session_id if job.group is not None else None
     if job.block.get("spawn"):
-        return (language, str(job.block.get("hash", "")), None, SPAWN)
-    return (language, str(job.block.get("hash", "")), session, job.group)
+        return (language, str(job.block.get("hash", "")), None, SPAWN, False)
+    return (language, str(job.block.get("hash", "")), session, job.group, job.in_thread)
 
 
 def _serves(link: LinkState, need: Need) -> bool:
@@ -296,7 +307,10 @@ def _serves(link: LinkState, need: Need) -> bool:
 def _free(link: LinkState, need: Need) -> int:
     if link.executor is None or not _serves(link, need):
         return 0
-    return link.executor.slots - link.load
+    if need[4]:
+        free = link.executor.sync_slots - link.sync_load
+        return free if free > 0 else free + _parked(link)
+    return link.executor.slots - (link.load - link.sync_load)
 
 
 def _message(attempt: Attempt, found: dict[str, Found]) -> Dispatch:

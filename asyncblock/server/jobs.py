@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Attempt", "Job", "JobState", "RetryPolicy"]
 
+MAX_PAUSE = 3600.0
+"""Seconds between two attempts at most: whoever wants to wait longer wants another run."""
+
 
 class JobState(Enum):
     """How far a job has come. ``ENDED`` is final: a job ends in exactly one terminal state."""
@@ -35,6 +38,13 @@ class RetryPolicy:
     """Seconds before the second attempt; doubled for each further one."""
     not_retried: tuple[str, ...] = ()
     """Names of exception types that end the job at once."""
+    stream: bool = False
+    """Outputs go downstream as they come, those of attempts that fail too: at least once instead of exactly once."""
+
+    @property
+    def holds(self) -> bool:
+        """Tell whether outputs are kept back until an attempt has finished."""
+        return self.retries > 0 and not self.stream
 
     @classmethod
     def of(cls, block: dict[str, Any]) -> RetryPolicy:
@@ -42,7 +52,16 @@ class RetryPolicy:
         spec = block.get("retries")
         if not isinstance(spec, dict):
             return cls()
-        return cls(int(spec.get("retries", 0)), float(spec.get("backoff", 1.0)), tuple(spec.get("not_retried", ())))
+        return cls(
+            int(spec.get("retries", 0)),
+            float(spec.get("backoff", 1.0)),
+            tuple(spec.get("not_retried", ())),
+            spec.get("release") == "stream",
+        )
+
+    def pause(self, attempt: int) -> float:
+        """Return the seconds between the end of an attempt and the next."""
+        return min(self.backoff * 2.0 ** (attempt - 1), MAX_PAUSE)
 
 
 @dataclass(slots=True, eq=False)
@@ -94,6 +113,10 @@ class Job:
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     cancelling: str | None = None
     """The reason of a cancel that was sent and not yet answered."""
+    overdue: str | None = None
+    """What the job's error will be: it took too long, and was cancelled for that."""
+    retry_at: tuple[int, float] | None = None
+    """When the next attempt is due, in ms since the epoch, and how many seconds it had to wait for that."""
     consumed: dict[str, bool] = field(default_factory=dict)
     """Whether a handle has consumers; asked once for each handle."""
 
@@ -105,6 +128,11 @@ class Job:
     """Those of them that haven't ended."""
     arguments: dict[str, tuple[tuple[int, int, int], list[str]]] = field(default_factory=dict)
     """Places and handles of large values that it will ask for a job with, by the job's id."""
+
+    @property
+    def in_thread(self) -> bool:
+        """Tell whether the block is known to be a plain function, which takes a thread of its executor's."""
+        return bool(self.block.get("sync")) and not self.block.get("spawn") and "service" not in self.block
 
     def __post_init__(self) -> None:
         self.policy = RetryPolicy.of(self.block)

@@ -28,6 +28,9 @@ class ExecutorInfo:
     packages: dict[str, str]
     """Names by hash."""
     slots: int
+    """Async jobs at once."""
+    sync_slots: int
+    """Jobs in threads at once."""
     spawn_slots: int = 0
     """How many processes of their own it starts for blocks with ``spawn: true``."""
     once: bool = False
@@ -43,11 +46,13 @@ class ExecutorInfo:
         languages = obj.get("languages")
         if not (isinstance(slots, dict) and isinstance(packages, dict) and isinstance(languages, list)):
             return None
-        total = slots.get("async", 0)
+        total, threads = slots.get("async", 0), slots.get("sync")
+        total = total if isinstance(total, int) else 0
         return cls(
             frozenset(str(language) for language in languages),
             {str(hash): str(name) for hash, name in packages.items()},
-            total if isinstance(total, int) else 0,
+            total,
+            threads if isinstance(threads, int) else total,
             spawned if isinstance(spawned := slots.get("spawn", 0), int) else 0,
             obj.get("once") is True,
         )
@@ -137,6 +142,8 @@ class LinkState:
     """Link ids of the processes that it was asked to start and that haven't ended."""
     load: int = 0
     """How many open jobs it holds."""
+    sync_load: int = 0
+    """How many of them run in threads."""
     ack_due: bool = False
     """An acknowledgement will be sent in this turn of the loop."""
 

@@ -66,6 +66,7 @@ class BlockRequests:
         elif job is not None and job.attempt is None:
             session.fail_job(turn, job, f"cancelled: {reason}", retry=False)
         elif job is not None:
+            turn.urgent = True
             turn.say(session, "JobCancelling", job_id=job_id, reason=reason, t=_now())
             session.cancel_job(job, reason)
             session._abandon_later(job)

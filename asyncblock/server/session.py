@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Session"]
 
+_BACK = 4.0
+"""Heartbeats that a job whose time ran out while the mainframe was away has to tell that it ended in time."""
+
 _GRACE_MARGIN = 5.0
 """Seconds beyond the grace that an executor has to tell how a cancelled job ended."""
 
@@ -162,6 +165,7 @@ class Session:
         """End the session: what waits is dropped, what runs is cancelled."""
         if self.state != "running":
             return
+        turn.urgent = True
         turn.say(self, "SessionCancelled", reason=reason, t=_now())
         self._feed(turn, Cancelled(reason))
 
@@ -181,7 +185,15 @@ class Session:
 
     def release(self, turn: Turn, job: Job, reason: str) -> None:
         """Take a job back from an executor that never began it; it is handed out again."""
-        turn.say(self, "JobReleased", job_id=job.job_id, attempt=job.attempts, reason=reason, t=_now())
+        turn.say(
+            self,
+            "JobReleased",
+            job_id=job.job_id,
+            node_id=job.node_id,
+            attempt=job.attempts,
+            reason=reason,
+            t=_now(),
+        )
         self._fold_release(turn, job)
 
     def stalled(self, turn: Turn, attempt: Attempt, seconds: float, where: str) -> None:
@@ -197,6 +209,11 @@ class Session:
             where=where,
             t=_now(),
         )
+
+    def cancel_one(self, turn: Turn, job: Job, reason: str) -> None:
+        """Cancel a job for somebody outside, whether it runs or waits; that ends its flow as an error does."""
+        if job.cancelling is None:
+            self.requests.cancel(turn, job.job_id, reason)
 
     @property
     def dispatch(self) -> Dispatcher:
@@ -279,7 +296,7 @@ class Session:
             return
         self._owner.values.keep((self.number, *place), record, attempt.link.link_id, size)
         ref = ("record", *place, handle)
-        if attempt.job.policy.retries:
+        if attempt.job.policy.holds:
             attempt.held.append((handle, ref, *targets))
         else:
             self._feed(turn, Output(attempt.job.job_id, handle, ref, *targets))
@@ -290,9 +307,13 @@ class Session:
         job = attempt.job
         error = record.get("error")
         if record.get("cancelled"):
-            error = f"cancelled: {job.cancelling or 'by its executor'}"
+            error = job.overdue or f"cancelled: {job.cancelling or 'by its executor'}"
+        elif error is not None and job.overdue is not None:
+            error = f"{job.overdue}; its clean-up failed: {error}"
         if error is not None:
-            retried = record.get("error_type") not in job.policy.not_retried and not record.get("cancelled")
+            # Cancelled by its executor, because that leaves: another attempt may do better.
+            ours = bool(record.get("cancelled")) and job.cancelling is not None
+            retried = record.get("error_type") not in job.policy.not_retried and not ours
             self._fold_failure(turn, job, error, retried, finished=True)
             return
         self._close_attempt(turn, attempt, finished=True)
@@ -315,13 +336,29 @@ class Session:
             job.attempt = None
             job.state = JobState.WAITING
             if turn is not None:
-                delay = job.policy.backoff * 2 ** (job.attempts - 1)
-                turn.after(lambda: self._owner.retry_later(job, delay))
+                self._retry_later(turn, job, error)
             return
         self._end_job(turn, job)
         self.requests.tell(turn, job, error)
         self._feed(turn, Finished(job.job_id, error, {}))
         self._end_if_quiet(turn)
+
+    def _retry_later(self, turn: Turn, job: Job, error: str) -> None:
+        """Journal when the next attempt is due: the pause outlives the mainframe."""
+        pause = job.policy.pause(job.attempts)
+        at = _now() + int(pause * 1000)
+        turn.say(
+            self,
+            "JobRetrying",
+            job_id=job.job_id,
+            node_id=job.node_id,
+            attempt=job.attempts,
+            error=error,
+            pause=pause,
+            at=at,
+            t=_now(),
+        )
+        turn.after(lambda: self._owner.retry_later(job, pause))
 
     def _fold_release(self, turn: Turn | None, job: Job) -> None:
         if job.attempt is not None:
@@ -432,7 +469,7 @@ class Session:
         elif isinstance(decision, RunFinished):
             self._conclude(turn, decision)
 
-    def _create(self, created: JobCreated) -> Job:
+    def _create(self, created: JobCreated, since: int | None = None) -> Job:
         node = self.plan.resolve(created.flow, created.node_id, created.spec)
         group = node.group
         if group is not None and created.flow is not None and not group.startswith("*"):
@@ -453,19 +490,31 @@ class Session:
         )
         self.jobs[job.job_id] = job
         if job.timeout is not None:
-            self._timeouts[job.job_id] = self._owner.loop.call_later(job.timeout, self._time_is_up, job)
+            left = self._left(job.timeout, since)
+            self._timeouts[job.job_id] = self._owner.loop.call_later(left, self._time_is_up, job)
         return job
 
-    def _open_flow(self, started: FlowJobStarted) -> None:
-        self.flow_jobs[started.job_id] = started
-        self._limit(started)
+    def _left(self, timeout: float, since: int | None) -> float:
+        """Return the seconds that a job has left which was created at a time that the journal tells.
 
-    def _limit(self, opened: FlowJobStarted | JobCreated) -> None:
+        The time counts on while the mainframe is away, for the block runs on; what ended in time can still say so.
+        """
+        if since is None:
+            return timeout
+        spent = max(0.0, (_now() - since) / 1000)
+        return min(timeout, max(timeout - spent, _BACK * self._owner.settings.heartbeat))
+
+    def _open_flow(self, started: FlowJobStarted, since: int | None = None) -> None:
+        self.flow_jobs[started.job_id] = started
+        self._limit(started, since)
+
+    def _limit(self, opened: FlowJobStarted | JobCreated, since: int | None = None) -> None:
         """Start the clock of a subflow's run, or of a condition that waits for its values."""
         timeout = self.plan.resolve(opened.flow, opened.node_id, opened.spec).timeout
         if timeout is not None:
             text = f"Timeout: it took longer than {timeout:g} s"
-            self._timeouts[opened.job_id] = self._owner.loop.call_later(timeout, self._flow_is_late, opened, text)
+            left = self._left(timeout, since)
+            self._timeouts[opened.job_id] = self._owner.loop.call_later(left, self._flow_is_late, opened, text)
 
     def _flow_is_late(self, opened: FlowJobStarted | JobCreated, error: str) -> None:
         turn = self._owner.turn()
@@ -492,10 +541,15 @@ class Session:
         if job.state is JobState.ENDED:
             return
         turn = self._owner.turn()
-        attempt = job.attempt
-        self.fail_job(turn, job, f"Timeout: node {job.node_id} took longer than {job.timeout:g} s", retry=False)
-        if attempt is not None:
-            attempt.link.send(Close(attempt.channel, job.job_id, attempt.number, "Timeout"))
+        error = f"Timeout: node {job.node_id} took longer than {job.timeout:g} s"
+        if job.attempt is None:
+            self.fail_job(turn, job, error, retry=False)
+        elif job.cancelling is None:
+            turn.urgent = True
+            turn.say(self, "JobCancelling", job_id=job.job_id, reason=error, overdue=True, t=_now())
+            job.overdue = error
+            self.cancel_job(job, error)
+            self._abandon_later(job)
         turn.commit()
 
     def _conclude(self, turn: Turn, verdict: RunFinished) -> None:
@@ -536,7 +590,8 @@ class Session:
                 job.attempt.link.send(
                     Close(job.attempt.channel, job.job_id, job.attempt.number, "it didn't end when cancelled")
                 )
-            self.fail_job(turn, job, "it was cancelled and didn't end in time", retry=False)
+            words = f"it was cancelled and didn't end within {self._grace:g} s of that"
+            self.fail_job(turn, job, words if job.overdue is None else f"{job.overdue}; {words}", retry=False)
         turn.commit()
 
     def _end_if_quiet(self, turn: Turn | None) -> None:
@@ -663,6 +718,9 @@ class Session:
                 self._fold_release(None, job)
             case "JobCancelling" if job is not None:
                 job.cancelling = obj["reason"]
+                job.overdue = obj["reason"] if obj.get("overdue") else None
+            case "JobRetrying" if job is not None:
+                job.retry_at = (obj["at"], obj["pause"])
             case "JobFailed" if job is not None:
                 self._fold_failure(None, job, obj["error"], obj["retry"])
             case "SessionFinished":
@@ -670,7 +728,9 @@ class Session:
             case "JobFailed":
                 self._undecided.pop(obj["job_id"], None)
                 self._feed(None, Finished(obj["job_id"], obj["error"]))
-            case "JobStalled" | "JobAssigned" | "JobReleased" | "BlockPreview" | "BlockJobFinished" | "JobCancelling":
+            case "JobStalled" | "JobAssigned" | "JobReleased" | "BlockPreview" | "BlockJobFinished":
+                pass
+            case "JobCancelling" | "JobRetrying":
                 pass
             case _:
                 self._replay_decision(obj)
@@ -679,6 +739,7 @@ class Session:
         link = self._owner.dispatch.link(obj["link"])
         attempt = Attempt(job, obj["attempt"], link, obj["channel"])
         job.attempt, job.attempts, job.state = attempt, obj["attempt"], JobState.ASSIGNED
+        job.retry_at = None
         self._replayed_attempts[job.job_id, attempt.number] = attempt
         self.links.add(link)
 
@@ -689,9 +750,9 @@ class Session:
             if decision.kind == "condition":
                 self._undecided[decision.job_id] = decision
             else:
-                self._create(decision)
+                self._create(decision, obj.get("t"))
         elif isinstance(decision, FlowJobStarted):
-            self._open_flow(decision)
+            self._open_flow(decision, obj.get("t"))
         elif isinstance(decision, FlowJobFinished):
             self._fold_flow_end(None, decision)
         elif isinstance(decision, RunFinished):
@@ -705,6 +766,10 @@ class Session:
                 self._owner.dispatch.adopt(job.attempt)
                 if job.cancelling is not None and self.state == "running":
                     self._abandon_later(job)
+            elif self.state == "running" and job.retry_at is not None:
+                at, pause = job.retry_at
+                # Never longer than the pause: clocks may have been set.
+                self._owner.retry_later(job, min(pause, max(0.0, (at - _now()) / 1000)))
             elif self.state == "running":
                 self._owner.dispatch.enqueue(turn, job)
             else:

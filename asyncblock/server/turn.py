@@ -22,6 +22,8 @@ class Turn:
         self._journal = journal
         self._lines: dict[Session, list[bytes]] = {}
         self._after: list[Callable[[], object]] = []
+        self.urgent = False
+        """It must not wait behind the data of others."""
         self.write = Write(self._stored)
 
     def line(self, session: Session, line: bytes) -> int:
@@ -47,7 +49,7 @@ class Turn:
             session.bytes += len(payload)
             self.write.entry(session.number, offset, payload)
             self._after.append(session.row_stored)
-        self._journal.write(self.write)
+        self._journal.write(self.write, urgent=self.urgent)
 
     def _stored(self) -> None:
         for act in self._after:
