@@ -6,6 +6,7 @@ import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,6 +65,7 @@ async def embedded(
                     packages,
                     mainframe_in_parent=True,
                     gone=lambda link_id, why: io.post(server.executor_gone, link_id, why),
+                    held=lambda link_id, held: io.post(partial(server.executor_held, link_id, **held.to_json())),
                 )
             )
             if workers > 1:

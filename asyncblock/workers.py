@@ -24,6 +24,8 @@ import anyio
 import anyio.abc
 import orjson
 
+from .lifesigns import Held, Lifesigns
+
 if TYPE_CHECKING:
     from .flow.plan import Plan
 
@@ -64,6 +66,8 @@ class Orders:
     """Without the parent there is nobody to report to."""
     once: bool = False
     """Take one job and leave: a process of a block's own."""
+    trace_fd: int | None = None
+    """A pipe for tracebacks while the interpreter's lock is held."""
 
     def to_line(self) -> bytes:
         """Encode for the child's standard input."""
@@ -98,6 +102,7 @@ class Workers:
         packages: Sequence[str | Path] = (),
         *,
         gone: Callable[[str, str], None] | None = None,
+        held: Callable[[str, Held], None] | None = None,
         grace: float = 30.0,
         sync_slots: int | None = None,
         ca_file: str | None = None,
@@ -111,6 +116,7 @@ class Workers:
         self._hashes: set[str] = set()
         """Hashes of the plans' packages that the children were told of."""
         self._gone = gone
+        self._held = held
         self._grace = grace
         self._sync_slots = sync_slots
         self._ca_file = ca_file
@@ -145,6 +151,12 @@ class Workers:
             with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
                 await child.stdin.send(LEAVE)
             await child.stdin.aclose()
+
+    def kill(self) -> None:
+        """End all children at once, whatever they do."""
+        for child in self._children:
+            if child.returncode is None:
+                child.kill()
 
     def pids(self) -> list[int]:
         """Return the process ids of the children that run."""
@@ -207,15 +219,28 @@ class Workers:
 
     async def _live(self, link_id: str, replaces: dict[str, Any] | None) -> int:
         """Run one child to its end; return its exit code."""
-        child = await anyio.open_process(
-            [sys.executable, "-m", "asyncblock.executor"],
-            stdout=asyncio.subprocess.PIPE,
-            stderr=None,
-            start_new_session=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        )
+        options = ["-X", "dev"] if sys.flags.dev_mode else []
+        traces, trace_fd = os.pipe()
         try:
-            await self._give_orders(child, link_id, replaces)
+            child = await anyio.open_process(
+                [sys.executable, *options, "-m", "asyncblock.executor"],
+                stdout=asyncio.subprocess.PIPE,
+                stderr=None,
+                start_new_session=True,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                pass_fds=(trace_fd,),
+            )
+        except BaseException:
+            os.close(traces)
+            raise
+        finally:
+            os.close(trace_fd)
+        loop = asyncio.get_running_loop()
+        signs = Lifesigns(child.pid, lambda held: self._heard_traces(link_id, held))
+        os.set_blocking(traces, False)
+        loop.add_reader(traces, _read_traces, loop, traces, signs)
+        try:
+            await self._give_orders(child, link_id, replaces, trace_fd)
             if self._stopping:
                 await self._dismiss(child)
             await self._listen_to(child, link_id)
@@ -229,10 +254,18 @@ class Workers:
             raise
         finally:
             self._children.discard(child)
+            loop.remove_reader(traces)
+            os.close(traces)
             with anyio.CancelScope(shield=True):
                 await child.aclose()
 
-    async def _give_orders(self, child: anyio.abc.Process, link_id: str, replaces: dict[str, Any] | None) -> None:
+    def _heard_traces(self, link_id: str, held: Held) -> None:
+        if self._held is not None:
+            self._held(link_id, held)
+
+    async def _give_orders(
+        self, child: anyio.abc.Process, link_id: str, replaces: dict[str, Any] | None, trace_fd: int
+    ) -> None:
         orders = Orders(
             url=self._url,
             token=self._token,
@@ -243,6 +276,7 @@ class Workers:
             sync_slots=self._sync_slots,
             ca_file=self._ca_file,
             mainframe_in_parent=self._mainframe_in_parent,
+            trace_fd=trace_fd,
         )
         assert child.stdin is not None
         await child.stdin.send(orders.to_line())
@@ -277,3 +311,14 @@ class Workers:
         self._unready -= 1
         if self._unready <= 0:
             self._all_ready.set()
+
+
+def _read_traces(loop: asyncio.AbstractEventLoop, fd: int, signs: Lifesigns) -> None:
+    try:
+        data = os.read(fd, 1 << 16)
+    except BlockingIOError:
+        return
+    if data:
+        signs.feed(data)
+    else:
+        loop.remove_reader(fd)

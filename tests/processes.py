@@ -8,7 +8,7 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -136,17 +136,22 @@ class Command:
 
 
 @asynccontextmanager
-async def start(*arguments: str | Path, state: Path, **environment: str) -> AsyncIterator[Command]:
+async def start(
+    *arguments: str | Path, state: Path, under: Sequence[str] = (), **environment: str
+) -> AsyncIterator[Command]:
     """Run ``asyncblock ARGUMENTS`` for the duration of the block; it is killed at the end if it still runs."""
-    async with start_module("asyncblock", *arguments, state=state, **environment) as command:
+    async with start_module("asyncblock", *arguments, state=state, under=under, **environment) as command:
         yield command
 
 
 @asynccontextmanager
-async def start_module(module: str, *arguments: str | Path, state: Path, **environment: str) -> AsyncIterator[Command]:
-    """Run ``python -m MODULE ARGUMENTS`` likewise."""
+async def start_module(
+    module: str, *arguments: str | Path, state: Path, under: Sequence[str] = (), **environment: str
+) -> AsyncIterator[Command]:
+    """Run ``python -m MODULE ARGUMENTS`` likewise, as arguments of the command ``under``, if there is one."""
     mark = secrets.token_hex(8)
     process = await asyncio.create_subprocess_exec(
+        *under,
         sys.executable,
         "-m",
         module,

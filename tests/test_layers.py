@@ -41,7 +41,8 @@ LAYERS: dict[str, set[str]] = {
     "flow": GROUND,
     "server": {"flow", "wire", "transport", *GROUND},
     "hosting": {"server", "iothread"},
-    "workers": {"flow", "errors"},
+    "workers": {"flow", "lifesigns", "errors"},
+    "lifesigns": set(),
 }  # fmt: skip
 ROOF = {"embedding", "cli", "examples", "testing", "__init__", "__main__"}
 

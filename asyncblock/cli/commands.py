@@ -7,7 +7,7 @@ import os
 import ssl
 import sys
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +20,8 @@ from ..errors import Unavailable
 from ..examples import examples as shipped
 from ..hosting import hosted_mainframe, listening
 from ..iothread import shared
+from ..lifesigns import Held
+from ..link import Link
 from ..packages import package_root
 from ..server.journal.datadir import default_data_dir
 from ..workers import Workers
@@ -27,6 +29,7 @@ from .display import open_display
 from .following import follow
 from .interrupts import Interrupts
 from .places import COMMAND_TIMEOUT, Target, find_run, new_run_directory, packages_of_run, reach, remember_run
+from .witness import Witness
 
 __all__ = ["Wanted", "executor", "resume", "run", "serve", "submit", "watch"]
 
@@ -107,17 +110,35 @@ async def executor(target: Target, packages: tuple[Path, ...], grace: float, syn
         raise Unavailable(f"there is no package directory {', '.join(missing)}")
     url, token = target.address()
     stop = asyncio.Event()
-    with Interrupts() as interrupts:
+    async with AsyncExitStack() as stack:
+        interrupts = stack.enter_context(Interrupts())
+
         # Asked first, so that a wrong address or token is said at once and here.
-        async with open_link(url, token, timeout=COMMAND_TIMEOUT, tls=target.tls()) as link:
+        def own_link() -> AbstractAsyncContextManager[Link]:
+            return open_link(url, token, timeout=COMMAND_TIMEOUT, tls=target.tls())
+
+        async with own_link() as link:
             await _must_run_blocks(Mainframe(link), url)
+        witness = await stack.enter_async_context(Witness.of(own_link))
         # A flow's directory is as good as its package's, which may be above.
         served = [*map(package_root, packages), *(example.root for example in shipped())]
         ca_file = str(target.tls_ca) if target.tls() is not None else None
         with interrupts.handled_by(stop.set):
-            async with Workers(url, token, 1, served, grace=grace, sync_slots=sync_slots, ca_file=ca_file) as workers:
+            async with Workers(
+                url,
+                token,
+                1,
+                served,
+                held=witness.held,
+                grace=grace,
+                sync_slots=sync_slots,
+                ca_file=ca_file,
+            ) as workers:
+                interrupts.restore = workers.kill
                 print(f"executor for {url}, {len(served)} packages; Ctrl-C to leave", file=sys.stderr, flush=True)
                 await stop.wait()
+                words = f"leaving: running jobs have {grace:g} s to finish; a second signal ends them"
+                print(words, file=sys.stderr, flush=True)
     for report in workers.reports:
         print(report)
     return 0
@@ -158,9 +179,12 @@ async def serve(
             if workers:
                 served = [example.root for example in shipped()]
                 gone = _tell(io.post, server.executor_gone)
+                held = _tell_held(io.post, server.executor_held)
                 # A door of their own: the certificate, if there is one, needn't be valid for loopback.
                 own = url if tls is None else await stack.enter_async_context(listening(io, server, "127.0.0.1", 0))
-                await stack.enter_async_context(Workers(_local(own), server.token, workers, served, gone=gone))
+                await stack.enter_async_context(
+                    Workers(_local(own), server.token, workers, served, gone=gone, held=held)
+                )
             with interrupts.handled_by(stop.set):
                 print(f"mainframe at {url}, data in {directory}; Ctrl-C to stop", file=sys.stderr, flush=True)
                 await stop.wait()
@@ -174,6 +198,10 @@ def _local(url: str) -> str:
 
 def _tell(post: Callable[..., None], gone: Callable[[str, str], None]) -> Callable[[str, str], None]:
     return lambda link_id, reason: post(gone, link_id, reason)
+
+
+def _tell_held(post: Callable[..., None], held: Callable[..., None]) -> Callable[[str, Held], None]:
+    return lambda link_id, what: post(lambda: held(link_id, **what.to_json()))
 
 
 def _server_tls(cert: Path | None, key: Path | None) -> ssl.SSLContext | None:

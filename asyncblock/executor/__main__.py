@@ -62,6 +62,7 @@ async def _live(orders: Orders, say: Callable[[str], None]) -> None:
     _on_signals(loop, stop)
     install_exit_guard(loop)
     executor = _executor = Executor(packages=orders.packages, sync_slots=orders.sync_slots, capture=True)
+    executor.trace_fd = orders.trace_fd
     executor.on_retire = lambda: say(RETIRING)
     executor.once = orders.once
     if not orders.once:

@@ -22,10 +22,11 @@ from ..wire.messages import Cancel, Close, Dispatch, ServiceMessage, Spawn, Unsp
 from ..wire.windows import Window
 from .catalog import Catalog
 from .job import RunningJob
+from .lifeline import Lifeline
 from .services import Services
 from .spawner import SPAWN_SLOTS, Spawner
 from .tasks import current_job
-from .watchdog import Stall, Watchdog, task_value
+from .watchdog import Stall, Watchdog, task_value, usual_threshold
 
 if TYPE_CHECKING:
     from ..flow.plan import Plan
@@ -80,6 +81,8 @@ class Executor:
         """Starts processes for blocks with ``spawn: true``. None where this executor can't."""
         self.once = False
         """Whether this process was started for one job."""
+        self.trace_fd: int | None = None
+        """Where tracebacks go while the interpreter's lock is held; only a process of its own has that."""
         self.stuck = 0
         """Blocks that were given up and still run."""
         self._async_slots = async_slots
@@ -199,7 +202,10 @@ class _Hosting:
         self.thread_port: Window = link.new_port()
         self.thread_lock = threading.Lock()
         self.threads = asyncio.Semaphore(executor._sync_slots)
-        self.watchdog = Watchdog(self._stalled, job_of=_job_of, roots=executor.catalog.roots())
+        self.watchdog = Watchdog(
+            self._stalled, job_of=_job_of, roots=executor.catalog.roots(), threshold=usual_threshold()
+        )
+        self.lifeline = Lifeline(link.io, executor.trace_fd) if executor.trace_fd is not None else None
         self._tasks = tasks
         self._inbox = inbox_of(self.loop)
         self._jobs: dict[tuple[str, int], RunningJob] = {}
@@ -273,11 +279,14 @@ class _Hosting:
         self._jobs[message.job_id, message.attempt] = job
         self.services.job_begins(message.block, message.session_id)
         self._quiet.clear()
+        if self.lifeline is not None:
+            self.lifeline.begin()
         job.task = self._tasks.create_task(job.run(), name=f"asyncblock job {message.job_id}")
 
     def ended(self, job: RunningJob) -> None:
         """Take note that a job's finish is in the journal, or never will be."""
-        self._jobs.pop(job.key, None)
+        if self._jobs.pop(job.key, None) is not None and self.lifeline is not None:
+            self.lifeline.end()
         if self.executor.once and not self.over.done():
             self.over.set_result(None)
         if not self._jobs:
@@ -382,6 +391,8 @@ class _Hosting:
             await asyncio.wait(self._left, timeout=1.0)
         await self.services.close()
         self.engine.close()
+        if self.lifeline is not None:
+            self.lifeline.stop()
         self.executor.report.unacknowledged += await self.link.drain(5.0)
         if not self.link.over:
             await self.link.detach()

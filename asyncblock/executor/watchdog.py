@@ -11,6 +11,7 @@ import asyncio
 import contextvars
 import gc
 import logging
+import os
 import sys
 import threading
 import time
@@ -24,7 +25,7 @@ from typing import Any, TypeVar
 
 from .origin import Origins
 
-__all__ = ["Stall", "Watchdog", "task_value"]
+__all__ = ["Stall", "Watchdog", "task_value", "usual_threshold"]
 
 T = TypeVar("T")
 logger = logging.getLogger("asyncblock.executor")
@@ -32,8 +33,17 @@ logger = logging.getLogger("asyncblock.executor")
 THRESHOLD = 0.1
 """Seconds that a beat may be overdue: as long as a person takes for immediate, and a tenth of what heartbeats allow."""
 
+DEV_THRESHOLD = 0.02
+"""Seconds, while a block is being written: what will add up to a stall in a busy process."""
+
 REPEAT = 5.0
 """Seconds between two reports of a stall that lasts."""
+
+
+def usual_threshold() -> float:
+    """Return the threshold: the lower one with ``ASYNCBLOCK_DEV=1`` or ``python -X dev``."""
+    dev = os.environ.get("ASYNCBLOCK_DEV", "") not in ("", "0") or sys.flags.dev_mode
+    return DEV_THRESHOLD if dev else THRESHOLD
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,14 @@ Params = dict[str, Any]
 Method = Callable[[Sessions, Turn, Params], dict[str, Any]]
 
 
-def _field(params: Params, name: str, kind: type, default: Any = ...) -> Any:
+MAX_THREADS = 200
+"""Threads of a process that are looked at."""
+
+
+def _field(params: Params, name: str, kind: type | tuple[type, ...], default: Any = ...) -> Any:
     value = params.get(name, default)
     if value is ... or not (isinstance(value, kind) or value is default):
-        raise Rejected(f"parameter {name!r} must be {kind.__name__}", code="params")
+        raise Rejected(f"parameter {name!r} must be {getattr(kind, '__name__', 'a number')}", code="params")
     return value
 
 
@@ -95,9 +99,24 @@ def _row(row: SessionRow) -> dict[str, Any]:
     }
 
 
+def _executor_held(sessions: Sessions, turn: Turn, params: Params) -> dict[str, Any]:
+    """Whoever started a process sees that the interpreter's lock is held in it."""
+    threads = [_frames(each) for each in _field(params, "threads", list)[:MAX_THREADS]]
+    seconds = float(_field(params, "seconds", (int, float)))
+    sessions.dispatch.held(_field(params, "link", str), seconds, threads, _field(params, "works", bool))
+    return {}
+
+
+def _frames(frames: object) -> list[Any]:
+    if not isinstance(frames, list) or not all(isinstance(frame, list) and len(frame) == 3 for frame in frames):
+        raise Rejected("a thread is a list of frames [file, line, function]", code="params")
+    return frames
+
+
 METHODS: Final[dict[str, tuple[frozenset[str], Method]]] = {
     "start": (frozenset({"client"}), _start),
     "cancel": (frozenset({"client"}), _cancel),
+    "executor_held": (frozenset({"executor"}), _executor_held),
     "cancel_job": (frozenset({"client"}), _cancel_job),
     "message_service": (frozenset({"client"}), _message_service),
     "session": (frozenset({"client", "observer"}), _session),

@@ -29,6 +29,9 @@ __all__ = ["BESIDE", "Dispatcher"]
 
 logger = logging.getLogger("asyncblock.server")
 
+_SURE = 2.0
+"""Seconds without a word of a process before all of its jobs count as stalled: less may be a busy machine."""
+
 BESIDE = "@"
 """Begins the group of a job that another one has asked for; the caller's link follows, if that can run it."""
 
@@ -241,6 +244,27 @@ class Dispatcher:
             link.lease_timer.cancel()
             link.lease_timer = None
 
+    def held(self, link_id: str, seconds: float, threads: list[Any], works: bool) -> None:
+        """A process that can't speak for itself is seen by its parent: it works, so it keeps its leases.
+
+        ``threads`` are the frames of each, the innermost first, as ``[file, line, function]``; the block that one of
+        them stands in is told as stalled, and if that can't be known, all that run there: none of them gets on.
+        """
+        link = self.links.get(link_id)
+        if link is None:
+            return
+        if works and link.lease_timer is not None:
+            self.back(link)
+            self.lost(link)
+        running = [each for each in link.attempts.values() if not each.fenced and each.job.state is JobState.RUNNING]
+        found = [(attempt, where) for attempt in running if (where := _stands_at(attempt, threads)) is not None]
+        if threads and not found and seconds >= _SURE:
+            found = [(attempt, "code that holds the interpreter's lock") for attempt in running]
+        turn = self._sessions.turn()
+        for attempt, where in found:
+            attempt.job.session.stalled(turn, attempt, seconds, where)
+        turn.commit()
+
     def _expired(self, link: LinkState) -> None:
         link.lease_timer = None
         self.gone(link, f"nothing was heard of its executor for {self._sessions.settings.lease:g} s")
@@ -271,6 +295,16 @@ class Dispatcher:
         link = self.links.get(link_id)
         if link is not None:
             self.gone(link, reason)
+
+
+def _stands_at(attempt: Attempt, threads: list[Any]) -> str | None:
+    """Return the innermost line of a block's own file in a thread that runs it, in words."""
+    entry = "/" + str(attempt.job.block.get("entry", ""))
+    for frames in threads:
+        for file, line, function in frames:
+            if str(file).endswith(entry):
+                return f"{function} ({file}:{line})"
+    return None
 
 
 def _parked(link: LinkState) -> int:

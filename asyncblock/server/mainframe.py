@@ -8,6 +8,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from ..errors import Unavailable
 from ..transport import Transport
@@ -112,6 +113,10 @@ class MainframeServer:
         link = self.sessions.dispatch.links.get(link_id)
         if link is not None:
             self.sessions.dispatch.gone(link, reason)
+
+    def executor_held(self, link_id: str, seconds: float, threads: list[Any], works: bool) -> None:
+        """Take in what a parent sees of its child while the child can't speak: where it stands, that it works."""
+        self.sessions.dispatch.held(link_id, seconds, threads, works)
 
     def _on_trouble(self, error: Exception) -> None:
         self.trouble = self.gateway.trouble = f"the journal can't be written: {error}"

@@ -133,6 +133,9 @@ class Session:
         late = attempt.fenced or attempt.job.state is JobState.ENDED
         first = attempt.records
         attempt.records += len(records)
+        if self.ended:
+            # Nothing comes after the last row.
+            return []
         tail = b',"n":%d,"records":%b' % (first, raw)
         if refused:
             tail += b',"refused":' + orjson.dumps(refused)

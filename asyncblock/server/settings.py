@@ -19,7 +19,7 @@ class Settings:
     """Between signs of life; three of silence end a connection."""
     lease: float = 120.0
     """Without a byte from an executor before its jobs are taken from it: longer than a proxy's restart or a laptop's
-    nap. It ends early by evidence."""
+    nap. It ends early by evidence. A parent's word for a silent child comes each second, so it is more than that."""
     cancel_grace: float = 10.0
     """That a cancelled block has to clean up."""
     no_executor_timeout: float = 30.0
