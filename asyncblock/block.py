@@ -200,7 +200,8 @@ class Block:
         self.retries: Mapping[str, Any] | None = None
         if retries:
             names = [each if isinstance(each, str) else each.__name__ for each in not_retried]
-            self.retries = {"retries": retries, "backoff": backoff, "not_retried": names, "release": release}
+            how = {} if release == "finish" else {"release": release}
+            self.retries = {"retries": retries, "backoff": backoff, "not_retried": names, **how}
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.fn(*args, **kwargs)

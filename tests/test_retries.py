@@ -94,6 +94,13 @@ async def test_a_block_in_code_has_the_policy_of_its_decorator() -> None:
     assert attempts == [1, 2]
 
 
+def test_how_outputs_are_released_is_said_where_it_is_not_usual() -> None:
+    @asyncblock.block(retries=1, release="stream")
+    async def streams(inputs: Mapping[str, Any], ctx: asyncblock.Context) -> None: ...
+
+    assert streams.retries == {"retries": 1, "backoff": 1.0, "not_retried": [], "release": "stream"}
+
+
 @pytest.mark.parametrize(
     ("retries", "words"),
     [

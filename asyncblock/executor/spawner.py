@@ -57,7 +57,9 @@ class Spawner:
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
         self._processes[link_id] = process
-        orders = replace(self._orders, link_id=link_id, packages=tuple(self._packages()), replaces=None, once=True)
+        orders = replace(
+            self._orders, link_id=link_id, packages=tuple(self._packages()), replaces=None, once=True, trace_fd=None
+        )
         try:
             assert process.stdin is not None
             with suppress(ConnectionError):
