@@ -7,6 +7,8 @@
     * ``UnserializableValue`` (also ``TypeError``) - a value that JSON can't carry; names handle and path.
     * ``PayloadTooLarge`` (also ``ValueError``) - a value over a limit; names handle, size and limit.
 
+    * ``PreviewFailed`` - a value that couldn't be shown; it becomes a warning on the job.
+
   * ``RemoteProtocolError`` - the other side broke a rule of the protocol.
   * ``Closed`` - you closed it: a send after the finish, a link after ``close()``, a link after ``fork``.
   * ``ConnectionLost`` (also ``ConnectionError``) - the world broke it: no mainframe at that address, a promise
@@ -43,6 +45,7 @@ __all__ = [
     "LeaseLost",
     "LocalProtocolError",
     "PayloadTooLarge",
+    "PreviewFailed",
     "Problem",
     "Rejected",
     "RemoteProtocolError",
@@ -85,6 +88,10 @@ class PayloadTooLarge(LocalProtocolError, ValueError):
         self.size = size
         self.limit = limit
         super().__init__(f"{what} has {size} bytes; the limit is {limit} bytes. Send a reference to it instead.")
+
+
+class PreviewFailed(LocalProtocolError):
+    """A value that couldn't be shown: its own methods raised, or drawing it failed. The job gets a warning."""
 
 
 class RemoteProtocolError(AsyncBlockError):

@@ -26,7 +26,7 @@ LAYERS: dict[str, set[str]] = {
     "pieces": {"values", "errors"},
     "offload": {"errors"},
     "schemas": {"values", "errors"},
-    "preview": {"values", "errors"},
+    "preview": {"values", "pieces", "offload", "errors"},
     "store": {"errors"},
     "block": {"errors"},
     "context": {
@@ -35,7 +35,7 @@ LAYERS: dict[str, set[str]] = {
     "events": {"wire", "errors"},
     "client": {"link", "iothread", "wire", "transport", "values", "pieces", "offload", "schemas", "events", "flow", "examples", "errors"},
     "executor": {
-        "context", "client", "link", "iothread", "wire", "store", "block", "values", "pieces", "offload", "flow", "workers",
+        "context", "client", "link", "iothread", "wire", "store", "block", "preview", "values", "pieces", "offload", "flow", "workers",
         *GROUND,
     },
     "flow": GROUND,
@@ -58,7 +58,7 @@ DOORS = {
     "fastapi": {"examples/service"},
 }
 # Imported by nobody here: authors' values bring them in.
-AUTHORS_OWN = {"pandas", "matplotlib", "numpy", "polars", "pyarrow", "plotly", "PIL"}
+AUTHORS_OWN = {"pandas", "matplotlib", "numpy", "polars", "pyarrow", "plotly", "altair", "PIL"}
 
 
 def modules() -> list[Path]:

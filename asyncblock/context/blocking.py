@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import LocalProtocolError
 from ..link import Outlet
+from ..preview import Limits, Making
 from ..store import Store
 from ..wire.bodies import Parcel
 from ..wire.records import encode
@@ -20,6 +21,7 @@ from .payloads import (
     Stdio,
     log_records,
     now_ms,
+    preview_words,
     rate,
     reserved,
 )
@@ -100,13 +102,13 @@ class SyncContext(Face, SyncAsking):
         self._check()
         self._send(self._channel.data, encode("BlockError", now_ms(), error=self._text(error)))
 
-    def preview(self, payload: object, id: str | None = None) -> None:
-        """As ``Context.preview``; converted on this thread."""
+    def preview(self, payload: object, id: str | None = None, *, limits: Limits | None = None) -> None:
+        """As ``Context.preview``; converted on this thread, a Figure drawn in the worker process."""
         self._check()
         try:
-            prepared = self._convert_preview(payload, id)
+            prepared = self._encode_large(Making(payload, id, limits).finish_blocking(), None)
         except Exception as problem:
-            self.send_warning(f"a preview of {type(payload).__name__} failed: {problem}")
+            self.send_warning(preview_words(type(payload).__name__, problem))
             return
         self._reserve(prepared)
         item = self._one_item("BlockPreview", "payload", prepared, **({} if id is None else {"id": id}))
@@ -140,7 +142,7 @@ class SyncContext(Face, SyncAsking):
     def send_warning(self, warning: str) -> None:
         """As ``Context.send_warning``."""
         self._check()
-        self._send(self._channel.telemetry, encode("BlockWarning", now_ms(), warning=self._text(warning)))
+        self._send(self._channel.telemetry, self._warning(warning))
 
     def query_auth(self, credential: CredentialInput) -> dict[str, str]:
         """As ``Context.query_auth``."""
@@ -233,3 +235,7 @@ class SyncContext(Face, SyncAsking):
             return
         for record in log_records(self._job.secrecy.text(text), stdio):
             self._send(self._channel.telemetry, record)
+
+    def _show(self, payload: object) -> None:
+        if not self._finish_said and self._channel.trouble is None:
+            self.preview(payload)

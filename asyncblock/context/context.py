@@ -11,6 +11,7 @@ from ..errors import LocalProtocolError
 from ..iothread import inbox_of
 from ..link import Outlet
 from ..offload import run_in_thread
+from ..preview import Limits, Making
 from ..store import Store
 from ..wire.bodies import Parcel
 from ..wire.records import encode
@@ -25,10 +26,12 @@ from .payloads import (
     Stdio,
     log_records,
     now_ms,
+    preview_words,
     rate,
     reserved,
 )
 from .secrecy import CredentialInput
+from .shown import Shown
 
 __all__ = ["Context"]
 
@@ -51,6 +54,7 @@ class Context(Face, AsyncAsking):
         self._calls = 0
         self._turn = 0
         self._ring = LineRing(self)
+        self._shown = Shown(self)
 
     # ------------------------------------------------------------------ data
 
@@ -137,6 +141,8 @@ class Context(Face, AsyncAsking):
         when the link can't be continued.
         """
         await self._ring.drained()
+        if self._shown.waiting:
+            await self._shown.drained()
         if self._finish_said:
             return
         self._check()
@@ -182,27 +188,42 @@ class Context(Face, AsyncAsking):
     # ------------------------------------------------------------------ telemetry
 
     @counted
-    async def preview(self, payload: object, id: str | None = None) -> None:
+    async def preview(self, payload: object, id: str | None = None, *, limits: Limits | None = None) -> None:
         """Show a value to people: a DataFrame as a table, a Figure as an image, a dict ``{"type", "data"}`` as it is.
 
         **Durability**: on return it is converted, off the loop, and accepted; it may be lost with the process.
-        **Cancellation** abandons the conversion; nothing is sent.
+        **Cancellation** abandons the conversion, and ends the drawing of a Figure; nothing is sent.
         A preview supersedes an earlier one with the same ``id``. One that can't be made becomes a warning that says
-        why; it never fails the job. The payload is not changed. Raises ``Closed`` after the finish.
+        why; it never fails the job. The payload is not changed. Of a table the shown rows are taken when the await
+        begins; other values, Figures too, are to be left alone until it returns. ``limits`` say how much is shown
+        (default: the process's). Raises ``Closed`` after the finish.
         """
         self._check()
         try:
-            prepared = await run_in_thread(self._convert_preview, payload, id)
+            making = Making(payload, id, limits)
         except Exception as problem:
-            await self.send_warning(f"a preview of {type(payload).__name__} failed: {problem}")
+            await self.send_warning(preview_words(type(payload).__name__, problem))
             return
-        await self._reserve(prepared)
-        item = self._one_item("BlockPreview", "payload", prepared, **({} if id is None else {"id": id}))
-        if id is None:
+        if self._shown.waiting:
+            await self._shown.drained()
+        item = await self._preview_item(making, type(payload).__name__, id)
+        if id is None or isinstance(item, bytes):
             await self._send(self._channel.telemetry, item)
             return
         while not self._outlet.put_preview(id, item):
             await self._room(self._channel.telemetry, len(item.record))
+
+    async def _preview_item(self, making: Making, kind: str, id: str | None) -> bytes | Parcel:
+        """Return the preview's record, or the warning's that there is none."""
+        try:
+            made = await making.finish()
+            prepared = self._prepare_small(made, None)
+            if prepared is None:
+                prepared = await run_in_thread(self._encode_large, made, None)
+        except Exception as problem:
+            return self._warning(preview_words(kind, problem))
+        await self._reserve(prepared)
+        return self._one_item("BlockPreview", "payload", prepared, **({} if id is None else {"id": id}))
 
     @counted
     async def report_progress(self, progress: float) -> None:
@@ -236,7 +257,7 @@ class Context(Face, AsyncAsking):
     async def send_warning(self, warning: str) -> None:
         """Send a warning. **Durability** and **Cancellation** as ``report_log``."""
         self._check()
-        await self._send(self._channel.telemetry, encode("BlockWarning", now_ms(), warning=self._text(warning)))
+        await self._send(self._channel.telemetry, self._warning(warning))
 
     @counted
     async def query_auth(self, credential: CredentialInput) -> dict[str, str]:
@@ -254,6 +275,8 @@ class Context(Face, AsyncAsking):
         """
         if self._finish_said:
             return
+        if ending.get("cancelled"):
+            self._shown.close()
         prepared: dict[str, Prepared] = {}
         if result:
             try:
@@ -324,8 +347,11 @@ class Context(Face, AsyncAsking):
     async def _send_finish(self, parcel: Parcel) -> None:
         settled = self._loop.create_future()
         try:
+            if self._shown.waiting:
+                await self._shown.drained()
             await self._ring.drained()
         finally:
+            self._shown.close()
             # A cancelled wait leaves the finish standing; lines that found no room by then are given up.
             self._ring.closed = True
             self._outlet.finish(parcel, lambda error: self._inbox.post(resolve, settled, error))
@@ -333,6 +359,10 @@ class Context(Face, AsyncAsking):
 
     def _line(self, text: str, stdio: Stdio) -> None:
         self._ring.add(self._job.secrecy.text(text), stdio)
+
+    def _show(self, payload: object) -> None:
+        if not self._finish_said and self._channel.trouble is None:
+            self._shown.add(payload)
 
 
 def resolve(future: asyncio.Future[None], error: BaseException | None) -> None:

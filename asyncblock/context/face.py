@@ -21,7 +21,7 @@ from .dataframes import cache_name, is_dataframe, save
 from .directed import Targets
 from .engine import Engine
 from .lines import LineSink, job_logger
-from .payloads import Prepared, Stdio, checked, convert_preview, encode_large, now_ms, raw_body, shorten
+from .payloads import Prepared, Stdio, checked, encode_large, now_ms, raw_body, shorten
 from .places import Places
 from .secrecy import CredentialInput, Secrecy
 from .surroundings import Surroundings
@@ -153,13 +153,16 @@ class Face(Surroundings):
 
     @property
     def sink(self) -> LineSink:
-        """Where captured lines of this job go."""
-        return LineSink(self._line)
+        """Where captured lines of this job go, and what it shows."""
+        return LineSink(self._line, self._show)
 
     # ------------------------------------------------------------------ records
 
     def _line(self, text: str, stdio: Stdio) -> None:
         raise LocalProtocolError("this context captures no lines")
+
+    def _show(self, payload: object) -> None:
+        raise LocalProtocolError("this context shows nothing")
 
     def _check(self) -> None:
         """Raise what stands against sending: the finish, a refusal (once), the end of the lease."""
@@ -279,6 +282,9 @@ class Face(Surroundings):
             fields["error"] = self._text(error)
         return Parcel(encode("BlockFinished", now_ms(), **fields))
 
+    def _warning(self, warning: str) -> bytes:
+        return encode("BlockWarning", now_ms(), warning=self._text(warning))
+
     def _text(self, text: object) -> str:
         """Make a text for people: without secrets, and no longer than a record should be."""
         return shorten(self._job.secrecy.text(text if isinstance(text, str) else str(text)))
@@ -293,9 +299,6 @@ class Face(Surroundings):
     def _encode_large(self, value: object, handle: str | None) -> Prepared:
         """Encode a value off the loop."""
         return self._guarded_whole(encode_large(value, handle), handle)
-
-    def _convert_preview(self, payload: object, id: str | None) -> Prepared:
-        return self._guarded_whole(convert_preview(payload, id), None)
 
     def _guarded_whole(self, prepared: Prepared, handle: str | None) -> Prepared:
         if prepared.encoding == "raw" or not self._job.secrecy.active:

@@ -17,12 +17,13 @@ __all__ = ["LineRing", "LineSink", "job_logger"]
 
 
 class LineSink:
-    """Takes the lines that a job prints."""
+    """Takes the lines that a job prints, and the figures that it shows."""
 
-    __slots__ = ("line",)
+    __slots__ = ("line", "show")
 
-    def __init__(self, line: Callable[[str, Stdio], None]) -> None:
+    def __init__(self, line: Callable[[str, Stdio], None], show: Callable[[object], None]) -> None:
         self.line = line
+        self.show = show
 
 
 class LineRing:

@@ -7,10 +7,8 @@ import time
 from collections.abc import Mapping
 from typing import Literal
 
-from .. import preview as previews
 from ..errors import LocalProtocolError, PayloadTooLarge
 from ..pieces import dumps_pieces, paced
-from ..values import dumps
 from ..wire.bodies import INLINE_LIMIT
 from ..wire.records import encode
 
@@ -19,10 +17,10 @@ __all__ = [
     "Prepared",
     "Stdio",
     "checked",
-    "convert_preview",
     "encode_large",
     "log_records",
     "now_ms",
+    "preview_words",
     "rate",
     "raw_body",
     "reserved",
@@ -94,11 +92,8 @@ def raw_body(value: bytes | bytearray | memoryview, handle: str | None) -> Prepa
     return Prepared(None, [bytes(value)], "raw")
 
 
-def convert_preview(payload: object, id: str | None) -> Prepared:
-    data = dumps(previews.convert(payload, id=id))
-    if len(data) <= INLINE_LIMIT:
-        return Prepared(data, [], "json")
-    return checked(Prepared(None, [data], "json"), None)
+def preview_words(kind: str, problem: Exception) -> str:
+    return f"a preview of {kind} failed: {problem if str(problem) else type(problem).__name__}"
 
 
 def rate(progress: object) -> float:

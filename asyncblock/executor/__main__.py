@@ -36,6 +36,8 @@ def main() -> None:
     report_to = os.fdopen(os.dup(1), "w")
     # Whatever prints past the capture must not end up in the report.
     os.dup2(2, 1)
+    # Blocks run on threads here, where windows can't be opened.
+    os.environ.setdefault("MPLBACKEND", "agg")
     capture.install()
     try:
         asyncio.run(_live(orders, lambda word: print(word, file=report_to, flush=True)))

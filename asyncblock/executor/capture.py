@@ -7,6 +7,7 @@
 * a handler on the root logger: records logged in a job go to its sink, below WARNING as stdout, from there on as
   stderr. The handlers that the root logger had before don't see them. Its level falls to INFO if it was higher, and
   those handlers go on dropping what the former level dropped. asyncblock's own loggers are never captured;
+* ``plt.show()`` and plotly's ``fig.show()`` in a job become previews of it (``shows``);
 * threads that a job starts, and calls that it submits to a ``ThreadPoolExecutor``, belong to the job.
 
 What is not captured: child processes and extensions that write to the file descriptors (``subprocess.run`` with
@@ -27,6 +28,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
 from .lines import JobStream, Sink, Stdio, active_sink, current_sink, deliver, flush_job, past_capture
+from .shows import Shows
 
 __all__ = ["Sink", "current_sink", "flush_job", "install", "uninstall"]
 
@@ -72,6 +74,7 @@ class _Installation:
             stream = self._streams[stdio] = JobStream(getattr(sys, stdio), stdio, echo=echo)
             setattr(sys, stdio, stream)
         self._logging = _LoggingCapture(level, self._streams)
+        self._shows = Shows()
         self._patched: list[tuple[type, str, Any, Any]] = []
         for owner, name, wrap in _PATCHES:
             original = getattr(owner, name)
@@ -80,6 +83,7 @@ class _Installation:
             self._patched.append((owner, name, original, replacement))
 
     def undo(self) -> None:
+        self._shows.undo()
         for owner, name, original, replacement in self._patched:
             if getattr(owner, name) is replacement:
                 setattr(owner, name, original)

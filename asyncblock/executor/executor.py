@@ -17,6 +17,7 @@ from ..context import Engine, Places
 from ..errors import AsyncBlockError
 from ..iothread import inbox_of
 from ..link import Link, Outlet
+from ..preview import keep_worker, release_worker
 from ..store import Store
 from ..wire.messages import Cancel, Close, Dispatch, ServiceMessage, Spawn, Unspawn
 from ..wire.windows import Window
@@ -167,6 +168,8 @@ class Executor:
                 await link.attach(hosting)
                 hosting.services.packages_known()
                 self._hosting = hosting
+                # The process that draws figures lives as long as the last executor of this process.
+                keep_worker()
                 try:
                     yield
                 finally:
@@ -396,6 +399,7 @@ class _Hosting:
         self.executor.report.unacknowledged += await self.link.drain(5.0)
         if not self.link.over:
             await self.link.detach()
+        await asyncio.to_thread(release_worker)
 
 
 def _job_of(task: asyncio.Task[Any]) -> str | None:

@@ -16,6 +16,7 @@ from ..errors import AsyncBlockError, LeaseLost
 from ..link import Outlet
 from ..wire.messages import Dispatch
 from ..wire.records import encode
+from . import shows
 from .capture import current_sink, flush_job
 from .failure import author_traceback, summary
 from .inputs import gather_inputs
@@ -357,6 +358,8 @@ class RunningJob:
             report.finished += 1
 
     def _done(self) -> None:
+        if self._ctx is not None:
+            shows.end_job(self._ctx.sink)
         if self._release is not None:
             self._release()
             self._release = None

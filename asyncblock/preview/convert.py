@@ -1,84 +1,85 @@
-"""Choosing the converter of a payload, by what the value itself offers."""
+"""Choosing what shows a payload. Runs on worker threads; figures are left as ``Rendering`` for the worker process."""
 
 from __future__ import annotations
 
-import io
-from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any
 
 from ..values import dumps, loads
-from .figure import render_png
-from .table import is_frame, table_of
+from . import charts as charts  # they register their converters
+from . import picture as picture
+from . import table as table
+from .cells import shortened
+from .figure import is_drawable
+from .jupyter import as_json, shown
+from .limits import Limits
+from .registry import find, register_builtin
+from .renderer import Rendering
 
-__all__ = ["convert"]
+__all__ = ["converted", "is_plain", "taken"]
 
-_TEXT_LIMIT = 64 << 10
-"""Characters of the text that stands for a value that nothing else can show."""
-
-_REPRESENTATIONS = (
-    ("_repr_html_", "text/html", "html"),
-    ("_repr_svg_", "image/svg+xml", "html"),
-    ("_repr_markdown_", "text/markdown", "markdown"),
-)
-"""Jupyter's methods, their media types, and the kind of preview that each makes; the first that answers is chosen."""
+_LEVELS = 4
+"""How often a converter's answer may be another value that has to be converted."""
 
 
-def convert(payload: object, *, id: str | None = None) -> dict[str, Any]:
-    """Return a payload ``{"type", "data", ...}`` that is ready for JSON.
+def is_plain(payload: object) -> bool:
+    """Tell whether a payload is shown as text or JSON."""
+    return payload is None or isinstance(payload, (str, Mapping, list, tuple, int, float, bool))
 
-    A DataFrame becomes a table, a Figure or a picture an image; a dict with a ``type`` is shown as it is; other dicts
-    and lists as JSON, texts as text; objects as Jupyter would show them, or else by their ``repr``.
-    Raises whatever the value's own methods raise, and ``UnserializableValue``.
+
+def taken(payload: Any, limits: Limits) -> Any:
+    """Take, at the call, what is shown of a payload, where that is quick; else return the payload."""
+    if type(payload) is dict and payload.get("type") in ("table", "image"):
+        return {**payload, "data": taken(payload["data"], limits)} if "data" in payload else dict(payload)
+    if is_plain(payload):
+        return payload
+    entry = find(payload)
+    return payload if entry is None or entry.take is None else entry.take(payload, limits)
+
+
+def converted(payload: Any, limits: Limits) -> dict[str, Any]:
+    """Return a payload ``{"type", "data", ...}`` that is ready for JSON but for its ``Rendering`` parts.
+
+    Raises whatever the value's own methods raise, ``UnserializableValue`` and ``PreviewFailed``.
     """
-    made = _convert(payload)
-    if id is not None:
-        made["id"] = id
+    for _ in range(_LEVELS):
+        if isinstance(payload, Mapping) and isinstance(payload.get("type"), str):
+            return _typed(payload, limits)
+        entry = find(payload)
+        if entry is None:
+            break
+        payload = entry.converter(payload, limits)
+    if isinstance(payload, str):
+        return {"type": "text", "data": shortened(payload, limits.bytes)}
+    return as_json(payload, limits) if is_plain(payload) else shown(payload, limits)
+
+
+def _typed(payload: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
+    made = dict(payload)
+    data = made.get("data")
+    if made["type"] == "table" and not is_plain(data):
+        made["data"] = _inner(data, "table", limits)
+    elif made["type"] == "image" and isinstance(data, list):
+        made["data"] = [each if isinstance(each, str) else _inner(each, "image", limits) for each in data]
+    elif made["type"] == "image" and not is_plain(data):
+        made["data"] = _inner(data, "image", limits)
+    else:
+        # Round trip: what isn't JSON gets its stated form here, and an error that names it.
+        checked: dict[str, Any] = loads(dumps(made))
+        return checked
     return made
 
 
-def _convert(payload: object) -> dict[str, Any]:
-    if isinstance(payload, Mapping) and isinstance(payload.get("type"), str):
-        return _typed(payload)
-    if is_frame(payload):
-        return {"type": "table", "data": table_of(payload)}
-    if hasattr(payload, "savefig"):
-        return {"type": "image", "data": _png_url(render_png(payload))}
-    if isinstance(payload, str):
-        return {"type": "text", "data": payload}
-    if isinstance(payload, (Mapping, list, tuple, int, float, bool)) or payload is None:
-        return {"type": "json", "data": loads(dumps(payload))}
-    return _represented(payload)
+def _inner(data: Any, kind: str, limits: Limits) -> Any:
+    """Convert what an author put under ``data`` of a table or an image."""
+    if isinstance(data, Rendering):
+        return data
+    made = converted(data, limits)
+    return made["data"] if made["type"] == kind else loads(dumps(data))
 
 
-def _typed(payload: Mapping[str, Any]) -> dict[str, Any]:
-    made = dict(payload)
-    data = made.get("data")
-    if made["type"] == "table" and is_frame(data):
-        made["data"] = table_of(data)
-    elif made["type"] == "image" and hasattr(data, "savefig"):
-        made["data"] = _png_url(render_png(data))
-    # Round trip: what isn't JSON gets its stated form here, and an error that names it.
-    checked: dict[str, Any] = loads(dumps(made))
-    return checked
+def _figure(value: Any, limits: Limits) -> dict[str, Any]:
+    return {"type": "image", "data": Rendering(value, limits)}
 
 
-def _represented(payload: Any) -> dict[str, Any]:
-    if callable(getattr(payload, "get_figure", None)) and hasattr(payload.get_figure(), "savefig"):
-        return {"type": "image", "data": _png_url(render_png(payload.get_figure()))}
-    png = getattr(payload, "_repr_png_", None)
-    if callable(png) and (data := png()):
-        return {"type": "image", "data": _png_url(data)}
-    if hasattr(payload, "save") and hasattr(payload, "getbands"):
-        buffer = io.BytesIO()
-        payload.save(buffer, format="png")
-        return {"type": "image", "data": _png_url(buffer.getvalue())}
-    for method, _, kind in _REPRESENTATIONS:
-        show = getattr(payload, method, None)
-        if callable(show) and (text := show()):
-            return {"type": kind, "data": str(text)}
-    return {"type": "text", "data": repr(payload)[:_TEXT_LIMIT]}
-
-
-def _png_url(png: bytes) -> str:
-    return f"data:image/png;base64,{b64encode(png).decode('ascii')}"
+register_builtin(is_drawable, _figure)

@@ -1,31 +1,91 @@
-"""Figures as PNG, on an Agg canvas of our own: no window, no pyplot, one at a time in a process."""
+"""Drawing a matplotlib figure as PNG, on an Agg canvas of our own: no window, no pyplot. Parent and worker use it."""
 
 from __future__ import annotations
 
 import io
+import math
 import sys
 import threading
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-__all__ = ["render_png"]
+__all__ = ["figure_of", "is_drawable", "png_of", "settings"]
 
 _one_at_a_time = threading.Lock()
 """Matplotlib's text and font caches aren't made for threads."""
 
+_LONGEST_SIDE = 16_000
+"""Pixels; Agg refuses images of 65,536."""
 
-def render_png(figure: Any) -> bytes:
-    """Render a matplotlib figure, or whatever has a ``savefig`` like it. Its own canvas is put back."""
+
+def is_drawable(value: object) -> bool:
+    """Tell whether a value is a figure, has one (Axes, a grid of plots), or draws itself by ``savefig``."""
+    return figure_of(value) is not None or callable(getattr(type(value), "savefig", None))
+
+
+def figure_of(value: Any) -> Any:
+    """Return the matplotlib Figure that a value is or belongs to; None when there is none."""
+    module = sys.modules.get("matplotlib.figure")
+    if module is None:
+        return None
+    owner = value
+    # Axes in a SubFigure in a Figure: a few steps lead to the root.
+    for _ in range(8):
+        if isinstance(owner, module.Figure):
+            return owner
+        above = _attribute(owner)
+        if above is None or above is owner:
+            return None
+        owner = above
+    return None
+
+
+def _attribute(owner: Any) -> Any:
+    # Only what is a figure's part by its type: an object with a ``__getattr__`` may answer to anything.
+    if not (hasattr(type(owner), "figure") or "figure" in getattr(owner, "__dict__", ())):
+        return None
+    try:
+        return owner.figure
+    except Exception:
+        return None
+
+
+def settings() -> dict[str, Any]:
+    """Return matplotlib's settings that the author has changed; drawing depends on some of them."""
+    matplotlib = sys.modules["matplotlib"]
+    # Past the class: reading "backend" from it would choose one.
+    chosen, given = dict.items(matplotlib.rcParams), matplotlib.rcParamsDefault
+    return {name: value for name, value in chosen if "backend" not in name and dict.get(given, name) != value}
+
+
+def png_of(value: Any, pixels: int, chosen: Mapping[str, Any] | None = None) -> bytes:
+    """Draw a figure, or whatever has a ``savefig``. Its own canvas and its dpi are put back."""
     buffer = io.BytesIO()
+    figure = figure_of(value)
     with _one_at_a_time:
-        matplotlib = sys.modules.get("matplotlib.figure")
-        if matplotlib is None or not isinstance(figure, matplotlib.Figure):
-            figure.savefig(buffer, format="png")
+        if figure is None:
+            value.savefig(buffer, format="png")
             return buffer.getvalue()
         agg = import_module("matplotlib.backends.backend_agg")
-        canvas = figure.canvas
+        canvas, dpi = figure.canvas, figure.dpi
+        drawn_at = _dpi(figure, pixels)
         try:
-            agg.FigureCanvasAgg(figure).print_png(buffer)
+            with sys.modules["matplotlib"].rc_context(dict(chosen or {})):
+                ours = agg.FigureCanvasAgg(figure)
+                if drawn_at != dpi:
+                    figure.set_dpi(drawn_at)
+                ours.print_png(buffer)
         finally:
             figure.set_canvas(canvas)
+            if drawn_at != dpi:
+                figure.set_dpi(dpi)
     return buffer.getvalue()
+
+
+def _dpi(figure: Any, pixels: int) -> float:
+    """Return the figure's dpi, or fewer when its image would be larger than it may."""
+    dpi = float(figure.dpi)
+    width, height = (float(side) * dpi for side in figure.get_size_inches())
+    scale = min(1.0, math.sqrt(pixels / max(width * height, 1.0)), _LONGEST_SIDE / max(width, height, 1.0))
+    return dpi if scale == 1.0 else dpi * scale

@@ -1,76 +1,214 @@
-"""DataFrames as tables: the whole when it is short, else its beginning, a row of dots, and its end."""
+"""Frames, series, Arrow tables and arrays as tables: whole when short, else beginning, a row of dots, and end.
+
+What is shown of a frame is taken at the call, so an author may change it at once. An index is shown, as leading
+columns, when it says something: when it has a name, several levels, or labels that aren't numbers.
+"""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
-from ..errors import UnserializableValue
-from ..values import dumps, loads
+from .cells import DOTS, cell, label, shortened
+from .limits import Limits
+from .registry import register_builtin
+from .turns import let_go
 
-__all__ = ["is_frame", "table_of"]
+__all__ = ["Taken", "array_table", "is_frame", "table_of", "take"]
 
-_WHOLE = 10
-"""Rows up to which a frame is shown whole."""
+_TAKEN_CELLS = 20_000
+"""Cells that are taken at the call; more are left for the thread."""
 
-_ENDS = 5
-"""Rows shown of the beginning and of the end of a longer one."""
 
-_MAX_COLUMNS = 200
-"""Columns shown; a wider frame is cut and says so by a column of dots."""
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The shown part of a frame: its head, and its tail if there are rows in between."""
 
-_MAX_CELL = 1000
-"""Characters of a cell."""
-
-_DOTS = "..."
+    head: Any
+    tail: Any
+    row_count: int
+    column_count: int
 
 
 def is_frame(value: object) -> bool:
-    """Tell whether a value is a DataFrame, by the methods that every kind of it has."""
-    return hasattr(value, "__dataframe__") and hasattr(value, "to_dict") and hasattr(value, "shape")
+    """Tell whether a value is a DataFrame of any make, by the methods that each has."""
+    kind = type(value)
+    return hasattr(kind, "__dataframe__") and hasattr(kind, "to_dict") and hasattr(value, "shape")
 
 
-def table_of(frame: Any) -> dict[str, Any]:
+def take(frame: Any, limits: Limits) -> Any:
+    """Take what is shown of a frame, if that is quick; else return the frame."""
+    frame = _as_frame(frame)
+    rows = limits.rows if _count(frame) <= limits.rows else 2 * limits.ends
+    columns = frame.shape[1] if len(frame.shape) > 1 else 1
+    return _taken(frame, limits) if rows * min(columns, limits.columns) <= _TAKEN_CELLS else frame
+
+
+def table_of(value: Any, limits: Limits) -> dict[str, Any]:
     """Return ``{"rows", "columns", "row_count"}``. Only the rows and columns that are shown are converted."""
-    row_count, column_count = frame.shape
-    wide = column_count > _MAX_COLUMNS
-    columns = [_label(column) for column in list(frame.columns)[:_MAX_COLUMNS]]
-    if row_count <= _WHOLE:
-        rows = _rows(frame)
-    else:
-        rows = [*_rows(frame.head(_ENDS)), [_DOTS] * len(columns), *_rows(frame.tail(_ENDS))]
-    if wide:
-        columns.append(f"{_DOTS} {column_count - _MAX_COLUMNS} more")
-        rows = [[*row, _DOTS] for row in rows]
-    return {"rows": rows, "columns": columns, "row_count": row_count}
+    taken = value if isinstance(value, Taken) else _taken(_as_frame(value), limits)
+    columns, head = _read(taken.head, limits)
+    tail = _read(taken.tail, limits)[1] if taken.tail is not None else None
+    return _table(columns, head, tail, taken.row_count, taken.column_count, limits)
 
 
-def _rows(frame: Any) -> list[list[Any]]:
+def array_table(array: Any, limits: Limits) -> dict[str, Any]:
+    """Return an array of one or two dimensions, or of records, as a table."""
+    names = array.dtype.names
+    count = array.shape[0]
+    width = len(names) if names else (array.shape[1] if array.ndim > 1 else 1)
+    columns = [label(name, limits) for name in names] if names else list(range(width))
+
+    def rows(part: Any) -> list[list[Any]]:
+        if names:
+            return [[cell(row[name], limits) for name in names[: limits.columns]] for row in part]
+        if part.ndim == 1:
+            return [[cell(value, limits)] for value in part]
+        return _cells((row[: limits.columns] for row in part), limits)
+
+    whole = count <= limits.rows
+    head = rows(array if whole else array[: limits.ends])
+    tail = None if whole else rows(array[count - limits.ends :])
+    return _table(columns[: limits.columns], head, tail, count, width, limits)
+
+
+def _table(
+    columns: list[Any], head: list[list[Any]], tail: list[list[Any]] | None, count: int, width: int, limits: Limits
+) -> dict[str, Any]:
+    rows = head if tail is None else [*head, [DOTS] * len(columns), *tail]
+    if width > limits.columns:
+        columns = [*columns, f"{DOTS} {width - limits.columns} more"]
+        rows = [[*row, DOTS] for row in rows]
+    return {"rows": rows, "columns": columns, "row_count": count}
+
+
+# ---------------------------------------------------------------------- frames
+
+
+def _as_frame(value: Any) -> Any:
+    """Make a frame of a series."""
+    return value.to_frame() if len(value.shape) == 1 and hasattr(value, "to_frame") else value
+
+
+def _count(frame: Any) -> int:
+    count = frame.shape[0]
+    if not isinstance(count, int):
+        raise TypeError(f"a {type(frame).__name__} whose number of rows isn't known; compute it first")
+    return count
+
+
+def _taken(frame: Any, limits: Limits) -> Taken:
+    count = _count(frame)
+    width = frame.shape[1]
+    narrow = _narrow(frame, min(width, limits.columns))
+    if count <= limits.rows:
+        return Taken(_copied(narrow), None, count, width)
+    return Taken(_copied(narrow.head(limits.ends)), _copied(narrow.tail(limits.ends)), count, width)
+
+
+def _narrow(frame: Any, width: int) -> Any:
+    if width == frame.shape[1]:
+        return frame
     if hasattr(frame, "iloc"):
-        shown = frame.iloc[:, :_MAX_COLUMNS]
-        found = shown.itertuples(index=False, name=None)
-    else:
-        found = frame.select(frame.columns[:_MAX_COLUMNS]).rows()
-    return [[_cell(value) for value in row] for row in found]
+        return frame.iloc[:, :width]
+    return frame.select(list(frame.columns)[:width])
 
 
-def _label(column: Any) -> Any:
-    if isinstance(column, tuple):
-        return " / ".join(map(str, column))
-    return column if isinstance(column, (str, int, float)) else str(column)
+def _copied(part: Any) -> Any:
+    copy = getattr(part, "copy", None) or getattr(part, "clone", None)
+    return copy() if copy is not None else part
 
 
-def _cell(value: Any) -> Any:
-    if value is None or isinstance(value, (bool, int)):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, (bytes, bytearray)):
-        return f"<{len(value)} bytes>"
-    if not isinstance(value, str):
-        try:
-            value = loads(dumps(value))
-        except UnserializableValue:
-            value = str(value)
-    text = value if isinstance(value, str) else None
-    return f"{text[:_MAX_CELL]}{_DOTS}" if text is not None and len(text) > _MAX_CELL else value
+def _read(part: Any, limits: Limits) -> tuple[list[Any], list[list[Any]]]:
+    """Return the labels and the rows of a short frame."""
+    columns = [label(column, limits) for column in part.columns]
+    found: Iterable[Iterable[Any]]
+    if hasattr(part, "itertuples"):
+        # An iteration over no columns would end at once.
+        found = part.itertuples(index=False, name=None) if columns else [()] * len(part)
+        rows = _cells(found, limits)
+        return _with_index(part.index, columns, rows, limits)
+    return columns, _cells(part.rows(), limits)
+
+
+def _cells(rows: Iterable[Iterable[Any]], limits: Limits) -> list[list[Any]]:
+    made = []
+    for row in rows:
+        made.append([cell(value, limits) for value in row])
+        let_go()
+    return made
+
+
+def _with_index(
+    index: Any, columns: list[Any], rows: list[list[Any]], limits: Limits
+) -> tuple[list[Any], list[list[Any]]]:
+    names = list(index.names)
+    several = getattr(index, "nlevels", 1) > 1
+    if not several and names == [None] and getattr(index.dtype, "kind", "O") in "iu":
+        return columns, rows
+    labels = ["" if name is None else label(name, limits) for name in names]
+    levels = [list(entry) if several else [entry] for entry in index]
+    return (
+        labels + columns,
+        [[cell(level, limits) for level in each] + row for each, row in zip(levels, rows, strict=True)],
+    )
+
+
+def _frame(value: Any, limits: Limits) -> dict[str, Any]:
+    return {"type": "table", "data": table_of(value, limits)}
+
+
+def _lazy_frame(frame: Any, limits: Limits) -> dict[str, Any]:
+    """A lazy frame is never collected: what it will be is told."""
+    schema = frame.collect_schema() if hasattr(frame, "collect_schema") else frame.schema
+    shown = [f"{name}: {kind}" for name, kind in list(schema.items())[: limits.columns]]
+    more = f", {DOTS} {len(schema) - len(shown)} more" if len(schema) > len(shown) else ""
+    text = f"{type(frame).__name__}, not collected; its columns: {', '.join(shown)}{more}"
+    return {"type": "text", "data": shortened(text, limits.text)}
+
+
+# ---------------------------------------------------------------------- Arrow
+
+
+def _arrow_columns(value: Any) -> tuple[list[Any], int, Callable[[int], Any]]:
+    if hasattr(value, "column"):
+        return list(value.column_names), value.num_rows, value.column
+    return ["value"], len(value), lambda _: value
+
+
+def _arrow(value: Any, limits: Limits) -> dict[str, Any]:
+    names, count, column = _arrow_columns(value)
+    shown = min(len(names), limits.columns)
+    ends = [(0, count)] if count <= limits.rows else [(0, limits.ends), (count - limits.ends, limits.ends)]
+
+    def part(offset: int, length: int) -> list[list[Any]]:
+        columns = [
+            [_arrow_cell(scalar, limits) for scalar in column(number).slice(offset, length)] for number in range(shown)
+        ]
+        return [list(row) for row in zip(*columns, strict=True)] if columns else [[] for _ in range(length)]
+
+    parts = [part(offset, length) for offset, length in ends]
+    labels = [label(name, limits) for name in names[:shown]]
+    tail = parts[1] if len(parts) > 1 else None
+    return {"type": "table", "data": _table(labels, parts[0], tail, count, len(names), limits)}
+
+
+def _arrow_cell(scalar: Any, limits: Limits) -> Any:
+    try:
+        # Nested values may be long: their length is known before they are made.
+        values = getattr(scalar, "values", None)
+        if values is not None and not callable(values) and len(values) > limits.cell:
+            return f"<list of {len(values)}>"
+        return cell(scalar.as_py(), limits)
+    except Exception as problem:
+        return f"<{type(scalar).__name__}: {type(problem).__name__}>"
+
+
+for _name in ("pandas.DataFrame", "pandas.Series", "polars.DataFrame", "polars.Series"):
+    register_builtin(_name, _frame, take=take)
+register_builtin("polars.LazyFrame", _lazy_frame)
+for _name in ("pyarrow.Table", "pyarrow.RecordBatch", "pyarrow.ChunkedArray", "pyarrow.Array"):
+    register_builtin(_name, _arrow)
+register_builtin(Taken, _frame)
+register_builtin(is_frame, _frame, take=take)

@@ -1,0 +1,129 @@
+"""What an async block shows without waiting (``plt.show()``): figures taken at the call, sent as previews in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from typing import TYPE_CHECKING
+
+from ..errors import AsyncBlockError, Rejected
+from ..preview import Making
+from ..wire.bodies import Parcel
+from .payloads import preview_words
+
+if TYPE_CHECKING:
+    from .context import Context
+
+__all__ = ["Shown"]
+
+logger = logging.getLogger("asyncblock.context")
+
+
+class Shown:
+    """Figures that wait to be drawn and sent. ``add`` may be called from any thread; the rest is on the loop.
+
+    The job's finish, ``flush`` and later previews wait for them. What is over a limit is counted and told.
+    """
+
+    FIGURES = 32
+    """Calls that may wait."""
+
+    BYTES = 64 << 20
+    """Bytes of figures that may wait, as they were taken."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self._lock = threading.Lock()
+        self._queue: deque[tuple[str, Making | Exception]] = deque()
+        self._size = 0
+        self._dropped = 0
+        self._task: asyncio.Task[None] | None = None
+        self._closed = False
+
+    @property
+    def waiting(self) -> bool:
+        """Whether anything is still to be sent."""
+        return bool(self._queue) or self._dropped > 0 or self._task is not None
+
+    def add(self, payload: object) -> None:
+        """Take a payload as it is at this moment, for a preview."""
+        kind = type(payload).__name__
+        with self._lock:
+            if self._closed:
+                return
+            if len(self._queue) >= self.FIGURES or self._size >= self.BYTES:
+                self._dropped += 1
+                return
+        taken: Making | Exception
+        try:
+            taken = Making(payload, None, None, now=True)
+        except Exception as problem:
+            taken = problem
+        with self._lock:
+            self._queue.append((kind, taken))
+            self._size += taken.size if isinstance(taken, Making) else 0
+        self._ctx._inbox.post(self._begin)
+
+    async def drained(self) -> None:
+        """Wait until all is sent. **Cancellation** is safe."""
+        self._begin()
+        while self._task is not None:
+            await asyncio.wait([self._task])
+
+    def close(self) -> None:
+        """Give up what still waits, and take nothing more: the finish goes."""
+        with self._lock:
+            self._closed = True
+            self._queue.clear()
+            self._dropped = 0
+        if self._task is not None:
+            self._task.cancel()
+
+    def _begin(self) -> None:
+        if self._task is None and not self._closed and (self._queue or self._dropped):
+            self._task = self._ctx._loop.create_task(self._send_all())
+
+    async def _send_all(self) -> None:
+        try:
+            while self._queue or self._dropped:
+                await self._send_one()
+        except AsyncBlockError as error:
+            logger.debug("what a block showed can't be sent: %s", error)
+            if isinstance(error, Rejected):
+                # It was about an earlier record; the block's next await is to raise it.
+                self._ctx._channel.trouble = error
+            self._closed = True
+            self._queue.clear()
+            self._dropped = 0
+        finally:
+            self._task = None
+
+    async def _send_one(self) -> None:
+        with self._lock:
+            dropped, self._dropped = self._dropped, 0
+            item = self._queue.popleft() if self._queue else None
+        if item is not None:
+            kind, taken = item
+            size = taken.size if isinstance(taken, Making) else 0
+            try:
+                if isinstance(taken, Making):
+                    await self._put(await self._ctx._preview_item(taken, kind, None))
+                else:
+                    await self._put(self._ctx._warning(preview_words(kind, taken)))
+            finally:
+                with self._lock:
+                    self._size -= size
+        if dropped:
+            words = f"{dropped} figures weren't previewed: too many were shown at once"
+            await self._put(self._ctx._warning(f"{words}; 'await ctx.preview(figure)' waits"))
+
+    async def _put(self, item: bytes | Parcel) -> None:
+        """Send a record, in front of a finish that is said already."""
+        ctx = self._ctx
+        lane = ctx._channel.telemetry
+        while not ctx._outlet.try_accept(lane, item):
+            await ctx._room(lane, len(item) if isinstance(item, bytes) else len(item.record))
+            if ctx._channel.trouble is not None:
+                ctx._check()

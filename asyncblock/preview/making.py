@@ -1,0 +1,101 @@
+"""A preview in the making: taken at the call, converted on a worker thread, figures drawn in the worker process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..offload import run_in_thread
+from ..values import is_small
+from .convert import converted, is_plain, taken
+from .figure import is_drawable
+from .limits import Limits, default_limits
+from .parcels import NotSendable
+from .renderer import Rendering
+
+__all__ = ["Making"]
+
+
+class Making:
+    """One preview. Made at the call, on the author's thread; then either ``finish`` or ``finish_blocking``.
+
+    Of tables the shown rows are taken at the call, and so are small plain values and small plotly figures: the author
+    may change them at once. Other values, figures too, are read while ``finish`` goes on, unless ``now`` is asked for:
+    then a figure is pickled at the call.
+    """
+
+    def __init__(self, payload: object, id: str | None, limits: Limits | None, *, now: bool = False) -> None:
+        self._limits = default_limits() if limits is None else limits
+        self._id = id
+        self._taken = taken(payload, self._limits)
+        self._made: dict[str, Any] | None = None
+        if is_plain(self._taken) and is_small(self._taken):
+            # Quicker than a thread, and safe from what the author does to it next.
+            self._made = self._converted()
+        if now and (is_drawable(payload) or (isinstance(payload, dict) and payload.get("type") == "image")):
+            self._made = self._converted()
+            for rendering in _renderings(self._made):
+                _take_or_draw(rendering)
+
+    async def finish(self) -> dict[str, Any]:
+        """Return the payload, ready for JSON.
+
+        **Cancellation** abandons a conversion and ends a drawing. Raises what the value's methods raise,
+        ``PreviewFailed`` and ``UnserializableValue``.
+        """
+        made = self._made if self._made is not None else await run_in_thread(self._converted)
+        for rendering in _waiting(made):
+            try:
+                rendering.drawn = await rendering.url()
+            except NotSendable:
+                rendering.drawn = await run_in_thread(rendering.draw_here)
+        return _resolved(made)
+
+    def finish_blocking(self) -> dict[str, Any]:
+        """As ``finish``, on this thread."""
+        made = self._made if self._made is not None else self._converted()
+        for rendering in _waiting(made):
+            try:
+                rendering.drawn = rendering.begin().result()
+            except NotSendable:
+                rendering.drawn = rendering.draw_here()
+            except BaseException:
+                rendering.abandon()
+                raise
+        return _resolved(made)
+
+    @property
+    def size(self) -> int:
+        """Bytes of figures that were taken at the call."""
+        return sum(rendering.size for rendering in _waiting(self._made)) if self._made is not None else 0
+
+    def _converted(self) -> dict[str, Any]:
+        made = converted(self._taken, self._limits)
+        if self._id is not None:
+            made["id"] = self._id
+        return made
+
+
+def _take_or_draw(rendering: Rendering) -> None:
+    try:
+        rendering.take()
+    except NotSendable:
+        rendering.drawn = rendering.draw_here()
+
+
+def _renderings(made: dict[str, Any]) -> list[Rendering]:
+    data = made.get("data")
+    return [each for each in (data if isinstance(data, list) else [data]) if isinstance(each, Rendering)]
+
+
+def _waiting(made: dict[str, Any]) -> list[Rendering]:
+    return [rendering for rendering in _renderings(made) if rendering.drawn is None]
+
+
+def _resolved(made: dict[str, Any]) -> dict[str, Any]:
+    if not _renderings(made):
+        return made
+    data = made["data"]
+    drawn = [
+        each.drawn if isinstance(each, Rendering) else each for each in (data if isinstance(data, list) else [data])
+    ]
+    return {**made, "data": drawn if isinstance(data, list) else drawn[0]}

@@ -1,0 +1,268 @@
+"""Renderings: figures wait in line for one thread of the process, which hands them to one worker process.
+
+Whoever waits for a rendering holds nothing but its place: no slot of the thread pool, no copy of the figure. The
+thread pickles a figure when its turn comes. The worker process starts with the first figure, serves all further ones,
+and is replaced when it dies, takes too long, has grown, or draws for somebody who has gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import logging
+import os
+import queue
+import threading
+from concurrent.futures import Future
+from typing import Any
+
+from ..errors import PreviewFailed
+from .figure import figure_of, png_of, settings
+from .limits import Limits
+from .parcels import NotSendable, pack
+from .picture import data_url
+from .process import Crashed, TimedOut, WorkerProcess
+from .worker import DRAWN, UNREADABLE
+
+__all__ = ["Rendering", "close_worker", "keep_worker", "release_worker", "worker_pid"]
+
+logger = logging.getLogger("asyncblock.preview")
+
+
+class Rendering:
+    """A figure that is to be drawn, in the place where its data URL will be."""
+
+    def __init__(self, value: Any, limits: Limits) -> None:
+        self.value = value
+        self.limits = limits
+        self.future: Future[str] = Future()
+        self.abandoned = False
+        self.drawn: str | None = None
+        """The data URL, when it is there."""
+        self._pieces: list[bytes | memoryview] | None = None
+        self._renderer: _Renderer | None = None
+
+    def take(self) -> None:
+        """Pickle the figure here and at once, for an author who goes on changing it. Raises ``NotSendable``.
+
+        Where the worker can't read it, it is drawn here all the same, as it is by then.
+        """
+        self._pieces = [bytes(piece) for piece in self._packed()]
+
+    @property
+    def size(self) -> int:
+        """Bytes that were taken."""
+        return sum(map(len, self._pieces or ()))
+
+    def begin(self) -> Future[str]:
+        """Get in line. The future's result is a data URL; it raises ``NotSendable`` for what has to be drawn here."""
+        renderer = _renderer()
+        while not renderer.submit(self):
+            # It was closed in between; there is another one.
+            renderer = _renderer()
+        self._renderer = renderer
+        return self.future
+
+    async def url(self) -> str:
+        """Wait for the picture's data URL. **Cancellation** ends the drawing. Raises as ``begin``."""
+        future = self.begin()
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            self.abandon()
+            raise
+
+    def abandon(self) -> None:
+        """Draw no more: nobody waits."""
+        self.abandoned = True
+        if not self.future.cancel() and self._renderer is not None:
+            self._renderer.abandon(self)
+
+    def draw_here(self) -> str:
+        """Draw on this thread; return the data URL."""
+        return data_url(png_of(self.value, self.limits.pixels))
+
+    def pieces(self) -> list[bytes | memoryview]:
+        """Return the request for the worker. Raises ``NotSendable``."""
+        return self._pieces if self._pieces is not None else self._packed()
+
+    def _packed(self) -> list[bytes | memoryview]:
+        figure = figure_of(self.value)
+        if figure is None:
+            raise NotSendable("it isn't matplotlib's")
+        return pack((figure, self.limits.pixels, settings()), self.limits.figure_bytes)
+
+
+class _Renderer:
+    """The thread, and its worker process. Once closed it takes nothing more."""
+
+    def __init__(self) -> None:
+        self._line: queue.SimpleQueue[Rendering | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        self._process: WorkerProcess | None = None
+        self._current: Rendering | None = None
+
+    def submit(self, rendering: Rendering) -> bool:
+        with self._lock:
+            if self._closed:
+                return False
+            self._line.put(rendering)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="asyncblock figures", daemon=True)
+                self._thread.start()
+            return True
+
+    def abandon(self, rendering: Rendering) -> None:
+        with self._lock:
+            if self._current is rendering and self._process is not None:
+                self._process.kill()
+
+    def close(self) -> None:
+        """End the process, once what is in line is drawn."""
+        with self._lock:
+            self._closed = True
+            self._line.put(None)
+        if self._thread is not None:
+            self._thread.join()
+
+    def kill(self) -> None:
+        """End the process at once: this one ends."""
+        with self._lock:
+            process, self._process = self._process, None
+        if process is not None:
+            process.close()
+
+    @property
+    def pid(self) -> int | None:
+        with self._lock:
+            return None if self._process is None else self._process.pid
+
+    # ------------------------------------------------------------------ on the thread
+
+    def _work(self) -> None:
+        while (rendering := self._line.get()) is not None:
+            if not rendering.future.set_running_or_notify_cancel():
+                continue
+            try:
+                url = self._draw(rendering)
+            except BaseException as error:
+                rendering.future.set_exception(error)
+            else:
+                rendering.future.set_result(url)
+            # Nothing of an author's figure is kept until the next one comes.
+            del rendering
+        self._end_process()
+
+    def _draw(self, rendering: Rendering) -> str:
+        pieces = rendering.pieces()
+        status, data = self._asked(rendering, pieces)
+        if status == DRAWN:
+            return data_url(bytes(data))
+        words = data.decode("utf-8", "replace")
+        if status == UNREADABLE:
+            raise NotSendable(words)
+        raise PreviewFailed(words)
+
+    def _asked(self, rendering: Rendering, pieces: list[bytes | memoryview]) -> tuple[int, bytearray]:
+        process = self._begun(rendering)
+        try:
+            status, ends, data = process.ask(pieces, rendering.limits.seconds)
+        except TimedOut:
+            self._end_process()
+            raise PreviewFailed(f"drawing took longer than {rendering.limits.seconds:g} s and was stopped") from None
+        except Crashed as crash:
+            self._end_process()
+            if rendering.abandoned:
+                raise PreviewFailed("nobody waited for it any more") from None
+            raise PreviewFailed(f"the process that draws figures died while it drew this one: {crash}") from None
+        finally:
+            with self._lock:
+                self._current = None
+        if ends:
+            self._end_process()
+        return status, data
+
+    def _begun(self, rendering: Rendering) -> WorkerProcess:
+        with self._lock:
+            process = self._process
+        if process is None:
+            try:
+                process = WorkerProcess()
+            except OSError as error:
+                logger.warning("the process that draws figures can't be started, threads draw them: %s", error)
+                raise NotSendable(str(error)) from None
+        with self._lock:
+            self._process = process
+            self._current = rendering
+            if rendering.abandoned:
+                process.kill()
+        return process
+
+    def _end_process(self) -> None:
+        with self._lock:
+            process, self._process = self._process, None
+        if process is not None:
+            process.close()
+
+
+_instance: _Renderer | None = None
+_instance_lock = threading.Lock()
+_keepers = 0
+
+
+def _renderer() -> _Renderer:
+    global _instance
+    with _instance_lock:
+        if _instance is None:
+            _instance = _Renderer()
+        return _instance
+
+
+def worker_pid() -> int | None:
+    """Return the id of the worker process; None while there is none."""
+    return None if _instance is None else _instance.pid
+
+
+def close_worker() -> None:
+    """End the worker process once it has drawn what is in line; the next figure starts another. Waits."""
+    global _instance
+    with _instance_lock:
+        closing, _instance = _instance, None
+    if closing is not None:
+        closing.close()
+
+
+def keep_worker() -> None:
+    """Keep the worker process until the same number of ``release_worker`` calls."""
+    global _keepers
+    with _instance_lock:
+        _keepers += 1
+
+
+def release_worker() -> None:
+    """Undo a ``keep_worker``; the last one ends the worker process. Waits for that."""
+    global _keepers
+    with _instance_lock:
+        _keepers -= 1
+        last = _keepers == 0
+    if last:
+        close_worker()
+
+
+def _at_exit() -> None:
+    if _instance is not None:
+        _instance.kill()
+
+
+def _after_fork() -> None:
+    # The thread isn't in the child process, and the worker is the parent's.
+    global _instance, _instance_lock, _keepers
+    _instance = None
+    _instance_lock = threading.Lock()
+    _keepers = 0
+
+
+atexit.register(_at_exit)
+os.register_at_fork(after_in_child=_after_fork)

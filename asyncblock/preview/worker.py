@@ -1,0 +1,96 @@
+"""The process that draws figures: ``python -m asyncblock.preview.worker``, asked and answered over its standard pipes.
+
+One request, one answer, until the pipe closes: then its parent is gone, and so is it. It imports matplotlib when it
+starts, for it is only started when there is a figure to draw.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import struct
+import sys
+from importlib import import_module
+from typing import Any
+
+from .figure import png_of
+from .parcels import unpack
+
+__all__ = ["ANSWER", "DRAWN", "FAILED", "UNREADABLE", "main"]
+
+ANSWER = struct.Struct(">BBQ")
+"""An answer's head: how it went, whether this process ends with it, the length of what follows."""
+
+DRAWN, FAILED, UNREADABLE = range(3)
+
+_MEMORY_LIMIT = 768 << 20
+"""Bytes of memory with which the process ends after an answer, so that the next one begins small."""
+
+_FIGURES = 500
+"""Figures after which it ends."""
+
+
+def main() -> None:
+    """Draw figures until the pipe closes."""
+    requests, answers = os.fdopen(os.dup(0), "rb", buffering=0), os.dup(1)
+    # What a figure's own code prints must not end up among the answers.
+    os.dup2(2, 1)
+    import_module("matplotlib").use("agg")
+    warm_up()
+    for number in range(1, _FIGURES + 1):
+        try:
+            load = unpack(requests)
+        except EOFError:
+            return
+        status, data = _answer(load)
+        ends = number == _FIGURES or _memory() > _MEMORY_LIMIT
+        _write(answers, ANSWER.pack(status, ends, len(data)) + data)
+        if ends:
+            return
+
+
+def warm_up() -> None:
+    """Draw a small figure: fonts are read at the first one."""
+    figure = import_module("matplotlib.figure").Figure(figsize=(1, 1))
+    figure.subplots().set_title("warm")
+    png_of(figure, 1_000_000)
+
+
+def _answer(load: Any) -> tuple[int, bytes]:
+    try:
+        figure, pixels, chosen = load()
+    except Exception as problem:
+        return UNREADABLE, _words(problem)
+    try:
+        return DRAWN, png_of(figure, pixels, chosen)
+    except Exception as problem:
+        return FAILED, _words(problem)
+    finally:
+        # A figure that came from pyplot registers itself with pyplot when it is unpickled.
+        if "matplotlib.pyplot" in sys.modules:
+            sys.modules["matplotlib.pyplot"].close("all")
+
+
+def _words(problem: BaseException) -> bytes:
+    return f"{type(problem).__name__}: {problem}"[:10_000].encode("utf-8", "backslashreplace")
+
+
+def _memory() -> int:
+    """Return the bytes of memory that this process holds; at its peak where the system doesn't tell more."""
+    try:
+        # Linux counts what the parent held when it started this process towards ``ru_maxrss``.
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * resource.getpagesize()
+    except OSError:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _write(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+if __name__ == "__main__":
+    main()

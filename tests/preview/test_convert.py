@@ -1,0 +1,282 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import altair as alt
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+
+from asyncblock.errors import LocalProtocolError, PreviewFailed, UnserializableValue
+from asyncblock.preview import Limits, Making, default_limits, register, set_default_limits
+from asyncblock.preview.registry import Kind
+
+from .showing import show
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+class Offers:
+    """Offers to Jupyter what it is told to."""
+
+    def __repr__(self) -> str:
+        return "<offers>"
+
+
+def offering(**methods: Any) -> Any:
+    def answering(made: Any) -> Any:
+        def method(self: object, **_: object) -> Any:
+            if isinstance(made, Exception):
+                raise made
+            return made
+
+        return method
+
+    return type("Offers", (Offers,), {f"_repr_{name}_": answering(made) for name, made in methods.items()})()
+
+
+SVG = "data:image/svg+xml;base64,PHN2Zy8+"
+URL = "data:image/png;base64,iVBORw0KGgo="
+
+PAYLOADS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "text": ("x", {"type": "text", "data": "x"}),
+    "number": (3, {"type": "json", "data": 3}),
+    "nothing": (None, {"type": "json", "data": None}),
+    "dict": ({"a": [1]}, {"type": "json", "data": {"a": [1]}}),
+    "tuple": ((1, 2), {"type": "json", "data": [1, 2]}),
+    "typed": ({"type": "video", "data": "u"}, {"type": "video", "data": "u"}),
+    "typed with more": ({"type": "text/x", "data": 1, "k": 2}, {"type": "text/x", "data": 1, "k": 2}),
+    "made table": (
+        {"type": "table", "data": {"columns": ["a"], "rows": [[1]]}},
+        {"type": "table", "data": {"columns": ["a"], "rows": [[1]]}},
+    ),
+    "table file": ({"type": "table", "data": "/x.csv"}, {"type": "table", "data": "/x.csv"}),
+    "images": ({"type": "image", "data": ["u", "v"]}, {"type": "image", "data": ["u", "v"]}),
+    "object": (Offers(), {"type": "text", "data": "<offers>"}),
+    "class": (Offers, {"type": "text", "data": repr(Offers)}),
+    "html": (offering(html="<b>"), {"type": "html", "data": "<b>", "mime_type": "text/html"}),
+    "svg": (offering(svg="<svg/>"), {"type": "image", "data": SVG, "mime_type": "image/svg+xml"}),
+    "png": (offering(png=PNG), {"type": "image", "data": URL, "mime_type": "image/png"}),
+    "markdown": (offering(markdown="# x"), {"type": "markdown", "data": "# x", "mime_type": "text/markdown"}),
+    "json": (offering(json={"a": 1}), {"type": "json", "data": {"a": 1}, "mime_type": "application/json"}),
+    "latex": (offering(latex="$x$"), {"type": "text", "data": "$x$", "mime_type": "text/latex"}),
+    "several": (
+        offering(png=PNG, html="<b>", markdown="b"),
+        {
+            "type": "html",
+            "data": "<b>",
+            "mime_type": "text/html",
+            "mime": {"image/png": "iVBORw0KGgo=", "text/markdown": "b"},
+        },
+    ),
+    "bundle": (
+        offering(mimebundle=({"text/plain": "p", "application/x+json": {"a": 1}, "text/html": None}, {"meta": 1})),
+        {"type": "text", "data": "p", "mime_type": "text/plain", "mime": {"application/x+json": {"a": 1}}},
+    ),
+    "bundle with a picture": (
+        offering(mimebundle={"image/png": "iVBORw0KGgo="}),
+        {"type": "image", "data": URL, "mime_type": "image/png"},
+    ),
+    "nothing offered": (offering(html=None, mimebundle=None), {"type": "text", "data": "<offers>"}),
+    "one raises": (
+        offering(html=ValueError("no"), markdown="m"),
+        {"type": "markdown", "data": "m", "mime_type": "text/markdown"},
+    ),
+    "too large": (
+        offering(html="x" * 100_000_000),
+        {"type": "text", "data": "its text/html has 100,000,000 bytes; the limit is 8,388,608 bytes"},
+    ),
+    "one too large": (
+        offering(html="x" * 9_000_000, markdown="m"),
+        {"type": "markdown", "data": "m", "mime_type": "text/markdown"},
+    ),
+    "large json": (
+        list(range(2_000_000)),
+        {"type": "text", "data": "<list of 2000000: more than 8,388,608 bytes of JSON>"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("payload", "made"), PAYLOADS.values(), ids=PAYLOADS)
+def test_a_payload_is_shown(payload: Any, made: dict[str, Any]) -> None:
+    assert show(payload) == made
+
+
+def test_an_id_is_added_to_a_copy() -> None:
+    payload = {"type": "text", "data": "x"}
+    assert show(payload, id="i") == {"type": "text", "data": "x", "id": "i"}
+    assert payload == {"type": "text", "data": "x"}
+
+
+def test_what_offers_only_what_raises_fails_with_the_reason() -> None:
+    with pytest.raises(PreviewFailed, match="its _repr_html_ raised ValueError: no"):
+        show(offering(html=ValueError("no")))
+
+
+def test_what_json_cannot_carry_is_named_by_its_path() -> None:
+    with pytest.raises(UnserializableValue, match=r"data\.a"):
+        show({"type": "json", "data": {"a": object()}})
+
+
+class Unprintable:
+    def __repr__(self) -> str:
+        raise RuntimeError("no")
+
+
+class Answering:
+    """Has whatever it is asked for."""
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_, **__: "anything"
+
+    def __repr__(self) -> str:
+        return "answering"
+
+
+def test_an_object_whose_repr_raises_says_so() -> None:
+    assert show(Unprintable())["data"] == "<Unprintable; its repr raises RuntimeError>"
+
+
+def test_an_object_that_has_every_attribute_is_shown_by_its_repr() -> None:
+    assert show(Answering()) == {"type": "text", "data": "answering"}
+
+
+def test_texts_are_cut_at_their_limits() -> None:
+    assert show("x" * 100, bytes=10)["data"] == "x" * 10 + "..."
+    assert show(Offers(), text=4)["data"] == "<off..."
+
+
+# ---------------------------------------------------------------------- charts
+
+
+def test_a_plotly_figure_becomes_html_with_its_specification() -> None:
+    made = show(go.Figure(go.Scatter(x=[1, 2], y=[3, 4], name="line")))
+    assert (made["type"], made["mime_type"]) == ("html", "text/html")
+    assert "Plotly.newPlot" in made["data"] and len(made["data"]) < 100_000
+    assert made["mime"]["application/vnd.plotly.v1+json"]["data"][0]["name"] == "line"
+
+
+def test_a_plotly_figure_with_too_many_points_is_not_drawn() -> None:
+    figure = go.Figure([go.Scatter(y=list(range(60))), go.Scatter(y=list(range(50)))])
+    assert show(figure, points=100) == {
+        "type": "text",
+        "data": "a plotly figure of 110 points; the limit is 100 points",
+    }
+    assert show(figure, points=110)["type"] == "html"
+
+
+def test_an_altair_chart_becomes_html_with_its_specification() -> None:
+    chart = alt.Chart(pd.DataFrame({"a": [1, 2]})).mark_point().encode(x="a:Q")
+    made = show(chart)
+    assert made["type"] == "html" and "vegaEmbed" in made["data"]
+    [(media_type, specification)] = made["mime"].items()
+    assert media_type.startswith("application/vnd.vegalite.v") and specification["mark"] == {"type": "point"}
+    assert show(chart, points=1)["data"] == "a chart of 2 points; the limit is 1 points"
+
+
+# ---------------------------------------------------------------------- the registry
+
+
+class Mine:
+    pass
+
+
+class Heir(Mine):
+    pass
+
+
+@contextmanager
+def registered(kind: Kind, *args: Any, **kwargs: Any) -> Iterator[None]:
+    unregister = register(kind, *args, **kwargs)
+    try:
+        yield
+    finally:
+        unregister()
+
+
+KINDS: dict[str, Kind] = {
+    "type": Mine,
+    "name": f"{__name__}.Mine",
+    "predicate": lambda value: isinstance(value, Mine),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_a_registered_converter_shows_its_kind_and_heirs(kind: Kind) -> None:
+    with registered(kind, lambda value, limits: {"type": "markdown", "data": f"{type(value).__name__} {limits.rows}"}):
+        assert show(Mine(), rows=7) == {"type": "markdown", "data": "Mine 7"}
+        assert show(Heir())["data"] == "Heir 10"
+    assert show(Mine())["type"] == "text"
+
+
+def test_the_latest_entry_is_chosen_and_before_the_built_in_ones() -> None:
+    with registered("pandas.DataFrame", lambda value, limits: "first"):
+        with registered(pd.DataFrame, lambda value, limits: "second"):
+            assert show(pd.DataFrame()) == {"type": "text", "data": "second"}
+        assert show(pd.DataFrame()) == {"type": "text", "data": "first"}
+    assert show(pd.DataFrame())["type"] == "table"
+
+
+def test_a_converter_may_return_another_value_to_be_shown() -> None:
+    with registered(Mine, lambda value, limits: pd.DataFrame({"a": [1]})):
+        assert show(Mine())["data"]["rows"] == [[1]]
+        assert show({"type": "table", "data": Mine()})["data"]["rows"] == [[1]]
+
+
+def test_take_runs_at_the_call_and_the_converter_later() -> None:
+    order: list[str] = []
+
+    def take(value: Mine, limits: Limits) -> str:
+        order.append("take")
+        return "taken"
+
+    def convert(value: str, limits: Limits) -> str:
+        order.append("convert")
+        return value
+
+    with registered(Mine, convert, take=take):
+        making = Making(Mine(), None, None)
+        order.append("called")
+        assert making.finish_blocking()["data"] == "taken"
+    assert order[:2] == ["take", "called"]
+
+
+def test_what_cannot_be_registered_is_refused() -> None:
+    with pytest.raises(LocalProtocolError, match="a kind is"):
+        register("DataFrame", lambda value, limits: value)
+    with pytest.raises(LocalProtocolError, match="a converter is"):
+        register(Mine, "html")  # type: ignore[arg-type]
+
+
+def test_the_limits_of_the_process_hold_where_none_are_said() -> None:
+    before = default_limits()
+    set_default_limits(Limits(rows=1, ends=1))
+    try:
+        frame = pd.DataFrame({"a": range(9)})
+        assert Making(frame, None, None).finish_blocking()["data"]["rows"] == [[0], ["..."], [8]]
+        assert len(show(frame)["data"]["rows"]) == 9
+    finally:
+        set_default_limits(before)
+    with pytest.raises(LocalProtocolError, match=r"preview\.Limits"):
+        set_default_limits({"rows": 1})  # type: ignore[arg-type]
+
+
+def test_nothing_is_imported_that_the_value_did_not_bring() -> None:
+    code = """
+import sys
+from asyncblock.preview import Making, register
+class Mine:
+    def _repr_html_(self): return "x"
+register("pandas.DataFrame", lambda value, limits: "x")
+before = set(sys.modules)
+for payload in (Mine(), object(), {"a": 1}, "x", b"x", [1]):
+    Making(payload, None, None).finish_blocking()
+print(sorted(name for name in sys.modules if name not in before and not name.startswith("encodings")))
+print(sorted({"pandas", "numpy", "matplotlib", "polars", "pyarrow", "plotly", "altair", "PIL"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["[]", "[]"]

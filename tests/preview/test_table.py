@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import decimal
+from datetime import UTC, date, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from asyncblock.errors import LocalProtocolError
+from asyncblock.preview import Limits, Making
+
+from .showing import show
+
+WHEN = datetime(2024, 5, 1, 12, 30, tzinfo=UTC)
+
+
+class Unprintable:
+    def __repr__(self) -> str:
+        raise ValueError("no")
+
+
+def table(payload: object, **limits: Any) -> tuple[list[Any], list[list[Any]], int]:
+    made = show(payload, **limits)
+    assert made["type"] == "table"
+    assert set(made["data"]) == {"rows", "columns", "row_count"}
+    assert all(len(row) == len(made["data"]["columns"]) for row in made["data"]["rows"])
+    return made["data"]["columns"], made["data"]["rows"], made["data"]["row_count"]
+
+
+CELLS = {
+    "int": (1, 1),
+    "large int": (2**70, str(2**70)),
+    "bool": (True, True),
+    "none": (None, None),
+    "nan": (float("nan"), None),
+    "infinity": (float("-inf"), "-inf"),
+    "NaT": (pd.NaT, None),
+    "NA": (pd.NA, None),
+    "text": ("é", "é"),
+    "lone surrogate": ("a\ud800", "a\\ud800"),
+    "long text": ("x" * 5000, "x" * 1000 + "..."),
+    "bytes": (b"\xff" * 12, "<12 bytes>"),
+    "bytearray": (bytearray(3), "<3 bytes>"),
+    "decimal": (decimal.Decimal("0.10000000000000000000001"), "0.10000000000000000000001"),
+    "decimal nan": (decimal.Decimal("nan"), None),
+    "complex": (1 + 2j, "(1+2j)"),
+    "timedelta": (timedelta(hours=1), "1:00:00"),
+    "datetime": (WHEN, "2024-05-01T12:30:00+00:00"),
+    "date": (date(2024, 5, 1), "2024-05-01"),
+    "numpy int": (np.int16(3), 3),
+    "numpy float": (np.float32(0.5), 0.5),
+    "numpy bool": (np.bool_(True), True),
+    "numpy NaT": (np.datetime64("NaT"), None),
+    "numpy moment": (np.datetime64("2024-05-01"), "2024-05-01"),
+    "longdouble": (np.longdouble(1.5), "1.5"),
+    "list": ([1, [2]], [1, [2]]),
+    "dict": ({"a": 1}, {"a": 1}),
+    "set": ({1}, [1]),
+    "long list": (list(range(100_000)), "<list of 100000>"),
+    "long dict": ({str(i): i for i in range(2000)}, "<dict of 2000>"),
+    "large array": (np.zeros(10**6), "<ndarray of (1000000,)>"),
+    "small array": (np.arange(3), [0, 1, 2]),
+    "object": (SimpleNamespace(a=1), "namespace(a=1)"),
+    "unprintable": (Unprintable(), "<Unprintable; its str raises ValueError>"),
+    "interval": (pd.Interval(0, 1), "(0, 1]"),
+    "period": (pd.Period("2024-05"), "2024-05"),
+}
+
+
+@pytest.mark.parametrize(("value", "shown"), CELLS.values(), ids=CELLS)
+def test_a_cell_is_right_or_says_what_it_is(value: object, shown: object) -> None:
+    held: Any = value
+    column = pd.Series([None, None], dtype=object)
+    column.iat[0] = held
+    assert table(pd.DataFrame({"a": column}))[1][0] == [shown]
+
+
+def _multi() -> pd.DataFrame:
+    columns = pd.MultiIndex.from_tuples([("a", 1), ("a", 2)])
+    rows = pd.MultiIndex.from_tuples([("x", 1), ("y", 2)], names=["who", None])
+    return pd.DataFrame([[1, 2], [3, 4]], index=rows, columns=columns)
+
+
+FRAMES: dict[str, tuple[Any, list[Any], list[list[Any]], int]] = {
+    "plain": (pd.DataFrame({"a": [1, 2], "b": ["x", None]}), ["a", "b"], [[1, "x"], [2, None]], 2),
+    "duplicate columns": (pd.DataFrame([[1, 2]], columns=["a", "a"]), ["a", "a"], [[1, 2]], 1),
+    "levels": (_multi(), ["who", "", "a / 1", "a / 2"], [["x", 1, 1, 2], ["y", 2, 3, 4]], 2),
+    "labelled rows": (pd.DataFrame({"a": [1]}, index=["r"]), ["", "a"], [["r", 1]], 1),
+    "named index": (pd.DataFrame({"a": [1]}, index=pd.Index([7], name="k")), ["k", "a"], [[7, 1]], 1),
+    "chosen rows": (pd.DataFrame({"a": [1, 2, 3]})[lambda f: f.a > 1], ["a"], [[2], [3]], 2),
+    "odd labels": (pd.DataFrame([[1, 2, 3]], columns=[1, None, b"x"]), [1, "None", "<1 bytes>"], [[1, 2, 3]], 1),
+    "categories": (pd.DataFrame({"a": pd.Categorical(["x", None])}), ["a"], [["x"], [None]], 2),
+    "nullable": (pd.DataFrame({"a": pd.array([1, None], dtype="Int64")}), ["a"], [[1], [None]], 2),
+    "moments": (
+        pd.DataFrame({"a": pd.DatetimeIndex(["2024-05-01", pd.NaT], tz="Europe/Paris")}),
+        ["a"],
+        [["2024-05-01T00:00:00+02:00"], [None]],
+        2,
+    ),
+    "no rows": (pd.DataFrame({"a": []}), ["a"], [], 0),
+    "no columns": (pd.DataFrame(index=range(2)), [], [[], []], 2),
+    "nothing": (pd.DataFrame(), [], [], 0),
+    "series": (pd.Series([1, 2], name="s"), ["s"], [[1], [2]], 2),
+    "nameless series": (pd.Series([1]), [0], [[1]], 1),
+    "polars": (
+        pl.DataFrame({"a": [1, None], "b": [[1], [2, 3]], "c": [b"x", None]}),
+        ["a", "b", "c"],
+        [[1, [1], "<1 bytes>"], [None, [2, 3], None]],
+        2,
+    ),
+    "polars series": (pl.Series("s", [1.5, float("nan")]), ["s"], [[1.5], [None]], 2),
+    "polars nothing": (pl.DataFrame(), [], [], 0),
+    "arrow": (pa.table({"a": [1, None], "b": [{"x": 1}, None]}), ["a", "b"], [[1, {"x": 1}], [None, None]], 2),
+    "arrow duplicates": (pa.table([[1], [2]], names=["a", "a"]), ["a", "a"], [[1, 2]], 1),
+    "arrow batch": (pa.RecordBatch.from_pydict({"a": [WHEN]}), ["a"], [["2024-05-01T12:30:00+00:00"]], 1),
+    "arrow column": (pa.chunked_array([[1], [2]]), ["value"], [[1], [2]], 2),
+    "arrow array": (pa.array(["x"]), ["value"], [["x"]], 1),
+    "arrow long list": (pa.table({"a": [list(range(9999))]}), ["a"], [["<list of 9999>"]], 1),
+    "arrow nothing": (pa.table({}), [], [], 0),
+    "array": (np.array([[1, 2], [3, 4]]), [0, 1], [[1, 2], [3, 4]], 2),
+    "vector": (np.array([1.0, np.nan]), [0], [[1.0], [None]], 2),
+    "complex array": (np.array([1j]), [0], [["1j"]], 1),
+    "object array": (np.array([None, "x", [1]], dtype=object), [0], [[None], ["x"], [[1]]], 3),
+    "moments array": (np.array(["NaT", "2024-05-01"], dtype="M8[D]"), [0], [[None], ["2024-05-01"]], 2),
+    "records": (np.array([(1, "x")], dtype=[("n", "i4"), ("t", "U3")]), ["n", "t"], [[1, "x"]], 1),
+    "empty array": (np.zeros((0, 3)), [0, 1, 2], [], 0),
+    "masked array": (np.ma.array([1, 2], mask=[False, True]), [0], [[1], [None]], 2),
+}
+
+
+@pytest.mark.parametrize(("payload", "columns", "rows", "count"), FRAMES.values(), ids=FRAMES)
+def test_a_frame_becomes_a_table(payload: object, columns: list[Any], rows: list[list[Any]], count: int) -> None:
+    assert table(payload) == (columns, rows, count)
+    assert table({"type": "table", "data": payload}) == (columns, rows, count)
+
+
+MAKES: dict[str, Any] = {
+    "pandas": pd.DataFrame({str(c): range(1000) for c in range(30)}),
+    "polars": pl.DataFrame({str(c): range(1000) for c in range(30)}),
+    "arrow": pa.table({str(c): range(1000) for c in range(30)}),
+    "numpy": np.tile(np.arange(1000)[:, None], 30),
+}
+
+
+@pytest.mark.parametrize("payload", MAKES.values(), ids=MAKES)
+def test_a_long_and_wide_frame_is_cut_and_says_so(payload: object) -> None:
+    columns, rows, count = table(payload, columns=3)
+    assert list(map(str, columns)) == ["0", "1", "2", "... 27 more"]
+    assert [row[0] for row in rows] == [0, 1, 2, 3, 4, "...", 995, 996, 997, 998, 999]
+    assert {row[-1] for row in rows} == {"..."}
+    assert count == 1000
+
+
+@pytest.mark.parametrize("payload", MAKES.values(), ids=MAKES)
+def test_limits_are_settable_for_each_table(payload: object) -> None:
+    columns, rows, _ = table(payload, rows=2000, columns=40)
+    assert (len(columns), len(rows)) == (30, 1000)
+    assert len(table(payload, ends=1)[1]) == 3
+
+
+class CountingFrame(pd.DataFrame):
+    """A real frame that tells which of its cells were read."""
+
+    read: tuple[int, int]
+
+    @property
+    def _constructor(self) -> Any:
+        return CountingFrame
+
+    def itertuples(self, *args: Any, **kwargs: Any) -> Any:
+        seen.append(self.shape)
+        return super().itertuples(*args, **kwargs)
+
+
+seen: list[tuple[int, int]] = []
+
+
+def test_only_what_is_shown_is_converted() -> None:
+    seen.clear()
+    frame = CountingFrame({str(c): range(100_000) for c in range(300)})
+    table(frame)
+    assert seen == [(5, 200), (5, 200)]
+
+
+def test_the_shown_rows_are_taken_at_the_call() -> None:
+    for frame in (pd.DataFrame({"a": range(100)}), pd.DataFrame({"a": range(3)})):
+        making = Making(frame, None, None)
+        frame.loc[:, "a"] = -1
+        frame["b"] = 0
+        data = making.finish_blocking()["data"]
+        assert data["columns"] == ["a"]
+        assert data["rows"][:3] == [[0], [1], [2]]
+
+
+def test_the_frame_and_its_payload_are_left_alone() -> None:
+    frame = pd.DataFrame({"a": range(100)})
+    before = frame.copy()
+    payload = {"type": "table", "data": frame}
+    show(payload, id="x")
+    assert payload.keys() == {"type", "data"} and payload["data"] is frame
+    pd.testing.assert_frame_equal(frame, before)
+
+
+def test_a_lazy_frame_is_never_collected() -> None:
+    def burst(frame: pl.DataFrame) -> pl.DataFrame:
+        raise AssertionError("collected")
+
+    endless = pl.LazyFrame({"a": [1]}).select(pl.int_range(10**9).alias("n"))
+    lazy = endless.map_batches(burst, schema={"n": pl.Int64})
+    made = show(lazy)
+    assert made["type"] == "text"
+    assert "not collected" in made["data"] and "n: Int64" in made["data"]
+
+
+class Endless:
+    """A frame of another make, with a billion rows; only its ends can be had."""
+
+    shape = (10**9, 2)
+    columns = ("a", "b")
+
+    def __dataframe__(self) -> None: ...
+
+    def to_dict(self) -> None:
+        raise AssertionError("converted whole")
+
+    def head(self, count: int) -> pl.DataFrame:
+        return pl.DataFrame({"a": range(count), "b": range(count)})
+
+    tail = head
+
+
+def test_a_frame_of_a_billion_rows_is_read_at_its_ends() -> None:
+    columns, rows, count = table(Endless())
+    assert (columns, len(rows), count) == (["a", "b"], 11, 10**9)
+
+
+def test_a_limit_that_makes_no_sense_is_refused() -> None:
+    with pytest.raises(LocalProtocolError, match="'rows' is a number above 0"):
+        Limits(rows=0)
+    with pytest.raises(LocalProtocolError, match="'cell'"):
+        Limits(cell="x")  # type: ignore[arg-type]
