@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from .context import Context, SyncContext
     from .embedding import embedded
     from .executor import Executor
-    from .flow import Flow
+    from .running import Flow
 
 __version__ = "0.1.0"
 
@@ -75,7 +75,7 @@ _LAZY = {
     "connect": "client",
     "embedded": "embedding",
     "Executor": "executor",
-    "Flow": "flow",
+    "Flow": "running",
 }
 
 

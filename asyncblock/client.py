@@ -6,7 +6,7 @@ import asyncio
 import os
 import secrets
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,11 @@ if TYPE_CHECKING:
     from .flow import Flow
     from .flow.plan import Plan
 
-__all__ = ["LocalHost", "Mainframe", "Pruned", "Session", "SessionInfo", "connect", "open_link"]
+__all__ = ["REFUSED_LANGUAGE", "LocalHost", "Mainframe", "Pruned", "Session", "SessionInfo", "connect", "open_link"]
+
+
+REFUSED_LANGUAGE = "can't be run here; "
+"""What a flow's loader says of a block whose language nobody has announced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +190,7 @@ class Mainframe:
         Raises ``InvalidFlow`` with every problem of the flow; ``UnserializableValue`` naming the input;
         ``InvalidInputs`` for those that don't fit; ``Rejected`` when the mainframe refuses.
         """
-        plan = await asyncio.to_thread(resolve_flow, flow, inputs, search_paths)
+        plan = await self.resolve(lambda languages: resolve_flow(flow, inputs, search_paths, languages=languages))
         if strict:
             await asyncio.to_thread(_check_inputs, plan, inputs or {})
         if self._local is not None:
@@ -196,6 +200,19 @@ class Mainframe:
         params = {"session_id": session_id, "plan": plan.to_json(), "inputs": values, "title": title}
         await self.link.request("start", params, id=session_id)
         return Session(self.link, session_id)
+
+    async def resolve(self, load: Callable[[Collection[str]], Plan]) -> Plan:
+        """Load a flow on a worker thread; one with blocks in another language when an executor has announced it.
+
+        **Cancellation** is safe. Raises what ``load`` raises.
+        """
+        try:
+            return await asyncio.to_thread(load, ())
+        except InvalidFlow as error:
+            if not any(REFUSED_LANGUAGE in problem.message for problem in error.problems):
+                raise
+            languages = (await self.info()).get("languages", [])
+            return await asyncio.to_thread(load, languages)
 
     def session(self, session_id: str) -> Session:
         """Return a handle on a session that somebody else started."""
@@ -227,7 +244,7 @@ class Mainframe:
         return Pruned(tuple(answer["sessions"]), answer["bytes"])
 
     async def info(self) -> dict[str, Any]:
-        """Return how the mainframe is: version, clock, this token's roles, limits, journal and disk.
+        """Return how the mainframe is: version, clock, this token's roles, languages, limits, journal and disk.
 
         **Cancellation** is safe.
         """
@@ -249,7 +266,12 @@ def _check_inputs(plan: Plan, inputs: Mapping[str, object]) -> None:
 
 
 def resolve_flow(
-    flow: str | Path | Plan | Flow, inputs: Mapping[str, object] | None, search_paths: tuple[Path, ...]
+    flow: str | Path | Plan | Flow,
+    inputs: Mapping[str, object] | None,
+    search_paths: tuple[Path, ...],
+    *,
+    shape: Callable[[Plan], Plan] | None = None,
+    languages: Collection[str] = (),
 ) -> Plan:
     """Make a plan of whatever names a flow. Reads files."""
     from .flow import Flow, load_flow
@@ -263,7 +285,7 @@ def resolve_flow(
     from .examples import find
 
     path = find(flow) if isinstance(flow, str) and not Path(flow).exists() else None
-    return load_flow(path or flow, search_paths=search_paths, inputs=inputs)
+    return load_flow(path or flow, search_paths=search_paths, inputs=inputs, shape=shape, languages=languages)
 
 
 def _newest(found: list[events.Event]) -> list[events.Event]:

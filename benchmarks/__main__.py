@@ -12,7 +12,7 @@ from .report import Result, rows, say, to_json
 
 __all__ = ["NAMES", "main"]
 
-NAMES = ("throughput", "dispatch", "stall", "control", "latency", "memory", "scale", "startup")
+NAMES = ("throughput", "dispatch", "stall", "control", "latency", "memory", "scale", "startup", "flow")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

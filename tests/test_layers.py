@@ -44,7 +44,7 @@ LAYERS: dict[str, set[str]] = {
     "workers": {"flow", "lifesigns", "errors"},
     "lifesigns": set(),
 }  # fmt: skip
-ROOF = {"embedding", "cli", "examples", "testing", "__init__", "__main__"}
+ROOF = {"embedding", "running", "cli", "examples", "testing", "__init__", "__main__"}
 
 # Third-party names and the doors through which they enter.
 DOORS = {

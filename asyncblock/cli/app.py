@@ -16,8 +16,10 @@ import typer
 from .. import __version__
 from ..errors import AsyncBlockError, InvalidFlow
 from . import commands, housekeeping
-from .inputs import parse_duration, parse_inputs
+from .flows import add_commands
+from .inputs import parse_duration, parse_inputs, parse_object
 from .interrupts import INTERRUPTED
+from .parts import Part
 from .places import Target
 
 __all__ = ["app"]
@@ -37,6 +39,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+add_commands(app)
 
 listing = typer.Typer(invoke_without_command=True, help="List a mainframe's sessions, or prune them.")
 app.add_typer(listing, name="sessions")
@@ -94,6 +98,24 @@ RunDir = Annotated[
 Search = Annotated[
     Optional[list[Path]],  # noqa: UP045
     typer.Option("--search", metavar="DIR", help="A directory to look packages up in. Repeatable."),
+]
+
+
+Nodes = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--nodes", metavar="A,B", help="Run these nodes only, and those that they need."),
+]
+InputsFile = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--inputs", metavar="FILE|JSON", help="The flow's inputs as one JSON object; --input goes above it."),
+]
+NodesInputs = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--nodes-inputs",
+        metavar="FILE|JSON",
+        help='Inputs of nodes: {"node": {"handle": value}}. They stand for the handle\'s own value and its sources.',
+    ),
 ]
 
 
@@ -160,6 +182,13 @@ def run(
     in_process: InProcess = False,
     data_dir: RunDir = None,
     search: Search = None,
+    nodes: Nodes = None,
+    inputs: InputsFile = None,
+    nodes_inputs: NodesInputs = None,
+    use_cache: Annotated[
+        bool,
+        typer.Option("--use-cache", help="With --nodes: give nodes what they last had, and keep that for next time."),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Run a flow here, from start to end, and show its progress.
@@ -169,7 +198,9 @@ def run(
 
     Exit codes: 0 success, 1 the flow failed, 2 bad usage or a flow that can't be run, 130 interrupted.
     """
-    wanted = commands.Wanted(flow, parse_inputs(input or []), tuple(search or ()), json)
+    part = Part.read(nodes, nodes_inputs, use_cache=use_cache)
+    given = {**parse_object(inputs, "--inputs"), **parse_inputs(input or [])}
+    wanted = commands.Wanted(flow, given, tuple(search or ()), json, part)
     _run(commands.run(wanted, 0 if in_process else workers, data_dir))
 
 
@@ -269,11 +300,15 @@ def submit(
     tls_ca: TlsCa = None,
     data_dir: DataDir = None,
     search: Search = None,
+    nodes: Nodes = None,
+    inputs: InputsFile = None,
+    nodes_inputs: NodesInputs = None,
     detach: Annotated[bool, typer.Option("--detach", help="Print the session's id and leave.")] = False,
     json: Json = False,
 ) -> None:
     """Start a flow on a running mainframe and follow it to its end. Ctrl-C cancels it. Exit codes as for run."""
-    wanted = commands.Wanted(flow, parse_inputs(input or []), tuple(search or ()), json)
+    given = {**parse_object(inputs, "--inputs"), **parse_inputs(input or [])}
+    wanted = commands.Wanted(flow, given, tuple(search or ()), json, Part.read(nodes, nodes_inputs))
     _run(commands.submit(wanted, Target(url, token, data_dir, tls_ca), detach))
 
 

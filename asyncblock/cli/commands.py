@@ -6,18 +6,19 @@ import asyncio
 import os
 import ssl
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import orjson
 
-from ..client import Mainframe, Session, open_link, resolve_flow
+from ..client import REFUSED_LANGUAGE, Mainframe, Session, open_link, resolve_flow
 from ..embedding import embedded
-from ..errors import Unavailable
+from ..errors import InvalidFlow, Unavailable
 from ..examples import examples as shipped
+from ..flow.plan import Plan
 from ..hosting import hosted_mainframe, listening
 from ..iothread import shared
 from ..lifesigns import Held
@@ -28,6 +29,7 @@ from ..workers import Workers
 from .display import open_display
 from .following import follow
 from .interrupts import Interrupts
+from .parts import Part, keep_inputs
 from .places import COMMAND_TIMEOUT, Target, find_run, new_run_directory, packages_of_run, reach, remember_run
 from .witness import Witness
 
@@ -42,19 +44,28 @@ class Wanted:
     inputs: dict[str, Any]
     search: tuple[Path, ...]
     json: bool
+    part: Part = field(default_factory=Part)
 
 
 async def run(wanted: Wanted, workers: int, data_dir: Path | None) -> int:
     """Run a flow on a mainframe of its own."""
     with Interrupts() as interrupts:
-        plan = await asyncio.to_thread(resolve_flow, wanted.flow, wanted.inputs, wanted.search)
+        plan = await asyncio.to_thread(_resolve, wanted)
         directory = data_dir or new_run_directory()
         packages = tuple(plan.roots.values())
         # In this process prints go where a debugger's prompt goes, unless the output is data.
         async with embedded(directory, workers=workers, packages=packages, capture=wanted.json) as mainframe:
             remember_run(directory, packages)
             session = await mainframe.start(plan, wanted.inputs)
-            return await _follow_own(session, wanted.json, interrupts, plain=not workers)
+            try:
+                return await _follow_own(session, wanted.json, interrupts, plain=not workers)
+            finally:
+                if wanted.part.use_cache:
+                    await keep_inputs(mainframe.link, session, plan, wanted.inputs)
+
+
+def _resolve(wanted: Wanted, languages: Collection[str] = ()) -> Plan:
+    return resolve_flow(wanted.flow, wanted.inputs, wanted.search, shape=wanted.part.shape, languages=languages)
 
 
 async def resume(session_id: str, workers: int, data_dir: Path | None, json: bool) -> int:
@@ -85,8 +96,15 @@ async def _follow_own(session: Session, json: bool, interrupts: Interrupts, *, p
 async def submit(wanted: Wanted, target: Target, detach: bool) -> int:
     """Start a flow on a running mainframe."""
     with Interrupts() as interrupts:
-        plan = await asyncio.to_thread(resolve_flow, wanted.flow, wanted.inputs, wanted.search)
+        try:
+            plan = await asyncio.to_thread(_resolve, wanted)
+        except InvalidFlow as error:
+            if not any(REFUSED_LANGUAGE in problem.message for problem in error.problems):
+                raise
+            plan = None
         async with reach(target) as mainframe:
+            if plan is None:
+                plan = await mainframe.resolve(lambda languages: _resolve(wanted, languages))
             session = await mainframe.start(plan, wanted.inputs)
             if detach:
                 said = {"session_id": session.session_id}

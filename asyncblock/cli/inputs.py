@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import orjson
 import typer
 
-__all__ = ["parse_duration", "parse_inputs"]
+__all__ = ["parse_duration", "parse_inputs", "parse_object"]
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
@@ -26,6 +27,26 @@ def parse_inputs(pairs: Sequence[str]) -> dict[str, Any]:
         except orjson.JSONDecodeError:
             inputs[name] = text
     return inputs
+
+
+def parse_object(given: str | None, option: str) -> dict[str, Any]:
+    """Read a JSON object that is typed, or that a file holds."""
+    if given is None:
+        return {}
+    text, where = given, "what was given"
+    if not given.lstrip().startswith("{"):
+        where = given
+        try:
+            text = Path(given).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise typer.BadParameter(f"{given!r} is no JSON object, and no file: {error}", param_hint=option) from error
+    try:
+        found = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise typer.BadParameter(f"{where} isn't JSON: {error}", param_hint=option) from error
+    if not isinstance(found, dict):
+        raise typer.BadParameter(f"{where} is no JSON object", param_hint=option)
+    return found
 
 
 def parse_duration(text: str) -> float:

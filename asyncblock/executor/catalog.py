@@ -11,6 +11,7 @@ from ..block import Binding, Block, bind
 from ..errors import LocalProtocolError, Unavailable
 from ..packages import package_hash, package_name
 from .loader import Loader
+from .shell import shell
 
 if TYPE_CHECKING:
     from ..flow.plan import Plan
@@ -27,7 +28,7 @@ class Catalog:
         self._directories = [Path(package).resolve() for package in packages]
         self._roots: dict[str, Path] = {}
         self._names: dict[str, str] = {}
-        self._code: dict[tuple[str, str], Block] = {}
+        self._code: dict[tuple[str, str], Block] = {(shell.entry, shell.function): shell}
         self._bindings: dict[tuple[str, str, str, str, str], Binding] = {}
         for block in blocks:
             self._add_block(block)

@@ -1,16 +1,21 @@
-"""Flow: a flow built in Python, with the same plan as one from a file."""
+"""Flow: a flow built in Python. It is the same document as a file's, and read by the same loader.
+
+So that what can be written in a file can be built, what is refused there is refused here, and ``to_yaml`` is the
+document itself.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
-from ..errors import InvalidFlow, Problem
-from .groups import with_groups
-from .plan import InputPlan, NodePlan, Plan, Source
+from ..errors import InvalidFlow
+from .plan import Plan, Source
+from .yamlfile import dump_yaml
 
-__all__ = ["CodeBlock", "Flow", "Node"]
+__all__ = ["CodeBlock", "Flow", "Node", "task_of"]
 
 
 class CodeBlock(Protocol):
@@ -43,12 +48,20 @@ class Flow:
     flow = Flow("sums")
     a = flow.node(load, inputs={"path": flow.input("path")})
     flow.output("total", flow.node(add, inputs={"rows": a["rows"]})["total"])
+
+    A node is a block, the path of a block's manifest, or another flow (a subflow).
     """
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, *, blocks: Sequence[CodeBlock] = ()) -> None:
         self.title = title
-        self._nodes: list[NodePlan] = []
+        self._nodes: list[dict[str, Any]] = []
+        self._ids: set[str] = set()
+        self._numbers: dict[str, int] = {}
+        """How often a name was given to a node."""
+        self._asked_for = tuple(blocks)
+        """Blocks that no node is, and that others may run by name."""
         self._blocks: list[CodeBlock] = []
+        self._flows: list[Flow] = []
         self._inputs: dict[str, dict[str, Any]] = {}
         self._outputs: dict[str, tuple[Source, ...]] = {}
 
@@ -59,32 +72,51 @@ class Flow:
 
     def node(
         self,
-        block: CodeBlock,
+        block: CodeBlock | Flow | Path,
         inputs: Mapping[str, Any] | None = None,
         *,
         node_id: str | None = None,
+        slots: Mapping[str, CodeBlock | Flow | Path] | None = None,
         concurrency: int = 1,
         timeout: float | None = None,
+        progress_weight: float = 1.0,
     ) -> Node:
-        """Add a node. An input is a constant, an output of another node, or a list of such outputs (a merge)."""
-        if not hasattr(block, "outputs_def"):
-            raise InvalidFlow(f"{block!r} is no block; put @asyncblock.block above the function")
-        node_id = node_id or self._free_id(block.name)
-        made = {handle: _input_of(value) for handle, value in (inputs or {}).items()}
-        for definition in block.inputs_def or ():
-            if definition["handle"] not in made and ("value" in definition or definition.get("nullable")):
-                made[definition["handle"]] = InputPlan((), True, definition.get("value"))
-        self._blocks.append(block)
-        self._nodes.append(NodePlan(node_id, "task", _spec(block), made, concurrency, timeout))
-        return Node(node_id)
+        """Add a node. An input is a constant, an output of another node, or a list of such outputs (a merge).
 
-    def _free_id(self, name: str) -> str:
-        taken = {node.node_id for node in self._nodes}
-        number, node_id = 1, name
-        while node_id in taken:
-            number += 1
-            node_id = f"{name}_{number}"
-        return node_id
+        ``slots`` are what a subflow's slots run. Raises ``InvalidFlow`` for what is no block.
+        """
+        more: dict[str, Any] = {}
+        if slots:
+            more["slots"] = [{"slot_node_id": slot, **self._runs(each)} for slot, each in slots.items()]
+        if progress_weight != 1.0:
+            more["progress_weight"] = progress_weight
+        return self._add(self._runs(block), _name_of(block), inputs, node_id, concurrency, timeout, more)
+
+    def condition(
+        self,
+        inputs: Mapping[str, Any],
+        cases: Sequence[Mapping[str, Any]],
+        *,
+        default: str | None = None,
+        node_id: str | None = None,
+    ) -> Node:
+        """Add a condition: its first input goes on by the handle of the first case that holds, else by the default's.
+
+        A case is ``{"handle", "expressions": [{"input_handle", "operator", "value"}], "logical": "OR" | "AND"}``.
+        """
+        conditions: dict[str, Any] = {"cases": [dict(case) for case in cases]}
+        if default is not None:
+            conditions["default"] = {"handle": default}
+        what = {"inputs_def": [{"handle": name} for name in inputs], "conditions": conditions}
+        return self._add(what, "condition", inputs, node_id, 1, None, {})
+
+    def slot(self, node_id: str, inputs: Mapping[str, Any], outputs: Sequence[str], *, concurrency: int = 1) -> Node:
+        """Add a slot: what runs there is provided by the node that this flow is a subflow of."""
+        slot = {
+            "inputs_def": [{"handle": name} for name in inputs],
+            "outputs_def": [{"handle": name} for name in outputs],
+        }
+        return self._add({"slot": slot}, node_id, inputs, node_id, concurrency, None, {})
 
     def output(self, name: str, *sources: Source) -> None:
         """Declare an output of the flow."""
@@ -92,79 +124,128 @@ class Flow:
 
     def plan(self) -> Plan:
         """Check the flow and return its plan. Raises ``InvalidFlow`` with every problem."""
-        problems = [Problem(message) for message in self._check()]
-        if problems:
-            raise InvalidFlow(problems)
-        plan = Plan(
-            self.title,
-            None,
-            tuple(self._nodes),
-            tuple(self._inputs.values()),
-            dict(self._outputs),
-            code_blocks=tuple(self._blocks),
-        )
-        return with_groups(plan, lambda node_id, message: problems.append(Problem(message)))
+        from .load import load_document
 
-    def _check(self) -> list[str]:
-        found: list[str] = []
-        nodes = {node.node_id: node for node in self._nodes}
-        if not nodes:
-            found.append(f"the flow {self.title!r} is empty")
-        if len(nodes) < len(self._nodes):
-            found.append("a node id is used twice")
-        for node in self._nodes:
-            found += _check_node(node, nodes)
-        for name, sources in self._outputs.items():
-            found += [f"output {name!r}: {words}" for source in sources if (words := _check_source(source, nodes))]
-        return found
+        document = self.document()
+        return load_document(document, self._all_blocks())
+
+    def to_yaml(self) -> str:
+        """Return the flow as a file's text: a ``flow.oo.yaml`` that means the same where its modules can be imported.
+
+        Raises ``InvalidFlow`` for a constant that YAML can't carry.
+        """
+        return dump_yaml(self.document())
+
+    def document(self) -> dict[str, Any]:
+        """Return the flow as the document that a file would hold."""
+        return self._document(())
+
+    # ------------------------------------------------------------------ the document
+
+    def _add(
+        self,
+        what: Mapping[str, Any],
+        name: str,
+        inputs: Mapping[str, Any] | None,
+        node_id: str | None,
+        concurrency: int,
+        timeout: float | None,
+        more: Mapping[str, Any],
+    ) -> Node:
+        node_id = node_id or self._free_id(name)
+        node: dict[str, Any] = {"node_id": node_id, **what, **more}
+        if concurrency != 1:
+            node["concurrency"] = concurrency
+        if timeout is not None:
+            node["timeout"] = timeout
+        if inputs:
+            node["inputs_from"] = [{"handle": handle, **_fed_by(value)} for handle, value in inputs.items()]
+        self._nodes.append(node)
+        self._ids.add(node_id)
+        return Node(node_id)
+
+    def _runs(self, block: CodeBlock | Flow | Path) -> dict[str, Any]:
+        if isinstance(block, Flow):
+            self._flows.append(block)
+            return {"subflow": block}
+        if isinstance(block, Path):
+            return {"task": str(block.resolve())}
+        if not hasattr(block, "outputs_def"):
+            raise InvalidFlow(f"{block!r} is no block; put @asyncblock.block above the function")
+        self._blocks.append(block)
+        return {"task": task_of(block)}
+
+    def _free_id(self, name: str) -> str:
+        """Return the name with the next number that is free; the first has none."""
+        while True:
+            number = self._numbers[name] = self._numbers.get(name, 0) + 1
+            node_id = name if number == 1 else f"{name}_{number}"
+            if node_id not in self._ids:
+                return node_id
+
+    def _document(self, around: tuple[Flow, ...]) -> dict[str, Any]:
+        if self in around:
+            raise InvalidFlow(f"the flow {self.title!r} is a subflow of itself; recursion is for flows in files")
+        inside = (*around, self)
+        made: dict[str, Any] = {"title": self.title}
+        if self._inputs:
+            made["inputs_def"] = [dict(each) for each in self._inputs.values()]
+        made["nodes"] = [_with_flows(node, inside) for node in self._nodes]
+        if self._outputs:
+            made["outputs_from"] = [{"handle": name, **_fed_by(list(of))} for name, of in self._outputs.items()]
+        return made
+
+    def _all_blocks(self) -> tuple[CodeBlock, ...]:
+        found = dict.fromkeys((*self._blocks, *self._asked_for))
+        for flow in self._flows:
+            found.update(dict.fromkeys(flow._all_blocks()))
+        return tuple(found)
 
 
-def _input_of(value: Any) -> InputPlan:
-    if isinstance(value, Source):
-        return InputPlan((value,))
-    if isinstance(value, list) and value and all(isinstance(each, Source) for each in value):
-        return InputPlan(tuple(value))
-    return InputPlan((), True, value)
+N = TypeVar("N")
 
 
-def _spec(block: CodeBlock) -> dict[str, Any]:
-    return {
-        "language": "python",
-        "package": block.package,
-        "hash": block.hash,
-        "dir": ".",
-        "entry": block.entry,
-        "function": block.function,
-        "spawn": False,
-        "sync": block.sync,
-        "inputs_def": None if block.inputs_def is None else [dict(each) for each in block.inputs_def],
-        "outputs_def": None if block.outputs_def is None else [dict(each) for each in block.outputs_def],
-        "retries": None if block.retries is None else dict(block.retries),
-    }
+def _with_flows(node: N, inside: tuple[Flow, ...]) -> Any:
+    """Put the documents of subflows in their places."""
+    if isinstance(node, Flow):
+        return node._document(inside)
+    if isinstance(node, dict):
+        return {key: _with_flows(each, inside) if key in ("subflow", "slots") else each for key, each in node.items()}
+    return [_with_flows(each, inside) for each in node] if isinstance(node, list) else node
 
 
-def _check_node(node: NodePlan, nodes: Mapping[str, NodePlan]) -> list[str]:
-    found: list[str] = []
-    defs = node.block.get("inputs_def")
-    if defs is not None:
-        declared = {each["handle"] for each in defs}
-        found += [f"node {node.node_id!r}: no input {handle!r}" for handle in node.inputs if handle not in declared]
-        missing = declared - set(node.inputs)
-        found += [f"node {node.node_id!r}: nothing feeds its input {handle!r}" for handle in sorted(missing)]
-    for handle, each in node.inputs.items():
-        for source in each.sources:
-            if words := _check_source(source, nodes):
-                found.append(f"node {node.node_id!r}, input {handle!r}: {words}")
-    return found
+def _name_of(block: CodeBlock | Flow | Path) -> str:
+    if isinstance(block, Flow):
+        return block.title
+    if isinstance(block, Path):
+        return block.name if block.is_dir() else block.parent.name
+    return str(getattr(block, "name", "block"))
 
 
-def _check_source(source: Source, nodes: Mapping[str, NodePlan]) -> str | None:
-    if source.node_id is None:
-        return None
-    node = nodes.get(source.node_id)
-    if node is None:
-        return f"there is no node {source.node_id!r} in this flow"
-    defs = node.block.get("outputs_def")
-    if defs is not None and source.handle not in {each["handle"] for each in defs}:
-        return f"node {source.node_id!r} declares no output {source.handle!r}"
-    return None
+def _fed_by(value: Any) -> dict[str, Any]:
+    """Return what of ``inputs_from`` stands for a constant, a source, or a merge of sources."""
+    sources = value if isinstance(value, list) else [value]
+    if not sources or not all(isinstance(each, Source) for each in sources):
+        return {"value": value}
+    made: dict[str, Any] = {}
+    for source in sources:
+        if source.node_id is None:
+            made.setdefault("from_flow", []).append({"input_handle": source.handle})
+        else:
+            made.setdefault("from_node", []).append({"node_id": source.node_id, "output_handle": source.handle})
+    return made
+
+
+def task_of(block: CodeBlock) -> dict[str, Any]:
+    """Return the inline task that a block of code is in a document."""
+    options: dict[str, Any] = {"module": block.entry, "function": block.function, "hash": block.hash}
+    if block.sync:
+        options["sync"] = True
+    task: dict[str, Any] = {"executor": {"name": "python", "options": options}}
+    if block.inputs_def is not None:
+        task["inputs_def"] = [dict(each) for each in block.inputs_def]
+    if block.outputs_def is not None:
+        task["outputs_def"] = [dict(each) for each in block.outputs_def]
+    if block.retries is not None:
+        task["retries"] = dict(block.retries)
+    return task

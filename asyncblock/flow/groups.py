@@ -1,58 +1,201 @@
-"""Groups: nodes joined by var edges, transitively, run on one executor, because their values live in its process."""
+"""Groups: nodes joined by var edges, transitively, run on one executor, because their values live in its process.
+
+A var value is followed from the block that puts it out through conditions, into subflows and slots and out of them
+again. Nodes that it joins within one flow are a group in each run of the flow; a group that goes beyond its flow, or
+that is a service's, is one for the whole session (its name begins with ``*``).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
-from .plan import NodePlan, Plan
+from .plan import REMEMBERED, FlowPlan, NodePlan, Plan, Source
 
 __all__ = ["with_groups"]
 
-VAR = "oomol/var"
+VAR: Final = "oomol/var"
+
+Complain = Callable[[str | None, str, str], None]
+At = tuple[str | None, str, str]
+"""A task: its flow, its node, and the slot that it provides for, or nothing."""
+Place = tuple[str, str | None, str, str]
+"""A place that values pass: ``in`` or ``out`` of a node, ``fin`` or ``fout`` of a flow (its node is ""), and the
+handle."""
 
 
-def with_groups(plan: Plan, complain: Callable[[str, str], None]) -> Plan:
-    """Return the plan with its groups; ``complain(node_id, message)`` hears of var edges that can't work."""
-    parent: dict[str, str] = {node.node_id: node.node_id for node in plan.nodes}
-
-    def find(node_id: str) -> str:
-        while parent[node_id] != node_id:
-            parent[node_id] = parent[parent[node_id]]
-            node_id = parent[node_id]
-        return node_id
-
-    joined: set[str] = set()
-    nodes = {node.node_id: node for node in plan.nodes}
-    for node in plan.nodes:
-        for handle, each in node.inputs.items():
-            for source in each.sources:
-                producer = nodes.get(source.node_id or "")
-                if producer is not None and _is_var(producer, "outputs_def", source.handle):
-                    _check_spawn(producer, node, handle, complain)
-                    joined |= {producer.node_id, node.node_id}
-                    parent[find(node.node_id)] = find(producer.node_id)
+def with_groups(plan: Plan, complain: Complain) -> Plan:
+    """Return the plan with its groups; ``complain(flow, node_id, message)`` hears of var edges that can't work."""
+    tasks = dict(_tasks(plan))
+    union = _Union()
+    for at, task in tasks.items():
+        if "service" in task.block:
+            union.join(_Service((str(task.block.get("hash")), str(task.block.get("dir")))), at)
+    producers = [(at, handle) for at, task in tasks.items() for handle in _var_outputs(task)]
+    if producers:
+        edges = _Edges(plan)
+        for at, handle in producers:
+            for consumer, name in edges.consumers(at, handle):
+                if consumer != at:
+                    _check_spawn((at, tasks[at]), (consumer, tasks[consumer]), name, complain)
+                    union.join(at, consumer)
+    names = union.names()
     return replace(
         plan,
-        nodes=tuple(replace(n, group=find(n.node_id)) if n.node_id in joined else n for n in plan.nodes),
+        nodes=_named(plan, None, names),
+        flows={key: replace(flow, nodes=_named(flow, key, names)) for key, flow in plan.flows.items()},
     )
 
 
-def _is_var(node: NodePlan, key: str, handle: str) -> bool:
-    defs: Any = node.block.get(key)
-    for each in defs or ():
-        if isinstance(each, Mapping) and each.get("handle") == handle:
-            schema = each.get("json_schema")
-            return isinstance(schema, Mapping) and schema.get("contentMediaType") == VAR
-    return False
+def _tasks(plan: Plan) -> Iterator[tuple[At, NodePlan]]:
+    for key in (None, *plan.flows):
+        for node in plan.flow(key).nodes:
+            if node.kind == "task":
+                yield (key, node.node_id, ""), node
+            for slot, provider in node.slots.items():
+                if provider.kind == "task":
+                    yield (key, node.node_id, slot), provider
 
 
-def _check_spawn(producer: NodePlan, consumer: NodePlan, handle: str, complain: Callable[[str, str], None]) -> None:
-    for node in (producer, consumer):
-        if node.block.get("spawn"):
+def _named(flow: FlowPlan, key: str | None, names: Mapping[At, str]) -> tuple[NodePlan, ...]:
+    made = []
+    for node in flow.nodes:
+        slots = {
+            slot: replace(each, group=names.get((key, node.node_id, slot), each.group))
+            for slot, each in node.slots.items()
+        }
+        group = names.get((key, node.node_id, ""))
+        made.append(node if group is None and not slots else replace(node, group=group or node.group, slots=slots))
+    return tuple(made)
+
+
+class _Union:
+    """Sets of tasks that share a process."""
+
+    def __init__(self) -> None:
+        self._parent: dict[Any, Any] = {}
+
+    def _find(self, item: Any) -> Any:
+        self._parent.setdefault(item, item)
+        while self._parent[item] != item:
+            self._parent[item] = self._parent[self._parent[item]]
+            item = self._parent[item]
+        return item
+
+    def join(self, first: Any, second: Any) -> None:
+        """Put two into one set."""
+        self._parent[self._find(second)] = self._find(first)
+
+    def names(self) -> dict[At, str]:
+        """Return the group of each task that is in a set."""
+        members: dict[Any, list[Any]] = {}
+        for item in self._parent:
+            members.setdefault(self._find(item), []).append(item)
+        names: dict[At, str] = {}
+        for found in members.values():
+            tasks = [item for item in found if not isinstance(item, _Service)]
+            # A provider's task runs in the flow of its slot, so its group is never that of one flow alone.
+            beyond = len(tasks) < len(found) or len({item[0] for item in tasks}) > 1 or any(item[2] for item in tasks)
+            first = min(tasks, key=lambda item: tuple(str(part or "") for part in item))
+            name = "/".join(str(part) for part in first if part)
+            names.update(dict.fromkeys(tasks, f"*{name}" if beyond else name))
+        return names
+
+
+class _Service(tuple[str, str]):
+    """Stands for a service's process among the tasks."""
+
+
+class _Edges:
+    """Where values go, through every flow of a plan."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._users: dict[str, list[tuple[str | None, str, str]]] = {}
+        """For each flow the nodes that run it: flow, node, and the slot that it is provided for, or nothing."""
+        for key in (None, *plan.flows):
+            for node in plan.flow(key).nodes:
+                if node.kind == "subflow" and node.flow is not None:
+                    self._users.setdefault(node.flow, []).append((key, node.node_id, ""))
+                for slot, provider in node.slots.items():
+                    if provider.kind == "subflow" and provider.flow is not None:
+                        self._users.setdefault(provider.flow, []).append((key, node.node_id, slot))
+
+    def consumers(self, at: At, handle: str) -> Iterator[tuple[At, str]]:
+        """Yield the tasks that a value can come to, each with its input handle."""
+        todo: list[Place] = list(self._out_of(at, handle))
+        seen: set[Place] = set()
+        while todo:
+            place = todo.pop()
+            if place in seen:
+                continue
+            seen.add(place)
+            kind, key, node_id, name = place
+            if kind == "out":
+                todo += self._from(key, Source(node_id, name))
+            elif kind == "fin":
+                todo += self._from(key, Source(None, name))
+            elif kind == "fout":
+                for user in self._users.get(str(key), ()):
+                    todo += self._out_of(user, name)
+            else:
+                yield from self._into(key, self._plan.flow(key).node(node_id), name, todo)
+
+    def _from(self, key: str | None, source: Source) -> Iterator[Place]:
+        for target in self._plan.flow(key).targets.get(source, ()):
+            kind = "fout" if target.node_id is None else "in"
+            yield kind, key, target.node_id or "", target.handle
+
+    def _out_of(self, at: At, handle: str) -> Iterator[Place]:
+        """A provider's outputs are those of the slot node in the flow that the subflow node runs."""
+        key, node_id, slot = at
+        if slot:
+            key, node_id = self._plan.flow(key).node(node_id).flow, slot
+        yield ("out", key, node_id, handle)
+
+    def _into(self, key: str | None, node: NodePlan, handle: str, todo: list[Place]) -> Iterator[tuple[At, str]]:
+        if node.kind == "task":
+            yield (key, node.node_id, ""), handle
+        elif node.kind == "condition":
+            if handle == next(iter(node.inputs), None):
+                cases = (*node.block.get("cases", ()), node.block.get("default") or {})
+                todo += [("out", key, node.node_id, str(case["handle"])) for case in cases if "handle" in case]
+        elif node.kind == "subflow":
+            slot, further, name = handle.partition(REMEMBERED)
+            if further:
+                yield from self._into_provider((key, node.node_id, slot), name, todo)
+            elif node.flow is not None:
+                todo.append(("fin", node.flow, "", handle))
+        elif node.kind == "slot":
+            for user in self._users.get(str(key), ()):
+                if not user[2] and node.node_id in self._plan.flow(user[0]).node(user[1]).slots:
+                    yield from self._into_provider((user[0], user[1], node.node_id), handle, todo)
+
+    def _into_provider(self, at: At, handle: str, todo: list[Place]) -> Iterator[tuple[At, str]]:
+        provider = self._plan.flow(at[0]).node(at[1]).slots.get(at[2])
+        if provider is None:
+            return
+        if provider.kind == "task":
+            yield at, handle
+        elif provider.flow is not None:
+            todo.append(("fin", provider.flow, "", handle))
+
+
+def _var_outputs(task: NodePlan) -> Iterator[str]:
+    for each in task.block.get("outputs_def") or ():
+        schema = each.get("json_schema") if isinstance(each, Mapping) else None
+        if isinstance(schema, Mapping) and schema.get("contentMediaType") == VAR:
+            yield each["handle"]
+
+
+def _check_spawn(producer: tuple[At, NodePlan], consumer: tuple[At, NodePlan], handle: str, complain: Complain) -> None:
+    for (key, node_id, _), task in (producer, consumer):
+        if task.block.get("spawn"):
+            other = consumer if task is producer[1] else producer
             complain(
-                node.node_id,
-                f"node {node.node_id!r} has a process of its own (spawn: true) and can't share the var value of "
-                f"input {handle!r} with {(consumer if node is producer else producer).node_id!r}",
+                key,
+                node_id,
+                f"node {node_id!r} has a process of its own (spawn: true) and can't share the var value of "
+                f"input {handle!r} with {other[0][1]!r}",
             )

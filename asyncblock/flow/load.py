@@ -1,537 +1,390 @@
-"""Loading a flow: files in, a validated ``Plan`` out, or every problem at once with file and line."""
+"""Loading a flow: files in, a validated ``Plan`` out, or every problem at once with file and line.
+
+The plan holds everything that a run can come to: the flows that nodes refer to, and a catalog of the blocks and
+subflows of their packages and of the packages that these depend on, for blocks that ask for blocks.
+"""
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import InvalidFlow, Problem, Unavailable
-from ..packages import package_hash, package_name, package_root
-from .conditions import OPERATORS, UNARY
+from ..errors import InvalidFlow, Problem
+from .builder import CodeBlock, task_of
+from .faces import Face, read_face
 from .groups import with_groups
-from .lookup import block_file, flow_file
-from .plan import InputPlan, NodePlan, Plan, Source
-from .yamlfile import Map, read_yaml
+from .lookup import FILES, FLOW_FILES, Lookup, runnable_file
+from .manifests import Block, Manifests, Package
+from .nodes import read_flow
+from .plan import FlowPlan, InputPlan, NodePlan, Plan, Source
+from .report import Report, did_you_mean
+from .wiring import defaults
+from .yamlfile import Map, as_read
 
-__all__ = ["load_flow"]
+__all__ = ["code_spec", "load_document", "load_flow"]
 
-_NODE_KINDS = ("task", "subflow", "slot", "service", "conditions", "values")
-_UNSUPPORTED = {"subflow": "subflow", "slot": "slot", "service": "service"}
-_LANGUAGES = ("python",)
+_MAX_CATALOG = 1_000
+"""Entries of a catalog; further ones are left out, and a warning says so."""
 
 
 def load_flow(
-    path: str | Path, *, search_paths: Sequence[Path] = (), inputs: Mapping[str, object] | None = None
+    path: str | Path,
+    *,
+    search_paths: Sequence[Path] = (),
+    inputs: Mapping[str, object] | None = None,
+    languages: Collection[str] = (),
+    shape: Callable[[Plan], Plan] | None = None,
 ) -> Plan:
     """Load a flow file (or the directory that holds one) and everything that it refers to.
 
-    ``inputs`` are what the flow will be started with: they are checked against what it declares.
+    A subflow is loaded like a flow, and a block's manifest as a flow of one node. ``inputs`` are what it will be
+    started with: they are checked against what it declares. ``languages`` are those that executors have announced
+    beside Python. ``shape`` may change the plan before the inputs are checked (``partial``).
     Raises ``InvalidFlow`` with all problems, each with file and line where they are known.
     """
-    return _Loader(Path(path), search_paths).load(inputs or {})
+    return _Loader(search_paths, languages).load(Path(path), inputs or {}, shape or (lambda plan: plan))
+
+
+def load_document(document: Mapping[str, Any], blocks: Sequence[CodeBlock]) -> Plan:
+    """Make a plan of a flow that was built in Python; ``blocks`` are those of its code.
+
+    Raises ``InvalidFlow`` with all problems.
+    """
+    loader = _Loader((), ())
+    plan = loader.load_document(as_read(document))
+    entries = {f"::{block.name}": NodePlan(block.name, "task", code_spec(block)) for block in blocks}
+    return replace(plan, catalog=entries, code_blocks=tuple(blocks))
+
+
+def code_spec(block: CodeBlock) -> dict[str, Any]:
+    """Return what an executor needs of a block of code."""
+    report = Report()
+    made = Manifests(report, ()).block(block.name, as_read(task_of(block)), _NO_FILE)
+    assert made is not None
+    return made.to_plan()
+
+
+_NO_FILE = Path("flow.oo.yaml")
+"""Stands for the file of a flow that has none."""
 
 
 class _Loader:
-    """One loading: collects problems, and goes on after each as far as it makes sense."""
+    """One loading."""
 
-    def __init__(self, path: Path, search_paths: Sequence[Path]) -> None:
-        self._given = path
-        self._search_paths = search_paths
-        self._problems: list[Problem] = []
-        self._file = str(path)
-        self._roots: dict[str, Path] = {}
-        self._hashes: dict[Path, str] = {}
-        self._blocks: dict[Path, Map | None] = {}
-        self._declared: dict[str, set[str] | None] = {}
-        """Output handles by node; None where anything goes."""
+    def __init__(self, search_paths: Sequence[Path], languages: Collection[str]) -> None:
+        self._report = Report()
+        self.manifests = Manifests(self._report, languages)
+        self.places: dict[tuple[str | None, str], tuple[Path, int]] = {}
+        """File and line of each node, by flow."""
+        self._lookup = Lookup(search_paths)
+        self._blocks: dict[Path, Block | None] = {}
+        self._faces: dict[object, Face | None] = {}
+        self._keys: set[str] = set()
+        self._unread: deque[Face] = deque()
+        self._flows: dict[str, FlowPlan] = {}
 
-    def load(self, inputs: Mapping[str, object]) -> Plan:
-        found = flow_file(self._given)
+    def load(self, path: Path, inputs: Mapping[str, object], shape: Callable[[Plan], Plan]) -> Plan:
+        found = runnable_file(path)
         if found is None:
-            raise InvalidFlow([Problem(self._nowhere(), str(self._given))])
-        self._file = str(found)
-        flow, problems = read_yaml(found)
-        if flow is None:
-            raise InvalidFlow(problems)
-        self._directory = found.resolve().parent
-        plan = self._flow(flow, found)
-        self._check_inputs(flow, plan, inputs)
-        if self._problems:
-            raise InvalidFlow(sorted(self._problems, key=lambda p: (p.file or "", p.line or 0)))
-        return plan
-
-    def _nowhere(self) -> str:
-        if self._given.is_dir():
-            return "the directory holds no flow.oo.yaml"
-        return "there is no such flow; give a file, a directory, or the name of an example (asyncblock examples)"
-
-    def _problem(self, message: str, line: int | None = None, file: str | None = None) -> None:
-        self._problems.append(Problem(message, file or self._file, line))
-
-    # ------------------------------------------------------------------ the flow
-
-    def _flow(self, flow: Map, found: Path) -> Plan:
-        nodes = flow.get("nodes")
-        line = flow.line_of("nodes")
-        if not isinstance(nodes, list):
-            self._problem("a flow needs 'nodes', a list", line)
-            nodes = []
-        kept = [node for node in nodes if self._is_node(node) and not node.get("ignore")]
-        if isinstance(flow.get("nodes"), list) and not any("values" not in node for node in kept):
-            self._problem("the flow is empty: it has no node that can run", line)
-        self._check_ids(kept)
-        inputs_def = self._handle_defs(flow, "inputs_def")
-        constants = self._constants(kept)
-        declared_inputs = {each["handle"] for each in inputs_def}
-        specs = [(node, self._block_of(node)) for node in kept if "values" not in node]
-        made = [self._node(node, block, declared_inputs, constants) for node, block in specs if block is not None]
-        outputs = self._outputs(flow, declared_inputs)
-        title = flow.get("title") or flow.get("description") or self._directory.name
-        plan = Plan(str(title), str(found), tuple(made), tuple(inputs_def), outputs, roots=dict(self._roots))
-        if not self._problems:
-            plan = with_groups(plan, self._problem_of(kept))
-            self._check_start(plan, flow)
-        return plan
-
-    def _problem_of(self, nodes: Sequence[Map]) -> Any:
-        lines = {str(node.get("node_id")): node.line for node in nodes}
-        return lambda node_id, message: self._problem(message, lines.get(node_id))
-
-    def _is_node(self, node: object) -> bool:
-        if not isinstance(node, Map):
-            self._problem("a node must be a mapping")
-            return False
-        kinds = [kind for kind in _NODE_KINDS if kind in node]
-        if not isinstance(node.get("node_id"), str) or not node["node_id"]:
-            self._problem("a node needs a 'node_id'", node.line)
-        elif len(kinds) != 1:
-            words = "it has none" if not kinds else f"it has {' and '.join(kinds)}"
-            self._problem(f"node {node['node_id']!r} needs exactly one of {', '.join(_NODE_KINDS)}; {words}", node.line)
-        elif kinds[0] in _UNSUPPORTED:
-            self._problem(f"node {node['node_id']!r}: {kinds[0]} nodes can't be run by this version", node.line)
+            raise InvalidFlow([Problem(_nowhere(path), str(path))])
+        found = found.resolve()
+        manifest = self.manifests.file(found)
+        self._report.check()
+        assert manifest is not None
+        package = self.manifests.package_of(found.parent)
+        if "nodes" not in manifest and "executor" in manifest:
+            root, line = self._single(manifest, found, package), manifest.line_of("inputs_def")
         else:
-            return True
-        return False
-
-    def _check_ids(self, nodes: Sequence[Map]) -> None:
-        seen: dict[str, int] = {}
-        for node in nodes:
-            node_id, line = node["node_id"], node.line_of("node_id")
-            if node_id in seen:
-                self._problem(f"node id {node_id!r} is used twice (first in line {seen[node_id]})", line)
-            seen.setdefault(node_id, line)
-
-    def _constants(self, nodes: Sequence[Map]) -> dict[tuple[str, str], Any]:
-        """Return what value nodes hold, by node and handle."""
-        constants: dict[tuple[str, str], Any] = {}
-        for node in nodes:
-            if "values" not in node:
-                continue
-            handles: set[str] = set()
-            for each in node["values"] if isinstance(node["values"], list) else ():
-                if isinstance(each, Map) and isinstance(each.get("handle"), str):
-                    constants[node["node_id"], each["handle"]] = each.get("value")
-                    handles.add(each["handle"])
-            self._declared[node["node_id"]] = handles
-        return constants
-
-    # ------------------------------------------------------------------ blocks
-
-    def _block_of(self, node: Map) -> tuple[str, dict[str, Any]] | None:
-        if "conditions" in node:
-            return self._condition(node)
-        task = node["task"]
-        if isinstance(task, str):
-            found = self._referenced(node, task)
-            if found is None:
-                return None
-            manifest, file = found
-        elif isinstance(task, Map):
-            manifest, file = task, Path(self._file)
-        else:
-            self._problem(f"node {node['node_id']!r}: 'task' is a reference or a mapping", node.line_of("task"))
-            return None
-        return self._task(node, manifest, file)
-
-    def _referenced(self, node: Map, reference: str) -> tuple[Map, Path] | None:
-        line = node.line_of("task")
-        file = block_file(reference, self._directory, self._search_paths)
-        if file is None:
-            self._problem(f"node {node['node_id']!r}: there is no block {reference!r}", line)
-            return None
-        file = file.resolve()
-        if file not in self._blocks:
-            manifest, problems = read_yaml(file)
-            self._problems += problems
-            self._blocks[file] = manifest
-        known = self._blocks[file]
-        return None if known is None else (known, file)
-
-    def _task(self, node: Map, manifest: Map, file: Path) -> tuple[str, dict[str, Any]] | None:
-        name = f"node {node['node_id']!r}"
-        executor = manifest.get("executor")
-        if not isinstance(executor, Map) or not isinstance(executor.get("name"), str):
-            self._problem(f"{name}: the block needs 'executor' with a 'name'", manifest.line, str(file))
-            return None
-        if executor["name"] not in _LANGUAGES:
-            words = f"{name}: executor {executor['name']!r} can't be run here; {', '.join(_LANGUAGES)} can"
-            self._problem(words, executor.line_of("name"), str(file))
-            return None
-        options = executor.get("options") if isinstance(executor.get("options"), Map) else Map(executor.line)
-        assert isinstance(options, Map)
-        directory = file.resolve().parent
-        block = self._python(name, options, directory, executor, file)
-        if block is None:
-            return None
-        inputs_def = self._handle_defs(manifest, "inputs_def", file)
-        outputs_def = self._handle_defs(manifest, "outputs_def", file) if "outputs_def" in manifest else None
-        if manifest is not node.get("task"):
-            inputs_def = self._additional(node, manifest, "inputs", inputs_def) or []
-            outputs_def = self._additional(node, manifest, "outputs", outputs_def)
-        self._declared[node["node_id"]] = None if outputs_def is None else {each["handle"] for each in outputs_def}
-        block.update(
-            inputs_def=inputs_def if "inputs_def" in manifest or inputs_def else None,
-            outputs_def=outputs_def,
-            retries=self._retries(name, manifest, file),
-            path=str(file) if manifest is not node.get("task") else None,
+            root, line = self._root(manifest, found, package), manifest.line_of("inputs_def")
+        if self._report.problems:
+            self._check_inputs(root, inputs, line)
+        self._report.check()
+        flows = dict(self._flows)
+        catalog, packages = _Catalog(self, [package, *self._homes()]).read()
+        self._report.check()
+        plan = Plan(
+            **{f.name: getattr(root, f.name) for f in fields(FlowPlan)},
+            flows={**flows, **self._flows},
+            catalog=catalog,
+            packages=packages,
+            roots=dict(self.manifests.roots),
+            warnings=tuple(self._report.warnings),
         )
-        return "task", block
 
-    def _retries(self, name: str, manifest: Map, file: Path) -> dict[str, Any] | None:
-        found = manifest.get("retries")
-        if found is None:
-            return None
-        problem = _retry_problem(found)
-        if problem is not None:
-            self._problem(f"{name}: {problem}", manifest.line_of("retries"), str(file))
-            return None
-        if isinstance(found, Map):
-            return {"retries": 1, **found}
-        return {"retries": found} if found else None
+        def complain(key: str | None, node_id: str, words: str) -> None:
+            self._report.problem(words, *self.places.get((key, node_id), (found, None)))
 
-    def _additional(
-        self, node: Map, manifest: Map, kind: str, defs: list[dict[str, Any]] | None
-    ) -> list[dict[str, Any]] | None:
-        """Add the node's own handles where the block allows additional ones."""
-        own = self._handle_defs(node, f"{kind}_def")
-        if not own or not manifest.get(f"additional_{kind}") or (kind == "outputs" and defs is None):
-            return defs
-        known = {each["handle"] for each in defs or ()}
-        return [*(defs or ()), *({**each, "is_additional": True} for each in own if each["handle"] not in known)]
+        plan = shape(with_groups(plan, complain))
+        self._check_inputs(plan, inputs, line)
+        self._report.check()
+        return plan
 
-    def _python(self, name: str, options: Map, directory: Path, executor: Map, file: Path) -> dict[str, Any] | None:
-        if isinstance(options.get("module"), str):
-            return self._code(name, options, executor, file)
-        entry = str(options.get("entry", "index.py"))
-        function = str(options.get("function", "main"))
-        line = options.line_of("entry")
-        source = (directory / entry).resolve()
-        root = package_root(directory)
-        if not source.is_file():
-            self._problem(f"{name}: the entry file {entry!r} isn't there ({source})", line, str(file))
-            return None
-        if not source.is_relative_to(root):
-            self._problem(f"{name}: the entry file {entry!r} lies outside of its package {root}", line, str(file))
-            return None
-        problem = _missing_function(source, function)
-        if problem is not None:
-            self._problem(f"{name}: {problem}", line, str(file))
-            return None
-        try:
-            digest = self._hashes.get(root) or package_hash(root)
-        except Unavailable as error:
-            self._problem(f"{name}: {error}", None, str(file))
-            return None
-        self._hashes[root] = digest
-        self._roots[digest] = root
-        return {
-            "language": "python",
-            "package": package_name(root),
-            "hash": digest,
-            "dir": directory.relative_to(root).as_posix(),
-            "entry": source.relative_to(root).as_posix(),
-            "function": function,
-            "spawn": bool(options.get("spawn", False)),
-            "sync": _is_sync(source, function),
-        }
+    def load_document(self, manifest: Map) -> Plan:
+        """Load a flow that stands in no file: references in it are absolute."""
+        package = Package(Path.cwd(), "")
+        root = self._root(manifest, _NO_FILE, package)
+        plan = Plan(
+            **{f.name: getattr(replace(root, path=None), f.name) for f in fields(FlowPlan)},
+            flows={
+                key: replace(flow, path=None) if flow.path == str(_NO_FILE) else flow
+                for key, flow in self._flows.items()
+            },
+            roots=dict(self.manifests.roots),
+            warnings=tuple(self._report.warnings),
+        )
+        if not self._report.problems:
+            plan = with_groups(plan, lambda key, node_id, words: self._report.problem(words))
+        found = [
+            replace(each, file=None if each.file == str(_NO_FILE) else each.file, line=each.line or None)
+            for each in self._report.problems
+        ]
+        if found:
+            raise InvalidFlow([*dict.fromkeys(found)])
+        return plan
 
-    def _code(self, name: str, options: Map, executor: Map, file: Path) -> dict[str, Any]:
-        """A block that lives in importable Python code."""
-        module = str(options["module"])
-        return {
-            "language": "python",
-            "package": f"python:{module}",
-            "hash": str(options.get("hash", "")),
-            "dir": ".",
-            "entry": module,
-            "function": str(options.get("function", "main")),
-            "spawn": False,
-        }
+    def _root(self, manifest: Map, file: Path, package: Package) -> FlowPlan:
+        face = read_face(self._report, None, manifest, file, package)
+        root = read_flow(self, face)
+        self._read_all()
+        return root
 
-    def _condition(self, node: Map) -> tuple[str, dict[str, Any]] | None:
-        conditions = node["conditions"]
-        name = f"node {node['node_id']!r}"
-        if not isinstance(conditions, Map) or not isinstance(conditions.get("cases"), list):
-            self._problem(f"{name}: 'conditions' needs 'cases', a list", node.line_of("conditions"))
-            return None
-        handles: set[str] = set()
-        for case in conditions["cases"]:
-            if not isinstance(case, Map) or not isinstance(case.get("handle"), str):
-                self._problem(f"{name}: a case needs a 'handle'", getattr(case, "line", conditions.line))
-                continue
-            handles.add(case["handle"])
-            for expression in case.get("expressions") or ():
-                self._check_expression(name, expression, case)
-        default = conditions.get("default")
-        if isinstance(default, Map) and isinstance(default.get("handle"), str):
-            handles.add(default["handle"])
-        self._declared[node["node_id"]] = handles
-        inputs_def = self._handle_defs(node, "inputs_def")
-        return "condition", {
-            "cases": [dict(case) for case in conditions["cases"] if isinstance(case, Map)],
-            "default": dict(default) if isinstance(default, Map) else None,
-            "inputs_def": inputs_def,
-        }
+    def _read_all(self) -> None:
+        while self._unread:
+            face = self._unread.popleft()
+            assert face.key is not None
+            self._flows[face.key] = read_flow(self, face)
 
-    def _check_expression(self, name: str, expression: object, case: Map) -> None:
-        if not isinstance(expression, Map):
-            self._problem(f"{name}: an expression must be a mapping", case.line)
-            return
-        operator = expression.get("operator")
-        if operator not in OPERATORS:
-            self._problem(f"{name}: unknown operator {operator!r}", expression.line_of("operator"))
-        elif operator in (">", "<", ">=", "<=") and not isinstance(expression.get("value"), (int, float)):
-            self._problem(f"{name}: {operator!r} compares numbers only", expression.line_of("value"))
-        elif operator not in UNARY and "value" not in expression:
-            self._problem(f"{name}: {operator!r} needs a 'value'", expression.line)
+    def _single(self, manifest: Map, file: Path, package: Package) -> FlowPlan:
+        """Make a flow of one block: its inputs and outputs are the flow's."""
+        name = file.parent.name
+        block = self.manifests.block(f"block {name!r}", manifest, file)
+        if block is None:
+            return FlowPlan(name, str(file), ())
+        block.spec["path"] = str(file)
+        handles = [each["handle"] for each in block.inputs_def or ()]
+        outputs = [each["handle"] for each in block.outputs_def or ()]
+        inputs = {handle: InputPlan((Source(None, handle),)) for handle in handles}
+        node = NodePlan(name, "task", block.to_plan(), inputs)
+        return FlowPlan(
+            block.description or name,
+            str(file),
+            (node,),
+            tuple(block.inputs_def or ()),
+            {handle: (Source(name, handle),) for handle in outputs},
+            tuple(block.outputs_def or ()),
+            scope=package.name,
+        )
 
-    # ------------------------------------------------------------------ handles and connections
-
-    def _handle_defs(self, mapping: Map, key: str, file: Path | None = None) -> list[dict[str, Any]]:
-        defs: list[dict[str, Any]] = []
-        found = mapping.get(key)
-        if found is None:
-            return defs
-        if not isinstance(found, list):
-            self._problem(f"{key!r} must be a list", mapping.line_of(key), str(file) if file else None)
-            return defs
-        seen: set[str] = set()
-        for each in found:
-            if isinstance(each, Map) and "group" in each and "handle" not in each:
-                continue
-            line = getattr(each, "line", mapping.line_of(key))
-            if not isinstance(each, Map) or not isinstance(each.get("handle"), str):
-                self._problem(f"{key}: each entry needs a 'handle'", line, str(file) if file else None)
-            elif each["handle"] in seen:
-                self._problem(f"{key}: handle {each['handle']!r} stands twice", line, str(file) if file else None)
-            else:
-                seen.add(each["handle"])
-                defs.append(dict(each))
-        return defs
-
-    def _node(
-        self,
-        node: Map,
-        kind_and_block: tuple[str, dict[str, Any]],
-        flow_inputs: set[str],
-        constants: Mapping[tuple[str, str], Any],
-    ) -> NodePlan:
-        kind, block = kind_and_block
-        name = f"node {node['node_id']!r}"
-        definitions = {each["handle"]: each for each in block.get("inputs_def") or ()}
-        inputs = {}
-        for each in node.get("inputs_from") or ():
-            if not isinstance(each, Map) or not isinstance(each.get("handle"), str):
-                self._problem(f"{name}: an entry of 'inputs_from' needs a 'handle'", getattr(each, "line", node.line))
-            elif block.get("inputs_def") is not None and each["handle"] not in definitions:
-                words = f"{name}: the block declares no input {each['handle']!r}"
-                self._problem(words + _did_you_mean(definitions), each.line_of("handle"))
-            elif each["handle"] in inputs:
-                self._problem(f"{name}: input {each['handle']!r} stands twice in 'inputs_from'", each.line)
-            else:
-                inputs[each["handle"]] = self._input(name, each, flow_inputs, constants)
-        for handle, definition in definitions.items():
-            if handle not in inputs:
-                inputs[handle] = self._default(name, node, handle, definition)
-        concurrency, timeout = node.get("concurrency", 1), node.get("timeout")
-        if type(concurrency) is not int:
-            self._problem(f"{name}: 'concurrency' must be an integer", node.line_of("concurrency"))
-            concurrency = 1
-        if timeout is not None and (not isinstance(timeout, (int, float)) or timeout <= 0):
-            self._problem(f"{name}: 'timeout' must be a number of seconds above 0", node.line_of("timeout"))
-            timeout = None
-        return NodePlan(node["node_id"], kind, block, inputs, concurrency, timeout)
-
-    def _default(self, name: str, node: Map, handle: str, definition: Mapping[str, Any]) -> InputPlan:
-        """An input that nothing feeds takes the block's own default; without one the node could never run."""
-        if "value" in definition or definition.get("nullable"):
-            return InputPlan((), True, definition.get("value"))
-        words = f"{name}: nothing feeds its input {handle!r}; give it a value or a source in 'inputs_from'"
-        self._problem(words, node.line)
-        return InputPlan()
-
-    def _input(
-        self, name: str, spec: Map, flow_inputs: set[str], constants: Mapping[tuple[str, str], Any]
-    ) -> InputPlan:
-        sources = self._sources(name, spec, flow_inputs)
-        if len(sources) == 1 and (sources[0].node_id or "", sources[0].handle) in constants:
-            return InputPlan((), True, constants[sources[0].node_id or "", sources[0].handle])
-        real = [s for s in sources if (s.node_id or "", s.handle) not in constants]
-        if not real and "value" not in spec and not sources:
-            self._problem(f"{name}: nothing feeds its input {spec['handle']!r}", spec.line)
-        return InputPlan(tuple(real), not real and "value" in spec, None if real else spec.get("value"))
-
-    def _sources(self, name: str, spec: Map, flow_inputs: set[str]) -> list[Source]:
-        sources: list[Source] = []
-        for each in spec.get("from_node") or ():
-            if not isinstance(each, Map) or not isinstance(each.get("node_id"), str):
-                self._problem(f"{name}: an entry of 'from_node' needs 'node_id' and 'output_handle'", spec.line)
-            else:
-                sources.append(Source(each["node_id"], str(each.get("output_handle"))))
-                self._later.append((name, each))
-        for each in spec.get("from_flow") or ():
-            handle = each.get("input_handle") if isinstance(each, Map) else None
-            if handle not in flow_inputs:
-                words = f"{name}: the flow declares no input {handle!r}"
-                self._problem(words + _did_you_mean(flow_inputs), getattr(each, "line", spec.line))
-            else:
-                sources.append(Source(None, str(handle)))
-        return sources
-
-    @property
-    def _later(self) -> list[tuple[str, Map]]:
-        """Connections whose source is checked when all nodes are known."""
-        if not hasattr(self, "_connections"):
-            self._connections: list[tuple[str, Map]] = []
-        return self._connections
-
-    def _outputs(self, flow: Map, flow_inputs: set[str]) -> dict[str, tuple[Source, ...]]:
-        outputs: dict[str, tuple[Source, ...]] = {}
-        for each in flow.get("outputs_from") or ():
-            if not isinstance(each, Map) or not isinstance(each.get("handle"), str):
-                line = getattr(each, "line", flow.line_of("outputs_from"))
-                self._problem("an entry of 'outputs_from' needs a 'handle'", line)
-            else:
-                outputs[each["handle"]] = tuple(self._sources("the flow's outputs", each, flow_inputs))
-        for name, connection in self._later:
-            self._check_connection(name, connection)
-        return outputs
-
-    def _check_connection(self, name: str, connection: Map) -> None:
-        node_id, handle = connection["node_id"], connection.get("output_handle")
-        if node_id not in self._declared:
-            if not any(f"node {node_id!r}" in problem.message for problem in self._problems):
-                known = _did_you_mean(self._declared)
-                self._problem(f"{name}: there is no node {node_id!r}{known}", connection.line_of("node_id"))
-            return
-        declared = self._declared[node_id]
-        if declared is not None and handle not in declared:
-            words = f"{name}: node {node_id!r} declares no output {handle!r}{_did_you_mean(declared)}"
-            self._problem(words, connection.line_of("output_handle"))
-
-    # ------------------------------------------------------------------ the whole
-
-    def _check_start(self, plan: Plan, flow: Map) -> None:
-        """Refuse nodes that can never run: those on cycles that nothing outside starts, and what hangs on them."""
-        fed = {None} | {node.node_id for node in plan.nodes if not any(i.sources for i in node.inputs.values())}
-        waiting = [node for node in plan.nodes if node.node_id not in fed]
-        while True:
-            now = [
-                node
-                for node in waiting
-                if all(any(s.node_id in fed for s in i.sources) for i in node.inputs.values() if i.sources)
-            ]
-            if not now:
-                break
-            fed.update(node.node_id for node in now)
-            waiting = [node for node in waiting if node.node_id not in fed]
-        if waiting:
-            names = ", ".join(node.node_id for node in waiting)
-            self._problem(f"these nodes wait for each other and can never start: {names}", flow.line_of("nodes"))
-
-    def _check_inputs(self, flow: Map, plan: Plan, inputs: Mapping[str, object]) -> None:
-        definitions = {each["handle"]: each for each in plan.inputs_def}
-        line = flow.line_of("inputs_def")
+    def _check_inputs(self, root: FlowPlan, inputs: Mapping[str, object], line: int) -> None:
+        definitions = {each["handle"]: each for each in root.inputs_def}
         for name in inputs:
             if name not in definitions:
-                self._problem(f"the flow has no input {name!r}{_did_you_mean(definitions)}", line)
-        used = {
-            source.handle
-            for node in plan.nodes
-            for each in node.inputs.values()
-            for source in each.sources
-            if source.node_id is None
-        }
-        for name, definition in definitions.items():
-            optional = "value" in definition or definition.get("nullable")
-            if name in used and name not in inputs and not optional:
-                self._problem(f"the flow's input {name!r} is required: give it with --input {name}=...", line)
+                self._report.problem(f"the flow has no input {name!r}{did_you_mean(definitions)}", root.path, line)
+        fallback = defaults(definitions.values())
+        for name in definitions:
+            if Source(None, name) in root.targets and name not in inputs and name not in fallback:
+                words = f"the flow's input {name!r} is required: give it with --input {name}=..."
+                self._report.problem(words, root.path, line)
 
+    # ------------------------------------------------------------------ what nodes refer to
 
-def _retry_problem(found: object) -> str | None:
-    """Say what is wrong with a block's ``retries``: a number, or a mapping."""
-    if not isinstance(found, Map):
-        return None if _is_count(found) else "'retries' must be a whole number, or a mapping with one"
-    for key in found:
-        if key not in ("retries", "backoff", "not_retried", "release"):
-            return f"'retries' has no {key!r}; there is retries, backoff, not_retried, release"
-    if not _is_count(found.get("retries", 1)):
-        return "'retries' in 'retries' must be a whole number from 0"
-    backoff = found.get("backoff", 1.0)
-    if isinstance(backoff, bool) or not isinstance(backoff, (int, float)) or backoff < 0:
-        return "'backoff' must be a number of seconds from 0"
-    names = found.get("not_retried", [])
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        return "'not_retried' must be a list of names of exceptions"
-    if found.get("release", "finish") not in ("finish", "stream"):
-        return "'release' must be 'finish' (outputs go on when an attempt has finished) or 'stream' (as they come)"
-    return None
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _is_sync(source: Path, function: str) -> bool:
-    """Tell whether a function certainly is a plain ``def``; what a decorator or an import brings isn't known."""
-    try:
-        tree = ast.parse(source.read_bytes(), str(source))
-    except (SyntaxError, OSError, ValueError):
-        return False
-    found = [node for node in tree.body if isinstance(node, _FUNCTIONS) and node.name == function]
-    return bool(found) and isinstance(found[-1], ast.FunctionDef) and not found[-1].decorator_list
-
-
-_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
-
-
-def _did_you_mean(names: Mapping[str, Any] | set[str]) -> str:
-    known = sorted(names)
-    return f"; there is {', '.join(map(repr, known[:10]))}" if known else ""
-
-
-def _missing_function(source: Path, function: str) -> str | None:
-    """Say that a file certainly has no such function; None when it has or when only running it could tell."""
-    try:
-        tree = ast.parse(source.read_bytes(), str(source))
-    except SyntaxError as error:
-        return f"{source}:{error.lineno}: {error.msg}"
-    except (OSError, ValueError) as error:
-        return f"{source} can't be read: {error}"
-    names: set[str] = set()
-    for statement in tree.body:
-        if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            names.add(statement.name)
-        elif isinstance(statement, (ast.Import, ast.ImportFrom)):
-            names.update((alias.asname or alias.name) for alias in statement.names)
-        elif not isinstance(statement, ast.Expr):
-            names.update(node.id for node in ast.walk(statement) if isinstance(node, ast.Name))
-            names.update(
-                node.name for node in ast.walk(statement) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+    def task(self, who: str, face: Face, reference: str, line: int) -> Block | None:
+        """Find a block."""
+        file = self._find("task", reference, face)
+        if file is None:
+            self._report.problem(
+                f"{who}: there is no block {reference!r}{self._versions(reference, face)}", face.file, line
             )
-    if function in names or "*" in names or "__getattr__" in names:
-        return None
-    defined = sorted(n.name for n in tree.body if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef)))
-    return f"{source} has no function {function!r}" + (f"; it has {', '.join(defined)}" if defined else "")
+            return None
+        return self.block_at(who, file)
+
+    def block_at(self, who: str, file: Path) -> Block | None:
+        """Return the block of a manifest, read once."""
+        if file not in self._blocks:
+            manifest = self.manifests.file(file)
+            block = self._blocks[file] = None if manifest is None else self.manifests.block(who, manifest, file)
+            if block is not None:
+                block.spec["path"] = str(file)
+        return self._blocks[file]
+
+    def service(self, who: str, face: Face, reference: str, line: int) -> Block | None:
+        """Find a block of a service."""
+        service, separator, name = reference.rpartition("::")
+        if not separator or "::" not in service:
+            words = f"{who}: a service block is named package::service::block, not {reference!r}"
+            self._report.problem(words, face.file, line)
+            return None
+        file = self._find("service", service, face)
+        if file is None:
+            words = f"{who}: there is no service {service!r}{self._versions(service, face)}"
+            self._report.problem(words, face.file, line)
+            return None
+        return self.manifests.service(who, file, name)
+
+    def subflow(
+        self, who: str, face: Face, kind: str, reference: object, line: int, further: Sequence[str] = ()
+    ) -> Face | None:
+        """Find a subflow or a slotflow, by reference or inline."""
+        if isinstance(reference, Map):
+            return self._new_face(
+                f"{face.key or 'flow'}.{len(self._keys)}", reference, face.file, face.package, further
+            )
+        if not isinstance(reference, str):
+            self._report.problem(f"{who}: {kind!r} is a reference or a mapping", face.file, line)
+            return None
+        file = self._find(kind, reference, face)
+        if file is None:
+            words = f"{who}: there is no {kind} {reference!r}{self._versions(reference, face)}"
+            self._report.problem(words, face.file, line)
+            return None
+        return self.face_at(file, further)
+
+    def face_at(self, file: Path, further: Sequence[str] = ()) -> Face | None:
+        """Return the face of a flow's file, made once for each set of further inputs."""
+        known = (file, tuple(sorted(further)))
+        if known not in self._faces:
+            manifest = self.manifests.file(file)
+            package = self.manifests.package_of(file.parent)
+            self._faces[known] = (
+                None
+                if manifest is None
+                else self._new_face(f"{package.name}::{file.parent.name}", manifest, file, package, further)
+            )
+        return self._faces[known]
+
+    def _new_face(self, key: str, manifest: Map, file: Path, package: Package, further: Sequence[str]) -> Face:
+        number, unique = 1, key
+        while unique in self._keys:
+            number += 1
+            unique = f"{key}#{number}"
+        self._keys.add(unique)
+        face = read_face(self._report, unique, manifest, file, package, further)
+        self._unread.append(face)
+        return face
+
+    def _find(self, kind: str, reference: str, face: Face) -> Path | None:
+        return self._lookup.find(kind, reference, face.directory, face.package.root, face.package.dependencies)
+
+    def _versions(self, reference: str, face: Face) -> str:
+        """Say which versions of a package there are, when the one that is depended on is missing."""
+        package, separator, _ = reference.partition("::")
+        wanted = face.package.dependencies.get(package)
+        if not separator or wanted is None:
+            return ""
+        there = self._lookup.installed(package, face.directory)
+        return f"; {face.package.name} depends on {package} {wanted}, installed is {', '.join(there) or 'none'}"
+
+    # ------------------------------------------------------------------ for the catalog
+
+    def warn(self, message: str, file: Path) -> None:
+        """Add a warning."""
+        self._report.warn(message, file)
+
+    def _homes(self) -> list[Package]:
+        """Return the packages of the flows that were read."""
+        return [self.manifests.package_of(Path(flow.path).parent) for flow in self._flows.values() if flow.path]
+
+    def dependencies(self, package: Package) -> dict[str, Package]:
+        """Return the packages that a package depends on, those that are there."""
+        found: dict[str, Package] = {}
+        for name in package.dependencies:
+            for root in self._lookup.package(name, package.root, package.dependencies):
+                if root.is_dir():
+                    found[name] = self.manifests.package_of(root.resolve())
+                    break
+        return found
+
+    def try_block(self, file: Path) -> Block | str:
+        """Return a block that no node names, or why it can't be run."""
+        kept, self._report = self._report, Report()
+        self.manifests.report = self._report
+        try:
+            block = self.block_at(f"block {file.parent.name!r}", file)
+            return block if block is not None else _first(self._report)
+        finally:
+            self._report = self.manifests.report = kept
+
+    def try_flow(self, file: Path) -> Face | str:
+        """Return a subflow that no node names, or why it can't be run. What it refers to is read too."""
+        kept, self._report = self._report, Report()
+        self.manifests.report = self._report
+        flows, faces = dict(self._flows), dict(self._faces)
+        try:
+            face = self.face_at(file)
+            self._read_all()
+            if face is not None and not self._report.problems:
+                return face
+            self._flows, self._faces = flows, faces
+            return _first(self._report)
+        finally:
+            self._unread.clear()
+            self._report = self.manifests.report = kept
+
+
+class _Catalog:
+    """What blocks may ask for: the blocks and subflows of the flows' packages and of those that these depend on."""
+
+    def __init__(self, loader: _Loader, homes: Sequence[Package]) -> None:
+        self._loader = loader
+        self._homes = {package.root: package for package in homes}
+        self._scopes: dict[str, Path] = {}
+        self._entries: dict[str, NodePlan] = {}
+
+    def read(self) -> tuple[dict[str, NodePlan], dict[str, dict[str, str]]]:
+        packages: dict[str, dict[str, str]] = {}
+        for home in self._homes.values():
+            self._add(home, home.name)
+            names = packages.setdefault(home.name, {})
+            for name, package in self._loader.dependencies(home).items():
+                if package.root == self._scopes.get(home.name):
+                    continue
+                scope = name if self._scopes.get(name, package.root) == package.root else package.root.name
+                names[name] = scope
+                self._add(package, scope)
+        return self._entries, {scope: names for scope, names in packages.items() if names}
+
+    def _add(self, package: Package, scope: str) -> None:
+        if scope in self._scopes:
+            return
+        self._scopes[scope] = package.root
+        for kind in ("task", "subflow"):
+            folders, names = FILES[kind]
+            for folder in folders:
+                for directory in sorted((package.root / folder).glob("*/")):
+                    file = next((directory / name for name in names if (directory / name).is_file()), None)
+                    key = f"{scope}::{directory.name}"
+                    if file is None or key in self._entries:
+                        continue
+                    if len(self._entries) >= _MAX_CATALOG:
+                        self._loader.warn(f"blocks can ask for {_MAX_CATALOG} blocks; {key} isn't one of them", file)
+                        return
+                    self._entries[key] = self._entry(kind, file.resolve(), directory.name)
+
+    def _entry(self, kind: str, file: Path, name: str) -> NodePlan:
+        if kind == "task":
+            block = self._loader.try_block(file)
+            if isinstance(block, str):
+                return NodePlan(name, "task", {"refused": block, "path": str(file)})
+            about = {
+                "description": block.description,
+                "additional_inputs": block.additional_inputs,
+                "additional_outputs": block.additional_outputs,
+            }
+            return NodePlan(name, "task", {**block.to_plan(), **{key: value for key, value in about.items() if value}})
+        face = self._loader.try_flow(file)
+        if isinstance(face, str):
+            return NodePlan(name, "subflow", {"refused": face, "path": str(file)})
+        return NodePlan(name, "subflow", {"path": str(file)}, flow=face.key)
+
+
+def _first(report: Report) -> str:
+    return str(report.problems[0]) if report.problems else "it can't be read"
+
+
+def _nowhere(path: Path) -> str:
+    if path.is_dir():
+        return f"the directory holds no {FLOW_FILES[0]}"
+    return "there is no such flow; give a file, a directory, or the name of an example (asyncblock examples)"

@@ -1,65 +1,113 @@
-"""Where the blocks of a flow are. Forms, in this order: ``self::x``, absolute, relative, ``pkg::x``, a bare name."""
+"""Where the blocks and flows that a flow refers to are. Forms, in this order: ``self::x``, absolute, relative,
+``pkg::x``, a bare name.
+
+A package is looked up in the search paths as ``<pkg>-<version>``: the version that the flow's own package depends on,
+else the highest installed one; then as ``<pkg>``.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
-__all__ = ["block_file", "flow_file"]
+__all__ = ["FILES", "FLOW_FILES", "Lookup", "flow_file", "runnable_file", "version_key"]
 
-_BLOCK_FILES = ("block.oo.yaml", "block.oo.yml", "task.oo.yaml", "task.oo.yml")
-_FLOW_FILES = ("flow.oo.yaml", "flow.oo.yml")
+FLOW_FILES: Final = ("flow.oo.yaml", "flow.oo.yml")
+FILES: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
+    "task": (("blocks", "tasks"), ("block.oo.yaml", "block.oo.yml", "task.oo.yaml", "task.oo.yml")),
+    "subflow": (("subflows",), ("subflow.oo.yaml", "subflow.oo.yml")),
+    "slotflow": (("slotflows",), ("slotflow.oo.yaml", "slotflow.oo.yml")),
+    "service": (("services",), ("service.oo.yaml", "service.oo.yml")),
+}
+"""For each kind the directories of a package that hold it, and its files."""
+
+_VERSION = re.compile(r"\d+(\.\d+)*([-.+][0-9A-Za-z.+-]+)?")
 
 
 def flow_file(path: Path) -> Path | None:
     """Return the flow file that a path means: itself, or the one in a directory."""
-    return _file_in(path, _FLOW_FILES)
+    return _file_in(path, FLOW_FILES)
 
 
-def block_file(reference: str, flow_dir: Path, search_paths: Sequence[Path]) -> Path | None:
-    """Return the file of the block that a flow refers to, or None when it is nowhere."""
-    for candidate in _candidates(reference, flow_dir, search_paths):
-        found = _file_in(candidate, _BLOCK_FILES)
-        if found is not None:
-            return found
-    return None
+def runnable_file(path: Path) -> Path | None:
+    """Return what a path means to a command: a flow, or else a subflow or block that runs as a flow of its own."""
+    names = (*FLOW_FILES, *FILES["subflow"][1], *FILES["task"][1])
+    return _file_in(path, names)
 
 
-def _candidates(reference: str, flow_dir: Path, search_paths: Sequence[Path]) -> Iterator[Path]:
-    package, separator, name = reference.partition("::")
-    if separator and package == "self":
-        yield from _in_package(flow_dir.parent.parent, name)
-        yield from _in_package(flow_dir, name)
-    elif separator:
-        for directory in (*search_paths, flow_dir):
-            for root in _versions(directory, package):
-                yield from _in_package(root, name)
-    elif Path(reference).is_absolute():
-        yield Path(reference)
-    elif reference.startswith("."):
-        yield flow_dir / reference
-    else:
-        for directory in (*search_paths, flow_dir):
-            yield directory / reference
-            yield from _in_package(directory, reference)
+class Lookup:
+    """Finds files by reference, seen from a flow in a directory of a package."""
+
+    def __init__(self, search_paths: Sequence[Path]) -> None:
+        self._search_paths = search_paths
+
+    def find(
+        self, kind: str, reference: str, flow_dir: Path, home: Path, dependencies: Mapping[str, str]
+    ) -> Path | None:
+        """Return the file that a reference means, or None when it is nowhere."""
+        folders, names = FILES[kind]
+        for candidate in self._candidates(reference, flow_dir, home, dependencies, folders):
+            found = _file_in(candidate, names)
+            if found is not None:
+                return found.resolve()
+        return None
+
+    def package(self, name: str, flow_dir: Path, dependencies: Mapping[str, str]) -> Iterator[Path]:
+        """Return the directories where a package may be, the most fitting first."""
+        for directory in (*self._search_paths, flow_dir):
+            wanted = dependencies.get(name)
+            if wanted is not None:
+                yield directory / f"{name}-{wanted}"
+            else:
+                yield from self._versions(directory, name)
+            yield directory / name
+
+    def installed(self, name: str, flow_dir: Path) -> list[str]:
+        """Return the versions of a package that are there."""
+        found = {
+            path.name[len(name) + 1 :] for d in (*self._search_paths, flow_dir) for path in self._versions(d, name)
+        }
+        return sorted(found, key=version_key)
+
+    def _candidates(
+        self, reference: str, flow_dir: Path, home: Path, dependencies: Mapping[str, str], folders: Sequence[str]
+    ) -> Iterator[Path]:
+        package, separator, name = reference.partition("::")
+        if separator and package == "self":
+            for root in (flow_dir.parent.parent, home, flow_dir):
+                yield from (root / folder / name for folder in folders)
+        elif separator:
+            for root in self.package(package, flow_dir, dependencies):
+                yield from (root / folder / name for folder in folders)
+            if home.name == package or re.fullmatch(rf"{re.escape(package)}-{_VERSION.pattern}", home.name):
+                yield from (home / folder / name for folder in folders)
+        elif Path(reference).is_absolute():
+            yield Path(reference)
+        elif reference.startswith("."):
+            yield flow_dir / reference
+        else:
+            for directory in (*self._search_paths, flow_dir):
+                yield directory / reference
+                yield from (directory / folder / reference for folder in folders)
+
+    @staticmethod
+    def _versions(directory: Path, package: str) -> Iterator[Path]:
+        if not directory.is_dir():
+            return
+        prefix = f"{package}-"
+        found = [path for path in directory.glob(f"{package}-*") if _VERSION.fullmatch(path.name[len(prefix) :])]
+        yield from sorted(found, key=lambda path: version_key(path.name[len(prefix) :]), reverse=True)
 
 
-def _in_package(root: Path, name: str) -> Iterator[Path]:
-    yield root / "blocks" / name
-    yield root / "tasks" / name
-
-
-def _versions(directory: Path, package: str) -> Iterator[Path]:
-    """Return a package's directories: the one without a version, then installed ones, the highest version first."""
-    yield directory / package
-    if directory.is_dir():
-        found = [path for path in directory.glob(f"{package}-*") if path.is_dir()]
-        yield from sorted(found, key=lambda path: _version_key(path.name), reverse=True)
-
-
-def _version_key(name: str) -> list[int]:
-    return [int(part) for part in re.findall(r"\d+", name.rpartition("-")[2])]
+def version_key(version: str) -> tuple[list[int], bool, str]:
+    """Return what versions are sorted by: numbers as numbers, and a release above its candidates."""
+    release, _, rest = version.partition("-")
+    numbers = [int(part) for part in re.findall(r"\d+", release)]
+    while numbers and numbers[-1] == 0:
+        numbers.pop()
+    return numbers, not rest, rest
 
 
 def _file_in(path: Path, names: Sequence[str]) -> Path | None:

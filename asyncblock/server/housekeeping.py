@@ -23,11 +23,13 @@ async def _info(sessions: Sessions, params: Params, roles: frozenset[str]) -> di
     """Say how the mainframe is and what the asker may do."""
     stats = await sessions.journal.stats()
     links = sessions.dispatch.links.values()
+    live = [link.executor for link in links if link.executor is not None and link.connection is not None]
     return {
         "version": __version__,
         "now": int(time.time() * 1000),
         "roles": sorted(roles),
-        "executors": sum(link.executor is not None and link.connection is not None for link in links),
+        "executors": len(live),
+        "languages": sorted({language for executor in live for language in executor.languages}),
         "sessions": {"known": len(sessions.rows), "running": len(sessions.running)},
         "limits": {
             "message": MAX_MESSAGE,

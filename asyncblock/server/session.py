@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +90,8 @@ class Session:
         self._verdict: RunFinished | None = None
         self._replaying = False
         self._undecided: dict[str, JobCreated] = {}
+        self._unacted: deque[Decision] = deque()
+        self._acting = False
         self._replayed_attempts: dict[tuple[str, int], Attempt] = {}
         self.links: set[LinkState] = set()
         """Those that have had a job of this session."""
@@ -455,7 +458,17 @@ class Session:
                 # Readers have the journal's rows and no plan.
                 line["value"] = constant.value
             turn.line(self, orjson.dumps(line))
-            self._act(turn, decision)
+        # What acting leads to (a condition whose values are here is decided at once) comes after what was decided
+        # before: the journal has the order in which the run has changed.
+        self._unacted.extend(decisions)
+        if self._acting:
+            return
+        self._acting = True
+        try:
+            while self._unacted:
+                self._act(turn, self._unacted.popleft())
+        finally:
+            self._acting = False
 
     def _act(self, turn: Turn, decision: Decision) -> None:
         if isinstance(decision, JobCreated):

@@ -9,7 +9,7 @@ from typing import Any
 import asyncblock
 from asyncblock import Context, Flow, SyncContext
 from asyncblock.block import Block
-from asyncblock.flow.builder import _spec
+from asyncblock.flow.load import code_spec
 from asyncblock.flow.plan import FlowPlan, NodePlan, Plan, Source
 
 __all__ = ["entry", "plan_of", "subflow"]
@@ -61,7 +61,7 @@ async def typed(inputs: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
 
 def entry(block: Block, **fields: Any) -> NodePlan:
     """An entry of a plan's catalog."""
-    return NodePlan(block.name, "task", {**_spec(block), "description": block.description or None, **fields})
+    return NodePlan(block.name, "task", {**code_spec(block), "description": block.description or None, **fields})
 
 
 def plan_of(caller: Block, *others: Block, entries: Mapping[str, NodePlan] | None = None, **inputs: Any) -> Plan:

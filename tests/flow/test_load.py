@@ -156,7 +156,7 @@ WRONG = {
     "no node id": ("nodes:\n  - task: self::add\n", 2, "needs a 'node_id'"),
     "two kinds": ("nodes:\n  - {node_id: n, task: self::add, values: []}\n", 2, "exactly one of"),
     "no kind": ("nodes:\n  - {node_id: n}\n", 2, "it has none"),
-    "subflow": ("nodes:\n  - {node_id: n, subflow: self::x}\n", 2, "can't be run by this version"),
+    "subflow": ("nodes:\n  - {node_id: n, subflow: self::x}\n", 2, "there is no subflow 'self::x'"),
     "unknown block": ("nodes:\n  - {node_id: n, task: self::nope}\n", 2, "there is no block 'self::nope'"),
     "unknown executor": (
         "nodes:\n  - node_id: n\n    task:\n      executor: {name: rust}\n",
@@ -226,7 +226,7 @@ WRONG = {
         "nodes:\n  - node_id: n\n    conditions:\n      cases:\n        - handle: y\n          expressions:\n"
         "            - {input_handle: x, operator: '>', value: a}\n",
         7,
-        "compares numbers only",
+        "'>' compares with integer or number, not with 'a'",
     ),
 }
 
@@ -250,7 +250,7 @@ def test_all_problems_are_reported_at_once_in_the_order_of_lines(package: Path) 
         """,
     )
     found = problems(path)
-    assert len(found) == 5
+    assert len(found) == 6
     assert [line for line, _ in found] == sorted(line or 0 for line, _ in found)
 
 

@@ -298,7 +298,7 @@ def test_e7_a_subflow_can_be_ended_from_outside() -> None:
     assert run.feed(Output(one(made, JobCreated).job_id, "o", "late")) == []
 
 
-def test_the_progress_of_a_subflow_is_the_weighted_mean_and_at_most_95_until_its_end() -> None:
+def test_the_progress_of_a_subflow_is_the_weighted_mean() -> None:
     inner = flow(
         node("one", x=".x", weight=3.0), node("two", y="one.o"), node("if", kind="condition", weight=0.0, z="two.o"),
         inputs=("x",),

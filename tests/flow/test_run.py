@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncblock.flow.entries import (
@@ -277,6 +277,7 @@ def followers(rest: list[Fact | Decision]) -> list[tuple[Fact, list[Fact | Decis
 
 
 @pytest.mark.parametrize("flow_plan", [FLOW, NESTED], ids=["flat", "nested"])
+@settings(deadline=None)
 @given(rng=st.randoms(use_true_random=False))
 def test_any_order_of_events_makes_the_same_jobs(flow_plan: Plan, rng: random.Random) -> None:
     _, straight = drive(Run(flow_plan, "s"), lambda heads: 0)
@@ -298,6 +299,7 @@ def test_any_order_of_events_makes_the_same_jobs(flow_plan: Plan, rng: random.Ra
 
 
 @pytest.mark.parametrize("flow_plan", [FLOW, NESTED], ids=["flat", "nested"])
+@settings(deadline=None)
 @given(rng=st.randoms(use_true_random=False), at=st.integers(0, 200))
 def test_a_replayed_run_goes_on_as_the_live_one_did(flow_plan: Plan, rng: random.Random, at: int) -> None:
     entries, _ = drive(Run(flow_plan, "s"), lambda heads: rng.randrange(len(heads)))
@@ -315,6 +317,7 @@ def test_a_replayed_run_goes_on_as_the_live_one_did(flow_plan: Plan, rng: random
 
 
 @pytest.mark.parametrize("flow_plan", [FLOW, NESTED], ids=["flat", "nested"])
+@settings(deadline=None)
 @given(rng=st.randoms(use_true_random=False), at=st.integers(0, 200))
 def test_a_run_restored_from_a_snapshot_goes_on_as_the_live_one_did(
     flow_plan: Plan, rng: random.Random, at: int
@@ -335,6 +338,7 @@ def test_a_run_restored_from_a_snapshot_goes_on_as_the_live_one_did(
 
 
 @pytest.mark.parametrize("flow_plan", [FLOW, NESTED], ids=["flat", "nested"])
+@settings(deadline=None)
 @given(rng=st.randoms(use_true_random=False), at=st.integers(1, 60))
 def test_nothing_starts_after_the_end(flow_plan: Plan, rng: random.Random, at: int) -> None:
     entries, _ = drive(Run(flow_plan, "s"), lambda heads: rng.randrange(len(heads)))

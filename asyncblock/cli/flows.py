@@ -1,0 +1,132 @@
+"""Commands about flows that run nothing: ``check``, ``graph``, and ``flows`` (what of the language there is)."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import orjson
+import typer
+
+from ..client import resolve_flow
+from ..errors import InvalidFlow, Problem
+from ..flow.features import FEATURES
+from ..flow.graph import to_dot, to_mermaid
+from ..flow.plan import Plan
+
+__all__ = ["add_commands"]
+
+_EXIT_INVALID = 2
+
+_DOT_TIMEOUT = 60.0
+"""Seconds that Graphviz has for a picture."""
+
+FlowFile = Annotated[
+    str, typer.Argument(metavar="FLOW", help="A flow, subflow or block, its directory, or an example.")
+]
+Search = Annotated[
+    Optional[list[Path]],  # noqa: UP045  # typer reads the annotation at run time
+    typer.Option("--search", metavar="DIR", help="A directory to look packages up in. Repeatable."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for programs.")]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(check)
+    app.command()(graph)
+    app.command()(flows)
+
+
+def check(flow: FlowFile, search: Search = None, json: Json = False) -> None:
+    """Check a flow and all that it refers to, without running anything.
+
+    Every problem is told with file and line. Exit codes: 0 it can be run, 2 it can't.
+    """
+    plan, problems = _load(flow, search)
+    warnings = list(plan.warnings) if plan is not None else []
+    if json:
+        found = {
+            "ok": plan is not None,
+            "problems": [_to_json(each) for each in problems],
+            "warnings": [_to_json(each) for each in warnings],
+        }
+        print(orjson.dumps(found).decode())
+    else:
+        for problem in problems:
+            print(problem)
+        for warning in warnings:
+            print(f"{warning} (warning)")
+        if plan is not None:
+            inner = sum(len(each.nodes) for each in plan.flows.values())
+            print(f"{flow}: fine; {len(plan.nodes)} nodes" + (f", {inner} in subflows" if inner else ""))
+        else:
+            print(f"{flow}: {len(problems)} problem{'s' if len(problems) > 1 else ''}", file=sys.stderr)
+    raise typer.Exit(0 if plan is not None else _EXIT_INVALID)
+
+
+def _load(flow: str, search: list[Path] | None) -> tuple[Plan | None, list[Problem]]:
+    """Load a flow; that it would need inputs is no problem of the flow."""
+    try:
+        return resolve_flow(flow, None, tuple(search or ())), []
+    except InvalidFlow as error:
+        problems = [each for each in error.problems if " is required: give it with --input" not in each.message]
+        if problems:
+            return None, problems
+        needed = {each.message.partition(" input '")[2].partition("' is required")[0]: None for each in error.problems}
+        return resolve_flow(flow, needed, tuple(search or ())), []
+
+
+def _to_json(problem: Problem) -> dict[str, Any]:
+    return {"message": problem.message, "file": problem.file, "line": problem.line}
+
+
+def graph(
+    flow: FlowFile,
+    search: Search = None,
+    output: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Where to write: .svg needs Graphviz, else Mermaid's text."
+        ),
+    ] = None,
+) -> None:
+    """Draw a flow as Mermaid text, or as SVG where Graphviz's 'dot' is there."""
+    plan, problems = _load(flow, search)
+    if plan is None:
+        print("\n  ".join(["asyncblock: the flow can't be drawn:", *map(str, problems)]), file=sys.stderr)
+        raise typer.Exit(_EXIT_INVALID)
+    if output is None:
+        print(to_mermaid(plan), end="")
+    elif output.suffix == ".svg":
+        output.write_bytes(_svg(to_dot(plan)))
+    else:
+        output.write_text(to_dot(plan) if output.suffix in (".dot", ".gv") else to_mermaid(plan), "utf-8")
+
+
+def _svg(text: str) -> bytes:
+    dot = shutil.which("dot")
+    if dot is None:
+        print("asyncblock: SVG needs Graphviz's 'dot' on the path; without -o the text is Mermaid's", file=sys.stderr)
+        raise typer.Exit(_EXIT_INVALID)
+    try:
+        command = [dot, "-Tsvg"]
+        done = subprocess.run(command, input=text.encode(), capture_output=True, timeout=_DOT_TIMEOUT, check=True)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        print(f"asyncblock: {dot} couldn't draw the flow: {error}", file=sys.stderr)
+        raise typer.Exit(1) from error
+    return done.stdout
+
+
+def flows(json: Json = False) -> None:
+    """List what of the flow language works here, and what is refused with a message."""
+    if json:
+        rows = [{"name": each.name, "state": each.state, "note": each.note, "test": each.test} for each in FEATURES]
+        print(orjson.dumps(rows).decode())
+        return
+    width = max(len(each.name) for each in FEATURES)
+    for each in FEATURES:
+        print(f"{each.name:<{width}}  {each.state:<7}  {each.note}".rstrip())

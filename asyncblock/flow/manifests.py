@@ -1,0 +1,265 @@
+"""Manifests of blocks and services: files in, what an executor needs out. Each file is read once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from ..errors import Unavailable
+from ..packages import PACKAGE_FILES, package_hash, package_name, package_root
+from .report import Report, read_handles
+from .retries import retry_problem
+from .source import is_sync, missing_function
+from .yamlfile import Map, read_yaml
+
+__all__ = ["LANGUAGES", "Block", "Manifests"]
+
+LANGUAGES: Final = ("python", "shell")
+"""What can be run without asking who is connected."""
+
+_SHELL: Final = {
+    "language": "python",
+    "package": "python:asyncblock.executor.shell",
+    "hash": "",
+    "dir": ".",
+    "entry": "asyncblock.executor.shell",
+    "function": "shell",
+    "spawn": False,
+    "sync": False,
+}
+"""The block behind ``executor: {name: shell}``; every executor has it."""
+
+_SHELL_INPUTS: Final = (
+    {"handle": "command", "json_schema": {"type": "string"}},
+    {"handle": "cwd", "nullable": True, "value": None},
+    {"handle": "envs", "nullable": True, "value": None},
+)
+_SHELL_OUTPUTS: Final = ({"handle": "stdout"}, {"handle": "stderr"})
+
+_START_AT: Final = ("block_start", "session_start", "app_start")
+_STOP_AT: Final = ("block_end", "session_end", "app_end", "never")
+
+
+@dataclass(slots=True)
+class Block:
+    """A block that was read: what an executor needs, and what it declares."""
+
+    spec: dict[str, Any]
+    inputs_def: list[dict[str, Any]] | None
+    """None when anything goes."""
+    outputs_def: list[dict[str, Any]] | None
+    additional_inputs: bool = False
+    additional_outputs: bool = False
+    description: str | None = None
+
+    def to_plan(self) -> dict[str, Any]:
+        """Return the block as it stands in a plan."""
+        return {**self.spec, "inputs_def": self.inputs_def, "outputs_def": self.outputs_def}
+
+
+@dataclass(slots=True)
+class Package:
+    """A package: where it is, what it is called, and what it depends on."""
+
+    root: Path
+    name: str
+    dependencies: dict[str, str] = field(default_factory=dict)
+
+
+class Manifests:
+    """Reads manifests, and hashes the packages that they lie in."""
+
+    def __init__(self, report: Report, languages: Collection[str]) -> None:
+        self.report = report
+        self.roots: dict[str, Path] = {}
+        """Package directories by hash."""
+        self._languages = {*LANGUAGES, *languages}
+        self._files: dict[Path, Map | None] = {}
+        self._hashes: dict[Path, str | None] = {}
+        self._packages: dict[Path, Package] = {}
+        self._functions: dict[tuple[Path, str], str | None] = {}
+
+    def file(self, path: Path) -> Map | None:
+        """Return what a YAML file holds; its problems are reported once."""
+        if path not in self._files:
+            self._files[path], problems = read_yaml(path)
+            self.report.problems += problems
+        return self._files[path]
+
+    def package_of(self, directory: Path) -> Package:
+        """Return the package that a directory belongs to."""
+        root = package_root(directory)
+        if root not in self._packages:
+            package = self._packages[root] = Package(root, package_name(root))
+            for name in PACKAGE_FILES:
+                manifest = self.file(root / name) if (root / name).is_file() else None
+                dependencies = None if manifest is None else manifest.get("dependencies")
+                if isinstance(dependencies, Mapping):
+                    package.dependencies = {str(key): str(value) for key, value in dependencies.items()}
+                    break
+        return self._packages[root]
+
+    # ------------------------------------------------------------------ blocks
+
+    def block(self, who: str, manifest: Map, file: Path) -> Block | None:
+        """Read a block's manifest (or an inline task); ``who`` begins every message."""
+        executor = manifest.get("executor")
+        if not isinstance(executor, Map) or not isinstance(executor.get("name"), str):
+            self.report.problem(f"{who}: the block needs 'executor' with a 'name'", file, manifest.line)
+            return None
+        language = executor["name"]
+        if language not in self._languages:
+            can = ", ".join(sorted(self._languages))
+            words = f"{who}: executor {language!r} can't be run here; {can} can, others when an executor announces them"
+            self.report.problem(words, file, executor.line_of("name"))
+            return None
+        given = executor.get("options")
+        options = given if isinstance(given, Map) else Map(executor.line)
+        if language == "shell":
+            spec: dict[str, Any] | None = dict(_SHELL)
+        elif language == "python" and isinstance(options.get("module"), str):
+            spec = _code(options)
+        else:
+            spec = self._spec(who, language, options, file)
+        if spec is None:
+            return None
+        inputs = read_handles(self.report, manifest, "inputs_def", file)
+        outputs = read_handles(self.report, manifest, "outputs_def", file)
+        if language == "shell":
+            inputs += [dict(each) for each in _SHELL_INPUTS if each["handle"] not in {i["handle"] for i in inputs}]
+            outputs = outputs or [dict(each) for each in _SHELL_OUTPUTS]
+        block = Block(spec, inputs if inputs or "inputs_def" in manifest else None, None)
+        if outputs or "outputs_def" in manifest:
+            block.outputs_def = outputs
+        block.additional_inputs = _allowed(manifest, "additional_inputs")
+        block.additional_outputs = _allowed(manifest, "additional_outputs")
+        block.description = _text(manifest.get("description"))
+        spec["retries"] = self._retries(who, manifest, file)
+        return block
+
+    def _spec(self, who: str, language: str, options: Map, file: Path) -> dict[str, Any] | None:
+        directory = file.resolve().parent
+        package = self.package_of(directory)
+        python = language == "python"
+        entry = str(options.get("entry", "index.py" if python else ""))
+        function = str(options.get("function", "main"))
+        line = options.line_of("entry")
+        source = (directory / entry).resolve()
+        if python and not source.is_file():
+            self.report.problem(f"{who}: the entry file {entry!r} isn't there ({source})", file, line)
+            return None
+        if entry and not source.is_relative_to(package.root):
+            words = f"{who}: the entry file {entry!r} lies outside of its package {package.root}"
+            self.report.problem(words, file, line)
+            return None
+        if python and (problem := self._missing(source, function)) is not None:
+            self.report.problem(f"{who}: {problem}", file, line)
+            return None
+        digest = self.hash_of(who, package.root, file)
+        if digest is None:
+            return None
+        spec: dict[str, Any] = {
+            "language": language,
+            "package": package.name,
+            "hash": digest,
+            "dir": directory.relative_to(package.root).as_posix(),
+            "entry": source.relative_to(package.root).as_posix() if entry else "",
+            "function": function,
+            "spawn": bool(options.get("spawn", False)),
+            "sync": python and is_sync(source, function),
+        }
+        if not python:
+            spec["options"] = dict(options)
+        return spec
+
+    def _missing(self, source: Path, function: str) -> str | None:
+        key = (source, function)
+        if key not in self._functions:
+            self._functions[key] = missing_function(source, function)
+        return self._functions[key]
+
+    def hash_of(self, who: str, root: Path, file: Path) -> str | None:
+        """Return a package's hash; executors are asked for it."""
+        if root not in self._hashes:
+            try:
+                digest = self._hashes[root] = package_hash(root)
+                self.roots[digest] = root
+            except Unavailable as error:
+                self._hashes[root] = None
+                self.report.problem(f"{who}: {error}", file)
+        return self._hashes[root]
+
+    def _retries(self, who: str, manifest: Map, file: Path) -> dict[str, Any] | None:
+        found = manifest.get("retries")
+        if found is None:
+            return None
+        problem = retry_problem(found)
+        if problem is not None:
+            self.report.problem(f"{who}: {problem}", file, manifest.line_of("retries"))
+            return None
+        if isinstance(found, Map):
+            return {"retries": 1, **found}
+        return {"retries": found} if found else None
+
+    # ------------------------------------------------------------------ services
+
+    def service(self, who: str, file: Path, name: str) -> Block | None:
+        """Read one block of a service."""
+        manifest = self.file(file)
+        if manifest is None:
+            return None
+        executor, blocks = manifest.get("executor"), manifest.get("blocks")
+        if not isinstance(executor, Map) or not isinstance(executor.get("name", "python"), str):
+            self.report.problem(f"{who}: the service needs 'executor'", file, manifest.line)
+            return None
+        if executor.get("name", "python") not in {"python", *self._languages} - {"shell"}:
+            words = f"{who}: executor {executor['name']!r} can't be run here; no executor has announced it"
+            self.report.problem(words, file, executor.line_of("name"))
+            return None
+        for key, known in (("start_at", _START_AT), ("stop_at", _STOP_AT)):
+            value = executor.get(key)
+            if value is not None and str(value).lower() not in known:
+                words = f"{who}: {key} can't be {value!r}; it is {', '.join(known)}"
+                self.report.problem(words, file, executor.line_of(key))
+        named = {each.get("name"): each for each in blocks if isinstance(each, Map)} if isinstance(blocks, list) else {}
+        found = named.get(name)
+        if found is None:
+            there = ", ".join(repr(each) for each in named)
+            self.report.problem(f"{who}: the service has no block {name!r}; it has {there or 'none'}", file)
+            return None
+        spec = self._spec(who, executor.get("name", "python"), executor, file)
+        if spec is None:
+            return None
+        spec["service"] = {**executor, "block": name}
+        inputs = read_handles(self.report, found, "inputs_def", file)
+        outputs = read_handles(self.report, found, "outputs_def", file) if "outputs_def" in found else None
+        block = Block(spec, inputs if "inputs_def" in found else None, outputs)
+        block.description = _text(found.get("description"))
+        return block
+
+
+def _code(options: Map) -> dict[str, Any]:
+    """A block that lives in importable Python code."""
+    module = str(options["module"])
+    return {
+        "language": "python",
+        "package": f"python:{module}",
+        "hash": str(options.get("hash", "")),
+        "dir": ".",
+        "entry": module,
+        "function": str(options.get("function", "main")),
+        "spawn": False,
+        "sync": options.get("sync") is True,
+    }
+
+
+def _allowed(manifest: Map, key: str) -> bool:
+    """Tell whether a manifest allows additional handles: ``true``, or a mapping that says more."""
+    value = manifest.get(key)
+    return value is True or isinstance(value, Mapping)
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None

@@ -1,0 +1,182 @@
+"""check, graph, flows, and parts of flows: the commands as real processes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from ..flow.packages import block, write
+
+ADD = "async def main(inputs, ctx):\n    open(inputs['log'], 'a').write('a')\n    return {'y': inputs['x'] + 1}\n"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A package whose block ``inc`` tells in a file that it ran, and a flow of three of them in a row."""
+    root = tmp_path / "pkg"
+    write(root / "package.oo.yaml", "name: mine\nversion: 1.0.0\n")
+    block(root, "inc", f"x log={tmp_path / 'ran'}", "y", ADD)
+    write(
+        root / "flows/f/flow.oo.yaml",
+        """
+        inputs_def: [{handle: start}]
+        nodes:
+          - {node_id: a, task: self::inc, inputs_from: [{handle: x, from_flow: [{input_handle: start}]}]}
+          - {node_id: b, task: self::inc, inputs_from: [{handle: x, from_node: [{node_id: a, output_handle: y}]}]}
+          - {node_id: c, task: self::inc, inputs_from: [{handle: x, from_node: [{node_id: b, output_handle: y}]}]}
+        outputs_from:
+          - {handle: b, from_node: [{node_id: b, output_handle: y}]}
+          - {handle: c, from_node: [{node_id: c, output_handle: y}]}
+        """,
+    )
+    return root
+
+
+def command(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    state = {"XDG_STATE_HOME": str(root.parent / "state"), "ASYNCBLOCK_DATA_DIR": str(root.parent / "state")}
+    return subprocess.run(
+        [sys.executable, "-m", "asyncblock", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        env={**os.environ, **state},
+        cwd=root.parent,
+    )
+
+
+def run(root: Path, *arguments: str) -> dict[str, Any]:
+    """Run the flow in this very process's child and return its last event."""
+    done = command(root, "run", str(root / "flows/f"), "--in-process", "--json", *arguments)
+    assert done.returncode == 0, done.stderr
+    end: dict[str, Any] = orjson.loads(done.stdout.splitlines()[-1])
+    return end
+
+
+def ran(root: Path) -> int:
+    """Count the jobs since the last call."""
+    path = root.parent / "ran"
+    count = len(path.read_text()) if path.exists() else 0
+    path.write_text("")
+    return count
+
+
+def test_check_says_that_a_flow_is_fine_and_needs_no_inputs(root: Path) -> None:
+    done = command(root, "check", str(root / "flows/f"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "fine; 3 nodes" in done.stdout
+    assert ran(root) == 0
+
+
+def test_check_tells_every_problem_with_file_and_line(root: Path) -> None:
+    write(root / "subflows/s/subflow.oo.yaml", "nodes:\n  - {node_id: i, task: self::gone}\n")
+    path = write(
+        root / "flows/bad/flow.oo.yaml",
+        "nodes:\n  - {node_id: n, task: self::nope}\n  - {node_id: s, subflow: self::s}\n  - {node_id: n, values: []}\n",
+    )
+    done = command(root, "check", str(path))
+    assert done.returncode == 2
+    lines = done.stdout.splitlines()
+    assert [line.partition(": ")[0] for line in lines] == [
+        f"{path}:2",
+        f"{path}:4",
+        f"{root}/subflows/s/subflow.oo.yaml:2",
+    ]
+    found = orjson.loads(command(root, "check", str(path), "--json").stdout)
+    assert found["ok"] is False
+    assert [problem["line"] for problem in found["problems"]] == [2, 4, 2]
+
+
+def test_graph_is_mermaid_and_svg_where_graphviz_is(root: Path) -> None:
+    done = command(root, "graph", str(root / "flows/f"))
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    assert lines[0] == "flowchart LR"
+    assert '  n0["a"]' in lines
+    assert any(line.strip().startswith("n0 -->") and line.endswith("n1") for line in lines)
+    svg = root.parent / "flow.svg"
+    done = command(root, "graph", str(root / "flows/f"), "-o", str(svg))
+    if shutil.which("dot"):
+        assert done.returncode == 0, done.stderr
+        assert "</svg>" in svg.read_text()
+    else:
+        assert done.returncode == 2
+        assert "Graphviz" in done.stderr
+
+
+def test_graph_draws_subflows_inside_of_their_nodes_and_any_name(root: Path) -> None:
+    write(
+        root / "subflows/s/subflow.oo.yaml",
+        'nodes:\n  - {node_id: "a \\"b\\" <c>", task: self::inc, inputs_from: [{handle: x, value: 1}]}\n'
+        "  - {node_id: again, subflow: self::s}\n",
+    )
+    path = write(root / "flows/g/flow.oo.yaml", "nodes: [{node_id: s, subflow: self::s}]\n")
+    done = command(root, "graph", str(path))
+    assert done.returncode == 0, done.stderr
+    assert 'subgraph n0["s"]' in done.stdout
+    assert "a &quot;b&quot; &lt;c&gt;" in done.stdout
+    assert done.stdout.count("subgraph") == done.stdout.count("end\n") == 3 - 1
+
+
+def test_flows_lists_the_language(root: Path) -> None:
+    done = command(root, "flows", "--json")
+    states = {row["name"]: row["state"] for row in orjson.loads(done.stdout)}
+    assert states["slotflow"] == "works"
+    assert states["inject, injection"] == "refused"
+    assert "slotflow" in command(root, "flows").stdout
+
+
+def test_inputs_come_as_json_or_from_a_file_and_single_ones_go_above(root: Path) -> None:
+    assert run(root, "--inputs", '{"start": 1}')["outputs"] == {"b": 3, "c": 4}
+    write(root.parent / "in.json", '{"start": 10}')
+    assert run(root, "--inputs", str(root.parent / "in.json"))["outputs"]["c"] == 13
+    assert run(root, "--inputs", '{"start": 1}', "--input", "start=5")["outputs"]["c"] == 8
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--inputs", "none.json", "no JSON object, and no file"),
+        ("--inputs", "{1}", "isn't JSON"),
+        ("--nodes-inputs", '{"a": 5}', "its inputs are an object"),
+    ],
+)
+def test_bad_options_are_refused(root: Path, option: str, value: str, words: str) -> None:
+    done = command(root, "run", str(root / "flows/f"), option, value)
+    assert done.returncode == 2
+    assert words in " ".join(done.stderr.replace("│", "").split())
+
+
+def test_only_some_nodes_and_what_they_need_run(root: Path) -> None:
+    assert run(root, "--nodes", "b", "--input", "start=1")["outputs"] == {"b": 3}
+    assert ran(root) == 2
+
+
+def test_inputs_of_nodes_stand_for_what_feeds_them(root: Path) -> None:
+    end = run(root, "--nodes", "c", "--nodes-inputs", '{"c": {"x": 7}}')
+    assert end["outputs"] == {"c": 8}
+    assert ran(root) == 1
+
+
+def test_with_the_cache_a_node_has_what_it_had_last(root: Path) -> None:
+    run(root, "--input", "start=1", "--use-cache")
+    assert ran(root) == 3
+    assert run(root, "--nodes", "c", "--use-cache")["outputs"] == {"c": 4}
+    assert ran(root) == 1
+
+
+def test_without_anything_kept_what_a_node_needs_runs(root: Path) -> None:
+    assert run(root, "--nodes", "b", "--use-cache", "--input", "start=1")["outputs"] == {"b": 3}
+    assert ran(root) == 2
+
+
+def test_one_block_runs_by_its_path(root: Path) -> None:
+    done = command(root, "run", str(root / "blocks/inc/block.oo.yaml"), "--in-process", "--json", "--input", "x=1")
+    assert done.returncode == 0, done.stderr
+    assert orjson.loads(done.stdout.splitlines()[-1])["outputs"] == {"y": 2}
