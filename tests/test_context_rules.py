@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 
 import asyncblock
 from asyncblock import events
+from asyncblock.context import payloads
+from asyncblock.wire.bodies import sum_of
 
 from .flows import all_of, end_of, node, one_block, run_block, run_flow, started, until, write_flow
 
@@ -669,3 +672,33 @@ async def test_bytes_over_the_limit_are_refused_before_they_are_copied(
     assert "1001" in said[0]
     assert "1000" in said[0]
     assert "'json'" in said[1]
+
+
+async def test_large_values_are_summed_and_copied_off_the_loop_of_their_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: set[int] = set()
+    real = sum_of
+
+    def summed(pieces: list[bytes]) -> str:
+        threads.add(threading.get_ident())
+        return real(pieces)
+
+    monkeypatch.setattr(payloads, "sum_of", summed)
+    producer = node(
+        "a",
+        """
+        import threading
+
+        async def main(inputs, ctx):
+            await ctx.output(b"x" * 100_000, "bin")
+            await ctx.output(["x"] * 100_000, "json")
+            await ctx.output(threading.get_ident(), "loop")
+        """,
+        tmp_path,
+        outputs=[{"handle": "bin", "json_schema": {"contentMediaType": "oomol/bin"}}, "json", "loop"],
+    )
+    async with started(write_flow(tmp_path, [producer])) as session:
+        outputs = all_of([e async for e in session], events.BlockOutput)
+    assert threads
+    assert outputs[-1].output not in threads

@@ -21,7 +21,7 @@ from .dataframes import cache_name, is_dataframe, save
 from .directed import Targets
 from .engine import Engine
 from .lines import LineSink, job_logger
-from .payloads import Prepared, Stdio, checked, encode_large, now_ms, raw_body, shorten
+from .payloads import Prepared, Stdio, checked, encode_large, is_short, now_ms, raw_body, shorten
 from .places import Places
 from .secrecy import CredentialInput, Secrecy
 from .surroundings import Surroundings
@@ -209,7 +209,7 @@ class Face(Surroundings):
     def _prepare_small(self, value: object, handle: str | None) -> Prepared | None:
         """Encode a value that is certainly small; None when it must be encoded off the loop."""
         if handle in self._job.bin_handles and isinstance(value, (bytes, bytearray, memoryview)):
-            return raw_body(value, handle)
+            return raw_body(value, handle) if is_short(value) else None
         if not is_small(value):
             return None
         data = self._guarded(dumps(value, handle=handle), handle)
@@ -245,7 +245,7 @@ class Face(Surroundings):
         return not (special or self._is_undefined(handle))
 
     def _body(self, prepared: Prepared) -> Body:
-        return self._outlet.new_body(prepared.pieces, prepared.encoding)
+        return self._outlet.new_body(prepared.pieces, prepared.encoding, prepared.sha256)
 
     def _output_item(self, handle: str, prepared: Prepared, targets: Targets | None = None) -> bytes | Parcel:
         if targets:
@@ -298,6 +298,8 @@ class Face(Surroundings):
 
     def _encode_large(self, value: object, handle: str | None) -> Prepared:
         """Encode a value off the loop."""
+        if handle in self._job.bin_handles and isinstance(value, (bytes, bytearray, memoryview)):
+            return raw_body(value, handle)
         return self._guarded_whole(encode_large(value, handle), handle)
 
     def _guarded_whole(self, prepared: Prepared, handle: str | None) -> Prepared:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from ..errors import LocalProtocolError, PayloadTooLarge
 from ..pieces import dumps_pieces, paced
-from ..wire.bodies import INLINE_LIMIT
+from ..wire.bodies import INLINE_LIMIT, sum_of
 from ..wire.records import encode
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Stdio",
     "checked",
     "encode_large",
+    "is_short",
     "log_records",
     "now_ms",
     "preview_words",
@@ -39,13 +40,15 @@ Stdio = Literal["stdout", "stderr"]
 class Prepared:
     """A value on its way into a record: inline JSON, or a body to be made of pieces."""
 
-    __slots__ = ("encoding", "inline", "pieces", "size")
+    __slots__ = ("encoding", "inline", "pieces", "sha256", "size")
 
     def __init__(self, inline: bytes | None, pieces: list[bytes], encoding: Literal["json", "raw"]) -> None:
         self.inline = inline
         self.pieces = pieces
         self.encoding: Literal["json", "raw"] = encoding
         self.size = sum(map(len, pieces))
+        # Here, because a large value is prepared on a worker thread.
+        self.sha256 = sum_of(pieces) if inline is None and self.size <= MAX_VALUE else ""
 
 
 def now_ms() -> int:
@@ -82,6 +85,11 @@ def encode_large(value: object, handle: str | None) -> Prepared:
         # A record is a part of a line itself.
         return Prepared(b"".join(pieces).replace(b"\n", b""), [], "json")
     return checked(Prepared(None, pieces, "json"), handle)
+
+
+def is_short(value: bytes | bytearray | memoryview) -> bool:
+    """Tell whether bytes may be copied and summed on an event loop."""
+    return (value.nbytes if isinstance(value, memoryview) else len(value)) <= INLINE_LIMIT
 
 
 def raw_body(value: bytes | bytearray | memoryview, handle: str | None) -> Prepared:

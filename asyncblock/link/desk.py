@@ -123,9 +123,9 @@ class Outlet:
         # One post: were the finish visible before its mark, it could be acknowledged before anybody waits for it.
         self._post(self._desk.finish, self.channel, parcel, Mark(0, 0, settle, after_finish=True))
 
-    def new_body(self, pieces: list[bytes], encoding: Literal["json", "raw"]) -> Body:
+    def new_body(self, pieces: list[bytes], encoding: Literal["json", "raw"], sha256: str) -> Body:
         """Number a body. Call ``reserve`` first."""
-        body = Body(self._desk.next_body(), pieces, encoding)
+        body = Body(self._desk.next_body(), pieces, encoding, sha256)
         self._post(self._desk.keep_body, self.channel, body)
         return body
 

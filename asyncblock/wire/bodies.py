@@ -16,7 +16,7 @@ from typing import Literal
 
 from ..errors import RemoteProtocolError
 
-__all__ = ["CHUNK_SIZE", "INLINE_LIMIT", "Body", "BodyRef", "Parcel", "decode_chunk", "encode_chunk"]
+__all__ = ["CHUNK_SIZE", "INLINE_LIMIT", "Body", "BodyRef", "Parcel", "decode_chunk", "encode_chunk", "sum_of"]
 
 INLINE_LIMIT = 64 << 10
 """Values whose encoded form has more bytes than this travel as bodies."""
@@ -77,22 +77,22 @@ class Body:
 
     __slots__ = ("_pieces", "_starts", "encoding", "length", "n", "sent", "sha256")
 
-    def __init__(self, n: int, pieces: Iterable[bytes], encoding: Literal["json", "raw"]) -> None:
+    def __init__(
+        self, n: int, pieces: Iterable[bytes], encoding: Literal["json", "raw"], sha256: str | None = None
+    ) -> None:
         self.n = n
         self.encoding: Literal["json", "raw"] = encoding
         self._pieces: list[bytes] = []
         self._starts: list[int] = []
         self.sent = 0
         """Bytes handed to the transport on the current connection, or stored according to the Welcome."""
-        digest = hashlib.sha256()
         length = 0
         for piece in pieces:
-            digest.update(piece)
             self._starts.append(length)
             self._pieces.append(piece)
             length += len(piece)
         self.length = length
-        self.sha256 = digest.hexdigest()
+        self.sha256 = sum_of(self._pieces) if sha256 is None else sha256
 
     @property
     def ref(self) -> BodyRef:
@@ -121,6 +121,14 @@ class Body:
         message = encode_chunk(self.n, self.sent, piece)
         self.sent += len(piece)
         return message
+
+
+def sum_of(pieces: Iterable[bytes]) -> str:
+    """Return the sha256 of pieces together. A second for a GB: large ones not on an event loop."""
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 @dataclass(slots=True, eq=False)
