@@ -69,8 +69,9 @@ MAX_READS = 4096
 """Reads that a connection may have waiting at once: an executor has one for each session whose jobs run blocks."""
 
 
-_UNWRITTEN = 4 << 20
-"""Bytes of a connection's chunks that may wait for the disk before its reader waits too."""
+_UNWRITTEN = 1 << 20
+"""Bytes of a connection's chunks that may wait for the disk before its reader waits too; what follows a body waits for
+as much."""
 
 _DISK_PATIENCE = 0.1
 """Seconds that a reader waits for the disk before it looks at the next message."""
