@@ -13,8 +13,8 @@ from .. import events
 from ..errors import Closed, InvalidInputs, LocalProtocolError, Rejected, UnknownBlock
 from ..link import Link
 from ..offload import run_in_thread
+from ..pieces import loads_blocks
 from ..store import Store, StoreKey
-from ..values import loads
 from ..wire.bodies import BodyRef
 from .feed import Feed, Spawn, Watch
 
@@ -151,8 +151,8 @@ class Engine:
 
     async def _whole(self, inline: Any, body: BodyRef | None) -> Any:
         if body is not None:
-            data = await self._link.io.run(self._link.downloads.fetch(body))
-            return data if body.encoding == "raw" else await run_in_thread(loads, data)
+            blocks = await self._link.io.run(self._link.downloads.fetch(body))
+            return await run_in_thread(b"".join if body.encoding == "raw" else loads_blocks, blocks)
         key = StoreKey.match(inline)
         return inline if key is None else self._store.get(key)
 
