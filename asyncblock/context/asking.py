@@ -53,6 +53,9 @@ class _Asking:
     def _check(self) -> None:
         raise NotImplementedError
 
+    def _release(self, prepared: Mapping[str, Prepared]) -> None:
+        raise NotImplementedError
+
     def _engine(self) -> Engine:
         if self._job.engine is None:
             raise Unavailable("this context has no engine to ask; an executor's has")
@@ -172,14 +175,18 @@ class AsyncAsking(_Asking):
         defs = [*described.get("inputs_def", ()), *(additional_inputs_def or ())]
         block_job_id, media_types = self._next_id(), _media_types(defs)
         prepared: dict[str, Prepared] = {}
-        for handle, value in given.items():
-            value = self._in_process(block_job_id, handle, value, media_types.get(handle))
-            raw = _raw(handle, value, media_types.get(handle))
-            prepared[handle] = raw if raw is not None else await self._prepare(value, handle)
-            if raw is not None:
-                await self._reserve(raw)
-        if strict:
-            _raise_if(block, await run_in_thread(self._misfits, defs, prepared))
+        try:
+            for handle, value in given.items():
+                value = self._in_process(block_job_id, handle, value, media_types.get(handle))
+                raw = _raw(handle, value, media_types.get(handle))
+                if raw is not None:
+                    await self._reserve(raw)
+                prepared[handle] = raw if raw is not None else await self._prepare(value, handle)
+            if strict:
+                _raise_if(block, await run_in_thread(self._misfits, defs, prepared))
+        except BaseException:
+            self._release(prepared)
+            raise
         ahead = self._body_item(block_job_id, prepared)
         if ahead is not None:
             await self._send(self._channel.data, ahead)
@@ -251,14 +258,18 @@ class SyncAsking(_Asking):
         defs = [*described.get("inputs_def", ()), *(additional_inputs_def or ())]
         block_job_id, media_types = self._next_id(), _media_types(defs)
         prepared: dict[str, Prepared] = {}
-        for handle, value in given.items():
-            value = self._in_process(block_job_id, handle, value, media_types.get(handle))
-            raw = _raw(handle, value, media_types.get(handle))
-            prepared[handle] = raw if raw is not None else self._prepare(value, handle)
-            if raw is not None:
-                self._reserve(raw)
-        if strict:
-            _raise_if(block, self._misfits(defs, prepared))
+        try:
+            for handle, value in given.items():
+                value = self._in_process(block_job_id, handle, value, media_types.get(handle))
+                raw = _raw(handle, value, media_types.get(handle))
+                if raw is not None:
+                    self._reserve(raw)
+                prepared[handle] = raw if raw is not None else self._prepare(value, handle)
+            if strict:
+                _raise_if(block, self._misfits(defs, prepared))
+        except BaseException:
+            self._release(prepared)
+            raise
         ahead = self._body_item(block_job_id, prepared)
         if ahead is not None:
             self._send(self._channel.data, ahead)

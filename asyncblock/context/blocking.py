@@ -23,7 +23,6 @@ from .payloads import (
     now_ms,
     preview_words,
     rate,
-    reserved,
 )
 from .secrecy import CredentialInput
 
@@ -96,6 +95,8 @@ class SyncContext(Face, SyncAsking):
         prepared = self._prepare_many(result)
         if self._say_finish():
             self._send_finish(self._many_item("BlockFinished", "result", prepared))
+        else:
+            self._release(prepared)
 
     def send_error(self, error: str) -> None:
         """As ``Context.send_error``."""
@@ -115,7 +116,11 @@ class SyncContext(Face, SyncAsking):
         if id is None:
             self._send(self._channel.telemetry, item)
             return
-        self._until(lambda: self._outlet.put_preview(id, item), self._channel.telemetry, len(item.record))
+        try:
+            self._until(lambda: self._outlet.put_preview(id, item), self._channel.telemetry, len(item.record))
+        except BaseException:
+            self._outlet.forget(item)
+            raise
 
     def report_progress(self, progress: float) -> None:
         """As ``Context.report_progress``."""
@@ -160,6 +165,8 @@ class SyncContext(Face, SyncAsking):
                 ending = {"error": str(error), "error_type": type(error).__name__}
         if self._say_finish():
             self._send_finish(self._finished_item(prepared, ending))
+        else:
+            self._release(prepared)
 
     def _prepare(self, value: object, handle: str | None) -> Prepared:
         prepared = self._prepare_small(value, handle)
@@ -179,7 +186,7 @@ class SyncContext(Face, SyncAsking):
             for handle, value in values.items():
                 prepared[handle] = self._prepare(self._travelling(value, handle), handle)
         except BaseException:
-            self._outlet.unreserve(reserved(prepared))
+            self._release(prepared)
             raise
         return prepared
 
@@ -195,7 +202,11 @@ class SyncContext(Face, SyncAsking):
 
     def _send(self, lane: Lane, item: bytes | Parcel) -> None:
         size = len(item) if isinstance(item, bytes) else len(item.record)
-        self._until(lambda: self._outlet.try_accept(lane, item), lane, size)
+        try:
+            self._until(lambda: self._outlet.try_accept(lane, item), lane, size)
+        except BaseException:
+            self._outlet.forget(item)
+            raise
 
     def _until(self, accepted: Callable[[], bool], lane: Lane, size: int) -> None:
         while True:

@@ -28,7 +28,6 @@ from .payloads import (
     now_ms,
     preview_words,
     rate,
-    reserved,
 )
 from .secrecy import CredentialInput
 from .shown import Shown
@@ -178,6 +177,8 @@ class Context(Face, AsyncAsking):
         prepared = await self._prepare_many(result)
         if self._say_finish():
             await self._send_finish(self._many_item("BlockFinished", "result", prepared))
+        else:
+            self._release(prepared)
 
     @counted
     async def send_error(self, error: str) -> None:
@@ -210,8 +211,13 @@ class Context(Face, AsyncAsking):
         if id is None or isinstance(item, bytes):
             await self._send(self._channel.telemetry, item)
             return
-        while not self._outlet.put_preview(id, item):
-            await self._room(self._channel.telemetry, len(item.record))
+        try:
+            while not self._outlet.put_preview(id, item):
+                await self._room(self._channel.telemetry, len(item.record))
+                self._check()
+        except BaseException:
+            self._outlet.forget(item)
+            raise
 
     async def _preview_item(self, making: Making, kind: str, id: str | None) -> bytes | Parcel:
         """Return the preview's record, or the warning's that there is none."""
@@ -285,6 +291,8 @@ class Context(Face, AsyncAsking):
                 ending = {"error": str(error), "error_type": type(error).__name__}
         if self._say_finish():
             await self._send_finish(self._finished_item(prepared, ending))
+        else:
+            self._release(prepared)
 
     # ------------------------------------------------------------------ how this face waits
 
@@ -311,7 +319,7 @@ class Context(Face, AsyncAsking):
             for handle, value in values.items():
                 prepared[handle] = await self._prepare(await self._travelling(value, handle), handle)
         except BaseException:
-            self._outlet.unreserve(reserved(prepared))
+            self._release(prepared)
             raise
         return prepared
 
@@ -320,11 +328,15 @@ class Context(Face, AsyncAsking):
             await self._outlet.reserve(prepared.size)
 
     async def _send(self, lane: Lane, item: bytes | Parcel) -> None:
-        if self._ring.waiting:
-            await self._ring.drained()
-        while not self._outlet.try_accept(lane, item):
-            await self._room(lane, len(item) if isinstance(item, bytes) else len(item.record))
-            self._check()
+        try:
+            if self._ring.waiting:
+                await self._ring.drained()
+            while not self._outlet.try_accept(lane, item):
+                await self._room(lane, len(item) if isinstance(item, bytes) else len(item.record))
+                self._check()
+        except BaseException:
+            self._outlet.forget(item)
+            raise
         await self._give_turn()
 
     async def _give_turn(self) -> None:

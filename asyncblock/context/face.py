@@ -21,7 +21,7 @@ from .dataframes import cache_name, is_dataframe, save
 from .directed import Targets
 from .engine import Engine
 from .lines import LineSink, job_logger
-from .payloads import Prepared, Stdio, checked, encode_large, is_short, now_ms, raw_body, shorten
+from .payloads import Prepared, Stdio, checked, encode_large, is_short, now_ms, raw_body, reserved, shorten
 from .places import Places
 from .secrecy import CredentialInput, Secrecy
 from .surroundings import Surroundings
@@ -246,6 +246,10 @@ class Face(Surroundings):
 
     def _body(self, prepared: Prepared) -> Body:
         return self._outlet.new_body(prepared.pieces, prepared.encoding, prepared.sha256)
+
+    def _release(self, prepared: Mapping[str, Prepared]) -> None:
+        """Give back what was reserved for values that will not be sent."""
+        self._outlet.unreserve(reserved(prepared))
 
     def _output_item(self, handle: str, prepared: Prepared, targets: Targets | None = None) -> bytes | Parcel:
         if targets:

@@ -9,7 +9,7 @@ import asyncio
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -104,7 +104,9 @@ class Outlet:
         channel = self.channel
         if not channel.telemetry.window.has_room(len(parcel.record)):
             return False
-        channel.put_preview(id, parcel)
+        superseded = channel.put_preview(id, parcel)
+        if superseded is not None:
+            self.forget(superseded)
         if not channel.active:
             self.activate()
         return True
@@ -134,7 +136,18 @@ class Outlet:
 
         **Cancellation** is safe: nothing is reserved.
         """
-        await self._desk.io.run(self._desk.reserve(size))
+        reservation = _Reservation(size, self._desk.io.loop.create_future())
+        try:
+            await self._desk.io.run(self._desk.claim(reservation))
+        except asyncio.CancelledError:
+            # It may have been granted meanwhile, on the other thread.
+            self._post(self._desk.withdraw, reservation)
+            raise
+
+    def forget(self, item: bytes | Parcel) -> None:
+        """Give back what the bodies of a record hold that was not accepted or is superseded."""
+        if isinstance(item, Parcel) and item.bodies:
+            self._post(self._desk.forget, self.channel, item.bodies)
 
     def unreserve(self, size: int) -> None:
         """Give room back that no body will take."""
@@ -152,6 +165,16 @@ class _RoomWaiter:
     wake: Callable[[], None]
 
 
+@dataclass(slots=True, eq=False)
+class _Reservation:
+    """A share of the body budget, asked for or had."""
+
+    size: int
+    settled: asyncio.Future[None]
+    granted: bool = False
+    withdrawn: bool = False
+
+
 class Desk:
     """The channels of a link and everybody who waits for them. On the I/O thread."""
 
@@ -163,7 +186,7 @@ class Desk:
         self._sendable = sendable
         self._numbers = itertools.count(1)
         self._body_bytes = 0
-        self._reservations: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._reservations: deque[_Reservation] = deque()
         self._room: dict[Channel, deque[_RoomWaiter]] = {}
         self._port_full = False
         self._arrivals: deque[Channel] = deque()
@@ -349,22 +372,31 @@ class Desk:
         self._body_bytes -= size
         self._grant_reservations()
 
+    def forget(self, channel: Channel, bodies: Iterable[Body]) -> None:
+        """Let bodies go whose record will never be sent."""
+        for body in bodies:
+            if channel.bodies.pop(body.n, None) is not None:
+                self.outbox.bodies.pop(body.n, None)
+                self.unreserve(body.length)
+
     def _give_up_bodies(self, channel: Channel) -> None:
         self.unreserve(sum(body.length for body in self.outbox.give_up_bodies(channel)))
 
     async def reserve(self, size: int) -> None:
         """Wait for room in the body budget."""
-        if not self._body_bytes or self._body_bytes + size <= BODY_BUDGET:
-            self._body_bytes += size
-            return
-        granted: asyncio.Future[None] = self.io.loop.create_future()
-        self._reservations.append((size, granted))
-        try:
-            await granted
-        except asyncio.CancelledError:
-            if granted.done() and not granted.cancelled():
-                self._body_bytes -= size
-            raise
+        await self.claim(_Reservation(size, self.io.loop.create_future()))
+
+    async def claim(self, reservation: _Reservation) -> None:
+        """Wait for room in the body budget; ``withdraw`` takes the claim back, whatever has become of it."""
+        self._reservations.append(reservation)
+        self._grant_reservations()
+        await reservation.settled
+
+    def withdraw(self, reservation: _Reservation) -> None:
+        """Take back a reservation whose owner has left, granted or not."""
+        reservation.withdrawn = True
+        if reservation.granted:
+            self.unreserve(reservation.size)
 
     # ------------------------------------------------------------------ what the link posts
 
@@ -410,10 +442,11 @@ class Desk:
 
     def _grant_reservations(self) -> None:
         while self._reservations:
-            size, granted = self._reservations[0]
-            if not granted.done():
-                if self._body_bytes and self._body_bytes + size > BODY_BUDGET:
+            first = self._reservations[0]
+            if not (first.withdrawn or first.settled.done()):
+                if self._body_bytes and self._body_bytes + first.size > BODY_BUDGET:
                     return
-                self._body_bytes += size
-                granted.set_result(None)
+                self._body_bytes += first.size
+                first.granted = True
+                first.settled.set_result(None)
             self._reservations.popleft()

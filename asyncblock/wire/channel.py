@@ -117,8 +117,9 @@ class Channel:
         self.progress.content.append(Parcel(record))
         self.progress.queued = True
 
-    def put_preview(self, id: str, parcel: Parcel) -> None:
-        """Queue a preview that supersedes a waiting one with the same id. Producer's side."""
+    def put_preview(self, id: str, parcel: Parcel) -> Parcel | None:
+        """Queue a preview; return the waiting one with the same id that it supersedes. Producer's side."""
         slot = self.previews.setdefault(id, Slot.empty())
         superseded = self.telemetry.put(slot, parcel)
         self.port.accepted += len(parcel.record) - (len(superseded.record) if superseded is not None else 0)
+        return superseded
