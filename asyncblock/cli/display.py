@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.text import Text
 
 from .. import events
-from .words import words
+from .words import Names, words
 
 __all__ = ["Display", "open_display"]
 
@@ -59,12 +59,16 @@ class _Lines:
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._names = Names()
 
     def note(self, text: str) -> None:
         self._print(text, "yellow")
 
     def show(self, event: events.Event) -> None:
-        said = words(event)
+        self._say(event, self._names.of(event))
+
+    def _say(self, event: events.Event, name: str | None) -> None:
+        said = words(event, name)
         if said is not None:
             self._print(*said)
 
@@ -127,19 +131,20 @@ class _Bars(_Lines):
         self._visible: set[TaskID] = set()
 
     def show(self, event: events.Event) -> None:
-        if isinstance(event, events.BlockEvent) and event.node_id:
-            self._move(event)
+        name = self._names.of(event)
+        if isinstance(event, events.BlockEvent) and name:
+            self._move(event, name)
         if not isinstance(event, (events.BlockStarted, events.BlockProgress)):
-            super().show(event)
+            self._say(event, name)
 
     def restore(self) -> None:
         self._progress.stop()
 
-    def _move(self, event: events.BlockEvent) -> None:
-        node = self._nodes.get(event.node_id)
+    def _move(self, event: events.BlockEvent, name: str) -> None:
+        node = self._nodes.get(name)
         if node is None:
-            bar = self._progress.add_task(escape(event.node_id), total=100, state="", visible=False)
-            node = self._nodes[event.node_id] = _Node(bar)
+            bar = self._progress.add_task(escape(name), total=100, state="", visible=False)
+            node = self._nodes[name] = _Node(bar)
         if node.take(event):
             self._progress.update(node.bar, completed=node.percent, state=node.state)
             self._arrange(node)

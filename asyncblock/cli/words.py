@@ -8,7 +8,7 @@ import orjson
 
 from .. import events
 
-__all__ = ["words"]
+__all__ = ["Names", "words"]
 
 _SHORT = 200
 """Characters of a value in a line."""
@@ -17,40 +17,60 @@ _PARTS = 20
 """Members of an output that are shown on lines of their own."""
 
 
-def words(event: events.Event) -> tuple[str, str | None] | None:
-    """Say an event in a line, with a style; None for what a person needn't see."""
+class Names:
+    """What people call the nodes of jobs: in a subflow the way to it, ``outer/inner``."""
+
+    def __init__(self) -> None:
+        self._paths: dict[str, str] = {}
+        """By job; nodes of the outermost flow have no entry."""
+
+    def of(self, event: events.Event) -> str | None:
+        """Return the name of an event's node; None for an event of the session's."""
+        if not isinstance(event, events.BlockEvent):
+            return None
+        if isinstance(event, events.JobCreated) and len(event.stacks) > 1:
+            self._paths[event.job_id] = "/".join(str(frame.get("node_id")) for frame in event.stacks)
+        name = self._paths.get(event.job_id, event.node_id)
+        if isinstance(event, events.BlockFinished) and event.error is None:
+            self._paths.pop(event.job_id, None)
+        return name
+
+
+def words(event: events.Event, name: str | None = None) -> tuple[str, str | None] | None:
+    """Say an event in a line, with a style; None for what a person needn't see. ``name`` is its node's, if known."""
+    node = name or str(getattr(event, "node_id", ""))
     match event:
         case events.SessionStarted():
             return f"session {event.session_id}: {event.title}", "bold"
         case events.BlockStarted():
             again = f" (attempt {event.attempt})" if event.attempt > 1 else ""
-            return f"{event.node_id}: started{again}", "dim"
+            return f"{node}: started{again}", "dim"
         case events.BlockLog():
-            return f"{event.node_id}: {event.log}", "yellow" if event.stdio == "stderr" else None
+            return f"{node}: {event.log}", "yellow" if event.stdio == "stderr" else None
         case events.BlockLogJSON():
-            return f"{event.node_id}: {_value(event.json, event.body)}", None
+            return f"{node}: {_value(event.json, event.body)}", None
         case events.BlockMessage():
-            return f"{event.node_id}: message {_value(event.payload, event.body)}", None
+            return f"{node}: message {_value(event.payload, event.body)}", None
         case events.BlockWarning():
-            return f"{event.node_id}: warning: {event.warning}", "yellow"
+            return f"{node}: warning: {event.warning}", "yellow"
         case events.BlockError():
-            return f"{event.node_id}: error: {event.error}", "red"
+            return f"{node}: error: {event.error}", "red"
         case events.BlockPreview():
-            return f"{event.node_id}: preview{_name(event)}: {_preview(event)}", "cyan"
+            return f"{node}: preview{_name(event)}: {_preview(event)}", "cyan"
         case events.BlockFinished():
-            return _end_of(event)
+            return _end_of(event, node)
         case events.JobFailed():
-            return f"{event.node_id}: failed: {event.error}", "red"
+            return f"{node}: failed: {event.error}", "red"
         case events.JobRetrying():
             again = f"attempt {event.attempt + 1} in {event.pause:g} s"
-            return f"{event.node_id}: attempt {event.attempt} failed: {event.error}; {again}", "yellow"
+            return f"{node}: attempt {event.attempt} failed: {event.error}; {again}", "yellow"
         case events.JobReleased():
-            return f"{event.node_id}: given to another executor: {event.reason}", "yellow"
+            return f"{node}: given to another executor: {event.reason}", "yellow"
         case events.LateRecords():
             kept = f"{len(event.records)} records of attempt {event.attempt}, which was over, are kept and not used"
-            return f"{event.node_id}: {kept}", "dim"
+            return f"{node}: {kept}", "dim"
         case events.JobStalled():
-            return f"{event.node_id}: has blocked its event loop for {event.seconds:.1f} s in {event.where}", "yellow"
+            return f"{node}: has blocked its event loop for {event.seconds:.1f} s in {event.where}", "yellow"
         case events.SessionCancelled():
             return f"cancelled: {event.reason}", "yellow"
         case events.SessionFinished():
@@ -58,12 +78,12 @@ def words(event: events.Event) -> tuple[str, str | None] | None:
     return None
 
 
-def _end_of(event: events.BlockFinished) -> tuple[str, str | None]:
+def _end_of(event: events.BlockFinished, node: str) -> tuple[str, str | None]:
     if event.cancelled:
-        return f"{event.node_id}: cancelled", "yellow"
+        return f"{node}: cancelled", "yellow"
     if event.error is None:
-        return f"{event.node_id}: finished", "dim"
-    text = f"{event.node_id}: failed: {event.error}"
+        return f"{node}: finished", "dim"
+    text = f"{node}: failed: {event.error}"
     return (f"{text}\n{event.traceback.rstrip()}" if event.traceback else text), "red"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from asyncblock import events
-from asyncblock.cli.words import words
+from asyncblock.cli.words import Names, words
 from asyncblock.wire.bodies import BodyRef
 
 from ..flows import node, one_block, write_flow
@@ -194,3 +194,15 @@ def test_large_outputs_are_shown_member_by_member() -> None:
     assert lines[-1] == "    and 5 more"
     assert len(lines) == 23
     assert max(map(len, lines)) < 120
+
+
+def test_a_node_of_a_subflow_is_named_by_the_way_to_it() -> None:
+    names = Names()
+    stacks = ({"flow": "f", "node_id": "outer"}, {"flow": "g", "node_id": "inner"})
+    job: dict[str, Any] = {**COMMON, "job_id": "j.1", "node_id": "inner"}
+    assert names.of(events.JobCreated(**job, stacks=stacks)) == "outer/inner"
+    assert names.of(events.JobCreated(**JOB, stacks=stacks[:1])) == "n"
+    log = events.BlockLog(**job, log="x", stdio="stdout")
+    assert words(log, names.of(log)) == ("outer/inner: x", None)
+    assert names.of(events.BlockFinished(**job)) == "outer/inner"
+    assert names.of(events.SessionCancelled(**COMMON, reason="r")) is None
