@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .server import MainframeServer
     from .server.settings import Settings
 
-__all__ = ["embedded"]
+__all__ = ["embedded", "memory_link"]
 
 
 @asynccontextmanager
@@ -52,7 +52,7 @@ async def embedded(
         io = await stack.enter_async_context(shared().lease())
         server = await stack.enter_async_context(hosted_mainframe(io, Path(data_dir), settings))
         await io.run(_bury(server))
-        link = await stack.enter_async_context(_memory_link(io, server))
+        link = await stack.enter_async_context(memory_link(io, server.accept_soon, "the embedded mainframe"))
         if workers:
             from .workers import Workers
 
@@ -88,14 +88,16 @@ async def _bury(server: MainframeServer) -> None:
 
 
 @asynccontextmanager
-async def _memory_link(io: IOThread, server: MainframeServer) -> AsyncIterator[Link]:
+async def memory_link(io: IOThread, accept: Callable[[Transport], None], address: str) -> AsyncIterator[Link]:
+    """Open a link to a mainframe on the I/O thread for the duration of the block; ``accept`` is called there."""
+
     async def dial() -> Transport:
         ours, theirs = memory_pair()
-        server.accept_soon(theirs)
+        accept(theirs)
         return ours
 
     async def make() -> Link:
-        return Link(io, dial, "the embedded mainframe")
+        return Link(io, dial, address)
 
     link = await io.run(make())
     await link.open()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .server import MainframeServer
     from .server.settings import Settings
 
-__all__ = ["hosted_mainframe", "listening"]
+__all__ = ["hosted_mainframe", "listening", "living_on"]
 
 T = TypeVar("T")
 

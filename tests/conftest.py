@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+pytest_plugins = ["asyncblock.testing.plugin"]
+
 
 @pytest.fixture(autouse=True)
 def standard_loop(monkeypatch: pytest.MonkeyPatch) -> None:

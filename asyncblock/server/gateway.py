@@ -320,6 +320,7 @@ class _Reader:
         try:
             while True:
                 message = await transport.receive()
+                self._check_fence()
                 link.last_heard = loop.time()
                 if frames.is_text(message):
                     for header, lines in frames.split(message):
@@ -377,6 +378,8 @@ class _Reader:
         for channel, raw, records in runs:
             if b'"sha256"' in raw:
                 await self._bodies_stored(turn, channel, records)
+        # Bodies take time: a newer connection may be here and have sent the batch again.
+        self._check_fence()
         link.received = batch.seq
         for channel, raw, records in runs:
             for index, reason in self._take(turn, channel, raw, records):
@@ -384,6 +387,11 @@ class _Reader:
         turn.write.mark(link.number, batch.seq)
         turn.after(lambda: self._stored(batch.seq))
         turn.commit()
+
+    def _check_fence(self) -> None:
+        """End here when a newer connection of the link is open: what this one still holds comes again on that."""
+        if self._link.connection is not self._connection:
+            raise ConnectionLost("a newer connection of this link is open")
 
     def _take(self, turn: Turn, channel: int, raw: bytes, records: list[Any]) -> list[tuple[int, str]]:
         attempt = self._link.attempts.get(channel)

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from .. import crashpoints
 from ..errors import ConnectionLost
 from ..transport import Transport
 from ..wire.messages import Bye, Message, encode
@@ -92,15 +93,17 @@ class Connection:
         """Send what is queued until the connection ends. Raises ``ConnectionLost``."""
         while True:
             if self._control:
-                await self.transport.send(self._join())
+                message = self._join()
+                crashpoints.sending(message)
+                await self.transport.send(message)
             elif self._closing:
                 raise ConnectionLost("the mainframe said goodbye")
             elif self._bulk:
                 producer = self._bulk.popleft()
-                message = await producer()
-                if message is not None:
+                bulk = await producer()
+                if bulk is not None:
                     self._bulk.append(producer)
-                    await self.transport.send(message)
+                    await self.transport.send(bulk)
             else:
                 self._sendable.clear()
                 await self._sendable.wait()

@@ -113,11 +113,11 @@ class Body:
             index += 1
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def next_chunk(self) -> bytes | None:
-        """Return the next chunk message and move on; None when everything was handed out."""
+    def next_chunk(self, size: int = CHUNK_SIZE) -> bytes | None:
+        """Return the next chunk, of ``size`` bytes at most, and move on; None when everything was handed out."""
         if self.sent >= self.length:
             return None
-        piece = self.read(self.sent, CHUNK_SIZE)
+        piece = self.read(self.sent, min(size, CHUNK_SIZE))
         message = encode_chunk(self.n, self.sent, piece)
         self.sent += len(piece)
         return message
@@ -143,10 +143,10 @@ class Parcel:
         """Tell whether chunks are left to send before the record."""
         return any(body.sent < body.length for body in self.bodies)
 
-    def next_chunk(self) -> bytes | None:
+    def next_chunk(self, size: int = CHUNK_SIZE) -> bytes | None:
         """Return the next chunk of the first body that has one left."""
         for body in self.bodies:
-            chunk = body.next_chunk()
+            chunk = body.next_chunk(size)
             if chunk is not None:
                 return chunk
         return None

@@ -17,11 +17,15 @@ from .frames import join_batch
 from .scheduler import BATCH_BYTES, Run, Scheduler
 from .windows import Window
 
-__all__ = ["PIPELINE", "Outbox"]
+__all__ = ["PIPELINE", "START_BYTES", "Outbox"]
 
 PIPELINE = 4
 """Batches under way beyond which only full ones are added. Batching so comes from load alone: a lone record leaves at
 once, and what is said while four commits are awaited leaves together (one row, one system call, one wake-up)."""
+
+START_BYTES = 4 << 10
+"""Size of the first new message after a connection was lost with something under way; each further one may be twice as
+large. What breaks in the middle of large messages (a proxy's limit, a thin line) so still gets something through."""
 
 
 @dataclass(slots=True, eq=False)
@@ -59,6 +63,7 @@ class Outbox:
         self._resend: deque[_Sent] = deque()
         self._resend_bodies: deque[Body] = deque()
         self._waiters: deque[_Waiter] = deque()
+        self._limit = BATCH_BYTES
 
     def control(self, line: bytes) -> None:
         """Queue a control line: it leaves before any batch."""
@@ -84,16 +89,22 @@ class Outbox:
         if self._control:
             return self._join_control()
         while self._resend_bodies:
-            chunk = self._resend_bodies[0].next_chunk()
+            chunk = self._resend_bodies[0].next_chunk(self._limit)
             if chunk is not None:
+                self._grow()
                 return chunk
             self._resend_bodies.popleft()
         if self._resend:
             return self._resend.popleft().message
         if self.held_back:
             return None
-        turn = self.scheduler.next()
+        turn = self.scheduler.next(self._limit)
+        if turn is not None and self._limit < BATCH_BYTES:
+            self._grow()
         return self._seal(turn) if isinstance(turn, list) else turn
+
+    def _grow(self) -> None:
+        self._limit = min(2 * self._limit, BATCH_BYTES)
 
     @property
     def held_back(self) -> bool:
@@ -158,7 +169,9 @@ class Outbox:
         return freed
 
     def disconnect(self) -> None:
-        """Forget what only made sense on the lost connection."""
+        """Forget what only made sense on the lost connection; begin small if something was under way on it."""
+        if self._retained or any(body.sent for body in self.bodies.values()):
+            self._limit = START_BYTES
         self._control.clear()
         self._resend.clear()
         self._resend_bodies.clear()

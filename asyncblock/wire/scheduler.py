@@ -64,11 +64,14 @@ class Scheduler:
         """Tell whether no channel has anything to send."""
         return not self._ring
 
-    def next(self) -> bytes | list[Run] | None:
-        """Take what leaves next: a chunk message, the runs of a batch, or None when nothing waits."""
+    def next(self, limit: int = BATCH_BYTES) -> bytes | list[Run] | None:
+        """Take what leaves next: a chunk message, the runs of a batch, or None when nothing waits.
+
+        ``limit`` is how many bytes it should have at most; a single record may have more.
+        """
         runs: list[Run] = []
         size = count = 0
-        while self._ring and size < BATCH_BYTES and count < BATCH_RECORDS:
+        while self._ring and size < limit and count < BATCH_RECORDS:
             channel = self._ring[0]
             if channel.deficit <= 0:
                 channel.deficit += QUANTUM
@@ -79,12 +82,12 @@ class Scheduler:
             if parcel is not None and parcel.pending:
                 if runs:
                     break
-                chunk = parcel.next_chunk()
+                chunk = parcel.next_chunk(limit)
                 assert chunk is not None
                 channel.deficit -= len(chunk)
                 self._ring.rotate(-1)
                 return chunk
-            run = _take_run(channel, min(channel.deficit, BATCH_BYTES - size), BATCH_RECORDS - count)
+            run = _take_run(channel, min(channel.deficit, limit - size), BATCH_RECORDS - count)
             if run.records:
                 taken = run.data_bytes + run.telemetry_bytes
                 channel.deficit -= taken

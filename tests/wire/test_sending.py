@@ -245,7 +245,9 @@ def test_a_body_whose_record_was_sent_is_sent_again_before_that_record() -> None
     first = drain(outbox)
     outbox.disconnect()
     outbox.resume(0, {})
-    assert drain(outbox) == first
+    *chunks, named = drain(outbox)
+    assert named == first[-1]
+    assert b"".join(decode_chunk(chunk)[2] for chunk in chunks) == b"x" * 100_000
 
 
 def test_a_finish_with_bodies_comes_after_them_and_after_all_records() -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from ... import crashpoints
 from ...errors import AsyncBlockError
 from .checkpoint import LAST_BYTES, MAX_BYTES, START_BYTES, Checkpointer, checkpoint
 from .contract import BeginPrune, DropLink, LinkRow, Write
@@ -180,6 +181,7 @@ class Writer:
         troubled = False
         for pause in back_off():
             try:
+                crashpoints.reached("before_commit")
                 self._apply(group)
             except Exception as error:
                 if not self._troubled(error, pause, first=not troubled):
@@ -189,6 +191,7 @@ class Writer:
                 break
         if troubled:
             self._reports.recovered()
+        crashpoints.reached("after_commit")
         self.commits += 1
         for write in group:
             for row in write.rows:

@@ -9,10 +9,10 @@ from typing import Any
 
 import orjson
 
-from ...server.journal import BodyKey, SqliteJournal
+from ...server.journal import BodyKey, Journal, SqliteJournal
 from ...server.journal.datadir import DataDir
 
-__all__ = ["Audit", "acknowledged", "audit"]
+__all__ = ["Audit", "acknowledged", "audit", "audit_journal"]
 
 Attempt = tuple[str, int]
 """Job id and attempt number."""
@@ -62,21 +62,30 @@ async def audit(data_dir: Path, notes: Path, seen: dict[str, list[tuple[Attempt,
 
     **Cancellation** is safe. Raises ``Unavailable`` when the mainframe still runs.
     """
-    found = Audit()
-    acked = acknowledged(notes)
-    stored: dict[Attempt, list[int]] = defaultdict(list)
     with DataDir.open(data_dir) as place:
         journal = await SqliteJournal.open(place)
         try:
-            for row in await journal.sessions():
-                found.sessions[row.session_id] = row.state
-                reading = _Reading(journal, found, stored)
-                await reading.session(row.session_no)
-                if row.session_id in seen and seen[row.session_id] != reading.in_order:
-                    found.missed += 1
-                    found.words.append(_difference(row.session_id, seen[row.session_id], reading.in_order))
+            return await audit_journal(journal, acknowledged(notes), seen)
         finally:
             await journal.close()
+
+
+async def audit_journal(
+    journal: Journal, acked: dict[Attempt, int], seen: dict[str, list[tuple[Attempt, int]]]
+) -> Audit:
+    """Compare with an open journal. ``acked`` holds the last number that each attempt was told is stored.
+
+    **Cancellation** is safe.
+    """
+    found = Audit()
+    stored: dict[Attempt, list[int]] = defaultdict(list)
+    for row in await journal.sessions():
+        found.sessions[row.session_id] = row.state
+        reading = _Reading(journal, found, stored)
+        await reading.session(row.session_no)
+        if row.session_id in seen and seen[row.session_id] != reading.in_order:
+            found.missed += 1
+            found.words.append(_difference(row.session_id, seen[row.session_id], reading.in_order))
     _compare(found, acked, stored)
     return found
 
@@ -107,7 +116,7 @@ def _difference(session_id: str, seen: list[tuple[Attempt, int]], stored: list[t
 class _Reading:
     """Reads one session's rows."""
 
-    def __init__(self, journal: SqliteJournal, found: Audit, stored: dict[Attempt, list[int]]) -> None:
+    def __init__(self, journal: Journal, found: Audit, stored: dict[Attempt, list[int]]) -> None:
         self._journal = journal
         self._found = found
         self._stored = stored

@@ -9,8 +9,7 @@ from asyncblock.server.journal import Journal, SqliteJournal
 from asyncblock.server.journal.database import Synchronous
 from asyncblock.server.journal.datadir import DataDir
 from asyncblock.server.journal.memory import MemoryJournal, MemoryStorage
-
-from .conformance import CHECKS
+from asyncblock.testing.conformance.journal import CHECKS
 
 
 @pytest.fixture

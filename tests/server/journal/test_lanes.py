@@ -5,8 +5,7 @@ from hypothesis import strategies as st
 
 from asyncblock.server.journal import LinkRow, RequestRow, Write
 from asyncblock.server.journal.lanes import MAX_BYTES, MAX_ITEMS, Lanes
-
-from .conformance import session
+from asyncblock.testing.conformance.journal import session
 
 
 def entry(session_no: int, *, urgent: bool = False, size: int = 10) -> Write:

@@ -10,8 +10,7 @@ from asyncblock.server.journal import BodyKey, BodyRow, Opening, SqliteJournal, 
 from asyncblock.server.journal.database import Synchronous
 from asyncblock.server.journal.datadir import DataDir
 from asyncblock.server.journal.lineage import Found, Recorded, boot_id, break_reason, identity
-
-from .conformance import session, sum_of
+from asyncblock.testing.conformance.journal import session, sum_of
 
 
 def recorded(

@@ -14,8 +14,7 @@ from asyncblock.errors import LocalProtocolError
 from asyncblock.server.journal import Journal, RequestRow, Snapshot, SqliteJournal, Write
 from asyncblock.server.journal.datadir import DataDir
 from asyncblock.server.journal.memory import MemoryJournal, MemoryStorage
-
-from .conformance import everything, link, session
+from asyncblock.testing.conformance.journal import everything, link, session
 
 numbers = st.integers(min_value=1, max_value=3)
 parts = st.one_of(

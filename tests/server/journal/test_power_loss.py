@@ -11,10 +11,7 @@ import pytest
 from asyncblock.server.journal import BodyKey, BodyRow, SqliteJournal, Write, checkpoint
 from asyncblock.server.journal.database import Synchronous
 from asyncblock.server.journal.datadir import DataDir
-
-from .conformance import session, stored, sum_of
-
-pytest.importorskip("apsw", reason="records what SQLite does to its files")
+from asyncblock.testing.conformance.journal import session, stored, sum_of
 
 from .power import Event, Recorder, image
 

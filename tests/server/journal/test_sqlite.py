@@ -15,8 +15,7 @@ from asyncblock.server.journal.checkpoint import MAX_BYTES
 from asyncblock.server.journal.database import connect
 from asyncblock.server.journal.datadir import DataDir
 from asyncblock.server.journal.schema import VERSION
-
-from .conformance import entries, everything, session, stored, sum_of
+from asyncblock.testing.conformance.journal import entries, everything, session, stored, sum_of
 
 
 @pytest.fixture

@@ -16,8 +16,7 @@ from asyncblock.server.journal.database import Connection, connect
 from asyncblock.server.journal.datadir import DataDir
 from asyncblock.server.journal.memory import MemoryJournal, MemoryStorage
 from asyncblock.server.journal.trouble import back_off
-
-from .conformance import everything, session
+from asyncblock.testing.conformance.journal import everything, session
 
 
 class Watch:

@@ -13,8 +13,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from asyncblock.errors import AsyncBlockError, Closed, LocalProtocolError, RemoteProtocolError, Unavailable
-from asyncblock.server.journal import (
+from ...errors import AsyncBlockError, Closed, LocalProtocolError, RemoteProtocolError, Unavailable
+from ...server.journal import (
     BodyKey,
     BodyRow,
     Journal,

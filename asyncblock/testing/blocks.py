@@ -1,0 +1,131 @@
+"""Running one block in a test: an in-memory mainframe, the real wire over a memory transport, a real Context."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from .. import events
+from ..block import Block, block
+from ..client import Mainframe, Session
+from ..embedding import memory_link
+from ..executor import Executor
+from ..flow.builder import Flow
+from ..hosting import living_on
+from ..iothread import shared
+from ..wire.bodies import BodyRef
+from .mainframe import MemoryMainframe
+
+__all__ = ["BlockResult", "RunBlock", "run_block"]
+
+
+@dataclass(slots=True)
+class BlockResult:
+    """What a block did, as an observer of its session has seen it."""
+
+    state: str = "running"
+    """``succeeded``, ``failed`` or ``cancelled``."""
+    error: str | None = None
+    """Why it failed."""
+    outputs: dict[str, Any] = field(default_factory=dict)
+    """The last value of each handle."""
+    values: list[tuple[str, Any]] = field(default_factory=list)
+    """Every output in order: handle and value."""
+    previews: list[Any] = field(default_factory=list)
+    """Payloads; of a large one its bytes."""
+    logs: list[str] = field(default_factory=list)
+    progress: list[float] = field(default_factory=list)
+    messages: list[Any] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    """What ``send_error`` told."""
+    events: list[events.Event] = field(default_factory=list)
+    """Everything, typed."""
+
+
+class RunBlock(Protocol):
+    """The type of ``run_block`` and of the fixture ``block_run``."""
+
+    async def __call__(
+        self, main: Callable[..., Any] | Block, inputs: Mapping[str, object] | None = None, *, timeout: float = 30.0
+    ) -> BlockResult:
+        """Run a block and return what it did."""
+        ...
+
+
+async def run_block(
+    main: Callable[..., Any] | Block, inputs: Mapping[str, object] | None = None, *, timeout: float = 30.0
+) -> BlockResult:
+    """Run a block function, or what ``@block`` made of one, and return what it did; a failed block is a result too.
+
+    ::
+
+        result = await run_block(main, {"a": 1})
+        assert result.outputs == {"b": 2}
+
+    **Durability**: everything in the result is in the (in-memory) journal. **Cancellation** cancels the block.
+    Raises ``InvalidFlow`` when the inputs aren't those that the block declares; ``TimeoutError`` after ``timeout``
+    seconds.
+    """
+    made = main if isinstance(main, Block) else block(main)
+    flow = Flow(made.name)
+    flow.node(made, {name: flow.input(name) for name in inputs or {}}, node_id="block")
+    async with asyncio.timeout(timeout), _mainframe(made) as mainframe:
+        session = await mainframe.start(flow, inputs)
+        return await _result(session)
+
+
+@asynccontextmanager
+async def _mainframe(made: Block) -> AsyncIterator[Mainframe]:
+    async with (
+        shared().lease() as io,
+        living_on(io, MemoryMainframe(), "in-memory mainframe") as server,
+        memory_link(io, server.accept_soon, "the in-memory mainframe") as link,
+    ):
+        executor = Executor([made])
+        mainframe = Mainframe(link, executor)
+        async with executor.attached(mainframe):
+            yield mainframe
+
+
+async def _result(session: Session) -> BlockResult:
+    result = BlockResult()
+    async for event in session:
+        result.events.append(event)
+        await _note(session, result, event)
+    return result
+
+
+async def _note(session: Session, result: BlockResult, event: events.Event) -> None:
+    async def whole(value: Any, body: BodyRef | None) -> Any:
+        return value if body is None else await session.fetch(body)
+
+    match event:
+        case events.BlockOutput():
+            result.values.append((event.handle, await whole(event.output, event.body)))
+        case events.BlockOutputs():
+            bodies = [(handle, await session.fetch(ref)) for handle, ref in event.bodies.items()]
+            result.values += [*event.outputs.items(), *bodies]
+        case events.BlockFinished():
+            bodies = [(handle, await session.fetch(ref)) for handle, ref in event.bodies.items()]
+            result.values += [*event.result.items(), *bodies]
+            result.error = event.error
+        case events.BlockPreview():
+            result.previews.append(await whole(event.payload, event.body))
+        case events.BlockLog():
+            result.logs.append(event.log)
+        case events.BlockProgress():
+            result.progress.append(event.rate)
+        case events.BlockMessage():
+            result.messages.append(await whole(event.payload, event.body))
+        case events.BlockWarning():
+            result.warnings.append(event.warning)
+        case events.BlockError():
+            result.errors.append(event.error)
+        case events.SessionFinished():
+            result.state = event.state
+            result.error = result.error or event.error
+    result.outputs = dict(result.values)
