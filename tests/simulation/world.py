@@ -7,6 +7,7 @@ audit is the one of the chaos command.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
 from collections.abc import Callable
 from typing import Any
@@ -155,7 +156,7 @@ class Executor:
 
     def _large(self, outlet: Outlet, n: int) -> Parcel:
         data = b'{"n":%d,"text":"%s"}' % (n, b"x" * self.world.chance.choice((70_000, 150_000)))
-        body = outlet.new_body([data], "json")
+        body = outlet.new_body([data], "json", hashlib.sha256(data).hexdigest())
         record = records.encode("BlockOutput", 0, handle="out", body=body.ref.to_json(), done=False)
         return Parcel(record, [body])
 
