@@ -31,6 +31,10 @@ __all__ = ["Face", "JobInfo"]
 logger = logging.getLogger("asyncblock.context")
 
 
+_MANY_BYTES = 1 << 20
+"""Bytes of values in one record: a batch is a record more than 64 KiB, and has to fit into a message."""
+
+
 @dataclass(frozen=True, slots=True)
 class JobInfo:
     """Which job this is: what the mainframe said when it handed the job out."""
@@ -262,6 +266,7 @@ class Face(Surroundings):
 
     def _many_item(self, type_: str, key: str, values: Mapping[str, Prepared], **fields: object) -> Parcel:
         """Build a record with several values by handle (BlockOutputs, BlockFinished)."""
+        values = _within(values)
         inline = {h: orjson.Fragment(p.inline) for h, p in values.items() if p.inline is not None}
         bodies = {h: self._body(p) for h, p in values.items() if p.inline is None}
         if bodies:
@@ -340,3 +345,17 @@ class Face(Surroundings):
 
     def _repeated_finish(self) -> None:
         logger.warning("job %s (%s) was finished twice; the first finish counts", self.job_id, self.node_id)
+
+
+def _within(values: Mapping[str, Prepared]) -> Mapping[str, Prepared]:
+    """Let values that are small one by one and many together travel as bodies, as far as a record has no room."""
+    left = _MANY_BYTES
+    if sum(len(each.inline) for each in values.values() if each.inline is not None) <= left:
+        return values
+    made = dict(values)
+    for handle, each in values.items():
+        if each.inline is not None:
+            left -= len(each.inline)
+            if left < 0:
+                made[handle] = Prepared(None, [each.inline], each.encoding)
+    return made

@@ -80,4 +80,7 @@ def tested(cases: Sequence[Mapping[str, Any]]) -> set[str]:
 
 def _holds(expression: Mapping[str, Any], inputs: Mapping[str, Any]) -> bool:
     test = OPERATORS.get(str(expression.get("operator")))
-    return test is not None and test(inputs.get(str(expression.get("input_handle"))), expression.get("value"))
+    try:
+        return test is not None and test(inputs.get(str(expression.get("input_handle"))), expression.get("value"))
+    except TypeError:
+        return False  # a list can't be a key

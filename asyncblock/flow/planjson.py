@@ -189,6 +189,8 @@ class _Reader:
             return None
         if obj["kind"] in ("task", "service") and not (entry and "refused" in block):
             self.block(name, block)
+        if obj["kind"] == "condition":
+            self._expect(_is_condition(block), f"{name}: block of a condition")
         providers = {str(slot): self.node(f"{name}, slot ", each) for slot, each in slots.items()}
         return NodePlan(
             str(node_id),
@@ -206,6 +208,7 @@ class _Reader:
     def block(self, name: str, block: Mapping[str, Any]) -> None:
         for key in ("language", "package", "hash", "entry", "function"):
             self._expect(isinstance(block.get(key), str), f"{name}: block.{key}")
+        self._expect(_is_retries(block.get("retries")), f"{name}: block.retries")
         if str(block.get("package", "")).startswith("python:"):
             return
         for key in ("entry", "dir"):
@@ -231,6 +234,33 @@ class _Reader:
             return ()
         assert isinstance(obj, list)
         return tuple(Source(node_id, handle) for node_id, handle in obj)
+
+
+def _is_condition(block: Mapping[str, Any]) -> bool:
+    cases, default = block.get("cases"), block.get("default")
+    named = [*(cases if isinstance(cases, list) else [None]), *([] if default is None else [default])]
+    return all(
+        isinstance(each, dict)
+        and isinstance(each.get("handle"), str)
+        and isinstance(each.get("expressions", []), list)
+        and all(isinstance(expression, dict) for expression in each.get("expressions", []))
+        for each in named
+    )
+
+
+def _is_retries(obj: object) -> bool:
+    """Tell whether something is a retry policy, or none; who needs more has another problem."""
+    if not isinstance(obj, dict):
+        return True
+    retries, backoff, errors = obj.get("retries", 0), obj.get("backoff", 1.0), obj.get("not_retried", [])
+    return (
+        type(retries) is int
+        and 0 <= retries <= 1000
+        and _is_number(backoff)
+        and 0 <= backoff <= 86400
+        and isinstance(errors, list)
+        and all(isinstance(each, str) for each in errors)
+    )
 
 
 def _is_number(value: object) -> bool:

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from ..errors import AsyncBlockError, Closed
 from ..iothread import IOThread
@@ -20,7 +20,7 @@ from ..wire.channel import Channel, Mark
 from ..wire.outbox import Outbox
 from ..wire.records import encode
 from ..wire.scheduler import Run
-from ..wire.windows import LINK_WINDOW, Lane, Window
+from ..wire.windows import DATA_WINDOW, LINK_WINDOW, TELEMETRY_WINDOW, Lane, Window
 
 __all__ = ["BODY_BUDGET", "Desk", "Outlet"]
 
@@ -181,6 +181,7 @@ class Desk:
     def __init__(self, io: IOThread, sendable: asyncio.Event) -> None:
         self.io = io
         self.ports: list[Window] = []
+        self._windows = {"data": DATA_WINDOW, "telemetry": TELEMETRY_WINDOW, "link": LINK_WINDOW}
         self.outbox = Outbox(self.ports)
         self.channels: dict[int, Channel] = {}
         self._sendable = sendable
@@ -196,9 +197,25 @@ class Desk:
     def new_port(self) -> Window:
         """Return a share of the link's window for one producing thread (or threads under one lock)."""
         self.ports.append(Window(LINK_WINDOW))
-        for port in self.ports:
-            port.limit = LINK_WINDOW // len(self.ports)
+        self._share_window()
         return self.ports[-1]
+
+    def allow(self, windows: Mapping[str, Any]) -> None:
+        """Keep to the windows that a Welcome names; what is accepted already stays accepted."""
+        for name in self._windows:
+            if type(size := windows.get(name)) is int and size > 0:
+                self._windows[name] = size
+        self._share_window()
+        for channel in self.channels.values():
+            self._narrow(channel)
+
+    def _share_window(self) -> None:
+        for port in self.ports:
+            port.limit = self._windows["link"] // len(self.ports)
+
+    def _narrow(self, channel: Channel) -> None:
+        channel.data.window.limit = self._windows["data"]
+        channel.telemetry.window.limit = self._windows["telemetry"]
 
     def next_body(self) -> int:
         """Return a body number never used before on this link. From any thread."""
@@ -210,6 +227,7 @@ class Desk:
         """Open the channel of a dispatch."""
         port = self.ports[0] if self.ports else self.new_port()
         channel = self.channels[number] = Channel(number, job_id, attempt, port)
+        self._narrow(channel)
         return Outlet(self, channel)
 
     def close(self, number: int, error: AsyncBlockError) -> None:

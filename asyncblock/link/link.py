@@ -66,6 +66,9 @@ FIRST_TIMEOUT = 30.0
 _BACKOFF = (0.1, 20.0)
 """Seconds of the first and the longest pause between attempts; full jitter (Brooker, 2015) spreads the returning."""
 
+_HELLO_IDS = 1 << 20
+"""Characters of job ids in a Hello."""
+
 _GREETING_TIMEOUT = 10.0
 """Seconds that the other side has for its first message."""
 
@@ -313,9 +316,15 @@ class Link:
             token=self._token,
             agent=f"asyncblock/{__version__}",
             executor=self._host.announcement() if self._host is not None else None,
-            channels=[[c.number, c.job_id, c.attempt] for c in self._desk.channels.values()],
+            channels=self._open_channels(),
             replaces=self._replaces,
         )
+
+    def _open_channels(self) -> list[list[Any]]:
+        """Return the open jobs. Where the ids of very many don't fit into a message, the numbers say enough."""
+        channels = list(self._desk.channels.values())
+        many = sum(len(channel.job_id) for channel in channels) > _HELLO_IDS
+        return [[each.number, "" if many else each.job_id, each.attempt] for each in channels]
 
     async def _reader(self, transport: Transport) -> None:
         while True:
@@ -420,6 +429,7 @@ class Link:
             )
         self._token = welcome.token
         self._heartbeat = welcome.heartbeat
+        self._desk.allow(welcome.windows)
         self._replaces = None
         self._desk.resume(welcome.stored, {int(n): size for n, size in welcome.bodies.items()})
         for line in self._questions.lines():

@@ -9,21 +9,44 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import Unavailable
 
-__all__ = ["ALL_ROLES", "ROLES", "Access", "hash_token"]
+__all__ = ["ALL_ROLES", "ROLES", "Access", "Principal", "hash_token"]
+
+logger = logging.getLogger("asyncblock.server")
 
 ROLES = ("executor", "client", "observer")
 ALL_ROLES = frozenset(ROLES)
 
 
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who has come in: the roles of its token, and how to ask for those that the token has at the moment."""
+
+    roles: frozenset[str]
+    present: Callable[[], frozenset[str] | None] | None = None
+    """None for those who came without a token, in this process."""
+
+    @property
+    def change(self) -> str | None:
+        """Say why this connection can't go on: its token is no longer known, or has other roles; None if it can."""
+        if self.present is None:
+            return None
+        roles = self.present()
+        if roles is None:
+            return "its token isn't valid any more"
+        return None if roles == self.roles else "the roles of its token have changed"
+
+
 def hash_token(token: str) -> str:
     """Return what is kept of a token."""
-    return hashlib.sha256(token.encode()).hexdigest()
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 class Access:
@@ -41,9 +64,11 @@ class Access:
         """Return the roles of a token, or None when it isn't known."""
         if token is None:
             return None
+        return self._roles_of(hash_token(token))
+
+    def _roles_of(self, digest: str) -> frozenset[str] | None:
         if self._file is not None:
             self._reload()
-        digest = hash_token(token)
         found: frozenset[str] | None = None
         # Every entry is compared, so that the time says nothing about which one is near.
         for known, roles in (*self._own.items(), *self._from_file.items()):
@@ -51,10 +76,14 @@ class Access:
                 found = roles
         return found
 
-    def roles_of_headers(self, headers: Mapping[str, str]) -> frozenset[str] | None:
-        """Return the roles of a request by its ``Authorization`` header."""
+    def principal(self, headers: Mapping[str, str]) -> Principal | None:
+        """Return who asks, by the ``Authorization`` header, or None without a known token."""
         scheme, _, token = headers.get("authorization", "").partition(" ")
-        return self.roles(token.strip()) if scheme.lower() == "bearer" else None
+        if scheme.lower() != "bearer":
+            return None
+        digest = hash_token(token.strip())
+        roles = self._roles_of(digest)
+        return None if roles is None else Principal(roles, lambda: self._roles_of(digest))
 
     def _reload(self) -> None:
         assert self._file is not None
@@ -63,12 +92,18 @@ class Access:
             stamp = (stat.st_mtime_ns, stat.st_size)
             if stamp == self._stamp:
                 return
-            text = self._file.read_text("utf-8")
+            text = self._file.read_text("utf-8", "replace")
         except OSError as error:
             if self._stamp is not None:
                 return  # the file is being replaced: what was read last stays valid
             raise Unavailable(f"can't read the token file {self._file}: {error.strerror}") from error
-        self._from_file = _parse(text, self._file)
+        try:
+            self._from_file = _parse(text, self._file)
+        except Unavailable as error:
+            if self._stamp is None:
+                raise
+            # Half written, or a slip: what was read last stays valid, and it is said once.
+            logger.error("%s; the tokens from before stay valid", error)
         self._stamp = stamp
 
 

@@ -11,7 +11,13 @@ from .journal import SessionRow
 from .sessions import Sessions
 from .turn import Turn
 
-__all__ = ["METHODS"]
+__all__ = ["METHODS", "ONCE"]
+
+_MAX_ROWS = 1000
+"""Sessions in an answer."""
+
+_MAX_TEXT = 500
+"""Characters of a session's texts in an answer: a thousand of them fit into a message."""
 
 Params = dict[str, Any]
 Method = Callable[[Sessions, Turn, Params], dict[str, Any]]
@@ -34,13 +40,13 @@ def _start(sessions: Sessions, turn: Turn, params: Params) -> dict[str, Any]:
         _field(params, "session_id", str),
         _field(params, "plan", dict),
         _field(params, "inputs", dict, {}),
-        _field(params, "title", str, ""),
+        _field(params, "title", str, "")[:_MAX_TEXT],
     )
     return {"session_id": session_id}
 
 
 def _cancel(sessions: Sessions, turn: Turn, params: Params) -> dict[str, Any]:
-    sessions.cancel(turn, _field(params, "session_id", str), _field(params, "reason", str, "cancelled"))
+    sessions.cancel(turn, _field(params, "session_id", str), _field(params, "reason", str, "cancelled")[:_MAX_TEXT])
     return {}
 
 
@@ -49,7 +55,7 @@ def _cancel_job(sessions: Sessions, turn: Turn, params: Params) -> dict[str, Any
     job = session.jobs.get(_field(params, "job_id", str)) if session is not None else None
     if session is None or job is None:
         raise Rejected("no such job runs here", code="unknown_job")
-    session.cancel_one(turn, job, _field(params, "reason", str, "cancelled"))
+    session.cancel_one(turn, job, _field(params, "reason", str, "cancelled")[:_MAX_TEXT])
     return {}
 
 
@@ -79,11 +85,15 @@ def _session(sessions: Sessions, turn: Turn, params: Params) -> dict[str, Any]:
 
 
 def _sessions(sessions: Sessions, turn: Turn, params: Params) -> dict[str, Any]:
-    limit = _field(params, "limit", int, 100)
+    limit = min(max(_field(params, "limit", int, 100), 0), _MAX_ROWS)
     state = _field(params, "state", str, None)
     rows = [row for row in sessions.rows.values() if state is None or row.state == state]
     rows.sort(key=lambda row: row.created_at, reverse=True)
-    return {"sessions": [_row(row) for row in rows[:limit]]}
+    return {"sessions": [_short(_row(row)) for row in rows[:limit]]}
+
+
+def _short(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: value[:_MAX_TEXT] if isinstance(value, str) else value for key, value in row.items()}
 
 
 def _row(row: SessionRow) -> dict[str, Any]:
@@ -111,6 +121,11 @@ def _frames(frames: object) -> list[Any]:
     if not isinstance(frames, list) or not all(isinstance(frame, list) and len(frame) == 3 for frame in frames):
         raise Rejected("a thread is a list of frames [file, line, function]", code="params")
     return frames
+
+
+ONCE: Final = frozenset({"cancel_job", "message_service"})
+"""Methods whose second call would have another effect or answer than the first: their answers are kept by id. The
+others look at the journal, or are named by what they make."""
 
 
 METHODS: Final[dict[str, tuple[frozenset[str], Method]]] = {

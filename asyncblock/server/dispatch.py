@@ -13,10 +13,12 @@ from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..wire.messages import Close, Dispatch
+from ..errors import AsyncBlockError, Closed
+from ..wire.messages import Close, Dispatch, encode
 from .jobs import Attempt, Job, JobState
 from .links import LinkState
 from .spawning import Spawning, spawn_slots
+from .spill import INLINE_BYTES, spill
 from .turn import Turn
 
 if TYPE_CHECKING:
@@ -124,6 +126,11 @@ class Dispatcher:
         serving = [link for link in self.links.values() if link.executor is not None and _serves(link, need)]
         return max(serving, key=lambda link: link.executor.slots - link.load if link.executor else 0, default=None)
 
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait for an executor; those that have ended meanwhile may still count."""
+        return sum(len(queue) for queue in self._waiting.values())
+
     def serves(self, link: LinkState, block: Mapping[str, Any]) -> bool:
         """Tell whether a link can run a block."""
         return _serves(link, (str(block.get("language", "python")), str(block.get("hash", "")), None, None, False))
@@ -145,15 +152,25 @@ class Dispatcher:
         if attempt.fenced or attempt.link.connection is None:
             return
         found = attempt.job.session.resolve_now(attempt.job.inputs)
-        if found is not None:
-            attempt.link.send(_message(attempt, found))
-        else:
+        if found is None or not _say(attempt, found):
             self._sessions.spawn(self._read_and_send(attempt))
 
     async def _read_and_send(self, attempt: Attempt) -> None:
-        found = await attempt.job.session.resolve(attempt.job.inputs)
-        if not attempt.fenced:
-            attempt.link.send(_message(attempt, found))
+        """Send a dispatch whose inputs have to be read, or are too large for a message and become bodies."""
+        job = attempt.job
+        try:
+            found = await job.session.resolve(job.inputs)
+            if not _say(attempt, found):
+                session = job.session
+                found = await spill(self._sessions.journal, session.number, session.session_id, found)
+                if not attempt.fenced:
+                    attempt.link.send(_message(attempt, found))
+        except Closed:
+            pass
+        except AsyncBlockError as error:
+            turn = self._sessions.turn()
+            job.session.fail_job(turn, job, f"the inputs of node {job.node_id} can't be read: {error}", retry=False)
+            turn.commit()
 
     def freed(self, turn: Turn, attempt: Attempt, *, finished: bool) -> None:
         """An attempt is over: its slot is free. Unless it said so itself, its channel stays for late records."""
@@ -170,6 +187,12 @@ class Dispatcher:
         for node in flow.nodes:
             if node.group is not None:
                 self._pins.pop((session.session_id, f"{flow_job_id}:{node.group}"), None)
+
+    def forget(self, session: Session) -> None:
+        """Close the channels of a session's fenced attempts: what still comes on them has no place any more."""
+        for link in session.links:
+            for channel in [ch for ch, attempt in link.attempts.items() if attempt.job.session is session]:
+                del link.attempts[channel]
 
     def session_over(self, session_id: str) -> None:
         """Forget the pins of a session."""
@@ -345,6 +368,17 @@ def _free(link: LinkState, need: Need) -> int:
         free = link.executor.sync_slots - link.sync_load
         return free if free > 0 else free + _parked(link)
     return link.executor.slots - (link.load - link.sync_load)
+
+
+def _say(attempt: Attempt, found: dict[str, Found]) -> bool:
+    """Send a dispatch, unless its inputs are too large for a message; tell whether that is done with."""
+    if attempt.fenced:
+        return True
+    line = encode(_message(attempt, found))
+    if len(line) > 2 * INLINE_BYTES:
+        return False
+    attempt.link.send_line(line)
+    return True
 
 
 def _message(attempt: Attempt, found: dict[str, Found]) -> Dispatch:

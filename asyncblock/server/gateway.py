@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import secrets
+import time
 from functools import partial
 from typing import Any
 
 import orjson
 
-from ..errors import AsyncBlockError, ConnectionLost, Rejected, RemoteProtocolError, Unavailable
+from ..errors import AsyncBlockError, Closed, ConnectionLost, Rejected, RemoteProtocolError, Unavailable
 from ..transport import Transport
 from ..wire import frames
 from ..wire.bodies import BodyRef, decode_chunk
@@ -27,6 +29,7 @@ from ..wire.messages import (
     Cancel,
     Close,
     Fetch,
+    Fetched,
     Gone,
     Hello,
     Message,
@@ -44,12 +47,12 @@ from ..wire.messages import (
 )
 from ..wire.states import Role, State, advance
 from ..wire.windows import DATA_WINDOW, LINK_WINDOW, TELEMETRY_WINDOW
-from .access import hash_token
-from .api import METHODS
+from .access import Principal, hash_token
+from .api import METHODS, ONCE
 from .blocks import JOB_METHODS, attempt_of
 from .housekeeping import QUESTIONS, Question
 from .jobs import JobState
-from .journal import BodyKey, BodyRow, LinkRow
+from .journal import BodyKey, BodyRow, LinkRow, RequestRow
 from .links import Connection, ExecutorInfo, LinkState
 from .readers import BodyReader, PageReader
 from .sessions import Sessions
@@ -62,11 +65,29 @@ logger = logging.getLogger("asyncblock.server")
 _GREETING_TIMEOUT = 10.0
 """Seconds that a new connection has for its Hello."""
 
-MAX_LINKS = 10_000
-"""Links that a mainframe accepts at once; each connection costs about 50 kB."""
+_UNREAD_BYTES = 8 << 20
+"""Answers that wait for a connection's socket before more is read from it: whoever asks has to listen."""
 
-MAX_READS = 4096
-"""Reads that a connection may have waiting at once: an executor has one for each session whose jobs run blocks."""
+_MAX_LINE = 2 << 20
+"""Bytes of a line of records: with what the journal puts around it, it has to fit into a message of a reader."""
+
+_MAX_RECORDS = 10_000
+"""Records in a batch; senders stop at 512. This and the next one are the protocol's: every sender knows them."""
+
+_MAX_BODY = 256 << 20
+"""Bytes of a body. Senders refuse larger values at the call."""
+
+_MAX_BODIES = 100_000
+"""Bodies of a link that no record has named yet: a Welcome tells of each."""
+
+_MAX_DEPTH = 200
+"""Levels of nesting in what comes in; senders refuse more at the call. The encoder takes 254."""
+
+_MAX_WORDS = 1000
+"""Characters of texts that come from outside and are said again: reasons, ids, names."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+"""What may name a link: its bodies are kept in a directory of that name."""
 
 
 _UNWRITTEN = 1 << 20
@@ -86,6 +107,14 @@ class Gateway:
         self._epoch = epoch
         self._heartbeat = heartbeat
         self._connections: set[Connection] = set()
+        self._has_room = asyncio.Event()
+        sessions.on_stored = self.make_room
+        self.answers: dict[str, bytes] = {}
+        """Answers that must stay the same, by link and request id, since the journal was last cleaned."""
+        self.bytes_received = 0
+        """Bytes of records and bodies so far."""
+        self.acks = 0
+        """Acknowledgements so far."""
         self.trouble: str | None = None
         """Why nothing is accepted at the moment; None when all is well."""
 
@@ -94,8 +123,61 @@ class Gateway:
         for row in rows:
             link = LinkState(row.link_id, row.link_no, row.token_hash, row.boot, row.generation)
             link.received = link.stored = row.stored_seq
+            link.seen = self._sessions.loop.time()
             link.bodies = dict(self._sessions.journal.bodies.under_way(row.link_id))
+            link.unnamed = sum(link.bodies.values())
             self._links[row.link_id] = link
+
+    # ------------------------------------------------------------------ room
+
+    async def room(self, connection: Connection) -> None:
+        """Wait while too much waits for the disk. Cancels come on other links and pass."""
+        while self._sessions.journal.queued_bytes > self._sessions.settings.queue_bytes:
+            connection.held = True
+            self._has_room.clear()
+            await self._has_room.wait()
+        connection.held = False
+
+    def make_room(self) -> None:
+        """Let those go on who wait for the disk, if it has caught up."""
+        if not self._has_room.is_set() and self._sessions.journal.queued_bytes <= self._sessions.settings.queue_bytes:
+            self._has_room.set()
+
+    # ------------------------------------------------------------------ links that are over
+
+    def forget(self, link: LinkState) -> None:
+        """Forget a link that won't come back: its row, its mark, and bodies that no record has named."""
+        if link.attempts and any(not attempt.fenced for attempt in link.attempts.values()):
+            return
+        if self._links.get(link.link_id) is link:
+            del self._links[link.link_id]
+        if link.number:
+            turn = self._sessions.turn()
+            turn.write.drop_link(link.number)
+            if self._sessions.journal.bodies.under_way(link.link_id):
+                turn.after(lambda: self._sessions.spawn(self._drop_bodies(link.link_id)))
+            turn.commit()
+
+    async def _drop_bodies(self, link_id: str) -> None:
+        try:
+            await self._sessions.journal.bodies.delete_unreferenced(link_id)
+        except AsyncBlockError as error:
+            # The next opening finds them again.
+            logger.debug("bodies of a link that is over stay for now: %s", error)
+
+    def drop_answers(self) -> None:
+        """Forget the answers that were given so long ago that nobody asks again."""
+        self.answers.clear()
+        turn = self._sessions.turn()
+        turn.write.drop_requests(int((time.time() - self._sessions.settings.link_expiry) * 1000))
+        turn.commit()
+
+    def expire(self) -> None:
+        """Forget the links that have been away for too long and hold no jobs."""
+        limit = self._sessions.loop.time() - self._sessions.settings.link_expiry
+        for link in list(self._links.values()):
+            if link.connection is None and not link.load and max(link.seen, link.last_heard) < limit:
+                self.forget(link)
 
     @property
     def connections(self) -> int:
@@ -111,7 +193,7 @@ class Gateway:
 
     async def serve(self, transport: Transport, principal: object) -> None:
         """Serve a connection until it ends."""
-        roles = principal if isinstance(principal, frozenset) else frozenset()
+        assert isinstance(principal, Principal)
         connection = Connection(transport)
         self._connections.add(connection)
         link: LinkState | None = None
@@ -119,15 +201,22 @@ class Gateway:
             hello = await self._await_hello(transport)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(connection.write())
-                link = await self._greet(hello, connection, roles)
-                tasks.create_task(self._pulse(link, connection))
-                await _Reader(self, link, connection, roles, tasks).run()
+                link = await self._greet(hello, connection, principal.roles)
+                tasks.create_task(self._pulse(link, connection, principal))
+                await _Reader(self, link, connection, principal.roles, tasks).run()
         except* ConnectionLost:
             pass
         except* _Dismissed as group:
             await self._say_goodbye(transport, group)
         except* RemoteProtocolError as group:
-            await self._unreadable(link, transport, group)
+            await self._unreadable(link, transport, str(group.exceptions[0]))
+        except* (Unavailable, Closed) as group:
+            # The disk's doing, not the sender's: what isn't acknowledged will come again.
+            await self._say(transport, Bye("trouble", str(group.exceptions[0])[:_MAX_WORDS], False, retry_after=2.0))
+        except* Exception as group:
+            # A defect of ours that this sender can reach: the same again would do the same, so the link is over.
+            logger.error("what %s sent couldn't be taken in", transport.peer, exc_info=group.exceptions[0])
+            await self._unreadable(link, transport, "the mainframe failed at it; its log says why")
         finally:
             self._connections.discard(connection)
             if link is not None and link.connection is connection:
@@ -167,6 +256,7 @@ class Gateway:
         return link
 
     def _admit(self, hello: Hello, roles: frozenset[str]) -> None:
+        _check_hello(hello)
         if hello.version != VERSION:
             self._turn_away(
                 Bye("version", f"this mainframe speaks version {VERSION}, not {hello.version}; update one", stop=True),
@@ -175,8 +265,9 @@ class Gateway:
             self._turn_away(Bye("unauthorized", "this token may not run blocks", stop=True))
         if self.trouble is not None:
             self._turn_away(Bye("trouble", self.trouble, stop=False, retry_after=2.0))
-        if len(self._connections) > MAX_LINKS:
-            self._turn_away(Bye("overload", f"{MAX_LINKS} links are open", stop=False, retry_after=5.0))
+        limit = self._sessions.settings.max_links
+        if len(self._connections) > limit:
+            self._turn_away(Bye("overload", f"{limit} links are open", stop=False, retry_after=5.0))
 
     def _turn_away(self, bye: Bye) -> None:
         raise _Dismissed(bye)
@@ -185,9 +276,12 @@ class Gateway:
         """Tell a connection why it was turned away: its writer has ended with the others."""
         [dismissed] = group.exceptions
         assert isinstance(dismissed, _Dismissed)
+        await self._say(transport, dismissed.bye)
+
+    async def _say(self, transport: Transport, bye: Bye) -> None:
         try:
             async with asyncio.timeout(_GREETING_TIMEOUT):
-                await transport.send(encode(dismissed.bye))
+                await transport.send(encode(bye))
         except (AsyncBlockError, TimeoutError):
             pass
 
@@ -224,7 +318,7 @@ class Gateway:
         if older is not None:
             older.transport.abort()
         link.executor = ExecutorInfo.from_json(hello.executor)
-        link.last_heard = self._sessions.loop.time()
+        link.last_heard = link.seen = self._sessions.loop.time()
         self._sessions.dispatch.back(link)
         if hello.replaces is not None:
             gone = self._links.get(str(hello.replaces.get("link")))
@@ -240,17 +334,24 @@ class Gateway:
             stored=link.stored,
             bodies={str(n): size for n, size in link.bodies.items()},
             windows={"data": DATA_WINDOW, "telemetry": TELEMETRY_WINDOW, "link": LINK_WINDOW},
-            limits={"message": frames.MAX_MESSAGE},
+            limits={
+                "message": frames.MAX_MESSAGE,
+                "line": _MAX_LINE,
+                "records": _MAX_RECORDS,
+                "value": _MAX_BODY,
+            },
             heartbeat=self._heartbeat,
         )
 
     def _reconcile(self, link: LinkState, hello: Hello) -> None:
         """Derive the commands again from what the executor has and what it should have."""
-        claimed = {entry[0]: entry for entry in hello.channels if isinstance(entry, list) and len(entry) == 3}
+        claimed = {entry[0]: entry for entry in hello.channels}
+        # Those of sessions that were over before this mainframe began aren't in its memory.
+        link.next_channel = max(link.next_channel, *(channel + 1 for channel in claimed), 1)
         for channel, (_, job_id, number) in claimed.items():
             attempt = link.attempts.get(channel)
             if attempt is None or attempt.fenced:
-                link.send(Close(channel, str(job_id), int(number), "the mainframe doesn't count it as open"))
+                link.send(Close(channel, job_id, number, "the mainframe doesn't count it as open"))
         for attempt in list(link.attempts.values()):
             if attempt.fenced:
                 continue
@@ -264,23 +365,25 @@ class Gateway:
             self._sessions.dispatch.came(turn, link)
             turn.commit()
 
-    async def _pulse(self, link: LinkState, connection: Connection) -> None:
+    async def _pulse(self, link: LinkState, connection: Connection, principal: Principal) -> None:
         while True:
             await asyncio.sleep(self._heartbeat)
+            if (change := principal.change) is not None:
+                # Its jobs are nobody's: whoever took the token away means that.
+                self._sessions.dispatch.gone(link, change)
+                connection.bye(Bye("unauthorized", change, stop=True))
+                return
+            if connection.held:
+                link.last_heard = self._sessions.loop.time()
             if self._sessions.loop.time() - link.last_heard > 3 * self._heartbeat:
                 connection.transport.abort()
                 raise ConnectionLost("no heartbeat came")
             connection.send(Ping(stored=link.stored))
 
-    async def _unreadable(
-        self, link: LinkState | None, transport: Transport, group: BaseExceptionGroup[RemoteProtocolError]
-    ) -> None:
-        reason = str(group.exceptions[0])
+    async def _unreadable(self, link: LinkState | None, transport: Transport, words: str) -> None:
+        reason = words[:_MAX_WORDS]
         logger.warning("the link of %s is over: %s", transport.peer, reason)
-        try:
-            await transport.send(encode(Bye("unreadable", reason, stop=True)))
-        except AsyncBlockError:
-            pass
+        await self._say(transport, Bye("unreadable", reason, stop=True))
         if link is not None:
             self._sessions.dispatch.gone(link, f"its link broke the protocol: {reason}")
 
@@ -303,7 +406,9 @@ class _Reader:
         roles: frozenset[str],
         tasks: asyncio.TaskGroup,
     ) -> None:
+        self._gateway = gateway
         self._sessions = gateway._sessions
+        self._settings = gateway._sessions.settings
         self._tasks = tasks
         self._link = link
         self._connection = connection
@@ -313,6 +418,7 @@ class _Reader:
         self._unwritten = 0
         """Bytes of chunks that wait for the disk."""
         self._last_write: asyncio.Future[int]
+        self._questions = 0
 
     async def run(self) -> None:
         """Read until the connection ends; raises ``ConnectionLost`` or ``RemoteProtocolError``."""
@@ -327,11 +433,13 @@ class _Reader:
                         self._state = advance(Role.UPPER, self._state, str(header["op"]))
                         if header["op"] == "batch":
                             await self._batch(frames.take_batch(header, lines))
+                            await self._gateway.room(self._connection)
                             # What is received already comes without a turn of the loop: acknowledgements and other
                             # links would wait for all of it.
                             await asyncio.sleep(0)
                         else:
                             self._handle(decode(header))
+                            await self._connection.listening(_UNREAD_BYTES)
                 else:
                     await self._chunk(message)
         finally:
@@ -353,15 +461,16 @@ class _Reader:
                 if reader is not None:
                     reader.end()
             case Fetch():
-                self._connection.feed(BodyReader(self._sessions.journal, self._connection, message).produce)
+                self._fetch(message)
             case Announce():
                 self._announce(message)
             case Gone():
                 if self._sessions.dispatch.spawning.hosts(self._link, message.link):
                     self._sessions.dispatch.process_ended(message.link, message.reason)
             case Bye():
-                if self._link.load and message.code == "closed":
+                if message.code == "closed":
                     self._sessions.dispatch.gone(self._link, "its process has ended")
+                    self._gateway.forget(self._link)
                 raise ConnectionLost("the other side said goodbye")
 
     # ------------------------------------------------------------------ records
@@ -373,7 +482,13 @@ class _Reader:
             return
         if batch.seq != link.received + 1:
             raise RemoteProtocolError(f"batch {batch.seq} came after {link.received}; some are missing")
+        for channel, raw in batch.runs:
+            if len(raw) > _MAX_LINE:
+                raise RemoteProtocolError(f"a line of {len(raw)} bytes came on channel {channel}; {_MAX_LINE} may be")
         runs = [(channel, raw, _records(raw)) for channel, raw in batch.runs]
+        count = sum(len(records) for _, _, records in runs)
+        if count > _MAX_RECORDS:
+            raise RemoteProtocolError(f"batch {batch.seq} has {count} records; the limit is {_MAX_RECORDS}")
         turn = self._sessions.turn()
         for channel, raw, records in runs:
             if b'"sha256"' in raw:
@@ -383,9 +498,10 @@ class _Reader:
         link.received = batch.seq
         for channel, raw, records in runs:
             for index, reason in self._take(turn, channel, raw, records):
-                turn.after(partial(link.send, Refused(channel, index, reason)))
+                turn.after(partial(link.send, Refused(channel, index, reason[:_MAX_WORDS])))
         turn.write.mark(link.number, batch.seq)
         turn.after(lambda: self._stored(batch.seq))
+        self._gateway.bytes_received += sum(len(raw) for _, raw in batch.runs)
         turn.commit()
 
     def _check_fence(self) -> None:
@@ -411,7 +527,7 @@ class _Reader:
                 await self._sessions.journal.bodies.finish(key, ref.length, ref.sha256)
             except AsyncBlockError as error:
                 raise RemoteProtocolError(f"body {ref.n}: {error}") from error
-            self._link.bodies.pop(ref.n, None)
+            self._link.unnamed -= self._link.bodies.pop(ref.n, 0)
             session.bytes += ref.length
             turn.write.body(
                 BodyRow(
@@ -431,6 +547,14 @@ class _Reader:
             raise RemoteProtocolError(f"a chunk of body {n} for offset {offset} came; {have} bytes are here")
         if offset + len(piece) <= have:
             return
+        if offset + len(piece) > _MAX_BODY:
+            raise RemoteProtocolError(f"body {n} has more than {_MAX_BODY} bytes")
+        if len(self._link.bodies) >= _MAX_BODIES and n not in self._link.bodies:
+            raise RemoteProtocolError(f"{_MAX_BODIES} bodies came that no record names")
+        self._link.unnamed += offset + len(piece) - have
+        if self._link.unnamed > self._settings.session_bytes:
+            raise RemoteProtocolError(f"bodies of {self._link.unnamed} bytes came that no record names")
+        self._gateway.bytes_received += len(piece)
         try:
             write = self._sessions.journal.bodies.write(BodyKey(self._link.link_id, n), offset, piece)
         except Unavailable as error:
@@ -464,22 +588,59 @@ class _Reader:
     def _send_ack(self) -> None:
         self._link.ack_due = False
         self._link.send(Ack(self._link.stored))
+        self._gateway.acks += 1
 
     # ------------------------------------------------------------------ questions
 
     def _request(self, message: Request) -> None:
+        if len(message.id) > _MAX_WORDS:
+            raise RemoteProtocolError(f"the id of a request has {len(message.id)} characters, {_MAX_WORDS} may")
+        if _is_deep(message.params):
+            self._refuse(message, Rejected(f"it is nested more than {_MAX_DEPTH} levels deep", code="params"))
+            return
         if message.method in QUESTIONS:
             roles, question = QUESTIONS[message.method]
+            if self._questions >= self._settings.max_questions:
+                self._refuse(message, Rejected(f"{self._questions} questions wait on this link", code="overload"))
+                return
+            self._questions += 1
             self._tasks.create_task(self._answer(message, roles, question))
             return
+        if message.method in ONCE:
+            self._questions += 1
+            self._tasks.create_task(self._order_once(message))
+        else:
+            self._carry_out(message)
+
+    async def _order_once(self, message: Request) -> None:
+        """Carry out an order unless it was: its answer is kept, for a second time would have another."""
+        gateway, key = self._gateway, f"{self._link.link_id}:{message.id}"
+        try:
+            kept = await self._sessions.journal.request(key) if key not in gateway.answers else None
+        finally:
+            self._questions -= 1
+        answer = gateway.answers.get(key, kept.answer if kept is not None else None)
+        if answer is None:
+            self._carry_out(message, key)
+        else:
+            self._connection.send_line(answer)
+
+    def _carry_out(self, message: Request, key: str | None = None) -> None:
         turn = self._sessions.turn()
         connection = self._connection
         try:
             reply = Reply(message.id, self._order(turn, message))
         except Rejected as error:
-            reply = Reply(message.id, error={"code": error.code, "message": str(error)})
-        turn.after(lambda: connection.send(reply))
+            reply = _refusal(message, error)
+        line = _encoded(reply)
+        if key is not None:
+            self._gateway.answers[key] = line
+            turn.write.request(RequestRow(request_id=key, answer=line, at=int(time.time() * 1000)))
+        turn.after(lambda: connection.send_line(line))
         turn.commit()
+
+    def _refuse(self, message: Request, error: Rejected) -> None:
+        self._connection.send(_refusal(message, error))
 
     async def _answer(self, message: Request, roles: frozenset[str], question: Question) -> None:
         """Answer what takes a while; if the connection ends before, it is asked again on the next."""
@@ -488,8 +649,10 @@ class _Reader:
                 raise Rejected(f"this token may not {message.method!r}", code="unauthorized")
             reply = Reply(message.id, await question(self._sessions, message.params, self._roles))
         except Rejected as error:
-            reply = Reply(message.id, error={"code": error.code, "message": str(error)})
-        self._connection.send(reply)
+            reply = _refusal(message, error)
+        finally:
+            self._questions -= 1
+        self._connection.send_line(_encoded(reply))
 
     def _order(self, turn: Turn, message: Request) -> dict[str, Any]:
         asked_by_job = JOB_METHODS.get(message.method)
@@ -516,17 +679,29 @@ class _Reader:
             return
         for id in [id for id, reader in self._reads.items() if reader.done]:
             del self._reads[id]
-        if len(self._reads) >= MAX_READS:
-            self._connection.send(_failed_page(message.id, f"{MAX_READS} reads wait already on this link"))
+        limit = self._settings.max_reads
+        if len(self._reads) >= limit:
+            self._connection.send(_failed_page(message.id, f"{limit} reads wait already on this link"))
             return
         reader = self._reads[message.id] = PageReader(self._sessions, self._connection, message)
         reader.begin()
+
+    def _fetch(self, message: Fetch) -> None:
+        wrong = None
+        if not (0 <= message.offset < 1 << 62 and 0 <= message.id < 1 << 62):
+            wrong = "there is nothing at that offset"
+        elif self._connection.sources >= self._settings.max_reads:
+            wrong = f"{self._settings.max_reads} reads wait already on this link"
+        if wrong is not None:
+            self._connection.send(Fetched(message.id, wrong))
+        else:
+            self._connection.feed(BodyReader(self._sessions.journal, self._connection, message).produce)
 
     def _stalled(self, message: Stalled) -> None:
         attempt = self._link.attempts.get(message.channel)
         if attempt is not None and not attempt.fenced:
             turn = self._sessions.turn()
-            attempt.job.session.stalled(turn, attempt, message.seconds, message.where)
+            attempt.job.session.stalled(turn, attempt, message.seconds, message.where[:_MAX_WORDS])
             turn.commit()
 
     def _announce(self, message: Announce) -> None:
@@ -550,7 +725,45 @@ def _records(raw: bytes) -> list[Any]:
         raise RemoteProtocolError(f"a line of records isn't JSON: {error}") from None
     if not isinstance(records, list):
         raise RemoteProtocolError("a line of records isn't an array")
+    # Counting costs next to nothing; what can't be deep isn't looked at.
+    if raw.count(b"[") + raw.count(b"{") - len(records) > _MAX_DEPTH and _is_deep(records):
+        raise RemoteProtocolError(f"a record is nested more than {_MAX_DEPTH} levels deep")
     return records
+
+
+def _is_deep(value: object) -> bool:
+    """Tell whether something is nested so deep that, with what is put around it, it couldn't be encoded again."""
+    for _ in range(254 - _MAX_DEPTH):
+        value = [value]
+    try:
+        orjson.dumps(value)
+    except TypeError:
+        return True
+    return False
+
+
+def _encoded(reply: Reply) -> bytes:
+    line = encode(reply)
+    if len(line) <= frames.MAX_MESSAGE:
+        return line
+    words = f"the answer has {len(line)} bytes, a message {frames.MAX_MESSAGE} at most; ask for less"
+    return encode(_refusal(reply, Rejected(words, code="too_large")))
+
+
+def _refusal(message: Request | Reply, error: Rejected) -> Reply:
+    return Reply(message.id, error={"code": error.code, "message": str(error)[:_MAX_WORDS]})
+
+
+def _check_hello(hello: Hello) -> None:
+    """Check what will name rows and files, or be written as numbers, before anything is made of it."""
+    if not _NAME.fullmatch(hello.link):
+        raise RemoteProtocolError(f"{hello.link[:100]!r} can't name a link: 1 to 100 letters, digits, '-' and '_'")
+    if len(hello.boot) > _MAX_WORDS or not 0 <= hello.generation < 1 << 53:
+        raise RemoteProtocolError("'hello': boot or generation is out of bounds")
+    for entry in hello.channels:
+        kinds = [type(each) for each in entry] if isinstance(entry, list) else []
+        if kinds != [int, str, int]:
+            raise RemoteProtocolError("'hello': a channel is [number, job id, attempt]")
 
 
 def _body_refs(record: object) -> list[BodyRef]:

@@ -11,7 +11,7 @@ from ..errors import AsyncBlockError, Rejected
 from ..wire.frames import MAX_MESSAGE
 from ..wire.windows import DATA_WINDOW, LINK_WINDOW, TELEMETRY_WINDOW
 from .journal import SessionRow
-from .sessions import MAX_SESSIONS, Sessions
+from .sessions import Sessions
 
 __all__ = ["QUESTIONS"]
 
@@ -33,7 +33,7 @@ async def _info(sessions: Sessions, params: Params, roles: frozenset[str]) -> di
         "sessions": {"known": len(sessions.rows), "running": len(sessions.running)},
         "limits": {
             "message": MAX_MESSAGE,
-            "sessions": MAX_SESSIONS,
+            "sessions": sessions.settings.max_sessions,
             "windows": {"data": DATA_WINDOW, "telemetry": TELEMETRY_WINDOW, "link": LINK_WINDOW},
         },
         "journal": {

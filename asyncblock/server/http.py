@@ -1,4 +1,7 @@
-"""Plain HTTP on the mainframe's port: health, metrics, bodies. Everything else is a websocket upgrade or a mistake."""
+"""Plain HTTP on the mainframe's port: health, metrics, bodies. Everything else is a websocket upgrade or a mistake.
+
+The names under ``/metrics`` are promises: ``_FIGURES`` says what each of them is.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,23 @@ if TYPE_CHECKING:
 __all__ = ["HttpDoor"]
 
 
+_FIGURES = {
+    "loop_lag_seconds": "How late the event loop ran when it was last measured; once a second.",
+    "connections": "Open connections.",
+    "links": "Links that are remembered, connected or not.",
+    "executors": "Connected executors.",
+    "jobs_open": "Jobs that executors hold.",
+    "jobs_waiting": "Jobs that wait for an executor.",
+    "leases_running_out": "Executors that are away and hold jobs.",
+    "journal_queued_bytes": "Bytes of records that wait for the disk.",
+    "bodies_queued_bytes": "Bytes of large values that wait for the disk.",
+    "values_bytes": "Bytes of recent values kept in memory for jobs that will take them.",
+    "trouble": "1 while nothing is accepted because the disk refuses.",
+    "received_bytes_total": "Bytes of records and large values taken in.",
+    "acks_total": "Acknowledgements sent.",
+}
+
+
 class HttpDoor:
     """Decides about every HTTP request: an answer, or the roles with which a websocket comes in."""
 
@@ -32,17 +52,17 @@ class HttpDoor:
         path = path.split("?", 1)[0]
         if path == "/healthz":
             return self._health()
-        roles = self._access.roles_of_headers(headers)
-        if roles is None:
+        caller = self._access.principal(headers)
+        if caller is None:
             return HttpAnswer(401, b"a valid token is needed: 'Authorization: Bearer TOKEN'\n")
         if headers.get("upgrade", "").lower() == "websocket":
             origin = headers.get("origin")
             if origin is not None and origin not in self._origins:
                 return HttpAnswer(403, b"this origin may not connect; allow it with --origin\n")
-            return roles
+            return caller
         if path == "/metrics":
             return HttpAnswer(200, self._metrics().encode(), "text/plain; version=0.0.4; charset=utf-8")
-        if path.startswith("/bodies/") and roles & {"client", "observer"}:
+        if path.startswith("/bodies/") and caller.roles & {"client", "observer"}:
             return await self._body(path.removeprefix("/bodies/"))
         return HttpAnswer(404, b"there is /healthz, /metrics, /bodies/LINK-N, and a websocket at /\n")
 
@@ -52,23 +72,36 @@ class HttpDoor:
         return HttpAnswer(200 if trouble is None else 503, body, "application/json")
 
     def _metrics(self) -> str:
-        sessions = self._server.sessions
+        server, sessions = self._server, self._server.sessions
         states = Counter(row.state for row in sessions.rows.values())
         links = sessions.dispatch.links.values()
         figures = {
-            "asyncblock_connections": self._server.gateway.connections,
-            "asyncblock_jobs_open": sum(link.load for link in links),
-            "asyncblock_executors": sum(link.executor is not None and link.connection is not None for link in links),
-            "asyncblock_journal_queued_bytes": self._server.journal.queued_bytes,
+            "loop_lag_seconds": server.lag,
+            "connections": server.gateway.connections,
+            "links": len(links),
+            "executors": sum(link.executor is not None and link.connection is not None for link in links),
+            "jobs_open": sum(link.load for link in links),
+            "jobs_waiting": sessions.dispatch.waiting,
+            "leases_running_out": sum(link.lease_timer is not None for link in links),
+            "journal_queued_bytes": server.journal.queued_bytes,
+            "bodies_queued_bytes": server.journal.bodies.queued_bytes,
+            "values_bytes": sessions.values.size,
+            "trouble": int(server.trouble is not None),
+            "received_bytes_total": server.gateway.bytes_received,
+            "acks_total": server.gateway.acks,
         }
-        lines = [f"# TYPE {name} gauge\n{name} {value}" for name, value in figures.items()]
-        lines.append("# TYPE asyncblock_sessions gauge")
+        lines = []
+        for name, value in figures.items():
+            kind = "counter" if name.endswith("_total") else "gauge"
+            full = f"asyncblock_{name}"
+            lines.append(f"# HELP {full} {_FIGURES[name]}\n# TYPE {full} {kind}\n{full} {value}")
+        lines.append("# HELP asyncblock_sessions Sessions in the journal, by state.\n# TYPE asyncblock_sessions gauge")
         lines += [f'asyncblock_sessions{{state="{state}"}} {count}' for state, count in sorted(states.items())]
         return "\n".join(lines) + "\n"
 
     async def _body(self, name: str) -> HttpAnswer:
         link, _, number = name.rpartition("-")
-        if not (link.isalnum() and number.isdigit()):
+        if not (link.isascii() and number.isascii() and number.isdecimal() and len(number) < 20):
             return HttpAnswer(404, b"a body is named LINK-N\n")
         try:
             data = await self._server.journal.bodies.read(BodyKey(link, int(number)), 0, 256 << 20)

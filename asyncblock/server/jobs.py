@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 if TYPE_CHECKING:
+    from ..flow.entries import JobCreated
     from .links import LinkState
     from .session import Session
 
@@ -122,6 +123,8 @@ class Job:
 
     caller: str | None = None
     """The job that asked for it, when no node did."""
+    created: JobCreated | None = None
+    """The decision that made it."""
     asked: dict[str, int] = field(default_factory=dict)
     """Jobs that it has asked for, each with the offset of the row from which on it may be heard of."""
     blocks: set[str] = field(default_factory=set)

@@ -68,11 +68,31 @@ class Connection:
         self._bulk: deque[Producer] = deque()
         self._sendable = asyncio.Event()
         self._closing = False
+        self._queued = 0
+        self._drained = asyncio.Event()
+        self.held = False
+        """Nothing is read from it at the moment, for the disk has to catch up."""
 
     def send(self, message: Message) -> None:
         """Queue a control line."""
-        self._control.append(encode(message))
+        self.send_line(encode(message))
+
+    def send_line(self, line: bytes) -> None:
+        """Queue a control line that is encoded already."""
+        self._control.append(line)
+        self._queued += len(line)
         self._sendable.set()
+
+    async def listening(self, limit: int) -> None:
+        """Wait while more than so many bytes of control lines wait for the socket."""
+        while self._queued > limit:
+            self._drained.clear()
+            await self._drained.wait()
+
+    @property
+    def sources(self) -> int:
+        """How many sources of bulk messages are queued."""
+        return len(self._bulk)
 
     def feed(self, producer: Producer) -> None:
         """Queue a source of bulk messages."""
@@ -114,6 +134,8 @@ class Connection:
         while self._control and size + len(self._control[0]) < BATCH_BYTES:
             lines.append(self._control.popleft())
             size += len(lines[-1])
+        self._queued -= size
+        self._drained.set()
         return b"\n".join(lines)
 
 
@@ -138,6 +160,10 @@ class LinkState:
     next_channel: int = 1
     bodies: dict[int, int] = field(default_factory=dict)
     """Received bytes of bodies whose record hasn't come yet."""
+    unnamed: int = 0
+    """The sum of those."""
+    seen: float = 0.0
+    """The loop's time at which it was there last, or this mainframe began."""
     last_heard: float = 0.0
     """The loop's time at which the last byte came."""
     lease_timer: asyncio.TimerHandle | None = None
@@ -154,3 +180,8 @@ class LinkState:
         """Send a control line if there is a connection; after a Welcome commands are derived again."""
         if self.connection is not None:
             self.connection.send(message)
+
+    def send_line(self, line: bytes) -> None:
+        """Send a control line that is encoded already."""
+        if self.connection is not None:
+            self.connection.send_line(line)

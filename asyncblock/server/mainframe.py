@@ -14,7 +14,7 @@ from ..errors import Unavailable
 from ..transport import Transport
 from ..transport.websocket import is_loopback, serve_websocket
 from ..wire.frames import MAX_MESSAGE
-from .access import ALL_ROLES, Access
+from .access import ALL_ROLES, Access, Principal
 from .gateway import Gateway
 from .http import HttpDoor
 from .journal import SqliteJournal
@@ -25,6 +25,13 @@ from .settings import Settings
 __all__ = ["MainframeServer", "Settings"]
 
 logger = logging.getLogger("asyncblock.server")
+
+
+_TICK = 1.0
+"""Seconds between two measurements of the loop's lag."""
+
+_FORGET_INTERVAL = 600.0
+"""Seconds between two looks at what is old enough to be forgotten."""
 
 
 class MainframeServer:
@@ -44,6 +51,9 @@ class MainframeServer:
         self.gateway: Gateway
         self.trouble: str | None = None
         """Why nothing is accepted at the moment; None when all is well."""
+        self.lag = 0.0
+        """Seconds by which the loop ran late when it was last measured."""
+        self._chores: asyncio.Task[None]
         self._tasks: asyncio.TaskGroup
         self._stack = AsyncExitStack()
         self._stopping = asyncio.Event()
@@ -65,6 +75,8 @@ class MainframeServer:
             self.gateway = Gateway(self.sessions, self.journal.epoch, self.settings.heartbeat)
             self.gateway.recover(await self.journal.links())
             recovered = await self.sessions.recover()
+            self._chores = self._tasks.create_task(self._do_chores())
+            stack.callback(self._chores.cancel)
             if recovered:
                 logger.info("%d sessions go on from the journal", recovered)
             self._stack = stack.pop_all()
@@ -81,11 +93,11 @@ class MainframeServer:
 
     async def accept(self, transport: Transport, roles: frozenset[str] = ALL_ROLES) -> None:
         """Serve a connection until it ends."""
-        await self.gateway.serve(transport, roles)
+        await self.gateway.serve(transport, Principal(roles))
 
     def accept_soon(self, transport: Transport, roles: frozenset[str] = ALL_ROLES) -> None:
         """Serve a connection in a task of the mainframe's."""
-        task = self._tasks.create_task(self.gateway.serve(transport, roles))
+        task = self._tasks.create_task(self.gateway.serve(transport, Principal(roles)))
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
 
@@ -117,6 +129,19 @@ class MainframeServer:
     def executor_held(self, link_id: str, seconds: float, threads: list[Any], works: bool) -> None:
         """Take in what a parent sees of its child while the child can't speak: where it stands, that it works."""
         self.sessions.dispatch.held(link_id, seconds, threads, works)
+
+    async def _do_chores(self) -> None:
+        """Measure how late the loop runs, and forget what nobody will ask for again."""
+        loop = asyncio.get_running_loop()
+        forget_at = loop.time()
+        while True:
+            due = loop.time() + _TICK
+            await asyncio.sleep(_TICK)
+            self.lag = loop.time() - due
+            if loop.time() >= forget_at:
+                forget_at = loop.time() + _FORGET_INTERVAL
+                self.gateway.expire()
+                self.gateway.drop_answers()
 
     def _on_trouble(self, error: Exception) -> None:
         self.trouble = self.gateway.trouble = f"the journal can't be written: {error}"

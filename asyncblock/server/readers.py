@@ -9,7 +9,7 @@ from ..errors import AsyncBlockError
 from ..wire.bodies import CHUNK_SIZE, encode_chunk
 from ..wire.frames import join_page
 from ..wire.messages import Fetch, Fetched, Page, Read, encode
-from .journal import BodyKey, Journal
+from .journal import MAX_OFFSET, BodyKey, Journal
 from .links import Connection
 from .sessions import Sessions
 
@@ -71,7 +71,7 @@ class PageReader:
         offset = request.offset if request.offset >= 0 else row.rows - 1
         session = self._sessions.running.get(request.session_id)
         limit = min(max(request.max_bytes, 1), _PAGE_LIMIT)
-        rows = await self._sessions.journal.page(row.session_no, offset, limit)
+        rows = await self._sessions.journal.page(row.session_no, offset, limit) if offset <= MAX_OFFSET else []
         if session is not None:
             # What the transaction under way has written is not ours to show yet.
             rows = [each for each in rows if each[0] < session.stored_offset]

@@ -39,7 +39,10 @@ from ..wire.messages import Cancel, Close, SessionEnded
 from ..wire.records import check
 from .dispatch import BESIDE, Dispatcher
 from .jobs import Attempt, Job, JobState
+from .journal import Snapshot
 from .requests import BlockRequests
+from .snapshots import VERSION, attempt_from_json, created_from_json, job_to_json, restore_job
+from .spill import INLINE_BYTES, sizes, spill
 from .turn import Turn
 from .values import Found
 
@@ -51,6 +54,9 @@ __all__ = ["Session"]
 
 _BACK = 4.0
 """Heartbeats that a job whose time ran out while the mainframe was away has to tell that it ended in time."""
+
+_SNAPSHOT_SHARE = 8
+"""How many times its own length the journal grows before the next snapshot."""
 
 _GRACE_MARGIN = 5.0
 """Seconds beyond the grace that an executor has to tell how a cancelled job ended."""
@@ -97,6 +103,8 @@ class Session:
         """Those that have had a job of this session."""
         self._deadline: asyncio.TimerHandle | None = None
         self._timeouts: dict[str, asyncio.TimerHandle] = {}
+        self._snapshot_at = owner.settings.snapshot_bytes
+        """Bytes of the session at which the next snapshot is due."""
 
     @property
     def _grace(self) -> float:
@@ -132,7 +140,10 @@ class Session:
 
     def take(self, turn: Turn, attempt: Attempt, raw: bytes, records: list[Any]) -> list[tuple[int, str]]:
         """Take in a run of records; return (index, reason) of those that are refused."""
-        refused = [(i, reason) for i, record in enumerate(records) if (reason := check(record)) is not None]
+        if self.ended:
+            attempt.records += len(records)
+            return [(attempt.records - len(records) + i, "its session is over") for i in range(len(records))]
+        refused = [(i, reason[:150]) for i, record in enumerate(records) if (reason := check(record)) is not None]
         late = attempt.fenced or attempt.job.state is JobState.ENDED
         first = attempt.records
         attempt.records += len(records)
@@ -149,7 +160,16 @@ class Session:
             size = len(raw) // max(len(records), 1)
             skip = {i for i, _ in refused}
             self._fold_records(turn, attempt, records, (self.next_offset, line), size, skip)
+            self._check_size(turn, attempt)
         return [(first + i, reason) for i, reason in refused]
+
+    def _check_size(self, turn: Turn, attempt: Attempt) -> None:
+        """End a job, and with it the flow, whose session takes more of the disk than a session may."""
+        limit = self._owner.settings.session_bytes
+        if self.bytes > limit and self.state == "running" and not attempt.fenced:
+            error = f"disk limit of the session: it has {self.bytes} bytes in the journal, {limit} may be"
+            self.fail_job(turn, attempt.job, error, retry=False)
+            attempt.link.send(Close(attempt.channel, attempt.job.job_id, attempt.number, error))
 
     def fail_job(self, turn: Turn, job: Job, error: str, *, retry: bool) -> None:
         """End a job's attempt without its word: the lease ended, the time is up, nobody can run it."""
@@ -228,6 +248,7 @@ class Session:
 
     def fail_flow_job(self, turn: Turn, job_id: str, error: str) -> None:
         """End a run of a subflow, or a condition, from outside: its time is up, or its caller cancelled it."""
+        self._undecided.pop(job_id, None)
         if self._run.is_open(job_id):
             turn.say(self, "JobFailed", job_id=job_id, attempt=1, error=error, retry=False, t=_now())
             self._feed(turn, Finished(job_id, error))
@@ -473,6 +494,7 @@ class Session:
     def _act(self, turn: Turn, decision: Decision) -> None:
         if isinstance(decision, JobCreated):
             if decision.kind == "condition":
+                self._undecided[decision.job_id] = decision
                 self._resolve(decision.inputs, lambda t, found: self._decide(t, decision, found), turn)
                 if self._run.is_open(decision.job_id):
                     self._limit(decision)
@@ -503,6 +525,7 @@ class Session:
             timeout=node.timeout,
             flow=created.flow,
             caller=created.caller,
+            created=created,
         )
         self.jobs[job.job_id] = job
         if job.timeout is not None:
@@ -541,6 +564,7 @@ class Session:
         if not self._run.is_open(created.job_id):
             return
         self._stop_timer(created.job_id)
+        self._undecided.pop(created.job_id, None)
         block = self.plan.flow(created.flow).node(created.node_id).block
         tested = conditions.tested(block["cases"])
         large = sorted(handle for handle, each in found.items() if each.body is not None and handle in tested)
@@ -620,6 +644,18 @@ class Session:
         self._resolve(verdict.outputs, lambda t, found: self._finish(t, verdict, found), turn)
 
     def _finish(self, turn: Turn, verdict: RunFinished, found: dict[str, Found]) -> None:
+        if sum(sizes(found).values()) > INLINE_BYTES:
+            turn.after(lambda: self._owner.spawn(self._finish_large(verdict, found)))
+            return
+        self._finish_with(turn, verdict, found)
+
+    async def _finish_large(self, verdict: RunFinished, found: dict[str, Found]) -> None:
+        found = await spill(self._owner.journal, self.number, self.session_id, found)
+        turn = self._owner.turn()
+        self._finish_with(turn, verdict, found)
+        turn.commit()
+
+    def _finish_with(self, turn: Turn, verdict: RunFinished, found: dict[str, Found]) -> None:
         self.finished_at = _now()
         self.error = verdict.error
         self.state = verdict.state
@@ -689,6 +725,53 @@ class Session:
         turn.after(lambda: self._owner.spawn(read()))
 
     # ------------------------------------------------------------------ recovery
+
+    def snapshot_if_due(self) -> Snapshot | None:
+        """Return the state between two rows, when enough of the journal has been written since the last time.
+
+        Larger states are written more rarely, so that all snapshots together cost a fraction of the journal.
+        """
+        if self.state != "running" or self.bytes < self._snapshot_at:
+            return None
+        payload = orjson.dumps(self.to_snapshot())
+        self._snapshot_at = self.bytes + max(self._owner.settings.snapshot_bytes, _SNAPSHOT_SHARE * len(payload))
+        return Snapshot(session_no=self.number, offset=self.next_offset, payload=payload)
+
+    def to_snapshot(self) -> dict[str, Any]:
+        """Return the state as JSON-ready data; with the first row and those that follow it is as good as all rows."""
+        return {
+            "version": VERSION,
+            "run": self._run.to_snapshot(),
+            "counted": self.counted,
+            "jobs": [job_to_json(job) for job in self.jobs.values()],
+            "flow_jobs": [each.to_json() for each in self.flow_jobs.values()],
+            "undecided": [each.to_json() for each in self._undecided.values() if self._run.is_open(each.job_id)],
+            "links": sorted(link.link_id for link in self.links),
+        }
+
+    def restore(self, snapshot: Snapshot) -> bool:
+        """Take over the state of a snapshot, if it is of a form that is known; tell whether it was."""
+        obj = orjson.loads(snapshot.payload)
+        if obj.get("version") != VERSION:
+            return False
+        self.next_offset = self.stored_offset = snapshot.offset
+        self.counted = obj["counted"]
+        self._run = Run.from_snapshot(self.plan, self.session_id, obj["run"])
+        for each in obj["flow_jobs"]:
+            started = decision_from_json(each)
+            assert isinstance(started, FlowJobStarted)
+            self._open_flow(started)
+        for each in obj["jobs"]:
+            job = self._create(created_from_json(each["created"]))
+            restore_job(job, each)
+            if each["attempt"] is not None:
+                attempt = attempt_from_json(job, self._owner.dispatch.link(each["attempt"]["link"]), each["attempt"])
+                job.attempt = self._replayed_attempts[job.job_id, attempt.number] = attempt
+        for each in obj["undecided"]:
+            created = created_from_json(each)
+            self._undecided[created.job_id] = created
+        self.links = {self._owner.dispatch.link(link_id) for link_id in obj["links"]}
+        return True
 
     def replay_row(self, offset: int, payload: bytes) -> None:
         """Fold a row of the journal after a restart."""
@@ -791,9 +874,10 @@ class Session:
             else:
                 self._end_job(turn, job)
         self._replayed_attempts.clear()
-        for created in self._undecided.values():
-            self._act(turn, created)
-        self._undecided.clear()
+        undecided, self._undecided = self._undecided, {}
+        for created in undecided.values():
+            if self._run.is_open(created.job_id):
+                self._act(turn, created)
         self._journal_decisions(turn, self._run.settle())
         if self.state == "ending" and self._verdict is not None:
             self._conclude(turn, self._verdict)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
+
+import orjson
 
 from ..errors import InvalidFlow, Rejected
 from ..flow.plan import Plan
@@ -20,8 +22,12 @@ from .values import Values
 
 __all__ = ["Sessions"]
 
-MAX_SESSIONS = 10_000
-"""Running sessions that a mainframe accepts; each costs a few kB and its open jobs."""
+
+_MAX_BLOCK = 1 << 20
+"""Bytes of a node's block: it travels with each dispatch, beside the inputs."""
+
+_MAX_START = 3 << 20
+"""Bytes of plan and inputs, which are a row of the journal, which has to fit into a message."""
 
 
 class Sessions:
@@ -39,15 +45,20 @@ class Sessions:
         self.rows: dict[str, SessionRow] = {}
         """Every session that the journal knows, by id."""
         self.closed = False
+        self.on_stored: Callable[[], object] = _nothing
+        """Called after each commit, before what follows from it."""
         self._tasks = tasks
 
     def turn(self) -> Turn:
         """Begin a turn of its own for an event that came from no link."""
-        return Turn(self.journal)
+        return Turn(self.journal, self.on_stored)
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Run a coroutine in the mainframe's task group."""
-        self._tasks.create_task(coroutine)
+        """Run a coroutine in the mainframe's task group, unless the mainframe is closing."""
+        if self.closed:
+            coroutine.close()
+        else:
+            self._tasks.create_task(coroutine)
 
     # ------------------------------------------------------------------ orders
 
@@ -60,8 +71,8 @@ class Sessions:
             return session_id
         if not session_id.isalnum() or len(session_id) > 64:
             raise Rejected("a session id is 1 to 64 letters and digits", code="session_id")
-        if len(self.running) >= MAX_SESSIONS:
-            raise Rejected(f"{MAX_SESSIONS} sessions run already", code="overload")
+        if len(self.running) >= self.settings.max_sessions:
+            raise Rejected(f"{self.settings.max_sessions} sessions run already", code="overload")
         try:
             checked = Plan.from_json(plan)
         except InvalidFlow as error:
@@ -69,8 +80,9 @@ class Sessions:
         wrong = checked.input_problems(inputs)
         if wrong:
             raise Rejected("; ".join(wrong), code="invalid_flow")
-        number = self.journal.new_session_no()
         inputs = checked.input_values(inputs)
+        _check_sizes(checked, inputs)
+        number = self.journal.new_session_no()
         session = Session(self, number, session_id, checked, inputs, int(time.time() * 1000))
         self.running[session_id] = session
         row = SessionRow(
@@ -112,7 +124,9 @@ class Sessions:
     def _forget(self, session: Session) -> None:
         self.running.pop(session.session_id, None)
         # The last row has been counted since.
-        self.rows[session.session_id] = replace(self.rows[session.session_id], bytes=session.bytes)
+        row = self.rows[session.session_id]
+        self.rows[session.session_id] = replace(row, bytes=session.bytes, rows=session.next_offset)
+        self.dispatch.forget(session)
 
     def close(self) -> None:
         """Stop all timers; running sessions go on when the mainframe comes back."""
@@ -149,6 +163,10 @@ class Sessions:
     async def _recover(self, row: SessionRow) -> None:
         session: Session | None = None
         offset = 0
+        snapshot = await self.journal.snapshot(row.session_no)
+        if snapshot is not None:
+            session = Session.from_first_row(self, row.session_no, await self.journal.entry(row.session_no, 0))
+            offset = snapshot.offset if session.restore(snapshot) else 0
         while page := await self.journal.page(row.session_no, offset, 1 << 20):
             for place, payload in page:
                 if session is None:
@@ -160,3 +178,27 @@ class Sessions:
             # The row counts the bodies too.
             session.bytes = row.bytes
             self.running[row.session_id] = session
+
+
+def _nothing() -> None:
+    return
+
+
+def _check_sizes(plan: Plan, inputs: dict[str, Any]) -> None:
+    """Refuse what couldn't be told to executors and observers in one message each."""
+    made = plan.to_json()
+    size = len(orjson.dumps([made, inputs]))
+    if size > _MAX_START:
+        raise Rejected(
+            f"the plan and its inputs have {size} bytes; {_MAX_START} may be. Let a node read large values from a file",
+            code="too_large",
+        )
+    if size <= _MAX_BLOCK:
+        return
+    for flow in (plan, *plan.flows.values()):
+        for node in flow.nodes:
+            size = len(orjson.dumps(node.block))
+            if size > _MAX_BLOCK:
+                raise Rejected(
+                    f"node {node.node_id}: its block has {size} bytes; {_MAX_BLOCK} may be", code="too_large"
+                )

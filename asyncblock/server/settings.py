@@ -30,3 +30,23 @@ class Settings:
     """Origins of web pages that may connect."""
     insecure: bool = False
     """Allow to listen beyond loopback without TLS."""
+
+    session_bytes: int = 10 << 30
+    """Bytes of journal and bodies that a session may take before it fails: one flow mustn't fill the disk of all."""
+    queue_bytes: int = 64 << 20
+    """Bytes that may wait for the disk before batches are read more slowly: one link's window, and seconds of writing.
+    With one message more for each link it bounds what the senders' windows alone would not."""
+    snapshot_bytes: int = 16 << 20
+    """Journal of a session between two snapshots of its state, at least: what a recovery folds in half a second."""
+    max_links: int = 10_000
+    """Connections at once; each costs about 50 kB."""
+    max_sessions: int = 10_000
+    """Running sessions; each costs a few kB and its open jobs."""
+    max_reads: int = 4096
+    """Reads and fetches that a connection may have waiting: an executor has one for each session whose jobs run
+    blocks."""
+    max_questions: int = 64
+    """Questions of a connection that may wait for the disk."""
+    link_expiry: float = 86400.0
+    """Without a connection before a link without jobs is forgotten: a laptop's night. Links that say goodbye are
+    forgotten at once."""

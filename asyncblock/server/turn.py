@@ -15,21 +15,32 @@ if TYPE_CHECKING:
 __all__ = ["Turn"]
 
 
+ROW_BYTES = 1 << 20
+"""Bytes of a row at which the next line begins another one, in the same transaction: a page is at least a row, and has
+to fit into a message."""
+
+
 class Turn:
     """Collects rows, marks and consequences. Made for each event, committed once."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, stored: Callable[[], object]) -> None:
         self._journal = journal
+        self._when_stored = stored
         self._lines: dict[Session, list[bytes]] = {}
+        self._sizes: dict[Session, int] = {}
         self._after: list[Callable[[], object]] = []
         self.urgent = False
         """It must not wait behind the data of others."""
         self.write = Write(self._stored)
 
     def line(self, session: Session, line: bytes) -> int:
-        """Add a line to the session's row of this turn; return its index in the row."""
+        """Add a line to the session's row of this turn; return its index in the row at ``session.next_offset``."""
         lines = self._lines.setdefault(session, [])
+        if self._sizes.get(session, 0) + len(line) > ROW_BYTES and lines:
+            self._seal(session)
+            lines = self._lines[session]
         lines.append(line)
+        self._sizes[session] = self._sizes.get(session, 0) + len(line) + 1
         return len(lines) - 1
 
     def say(self, session: Session, type_: str, **fields: object) -> None:
@@ -42,15 +53,24 @@ class Turn:
 
     def commit(self) -> None:
         """Hand everything to the journal. Never waits."""
-        for session, lines in self._lines.items():
-            payload = b"\n".join(lines)
-            offset = session.next_offset
-            session.next_offset += 1
-            session.bytes += len(payload)
-            self.write.entry(session.number, offset, payload)
-            self._after.append(session.row_stored)
+        for session in self._lines:
+            self._seal(session)
+            snapshot = session.snapshot_if_due()
+            if snapshot is not None:
+                self.write.snapshot(snapshot)
         self._journal.write(self.write, urgent=self.urgent)
 
+    def _seal(self, session: Session) -> None:
+        """Make a row of the session's lines so far."""
+        payload = b"\n".join(self._lines[session])
+        self._lines[session], self._sizes[session] = [], 0
+        offset = session.next_offset
+        session.next_offset += 1
+        session.bytes += len(payload)
+        self.write.entry(session.number, offset, payload)
+        self._after.append(session.row_stored)
+
     def _stored(self) -> None:
+        self._when_stored()
         for act in self._after:
             act()

@@ -34,15 +34,16 @@ class Values:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._kept: OrderedDict[Key, tuple[dict[str, Any], str, int]] = OrderedDict()
-        self._size = 0
+        self.size = 0
+        """Bytes of the records kept."""
 
     def keep(self, key: Key, record: dict[str, Any], link_id: str, size: int) -> None:
         """Remember a record that somebody will ask for."""
         self._kept[key] = (record, link_id, size)
-        self._size += size
-        while self._size > _BUDGET and len(self._kept) > 1:
+        self.size += size
+        while self.size > _BUDGET and len(self._kept) > 1:
             _, (_, _, dropped) = self._kept.popitem(last=False)
-            self._size -= dropped
+            self.size -= dropped
 
     def recall(self, key: Key, handle: str) -> Found | None:
         """Return a value if its record is in memory."""

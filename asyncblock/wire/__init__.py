@@ -48,7 +48,14 @@ goes back; the next call of that job raises it. So nothing bad is sent for ever.
 
 **Windows.** All on the sender's side, in bytes of encoded records, freed by acknowledgements: 1 MiB of data and 256
 KiB of telemetry a job, 64 MiB a link (``windows``). A job with nothing in flight may always add one record. Finish
-and control need no room. The receiver always reads.
+and control need no room. A Welcome names the windows of this mainframe, and a sender keeps to them. The receiver reads
+on, and slower while its disk is behind: what waits there is bounded too.
+
+**Limits**, the same everywhere and named in a Welcome: 4 MiB a message, 2 MiB a line of records, 10,000 records a
+batch, 256 MiB a body, 200 levels of nesting, 3 MiB of plan and inputs. Values that are small one by one and together
+more than 1 MiB travel as bodies, upwards in one record and downwards in one dispatch, where the mainframe makes the
+bodies. Ids of links are 1 to 100 letters, digits, ``-`` and ``_``. What breaks these is unreadable; what a caller can
+mend (a plan, a request) is refused to it.
 
 **Order.** Control first, always. Then jobs take turns by bytes (``scheduler``). Within a job data comes before
 telemetry, each in the order of the calls; progress, and previews with the same id, are latest-wins slots; the finish

@@ -33,6 +33,7 @@ database, and write bodies. They are daemons: a process that leaves without ``cl
 from __future__ import annotations
 
 from .contract import (
+    MAX_OFFSET,
     Bodies,
     BodyKey,
     BodyRow,
@@ -48,6 +49,7 @@ from .contract import (
 from .sqlite import SqliteJournal
 
 __all__ = [
+    "MAX_OFFSET",
     "Bodies",
     "BodyKey",
     "BodyRow",

@@ -1,0 +1,69 @@
+"""Snapshots: a running session's state as data, from which a recovery goes on instead of reading the journal whole.
+
+A snapshot holds what the rows before its offset have made of the session; the plan is in the first row. Values aren't
+in it, only references. Jobs and their attempts are written here; the flow's own state writes itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..flow.entries import JobCreated, decision_from_json
+from .jobs import Attempt, Job, JobState
+
+if TYPE_CHECKING:
+    from .links import LinkState
+
+__all__ = ["VERSION", "attempt_from_json", "created_from_json", "job_to_json", "restore_job"]
+
+VERSION = 1
+"""Of the form. A snapshot of another version is passed over: the journal has everything."""
+
+
+def job_to_json(job: Job) -> dict[str, Any]:
+    """Return a job, its attempt included, as JSON-ready data."""
+    attempt = job.attempt
+    return {
+        "created": job.created.to_json() if job.created is not None else None,
+        "state": job.state.value,
+        "attempts": job.attempts,
+        "retries_left": job.retries_left,
+        "cancelling": job.cancelling,
+        "asked": job.asked,
+        "blocks": sorted(job.blocks),
+        "arguments": job.arguments,
+        "attempt": None
+        if attempt is None
+        else {
+            "number": attempt.number,
+            "link": attempt.link.link_id,
+            "channel": attempt.channel,
+            "records": attempt.records,
+            "held": attempt.held,
+        },
+    }
+
+
+def created_from_json(obj: Mapping[str, Any]) -> JobCreated:
+    """Return the decision that made a job."""
+    created = decision_from_json(obj)
+    assert isinstance(created, JobCreated)
+    return created
+
+
+def restore_job(job: Job, obj: Mapping[str, Any]) -> None:
+    """Give a job that was just made the state that a snapshot holds; its attempt is given by ``attempt_from_json``."""
+    job.state = JobState(obj["state"])
+    job.attempts, job.retries_left, job.cancelling = obj["attempts"], obj["retries_left"], obj["cancelling"]
+    job.asked, job.blocks = dict(obj["asked"]), set(obj["blocks"])
+    for job_id, ((offset, line, index), handles) in obj["arguments"].items():
+        job.arguments[job_id] = ((offset, line, index), list(handles))
+
+
+def attempt_from_json(job: Job, link: LinkState, obj: Mapping[str, Any]) -> Attempt:
+    """Return the open attempt of a job."""
+    attempt = Attempt(job, obj["number"], link, obj["channel"])
+    attempt.records = obj["records"]
+    attempt.held = [(handle, ref, to_node, to_flow) for handle, ref, to_node, to_flow in obj["held"]]
+    return attempt

@@ -1,0 +1,230 @@
+"""Snapshots: a recovery from one gives what a recovery from all rows gives, and takes as long as what follows it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from asyncblock.server import MainframeServer
+from asyncblock.server.settings import Settings
+
+from ..peers import Peer, mainframe, node, plan
+from .recovery_time import fill
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def inner(name: str) -> dict[str, Any]:
+    """A subflow of one node that hands on what that puts out."""
+    return {
+        "title": name,
+        "scope": "p",
+        "path": None,
+        "inputs_def": [{"handle": "x"}],
+        "nodes": [node(f"{name}1", {"x": {"sources": [[None, "x"]]}})],
+        "outputs": {"y": [[f"{name}1", "out"]]},
+    }
+
+
+def made() -> dict[str, Any]:
+    """A flow with everything that a state can hold: queues, retries, a condition, subflows, blocks asked for."""
+    condition = {"cases": [{"handle": "big", "expressions": [], "logical": "AND"}], "default": {"handle": "rest"}}
+    retried = node("b", {"v": {"sources": [["a", "out"]]}}, block={"retries": {"retries": 3, "backoff": 0.001}})
+    return plan(
+        node("a"),
+        node("z", concurrency=2),
+        retried,
+        {"node_id": "c", "kind": "condition", "block": condition, "inputs": {"v": {"sources": [["a", "out"]]}}},
+        node("d", {"v": {"sources": [["c", "rest"], ["c", "big"]]}, "w": {"sources": [["z", "out"]]}}, concurrency=3),
+        {
+            "node_id": "s",
+            "kind": "subflow",
+            "flow": "f",
+            "block": {},
+            "inputs": {"x": {"sources": [["b", "out"]]}},
+            "concurrency": 2,
+        },
+        node("e", {"v": {"sources": [["s", "y"]]}}),
+        outputs={"out": [["e", "out"]]},
+    ) | {"flows": {"f": inner("f")}, "scope": "p", "catalog": {"p::k": {**node("k"), "inputs": {}}}}
+
+
+class Worker:
+    """An executor that does something at random with what it holds."""
+
+    def __init__(self, peer: Peer, chance: random.Random) -> None:
+        self.peer = peer
+        self.chance = chance
+        self.held: dict[int, dict[str, Any]] = {}
+        self.seq = 0
+
+    async def act(self) -> None:
+        """Take in what came, then say one thing."""
+        for message in self.peer.came:
+            if message["op"] == "dispatch":
+                self.held[message["channel"]] = {**message, "started": False}
+            elif message["op"] == "close":
+                self.held.pop(message["channel"], None)
+        self.peer.came.clear()
+        if not self.held:
+            return
+        channel = self.chance.choice(list(self.held))
+        job = self.held[channel]
+        if not job["started"]:
+            job["started"] = True
+            await self._say(channel, {"type": "JobStarted", "t": 1})
+            return
+        kind = self.chance.choice(["output", "output", "output", "progress", "finish", "fail", "ask", "two"])
+        value = self.chance.randrange(100)
+        output = {"type": "BlockOutput", "handle": "out", "output": value, "done": False, "t": 1}
+        if kind == "output":
+            await self._say(channel, output)
+        elif kind == "two":
+            await self._say(channel, output, {"type": "nonsense", "t": 1}, {**output, "output": "x" * 500})
+        elif kind == "progress":
+            await self._say(channel, {"type": "BlockProgress", "rate": value, "t": 1})
+        elif kind == "ask":
+            who = {"session_id": "s", "job_id": job["job_id"], "attempt": job["attempt"]}
+            number = self.chance.randrange(3)
+            answer = await self.peer.ask(
+                "run_block",
+                f"{channel}.{self.seq}.{value}",
+                block="self::k",
+                block_job_id=f"{job['job_id']}.{job['attempt']}.{number}",
+                inputs={"i": value},
+                **who,
+            )
+            assert answer["error"] is None, answer["error"]
+        elif kind == "fail" and job["node_id"] in ("b", "run_block::self::k"):
+            del self.held[channel]
+            await self._say(channel, {"type": "BlockFinished", "error": "it failed", "error_type": "E", "t": 1})
+        elif kind == "finish" and job["node_id"] not in ("a", "z"):
+            del self.held[channel]
+            await self._say(channel, {"type": "BlockFinished", "result": {"out": value}, "t": 1})
+
+    async def _say(self, channel: int, *records: object) -> None:
+        self.seq += 1
+        await self.peer.batch(self.seq, channel, *records)
+        while (await self.peer.until("ack"))["seq"] < self.seq:
+            pass
+
+
+async def state_of(directory: Path) -> dict[str, Any] | None:
+    """Recover a copy of a data directory, and return the state of its session."""
+    async with MainframeServer(directory, Settings(no_executor_timeout=1000)) as server:
+        session = server.sessions.running.get("s")
+        if session is None:
+            return None
+        state: dict[str, Any] = orjson.loads(orjson.dumps(session.to_snapshot()))
+        state["next"] = session.next_offset
+        for job in state["jobs"]:
+            job["cancelling"] = None  # a cancel that was sent beside the journal is known to a snapshot only
+        return state
+
+
+def forget_snapshots(directory: Path) -> int:
+    """Delete the snapshots of a journal; return how many there were."""
+    with sqlite3.connect(directory / "journal.db") as database:
+        return database.execute("DELETE FROM snapshots").rowcount
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_a_recovery_with_snapshots_gives_the_same_state_as_one_without(
+    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asyncblock.server.session._SNAPSHOT_SHARE", 0)
+    chance = random.Random(seed)
+    directory = tmp_path / "live"
+    settings = Settings(snapshot_bytes=chance.choice([1, 500, 2000]), no_executor_timeout=1000, heartbeat=1000)
+    async with mainframe(directory, settings) as host:
+        worker = Worker(host.peer(), chance)
+        await worker.peer.hello("worker", slots=8)
+        assert (await worker.peer.ask("start", session_id="s", plan=made()))["error"] is None
+        for _ in range(chance.randrange(20, 120)):
+            await worker.act()
+            # What was decided meanwhile is sent after a turn of the loop.
+            for _ in range(3):
+                await asyncio.sleep(0)
+            await drained(worker.peer)
+        await host.server.journal.flush()
+        last = await host.server.journal.snapshot(host.server.sessions.rows["s"].session_no)
+        ended = host.server.sessions.rows["s"].state != "running"
+    shutil.copytree(directory, tmp_path / "with")
+    shutil.copytree(directory, tmp_path / "without")
+    assert forget_snapshots(tmp_path / "without") == 1
+    assert last is not None
+    one, other = await state_of(tmp_path / "with"), await state_of(tmp_path / "without")
+    assert one == other
+    assert ended or one is not None
+
+
+async def drained(peer: Peer) -> None:
+    """Take in what is here already."""
+    try:
+        async with asyncio.timeout(0.01):
+            while True:
+                await peer._receive()
+    except TimeoutError:
+        pass
+
+
+async def test_a_session_that_recovered_from_a_snapshot_goes_on_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asyncblock.server.session._SNAPSHOT_SHARE", 0)
+    settings = Settings(snapshot_bytes=1)
+    output = {"type": "BlockOutput", "handle": "out", "done": False, "t": 1}
+    after = node("b", {"v": {"sources": [["a", "out"]]}})
+    async with mainframe(tmp_path, settings) as host:
+        worker = host.peer()
+        token = (await worker.hello("worker", slots=1))["token"]
+        await worker.ask("start", session_id="s", plan=plan(node("a"), after, outputs={"last": [["b", "out"]]}))
+        first = await worker.until("dispatch")
+        await worker.batch(
+            1, first["channel"], {"type": "JobStarted", "t": 1}, *[{**output, "output": n} for n in (1, 2)]
+        )
+        await worker.until("ack")
+    async with mainframe(tmp_path, settings) as host:
+        worker = host.peer()
+        channels = [[first["channel"], first["job_id"], 1]]
+        welcome = await worker.hello("worker", slots=1, generation=2, token=token, channels=channels)
+        assert (welcome["resumed"], welcome["stored"]) == (True, 1)
+        await worker.batch(2, first["channel"], {**output, "output": 3}, {"type": "BlockFinished", "t": 1})
+        given = []
+        for seq in (3, 4, 5):
+            dispatch = await worker.until("dispatch")
+            assert dispatch["channel"] > first["channel"]
+            given.append(dispatch["inputs"]["v"])
+            done = {"type": "BlockFinished", "result": {"out": dispatch["inputs"]["v"] * 10}, "t": 1}
+            await worker.batch(seq, dispatch["channel"], {"type": "JobStarted", "t": 1}, done)
+        rows = await worker.rows("s")
+    assert given == [1, 2, 3]
+    assert (rows[-1]["state"], rows[-1]["outputs"]) == ("succeeded", {"last": 30})
+
+
+async def test_a_snapshot_of_an_unknown_form_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await fill(tmp_path, 1000, Settings(snapshot_bytes=1000))
+    monkeypatch.setattr("asyncblock.server.session.VERSION", 99)
+    async with MainframeServer(tmp_path) as server:
+        assert server.sessions.running["s"].counted == 1000
+
+
+async def test_recovery_reads_what_follows_the_last_snapshot_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(tmp_path, 100_000, Settings(snapshot_bytes=1 << 20))
+    async with MainframeServer(tmp_path) as server:
+        session = server.sessions.running["s"]
+        snapshot = await server.journal.snapshot(session.number)
+        assert snapshot is not None
+        assert session.counted == 100_000
+        assert session.bytes > 6 << 20
+        rest = await server.journal.page(session.number, snapshot.offset, 64 << 20)
+        assert sum(len(payload) for _, payload in rest) < 2 << 20
