@@ -103,6 +103,8 @@ class Session:
         """Those that have had a job of this session."""
         self._deadline: asyncio.TimerHandle | None = None
         self._timeouts: dict[str, asyncio.TimerHandle] = {}
+        self._since: dict[str, int] = {}
+        """When the clocks of jobs and of runs of subflows began, in ms since the epoch."""
         self._snapshot_at = owner.settings.snapshot_bytes
         """Bytes of the session at which the next snapshot is due."""
 
@@ -417,6 +419,7 @@ class Session:
     def _fold_flow_end(self, turn: Turn | None, ended: FlowJobFinished) -> None:
         """A run of a subflow is over; after an error, what still runs in it is cancelled."""
         started = self.flow_jobs.pop(ended.job_id, None)
+        self._since.pop(ended.job_id, None)
         self._stop_timer(ended.job_id)
         if started is None:
             return
@@ -427,6 +430,7 @@ class Session:
             return
         for inner in [each for each in self.flow_jobs.values() if _is_inside(each.stacks, ended.job_id)]:
             del self.flow_jobs[inner.job_id]
+            self._since.pop(inner.job_id, None)
             self.requests.forget(inner)
             self.requests.tell(turn, inner, ended.error)
             self._stop_timer(inner.job_id)
@@ -460,6 +464,7 @@ class Session:
     def _end_job(self, turn: Turn | None, job: Job) -> None:
         job.state = JobState.ENDED
         self.jobs.pop(job.job_id, None)
+        self._since.pop(job.job_id, None)
         self._stop_timer(job.job_id)
         self.requests.forget(job)
 
@@ -528,6 +533,7 @@ class Session:
             created=created,
         )
         self.jobs[job.job_id] = job
+        self._since[job.job_id] = since if since is not None else _now()
         if job.timeout is not None:
             left = self._left(job.timeout, since)
             self._timeouts[job.job_id] = self._owner.loop.call_later(left, self._time_is_up, job)
@@ -545,6 +551,7 @@ class Session:
 
     def _open_flow(self, started: FlowJobStarted, since: int | None = None) -> None:
         self.flow_jobs[started.job_id] = started
+        self._since[started.job_id] = since if since is not None else _now()
         self._limit(started, since)
 
     def _limit(self, opened: FlowJobStarted | JobCreated, since: int | None = None) -> None:
@@ -746,6 +753,7 @@ class Session:
             "jobs": [job_to_json(job) for job in self.jobs.values()],
             "flow_jobs": [each.to_json() for each in self.flow_jobs.values()],
             "undecided": [each.to_json() for each in self._undecided.values() if self._run.is_open(each.job_id)],
+            "since": self._since,
             "links": sorted(link.link_id for link in self.links),
         }
 
@@ -760,9 +768,10 @@ class Session:
         for each in obj["flow_jobs"]:
             started = decision_from_json(each)
             assert isinstance(started, FlowJobStarted)
-            self._open_flow(started)
+            self._open_flow(started, obj["since"].get(started.job_id))
         for each in obj["jobs"]:
-            job = self._create(created_from_json(each["created"]))
+            created = created_from_json(each["created"])
+            job = self._create(created, obj["since"].get(created.job_id))
             restore_job(job, each)
             if each["attempt"] is not None:
                 attempt = attempt_from_json(job, self._owner.dispatch.link(each["attempt"]["link"]), each["attempt"])

@@ -30,6 +30,8 @@ def job_to_json(job: Job) -> dict[str, Any]:
         "attempts": job.attempts,
         "retries_left": job.retries_left,
         "cancelling": job.cancelling,
+        "overdue": job.overdue,
+        "retry_at": job.retry_at,
         "asked": job.asked,
         "blocks": sorted(job.blocks),
         "arguments": job.arguments,
@@ -56,6 +58,8 @@ def restore_job(job: Job, obj: Mapping[str, Any]) -> None:
     """Give a job that was just made the state that a snapshot holds; its attempt is given by ``attempt_from_json``."""
     job.state = JobState(obj["state"])
     job.attempts, job.retries_left, job.cancelling = obj["attempts"], obj["retries_left"], obj["cancelling"]
+    job.overdue = obj["overdue"]
+    job.retry_at = None if obj["retry_at"] is None else (obj["retry_at"][0], obj["retry_at"][1])
     job.asked, job.blocks = dict(obj["asked"]), set(obj["blocks"])
     for job_id, ((offset, line, index), handles) in obj["arguments"].items():
         job.arguments[job_id] = ((offset, line, index), list(handles))
