@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from ..iothread import IOThread, inbox_of
-from ..server.access import ALL_ROLES
+from ..server.access import ALL_ROLES, Principal
 from ..server.gateway import Gateway
 from ..server.journal.memory import MemoryJournal, MemoryStorage
 from ..server.sessions import Sessions
@@ -85,7 +85,7 @@ class MemoryMainframe:
         if self._tasks is None:
             transport.abort()
         else:
-            task = self._tasks.create_task(self.gateway.serve(transport, ALL_ROLES))
+            task = self._tasks.create_task(self.gateway.serve(transport, Principal(ALL_ROLES)))
             self._connections.add(task)
             task.add_done_callback(self._connections.discard)
 
