@@ -184,6 +184,8 @@ class Desk:
         self._windows = {"data": DATA_WINDOW, "telemetry": TELEMETRY_WINDOW, "link": LINK_WINDOW}
         self.outbox = Outbox(self.ports)
         self.channels: dict[int, Channel] = {}
+        self.next_channel = 1
+        """One past the highest channel that was ever opened."""
         self._sendable = sendable
         self._numbers = itertools.count(1)
         self._body_bytes = 0
@@ -225,6 +227,7 @@ class Desk:
 
     def open(self, number: int, job_id: str, attempt: int) -> Outlet:
         """Open the channel of a dispatch."""
+        self.next_channel = max(self.next_channel, number + 1)
         port = self.ports[0] if self.ports else self.new_port()
         channel = self.channels[number] = Channel(number, job_id, attempt, port)
         self._narrow(channel)

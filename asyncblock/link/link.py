@@ -318,6 +318,7 @@ class Link:
             executor=self._host.announcement() if self._host is not None else None,
             channels=self._open_channels(),
             replaces=self._replaces,
+            next_channel=self._desk.next_channel,
         )
 
     def _open_channels(self) -> list[list[Any]]:

@@ -317,6 +317,9 @@ class Gateway:
         older, link.connection = link.connection, connection
         if older is not None:
             older.transport.abort()
+        # Before anything is handed out. Records of channels that were closed may still come, and those of sessions that
+        # were over before this mainframe began aren't in its memory: a number given twice would mix two jobs up.
+        link.next_channel = max(link.next_channel, hello.next_channel, *(entry[0] + 1 for entry in hello.channels), 1)
         link.executor = ExecutorInfo.from_json(hello.executor)
         link.last_heard = link.seen = self._sessions.loop.time()
         self._sessions.dispatch.back(link)
@@ -346,8 +349,6 @@ class Gateway:
     def _reconcile(self, link: LinkState, hello: Hello) -> None:
         """Derive the commands again from what the executor has and what it should have."""
         claimed = {entry[0]: entry for entry in hello.channels}
-        # Those of sessions that were over before this mainframe began aren't in its memory.
-        link.next_channel = max(link.next_channel, *(channel + 1 for channel in claimed), 1)
         for channel, (_, job_id, number) in claimed.items():
             attempt = link.attempts.get(channel)
             if attempt is None or attempt.fenced:
@@ -760,6 +761,8 @@ def _check_hello(hello: Hello) -> None:
         raise RemoteProtocolError(f"{hello.link[:100]!r} can't name a link: 1 to 100 letters, digits, '-' and '_'")
     if len(hello.boot) > _MAX_WORDS or not 0 <= hello.generation < 1 << 53:
         raise RemoteProtocolError("'hello': boot or generation is out of bounds")
+    if not 1 <= hello.next_channel < 1 << 53:
+        raise RemoteProtocolError("'hello': next_channel is out of bounds")
     for entry in hello.channels:
         kinds = [type(each) for each in entry] if isinstance(entry, list) else []
         if kinds != [int, str, int]:

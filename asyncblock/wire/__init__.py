@@ -13,11 +13,11 @@ fields are skipped. Which op may come when is the table in ``states``.
 
 **Greeting.** Below sends ``hello``: version, its link id (random, for the link's life), boot (random for each
 process), generation (counts the link's connections), the resume token of its last Welcome, what it can run, and its
-open jobs as ``[channel, job_id, attempt]``. Above answers ``welcome``: epoch (the identity of its journal), the token
-for the next Hello, ``stored`` (the highest batch of this link in the journal), how much of each unfinished body it
-has, windows, limits, heartbeat. ``resumed: false`` says that the mainframe doesn't know a link that has a token:
-nothing sent on it can be continued. A Hello with a known token closes the older connections of that link at once; one
-with a generation that isn't higher is turned away.
+open jobs as ``[channel, job_id, attempt]``, and ``next_channel``, one past the highest that it was ever given. Above
+answers ``welcome``: epoch (the identity of its journal), the token for the next Hello, ``stored`` (the highest batch
+of this link in the journal), how much of each unfinished body it has, windows, limits, heartbeat. ``resumed: false``
+says that the mainframe doesn't know a link that has a token: nothing sent on it can be continued. A Hello with a
+known token closes the older connections of that link at once; one with a generation that isn't higher is turned away.
 
 **Up: records.** What blocks say are records (``records``), objects with a ``type`` and ``t``, the author's time in
 ms. They travel in batches: ``{"op": "batch", "seq": 17, "channels": [3, 4, 3]}`` and then one line for each run, a

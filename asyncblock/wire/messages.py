@@ -77,6 +77,9 @@ class Hello(Message):
     """Open jobs: ``[channel, job_id, attempt]`` each."""
     replaces: dict[str, Any] | None = None
     """``{"link", "reason"}``: evidence that the process behind another link has ended."""
+    next_channel: int = 1
+    """One past the highest channel that this link was ever given: records of closed ones may still be on their way, and
+    a mainframe that was restarted may not remember them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,9 +38,12 @@ from asyncblock.wire.messages import (
 
 GOLDEN: list[tuple[Message, bytes]] = [
     (
-        Hello(1, "5ca1ab1e", "b007", 2, "t0ken", "asyncblock/0.1.0", {"slots": {"async": 1000}}, [[3, "s.1", 1]]),
+        Hello(
+            1, "5ca1ab1e", "b007", 2, "t0ken", "asyncblock/0.1.0", {"slots": {"async": 1000}}, [[3, "s.1", 1]], None, 4
+        ),
         b'{"op":"hello","version":1,"link":"5ca1ab1e","boot":"b007","generation":2,"token":"t0ken",'
-        b'"agent":"asyncblock/0.1.0","executor":{"slots":{"async":1000}},"channels":[[3,"s.1",1]],"replaces":null}',
+        b'"agent":"asyncblock/0.1.0","executor":{"slots":{"async":1000}},"channels":[[3,"s.1",1]],"replaces":null,'
+        b'"next_channel":4}',
     ),
     (Announce(None), b'{"op":"announce","executor":null}'),
     (
