@@ -259,7 +259,7 @@ async def test_conversion_of_a_preview_leaves_the_loop_alone(tmp_path: Path) -> 
     )
     assert end_of(found).state == "succeeded", end_of(found).error
     [preview] = all_of(found, events.BlockPreview)
-    assert preview.payload == {"type": "html", "data": "<b>here</b>"}
+    assert preview.payload["type"] == "html" and preview.payload["data"] == "<b>here</b>"
 
 
 @SYNC
@@ -278,7 +278,7 @@ async def test_a_preview_that_cannot_be_made_is_a_warning(tmp_path: Path, form: 
     )
     found = await run_block(tmp_path, source)
     [warning] = all_of(found, events.BlockWarning)
-    assert warning.warning == "a preview of Broken failed: no picture"
+    assert warning.warning.startswith("a preview of Broken failed: ") and "no picture" in warning.warning
     assert end_of(found).outputs == {"out": 1}
 
 
