@@ -149,7 +149,6 @@ class Link:
         self._transport: Transport | None = None
         self._state = State.CLOSED
         self._heartbeat = 5.0
-        self._heard_at = 0.0
         self._task: asyncio.Task[None] | None = None
 
     # ------------------------------------------------------------------ what other threads call
@@ -346,7 +345,7 @@ class Link:
         """Send a sign of life each heartbeat; three without a byte from the other side end the connection."""
         while True:
             await asyncio.sleep(self._heartbeat)
-            silence = self.io.loop.time() - self._heard_at
+            silence = self.io.loop.time() - transport.heard_at
             if silence > 3 * self._heartbeat:
                 transport.abort()
                 raise ConnectionLost(f"nothing came from {self.address} for {silence:.0f} s")
@@ -375,7 +374,6 @@ class Link:
     # ------------------------------------------------------------------ what comes in
 
     def _receive(self, data: bytes) -> None:
-        self._heard_at = self.io.loop.time()
         if not frames.is_text(data):
             self._state = advance(Role.LOWER, self._state, "chunk")
             self.downloads.chunk(*decode_chunk(data))

@@ -376,7 +376,8 @@ class Gateway:
                 return
             if connection.held:
                 link.last_heard = self._sessions.loop.time()
-            if self._sessions.loop.time() - link.last_heard > 3 * self._heartbeat:
+            heard_at = max(link.last_heard, connection.transport.heard_at)
+            if self._sessions.loop.time() - heard_at > 3 * self._heartbeat:
                 connection.transport.abort()
                 raise ConnectionLost("no heartbeat came")
             connection.send(Ping(stored=link.stored))

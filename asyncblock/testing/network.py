@@ -50,6 +50,7 @@ class _Direction:
         self._writable = asyncio.Event()
         self.closed_for_sender = False
         self._ended = False
+        self.heard_at = self._loop.time()
 
     async def put(self, message: bytes) -> None:
         while self._size >= _BUFFER and not self.closed_for_sender:
@@ -65,6 +66,7 @@ class _Direction:
     def _deliver(self) -> None:
         _, message = self._under_way.popleft()
         self._arrived.append(message)
+        self.heard_at = self._loop.time()
         self._readable.set()
 
     async def get(self) -> bytes:
@@ -128,6 +130,10 @@ class _End:
         self._outgoing = outgoing
         self._incoming = incoming
         self.peer = peer
+
+    @property
+    def heard_at(self) -> float:
+        return self._incoming.heard_at
 
     async def send(self, message: bytes) -> None:
         chance, faults = self._line.network.chance, self._line.network.faults

@@ -1,4 +1,4 @@
-"""A TCP proxy that does to connections what networks do: cuts, black holes, drips, halves of frames, absences."""
+"""A TCP proxy that does to connections what networks do: cuts, half ones too, black holes, drips, absences."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ class FaultProxy:
         self._server: asyncio.Server | None = None
         self._lines: set[_Line] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._stalling = False
         self.port = 0
+        self.accepted = 0
+        """Connections that were made."""
         self.cuts = 0
         """Connections that were ended by a fault."""
 
@@ -86,8 +89,19 @@ class FaultProxy:
 
     def resume(self) -> None:
         """Let stalled connections flow again; what they had swallowed goes on."""
+        self._stalling = False
         for line in list(self._lines):
             line.flowing.set()
+
+    def half_open(self, *, near: bool = False) -> None:
+        """End all connections on the far side with RST and tell the near side nothing; with ``near`` the reverse."""
+        for line in list(self._lines):
+            line.half_end(near)
+            self.cuts += 1
+
+    def stall_new(self) -> None:
+        """Stall connections from their first byte when they come, until ``resume``: handshakes hang."""
+        self._stalling = True
 
     def drip(self, bytes_per_second: int | None) -> None:
         """Slow all connections down; None lifts it."""
@@ -120,6 +134,9 @@ class FaultProxy:
             writer.transport.abort()
             return
         line = _Line(writer, there_writer)
+        if self._stalling:
+            line.flowing.clear()
+        self.accepted += 1
         self._lines.add(line)
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -141,17 +158,24 @@ class _Line:
         self.flowing.set()
         self.rate: int | None = None
         self.truncating = False
+        self.half = False
 
     async def pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(_BUFFER):
             await self.flowing.wait()
+            if self.half:
+                continue
             if self.truncating:
                 writer.write(data[: len(data) // 2])
                 await writer.drain()
                 self.reset()
                 raise ConnectionResetError("cut in the middle")
-            await self._pass_on(data, writer)
-        if writer.can_write_eof():
+            try:
+                await self._pass_on(data, writer)
+            except OSError:
+                if not self.half:
+                    raise
+        if writer.can_write_eof() and not self.half:
             writer.write_eof()
 
     async def _pass_on(self, data: bytes, writer: asyncio.StreamWriter) -> None:
@@ -167,11 +191,19 @@ class _Line:
 
     def reset(self) -> None:
         for writer in self._writers:
-            sock: socket.socket | None = writer.transport.get_extra_info("socket")
-            if sock is not None and not writer.transport.is_closing():
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            writer.transport.abort()
+            _reset(writer)
+
+    def half_end(self, near: bool) -> None:
+        self.half = True
+        _reset(self._writers[0 if near else 1])
 
     def end(self) -> None:
         for writer in self._writers:
             writer.close()
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    sock: socket.socket | None = writer.transport.get_extra_info("socket")
+    if sock is not None and not writer.transport.is_closing():
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    writer.transport.abort()

@@ -20,6 +20,11 @@ class Transport(Protocol):
         """Say for people who is at the other end."""
         ...
 
+    @property
+    def heard_at(self) -> float:
+        """Return the loop's time at which bytes came last, of a whole message or not; at first, when it was opened."""
+        ...
+
     async def send(self, message: bytes) -> None:
         """Hand a message over; wait while the buffer towards the other side is full.
 

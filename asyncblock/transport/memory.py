@@ -24,6 +24,8 @@ class _Pipe:
         self._writable = asyncio.Event()
         self._closed = False
         self._broken = False
+        self._loop = asyncio.get_running_loop()
+        self.heard_at = self._loop.time()
 
     async def put(self, message: bytes) -> None:
         while self._size >= _BUFFER and not self._closed:
@@ -33,6 +35,7 @@ class _Pipe:
             raise ConnectionLost("the in-memory connection is closed")
         self._messages.append(message)
         self._size += len(message)
+        self.heard_at = self._loop.time()
         self._readable.set()
 
     async def get(self) -> bytes:
@@ -58,6 +61,10 @@ class _End:
         self._incoming = incoming
         self._outgoing = outgoing
         self.peer = peer
+
+    @property
+    def heard_at(self) -> float:
+        return self._incoming.heard_at
 
     async def send(self, message: bytes) -> None:
         await self._outgoing.put(message)

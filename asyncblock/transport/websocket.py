@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 import websockets.asyncio.client
 import websockets.asyncio.server
+from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.connection import Connection
 from websockets.asyncio.server import ServerConnection
 from websockets.datastructures import Headers
@@ -69,13 +70,39 @@ _HANDSHAKE_TIMEOUT = 10.0
 """Seconds for TCP, TLS and the HTTP upgrade together."""
 
 
+class _Hearing(Connection):
+    """Notes when bytes come: on a thin line, a message may take longer than silence may last."""
+
+    heard_at = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.heard_at = self.loop.time()
+        super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        self.heard_at = self.loop.time()
+        super().data_received(data)
+
+
+class _Dialled(_Hearing, ClientConnection):
+    pass
+
+
+class _Accepted(_Hearing, ServerConnection):
+    pass
+
+
 class WebsocketTransport:
     """A Transport over one websocket connection."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: _Hearing) -> None:
         self._connection = connection
         host = connection.remote_address
         self.peer = f"{host[0]}:{host[1]}" if isinstance(host, tuple) else str(host or "a lost peer")
+
+    @property
+    def heard_at(self) -> float:
+        return self._connection.heard_at
 
     async def send(self, message: bytes) -> None:
         try:
@@ -150,6 +177,7 @@ async def connect_websocket(
             proxy=None if is_loopback(parts.hostname) else True,
             ssl=(tls or True) if parts.scheme == "wss" else None,
             logger=_logger,
+            create_connection=_Dialled,
         )
     except InvalidURI as error:
         raise LocalProtocolError(f"{url!r} is no mainframe address: {error}") from error
@@ -173,6 +201,7 @@ async def connect_websocket(
         await connection.close()
         raise RemoteProtocolError(f"whoever answers at {url} doesn't speak {SUBPROTOCOL}; is it another version?")
     _limit_buffers(connection.transport.get_extra_info("socket"))
+    assert isinstance(connection, _Dialled)
     return WebsocketTransport(connection)
 
 
@@ -240,6 +269,7 @@ async def serve_websocket(
         return None
 
     async def handle(connection: ServerConnection) -> None:
+        assert isinstance(connection, _Accepted)
         await handler(WebsocketTransport(connection), admitted.pop(connection))
 
     try:
@@ -260,6 +290,7 @@ async def serve_websocket(
             ssl=tls,
             logger=_logger,
             server_header="asyncblock",
+            create_connection=_Accepted,
         )
     except OSError as error:
         raise Unavailable(f"can't listen on {host}:{port}: {error.strerror or error}") from error

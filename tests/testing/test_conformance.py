@@ -72,6 +72,10 @@ class Forgetful:
         self.peer = inner.peer
         self.receive, self.close, self.abort = inner.receive, inner.close, inner.abort
 
+    @property
+    def heard_at(self) -> float:
+        return self._inner.heard_at
+
     async def send(self, message: bytes) -> None:
         self._count += 1
         if self._count % 10:

@@ -84,6 +84,51 @@ async def test_a_black_hole_says_nothing_and_loses_nothing_when_it_ends() -> Non
         assert await reader.readexactly(5) == b"later"
 
 
+@pytest.mark.parametrize("near", [False, True])
+async def test_a_half_open_connection_has_ended_for_one_side_only(near: bool) -> None:
+    ended = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await reader.read()
+        except OSError:
+            pass
+        ended.set()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server, FaultProxy("127.0.0.1", server.sockets[0].getsockname()[1]) as proxy, asyncio.timeout(20):
+        reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+        writer.write(b"hello")
+        while not proxy.connections:  # noqa: ASYNC110  # connections tell nobody of it
+            await asyncio.sleep(0.001)
+        proxy.half_open(near=near)
+        one, other = (reader.read(1), ended.wait()) if near else (ended.wait(), reader.read(1))
+        try:
+            await one
+        except ConnectionResetError:
+            assert near
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(other, 0.1)
+        writer.transport.abort()
+        if not near:
+            await ended.wait()
+
+
+async def test_a_stall_from_the_beginning_lasts_until_it_is_resumed() -> None:
+    async with echo() as proxy:
+        proxy.stall_new()
+        reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+        writer.write(b"hello")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(reader.read(1), 0.1)
+        proxy.resume()
+        assert await reader.readexactly(5) == b"hello"
+        writer.transport.abort()
+        async with connected(proxy):
+            assert proxy.accepted == 2
+
+
 async def test_a_drip_is_slow_and_whole() -> None:
     async with echo() as proxy, connected(proxy) as (reader, writer):
         proxy.drip(10_000)

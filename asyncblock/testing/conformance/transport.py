@@ -142,5 +142,22 @@ async def check_a_sender_waits_for_a_receiver(pair: Pair) -> None:
         await _ends(flooding)
 
 
+async def check_each_message_is_heard(pair: Pair) -> None:
+    """When something came last is known, and nobody need have received it."""
+    async with pair() as (one, other):
+        loop = asyncio.get_running_loop()
+        opened = other.heard_at
+        assert opened <= loop.time()
+        async with asyncio.timeout(_TIMEOUT):
+            await one.send(b"{}")
+            await other.receive()
+        heard = other.heard_at
+        assert opened <= heard <= loop.time()
+        await one.send(b"{}")
+        async with asyncio.timeout(_TIMEOUT):
+            while other.heard_at <= heard:  # noqa: ASYNC110  # bytes tell nobody of it
+                await asyncio.sleep(0.001)
+
+
 CHECKS: dict[str, Check] = {name: check for name, check in list(globals().items()) if name.startswith("check_")}
 """All of them, by name."""
