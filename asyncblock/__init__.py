@@ -11,7 +11,7 @@ Three objects: a block gets a ``Context``; a service gets a ``Mainframe`` from `
 ``Executor``.
 
 Floors of the house, imports go downwards only: ``errors``; ``wire`` (the protocol as data; its docstring is the
-specification) and ``transport``; ``iothread`` and ``link``; ``values``, ``preview``, ``store`` and ``block``;
+specification) and ``transport``; ``iothread`` and ``link``; ``values``, ``preview``, ``store``, ``body`` and ``block``;
 ``context``; ``client``; ``executor``; ``flow``; ``server``; ``embedding``, ``testing``, ``cli`` and ``examples``.
 """
 
@@ -35,6 +35,7 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
+    from .body import Body
     from .client import Mainframe, Session, connect
     from .context import Context, SyncContext
     from .embedding import embedded
@@ -47,6 +48,7 @@ __all__ = [
     "AsyncBlockError",
     "Bin",
     "BlockFailed",
+    "Body",
     "Closed",
     "ConnectionLost",
     "Context",
@@ -68,6 +70,7 @@ __all__ = [
 ]
 
 _LAZY = {
+    "Body": "body",
     "Context": "context",
     "SyncContext": "context",
     "Mainframe": "client",

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import inspect
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,8 @@ from .errors import LocalProtocolError
 __all__ = ["Bin", "Binding", "Block", "Var", "bind", "block"]
 
 _CONTEXT_NAMES: Final = ("ctx", "context")
+_TRANSPARENT: Final = (typing.Union, types.UnionType, typing.Annotated, typing.Required, typing.NotRequired)
+_BODY_WORD: Final = re.compile(r"\bBody\b")
 _ALLOWED = "a block is main(), main(inputs), main(ctx: Context), or main(inputs, ctx)"
 
 
@@ -43,6 +46,8 @@ class Binding:
     """Keyword-only parameters and which of the two each takes."""
     inputs_type: type | None = None
     """A dataclass to be made of the inputs."""
+    bodies: frozenset[str] = frozenset()
+    """Inputs that arrive as a ``Body``: as a file instead of in memory."""
 
     def __call__(self, inputs: Mapping[str, Any], ctx: object) -> Any:
         given: dict[str, object] = {"inputs": inputs, "ctx": ctx}
@@ -72,7 +77,7 @@ def bind(fn: Callable[..., Any]) -> Binding:
     inputs_name = next((p.name for p, what in zip(positional, order, strict=False) if what == "inputs"), "inputs")
     annotation = hints.get(inputs_name)
     inputs_type = annotation if isinstance(annotation, type) and dataclasses.is_dataclass(annotation) else None
-    return Binding(fn, _is_async(fn), order, keywords, inputs_type)
+    return Binding(fn, _is_async(fn), order, keywords, inputs_type, _bodies(annotation))
 
 
 def _positional(
@@ -127,6 +132,25 @@ def _is_context(hint: Any) -> bool:
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         return any(_is_context(part) for part in typing.get_args(hint))
     return bool(getattr(hint, "__asyncblock_context__", False))
+
+
+def _bodies(inputs: Any) -> frozenset[str]:
+    """Return the fields of a TypedDict or dataclass that are annotated as ``Body``."""
+    if not (typing.is_typeddict(inputs) or (isinstance(inputs, type) and dataclasses.is_dataclass(inputs))):
+        return frozenset()
+    return frozenset(name for name, kind in _hints(inputs).items() if _is_body(kind))
+
+
+def _is_body(kind: Any) -> bool:
+    """Tell whether an annotation means ``Body``, perhaps among others, without importing it."""
+    if isinstance(kind, typing.ForwardRef):
+        kind = kind.__forward_arg__
+    if isinstance(kind, str):
+        # Not resolved, for something beside it is imported for typing only.
+        return _BODY_WORD.search(kind) is not None
+    if typing.get_origin(kind) in _TRANSPARENT:
+        return any(map(_is_body, typing.get_args(kind)))
+    return bool(getattr(kind, "__asyncblock_body__", False))
 
 
 def _hints(fn: Callable[..., Any]) -> dict[str, Any]:
@@ -244,9 +268,10 @@ def block(
 
     Handles are read from annotations: a ``TypedDict`` or dataclass for the inputs and for the return value has one
     handle for each field. ``Annotated[T, Var]``, and types that JSON can't carry, stay in the process; ``bytes`` travel
-    raw. ``inputs`` and ``outputs`` (lists of handle definitions) override what is read. ``retries`` is how often a
-    failed job is tried again, ``backoff`` the seconds before the second attempt (doubled each time), ``not_retried``
-    the exceptions that end the job at once. Outputs of a block with retries go downstream when an attempt has finished,
+    raw, and arrive as a file where the input is annotated ``Body``. ``inputs`` and ``outputs`` (lists of handle
+    definitions) override what is read. ``retries`` is how often a failed job is tried again, ``backoff`` the seconds
+    before the second attempt (doubled each time), ``not_retried`` the exceptions that end the job at once. Outputs of a
+    block with retries go downstream when an attempt has finished,
     so each comes from one attempt; with ``release="stream"`` they go as they come, at least once.
     """
 
@@ -360,6 +385,8 @@ def _schema(kind: Any) -> tuple[dict[str, Any], bool]:
     if origin is Literal:
         return {"enum": list(args)}, None in args
     plain = origin or kind
+    if getattr(plain, "__asyncblock_body__", False):
+        return {"contentMediaType": "oomol/bin"}, False
     if plain in _SCHEMAS:
         return dict(_SCHEMAS[plain]), False
     if typing.is_typeddict(plain) or (isinstance(plain, type) and dataclasses.is_dataclass(plain)):

@@ -22,7 +22,7 @@ import orjson
 
 from .errors import UnserializableValue
 
-__all__ = ["MAX_DEPTH", "dumps", "explained", "form_of", "is_small", "loads"]
+__all__ = ["MAX_DEPTH", "dumps", "explained", "form_of", "is_small", "least_size", "loads"]
 
 MAX_DEPTH: Final = 200
 """orjson refuses deeper values (254 levels); the margin is for the record around them."""
@@ -56,6 +56,49 @@ def is_small(value: object, limit: int = 64 << 10) -> bool:
     if kind is dict or kind is list or kind is tuple:
         return _weigh(value, limit // 6, 3) >= 0
     return not isinstance(value, (dict, list, tuple, set, frozenset)) and not hasattr(value, "__len__")
+
+
+_MEMBERS: Final = 1000
+"""Members of a container that are looked at one by one before it is encoded."""
+
+
+def least_size(value: object) -> int:
+    """Return a size in bytes that a value has for certain, without converting it: 0 where that can't be told.
+
+    Texts, bytes and arrays say theirs, and so do containers of few of them. An array counts with the memory that it
+    takes, or with the shortest JSON of its items if that is more.
+    """
+    if isinstance(value, (str, bytes, bytearray)):
+        return len(value)
+    if isinstance(value, memoryview):
+        return value.nbytes
+    if isinstance(value, dict):
+        return sum(map(_least_of_member, value.values())) if len(value) <= _MEMBERS else 0
+    if isinstance(value, (list, tuple)):
+        return sum(map(_least_of_member, value)) if len(value) <= _MEMBERS else 0
+    return _memory(value)
+
+
+def _least_of_member(value: object) -> int:
+    return len(value) if isinstance(value, str) else _memory(value)
+
+
+_NO_ARRAYS: Final = frozenset({int, float, bool, type(None), dict, list, tuple})
+
+
+def _memory(value: object) -> int:
+    """Return what an array or a frame takes, its texts and objects not counted."""
+    if type(value) in _NO_ARRAYS:
+        return 0
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(value, numpy.ndarray):
+        # Two characters for a digit and its comma, five for a constant.
+        return max(value.nbytes, (5 if value.dtype.kind == "b" else 2) * value.size) if value.dtype.kind != "O" else 0
+    pandas = sys.modules.get("pandas")
+    if pandas is not None and isinstance(value, (pandas.DataFrame, pandas.Series, pandas.Index)):
+        usage = value.memory_usage(deep=False) if isinstance(value, pandas.DataFrame) else value.nbytes
+        return int(usage.sum() if isinstance(value, pandas.DataFrame) else usage)
+    return 0
 
 
 def _weigh(value: Any, budget: int, depth: int) -> int:

@@ -21,7 +21,7 @@ from .dataframes import cache_name, is_dataframe, save
 from .directed import Targets
 from .engine import Engine
 from .lines import LineSink, job_logger
-from .payloads import Prepared, Stdio, checked, encode_large, is_short, now_ms, raw_body, reserved, shorten
+from .payloads import Prepared, Stdio, check_size, checked, encode_large, is_short, now_ms, raw_body, reserved, shorten
 from .places import Places
 from .secrecy import CredentialInput, Secrecy
 from .surroundings import Surroundings
@@ -213,8 +213,12 @@ class Face(Surroundings):
     def _prepare_small(self, value: object, handle: str | None) -> Prepared | None:
         """Encode a value that is certainly small; None when it must be encoded off the loop."""
         if handle in self._job.bin_handles and isinstance(value, (bytes, bytearray, memoryview)):
-            return raw_body(value, handle) if is_short(value) else None
+            if is_short(value):
+                return raw_body(value, handle)
+            check_size(value, handle)
+            return None
         if not is_small(value):
+            check_size(value, handle)
             return None
         data = self._guarded(dumps(value, handle=handle), handle)
         if len(data) <= INLINE_LIMIT:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from ..errors import LocalProtocolError, PayloadTooLarge
 from ..pieces import dumps_pieces, paced
+from ..values import least_size
 from ..wire.bodies import INLINE_LIMIT, sum_of
 from ..wire.records import encode
 
@@ -16,6 +17,7 @@ __all__ = [
     "MAX_VALUE",
     "Prepared",
     "Stdio",
+    "check_size",
     "checked",
     "encode_large",
     "is_short",
@@ -70,6 +72,13 @@ def reserved(prepared: Mapping[str, Prepared]) -> int:
 def too_large(handle: str | None, size: int) -> PayloadTooLarge:
     what = f"the value for handle {handle!r}" if handle is not None else "the value"
     return PayloadTooLarge(what, size=size, limit=MAX_VALUE)
+
+
+def check_size(value: object, handle: str | None) -> None:
+    """Refuse a value that is over the limit for certain, before anything of it is converted."""
+    size = least_size(value)
+    if size > MAX_VALUE:
+        raise too_large(handle, size)
 
 
 def encode_large(value: object, handle: str | None) -> Prepared:

@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from ..errors import AsyncBlockError
 from ..iothread import inbox_of
 from ..link import Link, Outlet
 from ..preview import keep_worker, release_worker
+from ..scratch import Scratch
 from ..store import Store
 from ..wire.messages import Cancel, Close, Dispatch, ServiceMessage, Spawn, Unspawn
 from ..wire.windows import Window
@@ -199,6 +200,7 @@ class _Hosting:
         self.over: asyncio.Future[None] = self.loop.create_future()
         self.store = Store()
         self.places = Places()
+        self.scratch = Scratch()
         self.services = Services(self)
         self.engine = Engine(link, self.store, tasks.create_task, self._parked)
         self.loop_port: Window = link.new_port()
@@ -343,6 +345,10 @@ class _Hosting:
         finally:
             asyncio.run_coroutine_threadsafe(self.threads.acquire(), self.loop).result()
 
+    def remove_soon(self, paths: list[Path]) -> None:
+        """Remove files in a task: a large one takes the disk a while."""
+        self._tasks.create_task(asyncio.to_thread(_remove, paths))
+
     async def _tidy(self, directories: list[Path]) -> None:
         try:
             await asyncio.to_thread(self.places.tidy, directories)
@@ -399,7 +405,14 @@ class _Hosting:
         self.executor.report.unacknowledged += await self.link.drain(5.0)
         if not self.link.over:
             await self.link.detach()
+        await asyncio.to_thread(self.scratch.close)
         await asyncio.to_thread(release_worker)
+
+
+def _remove(paths: list[Path]) -> None:
+    for path in paths:
+        with suppress(OSError):
+            path.unlink()
 
 
 def _job_of(task: asyncio.Task[Any]) -> str | None:

@@ -1,13 +1,18 @@
-"""The inputs of a job: values that came with it, objects of this process, and large values that are fetched first."""
+"""The inputs of a job: values that came with it, objects of this process, and large values that are fetched first.
+
+Bytes for which the block has asked so arrive as files, which are there as long as the job.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Iterable, Set
 from typing import TYPE_CHECKING, Any
 
 from .. import offload
+from ..body import Body
 from ..context import JobInfo, dataframes
-from ..errors import LocalProtocolError
+from ..errors import AsyncBlockError, LocalProtocolError, Unavailable
 from ..pieces import loads_blocks
 from ..store import StoreKey
 from ..wire.bodies import BodyRef
@@ -17,23 +22,67 @@ from .confidential import holds_reference, resolve_inputs
 if TYPE_CHECKING:
     from .executor import _Hosting
 
-__all__ = ["gather_inputs"]
+__all__ = ["InputFiles", "gather_inputs"]
 
 
-async def gather_inputs(hosting: _Hosting, info: JobInfo, message: Dispatch) -> dict[str, Any]:
+class InputFiles:
+    """The inputs of one job that are files."""
+
+    def __init__(self, hosting: _Hosting) -> None:
+        self._hosting = hosting
+        self._bodies: list[Body] = []
+
+    async def fetch(self, handle: str, ref: BodyRef) -> Body:
+        """Fetch a body into a file. **Cancellation** is safe.
+
+        Raises ``Unavailable`` when the disk has no room for it, ``Rejected`` when it was pruned.
+        """
+        link, scratch = self._hosting.link, self._hosting.scratch
+        try:
+            body = Body(await asyncio.to_thread(scratch.new_path), ref.length)
+            self._bodies.append(body)
+            await link.io.run(link.downloads.save(ref, body.path))
+        except OSError as error:
+            if isinstance(error, AsyncBlockError):
+                raise
+            words = f"input {handle!r} of {ref.length} bytes can't be put into a file: {error}"
+            raise Unavailable(f"{words}. Make room, or name another directory by ASYNCBLOCK_BODIES_DIR") from error
+        return body
+
+    def end(self) -> None:
+        """Remove the files: the job is over."""
+        bodies, self._bodies = self._bodies, []
+        for body in bodies:
+            body.end("the job has ended")
+        if bodies:
+            self._hosting.remove_soon([body.path for body in bodies])
+
+
+async def gather_inputs(
+    hosting: _Hosting, info: JobInfo, message: Dispatch, wanted: Set[str], files: InputFiles
+) -> dict[str, Any]:
     """Return a job's inputs by handle; bodies are fetched whole, and decoded on a worker thread.
 
-    Raises ``LocalProtocolError`` for a reference that leads nowhere, ``Rejected`` when a body was pruned.
+    The ``wanted`` ones are put into ``files``. Raises ``LocalProtocolError`` for a reference that leads nowhere and for
+    a wanted input that isn't bytes; ``Rejected`` when a body was pruned.
     """
     inputs: dict[str, Any] = {}
     searched: set[str] = set()
     for handle, value in message.inputs.items():
+        if handle in wanted and value is not None:
+            raise _no_bytes(handle)
         key = StoreKey.match(value) if isinstance(value, dict) else None
         inputs[handle] = value if key is None else await _var(hosting, key)
     for handle, obj in message.bodies.items():
         ref = BodyRef.from_json(obj)
         if ref is None:
             raise LocalProtocolError(f"input {handle!r} came with a malformed body reference")
+        if handle in wanted:
+            if ref.encoding != "raw":
+                raise _no_bytes(handle)
+            inputs[handle] = await files.fetch(handle, ref)
+            searched.add(handle)
+            continue
         link = hosting.link
         blocks = await link.io.run(link.downloads.fetch(ref))
         if ref.encoding == "raw":
@@ -44,6 +93,13 @@ async def gather_inputs(hosting: _Hosting, info: JobInfo, message: Dispatch) -> 
             if not found:
                 searched.add(handle)
     return await resolve_inputs(info, inputs, message.block.get("inputs_def_patch"), searched)
+
+
+def _no_bytes(handle: str) -> LocalProtocolError:
+    return LocalProtocolError(
+        f"input {handle!r} is annotated as Body, and what came for it is JSON: only bytes come as a file, from an "
+        "output whose handle is declared as oomol/bin"
+    )
 
 
 def _decode(blocks: list[bytes]) -> tuple[Any, bool]:

@@ -19,7 +19,7 @@ from ..wire.records import encode
 from . import shows
 from .capture import current_sink, flush_job
 from .failure import author_traceback, summary
-from .inputs import gather_inputs
+from .inputs import InputFiles, gather_inputs
 from .standing import standing_at
 from .tasks import current_job
 from .vault import Vault
@@ -73,6 +73,7 @@ class RunningJob:
         self._release: Callable[[], None] | None = None
         """Tells the service that the call has ended."""
         self._exit: _Exited | None = None
+        self._files = InputFiles(hosting)
         self._stall_over = asyncio.Event()
         self._stall_over.set()
 
@@ -153,7 +154,7 @@ class RunningJob:
         """Run the block to its end; never raises."""
         try:
             binding = await self._binding()
-            inputs = await gather_inputs(self._hosting, self._info, self._message)
+            inputs = await gather_inputs(self._hosting, self._info, self._message, binding.bodies, self._files)
         except asyncio.CancelledError:
             await self._conclude({"cancelled": True})
             return
@@ -358,6 +359,7 @@ class RunningJob:
             report.finished += 1
 
     def _done(self) -> None:
+        self._files.end()
         if self._ctx is not None:
             shows.end_job(self._ctx.sink)
         if self._release is not None:

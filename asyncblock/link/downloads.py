@@ -5,12 +5,18 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import itertools
-from collections.abc import Callable
+import os
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import AsyncBlockError, ConnectionLost, Rejected, RemoteProtocolError
 from ..wire.bodies import BodyRef
 from ..wire.messages import Fetch, Fetched, Message
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 __all__ = ["Downloads"]
 
@@ -41,7 +47,22 @@ class Downloads:
         **Cancellation** is safe. Raises ``Rejected`` when the mainframe doesn't have it, ``RemoteProtocolError`` when
         what came isn't what the reference says.
         """
-        blocks: list[bytes] = []
+        blocks = [block async for block in self._blocks_of(ref)]
+        _check(ref, await asyncio.to_thread(_sum, blocks))
+        return blocks
+
+    async def save(self, ref: BodyRef, path: Path) -> None:
+        """Fetch a whole body into a file that isn't there yet, and check its sum; a part of it is in memory at a time.
+
+        **Cancellation** is safe and leaves a file; so does every error. Raises as ``fetch``, and ``OSError``.
+        """
+        digest = hashlib.sha256()
+        await asyncio.to_thread(path.touch, 0o600, exist_ok=False)
+        async for block in self._blocks_of(ref):
+            await asyncio.to_thread(_append, path, block, digest)
+        _check(ref, digest.hexdigest())
+
+    async def _blocks_of(self, ref: BodyRef) -> AsyncIterator[bytes]:
         length = 0
         while length < ref.length:
             await self._connected.wait()
@@ -49,12 +70,8 @@ class Downloads:
                 raise self._over
             block = await self._part(ref, length)
             if block:
-                blocks.append(block)
+                yield block
                 length += len(block)
-        digest = await asyncio.to_thread(_sum, blocks)
-        if digest != ref.sha256:
-            raise RemoteProtocolError(f"body {ref.link}-{ref.n} arrived with another sum than its record says")
-        return blocks
 
     async def _part(self, ref: BodyRef, start: int) -> bytes:
         """Fetch the next part; what came of it before the connection was lost counts."""
@@ -109,6 +126,19 @@ class Downloads:
         self._over = error
         self.disconnected()
         self._connected.set()
+
+
+def _check(ref: BodyRef, digest: str) -> None:
+    if digest != ref.sha256:
+        raise RemoteProtocolError(f"body {ref.link}-{ref.n} arrived with another sum than its record says")
+
+
+def _append(path: Path, block: bytes, digest: _Hash) -> None:
+    # Opened each time: no descriptor can be closed under a thread whose awaiter was cancelled.
+    with open(path, "r+b") as file:
+        file.seek(0, os.SEEK_END)
+        file.write(block)
+    digest.update(block)
 
 
 def _sum(blocks: list[bytes]) -> str:
