@@ -6,6 +6,7 @@ The rules stand once, in ``_Asking``; the two forms differ in how they wait.
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,15 +20,12 @@ from ..wire.bodies import Parcel
 from .blockjob import BlockJob, SyncBlockJob
 from .counted import counted
 from .engine import MAX_BLOCKS, Engine
+from .face import Face
 from .feed import Watch, any_change
 from .payloads import Prepared, checked
 
 if TYPE_CHECKING:
-    from ..link import Outlet
-    from ..store import Store
-    from ..wire.channel import Channel
     from ..wire.windows import Lane
-    from .face import JobInfo
 
 __all__ = ["AsyncAsking", "SyncAsking"]
 
@@ -38,23 +36,12 @@ _INLINE = 1 << 20
 """Bytes of values that an order may carry itself; more of them go ahead of it in a record."""
 
 
-class _Asking:
+class _Asking(Face, ABC):
     """What both forms share."""
 
-    _job: JobInfo
-    _store: Store
-    _outlet: Outlet
-    _channel: Channel
-    _finish_said: bool
     _asked = 0
     """How many blocks this attempt has asked for."""
     _watches: list[Watch] | None = None
-
-    def _check(self) -> None:
-        raise NotImplementedError
-
-    def _release(self, prepared: Mapping[str, Prepared]) -> None:
-        raise NotImplementedError
 
     def _engine(self) -> Engine:
         if self._job.engine is None:
@@ -119,9 +106,6 @@ class _Asking:
         if len(inline) == len(prepared) and sum(inline) <= _INLINE:
             return None
         return self._many_item("BlockArguments", "values", prepared, id=block_job_id)
-
-    def _many_item(self, type_: str, key: str, values: Mapping[str, Prepared], **fields: object) -> Parcel:
-        raise NotImplementedError
 
     @staticmethod
     def _params(
@@ -222,17 +206,17 @@ class AsyncAsking(_Asking):
         """
         await self._engine().ask(self._job, "update_node_weight", node_id=node_id, weight=_weight(weight))
 
-    async def flush(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    async def flush(self) -> None: ...
 
-    async def _prepare(self, value: object, handle: str | None) -> Prepared:
-        raise NotImplementedError
+    @abstractmethod
+    async def _prepare(self, value: object, handle: str | None) -> Prepared: ...
 
-    async def _reserve(self, prepared: Prepared) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    async def _reserve(self, prepared: Prepared) -> None: ...
 
-    async def _send(self, lane: Lane, item: bytes | Parcel) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    async def _send(self, lane: Lane, item: bytes | Parcel) -> None: ...
 
 
 class SyncAsking(_Asking):
@@ -298,17 +282,17 @@ class SyncAsking(_Asking):
         while self._is_full():
             await any_change(self._watches or ())
 
-    def flush(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def flush(self) -> None: ...
 
-    def _prepare(self, value: object, handle: str | None) -> Prepared:
-        raise NotImplementedError
+    @abstractmethod
+    def _prepare(self, value: object, handle: str | None) -> Prepared: ...
 
-    def _reserve(self, prepared: Prepared) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _reserve(self, prepared: Prepared) -> None: ...
 
-    def _send(self, lane: Lane, item: bytes | Parcel) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _send(self, lane: Lane, item: bytes | Parcel) -> None: ...
 
 
 def _media_types(defs: HandleDefs) -> dict[str, str | None]:

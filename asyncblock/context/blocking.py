@@ -15,7 +15,7 @@ from ..wire.records import encode
 from ..wire.windows import Lane
 from .asking import SyncAsking
 from .directed import ToFlow, ToNode, targets_of
-from .face import Face, JobInfo
+from .face import JobInfo
 from .payloads import (
     Prepared,
     Stdio,
@@ -29,7 +29,7 @@ from .secrecy import CredentialInput
 __all__ = ["SyncContext"]
 
 
-class SyncContext(Face, SyncAsking):
+class SyncContext(SyncAsking):
     """A job as its ``def main(inputs, ctx)`` sees it, on a worker thread. Calls wait as ``Context``'s awaits do.
 
     Threads that the block starts may use it too. ``lock`` is one for all sync jobs of the link.

@@ -19,7 +19,7 @@ from ..wire.windows import Lane
 from .asking import AsyncAsking
 from .counted import counted
 from .directed import Targets, ToFlow, ToNode, targets_of
-from .face import Face, JobInfo
+from .face import JobInfo
 from .lines import LineRing
 from .payloads import (
     Prepared,
@@ -38,7 +38,7 @@ _CALLS_PER_TURN = 64
 """Sends that a block may make before its loop gets a turn, so that a loop of sends never starves the others."""
 
 
-class Context(Face, AsyncAsking):
+class Context(AsyncAsking):
     """A job as its ``async def main(inputs, ctx)`` sees it. The executor makes one for each attempt.
 
     It belongs to the event loop that runs the block; tasks of that loop may share it, and their sends arrive in the
