@@ -87,6 +87,10 @@ async def test_a_killed_mainframe_comes_back_and_everything_goes_on(tmp_path: Pa
     assert executor.out[-1].startswith(f"{COUNT + 1} jobs finished, 0 failed")
     offsets = [event["offset"] for event in found]
     assert offsets == sorted(offsets)
+    for side in (executor, submit):
+        # Once for the outage, and not for each attempt to end it.
+        told = [words for line in side.err for words in ("is lost,", "is back after") if words in line]
+        assert told == ["is lost,", "is back after"]
 
 
 async def test_a_killed_executor_fails_its_job_with_that_reason(tmp_path: Path) -> None:

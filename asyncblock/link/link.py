@@ -145,6 +145,8 @@ class Link:
         self._idle_waiters: set[asyncio.Event] = set()
         self._over: AsyncBlockError | None = None
         self._loss: ConnectionLost | None = None
+        self._away_since: float | None = None
+        """When the connection was lost, once somebody was told."""
         self._closing = False
         self._transport: Transport | None = None
         self._state = State.CLOSED
@@ -248,15 +250,27 @@ class Link:
             except _Goodbye as bye:
                 retry_after = bye.retry_after
             except ConnectionLost as error:
-                logger.debug("link to %s: %s", self.address, error)
                 self._loss = error
                 self._give_up_at(deadline, error)
+            self._tell_loss()
             if self._generation > welcomes:
                 pause = _BACKOFF[0]
             wait = random.uniform(0, pause) if retry_after is None else retry_after
             pause = min(pause * 2, _BACKOFF[1] if self._welcomed.done() else 1.0)
             if not self._closing:
                 await asyncio.sleep(wait)
+
+    def _tell_loss(self) -> None:
+        """Say once for each outage why there is no connection; blocks only wait, so nobody else would."""
+        if self._welcomed.done() and not self._closing and self._away_since is None:
+            self._away_since = self.io.loop.time()
+            logger.warning("the connection to %s is lost, trying again until it is back: %s", self.address, self._loss)
+
+    def _tell_return(self) -> None:
+        if self._away_since is not None:
+            away = self.io.loop.time() - self._away_since
+            self._away_since = None
+            logger.warning("the connection to %s is back after %.1f s", self.address, away)
 
     def _give_up_at(self, deadline: float | None, error: ConnectionLost) -> None:
         if not self._welcomed.done() and deadline is not None and self.io.loop.time() >= deadline - _BACKOFF[0]:
@@ -435,6 +449,7 @@ class Link:
             self._desk.outbox.control(line)
         self.downloads.connected()
         self._sendable.set()
+        self._tell_return()
         if not self._welcomed.done():
             self._welcomed.set_result(welcome)
 
