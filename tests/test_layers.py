@@ -14,11 +14,12 @@ import asyncblock
 ROOT = Path(asyncblock.__file__).parent
 
 # Module or package: what of ours it may import. The roof may import anything.
-GROUND = {"errors", "packages", "crashpoints"}
+GROUND = {"errors", "packages", "crashpoints", "syntax"}
 LAYERS: dict[str, set[str]] = {
     "errors": set(),
     "packages": {"errors"},
     "crashpoints": set(),
+    "syntax": set(),
     "wire": {"errors"},
     "transport": {"errors"},
     "iothread": {"errors"},

@@ -51,6 +51,7 @@ async def run(wanted: Wanted, workers: int, data_dir: Path | None) -> int:
     """Run a flow on a mainframe of its own."""
     with Interrupts() as interrupts:
         plan = await asyncio.to_thread(_resolve, wanted)
+        _warn(plan)
         directory = data_dir or new_run_directory()
         packages = tuple(plan.roots.values())
         # In this process prints go where a debugger's prompt goes, unless the output is data.
@@ -66,6 +67,11 @@ async def run(wanted: Wanted, workers: int, data_dir: Path | None) -> int:
 
 def _resolve(wanted: Wanted, languages: Collection[str] = ()) -> Plan:
     return resolve_flow(wanted.flow, wanted.inputs, wanted.search, shape=wanted.part.shape, languages=languages)
+
+
+def _warn(plan: Plan) -> None:
+    for warning in plan.warnings:
+        print(f"{warning} (warning)", file=sys.stderr)
 
 
 async def resume(session_id: str, workers: int, data_dir: Path | None, json: bool) -> int:
@@ -105,6 +111,7 @@ async def submit(wanted: Wanted, target: Target, detach: bool) -> int:
         async with reach(target) as mainframe:
             if plan is None:
                 plan = await mainframe.resolve(lambda languages: _resolve(wanted, languages))
+            _warn(plan)
             session = await mainframe.start(plan, wanted.inputs)
             if detach:
                 said = {"session_id": session.session_id}

@@ -1,7 +1,8 @@
 """Parts of a flow from the command line: ``--nodes``, ``--nodes-inputs``, and what nodes had last (``--use-cache``).
 
-What is kept is the value of each connected input of each node's last job, by flow file, in the state directory. Values
-that live in a process (var), secrets and binary ones aren't kept: what makes them runs again.
+What is kept is the value of each connected input of each node's last job, by flow file, in the state directory. Of
+values that live in a process (var) only DataFrames are kept, where the flow says ``serialize_for_cache``; secrets and
+binary values never are. What makes the others runs again.
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ import orjson
 import typer
 
 from ..client import Session
+from ..context.dataframes import is_kept
+from ..context.places import Places
 from ..errors import AsyncBlockError
-from ..flow.partial import is_var, only_nodes, with_node_inputs
+from ..flow.partial import is_confidential, only_nodes, with_node_inputs
 from ..flow.plan import NodePlan, Plan
 from ..link import Link
 from ..server.journal.datadir import default_data_dir
 from ..server.values import value_in
+from ..store import StoreKey
 from ..wire.bodies import BodyRef
 from .inputs import parse_object
 
@@ -65,7 +69,13 @@ def _is_complete(plan: Plan, node_id: str, values: dict[str, Any]) -> bool:
         node = plan.node(node_id)
     except KeyError:
         return False
-    return all(handle in values for handle, each in node.inputs.items() if each.sources)
+    return all(handle in values and _is_there(values[handle]) for handle, each in node.inputs.items() if each.sources)
+
+
+def _is_there(value: Any) -> bool:
+    """Tell whether a value can be had: a var value was left in a file, and that is still there."""
+    key = StoreKey.match(value)
+    return key is None or (key.cache is not None and is_kept(Places().values_dir(), key.cache))
 
 
 def _file_of(plan: Plan) -> Path:
@@ -124,7 +134,8 @@ async def _values(
     values: dict[str, Any] = {}
     for handle, ref in refs.items():
         sources = node.inputs[handle].sources if handle in node.inputs else ()
-        if not sources or handle in node.block.get("inputs_def_patch", {}) or any(is_var(plan, s) for s in sources):
+        hidden = handle in node.block.get("inputs_def_patch", {}) or any(is_confidential(plan, s) for s in sources)
+        if not sources or hidden:
             continue
         if ref[0] == "input":
             values[handle] = plan.input_values(inputs).get(ref[1])

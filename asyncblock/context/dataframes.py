@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from ..errors import Unavailable
 
-__all__ = ["cache_name", "is_dataframe", "load", "save"]
+__all__ = ["cache_name", "is_dataframe", "is_kept", "load", "save"]
 
 _WRITERS: Final = {"pandas": "to_parquet", "polars": "write_parquet"}
 """Libraries whose DataFrames can be kept, and how they write one."""
@@ -47,6 +47,11 @@ def save(directory: Path, name: str, value: Any) -> None:
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def is_kept(directory: Path, name: str) -> bool:
+    """Tell whether a value's file is there."""
+    return (directory / f"{name}.parquet").is_file()
 
 
 def load(directory: Path, name: str) -> Any:

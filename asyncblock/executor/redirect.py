@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from types import CodeType
 
+from ..syntax import parse
+
 __all__ = ["Locate", "compile_redirected"]
 
 Locate = Callable[[str], str | None]
@@ -18,7 +20,7 @@ Locate = Callable[[str], str | None]
 
 def compile_redirected(source: bytes, path: Path, locate: Locate) -> CodeType:
     """Compile a file. Raises ``SyntaxError`` with file and line."""
-    tree = ast.parse(source, str(path))
+    tree = parse(source, str(path))
     _redirect(tree, locate)
     return compile(tree, str(path), "exec", dont_inherit=True)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..block import Binding
+from ..flow.lookup import FILES
 from ..flow.yamlfile import read_yaml
 from ..wire.messages import ServiceMessage
 from .service import RunningService
@@ -166,7 +167,7 @@ class Services:
         name, root = catalog.packages().get(digest, ""), catalog.root_of(digest)
         if root is None:
             return found
-        for file in sorted(root.glob("services/*/service.oo.y*ml")):
+        for file in sorted(each for folder in FILES["service"][0] for each in root.glob(f"{folder}/*/service.oo.y*ml")):
             manifest, _ = read_yaml(file)
             executor = manifest.get("executor") if manifest is not None else None
             if not isinstance(executor, Mapping):

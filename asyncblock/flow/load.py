@@ -21,6 +21,7 @@ from .manifests import Block, Manifests, Package
 from .nodes import read_flow
 from .plan import FlowPlan, InputPlan, NodePlan, Plan, Source
 from .report import Report, did_you_mean
+from .unfed import Unfed, is_pointless, still_unfed
 from .wiring import defaults
 from .yamlfile import Map, as_read
 
@@ -79,6 +80,8 @@ class _Loader:
         self.manifests = Manifests(self._report, languages)
         self.places: dict[tuple[str | None, str], tuple[Path, int]] = {}
         """File and line of each node, by flow."""
+        self.unfed: list[Unfed] = []
+        self.strict = False
         self._lookup = Lookup(search_paths)
         self._blocks: dict[Path, Block | None] = {}
         self._faces: dict[object, Face | None] = {}
@@ -101,6 +104,7 @@ class _Loader:
             root, line = self._root(manifest, found, package), manifest.line_of("inputs_def")
         if self._report.problems:
             self._check_inputs(root, inputs, line)
+            self._refuse_pointless(root)
         self._report.check()
         flows = dict(self._flows)
         catalog, packages = _Catalog(self, [package, *self._homes()]).read()
@@ -117,14 +121,35 @@ class _Loader:
         def complain(key: str | None, node_id: str, words: str) -> None:
             self._report.problem(words, *self.places.get((key, node_id), (found, None)))
 
-        plan = shape(with_groups(plan, complain))
+        whole = with_groups(plan, complain)
+        plan = shape(whole)
         self._check_inputs(plan, inputs, line)
+        plan = self._judge_unfed(plan, asked_for=len(plan.nodes) < len(whole.nodes))
         self._report.check()
         return plan
+
+    def _judge_unfed(self, plan: Plan, *, asked_for: bool) -> Plan:
+        """Refuse a flow in which nothing can run, or not what was asked for; else warn of nodes that can't."""
+        if asked_for or is_pointless(plan):
+            self._refuse_pointless(plan, whole=not asked_for)
+            return plan
+        warnings = [Problem(each.warning, each.file, each.line) for each in still_unfed(plan, self.unfed)]
+        return replace(plan, warnings=(*plan.warnings, *warnings))
+
+    def _refuse_pointless(self, root: FlowPlan, *, whole: bool = True) -> None:
+        if whole and not is_pointless(root):
+            return
+        found = [each for each in still_unfed(root, self.unfed) if each.flow is None]
+        for each in found:
+            self._report.problem(each.words, each.file, each.line)
+        if not found and whole and not self._report.problems:
+            self._report.problem("no node of the flow can run", root.path)
 
     def load_document(self, manifest: Map) -> Plan:
         """Load a flow that stands in no file: references in it are absolute."""
         package = Package(Path.cwd(), "")
+        # No editor left anything behind here: whoever wrote it mistyped it.
+        self.strict = True
         root = self._root(manifest, _NO_FILE, package)
         plan = Plan(
             **{f.name: getattr(replace(root, path=None), f.name) for f in fields(FlowPlan)},
@@ -135,6 +160,8 @@ class _Loader:
             roots=dict(self.manifests.roots),
             warnings=tuple(self._report.warnings),
         )
+        for each in self.unfed:
+            self._report.problem(each.words, _NO_FILE, each.line)
         if not self._report.problems:
             plan = with_groups(plan, lambda key, node_id, words: self._report.problem(words))
         found = [
@@ -311,6 +338,7 @@ class _Loader:
         """Return a subflow that no node names, or why it can't be run. What it refers to is read too."""
         kept, self._report = self._report, Report()
         self.manifests.report = self._report
+        unfed, self.unfed = self.unfed, []
         flows, faces = dict(self._flows), dict(self._faces)
         try:
             face = self.face_at(file)
@@ -322,6 +350,7 @@ class _Loader:
         finally:
             self._unread.clear()
             self._report = self.manifests.report = kept
+            self.unfed = unfed
 
 
 class _Catalog:

@@ -19,7 +19,7 @@ FILES: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "task": (("blocks", "tasks"), ("block.oo.yaml", "block.oo.yml", "task.oo.yaml", "task.oo.yml")),
     "subflow": (("subflows",), ("subflow.oo.yaml", "subflow.oo.yml")),
     "slotflow": (("slotflows",), ("slotflow.oo.yaml", "slotflow.oo.yml")),
-    "service": (("services",), ("service.oo.yaml", "service.oo.yml")),
+    "service": (("services", "blocks"), ("service.oo.yaml", "service.oo.yml")),
 }
 """For each kind the directories of a package that hold it, and its files."""
 

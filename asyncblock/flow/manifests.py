@@ -94,7 +94,8 @@ class Manifests:
         if root not in self._packages:
             package = self._packages[root] = Package(root, package_name(root))
             for name in PACKAGE_FILES:
-                manifest = self.file(root / name) if (root / name).is_file() else None
+                there = (root / name).is_file() and (root / name).stat().st_size > 0
+                manifest = self.file(root / name) if there else None
                 dependencies = None if manifest is None else manifest.get("dependencies")
                 if isinstance(dependencies, Mapping):
                     package.dependencies = {str(key): str(value) for key, value in dependencies.items()}

@@ -12,6 +12,7 @@ from .faces import Face
 from .manifests import Block, Manifests
 from .plan import REMEMBERED, FlowPlan, InputPlan, NodePlan
 from .report import did_you_mean, read_handles
+from .unfed import Unfed
 from .wiring import Wiring, check_start, defaults
 from .yamlfile import Map
 
@@ -25,6 +26,9 @@ class Finder(Protocol):
 
     manifests: Manifests
     places: dict[tuple[str | None, str], tuple[Path, int]]
+    unfed: list[Unfed]
+    strict: bool
+    """Whether a handle that a block doesn't declare is a problem even where it does no harm."""
 
     def task(self, who: str, face: Face, reference: str, line: int) -> Block | None:
         """Find a block."""
@@ -318,10 +322,11 @@ class _FlowReader:
         slot_id: str,
     ) -> None:
         """A provider gets the slot's inputs, its own further ones, and the defaults of the rest."""
-        known = {*inputs, *(name.partition(REMEMBERED)[2] for name in made.further if name.startswith(slot_id))}
+        own = f"{slot_id}{REMEMBERED}"
+        known = {*inputs, *(name.removeprefix(own) for name in made.further if name.startswith(own))}
         for name, default in defaults(inputs_def or ()).items():
             if name not in known:
-                made.further[f"{slot_id}{REMEMBERED}{name}"] = default
+                made.further[f"{own}{name}"] = default
                 known.add(name)
         for each in inputs_def or ():
             if each["handle"] not in known:
@@ -339,6 +344,7 @@ class _FlowReader:
         definitions = None if made.inputs_def is None else {each["handle"]: each for each in made.inputs_def}
         inputs: dict[str, InputPlan] = {}
         patches: dict[str, list[dict[str, Any]]] = {}
+        strays: list[Map] = []
         given = node.get("inputs_from")
         if given is not None and not isinstance(given, list):
             self._problem(f"{who}: 'inputs_from' must be a list", node.line_of("inputs_from"))
@@ -349,15 +355,15 @@ class _FlowReader:
                 continue
             handle = each["handle"]
             if definitions is not None and handle not in definitions:
-                words = f"{who}: the block declares no input {handle!r}{did_you_mean(definitions)}"
-                self._problem(words, each.line_of("handle"))
+                strays.append(each)
             elif handle in inputs:
                 self._problem(f"{who}: input {handle!r} stands twice in 'inputs_from'", each.line)
-            else:
+            elif self._wiring.says_something(who, each):
                 inputs[handle] = self._wiring.input(who, each)
                 if found := self._wiring.patches(who, each):
                     patches[handle] = found
-        self._fill(who, node, definitions or {}, inputs)
+        unfed = self._fill(node, definitions or {}, inputs)
+        self._judge(who, node, definitions or {}, unfed, strays)
         for name, spec in made.further.items():
             inputs[name] = spec if isinstance(spec, InputPlan) else self._wiring.input(f"{who}, slot input", spec)
         if patches:
@@ -376,17 +382,38 @@ class _FlowReader:
         )
 
     def _fill(
-        self, who: str, node: Map, definitions: Mapping[str, Mapping[str, Any]], inputs: dict[str, InputPlan]
-    ) -> None:
-        """An input that nothing feeds takes the block's own default; without one the node could never run."""
+        self, node: Map, definitions: Mapping[str, Mapping[str, Any]], inputs: dict[str, InputPlan]
+    ) -> list[Unfed]:
+        """An input that nothing feeds takes the block's own default; return those that have none."""
         fallback = defaults(definitions.values())
+        unfed: list[Unfed] = []
         for handle in definitions:
-            if handle in inputs:
-                continue
-            inputs[handle] = fallback.get(handle, InputPlan())
-            if handle not in fallback:
-                words = f"{who}: nothing feeds its input {handle!r}; give it a value or a source in 'inputs_from'"
-                self._problem(words, node.line)
+            if handle not in inputs:
+                inputs[handle] = fallback.get(handle, InputPlan())
+                if handle not in fallback:
+                    unfed.append(Unfed(self._face.key, node["node_id"], handle, str(self._file), node.line))
+        return unfed
+
+    def _judge(
+        self,
+        who: str,
+        node: Map,
+        definitions: Mapping[str, Mapping[str, Any]],
+        unfed: Sequence[Unfed],
+        strays: Sequence[Map],
+    ) -> None:
+        """Handles that the block doesn't declare are ignored, unless one that it declares is left without a value."""
+        for stray in strays:
+            words = f"{who}: the block declares no input {stray['handle']!r}{did_you_mean(definitions)}"
+            if unfed or self._finder.strict:
+                self._problem(words, stray.line_of("handle"))
+            else:
+                self._report.warn(f"{words}; it is ignored", self._file, stray.line_of("handle"))
+        if strays:
+            for each in unfed:
+                self._problem(each.words, each.line)
+        else:
+            self._finder.unfed.extend(unfed)
 
     def _number(
         self, who: str, node: Map, key: str, default: Any, *, whole: bool = False, least: float | None = None

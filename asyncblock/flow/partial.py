@@ -10,7 +10,7 @@ from ..errors import InvalidFlow, Problem
 from .plan import InputPlan, NodePlan, Plan, Source
 from .report import did_you_mean
 
-__all__ = ["is_var", "only_nodes", "upstream_of", "with_node_inputs"]
+__all__ = ["is_confidential", "only_nodes", "upstream_of", "with_node_inputs"]
 
 
 def only_nodes(plan: Plan, wanted: Collection[str]) -> Plan:
@@ -76,12 +76,12 @@ def _check_nodes(plan: Plan, names: Collection[str]) -> None:
         )
 
 
-def is_var(plan: Plan, source: Source) -> bool:
-    """Tell whether a source's values live in a process: they can't be kept as JSON."""
+def is_confidential(plan: Plan, source: Source) -> bool:
+    """Tell whether a source's values are secrets: nothing of them is kept."""
     if source.node_id is None:
         return False
     for each in plan.node(source.node_id).block.get("outputs_def") or ():
         schema = each.get("json_schema")
         if each["handle"] == source.handle and isinstance(schema, Mapping):
-            return str(schema.get("contentMediaType", "")).startswith("oomol/")
+            return schema.get("contentMediaType") in ("oomol/secret", "oomol/credential")
     return False

@@ -5,13 +5,15 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+from ..syntax import parse
+
 __all__ = ["is_sync", "missing_function"]
 
 
 def missing_function(source: Path, function: str) -> str | None:
     """Say that a file certainly has no such function; None when it has or when only running it could tell."""
     try:
-        tree = ast.parse(source.read_bytes(), str(source))
+        tree = parse(source.read_bytes(), str(source))
     except SyntaxError as error:
         return f"{source}:{error.lineno}: {error.msg}"
     except (OSError, ValueError) as error:
@@ -36,7 +38,7 @@ def missing_function(source: Path, function: str) -> str | None:
 def is_sync(source: Path, function: str) -> bool:
     """Tell whether a function certainly is a plain ``def``; what a decorator or an import brings isn't known."""
     try:
-        tree = ast.parse(source.read_bytes(), str(source))
+        tree = parse(source.read_bytes(), str(source))
     except (SyntaxError, OSError, ValueError):
         return False
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef)

@@ -46,12 +46,14 @@ class Wiring:
         if "value" in spec:
             return InputPlan((), True, spec["value"])
         named = [*_entries(spec, "from_node"), *_entries(spec, "from_flow")]
-        if not named:
-            self.report.problem(f"{who}: nothing feeds its input {spec['handle']!r}", self.file, spec.line)
-        elif not sources and all(isinstance(each, Map) and each.get("node_id") in self.ignored for each in named):
+        if not sources and all(isinstance(each, Map) and each.get("node_id") in self.ignored for each in named):
             words = f"{who}: its input {spec['handle']!r} is fed by ignored nodes only: it will never run"
             self.report.warn(words, self.file, spec.line)
         return InputPlan()
+
+    def says_something(self, who: str, spec: Map) -> bool:
+        """Tell whether an entry of ``inputs_from`` has a value or a source; editors leave entries that have none."""
+        return "value" in spec or any(self._list(who, spec, key) for key in ("from_node", "from_flow"))
 
     def output(self, spec: Map) -> tuple[Source, ...]:
         """Read an entry of ``outputs_from``."""

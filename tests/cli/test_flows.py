@@ -180,3 +180,71 @@ def test_one_block_runs_by_its_path(root: Path) -> None:
     done = command(root, "run", str(root / "blocks/inc/block.oo.yaml"), "--in-process", "--json", "--input", "x=1")
     assert done.returncode == 0, done.stderr
     assert orjson.loads(done.stdout.splitlines()[-1])["outputs"] == {"y": 2}
+
+
+FRAMES = """
+nodes:
+  - {node_id: make, task: self::make}
+  - node_id: take
+    task: self::take
+    inputs_from:
+      - handle: df
+        serialize_for_cache: %s
+        from_node: [{node_id: make, output_handle: df}]
+      - {handle: n, from_node: [{node_id: make, output_handle: n}]}
+outputs_from: [{handle: o, from_node: [{node_id: take, output_handle: o}]}]
+"""
+
+
+@pytest.fixture
+def frames(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The package with ``make``, which puts out a DataFrame and a number as var values, and ``take``, a sum of both."""
+    monkeypatch.setenv("ASYNCBLOCK_VALUES_DIR", str(root.parent / "values"))
+    making = f"import pandas as pd\ndef main(inputs):\n    open({str(root.parent / 'ran')!r}, 'a').write('a')\n"
+    block(root, "make", "", "df:var n:var", making + "    return {'df': pd.DataFrame({'a': [1, 2]}), 'n': 4}\n")
+    taking = "def main(inputs):\n    return {'o': int(inputs['df'].a.sum()) + inputs['n']}\n"
+    block(root, "take", "df:var n:var", "o", taking)
+    return root
+
+
+@pytest.mark.parametrize(("kept", "runs"), [("true", 0), ("false", 1)])
+def test_a_var_value_comes_from_its_cache_or_what_makes_it_runs_again(frames: Path, kept: str, runs: int) -> None:
+    write(frames / "flows/f/flow.oo.yaml", FRAMES % kept)
+    assert run(frames, "--use-cache")["outputs"] == {"o": 7}
+    assert ran(frames) == 1
+    assert run(frames, "--nodes", "take", "--use-cache")["outputs"] == {"o": 7}
+    assert ran(frames) == runs
+
+
+def test_a_var_value_whose_file_has_gone_is_made_again(frames: Path) -> None:
+    write(frames / "flows/f/flow.oo.yaml", FRAMES % "true")
+    run(frames, "--use-cache")
+    shutil.rmtree(frames.parent / "values")
+    assert ran(frames) == 1
+    assert run(frames, "--nodes", "take", "--use-cache")["outputs"] == {"o": 7}
+    assert ran(frames) == 1
+
+
+def test_a_run_that_failed_keeps_what_its_nodes_had(root: Path) -> None:
+    block(root, "fail", "x", "y", "def main(inputs):\n    raise ValueError('not yet')\n")
+    flow = root / "flows/f/flow.oo.yaml"
+    flow.write_text(flow.read_text().replace("{node_id: c, task: self::inc", "{node_id: c, task: self::fail"))
+    arguments = ("run", str(root / "flows/f"), "--in-process", "--json", "--use-cache")
+    assert command(root, *arguments, "--input", "start=1").returncode == 1
+    assert ran(root) == 2
+    block(root, "fail", "x", "y", "def main(inputs):\n    return {'y': inputs['x']}\n")
+    assert run(root, "--nodes", "c", "--use-cache")["outputs"] == {"c": 3}
+    assert ran(root) == 0
+
+
+def test_warnings_of_a_flow_are_told_before_it_runs(root: Path) -> None:
+    flow = root / "flows/f/flow.oo.yaml"
+    flow.write_text(flow.read_text().replace("nodes:\n", "nodes:\n  - {node_id: idle, task: self::inc}\n", 1))
+    done = command(root, "run", str(flow), "--in-process", "--input", "start=1")
+    assert done.returncode == 0
+    words = f"{flow}:3: node 'idle': nothing feeds its input 'x'; give it a value or a source in 'inputs_from': "
+    assert f"{words}the node won't run (warning)" in done.stderr
+    assert f"{words}the node won't run (warning)" in command(root, "check", str(flow)).stdout
+    end = run(root, "--input", "start=1", "--nodes-inputs", '{"idle": {"x": 1}}')
+    assert end["outputs"] == {"b": 3, "c": 4}
+    assert ran(root) == 3 + 4

@@ -288,6 +288,17 @@ def test_a_service_block_is_a_task_with_its_service(serving: Path, reference: st
     assert str(first.group).startswith("*")
 
 
+def test_a_service_may_lie_among_the_blocks(serving: Path) -> None:
+    (serving / "services").rename(serving / "services.moved")
+    (serving / "blocks/svc").mkdir(parents=True)
+    for name in ("service.oo.yaml", "index.py"):
+        (serving / "services.moved/svc" / name).rename(serving / "blocks/svc" / name)
+    plan = load_flow(
+        flow(serving, "nodes: [{node_id: a, service: self::svc::greet, inputs_from: [{handle: who, value: x}]}]\n")
+    )
+    assert plan.nodes[0].block["entry"] == "blocks/svc/index.py"
+
+
 @pytest.mark.parametrize(
     ("reference", "words"),
     [
@@ -516,7 +527,7 @@ def test_additional_handles_need_the_blocks_consent(root: Path, allowed: str) ->
         """,
     )
     if allowed == "false":
-        assert [line for _, line, _ in problems(path)] == [6, 7]
+        assert [line for _, line, _ in problems(path)] == [7]
         return
     spec = load_flow(path).node("n").block
     assert spec["inputs_def"][1] == {"handle": "more", "is_additional": True}
