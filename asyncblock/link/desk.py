@@ -48,8 +48,16 @@ class Outlet:
         self.channel = channel
 
     def when_sent(self, sent: Callable[[], None]) -> None:
-        """Call ``sent`` once, on the I/O thread, when the first record has been handed to a connection."""
-        self._post(self._desk.wait_sent, self.channel, sent)
+        """Call ``sent``, on any thread, when the first record has been handed to a connection, or never will be.
+
+        Ask before that record is put.
+        """
+        channel = self.channel
+        # Noted at once and not by a post: the writer may take the record before it sees what is posted. The trouble
+        # is looked at last: whoever closes the channel in between either sees the note or is seen here.
+        channel.starting = sent
+        if channel.trouble is not None:
+            sent()
 
     def use_port(self, port: Window) -> None:
         """Count this job's bytes on another thread's share; only before the first record."""
@@ -193,7 +201,6 @@ class Desk:
         self._room: dict[Channel, deque[_RoomWaiter]] = {}
         self._port_full = False
         self._arrivals: deque[Channel] = deque()
-        self._unsent: dict[Channel, Callable[[], None]] = {}
         self._hungry = False
 
     def new_port(self) -> Window:
@@ -241,7 +248,7 @@ class Desk:
             self.outbox.drop(channel, error)
             self._give_up_bodies(channel)
             self._wake(channel)
-            self._settle_sent([channel])
+            _started(channel)
 
     def complain(self, number: int, error: AsyncBlockError) -> None:
         """Let the next call of a job raise an error once."""
@@ -253,10 +260,11 @@ class Desk:
     def abandon(self, error: AsyncBlockError) -> None:
         """Give up everything under way and begin anew: what was sent can't be continued."""
         self.outbox.abandon(self.channels.values(), error)
+        for channel in self.channels.values():
+            _started(channel)
         self.channels.clear()
         for channel in list(self._room):
             self._wake(channel)
-        self._settle_sent(list(self._unsent))
         self._body_bytes = 0
         self._grant_reservations()
         self._arrivals.clear()
@@ -290,23 +298,11 @@ class Desk:
         self._enlist_arrivals()
         return self.outbox.next_message()
 
-    def wait_sent(self, channel: Channel, sent: Callable[[], None]) -> None:
-        """Call back when a channel's first record is on its way, or never will be."""
-        if self.channels.get(channel.number) is channel:
-            self._unsent[channel] = sent
-        else:
-            sent()
-
     def sent(self) -> None:
         """Take note that the connection has taken everything that ``next_message`` gave."""
-        if self._unsent and not self.outbox.resending:
-            self._settle_sent([channel for channel in self._unsent if channel.data.taken])
-
-    def _settle_sent(self, channels: list[Channel]) -> None:
-        for channel in channels:
-            sent = self._unsent.pop(channel, None)
-            if sent is not None:
-                sent()
+        if self.outbox.starting and not self.outbox.resending:
+            for channel in self.outbox.started():
+                _started(channel)
 
     @property
     def idle(self) -> bool:
@@ -437,6 +433,9 @@ class Desk:
                 self.channels.pop(run.channel.number, None)
                 # Of calls that were cancelled while they waited for room.
                 self._give_up_bodies(run.channel)
+            if run.channel.starting is not None:
+                # Stored before the connection broke, which had not said that it took it.
+                _started(run.channel)
             if run.channel in self._room:
                 self._try_wake(run.channel)
         if self._port_full and runs:
@@ -471,3 +470,10 @@ class Desk:
                 first.granted = True
                 first.settled.set_result(None)
             self._reservations.popleft()
+
+
+def _started(channel: Channel) -> None:
+    """Tell whoever waits for the first record that it is on its way, or never will be."""
+    starting, channel.starting = channel.starting, None
+    if starting is not None:
+        starting()

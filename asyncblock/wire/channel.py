@@ -48,6 +48,7 @@ class Channel:
         "progress_due",
         "progress_ready",
         "progress_timer",
+        "starting",
         "telemetry",
         "trouble",
     )
@@ -70,6 +71,8 @@ class Channel:
         self.finished = False
         """The finish was taken; nothing can follow it."""
         self.marks: deque[Mark] = deque()
+        self.starting: Callable[[], None] | None = None
+        """Called once when the first record is on its way. The producer sets it before that record."""
         self.trouble: BaseException | None = None
         """What the next call of this job raises: a refusal (once) or the end of the lease (for ever)."""
         self.active = False

@@ -93,3 +93,67 @@ async def _close_late(io: IOThread) -> None:
     desk.acknowledge(1)
     assert desk.outbox.bodies == {}
     await asyncio.wait_for(desk.reserve(BODY_BUDGET), 10)
+
+
+STARTED = b'{"type":"JobStarted","t":1}'
+
+
+async def test_a_first_record_is_told_as_sent_though_it_is_taken_at_once() -> None:
+    async with shared().lease() as io:
+        await io.run(_sent_at_once(io))
+
+
+async def _sent_at_once(io: IOThread) -> None:
+    """Nothing that the producer posts comes in between, as when its thread is faster than the inbox."""
+    desk, told = Desk(io, asyncio.Event()), list[str]()
+    outlet = desk.open(1, "job", 1)
+    outlet.when_sent(lambda: told.append("sent"))
+    outlet.try_record(outlet.channel.data, STARTED)
+    assert desk.next_message() is not None
+    assert told == [], "the connection has not taken it yet"
+    desk.sent()
+    desk.sent()
+    assert told == ["sent"]
+
+
+@pytest.mark.parametrize("stored", [False, True])
+async def test_a_first_record_is_told_as_sent_after_a_connection_broke_under_it(stored: bool) -> None:
+    async with shared().lease() as io:
+        await io.run(_sent_after_a_loss(io, stored))
+
+
+async def _sent_after_a_loss(io: IOThread, stored: bool) -> None:
+    desk, told = Desk(io, asyncio.Event()), list[str]()
+    outlet = desk.open(1, "job", 1)
+    outlet.when_sent(lambda: told.append("sent"))
+    outlet.try_record(outlet.channel.data, STARTED)
+    desk.next_message()
+    desk.outbox.disconnect()
+    desk.resume(1 if stored else 0, {})
+    if not stored:
+        desk.outbox.control(b'{"op":"ping"}')
+        desk.next_message()
+        desk.sent()
+        assert told == [], "only the control line has left"
+        desk.next_message()
+        desk.sent()
+    assert told == ["sent"]
+
+
+@pytest.mark.parametrize("when", ["before it asks", "after it asked", "with its link"])
+async def test_nobody_waits_for_a_first_record_of_a_channel_that_is_closed(when: str) -> None:
+    async with shared().lease() as io:
+        await io.run(_closed_unsent(io, when))
+
+
+async def _closed_unsent(io: IOThread, when: str) -> None:
+    desk, told = Desk(io, asyncio.Event()), list[str]()
+    outlet = desk.open(1, "job", 1)
+    if when == "before it asks":
+        desk.close(1, LeaseLost("the lease ended"))
+    outlet.when_sent(lambda: told.append("over"))
+    if when == "after it asked":
+        desk.close(1, LeaseLost("the lease ended"))
+    elif when == "with its link":
+        desk.abandon(LeaseLost("the link ended"))
+    assert told == ["over"]
