@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from . import __version__, events
-from .errors import FlowFailed, InvalidFlow, InvalidInputs, LocalProtocolError, Problem, Rejected
+from .errors import ConnectionLost, FlowFailed, InvalidFlow, InvalidInputs, LocalProtocolError, Problem, Rejected
 from .events import SessionFinished
 from .iothread import IOThread, shared
 from .link import FIRST_TIMEOUT, Link
@@ -87,10 +87,17 @@ class Session:
 
         ``latest=True`` skips progress and previews that a later one in the same page supersedes.
         **Cancellation** is safe: go on with ``offset`` one past the last event's.
-        Raises ``Rejected`` when the mainframe doesn't know the session, ``Closed`` when the link is closed.
+        Raises ``Rejected`` when the mainframe doesn't know the session, ``Closed`` when the link is closed, and
+        ``ConnectionLost`` when the mainframe came back with another journal, in which offsets mean something else.
         """
+        epoch = self._link.epoch
         while True:
             page = await self._link.read(self.session_id, offset)
+            if self._link.epoch != epoch:
+                raise ConnectionLost(
+                    f"session {self.session_id} was read up to row {offset} of another journal than that which the "
+                    f"mainframe at {self._link.address} has since; read it from its start"
+                )
             found = [e for place, lines in page.rows for e in events.events_of_row(self.session_id, place, lines)]
             for event in _newest(found) if latest else found:
                 yield event

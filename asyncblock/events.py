@@ -37,6 +37,7 @@ __all__ = [
     "JobReleased",
     "JobRetrying",
     "JobStalled",
+    "JournalBroken",
     "LateRecords",
     "Other",
     "SessionCancelled",
@@ -111,6 +112,16 @@ class SessionFinished(Event):
 
     def to_json(self) -> dict[str, Any]:
         return {**Event.to_json(self), "error": self.error}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalBroken(Event):
+    """Events that followed the one before this may be lost: the journal was restored, or cut by a power loss."""
+
+    type: ClassVar[str] = "JournalBroken"
+    epoch: str
+    """The journal's identity from here on."""
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -449,6 +460,8 @@ def _entry_event(session_id: str, offset: int, obj: dict[str, Any]) -> Event:
             return SessionStarted(**common, title=obj["title"], path=obj.get("path"), nodes=nodes)
         case "SessionCancelled":
             return SessionCancelled(**common, reason=obj["reason"])
+        case "JournalBroken":
+            return JournalBroken(**common, epoch=obj["epoch"], reason=obj["reason"])
         case "SessionFinished":
             bodies = {handle: BodyRef.from_json(ref) for handle, ref in obj["bodies"].items()}
             return SessionFinished(

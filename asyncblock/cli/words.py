@@ -71,6 +71,8 @@ def words(event: events.Event, name: str | None = None) -> tuple[str, str | None
             return f"{node}: {kept}", "dim"
         case events.JobStalled():
             return f"{node}: has blocked its event loop for {event.seconds:.1f} s in {event.where}", "yellow"
+        case events.JournalBroken():
+            return f"what followed here may be lost: {event.reason}", "bold red"
         case events.SessionCancelled():
             return f"cancelled: {event.reason}", "yellow"
         case events.SessionFinished():

@@ -249,6 +249,7 @@ class Desk:
             self._give_up_bodies(channel)
             self._wake(channel)
             _started(channel)
+            self._wake_port()
 
     def complain(self, number: int, error: AsyncBlockError) -> None:
         """Let the next call of a job raise an error once."""
@@ -314,14 +315,18 @@ class Desk:
             channel = self._arrivals.popleft()
             if self.channels.get(channel.number) is channel:
                 self.outbox.scheduler.enlist(channel)
+            else:
+                channel.discard()
 
     # ------------------------------------------------------------------ what outlets post
 
     def enlist(self, channel: Channel) -> None:
         """Give a channel a place on the scheduler's ring."""
-        if channel.number in self.channels:
+        if self.channels.get(channel.number) is channel:
             self.outbox.scheduler.enlist(channel)
             self._sendable.set()
+        else:
+            channel.discard()
 
     def mark(self, channel: Channel, mark: Mark) -> None:
         """Settle a mark when what it covers is in the journal."""
@@ -438,13 +443,17 @@ class Desk:
                 _started(run.channel)
             if run.channel in self._room:
                 self._try_wake(run.channel)
-        if self._port_full and runs:
+        if runs:
+            self._wake_port()
+            self._grant_reservations()
+            self._sendable.set()
+
+    def _wake_port(self) -> None:
+        """Wake those who wait for the link's window, if there is room in it."""
+        if self._port_full:
             self._port_full = False
             for channel in list(self._room):
                 self._try_wake(channel)
-        if runs:
-            self._grant_reservations()
-            self._sendable.set()
 
     def _try_wake(self, channel: Channel) -> None:
         if not channel.port.refilled:

@@ -66,6 +66,9 @@ FIRST_TIMEOUT = 30.0
 _BACKOFF = (0.1, 20.0)
 """Seconds of the first and the longest pause between attempts; full jitter (Brooker, 2015) spreads the returning."""
 
+_LONGEST_RETRY = 600.0
+"""Seconds that a mainframe may ask to stay away: a slip in its configuration mustn't end a service."""
+
 _HELLO_IDS = 1 << 20
 """Characters of job ids in a Hello."""
 
@@ -135,6 +138,8 @@ class Link:
         self._link_id = link_id or secrets.token_hex(8)
         self._generation = 0
         self._token: str | None = None
+        self.epoch: str | None = None
+        """The identity of the mainframe's journal, as the last Welcome named it."""
         self._replaces = replaces
         self._host: Host | None = None
         self._sendable = asyncio.Event()
@@ -255,7 +260,7 @@ class Link:
             self._tell_loss()
             if self._generation > welcomes:
                 pause = _BACKOFF[0]
-            wait = random.uniform(0, pause) if retry_after is None else retry_after
+            wait = random.uniform(0, pause) + (retry_after or 0.0)
             pause = min(pause * 2, _BACKOFF[1] if self._welcomed.done() else 1.0)
             if not self._closing:
                 await asyncio.sleep(wait)
@@ -332,6 +337,7 @@ class Link:
             channels=self._open_channels(),
             replaces=self._replaces,
             next_channel=self._desk.next_channel,
+            epoch=self.epoch,
         )
 
     def _open_channels(self) -> list[list[Any]]:
@@ -433,14 +439,8 @@ class Link:
                 logger.debug("ignored %r", message.op)
 
     def _on_welcome(self, welcome: Welcome) -> None:
-        if self._desk.outbox.seq and not welcome.resumed:
-            self._abandon(
-                ConnectionLost(
-                    f"the mainframe at {self.address} doesn't know this link any more (journal {welcome.epoch}): "
-                    "what the jobs of this process have sent can't be continued"
-                )
-            )
-        self._token = welcome.token
+        self._check_continuity(welcome)
+        self._token, self.epoch = welcome.token, welcome.epoch
         self._heartbeat = welcome.heartbeat
         self._desk.allow(welcome.windows)
         self._replaces = None
@@ -453,10 +453,31 @@ class Link:
         if not self._welcomed.done():
             self._welcomed.set_result(welcome)
 
+    def _check_continuity(self, welcome: Welcome) -> None:
+        """Give up what a mainframe that has another journal, or doesn't know this link any more, can't continue."""
+        if self.epoch not in (None, welcome.epoch):
+            error = ConnectionLost(
+                f"the mainframe at {self.address} came back with another journal ({welcome.epoch} in place of "
+                f"{self.epoch}: a restored copy, a new data directory, or the end of a power loss): what it had "
+                "acknowledged may not be there. Jobs of this process can't be continued; read sessions from their start"
+            )
+            self._questions.end_reads(error)
+        elif not welcome.resumed and (self._desk.outbox.seq or self._desk.channels):
+            error = ConnectionLost(
+                f"the mainframe at {self.address} doesn't know this link any more (journal {welcome.epoch}): "
+                "what the jobs of this process have sent can't be continued"
+            )
+        else:
+            return
+        logger.error("%s", error)
+        self._abandon(error)
+
     def _on_bye(self, bye: Bye) -> None:
         if not bye.stop:
-            self._loss = ConnectionLost(f"the mainframe at {self.address} asked to come back later: {bye.reason}")
-            raise _Goodbye(bye.retry_after)
+            goodbye = _Goodbye(bye.retry_after)
+            when = "later" if goodbye.retry_after is None else f"in {goodbye.retry_after:g} s"
+            self._loss = ConnectionLost(f"the mainframe at {self.address} asked to come back {when}: {bye.reason}")
+            raise goodbye
         if bye.code == "unauthorized":
             raise Unauthorized(bye.reason)
         if bye.code in ("unreadable", "version"):
@@ -538,7 +559,7 @@ class _Goodbye(Exception):
     """The mainframe asked to come back later."""
 
     def __init__(self, retry_after: float | None) -> None:
-        self.retry_after = retry_after
+        self.retry_after = None if retry_after is None else min(max(retry_after, 0.0), _LONGEST_RETRY)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,11 +103,19 @@ class Questions:
             start += count
         pending.answer.set_result(Rows(rows, message.next, message.end))
 
+    def end_reads(self, error: AsyncBlockError) -> None:
+        """End the reads under way: their offsets mean nothing any more."""
+        _settle(self._reads.values(), error)
+
     def end(self, error: AsyncBlockError) -> None:
         """Nothing will be answered any more."""
         self._over = error
-        for pending in (*self._requests.values(), *self._reads.values()):
-            if not pending.answer.done():
-                pending.answer.set_exception(error)
-                # Whoever asked may have stopped waiting; the error was for them only.
-                pending.answer.exception()
+        _settle((*self._requests.values(), *self._reads.values()), error)
+
+
+def _settle(waiting: Iterable[_Pending], error: AsyncBlockError) -> None:
+    for pending in waiting:
+        if not pending.answer.done():
+            pending.answer.set_exception(error)
+            # Whoever asked may have stopped waiting; the error was for them only.
+            pending.answer.exception()

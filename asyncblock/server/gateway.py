@@ -243,6 +243,12 @@ class Gateway:
         self._admit(hello, roles)
         link = self._links.get(hello.link)
         resumed = link is not None and link.number > 0 and hello.token is not None
+        if hello.epoch not in (None, self._epoch):
+            # What was acknowledged to it stands in another journal, whatever this one knows of the link.
+            resumed = False
+        if hello.token is not None and not resumed:
+            words = "a link that this journal doesn't know has come back (%s, journal %s, %d open jobs); it is told so"
+            logger.warning(words, hello.link, hello.epoch, len(hello.channels))
         if resumed and link is not None:
             if hash_token(hello.token or "") != link.token_hash:
                 self._turn_away(Bye("unauthorized", "that link belongs to somebody else", stop=True))

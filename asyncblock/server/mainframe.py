@@ -74,7 +74,13 @@ class MainframeServer:
             self.sessions = Sessions(self.journal, asyncio.get_running_loop(), self._tasks, self.settings)
             self.gateway = Gateway(self.sessions, self.journal.epoch, self.settings.heartbeat)
             self.gateway.recover(await self.journal.links())
-            recovered = await self.sessions.recover()
+            broken = self.journal.opening.changed
+            if broken is not None:
+                words = "%s may not hold everything that was acknowledged: %s; it is journal %s from here on"
+                logger.error(words, self.data_dir, broken, self.journal.epoch)
+                if lost := self.journal.opening.lost_bodies:
+                    logger.error("%d large values that the journal names aren't there whole", len(lost))
+            recovered = await self.sessions.recover(broken)
             self._chores = self._tasks.create_task(self._do_chores())
             stack.callback(self._chores.cancel)
             if recovered:

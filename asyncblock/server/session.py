@@ -238,6 +238,16 @@ class Session:
             t=_now(),
         )
 
+    def journal_broken(self, turn: Turn, epoch: str, reason: str) -> None:
+        """Note that rows after this journal's last one may be lost, and end every lease: attempts are fenced by epoch.
+
+        Whether an executor has begun a job, or even finished it, may be what was lost: the retry policy decides.
+        """
+        turn.say(self, "JournalBroken", epoch=epoch, reason=reason, t=_now())
+        words = f"the mainframe's journal was broken ({reason}): what has become of its attempt can't be known"
+        for job in [job for job in self.jobs.values() if job.attempt is not None]:
+            self.fail_job(turn, job, words, retry=True)
+
     def cancel_one(self, turn: Turn, job: Job, reason: str) -> None:
         """Cancel a job for somebody outside, whether it runs or waits; that ends its flow as an error does."""
         if job.cancelling is None:
@@ -836,6 +846,8 @@ class Session:
             case "JobFailed":
                 self._undecided.pop(obj["job_id"], None)
                 self._feed(None, Finished(obj["job_id"], obj["error"]))
+            case "JournalBroken":
+                pass
             case "JobStalled" | "JobAssigned" | "JobReleased" | "BlockPreview" | "BlockJobFinished":
                 pass
             case "JobCancelling" | "JobRetrying":

@@ -147,8 +147,11 @@ class Sessions:
 
     # ------------------------------------------------------------------ recovery
 
-    async def recover(self) -> int:
-        """Fold the journal of every session that hadn't ended; return how many go on."""
+    async def recover(self, broken: str | None = None) -> int:
+        """Fold the journal of every session that hadn't ended; return how many go on.
+
+        ``broken`` says why the journal may not be a continuation of what was acknowledged: sessions say so, too.
+        """
         for row in await self.journal.sessions():
             self.rows[row.session_id] = row
         unfinished = [row for row in self.rows.values() if row.state == "running"]
@@ -157,6 +160,8 @@ class Sessions:
         for session in list(self.running.values()):
             turn = self.turn()
             session.resume(turn)
+            if broken is not None:
+                session.journal_broken(turn, self.journal.epoch, broken)
             turn.commit()
         return len(unfinished)
 

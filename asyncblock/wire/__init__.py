@@ -11,13 +11,15 @@ are the dataclasses of ``messages``. Two of them are followed by data lines: ``b
 ``channels``, ``page`` by as many as its ``lines`` says. A *binary* message is a chunk of a body (``bodies``). Unknown
 fields are skipped. Which op may come when is the table in ``states``.
 
-**Greeting.** Below sends ``hello``: version, its link id (random, for the link's life), boot (random for each
-process), generation (counts the link's connections), the resume token of its last Welcome, what it can run, and its
-open jobs as ``[channel, job_id, attempt]``, and ``next_channel``, one past the highest that it was ever given. Above
-answers ``welcome``: epoch (the identity of its journal), the token for the next Hello, ``stored`` (the highest batch
-of this link in the journal), how much of each unfinished body it has, windows, limits, heartbeat. ``resumed: false``
-says that the mainframe doesn't know a link that has a token: nothing sent on it can be continued. A Hello with a
-known token closes the older connections of that link at once; one with a generation that isn't higher is turned away.
+**Greeting.** Below sends ``hello``: version, its link id (random, for the link's life), boot (random for each process),
+generation (counts the link's connections), the resume token of its last Welcome, what it can run, and its open jobs as
+``[channel, job_id, attempt]``, ``next_channel``, one past the highest that it was ever given, and the ``epoch`` of that
+Welcome. Above answers ``welcome``: epoch (the identity of its journal), the token for the next Hello, ``stored`` (the
+highest batch of this link in the journal), how much of each unfinished body it has, windows, limits, heartbeat.
+``resumed: false`` says that the mainframe doesn't know a link that has a token, or that its journal is another one
+(restored, replaced): nothing sent on it can be continued, and offsets of rows that were read mean nothing there. A
+Hello with a known token closes the older connections of that link at once; one with a generation that isn't higher is
+turned away.
 
 **Up: records.** What blocks say are records (``records``), objects with a ``type`` and ``t``, the author's time in
 ms. They travel in batches: ``{"op": "batch", "seq": 17, "channels": [3, 4, 3]}`` and then one line for each run, a

@@ -93,6 +93,17 @@ class Channel:
         """Tell whether nothing waits to be sent."""
         return self.drained and (self.finish is None or self.finished)
 
+    def discard(self) -> None:
+        """Give back the room of what waits here and will never be sent. Taker's side."""
+        # The flag falls before the look: who appends later asks for a place, and what it appended comes here too.
+        self.active = False
+        size = self.data.discard() + self.telemetry.discard()
+        progress = self.progress.take()
+        if progress is not None:
+            self.telemetry.window.freed += len(progress.record)
+            size += len(progress.record)
+        self.port.freed += size
+
     def force_progress(self) -> None:
         """Queue the waiting progress with the telemetry at once. Producer's side; used by flush and finish."""
         parcel = self.progress.take()

@@ -80,6 +80,8 @@ class Hello(Message):
     next_channel: int = 1
     """One past the highest channel that this link was ever given: records of closed ones may still be on their way, and
     a mainframe that was restarted may not remember them."""
+    epoch: str | None = None
+    """That of the last Welcome: a link isn't continued in another journal than that which acknowledged its batches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +188,8 @@ class Welcome(Message):
     epoch: str
     token: str
     resumed: bool
-    """False: the mainframe doesn't know this link; what was acknowledged on it can't be continued."""
+    """False: the mainframe doesn't know this link, or its journal is another one than that which knew it; what was
+    acknowledged on it can't be continued."""
     stored: int
     bodies: dict[str, Any]
     """Stored bytes of each unfinished body, by number."""

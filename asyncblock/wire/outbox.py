@@ -166,16 +166,19 @@ class Outbox:
         while self._retained and self._retained[0].seq <= seq:
             freed.extend(self._retained.popleft().runs)
         for run in freed:
-            run.channel.data.window.freed += run.data_bytes
-            run.channel.telemetry.window.freed += run.telemetry_bytes
-            run.channel.port.freed += run.data_bytes + run.telemetry_bytes
-            self._retained_bytes -= run.data_bytes + run.telemetry_bytes
+            self._free(run)
             for body in run.bodies:
                 self.bodies.pop(body.n, None)
                 run.channel.bodies.pop(body.n, None)
         self.acked = max(self.acked, seq)
         self._settle_waiters()
         return freed
+
+    def _free(self, run: Run) -> None:
+        run.channel.data.window.freed += run.data_bytes
+        run.channel.telemetry.window.freed += run.telemetry_bytes
+        run.channel.port.freed += run.data_bytes + run.telemetry_bytes
+        self._retained_bytes -= run.data_bytes + run.telemetry_bytes
 
     def disconnect(self) -> None:
         """Forget what only made sense on the lost connection; begin small if something was under way on it."""
@@ -206,6 +209,7 @@ class Outbox:
     def drop(self, channel: Channel, error: BaseException) -> None:
         """Stop sending for a channel: what waits is dropped, its marks settle with the error."""
         self.scheduler.remove(channel)
+        channel.discard()
         while channel.marks:
             channel.marks.popleft().settle(error)
 
@@ -216,6 +220,8 @@ class Outbox:
             self.drop(channel, error)
         while self._waiters:
             self._waiters.popleft().settle(error)
+        for run in (run for sent in self._retained for run in sent.runs):
+            self._free(run)
         self._retained.clear()
         self.bodies.clear()
         self.disconnect()

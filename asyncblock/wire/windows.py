@@ -121,6 +121,20 @@ class Lane:
             self.queue.append(slot)
         return superseded
 
+    def discard(self) -> int:
+        """Drop everything that waits and return the room that it had. Taker's side."""
+        size = 0
+        item: Parcel | None = self.under_way
+        self.under_way = None
+        while item is not None or self.queue:
+            entry = item if item is not None else self.queue.popleft()
+            item = None
+            if isinstance(entry, Slot):
+                entry = entry.take() or b""
+            size += len(entry) if isinstance(entry, bytes) else len(entry.record)
+        self.window.freed += size
+        return size
+
     @property
     def holds_parcels(self) -> bool:
         """Tell whether anything waits here that may have bodies. Taker's side."""

@@ -173,6 +173,7 @@ BODY = BodyRef(1, 70_000, "0" * 64, "json", "l")
         (events.JobFailed(**JOB, error="E"), "n: failed: E"),
         (events.JobStalled(**JOB, seconds=1.26, where="f (x.py:3)"), "n: has blocked its event loop for 1.3 s in f (x.py:3)"),
         (events.SessionCancelled(**COMMON, reason="r"), "cancelled: r"),
+        (events.JournalBroken(**COMMON, epoch="e", reason="r"), "what followed here may be lost: r"),
         (events.SessionFinished(**COMMON, state="failed", error="E", outputs={}), "session failed: E"),
         (events.SessionFinished(**COMMON, state="cancelled", error="cancelled: r", outputs={}), "session cancelled: r"),
         (events.SessionFinished(**COMMON, state="succeeded", error=None, outputs={"a": 1}), "session succeeded, 1 output\n  a = 1"),

@@ -157,3 +157,44 @@ async def _closed_unsent(io: IOThread, when: str) -> None:
     elif when == "with its link":
         desk.abandon(LeaseLost("the link ended"))
     assert told == ["over"]
+
+
+@pytest.mark.parametrize("ending", ["closed", "abandoned"])
+async def test_a_job_that_ends_early_gives_its_share_of_the_link_s_window_back(ending: str) -> None:
+    async with shared().lease() as io:
+        await io.run(_refill(io, ending))
+
+
+async def _refill(io: IOThread, ending: str) -> None:
+    """A window full of a job that is closed would make all others of the link wait for ever."""
+    desk = Desk(io, asyncio.Event())
+    outlet, other = desk.open(1, "job", 1), desk.open(2, "other", 1)
+    channel, port = outlet.channel, desk.ports[0]
+    body = Body(desk.next_body(), [b"x" * 300_000], "json")
+    await desk.reserve(body.length)
+    desk.keep_body(channel, body)
+    record = b'{"type":"BlockOutput","output":"' + b"x" * 1000 + b'"}'
+    for _ in range(100):
+        assert outlet.try_record(channel.data, record)
+        assert outlet.try_record(channel.telemetry, record)
+    assert desk.next_message() is not None
+    outlet.put_preview("p", Parcel(b'{"type":"BlockPreview"}', [body]))
+    outlet.put_progress(b'{"type":"BlockProgress","rate":3}')
+    port.limit = port.in_flight
+    waiting = asyncio.Event()
+    other.when_room(other.channel.data, len(record), waiting.set)
+    await asyncio.sleep(0)
+    assert not waiting.is_set()
+    error = LeaseLost("the lease ended")
+    if ending == "closed":
+        desk.close(1, error)
+        # What it says before it has heard of that is given up too.
+        outlet.try_record(channel.data, record)
+        while desk.next_message() is not None:
+            pass
+        desk.acknowledge(desk.outbox.seq)
+    else:
+        desk.abandon(error)
+    await asyncio.wait_for(waiting.wait(), 10)
+    assert port.in_flight == 0
+    assert channel.data.window.in_flight == channel.telemetry.window.in_flight == 0

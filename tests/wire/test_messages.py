@@ -39,11 +39,21 @@ from asyncblock.wire.messages import (
 GOLDEN: list[tuple[Message, bytes]] = [
     (
         Hello(
-            1, "5ca1ab1e", "b007", 2, "t0ken", "asyncblock/0.1.0", {"slots": {"async": 1000}}, [[3, "s.1", 1]], None, 4
+            1,
+            "5ca1ab1e",
+            "b007",
+            2,
+            "t0ken",
+            "asyncblock/0.1.0",
+            {"slots": {"async": 1000}},
+            [[3, "s.1", 1]],
+            None,
+            4,
+            "e",
         ),
         b'{"op":"hello","version":1,"link":"5ca1ab1e","boot":"b007","generation":2,"token":"t0ken",'
         b'"agent":"asyncblock/0.1.0","executor":{"slots":{"async":1000}},"channels":[[3,"s.1",1]],"replaces":null,'
-        b'"next_channel":4}',
+        b'"next_channel":4,"epoch":"e"}',
     ),
     (Announce(None), b'{"op":"announce","executor":null}'),
     (
@@ -99,6 +109,12 @@ def test_golden_lines_are_written_and_read(message: Message, line: bytes) -> Non
 
 def test_every_message_has_a_golden_line() -> None:
     assert {message.op for message, _ in GOLDEN} == set(MESSAGES)
+
+
+def test_a_greeting_of_an_earlier_minor_version_is_read() -> None:
+    hello = decode({"op": "hello", "version": 1, "link": "l", "boot": "b", "generation": 1})
+    assert isinstance(hello, Hello)
+    assert (hello.next_channel, hello.epoch) == (1, None)
 
 
 def test_fields_of_a_later_version_are_skipped() -> None:
