@@ -28,10 +28,12 @@ from ..wire.messages import (
     Bye,
     Cancel,
     Close,
+    Discard,
     Fetch,
     Fetched,
     Gone,
     Hello,
+    Kept,
     Message,
     Page,
     Ping,
@@ -42,6 +44,7 @@ from ..wire.messages import (
     Stalled,
     Unread,
     Welcome,
+    Whole,
     decode,
     encode,
 )
@@ -157,6 +160,14 @@ class Gateway:
             if self._sessions.journal.bodies.under_way(link.link_id):
                 turn.after(lambda: self._sessions.spawn(self._drop_bodies(link.link_id)))
             turn.commit()
+
+    async def drop_body(self, key: BodyKey) -> None:
+        """Delete a body that no record will name."""
+        try:
+            await self._sessions.journal.bodies.discard(key)
+        except AsyncBlockError as error:
+            # The next Welcome tells of it, and its sender says it again.
+            logger.debug("a body that nobody wants stays for now: %s", error)
 
     async def _drop_bodies(self, link_id: str) -> None:
         try:
@@ -350,6 +361,7 @@ class Gateway:
                 "value": _MAX_BODY,
             },
             heartbeat=self._heartbeat,
+            understands=[Whole.op, Discard.op],
         )
 
     def _reconcile(self, link: LinkState, hello: Hello) -> None:
@@ -427,6 +439,8 @@ class _Reader:
         """Bytes of chunks that wait for the disk."""
         self._last_write: asyncio.Future[int]
         self._questions = 0
+        self._keeping: dict[int, asyncio.Task[None]] = {}
+        """Bodies that are being checked and put on disk."""
 
     async def run(self) -> None:
         """Read until the connection ends; raises ``ConnectionLost`` or ``RemoteProtocolError``."""
@@ -470,6 +484,10 @@ class _Reader:
                     reader.end()
             case Fetch():
                 self._fetch(message)
+            case Whole():
+                self._whole(message)
+            case Discard():
+                self._discard(message)
             case Announce():
                 self._announce(message)
             case Gone():
@@ -530,11 +548,10 @@ class _Reader:
             return
         session = attempt.job.session
         for ref in (ref for record in records for ref in _body_refs(record)):
-            try:
-                key = BodyKey(self._link.link_id, ref.n)
-                await self._sessions.journal.bodies.finish(key, ref.length, ref.sha256)
-            except AsyncBlockError as error:
-                raise RemoteProtocolError(f"body {ref.n}: {error}") from error
+            if (keeping := self._keeping.get(ref.n)) is not None:
+                await asyncio.wait([keeping])
+            if self._link.whole.pop(ref.n, None) != (ref.length, ref.sha256):
+                await self._finish(ref.n, ref.length, ref.sha256)
             self._link.unnamed -= self._link.bodies.pop(ref.n, 0)
             session.bytes += ref.length
             turn.write.body(
@@ -547,6 +564,46 @@ class _Reader:
                 )
             )
 
+    async def _finish(self, n: int, length: int, sha256: str) -> None:
+        try:
+            await self._sessions.journal.bodies.finish(BodyKey(self._link.link_id, n), length, sha256)
+        except RemoteProtocolError as error:
+            raise RemoteProtocolError(f"body {n}: {error}") from error
+
+    def _whole(self, message: Whole) -> None:
+        """Check a body and put it on disk, while other messages pass."""
+        n, have = message.n, self._link.bodies.get(message.n)
+        if n in self._keeping or (have is None and message.length):
+            # Asked before on a connection that was lost: it is under way again, or its record is in the journal.
+            return
+        if (have or 0) != message.length:
+            raise RemoteProtocolError(f"body {n} came with {have or 0} bytes; it is said to have {message.length}")
+        if len(self._link.whole) >= _MAX_BODIES:
+            raise RemoteProtocolError(f"{_MAX_BODIES} bodies came that no record names")
+        if self._link.whole.get(n) == (message.length, message.sha256):
+            self._connection.send(Kept(n))
+            return
+        self._keeping[n] = self._tasks.create_task(self._keep(message))
+
+    async def _keep(self, message: Whole) -> None:
+        n = message.n
+        try:
+            await self._finish(n, message.length, message.sha256)
+        finally:
+            del self._keeping[n]
+        if n in self._link.bodies or not message.length:
+            self._link.whole[n] = (message.length, message.sha256)
+            self._connection.send(Kept(n))
+
+    def _discard(self, message: Discard) -> None:
+        for n in message.bodies:
+            if type(n) is not int or not 0 <= n < 1 << 62:
+                raise RemoteProtocolError(f"{n!r:.100} can't be the number of a body")
+            received, whole = self._link.bodies.pop(n, None), self._link.whole.pop(n, None)
+            if received is not None or whole is not None:
+                self._link.unnamed -= received or 0
+                self._sessions.spawn(self._gateway.drop_body(BodyKey(self._link.link_id, n)))
+
     async def _chunk(self, message: bytes) -> None:
         self._state = advance(Role.UPPER, self._state, "chunk")
         n, offset, piece = decode_chunk(message)
@@ -555,6 +612,8 @@ class _Reader:
             raise RemoteProtocolError(f"a chunk of body {n} for offset {offset} came; {have} bytes are here")
         if offset + len(piece) <= have:
             return
+        if n in self._link.whole or n in self._keeping:
+            raise RemoteProtocolError(f"a chunk of body {n} for offset {offset} came; it was said to be whole before")
         if offset + len(piece) > _MAX_BODY:
             raise RemoteProtocolError(f"body {n} has more than {_MAX_BODY} bytes")
         if len(self._link.bodies) >= _MAX_BODIES and n not in self._link.bodies:

@@ -160,6 +160,8 @@ class LinkState:
     next_channel: int = 1
     bodies: dict[int, int] = field(default_factory=dict)
     """Received bytes of bodies whose record hasn't come yet."""
+    whole: dict[int, tuple[int, str]] = field(default_factory=dict)
+    """Length and sum of those that are checked and on disk already."""
     unnamed: int = 0
     """The sum of those."""
     seen: float = 0.0

@@ -63,10 +63,16 @@ mend (a plan, a request) is refused to it.
 telemetry, each in the order of the calls; progress, and previews with the same id, are latest-wins slots; the finish
 comes last.
 
-**Bodies.** A value of more than 64 KiB goes ahead of its record in binary chunks: a byte 0x01, the body's number on
-this link and the offset (64 bits each, big-endian), then at most 64 KiB. The record that follows names it: ``{"n",
-"length", "sha256", "encoding": "json" | "raw"}`` in ``body`` in place of the value, or in ``bodies`` by handle. The
-sender keeps a body until that record is acknowledged. A body of ``json`` is one JSON value as a whole; its line breaks,
+**Bodies.** A value of more than 64 KiB goes ahead of its record in binary chunks, which may be sent while the rest of
+it is still being made: a byte 0x01, the body's number on this link and the offset (64 bits each, big-endian), then at
+most 64 KiB. After the last one ``whole {n, length, sha256}`` asks the mainframe to check the body and to put it on its
+disk, and ``kept {n}`` says that it has; the job's records wait for that, and those of other jobs pass. Then comes the
+record that names it: ``{"n", "length", "sha256", "encoding": "json" | "raw"}`` in ``body`` in place of the value, or in
+``bodies`` by handle. A record may come without that question; then the link's later messages wait while the mainframe
+checks. The sender keeps a body until its record is acknowledged. ``discard {bodies}`` says that no record will name
+these (their calls were cancelled, say), and the mainframe deletes what it has; so does a sender with the numbers in a
+Welcome that it doesn't know. A Welcome names the two in ``understands``; to a mainframe that doesn't, neither is sent.
+A body of ``json`` is one JSON value as a whole; its line breaks,
 the only white space in it, let a reader parse it a line at a time, without holding up what else its process does. A
 ``,`` at the beginning of a line is left out; then a line is ``[`` or ``{`` (opens a container, to be put where the
 next value goes), ``]`` or ``}`` (closes it), a key with its ``:`` (the value is on the lines that follow), or, in an

@@ -22,11 +22,13 @@ __all__ = [
     "Bye",
     "Cancel",
     "Close",
+    "Discard",
     "Dispatch",
     "Fetch",
     "Fetched",
     "Gone",
     "Hello",
+    "Kept",
     "Message",
     "Page",
     "Ping",
@@ -41,6 +43,7 @@ __all__ = [
     "Unread",
     "Unspawn",
     "Welcome",
+    "Whole",
     "decode",
     "encode",
 ]
@@ -137,6 +140,24 @@ class Fetch(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class Whole(Message):
+    """All chunks of a body were sent: check it and keep it, so that nothing waits for that when its record comes."""
+
+    op: ClassVar[str] = "whole"
+    n: int
+    length: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Discard(Message):
+    """No record will name these bodies: what is there of them can go. By number; unknown ones are skipped."""
+
+    op: ClassVar[str] = "discard"
+    bodies: list[Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Stalled(Message):
     """A block keeps its event loop from running; said while it lasts, from outside of that loop."""
 
@@ -197,6 +218,8 @@ class Welcome(Message):
     limits: dict[str, Any]
     heartbeat: float
     """Seconds between pings; three of them without a byte are a lost connection."""
+    understands: list[Any] = field(default_factory=list)
+    """Which of the messages that aren't in every mainframe may be sent: ``whole`` and ``discard``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +228,14 @@ class Ack(Message):
 
     op: ClassVar[str] = "ack"
     seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kept(Message):
+    """The body of a Whole is on disk, and is what it should be."""
+
+    op: ClassVar[str] = "kept"
+    n: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,8 +369,8 @@ class Fetched(Message):
 MESSAGES: Final[dict[str, type[Message]]] = {
     cls.op: cls
     for cls in (
-        Hello, Announce, Stalled, Gone, Request, Read, Unread, Fetch, Ping, Bye, Welcome, Ack, Dispatch, Cancel, Spawn,
-        Unspawn, Close, SessionEnded, ServiceMessage, Refused, Reply, Page, Fetched,
+        Hello, Announce, Whole, Discard, Stalled, Gone, Request, Read, Unread, Fetch, Ping, Bye, Welcome, Ack, Kept,
+        Dispatch, Cancel, Spawn, Unspawn, Close, SessionEnded, ServiceMessage, Refused, Reply, Page, Fetched,
     )
 }  # fmt: skip
 

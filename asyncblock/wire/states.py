@@ -40,6 +40,8 @@ RECEIVE: Final[Mapping[Role, Mapping[State, Mapping[str, State]]]] = {
         _OPEN: {
             "batch": _OPEN,
             "chunk": _OPEN,
+            "whole": _OPEN,
+            "discard": _OPEN,
             "ping": _OPEN,
             "stalled": _OPEN,
             "gone": _OPEN,
@@ -56,6 +58,7 @@ RECEIVE: Final[Mapping[Role, Mapping[State, Mapping[str, State]]]] = {
         _GREETING: {"welcome": _OPEN, "bye": _CLOSED},
         _OPEN: {
             "ack": _OPEN,
+            "kept": _OPEN,
             "ping": _OPEN,
             "dispatch": _OPEN,
             "cancel": _OPEN,

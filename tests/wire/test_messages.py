@@ -13,11 +13,13 @@ from asyncblock.wire.messages import (
     Bye,
     Cancel,
     Close,
+    Discard,
     Dispatch,
     Fetch,
     Fetched,
     Gone,
     Hello,
+    Kept,
     Message,
     Page,
     Ping,
@@ -32,6 +34,7 @@ from asyncblock.wire.messages import (
     Unread,
     Unspawn,
     Welcome,
+    Whole,
     decode,
     encode,
 )
@@ -73,11 +76,14 @@ GOLDEN: list[tuple[Message, bytes]] = [
     (Ping(1.5, 7), b'{"op":"ping","lag":1.5,"stored":7}'),
     (Bye("closed", "done", True), b'{"op":"bye","code":"closed","reason":"done","stop":true,"retry_after":null}'),
     (
-        Welcome(1, "e", "t", True, 7, {"2": 10}, {"data": 1}, {"message": 1}, 5.0),
+        Welcome(1, "e", "t", True, 7, {"2": 10}, {"data": 1}, {"message": 1}, 5.0, ["whole"]),
         b'{"op":"welcome","version":1,"epoch":"e","token":"t","resumed":true,"stored":7,"bodies":{"2":10},'
-        b'"windows":{"data":1},"limits":{"message":1},"heartbeat":5.0}',
+        b'"windows":{"data":1},"limits":{"message":1},"heartbeat":5.0,"understands":["whole"]}',
     ),
     (Ack(7), b'{"op":"ack","seq":7}'),
+    (Whole(2, 10, "5u3"), b'{"op":"whole","n":2,"length":10,"sha256":"5u3"}'),
+    (Kept(2), b'{"op":"kept","n":2}'),
+    (Discard([2, 3]), b'{"op":"discard","bodies":[2,3]}'),
     (
         Dispatch("s.1", 1, 3, "s", "n", [], {"entry": "main.py"}, {"a": 1}),
         b'{"op":"dispatch","job_id":"s.1","attempt":1,"channel":3,"session_id":"s","node_id":"n","stacks":[],'
@@ -105,6 +111,14 @@ GOLDEN: list[tuple[Message, bytes]] = [
 def test_golden_lines_are_written_and_read(message: Message, line: bytes) -> None:
     assert encode(message) == line
     assert decode(orjson.loads(line)) == message
+
+
+def test_a_welcome_of_a_mainframe_that_knows_less_is_read() -> None:
+    line = (
+        b'{"op":"welcome","version":1,"epoch":"e","token":"t","resumed":true,"stored":7,"bodies":{"2":10},'
+        b'"windows":{"data":1},"limits":{"message":1},"heartbeat":5.0}'
+    )
+    assert decode(orjson.loads(line)) == Welcome(1, "e", "t", True, 7, {"2": 10}, {"data": 1}, {"message": 1}, 5.0)
 
 
 def test_every_message_has_a_golden_line() -> None:

@@ -13,7 +13,7 @@ from .bodyfiles import BodyFiles, body_path, check_key, read_body
 from .bodywriter import BodyWriter, Chunk, Delete, Finish, Order
 from .contract import BodyKey
 from .posting import poster
-from .reader import Readers, bodies_of_link
+from .reader import Readers, bodies_of_link, names_body
 from .trouble import Trouble
 
 __all__ = ["BodyStore"]
@@ -88,6 +88,20 @@ class BodyStore:
     def under_way(self, link_id: str) -> dict[int, int]:
         """Return the stored lengths of bodies that nothing names yet."""
         return dict(self._unreferenced.get(link_id, {}))
+
+    async def discard(self, key: BodyKey) -> int:
+        """Delete one that nothing will name; see ``Bodies.discard``."""
+        self._check(key)
+        if self._unreferenced.get(key.link_id, {}).pop(key.n, None) is None:
+            return 0
+        # It may have been sent again after its record was stored.
+        if await self._readers.run(lambda connection: names_body(connection, key)):
+            return 0
+        if self._closed:
+            raise Closed("the journal is closed")
+        order = Delete([key], self._future())
+        self._thread.put(order)
+        return await asyncio.shield(order.done)
 
     async def delete_unreferenced(self, link_id: str) -> int:
         """Delete what nothing names; see ``Bodies.delete_unreferenced``."""

@@ -27,6 +27,9 @@ _OPEN_FILES = 64
 
 _READ_SIZE = 1 << 20
 
+_SYNC_BYTES = 8 << 20
+"""Bytes after which a body is synced while it comes, so that its end doesn't keep the chunks of others waiting."""
+
 _LINK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 """What may name a directory. Link ids come from outside."""
 
@@ -45,13 +48,15 @@ def body_path(root: Path, key: BodyKey) -> Path:
 class _File:
     """A body's file while it is written to. ``digest`` is None when the file had content before this process."""
 
-    __slots__ = ("digest", "fd", "length", "sync_failed")
+    __slots__ = ("digest", "fd", "length", "sync_failed", "unsynced")
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self.length = os.fstat(fd).st_size
         self.digest: _Hash | None = hashlib.sha256() if self.length == 0 else None
         self.sync_failed = False
+        self.unsynced = 0
+        """Bytes appended since the last sync."""
 
     def append(self, data: memoryview) -> None:
         # The disk may take a part and refuse the rest: what it took counts, and isn't written again.
@@ -60,6 +65,7 @@ class _File:
             if self.digest is not None:
                 self.digest.update(data[:written])
             self.length += written
+            self.unsynced += written
             data = data[written:]
 
     def sha256(self) -> str:
@@ -77,6 +83,7 @@ class _File:
         self.sync_failed = True
         os.fsync(self.fd)
         self.sync_failed = False
+        self.unsynced = 0
 
     def _pieces(self) -> Iterator[tuple[int, bytes]]:
         offset = 0
@@ -103,6 +110,8 @@ class BodyFiles:
             )
         if offset + len(data) > file.length:
             file.append(memoryview(data)[file.length - offset :])
+        if self._sync and file.unsynced >= _SYNC_BYTES:
+            file.sync()
         return file.length
 
     def finish(self, key: BodyKey, length: int, sha256: str, keep: bool) -> int:

@@ -449,6 +449,14 @@ class Bodies(Protocol):
         """Return the stored lengths, by number, of the link's bodies that no committed ``BodyRow`` names."""
         ...
 
+    async def discard(self, key: BodyKey) -> int:
+        """Delete a body that nothing will name; return its bytes.
+
+        What a committed ``BodyRow`` names stays. Not for one whose row is written and not committed.
+        **Durability**: with the process it may come back, as one under way. **Cancellation** doesn't stop it.
+        """
+        ...
+
     async def delete_unreferenced(self, link_id: str) -> int:
         """Delete the bodies of a link that no committed ``BodyRow`` names; return their bytes.
 

@@ -414,6 +414,12 @@ class MemoryBodies:
         """Return the stored lengths of bodies that nothing names yet."""
         return {key.n: len(self._storage.bodies[key]) for key in self._unreferenced(link_id)}
 
+    async def discard(self, key: BodyKey) -> int:
+        """Delete one that nothing will name; see ``Bodies.discard``."""
+        self._journal.check_open()
+        check_key(key)
+        return 0 if key in self._storage.body_rows else len(self._storage.bodies.pop(key, b""))
+
     async def delete_unreferenced(self, link_id: str) -> int:
         """Delete what nothing names; see ``Bodies.delete_unreferenced``."""
         self._journal.check_open()

@@ -13,7 +13,7 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from ...errors import Closed, Unavailable
-from .contract import BodyRow, LinkRow, RequestRow, SessionRow, Snapshot
+from .contract import BodyKey, BodyRow, LinkRow, RequestRow, SessionRow, Snapshot
 from .database import Connection
 from .ledger import Ledger
 from .posting import poster, settle
@@ -181,6 +181,12 @@ def bodies(connection: Connection, session_no: int) -> list[BodyRow]:
 def bodies_of_link(connection: Connection, link_id: str) -> set[int]:
     """Return the numbers of a link's bodies that entries name."""
     return {n for (n,) in connection.execute("SELECT n FROM bodies WHERE link_id = ?", (link_id,)).fetchall()}
+
+
+def names_body(connection: Connection, key: BodyKey) -> bool:
+    """Tell whether an entry names a body."""
+    found = connection.execute("SELECT 1 FROM bodies WHERE link_id = ? AND n = ? LIMIT 1", (key.link_id, key.n))
+    return found.fetchone() is not None
 
 
 def snapshot(connection: Connection, session_no: int) -> Snapshot | None:

@@ -538,6 +538,27 @@ async def check_referenced_bodies_stay(open_journal: Open) -> None:
         assert (await journal.sessions())[0].bytes == 7
 
 
+async def check_bodies_can_be_discarded(open_journal: Open) -> None:
+    """One that nothing will name goes, whole or not; a named one stays, also when it was sent again."""
+    async with opened(open_journal) as journal:
+        bodies = journal.bodies
+        await entries(journal, 1, [b"12"])
+        await _body(journal, BodyKey("a", 1), b"named", 1)
+        for n in (2, 3):
+            await bodies.write(BodyKey("a", n), 0, b"under way")
+        await bodies.finish(BodyKey("a", 3), 9, sum_of(b"under way"))
+        await bodies.write(BodyKey("a", 1), 0, b"named")
+        for n, size in ((1, 0), (2, 9), (3, 9), (4, 0)):
+            assert await bodies.discard(BodyKey("a", n)) == size
+        assert bodies.under_way("a") == {}
+        assert await bodies.read(BodyKey("a", 1), 0, 9) == b"named"
+        for n in (2, 3):
+            await raises(Unavailable, bodies.read(BodyKey("a", n), 0, 9))
+        await bodies.write(BodyKey("a", 2), 0, b"anew")
+        await bodies.finish(BodyKey("a", 2), 4, sum_of(b"anew"))
+        await raises(RemoteProtocolError, bodies.discard(BodyKey("..", 1)))
+
+
 # ---------------------------------------------------------------------- opening and closing
 
 
