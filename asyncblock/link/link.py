@@ -151,7 +151,7 @@ class Link:
         self._over: AsyncBlockError | None = None
         self._loss: ConnectionLost | None = None
         self._away_since: float | None = None
-        """When the connection was lost, once somebody was told."""
+        self._away_told = False
         self._closing = False
         self._transport: Transport | None = None
         self._state = State.CLOSED
@@ -266,16 +266,23 @@ class Link:
                 await asyncio.sleep(wait)
 
     def _tell_loss(self) -> None:
-        """Say once for each outage why there is no connection; blocks only wait, so nobody else would."""
-        if self._welcomed.done() and not self._closing and self._away_since is None:
+        """Say once for each outage why there is no connection: blocks only wait, so nobody else would.
+
+        A cut that the next attempt mends is no outage.
+        """
+        if not self._welcomed.done() or self._closing:
+            return
+        if self._away_since is None:
             self._away_since = self.io.loop.time()
+        elif not self._away_told:
+            self._away_told = True
             logger.warning("the connection to %s is lost, trying again until it is back: %s", self.address, self._loss)
 
     def _tell_return(self) -> None:
-        if self._away_since is not None:
+        if self._away_told and self._away_since is not None:
             away = self.io.loop.time() - self._away_since
-            self._away_since = None
             logger.warning("the connection to %s is back after %.1f s", self.address, away)
+        self._away_since, self._away_told = None, False
 
     def _give_up_at(self, deadline: float | None, error: ConnectionLost) -> None:
         if not self._welcomed.done() and deadline is not None and self.io.loop.time() >= deadline - _BACKOFF[0]:
