@@ -359,31 +359,41 @@ _RECORDS: Final[dict[str, type[BlockEvent]]] = {
 }  # fmt: skip
 
 
+_REFERENCES: Final = ("body", "bodies", "result")
+"""Fields that aren't just what the record holds: references of bodies, and a dict of its own where there is none."""
+
+_SET_SESSION, _SET_OFFSET, _SET_T = (Event.__dict__[name].__set__ for name in ("session_id", "offset", "t"))
+_SET_JOB, _SET_NODE, _SET_ATTEMPT = (BlockEvent.__dict__[name].__set__ for name in ("job_id", "node_id", "attempt"))
+
+
 class _Maker:
     """Makes events of one type from records.
 
-    It fills the slots itself: a frozen dataclass's own constructor takes three times as long, and a subscriber makes an
+    It fills the slots itself: a frozen dataclass's own constructor takes five times as long, and a subscriber makes an
     event of every record (throughput).
     """
 
     def __init__(self, cls: type[BlockEvent]) -> None:
         self._cls = cls
-        common = [getattr(Event, name) for name in ("session_id", "offset")]
-        self._common = [
-            each.__set__ for each in (*common, *map(BlockEvent.__dict__.get, ("job_id", "node_id", "attempt")))
-        ]
-        self._set_t = Event.__dict__["t"].__set__
         own = [each for each in fields(cls) if each.name in cls.__dict__["__slots__"]]
-        self._own = [(each.name, cls.__dict__[each.name].__set__, each.default, each.default_factory) for each in own]
+        filled = [(cls.__dict__[each.name].__set__, each.name, each.default, each.default_factory) for each in own]
+        self._copied = [(fill, name, default) for fill, name, default, _ in filled if name not in _REFERENCES]
+        self._made = [entry for entry in filled if entry[1] in _REFERENCES]
 
-    def make(self, common: tuple[object, ...], record: dict[str, Any], link: str) -> Event:
+    def make(self, session_id: str, offset: int, line: dict[str, Any], record: dict[str, Any]) -> Event:
+        """Make the event of a record in a line of a row."""
         event = object.__new__(self._cls)
-        for fill, value in zip(self._common, common, strict=True):
-            fill(event, value)
-        self._set_t(event, record["t"])
-        for name, fill, default, factory in self._own:
+        _SET_SESSION(event, session_id)
+        _SET_OFFSET(event, offset)
+        _SET_T(event, record["t"])
+        _SET_JOB(event, line["job_id"])
+        _SET_NODE(event, line["node_id"])
+        _SET_ATTEMPT(event, line["attempt"])
+        for fill, name, default in self._copied:
+            fill(event, record.get(name, default))
+        for fill, name, default, factory in self._made:
             if name in record:
-                fill(event, _read(name, record[name], link))
+                fill(event, _read(name, record[name], line["link"]))
             else:
                 fill(event, factory() if factory is not MISSING else default)
         return event
@@ -402,31 +412,34 @@ def events_of_row(session_id: str, offset: int, lines: list[bytes]) -> Iterator[
             yield _entry_event(session_id, offset, obj)
 
 
-def _record_events(session_id: str, offset: int, obj: dict[str, Any]) -> Iterator[Event]:
-    refused = {index for index, _ in obj.get("refused", ())}
+def _record_events(session_id: str, offset: int, obj: dict[str, Any]) -> list[Event]:
+    records = obj["records"]
     if obj.get("late"):
-        yield LateRecords(
+        late = LateRecords(
             session_id=session_id,
             offset=offset,
-            t=max((int(record.get("t", 0)) for record in obj["records"] if isinstance(record, dict)), default=0),
+            t=max((int(record.get("t", 0)) for record in records if isinstance(record, dict)), default=0),
             job_id=obj["job_id"],
             node_id=obj["node_id"],
             attempt=obj["attempt"],
             link=obj["link"],
-            records=obj["records"],
+            records=records,
         )
-        return
-    common = (session_id, offset, obj["job_id"], obj["node_id"], obj["attempt"])
-    link = obj["link"]
-    for index, record in enumerate(obj["records"]):
-        if index in refused:
-            continue
-        maker = _MAKERS.get(record["type"])
-        if maker is None:
-            fields = {**record, "job_id": obj["job_id"], "node_id": obj["node_id"]}
-            yield Other(session_id=session_id, offset=offset, t=record["t"], name=record["type"], fields=fields)
-        else:
-            yield maker.make(common, record, link)
+        return [late]
+    if "refused" in obj:
+        refused = {index for index, _ in obj["refused"]}
+        records = [record for index, record in enumerate(records) if index not in refused]
+    return [
+        maker.make(session_id, offset, obj, record)
+        if (maker := _MAKERS.get(record["type"])) is not None
+        else _other_event(session_id, offset, obj, record)
+        for record in records
+    ]
+
+
+def _other_event(session_id: str, offset: int, obj: dict[str, Any], record: dict[str, Any]) -> Event:
+    fields = {**record, "job_id": obj["job_id"], "node_id": obj["node_id"]}
+    return Other(session_id=session_id, offset=offset, t=record["t"], name=record["type"], fields=fields)
 
 
 def value_in_row(line: bytes, index: int, handle: str) -> tuple[Any, BodyRef | None]:

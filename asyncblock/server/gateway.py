@@ -48,6 +48,7 @@ from ..wire.messages import (
     decode,
     encode,
 )
+from ..wire.records import flat_outputs
 from ..wire.states import Role, State, advance
 from ..wire.windows import DATA_WINDOW, LINK_WINDOW, TELEMETRY_WINDOW
 from .access import Principal, hash_token
@@ -511,19 +512,19 @@ class _Reader:
         for channel, raw in batch.runs:
             if len(raw) > _MAX_LINE:
                 raise RemoteProtocolError(f"a line of {len(raw)} bytes came on channel {channel}; {_MAX_LINE} may be")
-        runs = [(channel, raw, _records(raw)) for channel, raw in batch.runs]
-        count = sum(len(records) for _, _, records in runs)
+        runs = [(channel, raw, *_records(raw)) for channel, raw in batch.runs]
+        count = sum(len(records) for _, _, records, _ in runs)
         if count > _MAX_RECORDS:
             raise RemoteProtocolError(f"batch {batch.seq} has {count} records; the limit is {_MAX_RECORDS}")
         turn = self._sessions.turn()
-        for channel, raw, records in runs:
-            if b'"sha256"' in raw:
+        for channel, raw, records, flat in runs:
+            if flat is None and b'"sha256"' in raw:
                 await self._bodies_stored(turn, channel, records)
         # Bodies take time: a newer connection may be here and have sent the batch again.
         self._check_fence()
         link.received = batch.seq
-        for channel, raw, records in runs:
-            for index, reason in self._take(turn, channel, raw, records):
+        for channel, raw, records, flat in runs:
+            for index, reason in self._take(turn, channel, raw, records, flat):
                 turn.after(partial(link.send, Refused(channel, index, reason[:_MAX_WORDS])))
         turn.write.mark(link.number, batch.seq)
         turn.after(lambda: self._stored(batch.seq))
@@ -535,11 +536,13 @@ class _Reader:
         if self._link.connection is not self._connection:
             raise ConnectionLost("a newer connection of this link is open")
 
-    def _take(self, turn: Turn, channel: int, raw: bytes, records: list[Any]) -> list[tuple[int, str]]:
+    def _take(
+        self, turn: Turn, channel: int, raw: bytes, records: list[Any], flat: set[str] | None
+    ) -> list[tuple[int, str]]:
         attempt = self._link.attempts.get(channel)
         if attempt is None:
             return [(index, f"no job has channel {channel}") for index in range(len(records))]
-        return attempt.job.session.take(turn, attempt, raw, records)
+        return attempt.job.session.take(turn, attempt, raw, records, flat)
 
     async def _bodies_stored(self, turn: Turn, channel: int, records: list[Any]) -> None:
         """Wait until the bodies that records name are whole on disk; a wrong sum makes the batch unreadable."""
@@ -785,17 +788,19 @@ def _failed_page(id: int, error: str) -> Message:
     return Page(id, 0, 0, [], False, error)
 
 
-def _records(raw: bytes) -> list[Any]:
+def _records(raw: bytes) -> tuple[list[Any], set[str] | None]:
+    """Parse a line of records; return what ``flat_outputs`` says of them, too."""
     try:
         records = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise RemoteProtocolError(f"a line of records isn't JSON: {error}") from None
     if not isinstance(records, list):
         raise RemoteProtocolError("a line of records isn't an array")
-    # Counting costs next to nothing; what can't be deep isn't looked at.
-    if raw.count(b"[") + raw.count(b"{") - len(records) > _MAX_DEPTH and _is_deep(records):
+    flat = flat_outputs(records)
+    # Counting costs little; what can't be deep isn't looked at.
+    if flat is None and raw.count(b"[") + raw.count(b"{") - len(records) > _MAX_DEPTH and _is_deep(records):
         raise RemoteProtocolError(f"a record is nested more than {_MAX_DEPTH} levels deep")
-    return records
+    return records, flat
 
 
 def _is_deep(value: object) -> bool:

@@ -11,7 +11,9 @@ from ..wire.frames import join_page
 from ..wire.messages import Fetch, Fetched, Page, Read, encode
 from .journal import MAX_OFFSET, BodyKey, Journal
 from .links import Connection
+from .session import Session
 from .sessions import Sessions
+from .tail import Row
 
 __all__ = ["BodyReader", "PageReader"]
 
@@ -55,6 +57,8 @@ class PageReader:
                 session.readers.add(self._look)
                 return
             session.readers.discard(self._look)
+            if wanted >= 0:
+                self._sessions.tail.follow(session.number)
         if not self._fed and not self._done:
             self._fed = True
             self._connection.feed(self.produce)
@@ -70,19 +74,30 @@ class PageReader:
             return encode(Page(request.id, 0, 0, [], False, f"no session {request.session_id!r} here"))
         offset = request.offset if request.offset >= 0 else row.rows - 1
         session = self._sessions.running.get(request.session_id)
-        limit = min(max(request.max_bytes, 1), _PAGE_LIMIT)
-        rows = await self._sessions.journal.page(row.session_no, offset, limit) if offset <= MAX_OFFSET else []
-        if session is not None:
-            # What the transaction under way has written is not ours to show yet.
-            rows = [each for each in rows if each[0] < session.stored_offset]
-        lines = [line for _, payload in rows for line in payload.split(b"\n")]
+        rows = await self._rows(row.session_no, session, offset)
         next_offset = rows[-1][0] + 1 if rows else offset
         now = self._sessions.rows.get(request.session_id)
         if now is None:
             return encode(Page(request.id, 0, 0, [], False, f"session {request.session_id!r} was pruned"))
         end = now.state != "running" and next_offset >= now.rows
-        header = Page(request.id, next_offset, len(lines), [[o, p.count(b"\n") + 1] for o, p in rows], end)
-        return join_page(encode(header), lines)
+        lines = sum(count for _, _, count in rows)
+        header = Page(request.id, next_offset, lines, [[offset, count] for offset, _, count in rows], end)
+        return join_page(encode(header), [payload for _, payload, _ in rows])
+
+    async def _rows(self, session_no: int, session: Session | None, offset: int) -> list[Row]:
+        """Return rows that are in the journal, from memory where they are the newest."""
+        limit = min(max(self._request.max_bytes, 1), _PAGE_LIMIT)
+        if session is not None:
+            recent = self._sessions.tail.page(session_no, offset, session.stored_offset, limit)
+            if recent:
+                return recent
+        if offset > MAX_OFFSET:
+            return []
+        found = await self._sessions.journal.page(session_no, offset, limit)
+        if session is not None:
+            # What the transaction under way has written is not ours to show yet.
+            found = [each for each in found if each[0] < session.stored_offset]
+        return [(offset, payload, payload.count(b"\n") + 1) for offset, payload in found]
 
 
 class BodyReader:

@@ -140,12 +140,17 @@ class Session:
         )
         self._feed(turn, Started())
 
-    def take(self, turn: Turn, attempt: Attempt, raw: bytes, records: list[Any]) -> list[tuple[int, str]]:
-        """Take in a run of records; return (index, reason) of those that are refused."""
+    def take(
+        self, turn: Turn, attempt: Attempt, raw: bytes, records: list[Any], flat: set[str] | None
+    ) -> list[tuple[int, str]]:
+        """Take in a run of records; return (index, reason) of those that are refused.
+
+        ``flat`` holds their handles where ``flat_outputs`` has found that they are nothing else.
+        """
         if self.ended:
             attempt.records += len(records)
             return [(attempt.records - len(records) + i, "its session is over") for i in range(len(records))]
-        refused = [(i, reason[:150]) for i, record in enumerate(records) if (reason := check(record)) is not None]
+        refused = [] if flat is not None else _refused(records)
         late = attempt.fenced or attempt.job.state is JobState.ENDED
         first = attempt.records
         attempt.records += len(records)
@@ -160,8 +165,11 @@ class Session:
         line = turn.line(self, attempt.prefix + tail + b"}")
         if not late:
             size = len(raw) // max(len(records), 1)
-            skip = {i for i, _ in refused}
-            self._fold_records(turn, attempt, records, (self.next_offset, line), size, skip)
+            if flat is not None and not any(self._consumed(attempt.job, handle) for handle in flat):
+                self.counted += len(records)
+            else:
+                skip = {i for i, _ in refused}
+                self._fold_records(turn, attempt, records, (self.next_offset, line), size, skip)
             self._check_size(turn, attempt)
         return [(first + i, reason) for i, reason in refused]
 
@@ -290,10 +298,7 @@ class Session:
             kind = record["type"]
             if kind == "BlockOutput":
                 handle = record["handle"]
-                consumed = job.consumed.get(handle)
-                if consumed is None:
-                    consumed = job.consumed[handle] = self._run.consumers(job.job_id, handle)
-                if consumed:
+                if self._consumed(job, handle):
                     targets = (record.get("to_node"), record.get("to_flow"))
                     self._fold_value(turn, attempt, (*place, index), record, handle, size, targets)
                 else:
@@ -314,6 +319,13 @@ class Session:
                     self._feed(turn, Progressed(job.job_id, record["rate"]))
             elif kind == "BlockPreview" and turn is not None and len(job.stacks) > 1:
                 self._forward_preview(turn, job, record, attempt.link.link_id)
+
+    def _consumed(self, job: Job, handle: str) -> bool:
+        """Tell whether anybody consumes a handle of a job; asked of the flow once."""
+        consumed = job.consumed.get(handle)
+        if consumed is None:
+            consumed = job.consumed[handle] = self._run.consumers(job.job_id, handle)
+        return consumed
 
     def _fold_arguments(self, attempt: Attempt, place: tuple[int, int, int], record: dict[str, Any], size: int) -> None:
         """Large values for a block that the job will ask for."""
@@ -917,3 +929,7 @@ def _too_large_to_test(handles: list[str]) -> str:
         f"the condition tests {', '.join(map(repr, handles))}, of more than 64 KiB; the mainframe doesn't "
         "look into such values: let a block before it send what is to be tested"
     )
+
+
+def _refused(records: list[Any]) -> list[tuple[int, str]]:
+    return [(index, reason[:150]) for index, record in enumerate(records) if (reason := check(record)) is not None]

@@ -17,6 +17,7 @@ from .jobs import Job, JobState
 from .journal import Journal, SessionRow
 from .session import Session
 from .settings import Settings
+from .tail import Tail
 from .turn import Turn
 from .values import Values
 
@@ -40,6 +41,7 @@ class Sessions:
         self.settings = settings
         self.loop = loop
         self.values = Values(journal)
+        self.tail = Tail()
         self.dispatch = Dispatcher(self)
         self.running: dict[str, Session] = {}
         self.rows: dict[str, SessionRow] = {}
@@ -51,7 +53,7 @@ class Sessions:
 
     def turn(self) -> Turn:
         """Begin a turn of its own for an event that came from no link."""
-        return Turn(self.journal, self.on_stored)
+        return Turn(self.journal, self.tail, self.on_stored)
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine in the mainframe's task group, unless the mainframe is closing."""
@@ -123,6 +125,7 @@ class Sessions:
 
     def _forget(self, session: Session) -> None:
         self.running.pop(session.session_id, None)
+        self.tail.forget(session.number)
         # The last row has been counted since.
         row = self.rows[session.session_id]
         self.rows[session.session_id] = replace(row, bytes=session.bytes, rows=session.next_offset)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from .journal import Journal, Write
+from .tail import Tail
 
 if TYPE_CHECKING:
     from .session import Session
@@ -23,8 +24,9 @@ to fit into a message."""
 class Turn:
     """Collects rows, marks and consequences. Made for each event, committed once."""
 
-    def __init__(self, journal: Journal, stored: Callable[[], object]) -> None:
+    def __init__(self, journal: Journal, tail: Tail, stored: Callable[[], object]) -> None:
         self._journal = journal
+        self._tail = tail
         self._when_stored = stored
         self._lines: dict[Session, list[bytes]] = {}
         self._sizes: dict[Session, int] = {}
@@ -62,12 +64,14 @@ class Turn:
 
     def _seal(self, session: Session) -> None:
         """Make a row of the session's lines so far."""
-        payload = b"\n".join(self._lines[session])
+        lines = self._lines[session]
+        payload = b"\n".join(lines)
         self._lines[session], self._sizes[session] = [], 0
         offset = session.next_offset
         session.next_offset += 1
         session.bytes += len(payload)
         self.write.entry(session.number, offset, payload)
+        self._tail.add(session.number, (offset, payload, len(lines)))
         self._after.append(session.row_stored)
 
     def _stored(self) -> None:

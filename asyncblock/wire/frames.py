@@ -40,7 +40,7 @@ def join_batch(seq: int, runs: Sequence[tuple[int, Sequence[bytes]]]) -> bytes:
 
 
 def join_page(header: bytes, rows: Sequence[bytes]) -> bytes:
-    """Build a page message: the control line of the page, then one line for each line of its rows."""
+    """Build a page message: the control line of the page, then the lines of its rows."""
     return b"\n".join([header, *rows])
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from operator import itemgetter
 from typing import Any, Final
 
 import orjson
 
 from .bodies import BodyRef
 
-__all__ = ["RECORDS", "TERMINAL", "Kind", "Shape", "check", "encode"]
+__all__ = ["RECORDS", "TERMINAL", "Kind", "Shape", "check", "encode", "flat_outputs"]
 
 
 class Kind(Enum):
@@ -94,6 +95,31 @@ def _is_plain_output(record: Any) -> bool:
         and type(record.get("done")) is bool
         and type(record.get("t")) is int
     )
+
+
+_COLUMNS: Final = itemgetter("type", "handle", "output", "done", "t")
+_FLAT: Final = {str, int, float, bool, type(None)}
+
+
+def flat_outputs(records: list[Any]) -> set[str] | None:
+    """Return the handles of a line whose records are all BlockOutputs with a flat value and nothing else; else None.
+
+    Column by column: it takes a third of the time of ``check`` for each, and most lines are so (throughput).
+    """
+    try:
+        kinds, handles, values, dones, times = zip(*map(_COLUMNS, records), strict=True)
+        plain = (
+            {*kinds} == {"BlockOutput"}
+            and {*map(type, handles)} == {str}
+            and _FLAT.issuperset(map(type, values))
+            and {*map(type, dones)} == {bool}
+            and {*map(type, times)} == {int}
+            and {*map(len, records)} == {5}
+        )
+    except (KeyError, TypeError, ValueError):
+        # A record without one of the fields, or no object at all; a kind that can't be in a set; an empty line.
+        return None
+    return {*handles} if plain else None
 
 
 def _compare(record: object) -> str | None:

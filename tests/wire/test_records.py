@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from asyncblock.wire.records import RECORDS, check, encode
+from asyncblock.wire.records import RECORDS, check, encode, flat_outputs
 
 REF = {"n": 1, "length": 3, "sha256": "0" * 64, "encoding": "json"}
 
@@ -77,3 +77,52 @@ def test_every_type_of_the_table_has_a_good_example() -> None:
 
 def test_encode_puts_type_first_and_time_last() -> None:
     assert encode("BlockLog", 7, log="x", stdio="stdout") == b'{"type":"BlockLog","log":"x","stdio":"stdout","t":7}'
+
+
+def flat(**fields: object) -> dict[str, Any]:
+    return {"type": "BlockOutput", "handle": "a", "output": "v", "done": False, "t": 1, **fields}
+
+
+def test_flat_outputs_are_known_by_their_handles() -> None:
+    values = ["text", 1, 1.5, True, None]
+    records = [flat(output=value, handle=handle) for value in values for handle in ("a", "b")]
+    assert flat_outputs(records) == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        *GOOD,
+        *({"t": 1, **record} if isinstance(record, dict) else record for record, _ in BAD),
+        flat(output=[1]),
+        flat(output={"a": 1}),
+        flat(handle=1),
+        flat(handle=["a"]),
+        flat(type=1),
+        flat(done=0),
+        flat(done=None),
+        flat(t=True),
+        flat(t=1.0),
+        flat(extra=1),
+        flat(to_node=[]),
+        {"handle": "a", "output": 1, "done": False, "t": 1, "kind": "BlockOutput"},
+        None,
+        "BlockOutput",
+        [],
+        {},
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_line_with_any_other_record_is_not_flat(other: object, place: int) -> None:
+    records: list[object] = [flat(), flat()]
+    records.insert(place, other)
+    assert flat_outputs(records) is None
+
+
+def test_an_empty_line_is_not_flat() -> None:
+    assert flat_outputs([]) is None
+
+
+def test_what_is_flat_is_right() -> None:
+    assert [check(flat(output=value)) for value in ("v", 1, 1.5, False, None)] == [None] * 5
