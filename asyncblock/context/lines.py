@@ -32,6 +32,8 @@ class LineRing:
     ``add`` may be called from any thread; records leave on the block's loop, in order with its other telemetry.
     """
 
+    __slots__ = ("_ctx", "_dropped", "_lock", "_records", "_scheduled", "_size", "closed", "waiting")
+
     LIMIT = 1 << 20
 
     def __init__(self, ctx: Context) -> None:

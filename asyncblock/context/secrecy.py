@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 import orjson
@@ -16,6 +16,8 @@ import orjson
 __all__ = ["STARS", "CredentialInput", "Secrecy"]
 
 STARS = "***"
+
+_NONE: Final[frozenset[str]] = frozenset()
 
 
 class CredentialInput(str):
@@ -40,9 +42,11 @@ class CredentialInput(str):
 class Secrecy:
     """What one job has been told in confidence. Threads of the job may share it."""
 
+    __slots__ = ("_forms", "_references", "_tokens", "_words")
+
     def __init__(self) -> None:
         self._references: dict[str, str] = {}
-        self._forms: set[str] = set()
+        self._forms = _NONE
         self._words: re.Pattern[str] | None = None
         self._tokens: re.Pattern[bytes] | None = None
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections import deque
 from typing import TYPE_CHECKING
 
 from ..errors import AsyncBlockError, Rejected
@@ -27,6 +26,8 @@ class Shown:
     The job's finish, ``flush`` and later previews wait for them. What is over a limit is counted and told.
     """
 
+    __slots__ = ("_closed", "_ctx", "_dropped", "_lock", "_queue", "_size", "_task")
+
     FIGURES = 32
     """Calls that may wait."""
 
@@ -36,7 +37,7 @@ class Shown:
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
         self._lock = threading.Lock()
-        self._queue: deque[tuple[str, Making | Exception]] = deque()
+        self._queue: list[tuple[str, Making | Exception]] = []
         self._size = 0
         self._dropped = 0
         self._task: asyncio.Task[None] | None = None
@@ -103,7 +104,7 @@ class Shown:
     async def _send_one(self) -> None:
         with self._lock:
             dropped, self._dropped = self._dropped, 0
-            item = self._queue.popleft() if self._queue else None
+            item = self._queue.pop(0) if self._queue else None
         if item is not None:
             kind, taken = item
             size = taken.size if isinstance(taken, Making) else 0

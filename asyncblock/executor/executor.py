@@ -24,6 +24,7 @@ from ..wire.messages import Cancel, Close, Dispatch, ServiceMessage, Spawn, Unsp
 from ..wire.windows import Window
 from .catalog import Catalog
 from .job import RunningJob
+from .kinds import Kinds
 from .lifeline import Lifeline
 from .services import Services
 from .spawner import SPAWN_SLOTS, Spawner
@@ -202,6 +203,7 @@ class _Hosting:
         self.places = Places()
         self.scratch = Scratch()
         self.services = Services(self)
+        self.kinds = Kinds()
         self.engine = Engine(link, self.store, tasks.create_task, self._parked)
         self.loop_port: Window = link.new_port()
         self.thread_port: Window = link.new_port()
@@ -281,7 +283,7 @@ class _Hosting:
     def _begin(self, message: Dispatch, outlet: Outlet) -> None:
         outlet.use_port(self.loop_port)
         job = RunningJob(self, message, outlet)
-        self._jobs[message.job_id, message.attempt] = job
+        self._jobs[job.key] = job
         self.services.job_begins(message.block, message.session_id)
         self._quiet.clear()
         if self.lifeline is not None:
@@ -333,6 +335,7 @@ class _Hosting:
         if directories:
             self._tasks.create_task(self._tidy(directories))
         self.services.end_session(session_id)
+        self.kinds.end_session(session_id)
         self.engine.end_session(session_id)
         self.executor.catalog.end_session(session_id)
 

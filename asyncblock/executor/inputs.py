@@ -28,6 +28,8 @@ __all__ = ["InputFiles", "gather_inputs"]
 class InputFiles:
     """The inputs of one job that are files."""
 
+    __slots__ = ("_bodies", "_hosting")
+
     def __init__(self, hosting: _Hosting) -> None:
         self._hosting = hosting
         self._bodies: list[Body] = []

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..block import Binding
-from ..context import Context, JobInfo, SyncContext, now_ms
+from ..context import Context, CredentialInput, JobInfo, SyncContext, now_ms
 from ..errors import AsyncBlockError, LeaseLost
 from ..link import Outlet
 from ..wire.messages import Dispatch
@@ -20,6 +20,7 @@ from . import shows
 from .capture import current_sink, flush_job
 from .failure import author_traceback, summary
 from .inputs import InputFiles, gather_inputs
+from .kinds import Kind
 from .standing import standing_at
 from .tasks import current_job
 from .vault import Vault
@@ -51,13 +52,42 @@ class _Abandoned(BaseException):
 class RunningJob:
     """A job on this executor, from its dispatch to the acknowledged finish. Lives on the executor's loop."""
 
+    __slots__ = (
+        "__weakref__",
+        "_cancelled",
+        "_ctx",
+        "_deadline",
+        "_exit",
+        "_fenced",
+        "_files",
+        "_hosting",
+        "_info",
+        "_kind",
+        "_main",
+        "_message",
+        "_outlet",
+        "_over",
+        "_release",
+        "_result",
+        "_stall_over",
+        "_thread",
+        "_waiting",
+        "channel",
+        "key",
+        "task",
+    )
+
     def __init__(self, hosting: _Hosting, message: Dispatch, outlet: Outlet) -> None:
         self.key = (message.job_id, message.attempt)
+        self.channel = message.channel
+        """The job's channel on the link."""
         self.task: asyncio.Task[None] | None = None
         self._hosting = hosting
-        self._message = message
+        self._message: Dispatch | None = message
+        """Until its inputs are gathered."""
         self._outlet = outlet
-        self._info = _job_info(message, hosting)
+        self._kind = hosting.kinds.of(message)
+        self._info = _job_info(message, self._kind, hosting)
         self._ctx: Context | SyncContext | None = None
         self._cancelled: str | None = None
         self._fenced: str | None = None
@@ -74,23 +104,20 @@ class RunningJob:
         """Tells the service that the call has ended."""
         self._exit: _Exited | None = None
         self._files = InputFiles(hosting)
-        self._stall_over = asyncio.Event()
-        self._stall_over.set()
-
-    @property
-    def channel(self) -> int:
-        """The job's channel on the link."""
-        return self._message.channel
+        self._stall_over: asyncio.Event | None = None
+        """While a stall of this job's lasts, or its end isn't told."""
 
     # ------------------------------------------------------------------ what others may ask
 
     def stall_began(self) -> None:
         """The watchdog saw a stall of this job's: its word about the end of it comes before the finish."""
-        self._stall_over.clear()
+        self._stall_over = self._stall_over or asyncio.Event()
 
     def stall_ended(self, words: str) -> None:
         """Send a warning about the stall, if there is room for it."""
-        self._stall_over.set()
+        if self._stall_over is not None:
+            self._stall_over.set()
+            self._stall_over = None
         channel = self._outlet.channel
         if channel.finish is None and channel.trouble is None:
             self._outlet.try_accept(channel.telemetry, encode("BlockWarning", now_ms(), warning=words))
@@ -143,7 +170,7 @@ class RunningJob:
             _raise_in_thread(thread, _Abandoned)
             self._deadline = self._hosting.loop.call_later(_LAST_MOMENT, self._give_up)
 
-    def _give_up(self) -> None:
+    def _give_up(self, _: object = None) -> None:
         """Wait no longer for the block; its task or thread is left."""
         if self._over is not None and not self._over.done():
             self._over.set_result(None)
@@ -154,7 +181,7 @@ class RunningJob:
         """Run the block to its end; never raises."""
         try:
             binding = await self._binding()
-            inputs = await gather_inputs(self._hosting, self._info, self._message, binding.bodies, self._files)
+            inputs = await self._inputs(binding)
         except asyncio.CancelledError:
             await self._conclude({"cancelled": True})
             return
@@ -169,7 +196,7 @@ class RunningJob:
             await self._run_sync(binding, inputs)
 
     async def _binding(self) -> Binding:
-        spec, session_id = self._message.block, self._info.session_id
+        spec, session_id = self._kind.block, self._info.session_id
         catalog = self._hosting.executor.catalog
         if "service" in spec:
             self._waiting = self._hosting.loop.create_task(self._service())
@@ -180,8 +207,13 @@ class RunningJob:
         return await asyncio.to_thread(catalog.load, spec, session_id)
 
     async def _service(self) -> Binding:
-        binding, self._release = await self._hosting.services.take(self._message.block, self._info.session_id)
+        binding, self._release = await self._hosting.services.take(self._kind.block, self._info.session_id)
         return binding
+
+    async def _inputs(self, binding: Binding) -> dict[str, Any]:
+        message, self._message = self._message, None
+        assert message is not None
+        return await gather_inputs(self._hosting, self._info, message, binding.bodies, self._files)
 
     async def _run_async(self, binding: Binding, inputs: Mapping[str, Any]) -> None:
         ctx = self._ctx = Context(self._info, inputs, self._outlet, self._hosting.store)
@@ -244,7 +276,7 @@ class RunningJob:
     async def _judge(self, main: asyncio.Task[object]) -> None:
         """Wait for the block and say how it ended."""
         over = self._over = self._hosting.loop.create_future()
-        main.add_done_callback(lambda _: self._give_up())
+        main.add_done_callback(self._give_up)
         await over
         if not main.done():
             await self._leave_behind(main)
@@ -274,7 +306,7 @@ class RunningJob:
         logger.warning(
             "job %s (node %s) was cancelled and didn't end in its time%s; it is left behind",
             self._info.job_id,
-            self._message.node_id,
+            self._kind.node_id,
             place,
         )
         in_thread = self._result is not None
@@ -322,7 +354,8 @@ class RunningJob:
         """Say the end, unless the block said it itself, and wait until it is in the journal."""
         if self._deadline is not None:
             self._deadline.cancel()
-        await self._after_stall()
+        if self._stall_over is not None:
+            await self._after_stall(self._stall_over)
         ctx = self._ctx
         if isinstance(ctx, Context):
             flush_job(ctx.sink)
@@ -342,10 +375,10 @@ class RunningJob:
         self._count(ending)
         self._done()
 
-    async def _after_stall(self) -> None:
+    async def _after_stall(self, over: asyncio.Event) -> None:
         try:
             async with asyncio.timeout(_STALL_WORD):
-                await self._stall_over.wait()
+                await over.wait()
         except TimeoutError:
             logger.debug("the watchdog didn't tell how a stall ended")
 
@@ -409,35 +442,23 @@ def _raise_in_thread(ident: int, kind: type[BaseException]) -> None:
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(kind))
 
 
-def _job_info(message: Dispatch, hosting: _Hosting) -> JobInfo:
-    outputs = _by_handle(message.block.get("outputs_def"))
+def _job_info(message: Dispatch, kind: Kind, hosting: _Hosting) -> JobInfo:
     return JobInfo(
-        session_id=message.session_id,
+        session_id=kind.session_id,
         job_id=message.job_id,
         attempt=message.attempt,
-        stacks=tuple(level for level in message.stacks if isinstance(level, dict)),
-        block_path=message.block_path,
-        inputs_def=_by_handle(message.block.get("inputs_def")),
-        outputs_def=outputs,
-        var_handles=_of_media_type(outputs, "oomol/var"),
-        bin_handles=_of_media_type(outputs, "oomol/bin"),
-        package=str(message.block.get("package") or "").removeprefix("python:"),
+        stacks=kind.stacks,
+        block_path=kind.block_path,
+        inputs_def=kind.inputs_def,
+        outputs_def=kind.outputs_def,
+        var_handles=kind.var_handles,
+        bin_handles=kind.bin_handles,
+        package=kind.package,
         places=hosting.places,
-        credential=lambda credential: Vault().credential(credential.id),
+        credential=_credential,
         engine=hosting.engine,
     )
 
 
-def _by_handle(defs: object) -> dict[str, Mapping[str, Any]] | None:
-    if not isinstance(defs, list):
-        return None
-    return {str(each["handle"]): each for each in defs if isinstance(each, dict) and "handle" in each}
-
-
-def _of_media_type(defs: Mapping[str, Mapping[str, Any]] | None, media_type: str) -> frozenset[str]:
-    found: set[str] = set()
-    for handle, each in (defs or {}).items():
-        schema = each.get("json_schema")
-        if isinstance(schema, dict) and schema.get("contentMediaType") == media_type:
-            found.add(handle)
-    return frozenset(found)
+def _credential(credential: CredentialInput) -> dict[str, str]:
+    return Vault().credential(credential.id)

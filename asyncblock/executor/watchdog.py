@@ -16,8 +16,8 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -106,11 +106,15 @@ class Watchdog:
         self._loop: asyncio.AbstractEventLoop
         self._timer: asyncio.TimerHandle | None = None
         self._watchers = 0
+        self._watching = _Watching(self)
         # Below: shared with the thread, under the condition's lock.
         self._changed = threading.Condition()
         self._due: float | None = None
         self._ended: deque[tuple[float, float]] = deque()
         self._closed = False
+        self._sleeps = False
+        """The thread waits for a beat, however long: it is woken only then, not for each job that follows another
+        (dispatch)."""
         # Below: the thread's own.
         self._thread = threading.Thread(target=self._run, name="asyncblock-watchdog", daemon=True)
         self._open: _Open | None = None
@@ -139,21 +143,22 @@ class Watchdog:
         due = self._due
         return 0.0 if due is None else max(0.0, time.monotonic() - due)
 
-    @contextmanager
-    def watching(self) -> Iterator[None]:
+    def watching(self) -> AbstractContextManager[None]:
         """Watch for the duration of the block, on the loop. Cheap to nest and to repeat: put it around each job."""
+        return self._watching
+
+    def _enter(self) -> None:
         self._watchers += 1
         if self._watchers == 1:
             self._answer(self._next())
             self._timer = self._loop.call_later(self._interval, self._beat)
-        try:
-            yield
-        finally:
-            self._watchers -= 1
-            if self._watchers == 0 and self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-                self._answer(None)
+
+    def _leave(self) -> None:
+        self._watchers -= 1
+        if self._watchers == 0 and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            self._answer(None)
 
     # ------------------------------------------------------------------ on the loop
 
@@ -172,7 +177,7 @@ class Watchdog:
             if was_due is not None and late > self._threshold:
                 self._ended.append((was_due, late))
                 self._changed.notify()
-            elif was_due is None and next_due is not None:
+            elif self._sleeps and next_due is not None:
                 self._changed.notify()
 
     # ------------------------------------------------------------------ on the thread
@@ -181,7 +186,10 @@ class Watchdog:
         while True:
             with self._changed:
                 if not self._ended and not self._closed:
-                    self._changed.wait(self._patience())
+                    patience = self._patience()
+                    self._sleeps = patience is None
+                    self._changed.wait(patience)
+                    self._sleeps = False
                 ended = self._ended.popleft() if self._ended else None
                 due = self._due
                 if ended is None and self._closed:
@@ -232,6 +240,19 @@ class Watchdog:
             self._on_stall(stall)
         except Exception:
             logger.exception("a stall couldn't be reported: %s", stall)
+
+
+class _Watching(AbstractContextManager[None]):
+    """Counts who is watching: one for all of them, for it has nothing to remember."""
+
+    def __init__(self, watchdog: Watchdog) -> None:
+        self._watchdog = watchdog
+
+    def __enter__(self) -> None:
+        self._watchdog._enter()
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self._watchdog._leave()
 
 
 class _Sampler:

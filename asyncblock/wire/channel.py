@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -61,7 +60,8 @@ class Channel:
         """The share of the link's window that this producer's thread counts."""
         self.data = Lane(DATA_WINDOW)
         self.telemetry = Lane(TELEMETRY_WINDOW)
-        self.progress = Slot.empty()
+        self.progress: Slot | None = None
+        """Made with the first progress."""
         self.progress_ready = False
         self.progress_due = 0.0
         """Time of the link's clock before which the next progress isn't sent."""
@@ -70,7 +70,7 @@ class Channel:
         self.finish: Parcel | None = None
         self.finished = False
         """The finish was taken; nothing can follow it."""
-        self.marks: deque[Mark] = deque()
+        self.marks: list[Mark] = []
         self.starting: Callable[[], None] | None = None
         """Called once when the first record is on its way. The producer sets it before that record."""
         self.trouble: BaseException | None = None
@@ -86,7 +86,7 @@ class Channel:
     @property
     def drained(self) -> bool:
         """Tell whether nothing but a finish waits to be sent."""
-        return self.data.empty and self.telemetry.empty and not (self.progress_ready and self.progress.queued)
+        return self.data.empty and self.telemetry.empty and not (self.progress_ready and self._progress_waits)
 
     @property
     def idle(self) -> bool:
@@ -98,15 +98,19 @@ class Channel:
         # The flag falls before the look: who appends later asks for a place, and what it appended comes here too.
         self.active = False
         size = self.data.discard() + self.telemetry.discard()
-        progress = self.progress.take()
+        progress = self.progress.take() if self.progress is not None else None
         if progress is not None:
             self.telemetry.window.freed += len(progress.record)
             size += len(progress.record)
         self.port.freed += size
 
+    @property
+    def _progress_waits(self) -> bool:
+        return self.progress is not None and self.progress.queued
+
     def force_progress(self) -> None:
         """Queue the waiting progress with the telemetry at once. Producer's side; used by flush and finish."""
-        parcel = self.progress.take()
+        parcel = self.progress.take() if self.progress is not None else None
         if parcel is not None:
             # It was accepted when it was put; append counts it again.
             self.telemetry.window.accepted -= len(parcel.record)
@@ -124,12 +128,13 @@ class Channel:
 
     def put_progress(self, record: bytes) -> None:
         """Note the newest progress in place of an older one. Producer's side."""
-        superseded = self.progress.take()
+        slot = self.progress = self.progress or Slot.empty()
+        superseded = slot.take()
         size = len(record) - (len(superseded.record) if superseded is not None else 0)
         self.telemetry.window.accepted += size
         self.port.accepted += size
-        self.progress.content.append(Parcel(record))
-        self.progress.queued = True
+        slot.content.append(Parcel(record))
+        slot.queued = True
 
     def put_preview(self, id: str, parcel: Parcel) -> Parcel | None:
         """Queue a preview; return the waiting one with the same id that it supersedes. Producer's side."""

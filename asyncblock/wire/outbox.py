@@ -151,7 +151,7 @@ class Outbox:
         marks = channel.marks
         while marks and _covered(channel, marks[0]):
             # All of it is in batches up to ``seq``; what else those hold makes the wait no longer than one commit.
-            self._waiters.append(_Waiter(self.seq, marks.popleft().settle))
+            self._waiters.append(_Waiter(self.seq, marks.pop(0).settle))
         self._settle_waiters()
 
     def _settle_waiters(self) -> None:
@@ -211,7 +211,7 @@ class Outbox:
         self.scheduler.remove(channel)
         channel.discard()
         while channel.marks:
-            channel.marks.popleft().settle(error)
+            channel.marks.pop(0).settle(error)
 
     def abandon(self, channels: Iterable[Channel], error: BaseException) -> None:
         """End the link: every wait settles with the error."""

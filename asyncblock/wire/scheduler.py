@@ -127,7 +127,7 @@ def _take_run(channel: Channel, budget: int, count: int) -> Run:
     run.telemetry_bytes = _fill(channel.telemetry, run, budget - run.data_bytes, count - len(run.records))
     if not channel.telemetry.empty:
         return run
-    if channel.progress_ready and (progress := channel.progress.take()) is not None:
+    if channel.progress_ready and channel.progress is not None and (progress := channel.progress.take()) is not None:
         channel.progress_ready = False
         run.records.append(progress.record)
         run.telemetry_bytes += len(progress.record)
@@ -142,13 +142,14 @@ def _take_run(channel: Channel, budget: int, count: int) -> Run:
 def _fill(lane: Lane, run: Run, budget: int, count: int) -> int:
     """Move records from a lane into a run, up to a budget of bytes (one record at least) and a count."""
     queue, records = lane.queue, run.records
-    size = taken = 0
+    size = taken = seen = 0
     while size < budget and taken < count:
         item = lane.under_way
         if item is None:
-            if not queue:
+            if seen == len(queue):
                 break
-            entry = queue.popleft()
+            entry = queue[seen]
+            seen += 1
             if type(entry) is bytes:
                 taken += 1
                 records.append(entry)
@@ -165,5 +166,6 @@ def _fill(lane: Lane, run: Run, budget: int, count: int) -> int:
             run.bodies.extend(item.bodies)
             records.append(item.record)
             size += len(item.record)
+    del queue[:seen]
     lane.taken += taken
     return size
