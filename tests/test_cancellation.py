@@ -9,6 +9,7 @@ import pytest
 
 import asyncblock
 from asyncblock import events
+from asyncblock.link import Outlet
 from asyncblock.server.settings import Settings
 
 from .flows import all_of, node, write_flow
@@ -48,6 +49,29 @@ async def test_a_sync_block_gets_an_exception_in_its_thread_and_its_job_is_cance
     assert end.state == "cancelled"
     assert all_of(found, events.BlockFinished)[-1].cancelled
     assert mark.exists()
+
+
+@pytest.mark.parametrize("form", ["async def", "def"])
+async def test_a_cancel_that_comes_before_the_code_begins_keeps_it_from_beginning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    # The executor is never told that JobStarted is on its way: its job stands where the cancel has to find it.
+    monkeypatch.setattr(Outlet, "when_sent", lambda self, sent: None)
+    source = f"""
+        {form} main(inputs, ctx):
+            open(inputs["mark"], "w").close()
+        """
+    mark = tmp_path / "mark"
+    inputs = [{"handle": "mark", "value": str(mark)}]
+    flow = write_flow(tmp_path / "f", [node("n", source, tmp_path / "f", inputs=inputs)])
+    async with asyncblock.embedded() as mainframe, asyncio.timeout(5):
+        session = await mainframe.start(flow)
+        async for event in session:
+            if isinstance(event, events.BlockStarted):
+                break
+        await session.cancel("too early")
+        assert (await session.wait()).state == "cancelled"
+    assert not mark.exists()
 
 
 async def test_an_async_block_that_does_not_end_is_left_behind_and_said(

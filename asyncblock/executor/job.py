@@ -70,6 +70,7 @@ class RunningJob:
         "_release",
         "_result",
         "_stall_over",
+        "_starting",
         "_thread",
         "_waiting",
         "channel",
@@ -91,6 +92,8 @@ class RunningJob:
         self._ctx: Context | SyncContext | None = None
         self._cancelled: str | None = None
         self._fenced: str | None = None
+        self._starting: asyncio.Future[object] | None = None
+        """Done when the block's code may begin, or never shall."""
         self._main: asyncio.Task[object] | None = None
         self._thread: int | None = None
         self._result: asyncio.Future[object] | None = None
@@ -127,8 +130,7 @@ class RunningJob:
         if self._cancelled is not None or self._fenced is not None:
             return
         self._cancelled = reason
-        if self._waiting is not None:
-            self._waiting.cancel(reason)
+        self._begin_no_more(reason)
         if self._main is not None and not self._main.done():
             self._main.cancel(reason)
         elif self._main is not None and self._ctx is not None:
@@ -144,8 +146,7 @@ class RunningJob:
         if self._fenced is None:
             self._fenced = reason
             self._cancelled = self._cancelled or reason
-            if self._waiting is not None:
-                self._waiting.cancel(reason)
+            self._begin_no_more(reason)
             if self._ctx is not None:
                 self._ctx.release_blocks(f"lost its lease: {reason}")
             if self._main is not None and not self._main.done():
@@ -153,6 +154,12 @@ class RunningJob:
                 self._deadline = self._deadline or self._hosting.loop.call_later(_FENCED_GRACE, self._out_of_time)
             else:
                 self._done()
+
+    def _begin_no_more(self, reason: str) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel(reason)
+        if self._starting is not None:
+            _settle(self._starting, None)
 
     def exited(self, code: object) -> None:
         """A task that the block started called ``sys.exit``: the job ends with that."""
@@ -217,7 +224,9 @@ class RunningJob:
 
     async def _run_async(self, binding: Binding, inputs: Mapping[str, Any]) -> None:
         ctx = self._ctx = Context(self._info, inputs, self._outlet, self._hosting.store)
-        await self._say_started()
+        if not await self._say_started():
+            await self._conclude({"cancelled": True})
+            return
         context = contextvars.copy_context()
         context.run(current_sink.set, ctx.sink)
         context.run(current_job.set, self)
@@ -239,7 +248,9 @@ class RunningJob:
         async with hosting.threads:
             self._outlet.use_port(hosting.thread_port)
             ctx = self._ctx = SyncContext(self._info, inputs, self._outlet, hosting.store, hosting.thread_lock)
-            await self._say_started()
+            if not await self._say_started():
+                await self._conclude({"cancelled": True})
+                return
             self._main = hosting.loop.create_task(self._in_thread(binding, ctx))
             await self._judge(self._main)
 
@@ -265,13 +276,19 @@ class RunningJob:
         threading.Thread(target=work, name=f"asyncblock job {self._info.job_id}", daemon=True).start()
         return await _wait_through_cancel(result)
 
-    async def _say_started(self) -> None:
-        """Say JobStarted and wait until it is on its way: a process that dies now dies with the author's code begun."""
-        sent: asyncio.Future[object] = self._hosting.loop.create_future()
+    async def _say_started(self) -> bool:
+        """Say JobStarted and wait until it is on its way: a process that dies now dies with the author's code begun.
+
+        False when the job was cancelled or fenced before that: the code doesn't begin.
+        """
+        if self._cancelled is not None:
+            return False
+        sent = self._starting = self._hosting.loop.create_future()
         # The callback first: were the record taken before it, nobody would look again.
         self._outlet.when_sent(lambda: self._hosting._inbox.post(_settle, sent, None))
         self._outlet.try_accept(self._outlet.channel.data, encode("JobStarted", now_ms()))
         await sent
+        return self._cancelled is None
 
     async def _judge(self, main: asyncio.Task[object]) -> None:
         """Wait for the block and say how it ended."""
