@@ -446,7 +446,9 @@ class Desk:
         if runs:
             self._wake_port()
             self._grant_reservations()
-            self._sendable.set()
+            # A writer that has nothing to send needs no waking: who arrives does that (latency).
+            if not (self._hungry and self.idle):
+                self._sendable.set()
 
     def _wake_port(self) -> None:
         """Wake those who wait for the link's window, if there is room in it."""

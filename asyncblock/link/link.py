@@ -361,12 +361,15 @@ class Link:
         while True:
             message = self._desk.next_message()
             if message is None:
-                for waiter in self._idle_waiters:
-                    waiter.set()
+                self._wake_drains()
                 await self._sendable.wait()
             else:
                 await transport.send(message)
                 self._desk.sent()
+
+    def _wake_drains(self) -> None:
+        for waiter in self._idle_waiters:
+            waiter.set()
 
     async def _pulse(self, transport: Transport) -> None:
         """Send a sign of life each heartbeat; three without a byte from the other side end the connection."""
@@ -386,8 +389,7 @@ class Link:
         self._abandon(error)
         self._questions.end(error)
         self.downloads.end(error)
-        for waiter in self._idle_waiters:
-            waiter.set()
+        self._wake_drains()
         if not self._welcomed.done():
             self._welcomed.set_exception(error)
             # Nobody may be waiting: ``open`` was cancelled, or the link was closed before.
@@ -412,9 +414,9 @@ class Link:
     def _handle(self, message: Message, lines: list[bytes]) -> None:
         match message:
             case Ack():
-                self._desk.acknowledge(message.seq)
+                self._on_stored(message.seq)
             case Ping():
-                self._desk.acknowledge(message.stored)
+                self._on_stored(message.stored)
             case Dispatch():
                 self._on_dispatch(message)
             case Page():
@@ -444,6 +446,10 @@ class Link:
                 self._on_bye(message)
             case _:
                 logger.debug("ignored %r", message.op)
+
+    def _on_stored(self, seq: int) -> None:
+        self._desk.acknowledge(seq)
+        self._wake_drains()
 
     def _on_welcome(self, welcome: Welcome) -> None:
         self._check_continuity(welcome)

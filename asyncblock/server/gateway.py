@@ -98,6 +98,12 @@ _UNWRITTEN = 1 << 20
 """Bytes of a connection's chunks that may wait for the disk before its reader waits too; what follows a body waits for
 as much."""
 
+_TURN_BYTES = 32 << 10
+"""Bytes of batches after which others have a turn: less than 1 ms of work."""
+
+_BATCH_COST = 4 << 10
+"""What a batch costs besides its bytes, in bytes."""
+
 _DISK_PATIENCE = 0.1
 """Seconds that a reader waits for the disk before it looks at the next message."""
 
@@ -442,6 +448,8 @@ class _Reader:
         self._questions = 0
         self._keeping: dict[int, asyncio.Task[None]] = {}
         """Bodies that are being checked and put on disk."""
+        self._since_turn = 0
+        """What was taken in since others had a turn."""
 
     async def run(self) -> None:
         """Read until the connection ends; raises ``ConnectionLost`` or ``RemoteProtocolError``."""
@@ -457,9 +465,7 @@ class _Reader:
                         if header["op"] == "batch":
                             await self._batch(frames.take_batch(header, lines))
                             await self._gateway.room(self._connection)
-                            # What is received already comes without a turn of the loop: acknowledgements and other
-                            # links would wait for all of it.
-                            await asyncio.sleep(0)
+                            await self._give_turn(len(message))
                         else:
                             self._handle(decode(header))
                             await self._connection.listening(_UNREAD_BYTES)
@@ -468,6 +474,17 @@ class _Reader:
         finally:
             for reader in self._reads.values():
                 reader.end()
+
+    async def _give_turn(self, size: int) -> None:
+        """Let others go on, after a large batch or several small ones.
+
+        What is received already comes without a turn of the loop: acknowledgements and other links would wait for all
+        of it. After each small one it would hold up the commit of just that one (latency).
+        """
+        self._since_turn += size + _BATCH_COST
+        if self._since_turn > _TURN_BYTES:
+            self._since_turn = 0
+            await asyncio.sleep(0)
 
     def _handle(self, message: Message) -> None:
         match message:

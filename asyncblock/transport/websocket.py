@@ -35,6 +35,7 @@ from websockets.exceptions import (
     WebSocketException,
 )
 from websockets.http11 import Request, Response
+from websockets.protocol import State
 from websockets.typing import Subprotocol
 
 from ..errors import ConnectionLost, LocalProtocolError, Rejected, RemoteProtocolError, Unauthorized, Unavailable
@@ -59,6 +60,9 @@ are 20 MB/s at a round trip of 12 ms."""
 
 _UNSENT = 128 << 10
 """Bytes in the kernel that aren't sent yet at which the socket takes no more."""
+
+_AT_ONCE = 16 << 10
+"""Bytes of a message that is written without waiting when nothing waits in front of it: well below the write limit."""
 
 _MAX_QUEUE = 4
 """Messages that are read ahead of their receiver; what is read can't be passed by."""
@@ -105,10 +109,33 @@ class WebsocketTransport:
         return self._connection.heard_at
 
     async def send(self, message: bytes) -> None:
+        text = message[:1] == b"{"
+        if len(message) <= _AT_ONCE and self._is_idle:
+            self._write(message, text)
+            return
         try:
-            await self._connection.send(message, text=message[:1] == b"{")
+            await self._connection.send(message, text=text)
         except ConnectionClosed as error:
             raise _lost(error) from error
+
+    @property
+    def _is_idle(self) -> bool:
+        transport = self._connection.transport
+        return (
+            self._connection.state is State.OPEN
+            and not transport.is_closing()
+            and transport.get_write_buffer_size() == 0
+        )
+
+    def _write(self, message: bytes, text: bool) -> None:
+        """Write a small message to a socket that takes it: the library's own way takes twice as long (latency)."""
+        protocol = self._connection.protocol
+        if text:
+            protocol.send_text(message)
+        else:
+            protocol.send_binary(message)
+        for data in protocol.data_to_send():
+            self._connection.transport.write(data)
 
     async def receive(self) -> bytes:
         try:

@@ -10,6 +10,7 @@ from asyncblock.link import desk as desks
 from asyncblock.link.desk import BODY_BUDGET, Desk
 from asyncblock.wire.bodies import Body, Parcel
 from asyncblock.wire.channel import Mark
+from asyncblock.wire.outbox import PIPELINE
 
 
 async def test_a_finish_goes_without_large_previews_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,3 +199,35 @@ async def _refill(io: IOThread, ending: str) -> None:
     await asyncio.wait_for(waiting.wait(), 10)
     assert port.in_flight == 0
     assert channel.data.window.in_flight == channel.telemetry.window.in_flight == 0
+
+
+async def test_an_acknowledgement_wakes_the_writer_only_for_what_waits() -> None:
+    async with shared().lease() as io:
+        await io.run(_acknowledge(io))
+
+
+async def _acknowledge(io: IOThread) -> None:
+    sendable = asyncio.Event()
+    desk = Desk(io, sendable)
+    desk.new_port()
+    outlet = desk.open(1, "job", 1)
+    record = b'{"type":"BlockOutput"}'
+    for _ in range(PIPELINE):
+        assert outlet.try_record(outlet.channel.data, record)
+        assert desk.next_message() is not None
+    assert outlet.try_record(outlet.channel.data, record)
+    # With so much under way a small batch waits to become a larger one; nobody but the acknowledgement lets it go.
+    assert desk.next_message() is None
+    assert not sendable.is_set()
+    desk.acknowledge(1)
+    assert sendable.is_set()
+    assert desk.next_message() is not None
+    assert desk.next_message() is None
+    desk.acknowledge(2)
+    assert desk.next_message() is None
+    desk.acknowledge(desk.outbox.seq)
+    assert not sendable.is_set()
+    # Who arrives wakes it.
+    assert outlet.try_record(outlet.channel.data, record)
+    await asyncio.wait_for(sendable.wait(), 10)
+    assert desk.next_message() is not None

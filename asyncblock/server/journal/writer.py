@@ -193,12 +193,12 @@ class Writer:
             self._reports.recovered()
         crashpoints.reached("after_commit")
         self.commits += 1
+        self._reports.stored(group)
         for write in group:
             for row in write.rows:
                 if isinstance(row, BeginPrune):
                     self._chores.pruner.add(row.session_no)
         self._log.bytes += sum(write.size for write in group) + _COMMIT_COST
-        self._reports.stored(group)
         return True
 
     def _troubled(self, error: Exception, pause: float, *, first: bool) -> bool:
