@@ -158,7 +158,7 @@ class Face(Surroundings):
     @property
     def sink(self) -> LineSink:
         """Where captured lines of this job go, and what it shows."""
-        return LineSink(self._line, self._show)
+        return LineSink(self)
 
     # ------------------------------------------------------------------ records
 

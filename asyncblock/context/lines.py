@@ -12,18 +12,28 @@ from .payloads import Stdio, log_records, now_ms
 
 if TYPE_CHECKING:
     from .context import Context
+    from .face import Face
 
 __all__ = ["LineRing", "LineSink", "job_logger"]
 
 
 class LineSink:
-    """Takes the lines that a job prints, and the figures that it shows."""
+    """Takes the lines that a job prints, and the figures that it shows. Equal methods are the same job's."""
 
-    __slots__ = ("line", "show")
+    __slots__ = ("_face",)
 
-    def __init__(self, line: Callable[[str, Stdio], None], show: Callable[[object], None]) -> None:
-        self.line = line
-        self.show = show
+    def __init__(self, face: Face) -> None:
+        self._face = face
+
+    @property
+    def line(self) -> Callable[[str, Stdio], None]:
+        """Takes a line."""
+        return self._face._line
+
+    @property
+    def show(self) -> Callable[[object], None]:
+        """Takes what is shown."""
+        return self._face._show
 
 
 class LineRing:

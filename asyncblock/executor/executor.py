@@ -299,7 +299,7 @@ class _Hosting:
         if not self._jobs:
             self._quiet.set()
 
-    def left_behind(self, main: asyncio.Task[object], *, in_thread: bool) -> None:
+    async def left_behind(self, main: asyncio.Task[object], *, in_thread: bool) -> None:
         """Take note of a block that was given up. One in a thread can't be got rid of but with the process."""
         self.executor.stuck += 1
         if not in_thread:
@@ -307,6 +307,7 @@ class _Hosting:
             main.add_done_callback(self._left.discard)
         elif self.executor.on_retire is not None and not self._draining:
             self._draining = True
+            await self.link.announce()
             self.executor.on_retire()
             self._tasks.create_task(self._retire())
 

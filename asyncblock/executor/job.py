@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import ctypes
 import logging
@@ -40,6 +41,8 @@ _LAST_MOMENT = 1.0
 
 _STALL_WORD = 1.0
 """Seconds that a job's end waits for the watchdog to say how long its stall was."""
+
+_NOTHING = contextlib.nullcontext()
 
 Ending = dict[str, Any]
 """Fields of the BlockFinished record, besides ``result``."""
@@ -188,19 +191,22 @@ class RunningJob:
         """Run the block to its end; never raises."""
         try:
             binding = await self._binding()
-            inputs = await self._inputs(binding)
+            self._ctx = self._context(binding, await self._inputs(binding))
         except asyncio.CancelledError:
             await self._conclude({"cancelled": True})
             return
         except BaseException as error:
             await self._conclude(self._failure(error))
             return
-        if self._cancelled is not None:
-            await self._conclude({"cancelled": True})
-        elif binding.is_async:
-            await self._run_async(binding, inputs)
-        else:
-            await self._run_sync(binding, inputs)
+        async with _NOTHING if binding.is_async else self._hosting.threads:
+            if not await self._say_started():
+                await self._conclude({"cancelled": True})
+                return
+            self._main = self._start_async(binding) if binding.is_async else self._start_sync(binding)
+            with self._hosting.watchdog.watching() if binding.is_async else _NOTHING:
+                # Awaited here and not further in: each coroutine in between would stay with every open job (memory).
+                await self._until_over(self._main)
+                await self._judge(self._main)
 
     async def _binding(self) -> Binding:
         spec, session_id = self._kind.block, self._info.session_id
@@ -222,17 +228,20 @@ class RunningJob:
         assert message is not None
         return await gather_inputs(self._hosting, self._info, message, binding.bodies, self._files)
 
-    async def _run_async(self, binding: Binding, inputs: Mapping[str, Any]) -> None:
-        ctx = self._ctx = Context(self._info, inputs, self._outlet, self._hosting.store)
-        if not await self._say_started():
-            await self._conclude({"cancelled": True})
-            return
+    def _context(self, binding: Binding, inputs: Mapping[str, Any]) -> Context | SyncContext:
+        hosting = self._hosting
+        if binding.is_async:
+            return Context(self._info, inputs, self._outlet, hosting.store)
+        self._outlet.use_port(hosting.thread_port)
+        return SyncContext(self._info, inputs, self._outlet, hosting.store, hosting.thread_lock)
+
+    def _start_async(self, binding: Binding) -> asyncio.Task[object]:
+        ctx = self._ctx
+        assert isinstance(ctx, Context)
         context = contextvars.copy_context()
         context.run(current_sink.set, ctx.sink)
         context.run(current_job.set, self)
-        self._main = self._hosting.loop.create_task(self._call(binding, ctx), context=context)
-        with self._hosting.watchdog.watching():
-            await self._judge(self._main)
+        return self._hosting.loop.create_task(self._call(binding, ctx), context=context)
 
     async def _call(self, binding: Binding, ctx: Context) -> object:
         try:
@@ -243,16 +252,10 @@ class RunningJob:
         except KeyboardInterrupt as error:
             return _Raised(error)
 
-    async def _run_sync(self, binding: Binding, inputs: Mapping[str, Any]) -> None:
-        hosting = self._hosting
-        async with hosting.threads:
-            self._outlet.use_port(hosting.thread_port)
-            ctx = self._ctx = SyncContext(self._info, inputs, self._outlet, hosting.store, hosting.thread_lock)
-            if not await self._say_started():
-                await self._conclude({"cancelled": True})
-                return
-            self._main = hosting.loop.create_task(self._in_thread(binding, ctx))
-            await self._judge(self._main)
+    def _start_sync(self, binding: Binding) -> asyncio.Task[object]:
+        ctx = self._ctx
+        assert isinstance(ctx, SyncContext)
+        return self._hosting.loop.create_task(self._in_thread(binding, ctx))
 
     async def _in_thread(self, binding: Binding, ctx: SyncContext) -> object:
         context = contextvars.copy_context()
@@ -288,13 +291,17 @@ class RunningJob:
         self._outlet.when_sent(lambda: self._hosting._inbox.post(_settle, sent, None))
         self._outlet.try_accept(self._outlet.channel.data, encode("JobStarted", now_ms()))
         await sent
+        self._starting = None
         return self._cancelled is None
 
-    async def _judge(self, main: asyncio.Task[object]) -> None:
-        """Wait for the block and say how it ended."""
-        over = self._over = self._hosting.loop.create_future()
+    def _until_over(self, main: asyncio.Task[object]) -> asyncio.Future[None]:
+        """Return what is done when the block has ended, or is given up."""
+        self._over = self._hosting.loop.create_future()
         main.add_done_callback(self._give_up)
-        await over
+        return self._over
+
+    async def _judge(self, main: asyncio.Task[object]) -> None:
+        """Say how the block ended."""
         if not main.done():
             await self._leave_behind(main)
         elif self._exit is not None and self._cancelled is None:
@@ -330,8 +337,9 @@ class RunningJob:
         if self._result is not None:
             # The wait for the thread ends; the thread may not.
             _settle(self._result, _Raised(_Abandoned()))
+        # First, so that no job is sent here because the slot is free.
+        await self._hosting.left_behind(main, in_thread=in_thread)
         await self._conclude({"cancelled": True})
-        self._hosting.left_behind(main, in_thread=in_thread)
 
     async def _returned(self, value: object) -> None:
         ctx = self._ctx
