@@ -15,6 +15,11 @@ PACKAGE_FILES = ("package.oo.yaml", "package.oo.yml")
 _LAYOUT = ("flows", "subflows", "slotflows", "blocks", "tasks", "services")
 """Directories that a package root holds; a block or flow in one of them belongs to the directory above."""
 
+_MAX_MANIFEST = 1 << 20
+"""Bytes of a ``package.oo.yaml`` that are looked at for the name."""
+
+_PIECE = 1 << 20
+
 _MAX_PACKAGE = 256 << 20
 """Bytes that a package may hold: its files are read at every start to make the hash."""
 
@@ -38,7 +43,8 @@ def package_name(root: Path) -> str:
     """Return what people call a package: the name in its ``package.oo.yaml``, or its directory's."""
     for name in PACKAGE_FILES:
         try:
-            text = (root / name).read_text("utf-8")
+            with (root / name).open("rb") as file:
+                text = file.read(_MAX_MANIFEST).decode("utf-8")
         except (OSError, UnicodeDecodeError):
             continue
         for line in text.splitlines():
@@ -58,13 +64,15 @@ def package_hash(root: Path) -> str:
     total = 0
     try:
         for path in _files(root):
-            content = path.read_bytes()
-            total += len(content)
-            if total > _MAX_PACKAGE:
-                raise Unavailable(f"package {root} holds more than {_MAX_PACKAGE} bytes; keep data out of it")
-            name = path.relative_to(root).as_posix().encode()
-            digest.update(b"%d:%b:%d:" % (len(name), name, len(content)))
-            digest.update(content)
+            with path.open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                total += size
+                if total > _MAX_PACKAGE:
+                    raise Unavailable(f"package {root} holds more than {_MAX_PACKAGE} bytes; keep data out of it")
+                name = path.relative_to(root).as_posix().encode()
+                digest.update(b"%d:%b:%d:" % (len(name), name, size))
+                while piece := file.read(_PIECE):
+                    digest.update(piece)
     except OSError as error:
         raise Unavailable(f"package {root} can't be read: {error.strerror} ({error.filename})") from error
     return digest.hexdigest()

@@ -96,6 +96,15 @@ async def test_a_crash_of_the_process_fails_its_jobs_with_that_reason(tmp_path: 
         assert await (await mainframe.start(fine)).outputs() == {"out": 1}
 
 
+async def test_e4_a_process_that_leaves_with_0_fails_its_jobs_with_that_reason(tmp_path: Path) -> None:
+    """Upstream, only an executor that left with another code failed its jobs; the others hung."""
+    leaving = "async def main(inputs, ctx):\n    await ctx.flush()\n    import os; os._exit(0)\n"
+    async with asyncblock.embedded(workers=1) as mainframe:
+        end = await (await mainframe.start(one_block(tmp_path / "leaving", leaving))).wait()
+    assert end.state == "failed"
+    assert "exited with code 0" in str(end.error)
+
+
 async def test_sys_exit_in_a_child_task_ends_the_job_and_not_the_loop(tmp_path: Path) -> None:
     exiting = one_block(
         tmp_path / "exiting",

@@ -15,7 +15,7 @@ __all__ = ["read_cases"]
 _NUMBER: Final = ("number", "integer")
 _VALUES: Final[Mapping[str, tuple[str, ...]]] = {
     **dict.fromkeys((">", "<", ">=", "<="), _NUMBER),
-    **dict.fromkeys(("in", "not in"), ("string", "array")),
+    **dict.fromkeys(("in", "not in"), ("array",)),
     **dict.fromkeys(("has key", "not has key", "starts with", "ends with"), ("string",)),
 }
 """What an operator's value may be; anything, where it isn't here."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 __all__ = ["OPERATORS", "UNARY", "decide", "tested"]
@@ -19,19 +19,43 @@ def _compare(test: Callable[[Any, Any], bool]) -> Test:
     return lambda left, right: _number(left) and _number(right) and test(left, right)
 
 
+def _equal(left: Any, right: Any) -> bool:
+    """Compare as JSON does: ``true`` isn't 1."""
+    if isinstance(left, bool) or isinstance(right, bool):
+        return left is right
+    if isinstance(left, list) and isinstance(right, list):
+        return len(left) == len(right) and all(map(_equal, left, right))
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left.keys() == right.keys() and all(_equal(value, right[key]) for key, value in left.items())
+    return bool(left == right)
+
+
+def _among(value: Any, values: Iterable[Any]) -> bool:
+    return any(_equal(value, each) for each in values)
+
+
 def _contains(left: Any, right: Any) -> bool:
     if isinstance(left, str):
         return isinstance(right, str) and right in left
-    return isinstance(left, list) and right in left
+    return isinstance(left, list) and _among(right, left)
 
 
-def _is_container(value: object) -> bool:
-    return isinstance(value, (str, list, dict))
+def _can_contain(left: Any, right: Any) -> bool:
+    return isinstance(left, list) or (isinstance(left, str) and isinstance(right, str))
+
+
+def _is_empty(value: object) -> bool:
+    return value is None or (isinstance(value, (str, list, dict)) and not value)
+
+
+def _on(kind: type[Any], test: Test, value: type[Any] = object) -> Test:
+    """Test inputs of one kind against values of one kind; anything else doesn't hold."""
+    return lambda left, right: isinstance(left, kind) and isinstance(right, value) and test(left, right)
 
 
 OPERATORS: Final[Mapping[str, Test]] = {
-    "==": lambda left, right: bool(left == right),
-    "!=": lambda left, right: bool(left != right),
+    "==": _equal,
+    "!=": lambda left, right: not _equal(left, right),
     ">": _compare(lambda left, right: left > right),
     "<": _compare(lambda left, right: left < right),
     ">=": _compare(lambda left, right: left >= right),
@@ -41,17 +65,17 @@ OPERATORS: Final[Mapping[str, Test]] = {
     "is true": lambda left, _: left is True,
     "is false": lambda left, _: left is False,
     "contains": _contains,
-    "not contains": lambda left, right: isinstance(left, (str, list)) and not _contains(left, right),
-    "is empty": lambda left, _: _is_container(left) and not left,
-    "is not empty": lambda left, _: _is_container(left) and bool(left),
-    "in": lambda left, right: _contains(right, left),
-    "not in": lambda left, right: isinstance(right, (str, list)) and not _contains(right, left),
-    "has key": lambda left, right: isinstance(left, dict) and right in left,
-    "not has key": lambda left, right: isinstance(left, dict) and right not in left,
-    "has value": lambda left, right: isinstance(left, dict) and right in left.values(),
-    "not has value": lambda left, right: isinstance(left, dict) and right not in left.values(),
-    "starts with": lambda left, right: isinstance(left, str) and isinstance(right, str) and left.startswith(right),
-    "ends with": lambda left, right: isinstance(left, str) and isinstance(right, str) and left.endswith(right),
+    "not contains": lambda left, right: _can_contain(left, right) and not _contains(left, right),
+    "is empty": lambda left, _: _is_empty(left),
+    "is not empty": lambda left, _: isinstance(left, (str, list, dict)) and bool(left),
+    "in": _on(object, _among, list),
+    "not in": _on(object, lambda left, right: not _among(left, right), list),
+    "has key": _on(dict, lambda left, right: right in left, str),
+    "not has key": _on(dict, lambda left, right: right not in left, str),
+    "has value": _on(dict, lambda left, right: _among(right, left.values())),
+    "not has value": _on(dict, lambda left, right: not _among(right, left.values())),
+    "starts with": _on(str, str.startswith, str),
+    "ends with": _on(str, str.endswith, str),
 }
 """What an operator means for the input and the expression's value; a wrong type makes it false."""
 
@@ -80,7 +104,4 @@ def tested(cases: Sequence[Mapping[str, Any]]) -> set[str]:
 
 def _holds(expression: Mapping[str, Any], inputs: Mapping[str, Any]) -> bool:
     test = OPERATORS.get(str(expression.get("operator")))
-    try:
-        return test is not None and test(inputs.get(str(expression.get("input_handle"))), expression.get("value"))
-    except TypeError:
-        return False  # a list can't be a key
+    return test is not None and test(inputs.get(str(expression.get("input_handle"))), expression.get("value"))

@@ -231,7 +231,7 @@ class _Loader:
     def block_at(self, who: str, file: Path) -> Block | None:
         """Return the block of a manifest, read once."""
         if file not in self._blocks:
-            manifest = self.manifests.file(file)
+            manifest = self.manifests.file(file, who)
             block = self._blocks[file] = None if manifest is None else self.manifests.block(who, manifest, file)
             if block is not None:
                 block.spec["path"] = str(file)
@@ -267,13 +267,13 @@ class _Loader:
             words = f"{who}: there is no {kind} {reference!r}{self._versions(reference, face)}"
             self._report.problem(words, face.file, line)
             return None
-        return self.face_at(file, further)
+        return self.face_at(who, file, further)
 
-    def face_at(self, file: Path, further: Sequence[str] = ()) -> Face | None:
+    def face_at(self, who: str, file: Path, further: Sequence[str] = ()) -> Face | None:
         """Return the face of a flow's file, made once for each set of further inputs."""
         known = (file, tuple(sorted(further)))
         if known not in self._faces:
-            manifest = self.manifests.file(file)
+            manifest = self.manifests.file(file, who)
             package = self.manifests.package_of(file.parent)
             self._faces[known] = (
                 None
@@ -293,7 +293,8 @@ class _Loader:
         return face
 
     def _find(self, kind: str, reference: str, face: Face) -> Path | None:
-        return self._lookup.find(kind, reference, face.directory, face.package.root, face.package.dependencies)
+        home = face.package
+        return self._lookup.find(kind, reference, face.directory, home.root, home.name, home.dependencies)
 
     def _versions(self, reference: str, face: Face) -> str:
         """Say which versions of a package there are, when the one that is depended on is missing."""
@@ -341,7 +342,7 @@ class _Loader:
         unfed, self.unfed = self.unfed, []
         flows, faces = dict(self._flows), dict(self._faces)
         try:
-            face = self.face_at(file)
+            face = self.face_at(f"subflow {file.parent.name!r}", file)
             self._read_all()
             if face is not None and not self._report.problems:
                 return face

@@ -44,11 +44,14 @@ class Lookup:
         self._search_paths = search_paths
 
     def find(
-        self, kind: str, reference: str, flow_dir: Path, home: Path, dependencies: Mapping[str, str]
+        self, kind: str, reference: str, flow_dir: Path, home: Path, name: str, dependencies: Mapping[str, str]
     ) -> Path | None:
-        """Return the file that a reference means, or None when it is nowhere."""
+        """Return the file that a reference means, or None when it is nowhere.
+
+        ``home`` is the root of the flow's own package, and ``name`` what that calls itself.
+        """
         folders, names = FILES[kind]
-        for candidate in self._candidates(reference, flow_dir, home, dependencies, folders):
+        for candidate in self._candidates(reference, flow_dir, home, name, dependencies, folders):
             found = _file_in(candidate, names)
             if found is not None:
                 return found.resolve()
@@ -72,7 +75,13 @@ class Lookup:
         return sorted(found, key=version_key)
 
     def _candidates(
-        self, reference: str, flow_dir: Path, home: Path, dependencies: Mapping[str, str], folders: Sequence[str]
+        self,
+        reference: str,
+        flow_dir: Path,
+        home: Path,
+        own_name: str,
+        dependencies: Mapping[str, str],
+        folders: Sequence[str],
     ) -> Iterator[Path]:
         package, separator, name = reference.partition("::")
         if separator and package == "self":
@@ -81,7 +90,8 @@ class Lookup:
         elif separator:
             for root in self.package(package, flow_dir, dependencies):
                 yield from (root / folder / name for folder in folders)
-            if home.name == package or re.fullmatch(rf"{re.escape(package)}-{_VERSION.pattern}", home.name):
+            own = package in (own_name, home.name)
+            if own or re.fullmatch(rf"{re.escape(package)}-{_VERSION.pattern}", home.name):
                 yield from (home / folder / name for folder in folders)
         elif Path(reference).is_absolute():
             yield Path(reference)

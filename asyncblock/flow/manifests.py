@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -81,11 +81,12 @@ class Manifests:
         self._packages: dict[Path, Package] = {}
         self._functions: dict[tuple[Path, str], str | None] = {}
 
-    def file(self, path: Path) -> Map | None:
-        """Return what a YAML file holds; its problems are reported once."""
+    def file(self, path: Path, who: str = "") -> Map | None:
+        """Return what a YAML file holds; its problems are reported once, with whoever referred to it first."""
         if path not in self._files:
             self._files[path], problems = read_yaml(path)
-            self.report.problems += problems
+            prefix = f"{who}: " if who else ""
+            self.report.problems += [replace(each, message=f"{prefix}{each.message}") for each in problems]
         return self._files[path]
 
     def package_of(self, directory: Path) -> Package:
@@ -208,7 +209,7 @@ class Manifests:
 
     def service(self, who: str, file: Path, name: str) -> Block | None:
         """Read one block of a service."""
-        manifest = self.file(file)
+        manifest = self.file(file, who)
         if manifest is None:
             return None
         executor, blocks = manifest.get("executor"), manifest.get("blocks")

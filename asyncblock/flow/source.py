@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from importlib.util import decode_source
 from pathlib import Path
 
 from ..syntax import parse
@@ -13,8 +14,14 @@ __all__ = ["is_sync", "missing_function"]
 def missing_function(source: Path, function: str) -> str | None:
     """Say that a file certainly has no such function; None when it has or when only running it could tell."""
     try:
-        tree = parse(source.read_bytes(), str(source))
+        content = source.read_bytes()
+        decode_source(content)
+        tree = parse(content, str(source))
+    except UnicodeDecodeError as error:
+        return f"{source} isn't UTF-8 (byte {error.start})"
     except SyntaxError as error:
+        if error.lineno is None:
+            return f"{source} isn't UTF-8: {error.msg}"
         return f"{source}:{error.lineno}: {error.msg}"
     except (OSError, ValueError) as error:
         return f"{source} can't be read: {error}"

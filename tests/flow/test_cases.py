@@ -32,7 +32,7 @@ def condition(
 WRONG: list[tuple[dict[str, Any], Any, str]] = [
     ({"operator": ">", "value": "3"}, None, "'>' compares with integer or number, not with '3'"),
     ({"operator": "<=", "value": True}, None, "not with True"),
-    ({"operator": "in", "value": 3}, None, "'in' compares with array or string"),
+    ({"operator": "in", "value": 3}, None, "'in' compares with array, not with 3"),
     ({"operator": "has key", "value": 3}, None, "'has key' compares with string"),
     ({"operator": "starts with", "value": ["a"]}, None, "'starts with' compares with string"),
     ({"operator": "=="}, None, "'==' needs a 'value'"),
