@@ -46,8 +46,12 @@ def attempt_of(running: Mapping[str, Session], link: LinkState, params: Params) 
 def _run_block(turn: Turn, attempt: Attempt, params: Params) -> dict[str, Any]:
     job = attempt.job
     block_job_id, reference = _text(params, "block_job_id"), _text(params, "block")
-    if not block_job_id.startswith(f"{job.job_id}.{attempt.number}.") or len(block_job_id) > 1000:
-        raise Rejected("the id of a block's job begins with the caller's job and attempt", code="params")
+    own = f"{job.job_id}.{attempt.number}."
+    number = block_job_id.removeprefix(own)
+    # With a dot behind, it could be the id of what that block asks for itself.
+    if not block_job_id.startswith(own) or not number or "." in number or len(block_job_id) > 1000:
+        words = "the id of a block's job begins with the caller's job and attempt, and ends with a name without dots"
+        raise Rejected(words, code="params")
     known = job.asked.get(block_job_id)
     if known is not None:
         return {"offset": known}

@@ -150,6 +150,10 @@ async def test_only_who_holds_the_open_attempt_may_ask(tmp_path: Path, method: s
     ("method", "params", "words"),
     [
         ("run_block", {"block_job_id": "s.0", "block": "self::double"}, "begins with the caller's job and attempt"),
+        # Ids of the engine's own form, of a job of its block's, and of none.
+        ("run_block", {"block_job_id": "S.1", "block": "self::double"}, "begins with the caller's job and attempt"),
+        ("run_block", {"block_job_id": "J.1.1.1.1", "block": "self::double"}, "ends with a name without dots"),
+        ("run_block", {"block_job_id": "J.1.", "block": "self::double"}, "ends with a name without dots"),
         ("run_block", {"block_job_id": 1, "block": "self::double"}, "'block_job_id' must be str"),
         ("run_block", {"block_job_id": "J.1.1"}, "'block' must be str"),
         ("run_block", {"block_job_id": "J.1.1", "block": "self::double", "inputs": []}, "'inputs' must be dict"),
@@ -170,6 +174,8 @@ async def test_a_malformed_order_is_refused_and_changes_nothing(
     async with held(tmp_path) as (mainframe, who, session):
         if str(params.get("block_job_id", "")).startswith("J"):
             params = {**params, "block_job_id": who["job_id"] + params["block_job_id"][1:]}
+        elif str(params.get("block_job_id", "")).startswith("S"):
+            params = {**params, "block_job_id": session.session_id + params["block_job_id"][1:]}
         with pytest.raises(Rejected, match=words):
             await mainframe.link.request(method, {**who, **params})
         gates.release.set()

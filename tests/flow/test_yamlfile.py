@@ -157,7 +157,12 @@ LOOKS = st.sampled_from(
     ["no", "12:30", "2024-01-01", "1e5", "0o17", "1_0", "010", "null", "~", "=", "<<", ".inf", "0b1", "1."]
 )
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | TEXTS | LOOKS,
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXTS
+    | LOOKS,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS | LOOKS, inner, max_size=4),
     max_leaves=20,
 )
