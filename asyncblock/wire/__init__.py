@@ -86,11 +86,11 @@ soon as there is something; a reader is a cursor (session, offset) and nothing i
 last row, once the session has ended.
 
 A running job asks by ``request`` too, with ``session_id``, ``job_id`` and ``attempt`` among its parameters; only the
-link that holds the open attempt may. ``run_block`` names a block and the id of the job that it shall be, which is
-the caller's id, its attempt and a name without dots, joined by dots, and carries ``inputs``; larger ones go ahead in a
-``BlockArguments`` record with that id. The answer is the offset from which on the session's journal tells of the job; ``BlockJobFinished`` or
-``FlowJobFinished`` is its end. ``cancel_block``, ``query_block``, ``query_downstream`` and ``update_node_weight`` are
-the others. An executor may read the sessions whose jobs it holds.
+link that holds the open attempt may. ``run_block`` names a block and the id of the job that it shall be, which is the
+caller's id, its attempt and a name without dots, joined by dots, and carries ``inputs``; larger ones go ahead in a
+``BlockArguments`` record with that id. The answer is the offset from which on the session's journal tells of the job;
+``BlockJobFinished`` or ``FlowJobFinished`` is its end. ``cancel_block``, ``query_block``, ``query_downstream`` and
+``update_node_weight`` are the others. An executor may read the sessions whose jobs it holds.
 
 **Life.** Both sides send ``ping`` each ``heartbeat`` seconds; any byte is a sign of life; three heartbeats of silence
 end the connection. ``bye`` with ``stop: false`` asks to come back after ``retry_after`` seconds. After a loss the
