@@ -10,8 +10,7 @@ import pytest
 
 import asyncblock
 from asyncblock import events
-from asyncblock.context import payloads
-from asyncblock.wire.bodies import sum_of
+from asyncblock.link import Draft
 
 from .flows import all_of, end_of, node, one_block, run_block, run_flow, started, until, write_flow
 
@@ -678,13 +677,13 @@ async def test_large_values_are_summed_and_copied_off_the_loop_of_their_block(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads: set[int] = set()
-    real = sum_of
+    real = Draft._next_block
 
-    def summed(pieces: list[bytes]) -> str:
+    def next_block(draft: Draft) -> bytes | None:
         threads.add(threading.get_ident())
-        return real(pieces)
+        return real(draft)
 
-    monkeypatch.setattr(payloads, "sum_of", summed)
+    monkeypatch.setattr(Draft, "_next_block", next_block)
     producer = node(
         "a",
         """

@@ -22,7 +22,8 @@ from .counted import counted
 from .engine import MAX_BLOCKS, Engine
 from .face import Face
 from .feed import Watch, any_change
-from .payloads import Prepared, checked
+from .large import Large
+from .payloads import Prepared, check_size
 
 if TYPE_CHECKING:
     from ..wire.windows import Lane
@@ -93,9 +94,9 @@ class _Asking(Face, ABC):
 
     def _misfits(self, defs: HandleDefs, prepared: Mapping[str, Prepared]) -> dict[str, str]:
         values = {
-            handle: each.inline if each.inline is not None else b"".join(each.pieces)
+            handle: each.content()
             for handle, each in prepared.items()
-            if each.encoding == "json"
+            if each.body is None or each.body.encoding == "json"
         }
         found = schemas.misfits(defs, values)
         return {handle: self._job.secrecy.text(words) for handle, words in found.items()}
@@ -162,10 +163,12 @@ class AsyncAsking(_Asking):
         try:
             for handle, value in given.items():
                 value = self._in_process(block_job_id, handle, value, media_types.get(handle))
-                raw = _raw(handle, value, media_types.get(handle))
-                if raw is not None:
-                    await self._reserve(raw)
-                prepared[handle] = raw if raw is not None else await self._prepare(value, handle)
+                if _is_raw(value, media_types.get(handle)):
+                    check_size(value, handle)
+                    prepared[handle] = await self._made(self._large(value, handle, raw=True))
+                else:
+                    prepared[handle] = await self._prepare(value, handle)
+            await self._fit(prepared)
             if strict:
                 _raise_if(block, await run_in_thread(self._misfits, defs, prepared))
         except BaseException:
@@ -213,7 +216,10 @@ class AsyncAsking(_Asking):
     async def _prepare(self, value: object, handle: str | None) -> Prepared: ...
 
     @abstractmethod
-    async def _reserve(self, prepared: Prepared) -> None: ...
+    async def _made(self, large: Large) -> Prepared: ...
+
+    @abstractmethod
+    async def _fit(self, prepared: dict[str, Prepared]) -> None: ...
 
     @abstractmethod
     async def _send(self, lane: Lane, item: bytes | Parcel) -> None: ...
@@ -245,10 +251,12 @@ class SyncAsking(_Asking):
         try:
             for handle, value in given.items():
                 value = self._in_process(block_job_id, handle, value, media_types.get(handle))
-                raw = _raw(handle, value, media_types.get(handle))
-                if raw is not None:
-                    self._reserve(raw)
-                prepared[handle] = raw if raw is not None else self._prepare(value, handle)
+                if _is_raw(value, media_types.get(handle)):
+                    check_size(value, handle)
+                    prepared[handle] = self._made(self._large(value, handle, raw=True))
+                else:
+                    prepared[handle] = self._prepare(value, handle)
+            self._fit(prepared)
             if strict:
                 _raise_if(block, self._misfits(defs, prepared))
         except BaseException:
@@ -289,7 +297,10 @@ class SyncAsking(_Asking):
     def _prepare(self, value: object, handle: str | None) -> Prepared: ...
 
     @abstractmethod
-    def _reserve(self, prepared: Prepared) -> None: ...
+    def _made(self, large: Large) -> Prepared: ...
+
+    @abstractmethod
+    def _fit(self, prepared: dict[str, Prepared]) -> None: ...
 
     @abstractmethod
     def _send(self, lane: Lane, item: bytes | Parcel) -> None: ...
@@ -303,10 +314,8 @@ def _media_types(defs: HandleDefs) -> dict[str, str | None]:
     return found
 
 
-def _raw(handle: str, value: object, media_type: str | None) -> Prepared | None:
-    if media_type == "oomol/bin" and isinstance(value, (bytes, bytearray, memoryview)):
-        return checked(Prepared(None, [bytes(value)], "raw"), handle)
-    return None
+def _is_raw(value: object, media_type: str | None) -> bool:
+    return media_type == "oomol/bin" and isinstance(value, (bytes, bytearray, memoryview))
 
 
 def _raise_if(block: str, problems: Mapping[str, str]) -> None:

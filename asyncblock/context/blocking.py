@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..errors import LocalProtocolError
-from ..link import Outlet
+from ..errors import Closed, ConnectionLost, LeaseLost, LocalProtocolError, Rejected
+from ..link import Abandoned, Outlet
 from ..preview import Limits, Making
 from ..store import Store
 from ..wire.bodies import Parcel
@@ -15,7 +15,8 @@ from ..wire.records import encode
 from ..wire.windows import Lane
 from .asking import SyncAsking
 from .directed import ToFlow, ToNode, targets_of
-from .face import JobInfo
+from .face import JobInfo, too_many
+from .large import Large
 from .payloads import (
     Prepared,
     Stdio,
@@ -107,11 +108,13 @@ class SyncContext(SyncAsking):
         """As ``Context.preview``; converted on this thread, a Figure drawn in the worker process."""
         self._check()
         try:
-            prepared = self._encode_large(Making(payload, id, limits).finish_blocking(), None)
+            made = Making(payload, id, limits).finish_blocking()
+            prepared = self._made(self._large(made, None, telemetry=True))
+        except (Closed, ConnectionLost, Rejected, LeaseLost):
+            raise
         except Exception as problem:
             self.send_warning(preview_words(type(payload).__name__, problem))
             return
-        self._reserve(prepared)
         item = self._one_item("BlockPreview", "payload", prepared, **({} if id is None else {"id": id}))
         if id is None:
             self._send(self._channel.telemetry, item)
@@ -137,12 +140,14 @@ class SyncContext(SyncAsking):
     def log_json(self, payload: object) -> None:
         """As ``Context.log_json``."""
         self._check()
-        self._send(self._channel.telemetry, self._one_item("BlockLogJSON", "json", self._prepare(payload, None)))
+        prepared = self._prepare(payload, None, telemetry=True)
+        self._send(self._channel.telemetry, self._one_item("BlockLogJSON", "json", prepared))
 
     def send_message(self, payload: object) -> None:
         """As ``Context.send_message``."""
         self._check()
-        self._send(self._channel.telemetry, self._one_item("BlockMessage", "payload", self._prepare(payload, None)))
+        prepared = self._prepare(payload, None, telemetry=True)
+        self._send(self._channel.telemetry, self._one_item("BlockMessage", "payload", prepared))
 
     def send_warning(self, warning: str) -> None:
         """As ``Context.send_warning``."""
@@ -168,12 +173,22 @@ class SyncContext(SyncAsking):
         else:
             self._release(prepared)
 
-    def _prepare(self, value: object, handle: str | None) -> Prepared:
-        prepared = self._prepare_small(value, handle)
-        if prepared is None:
-            prepared = self._encode_large(value, handle)
-        self._reserve(prepared)
-        return prepared
+    def _prepare(self, value: object, handle: str | None, *, telemetry: bool = False) -> Prepared:
+        prepared = self._prepare_small(value, handle, telemetry=telemetry)
+        return prepared or self._made(self._large(value, handle, telemetry=telemetry))
+
+    def _made(self, large: Large) -> Prepared:
+        try:
+            while (prepared := large.step()) is None:
+                woken = threading.Event()
+                self._outlet.when_body_room(large.draft.body, woken.set)
+                woken.wait()
+            return prepared
+        except Abandoned:
+            raise self._lost_body() from None
+        except BaseException:
+            large.draft.abandon()
+            raise
 
     def _prepare_many(self, values: Mapping[str, object]) -> dict[str, Prepared]:
         if not isinstance(values, Mapping):
@@ -185,6 +200,7 @@ class SyncContext(SyncAsking):
         try:
             for handle, value in values.items():
                 prepared[handle] = self._prepare(self._travelling(value, handle), handle)
+            self._fit(prepared)
         except BaseException:
             self._release(prepared)
             raise
@@ -196,9 +212,10 @@ class SyncContext(SyncAsking):
             self.send_warning(problem)
         return travels
 
-    def _reserve(self, prepared: Prepared) -> None:
-        if prepared.inline is None:
-            self._outlet.reserve_blocking(prepared.size)
+    def _fit(self, prepared: dict[str, Prepared]) -> None:
+        """As ``Context``'s."""
+        for handle in too_many(prepared):
+            prepared[handle] = self._made(self._text_of(prepared[handle]))
 
     def _send(self, lane: Lane, item: bytes | Parcel) -> None:
         size = len(item) if isinstance(item, bytes) else len(item.record)

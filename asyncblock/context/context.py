@@ -7,19 +7,20 @@ import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
-from ..errors import LocalProtocolError
+from ..errors import Closed, ConnectionLost, LeaseLost, LocalProtocolError, Rejected
 from ..iothread import inbox_of
-from ..link import Outlet
+from ..link import Abandoned, Outlet
 from ..offload import run_in_thread
 from ..preview import Limits, Making
 from ..store import Store
-from ..wire.bodies import Parcel
+from ..wire.bodies import Body, Parcel
 from ..wire.records import encode
 from ..wire.windows import Lane
 from .asking import AsyncAsking
 from .counted import counted
 from .directed import Targets, ToFlow, ToNode, targets_of
-from .face import JobInfo
+from .face import JobInfo, too_many
+from .large import Large
 from .lines import LineRing
 from .payloads import (
     Prepared,
@@ -223,12 +224,11 @@ class Context(AsyncAsking):
         """Return the preview's record, or the warning's that there is none."""
         try:
             made = await making.finish()
-            prepared = self._prepare_small(made, None)
-            if prepared is None:
-                prepared = await run_in_thread(self._encode_large, made, None)
+            prepared = await self._prepare(made, None, telemetry=True)
+        except (Closed, ConnectionLost, Rejected, LeaseLost):
+            raise
         except Exception as problem:
             return self._warning(preview_words(kind, problem))
-        await self._reserve(prepared)
         return self._one_item("BlockPreview", "payload", prepared, **({} if id is None else {"id": id}))
 
     @counted
@@ -298,15 +298,29 @@ class Context(AsyncAsking):
 
     async def _report(self, type_: str, key: str, payload: object) -> None:
         self._check()
-        prepared = await self._prepare(payload, None)
+        prepared = await self._prepare(payload, None, telemetry=True)
         await self._send(self._channel.telemetry, self._one_item(type_, key, prepared))
 
-    async def _prepare(self, value: object, handle: str | None) -> Prepared:
-        prepared = self._prepare_small(value, handle)
-        if prepared is None:
-            prepared = await run_in_thread(self._encode_large, value, handle)
-        await self._reserve(prepared)
-        return prepared
+    async def _prepare(self, value: object, handle: str | None, *, telemetry: bool = False) -> Prepared:
+        prepared = self._prepare_small(value, handle, telemetry=telemetry)
+        return prepared or await self._made(self._large(value, handle, telemetry=telemetry))
+
+    async def _made(self, large: Large) -> Prepared:
+        """Encode a value off the loop; while it waits for room it holds no worker thread."""
+        try:
+            while (prepared := await run_in_thread(large.step)) is None:
+                await self._body_room(large.draft.body)
+            return prepared
+        except Abandoned:
+            raise self._lost_body() from None
+        except BaseException:
+            large.draft.abandon()
+            raise
+
+    async def _body_room(self, body: Body) -> None:
+        woken = self._loop.create_future()
+        self._outlet.when_body_room(body, lambda: self._inbox.post(resolve, woken, None))
+        await woken
 
     async def _prepare_many(self, values: Mapping[str, object]) -> dict[str, Prepared]:
         if not isinstance(values, Mapping):
@@ -318,14 +332,16 @@ class Context(AsyncAsking):
         try:
             for handle, value in values.items():
                 prepared[handle] = await self._prepare(await self._travelling(value, handle), handle)
+            await self._fit(prepared)
         except BaseException:
             self._release(prepared)
             raise
         return prepared
 
-    async def _reserve(self, prepared: Prepared) -> None:
-        if prepared.inline is None:
-            await self._outlet.reserve(prepared.size)
+    async def _fit(self, prepared: dict[str, Prepared]) -> None:
+        """Let values that are small one by one and many together travel as bodies, as far as a record has no room."""
+        for handle in too_many(prepared):
+            prepared[handle] = await self._made(self._text_of(prepared[handle]))
 
     async def _send(self, lane: Lane, item: bytes | Parcel) -> None:
         try:

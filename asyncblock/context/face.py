@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from time import time_ns
 from types import MappingProxyType
@@ -13,20 +13,22 @@ import orjson
 
 from ..errors import Closed, LocalProtocolError, Rejected, Unavailable
 from ..link import Outlet
+from ..pieces import dumps_pieces
 from ..store import EXECUTOR_NAME, Store, StoreKey
 from ..values import dumps, is_small
-from ..wire.bodies import INLINE_LIMIT, Body, Parcel
+from ..wire.bodies import INLINE_LIMIT, Encoding, Parcel
 from ..wire.records import encode
 from .dataframes import cache_name, is_dataframe, save
 from .directed import Targets
 from .engine import Engine
+from .large import Large
 from .lines import LineSink, job_logger
-from .payloads import Prepared, Stdio, check_size, checked, encode_large, is_short, now_ms, raw_body, reserved, shorten
+from .payloads import Prepared, Stdio, bodies_of, check_size, is_short, now_ms, raw_pieces, shorten
 from .places import Places
 from .secrecy import CredentialInput, Secrecy
 from .surroundings import Surroundings
 
-__all__ = ["Face", "JobInfo"]
+__all__ = ["Face", "JobInfo", "too_many"]
 
 logger = logging.getLogger("asyncblock.context")
 
@@ -210,20 +212,41 @@ class Face(Surroundings):
             return f"the value of handle {key.handle!r} can't be kept for later runs: {problem}"
         return None
 
-    def _prepare_small(self, value: object, handle: str | None) -> Prepared | None:
-        """Encode a value that is certainly small; None when it must be encoded off the loop."""
+    def _prepare_small(self, value: object, handle: str | None, *, telemetry: bool = False) -> Prepared | None:
+        """Encode a value that is certainly small; None when it must be encoded off the loop, or waits for room."""
         if handle in self._job.bin_handles and isinstance(value, (bytes, bytearray, memoryview)):
-            if is_short(value):
-                return raw_body(value, handle)
             check_size(value, handle)
-            return None
+            return self._small(bytes(value), "raw") if is_short(value) else None
         if not is_small(value):
             check_size(value, handle)
             return None
         data = self._guarded(dumps(value, handle=handle), handle)
-        if len(data) <= INLINE_LIMIT:
-            return Prepared(data, [], "json")
-        return checked(Prepared(None, [data], "json"), handle)
+        return Prepared(data) if len(data) <= INLINE_LIMIT else self._small(data, "json", telemetry=telemetry)
+
+    def _small(self, data: bytes, encoding: Encoding, *, telemetry: bool = False) -> Prepared | None:
+        body = self._outlet.small_body(data, encoding, telemetry=telemetry)
+        return None if body is None else Prepared(None, body)
+
+    def _large(self, value: object, handle: str | None, *, telemetry: bool = False, raw: bool = False) -> Large:
+        """Begin with a value that is encoded off the loop."""
+        raw = raw or handle in self._job.bin_handles
+
+        def make() -> tuple[Iterator[bytes], Encoding]:
+            if raw and isinstance(value, (bytes, bytearray, memoryview)):
+                return raw_pieces(value), "raw"
+            return self._guarded_pieces(dumps_pieces(value, handle=handle), handle), "json"
+
+        return Large(self._outlet.draft(telemetry=telemetry), make, handle)
+
+    def _text_of(self, prepared: Prepared) -> Large:
+        """Begin to make a body of a value that is encoded already."""
+        pieces = [prepared.inline or b""]
+        return Large(self._outlet.draft(telemetry=False), lambda: (iter(pieces), "json"), None, inline=False)
+
+    def _lost_body(self) -> Exception:
+        """Return why a body was abandoned that nobody had given up here."""
+        self._check()
+        return Closed(f"job {self.job_id} is finished; nothing can be sent for it")
 
     def _plain_record(self, value: object, handle: str) -> bytes | None:
         """Encode an output the short way; None when value or handle need the long one."""
@@ -252,27 +275,23 @@ class Face(Surroundings):
         special = handle in job.var_handles or handle in job.bin_handles or job.secrecy.active
         return not (special or self._is_undefined(handle))
 
-    def _body(self, prepared: Prepared) -> Body:
-        return self._outlet.new_body(prepared.pieces, prepared.encoding, prepared.sha256)
-
     def _release(self, prepared: Mapping[str, Prepared]) -> None:
-        """Give back what was reserved for values that will not be sent."""
-        self._outlet.unreserve(reserved(prepared))
+        """Let the bodies go that were made for values that will not be sent."""
+        self._outlet.forget(bodies_of(prepared))
 
     def _output_item(self, handle: str, prepared: Prepared, targets: Targets | None = None) -> bytes | Parcel:
         if targets:
             return self._one_item("BlockOutput", "output", prepared, handle=handle, done=False, **targets)
         if prepared.inline is not None:
             return self._output_record(handle, prepared.inline)
-        body = self._body(prepared)
-        record = encode("BlockOutput", now_ms(), handle=handle, body=body.ref.to_json(), done=False)
-        return Parcel(record, [body])
+        assert prepared.body is not None
+        record = encode("BlockOutput", now_ms(), handle=handle, body=prepared.body.ref.to_json(), done=False)
+        return Parcel(record, [prepared.body])
 
     def _many_item(self, type_: str, key: str, values: Mapping[str, Prepared], **fields: object) -> Parcel:
         """Build a record with several values by handle (BlockOutputs, BlockFinished)."""
-        values = _within(values)
         inline = {h: orjson.Fragment(p.inline) for h, p in values.items() if p.inline is not None}
-        bodies = {h: self._body(p) for h, p in values.items() if p.inline is None}
+        bodies = {h: p.body for h, p in values.items() if p.body is not None}
         if bodies:
             fields["bodies"] = {handle: body.ref.to_json() for handle, body in bodies.items()}
         return Parcel(encode(type_, now_ms(), **{key: inline}, **fields), list(bodies.values()))
@@ -281,8 +300,8 @@ class Face(Surroundings):
         """Build a record with one value that may be a body (BlockPreview, a directed BlockOutput)."""
         if prepared.inline is not None:
             return Parcel(encode(type_, now_ms(), **{key: orjson.Fragment(prepared.inline)}, **fields))
-        body = self._body(prepared)
-        return Parcel(encode(type_, now_ms(), body=body.ref.to_json(), **fields), [body])
+        assert prepared.body is not None
+        return Parcel(encode(type_, now_ms(), body=prepared.body.ref.to_json(), **fields), [prepared.body])
 
     def _finished_item(self, result: Mapping[str, Prepared], ending: Mapping[str, Any]) -> Parcel:
         if result:
@@ -309,20 +328,16 @@ class Face(Surroundings):
             return data
         return secrecy.shown(data) if handle is None else secrecy.sent(data)
 
-    def _encode_large(self, value: object, handle: str | None) -> Prepared:
-        """Encode a value off the loop."""
-        if handle in self._job.bin_handles and isinstance(value, (bytes, bytearray, memoryview)):
-            return raw_body(value, handle)
-        return self._guarded_whole(encode_large(value, handle), handle)
-
-    def _guarded_whole(self, prepared: Prepared, handle: str | None) -> Prepared:
-        if prepared.encoding == "raw" or not self._job.secrecy.active:
-            return prepared
-        if prepared.inline is not None:
-            return Prepared(self._guarded(prepared.inline, handle), [], "json")
-        # No text of JSON is cut in two pieces; to be shown it has to be whole.
-        pieces = prepared.pieces if handle is not None else [b"".join(prepared.pieces)]
-        return Prepared(None, [self._guarded(piece, handle) for piece in pieces], "json")
+    def _guarded_pieces(self, pieces: Iterator[bytes], handle: str | None) -> Iterator[bytes]:
+        if not self._job.secrecy.active:
+            yield from pieces
+        elif handle is not None:
+            # No text of JSON is cut in two pieces.
+            for piece in pieces:
+                yield self._guarded(piece, handle)
+        else:
+            # To be shown it has to be whole.
+            yield self._guarded(b"".join(pieces), handle)
 
     def _confide(self, credential: CredentialInput) -> dict[str, str]:
         """Look a credential up, and keep its values out of everything that is for people."""
@@ -351,15 +366,13 @@ class Face(Surroundings):
         logger.warning("job %s (%s) was finished twice; the first finish counts", self.job_id, self.node_id)
 
 
-def _within(values: Mapping[str, Prepared]) -> Mapping[str, Prepared]:
-    """Let values that are small one by one and many together travel as bodies, as far as a record has no room."""
+def too_many(values: Mapping[str, Prepared]) -> list[str]:
+    """Return the handles whose values are small one by one, and have no room in one record with the others."""
     left = _MANY_BYTES
-    if sum(len(each.inline) for each in values.values() if each.inline is not None) <= left:
-        return values
-    made = dict(values)
+    found = []
     for handle, each in values.items():
         if each.inline is not None:
             left -= len(each.inline)
             if left < 0:
-                made[handle] = Prepared(None, [each.inline], each.encoding)
-    return made
+                found.append(handle)
+    return found

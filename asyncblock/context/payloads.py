@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 from ..errors import LocalProtocolError, PayloadTooLarge
-from ..pieces import dumps_pieces, paced
 from ..values import least_size
-from ..wire.bodies import INLINE_LIMIT, sum_of
+from ..wire.bodies import CHUNK_SIZE, INLINE_LIMIT, Body
 from ..wire.records import encode
 
 __all__ = [
     "MAX_VALUE",
     "Prepared",
     "Stdio",
+    "bodies_of",
     "check_size",
-    "checked",
-    "encode_large",
     "is_short",
     "log_records",
     "now_ms",
     "preview_words",
     "rate",
-    "raw_body",
-    "reserved",
+    "raw_pieces",
     "shorten",
+    "spoken_of",
+    "within_limit",
 ]
 
 MAX_VALUE = 256 << 20
@@ -39,18 +39,16 @@ _TEXT_LIMIT = 32 << 10
 Stdio = Literal["stdout", "stderr"]
 
 
+@dataclass(slots=True, eq=False)
 class Prepared:
-    """A value on its way into a record: inline JSON, or a body to be made of pieces."""
+    """A value on its way into a record: inline JSON, or a body that was made."""
 
-    __slots__ = ("encoding", "inline", "pieces", "sha256", "size")
+    inline: bytes | None
+    body: Body | None = None
 
-    def __init__(self, inline: bytes | None, pieces: list[bytes], encoding: Literal["json", "raw"]) -> None:
-        self.inline = inline
-        self.pieces = pieces
-        self.encoding: Literal["json", "raw"] = encoding
-        self.size = sum(map(len, pieces))
-        # Here, because a large value is prepared on a worker thread.
-        self.sha256 = sum_of(pieces) if inline is None and self.size <= MAX_VALUE else ""
+    def content(self) -> bytes:
+        """Return the encoded value."""
+        return self.inline if self.body is None else self.body.content()  # type: ignore[return-value]  # one of the two
 
 
 def now_ms() -> int:
@@ -58,20 +56,13 @@ def now_ms() -> int:
     return int(time.time() * 1000)
 
 
-def checked(prepared: Prepared, handle: str | None) -> Prepared:
-    if prepared.size > MAX_VALUE:
-        raise too_large(handle, prepared.size)
-    return prepared
-
-
-def reserved(prepared: Mapping[str, Prepared]) -> int:
-    """Return the bytes of the body budget that values hold."""
-    return sum(each.size for each in prepared.values() if each.inline is None)
+def bodies_of(prepared: Mapping[str, Prepared]) -> list[Body]:
+    """Return the bodies that were made for values."""
+    return [each.body for each in prepared.values() if each.body is not None]
 
 
 def too_large(handle: str | None, size: int) -> PayloadTooLarge:
-    what = f"the value for handle {handle!r}" if handle is not None else "the value"
-    return PayloadTooLarge(what, size=size, limit=MAX_VALUE)
+    return PayloadTooLarge(spoken_of(handle), size=size, limit=MAX_VALUE)
 
 
 def check_size(value: object, handle: str | None) -> None:
@@ -81,19 +72,22 @@ def check_size(value: object, handle: str | None) -> None:
         raise too_large(handle, size)
 
 
-def encode_large(value: object, handle: str | None) -> Prepared:
-    """Encode a value piece by piece, giving up the GIL in between. On a worker thread."""
-    pieces: list[bytes] = []
+def within_limit(pieces: Iterable[bytes], handle: str | None) -> Iterator[bytes]:
+    """Hand pieces on. Raises ``PayloadTooLarge`` where they are too much."""
     size = 0
-    for piece in paced(dumps_pieces(value, handle=handle)):
-        pieces.append(piece)
+    for piece in pieces:
         size += len(piece)
         if size > MAX_VALUE:
-            break
-    if size <= INLINE_LIMIT:
-        # A record is a part of a line itself.
-        return Prepared(b"".join(pieces).replace(b"\n", b""), [], "json")
-    return checked(Prepared(None, pieces, "json"), handle)
+            raise too_large(handle, size)
+        yield piece
+
+
+def raw_pieces(value: bytes | bytearray | memoryview) -> Iterator[bytes]:
+    """Copy bytes block by block: they may be changed afterwards, and nobody else's memory is to be held."""
+    view = memoryview(value)
+    view = view.cast("B") if view.c_contiguous else memoryview(view.tobytes())
+    for start in range(0, len(view), CHUNK_SIZE):
+        yield bytes(view[start : start + CHUNK_SIZE])
 
 
 def is_short(value: bytes | bytearray | memoryview) -> bool:
@@ -101,12 +95,9 @@ def is_short(value: bytes | bytearray | memoryview) -> bool:
     return (value.nbytes if isinstance(value, memoryview) else len(value)) <= INLINE_LIMIT
 
 
-def raw_body(value: bytes | bytearray | memoryview, handle: str | None) -> Prepared:
-    """Make a body of bytes; those that may change afterwards are copied. The size is checked before."""
-    size = value.nbytes if isinstance(value, memoryview) else len(value)
-    if size > MAX_VALUE:
-        raise too_large(handle, size)
-    return Prepared(None, [bytes(value)], "raw")
+def spoken_of(handle: str | None) -> str:
+    """Return words for a value."""
+    return f"the value for handle {handle!r}" if handle is not None else "the value"
 
 
 def preview_words(kind: str, problem: Exception) -> str:

@@ -1,14 +1,16 @@
 """The link of this process to one mainframe: one outbox, one transport at a time, and the tasks that drive them.
 
-``link`` holds the connection and reconnects, ``desk`` is where jobs' records wait, ``questions`` and ``downloads`` are
-what this side asks. All of it lives on the I/O thread; what other threads may touch is ``Outlet`` (one for each job)
-and the coroutines of ``Link``.
+``link`` holds the connection and reconnects, ``desk`` is where jobs' records wait, ``draft`` and ``room`` make and keep
+large values, ``questions`` and ``downloads`` are what this side asks. All of it lives on the I/O thread; what other
+threads may touch is ``Outlet`` and ``Draft`` (one for each job, one for each large value) and the coroutines of
+``Link``.
 """
 
 from __future__ import annotations
 
 from .desk import Outlet
+from .draft import Abandoned, Draft
 from .link import FIRST_TIMEOUT, Host, Link
 from .questions import Rows
 
-__all__ = ["FIRST_TIMEOUT", "Host", "Link", "Outlet", "Rows"]
+__all__ = ["FIRST_TIMEOUT", "Abandoned", "Draft", "Host", "Link", "Outlet", "Rows"]

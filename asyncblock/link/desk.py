@@ -9,23 +9,22 @@ import asyncio
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from ..errors import AsyncBlockError, Closed
 from ..iothread import IOThread
-from ..wire.bodies import Body, Parcel
+from ..wire.bodies import CHUNK_SIZE, Body, Encoding, Parcel, sum_of
 from ..wire.channel import Channel, Mark
 from ..wire.outbox import Outbox
 from ..wire.records import encode
 from ..wire.scheduler import Run
 from ..wire.windows import DATA_WINDOW, LINK_WINDOW, TELEMETRY_WINDOW, Lane, Window
+from .draft import Draft
+from .room import room_of
 
-__all__ = ["BODY_BUDGET", "Desk", "Outlet"]
-
-BODY_BUDGET = 64 << 20
-"""Bytes of bodies that a link keeps in memory until their records are acknowledged; one body may always be added."""
+__all__ = ["Desk", "Outlet"]
 
 PREVIEW_PATIENCE = 10.0
 """Seconds after which a finish no longer waits for bodies of previews."""
@@ -37,7 +36,7 @@ _PROGRESS_INTERVAL = 0.1
 class Outlet:
     """Where one attempt of one job puts its records. Made for each dispatch; used by one thread at a time.
 
-    Nothing here waits, except the two ``reserve``: what has no room is left to the caller, who asks to be called back.
+    Nothing here waits: what has no room is left to the caller, who asks to be called back.
     """
 
     __slots__ = ("_desk", "_post", "channel")
@@ -133,37 +132,39 @@ class Outlet:
         # One post: were the finish visible before its mark, it could be acknowledged before anybody waits for it.
         self._post(self._desk.finish, self.channel, parcel, Mark(0, 0, settle, after_finish=True))
 
-    def new_body(self, pieces: list[bytes], encoding: Literal["json", "raw"], sha256: str) -> Body:
-        """Number a body. Call ``reserve`` first."""
-        body = Body(self._desk.next_body(), pieces, encoding, sha256)
-        self._post(self._desk.keep_body, self.channel, body)
+    def draft(self, *, telemetry: bool) -> Draft:
+        """Number a body that is to be made on a worker thread."""
+        body = Body(self._desk.next_body(), "json", self.channel, telemetry=telemetry)
+        return Draft(self._desk, body, self._tell)
+
+    def small_body(
+        self, data: bytes, encoding: Encoding, *, telemetry: bool = False, force: bool = False
+    ) -> Body | None:
+        """Make a body of no more than some 64 KiB at once; None when memory has no room for it, unless by ``force``."""
+        room = self._desk.room
+        if not force and room.in_memory + len(data) > room.memory_limit:
+            return None
+        body = Body(self._desk.next_body(), encoding, self.channel, telemetry=telemetry)
+        for start in range(0, len(data), CHUNK_SIZE):
+            room.put(body, data[start : start + CHUNK_SIZE], force=True)
+        body.seal(sum_of([data]))
+        self._post(self._desk.keep_body, body)
         return body
 
-    async def reserve(self, size: int) -> None:
-        """Wait until the body budget has room for ``size`` bytes.
+    def _tell(self) -> None:
+        """Tell the desk that a body has something to send."""
+        if not self.channel.active:
+            self.activate()
 
-        **Cancellation** is safe: nothing is reserved.
-        """
-        reservation = _Reservation(size, self._desk.io.loop.create_future())
-        try:
-            await self._desk.io.run(self._desk.claim(reservation))
-        except asyncio.CancelledError:
-            # It may have been granted meanwhile, on the other thread.
-            self._post(self._desk.withdraw, reservation)
-            raise
+    def when_body_room(self, body: Body, wake: Callable[[], None]) -> None:
+        """Call ``wake`` once, from any thread, when it is worth going on with making a body."""
+        self._desk.room.when_room(body, wake)
 
-    def forget(self, item: bytes | Parcel) -> None:
-        """Give back what the bodies of a record hold that was not accepted or is superseded."""
-        if isinstance(item, Parcel) and item.bodies:
-            self._post(self._desk.forget, self.channel, item.bodies)
-
-    def unreserve(self, size: int) -> None:
-        """Give room back that no body will take."""
-        self._post(self._desk.unreserve, size)
-
-    def reserve_blocking(self, size: int) -> None:
-        """As ``reserve``, for worker threads."""
-        self._desk.io.wait(self._desk.reserve(size))
+    def forget(self, item: bytes | Parcel | Iterable[Body]) -> None:
+        """Let bodies go, or those of a record, that was not accepted or is superseded."""
+        bodies = item.bodies if isinstance(item, Parcel) else () if isinstance(item, bytes) else list(item)
+        if bodies:
+            self._post(self._desk.forget, bodies)
 
 
 @dataclass(slots=True, eq=False)
@@ -171,16 +172,6 @@ class _RoomWaiter:
     lane: Lane
     size: int
     wake: Callable[[], None]
-
-
-@dataclass(slots=True, eq=False)
-class _Reservation:
-    """A share of the body budget, asked for or had."""
-
-    size: int
-    settled: asyncio.Future[None]
-    granted: bool = False
-    withdrawn: bool = False
 
 
 class Desk:
@@ -196,8 +187,7 @@ class Desk:
         """One past the highest channel that was ever opened."""
         self._sendable = sendable
         self._numbers = itertools.count(1)
-        self._body_bytes = 0
-        self._reservations: deque[_Reservation] = deque()
+        self.room = room_of(io)
         self._room: dict[Channel, deque[_RoomWaiter]] = {}
         self._port_full = False
         self._arrivals: deque[Channel] = deque()
@@ -246,7 +236,7 @@ class Desk:
         if channel is not None:
             channel.trouble = error
             self.outbox.drop(channel, error)
-            self._give_up_bodies(channel)
+            self.forget(self.outbox.unnamed_bodies(channel))
             self._wake(channel)
             _started(channel)
             self._wake_port()
@@ -260,14 +250,14 @@ class Desk:
 
     def abandon(self, error: AsyncBlockError) -> None:
         """Give up everything under way and begin anew: what was sent can't be continued."""
+        for body in self.outbox.bodies.values():
+            self.room.drop(body)
         self.outbox.abandon(self.channels.values(), error)
         for channel in self.channels.values():
             _started(channel)
         self.channels.clear()
         for channel in list(self._room):
             self._wake(channel)
-        self._body_bytes = 0
-        self._grant_reservations()
         self._arrivals.clear()
         self.outbox = Outbox(self.ports)
 
@@ -308,7 +298,7 @@ class Desk:
     @property
     def idle(self) -> bool:
         """Tell whether nothing waits to be sent."""
-        return not self._arrivals and self.outbox.idle
+        return not self._arrivals and self.outbox.idle and not self.outbox.bodies
 
     def _enlist_arrivals(self) -> None:
         while self._arrivals:
@@ -354,11 +344,7 @@ class Desk:
         if not dropped:
             return
         channel.port.freed += sum(len(parcel.record) for parcel in dropped) - len(words)
-        for body in (body for parcel in dropped for body in parcel.bodies):
-            self.outbox.bodies.pop(body.n, None)
-            channel.bodies.pop(body.n, None)
-            self._body_bytes -= body.length
-        self._grant_reservations()
+        self.forget(body for parcel in dropped for body in parcel.bodies)
         self.enlist(channel)
 
     def wait_room(self, channel: Channel, waiter: _RoomWaiter) -> None:
@@ -382,43 +368,29 @@ class Desk:
         channel.progress_ready = True
         self.enlist(channel)
 
-    def keep_body(self, channel: Channel, body: Body) -> None:
-        """Keep a body until its record is acknowledged or its channel is closed."""
-        if self.channels.get(channel.number) is channel:
-            self.outbox.bodies[body.n] = channel.bodies[body.n] = body
-        else:
-            self.unreserve(body.length)
+    def keep_body(self, body: Body) -> None:
+        """Send a body's chunks, and keep it until its record is acknowledged or its channel is closed."""
+        channel = body.channel
+        if body.dropped or self.channels.get(channel.number) is not channel:
+            self.room.drop(body)
+            return
+        self.outbox.keep(body)
+        self.enlist(channel)
 
-    def unreserve(self, size: int) -> None:
-        """Give room in the body budget back."""
-        self._body_bytes -= size
-        self._grant_reservations()
-
-    def forget(self, channel: Channel, bodies: Iterable[Body]) -> None:
-        """Let bodies go whose record will never be sent."""
+    def forget(self, bodies: Iterable[Body]) -> None:
+        """Let bodies go whose record will never be sent; what the mainframe has of them is discarded."""
+        bodies = [body for body in bodies if not body.dropped]
+        self.outbox.discard(bodies)
         for body in bodies:
-            if channel.bodies.pop(body.n, None) is not None:
-                self.outbox.bodies.pop(body.n, None)
-                self.unreserve(body.length)
+            self.room.drop(body)
+        if bodies:
+            self._sendable.set()
 
-    def _give_up_bodies(self, channel: Channel) -> None:
-        self.unreserve(sum(body.length for body in self.outbox.give_up_bodies(channel)))
-
-    async def reserve(self, size: int) -> None:
-        """Wait for room in the body budget."""
-        await self.claim(_Reservation(size, self.io.loop.create_future()))
-
-    async def claim(self, reservation: _Reservation) -> None:
-        """Wait for room in the body budget; ``withdraw`` takes the claim back, whatever has become of it."""
-        self._reservations.append(reservation)
-        self._grant_reservations()
-        await reservation.settled
-
-    def withdraw(self, reservation: _Reservation) -> None:
-        """Take back a reservation whose owner has left, granted or not."""
-        reservation.withdrawn = True
-        if reservation.granted:
-            self.unreserve(reservation.size)
+    def kept(self, n: int) -> None:
+        """Let the record go that waited for the mainframe to have a body."""
+        channel = self.outbox.kept(n)
+        if channel is not None:
+            self.enlist(channel)
 
     # ------------------------------------------------------------------ what the link posts
 
@@ -426,18 +398,18 @@ class Desk:
         """Take in an acknowledgement."""
         self._freed(self.outbox.acknowledge(seq))
 
-    def resume(self, stored: int, offsets: Mapping[int, int]) -> None:
+    def resume(self, stored: int, offsets: Mapping[int, int], understands: Collection[str] = ()) -> None:
         """Go on after a Welcome."""
-        self._freed(self.outbox.resume(stored, offsets))
+        self._freed(self.outbox.resume(stored, offsets, understands))
 
     def _freed(self, runs: list[Run]) -> None:
         for run in runs:
             for body in run.bodies:
-                self._body_bytes -= body.length
+                self.room.drop(body)
             if run.finish:
                 self.channels.pop(run.channel.number, None)
                 # Of calls that were cancelled while they waited for room.
-                self._give_up_bodies(run.channel)
+                self.forget(self.outbox.unnamed_bodies(run.channel))
             if run.channel.starting is not None:
                 # Stored before the connection broke, which had not said that it took it.
                 _started(run.channel)
@@ -445,7 +417,6 @@ class Desk:
                 self._try_wake(run.channel)
         if runs:
             self._wake_port()
-            self._grant_reservations()
             # A writer that has nothing to send needs no waking: who arrives does that (latency).
             if not (self._hungry and self.idle):
                 self._sendable.set()
@@ -470,17 +441,6 @@ class Desk:
     def _wake(self, channel: Channel) -> None:
         for waiter in self._room.pop(channel, ()):
             waiter.wake()
-
-    def _grant_reservations(self) -> None:
-        while self._reservations:
-            first = self._reservations[0]
-            if not (first.withdrawn or first.settled.done()):
-                if self._body_bytes and self._body_bytes + first.size > BODY_BUDGET:
-                    return
-                self._body_bytes += first.size
-                first.granted = True
-                first.settled.set_result(None)
-            self._reservations.popleft()
 
 
 def _started(channel: Channel) -> None:

@@ -33,6 +33,7 @@ from ..wire.messages import (
     Fetched,
     Gone,
     Hello,
+    Kept,
     Message,
     Page,
     Ping,
@@ -415,6 +416,8 @@ class Link:
         match message:
             case Ack():
                 self._on_stored(message.seq)
+            case Kept():
+                self._desk.kept(message.n)
             case Ping():
                 self._on_stored(message.stored)
             case Dispatch():
@@ -457,7 +460,8 @@ class Link:
         self._heartbeat = welcome.heartbeat
         self._desk.allow(welcome.windows)
         self._replaces = None
-        self._desk.resume(welcome.stored, {int(n): size for n, size in welcome.bodies.items()})
+        bodies = {int(n): size for n, size in welcome.bodies.items()}
+        self._desk.resume(welcome.stored, bodies, [each for each in welcome.understands if isinstance(each, str)])
         for line in self._questions.lines():
             self._desk.outbox.control(line)
         self.downloads.connected()

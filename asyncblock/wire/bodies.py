@@ -1,28 +1,45 @@
 """Bodies: values too large for a record, cut into chunks that travel between other jobs' records.
 
-A body is named by its link and a number that the sender counts up. Its chunks go first, as binary messages; the record
-that names it follows, with its length and sha256. The sender keeps a body until that record is acknowledged; after a
-lost connection it goes on at the offset that the Welcome states.
+A body is named by its link and a number that the sender counts up. Its chunks go first, as binary messages, also while
+the rest of it is still being made; when the mainframe has all of it, the record that names it follows, with its length
+and sha256. The sender keeps a body until that record is acknowledged; after a lost connection it goes on at the offset
+that the Welcome states.
 """
 
 from __future__ import annotations
 
 import hashlib
 import struct
-from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from ..errors import RemoteProtocolError
+from .messages import Whole, encode
 
-__all__ = ["CHUNK_SIZE", "INLINE_LIMIT", "Body", "BodyRef", "Parcel", "decode_chunk", "encode_chunk", "sum_of"]
+if TYPE_CHECKING:
+    from .channel import Channel
+
+__all__ = [
+    "CHUNK_SIZE",
+    "INLINE_LIMIT",
+    "Body",
+    "BodyRef",
+    "Encoding",
+    "Parcel",
+    "Stored",
+    "decode_chunk",
+    "encode_chunk",
+    "sum_of",
+]
 
 INLINE_LIMIT = 64 << 10
 """Values whose encoded form has more bytes than this travel as bodies."""
 
 CHUNK_SIZE = 64 << 10
 """Bytes in one chunk: 5 ms at 100 Mbit/s, the longest that another job waits behind it."""
+
+Encoding = Literal["json", "raw"]
 
 _CHUNK = struct.Struct(">BQQ")
 _CHUNK_TAG = 1
@@ -35,7 +52,7 @@ class BodyRef:
     n: int
     length: int
     sha256: str
-    encoding: Literal["json", "raw"]
+    encoding: Encoding
     link: str | None = None
     """The link that sent it; None means the link that the record came by."""
 
@@ -72,55 +89,120 @@ class BodyRef:
         return None
 
 
+class Stored(Protocol):
+    """A block of a body that isn't in memory."""
+
+    def read(self, start: int, size: int) -> bytes:
+        """Return up to ``size`` bytes from ``start`` in the block."""
+        ...
+
+
 class Body:
-    """A body on the sender's side: numbered, measured, and readable from any offset."""
+    """A body on the sender's side: numbered, made of blocks, readable from any offset while more are added.
 
-    __slots__ = ("_pieces", "_starts", "encoding", "length", "n", "sent", "sha256")
+    Blocks are added and the seal is set by one thread at a time; everything else is the taker's.
+    """
 
-    def __init__(
-        self, n: int, pieces: Iterable[bytes], encoding: Literal["json", "raw"], sha256: str | None = None
-    ) -> None:
+    __slots__ = (
+        "asked",
+        "blocks",
+        "channel",
+        "dropped",
+        "encoding",
+        "kept",
+        "length",
+        "n",
+        "sent",
+        "sha256",
+        "telemetry",
+    )
+
+    def __init__(self, n: int, encoding: Encoding, channel: Channel, *, telemetry: bool = False) -> None:
         self.n = n
-        self.encoding: Literal["json", "raw"] = encoding
-        self._pieces: list[bytes] = []
-        self._starts: list[int] = []
+        self.encoding: Encoding = encoding
+        self.channel = channel
+        self.telemetry = telemetry
+        """It is for people: the job's data goes before it."""
+        self.blocks: list[bytes | Stored] = []
+        """``CHUNK_SIZE`` bytes each, but for the last one."""
+        self.length = 0
+        """Bytes made so far."""
+        self.sha256 = ""
+        """The sum of all of it, once all of it is made."""
         self.sent = 0
         """Bytes handed to the transport on the current connection, or stored according to the Welcome."""
-        length = 0
-        for piece in pieces:
-            self._starts.append(length)
-            self._pieces.append(piece)
-            length += len(piece)
-        self.length = length
-        self.sha256 = sum_of(self._pieces) if sha256 is None else sha256
+        self.asked = False
+        """On the current connection the mainframe was asked to keep it."""
+        self.kept = False
+        """The mainframe has it on its disk: the record may follow."""
+        self.dropped = False
+        """Nothing will name it."""
+
+    def add(self, block: bytes | Stored, size: int) -> None:
+        """Add a block; only the last one may have less than ``CHUNK_SIZE`` bytes."""
+        self.blocks.append(block)
+        # After the block, for who sees the length reads it.
+        self.length += size
+
+    def seal(self, sha256: str) -> None:
+        """Say that nothing will be added."""
+        self.sha256 = sha256
 
     @property
     def ref(self) -> BodyRef:
         """The reference that the record carries."""
         return BodyRef(self.n, self.length, self.sha256, self.encoding)
 
+    @property
+    def ready(self) -> bool:
+        """Tell whether there is something to send."""
+        return self.sent < self.length or (self.sha256 != "" and not self.asked)
+
+    @property
+    def through(self) -> bool:
+        """Tell whether nothing more will have to be sent on this connection."""
+        return self.dropped or (self.asked and self.sent >= self.length)
+
     def read(self, offset: int, size: int) -> bytes:
-        """Return up to ``size`` bytes from ``offset``, joined over the pieces."""
+        """Return up to ``size`` bytes from ``offset``, joined over the blocks."""
         parts: list[bytes] = []
-        index = bisect_right(self._starts, offset) - 1
-        while size > 0 and 0 <= index < len(self._pieces):
-            start = offset - self._starts[index]
-            part = self._pieces[index][start : start + size]
-            if part:
-                parts.append(part)
-            size -= len(part)
-            offset += len(part)
-            index += 1
+        index, start = divmod(offset, CHUNK_SIZE)
+        while size > 0 and index < len(self.blocks):
+            block = self.blocks[index]
+            if isinstance(block, bytes):
+                part = block[start : start + size] if start or size < len(block) else block
+            else:
+                part = block.read(start, min(size, CHUNK_SIZE - start, self.length - offset))
+            parts.append(part)
+            size, offset, index, start = size - len(part), offset + len(part), index + 1, 0
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def next_chunk(self, size: int = CHUNK_SIZE) -> bytes | None:
-        """Return the next chunk, of ``size`` bytes at most, and move on; None when everything was handed out."""
-        if self.sent >= self.length:
+    def content(self) -> bytes:
+        """Return all that was made, in one piece."""
+        return b"".join(self.read(offset, CHUNK_SIZE) for offset in range(0, self.length, CHUNK_SIZE))
+
+    def next_message(self, size: int, asks: bool) -> bytes | None:
+        """Return the next chunk, of ``size`` bytes at most, or the question after the last one; None without either.
+
+        Where the mainframe isn't asked (``asks``), it has what was sent.
+        """
+        if self.sent < self.length:
+            piece = self.read(self.sent, min(size, CHUNK_SIZE, self.length - self.sent))
+            message = encode_chunk(self.n, self.sent, piece)
+            self.sent += len(piece)
+            return message
+        if not self.sha256 or self.asked:
             return None
-        piece = self.read(self.sent, min(size, CHUNK_SIZE))
-        message = encode_chunk(self.n, self.sent, piece)
-        self.sent += len(piece)
-        return message
+        self.asked = True
+        if asks:
+            return encode(Whole(self.n, self.length, self.sha256))
+        self.kept = True
+        return None
+
+    def resume(self, offset: int) -> None:
+        """Go on at an offset, on another connection."""
+        self.sent = min(offset, self.length)
+        self.asked = self.kept = False
 
 
 def sum_of(pieces: Iterable[bytes]) -> str:
@@ -140,16 +222,8 @@ class Parcel:
 
     @property
     def pending(self) -> bool:
-        """Tell whether chunks are left to send before the record."""
-        return any(body.sent < body.length for body in self.bodies)
-
-    def next_chunk(self, size: int = CHUNK_SIZE) -> bytes | None:
-        """Return the next chunk of the first body that has one left."""
-        for body in self.bodies:
-            chunk = body.next_chunk(size)
-            if chunk is not None:
-                return chunk
-        return None
+        """Tell whether the record has to wait for a body."""
+        return not all(body.kept for body in self.bodies)
 
 
 def encode_chunk(n: int, offset: int, data: bytes) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 
 from .bodies import Body, Parcel
@@ -33,6 +33,7 @@ class Channel:
         "active",
         "attempt",
         "bodies",
+        "body_next",
         "data",
         "deficit",
         "finish",
@@ -79,6 +80,8 @@ class Channel:
         """True while the taker knows that something waits: the producer asks for a place only when it is down."""
         self.bodies: dict[int, Body] = {}
         """Bodies whose record isn't acknowledged. The taker's own."""
+        self.body_next = False
+        """In its next turn a body goes before a record: neither waits for all of the other. The taker's own."""
         self.on_ring = False
         """True while the scheduler has this channel on its ring. The taker's own."""
         self.deficit = 0
@@ -90,8 +93,42 @@ class Channel:
 
     @property
     def idle(self) -> bool:
-        """Tell whether nothing waits to be sent."""
+        """Tell whether no record waits to be sent."""
         return self.drained and (self.finish is None or self.finished)
+
+    @property
+    def has_record(self) -> bool:
+        """Tell whether a record could be taken. Taker's side."""
+        if not self.data.empty:
+            return self.data.ready
+        if not self.telemetry.empty:
+            return self.telemetry.ready
+        if self.progress_ready and self._progress_waits:
+            return True
+        return self.finish is not None and not self.finished and not self.finish.pending
+
+    @property
+    def next_body(self) -> Body | None:
+        """Return the body whose chunk or question comes next, of data before one of telemetry. Taker's side."""
+        return self.data.next_body or self.telemetry.next_body
+
+    def add_body(self, body: Body) -> None:
+        """Let a body's chunks be sent from here. Taker's side."""
+        self.bodies[body.n] = body
+        (self.telemetry if body.telemetry else self.data).add_body(body)
+
+    def drop_body(self, body: Body) -> None:
+        """Send nothing more of a body. Taker's side."""
+        body.dropped = True
+        self.bodies.pop(body.n, None)
+
+    def resume_bodies(self, elsewhere: Container[int]) -> None:
+        """Put the bodies in their order again, after a Welcome; those ``elsewhere`` are sent by somebody else."""
+        for lane in (self.data, self.telemetry):
+            lane.bodies = None
+        for n, body in self.bodies.items():
+            if n not in elsewhere:
+                (self.telemetry if body.telemetry else self.data).add_body(body)
 
     def discard(self) -> None:
         """Give back the room of what waits here and will never be sent. Taker's side."""

@@ -7,13 +7,14 @@ a Welcome after a lost connection says what was stored, and everything later is 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from ..errors import RemoteProtocolError
 from .bodies import Body
 from .channel import Channel, Mark
 from .frames import join_batch
+from .messages import Discard, Whole, encode
 from .scheduler import BATCH_BYTES, Run, Scheduler
 from .windows import Window
 
@@ -26,6 +27,9 @@ once, and what is said while four commits are awaited leaves together (one row, 
 START_BYTES = 4 << 10
 """Size of the first new message after a connection was lost with something under way; each further one may be twice as
 large. What breaks in the middle of large messages (a proxy's limit, a thin line) so still gets something through."""
+
+_DISCARDS = 1000
+"""Numbers of bodies in one message that discards them."""
 
 
 @dataclass(slots=True, eq=False)
@@ -66,6 +70,8 @@ class Outbox:
         self._resend_bodies: deque[Body] = deque()
         self._waiters: deque[_Waiter] = deque()
         self._limit = BATCH_BYTES
+        self._discards = False
+        """The mainframe takes it in when bodies are discarded."""
 
     def control(self, line: bytes) -> None:
         """Queue a control line: it leaves before any batch."""
@@ -91,10 +97,10 @@ class Outbox:
         if self._control:
             return self._join_control()
         while self._resend_bodies:
-            chunk = self._resend_bodies[0].next_chunk(self._limit)
-            if chunk is not None:
+            message = self._resend_bodies[0].next_message(self._limit, self.scheduler.asks)
+            if message is not None:
                 self._grow()
-                return chunk
+                return message
             self._resend_bodies.popleft()
         if self._resend:
             return self._resend.popleft().message
@@ -169,7 +175,7 @@ class Outbox:
             self._free(run)
             for body in run.bodies:
                 self.bodies.pop(body.n, None)
-                run.channel.bodies.pop(body.n, None)
+                run.channel.drop_body(body)
         self.acked = max(self.acked, seq)
         self._settle_waiters()
         return freed
@@ -182,29 +188,61 @@ class Outbox:
 
     def disconnect(self) -> None:
         """Forget what only made sense on the lost connection; begin small if something was under way on it."""
+        self._discards = False
         if self._retained or any(body.sent for body in self.bodies.values()):
             self._limit = START_BYTES
         self._control.clear()
         self._resend.clear()
         self._resend_bodies.clear()
 
-    def resume(self, stored: int, offsets: Mapping[int, int]) -> list[Run]:
-        """Go on after a Welcome that says what is stored; return the runs that this acknowledges."""
+    def resume(self, stored: int, offsets: Mapping[int, int], understands: Collection[str] = ()) -> list[Run]:
+        """Go on after a Welcome that says what is stored and what it understands; return the runs that it frees."""
         freed = self.acknowledge(stored)
+        self.scheduler.asks = Whole.op in understands
+        self._discards = Discard.op in understands
         for body in self.bodies.values():
-            body.sent = min(offsets.get(body.n, 0), body.length)
+            body.resume(offsets.get(body.n, 0))
         self._resend = deque(self._retained)
         self._resend_bodies = deque(body for sent in self._retained for run in sent.runs for body in run.bodies)
+        resent = {body.n for body in self._resend_bodies}
+        for channel in {body.channel for body in self.bodies.values()}:
+            # Those go before the batches that name them.
+            channel.resume_bodies(resent)
+            if channel.next_body is not None:
+                self.scheduler.enlist(channel)
+        self._say_discarded([n for n in offsets if n not in self.bodies])
         return freed
 
-    def give_up_bodies(self, channel: Channel) -> list[Body]:
-        """Forget the bodies of a channel that no record on its way names; return them."""
+    def keep(self, body: Body) -> None:
+        """Send a body's chunks, and keep it until its record is acknowledged."""
+        self.bodies[body.n] = body
+        body.channel.add_body(body)
+
+    def kept(self, n: int) -> Channel | None:
+        """Note that the mainframe has a body; return the channel whose records may have waited for that."""
+        body = self.bodies.get(n)
+        if body is None or not body.asked:
+            return None
+        body.kept = True
+        return body.channel
+
+    def discard(self, bodies: Iterable[Body]) -> None:
+        """Forget bodies that no record will name, and tell the mainframe of those that it has something of."""
+        known = []
+        for body in bodies:
+            body.channel.drop_body(body)
+            if self.bodies.pop(body.n, None) is not None and (body.sent or body.asked):
+                known.append(body.n)
+        self._say_discarded(known)
+
+    def _say_discarded(self, numbers: list[int]) -> None:
+        for start in range(0, len(numbers) if self._discards else 0, _DISCARDS):
+            self.control(encode(Discard(numbers[start : start + _DISCARDS])))
+
+    def unnamed_bodies(self, channel: Channel) -> list[Body]:
+        """Return the bodies of a channel that no record on its way names."""
         named = {body.n for sent in self._retained for run in sent.runs for body in run.bodies}
-        given_up = [body for n, body in channel.bodies.items() if n not in named]
-        for body in given_up:
-            del channel.bodies[body.n]
-            self.bodies.pop(body.n, None)
-        return given_up
+        return [body for n, body in channel.bodies.items() if n not in named]
 
     def drop(self, channel: Channel, error: BaseException) -> None:
         """Stop sending for a channel: what waits is dropped, its marks settle with the error."""

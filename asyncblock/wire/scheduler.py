@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from .bodies import Body, Parcel
+from .bodies import Body
 from .channel import Channel
 from .windows import Lane, Slot
 
@@ -44,6 +44,8 @@ class Scheduler:
 
     def __init__(self) -> None:
         self._ring: deque[Channel] = deque()
+        self.asks = False
+        """The mainframe tells when it has a body; otherwise it has what was sent."""
 
     def enlist(self, channel: Channel) -> None:
         """Put a channel on the ring, unless it is there."""
@@ -78,15 +80,18 @@ class Scheduler:
                 if channel.deficit <= 0:
                     self._ring.rotate(-1)
                     continue
-            parcel = _head_parcel(channel)
-            if parcel is not None and parcel.pending:
+            body = channel.next_body if channel.bodies else None
+            if body is not None and (channel.body_next or not channel.has_record):
                 if runs:
                     break
-                chunk = parcel.next_chunk(limit)
-                assert chunk is not None
-                channel.deficit -= len(chunk)
-                self._ring.rotate(-1)
-                return chunk
+                message = body.next_message(limit, self.asks)
+                channel.body_next = False
+                channel.deficit -= len(message or b"")
+                self._turn(channel)
+                if message is not None:
+                    return message
+                continue
+            channel.body_next = body is not None
             run = _take_run(channel, min(channel.deficit, limit - size), BATCH_RECORDS - count)
             if run.records:
                 taken = run.data_bytes + run.telemetry_bytes
@@ -98,25 +103,21 @@ class Scheduler:
         return runs or None
 
     def _turn(self, channel: Channel) -> None:
-        if channel.idle:
+        if not _ready(channel):
+            # Nothing waits, or it waits for the mainframe to say that it has a body.
             self._ring.popleft()
             channel.on_ring = False
             # The flag falls before the second look: a producer that appended in between either sees the flag down
             # and asks for a place, or is seen here.
             channel.active = False
-            if not channel.idle:
+            if _ready(channel):
                 self.enlist(channel)
         else:
             self._ring.rotate(-1)
 
 
-def _head_parcel(channel: Channel) -> Parcel | None:
-    """Return the parcel whose chunks come next on this channel: data's, then telemetry's, then the finish."""
-    if channel.data.under_way is not None or channel.data.queue:
-        return channel.data.under_way
-    if channel.telemetry.under_way is not None:
-        return channel.telemetry.under_way
-    return channel.finish if channel.drained and not channel.finished else None
+def _ready(channel: Channel) -> bool:
+    return channel.has_record or (bool(channel.bodies) and channel.next_body is not None)
 
 
 def _take_run(channel: Channel, budget: int, count: int) -> Run:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from .bodies import Parcel
+from .bodies import Body, Parcel
 
 __all__ = ["DATA_WINDOW", "LINK_WINDOW", "TELEMETRY_WINDOW", "Lane", "Slot", "Window"]
 
@@ -79,18 +79,42 @@ class Slot:
 class Lane:
     """One job's records of one class, in order, with their window."""
 
-    __slots__ = ("appended", "queue", "taken", "under_way", "window")
+    __slots__ = ("appended", "bodies", "queue", "taken", "under_way", "window")
 
     def __init__(self, limit: int) -> None:
         self.window = Window(limit)
         self.queue: list[bytes | Parcel | Slot] = []
         """The producer appends; the taker looks at the beginning and deletes it."""
         self.under_way: Parcel | None = None
-        """The parcel whose chunks are being sent; everything queued waits behind it."""
+        """The parcel whose bodies aren't at the mainframe yet; everything queued waits behind it."""
+        self.bodies: deque[Body] | None = None
+        """Bodies that have or will have something to send, whether their records wait here or not. The taker's own."""
         self.appended = 0
         """Entries ever appended (written by the producer)."""
         self.taken = 0
         """Entries ever taken (written by the taker)."""
+
+    @property
+    def ready(self) -> bool:
+        """Tell whether a record could be taken; the next one may turn out to wait for its bodies."""
+        return not self.under_way.pending if self.under_way is not None else bool(self.queue)
+
+    def add_body(self, body: Body) -> None:
+        """Let a body's chunks be sent. Taker's side."""
+        if self.bodies is None:
+            self.bodies = deque()
+        self.bodies.append(body)
+
+    @property
+    def next_body(self) -> Body | None:
+        """Return the first body that has something to send. Taker's side."""
+        bodies = self.bodies
+        while bodies and bodies[0].through:
+            bodies.popleft()
+        if not bodies:
+            self.bodies = None
+            return None
+        return next((body for body in bodies if body.ready and not body.dropped), None)
 
     @property
     def empty(self) -> bool:
@@ -142,7 +166,7 @@ class Lane:
         return self.under_way is not None or any(type(entry) is not bytes for entry in list(self.queue))
 
     def give_up_bodies(self, words: bytes) -> list[Parcel]:
-        """Drop what still has chunks to send, put a record in its place, and return it.
+        """Drop what waits for its bodies, put a record in its place, and return it.
 
         Taker's side, once nothing more is appended.
         """

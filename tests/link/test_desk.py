@@ -7,10 +7,19 @@ import pytest
 from asyncblock.errors import LeaseLost
 from asyncblock.iothread import IOThread, shared
 from asyncblock.link import desk as desks
-from asyncblock.link.desk import BODY_BUDGET, Desk
+from asyncblock.link.desk import Desk, Outlet
 from asyncblock.wire.bodies import Body, Parcel
 from asyncblock.wire.channel import Mark
 from asyncblock.wire.outbox import PIPELINE
+
+
+def made(outlet: Outlet, data: bytes, *, telemetry: bool = False) -> Body:
+    """Make a body, and let the desk hear of it."""
+    body = outlet.small_body(data, "raw", telemetry=telemetry, force=True)
+    assert body is not None
+    outlet._desk.io.post(lambda: None)
+    outlet._desk.io._inbox._drain()
+    return body
 
 
 async def test_a_finish_goes_without_large_previews_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,9 +36,7 @@ async def _give_up(io: IOThread) -> bytes:
     sendable = asyncio.Event()
     desk = Desk(io, sendable)
     outlet = desk.open(1, "job", 1)
-    body = Body(desk.next_body(), [b"x" * 300_000], "json")
-    await desk.reserve(body.length)
-    desk.keep_body(outlet.channel, body)
+    body = made(outlet, b"x" * 300_000, telemetry=True)
     outlet.try_accept(outlet.channel.telemetry, Parcel(b'{"type":"BlockPreview"}', [body]))
     desk.finish(outlet.channel, Parcel(b'{"type":"BlockFinished"}'), Mark(0, 0, lambda error: None, after_finish=True))
     chunk = desk.next_message()
@@ -41,7 +48,7 @@ async def _give_up(io: IOThread) -> bytes:
     while (message := desk.next_message()) is not None:
         left.append(message)
     assert desk.outbox.bodies == {}
-    await asyncio.wait_for(desk.reserve(BODY_BUDGET), 10)
+    assert (desk.room.in_memory, desk.room.in_file) == (0, 0)
     return b"".join(left)
 
 
@@ -54,13 +61,11 @@ async def test_a_body_that_nothing_names_gives_its_room_back_when_its_job_ends(e
 async def _end(io: IOThread, ending: str) -> None:
     desk = Desk(io, asyncio.Event())
     outlet = desk.open(1, "job", 1)
-    body = Body(desk.next_body(), [b"x" * 300_000], "json")
-    await desk.reserve(body.length)
     if ending == "closed before the body is kept":
         desk.close(1, LeaseLost("the lease ended"))
-        desk.keep_body(outlet.channel, body)
+        made(outlet, b"x" * 300_000)
     else:
-        desk.keep_body(outlet.channel, body)
+        body = made(outlet, b"x" * 300_000)
         if ending == "closed":
             outlet.try_accept(outlet.channel.data, Parcel(b'{"type":"BlockOutput"}', [body]))
             desk.next_message()
@@ -72,7 +77,7 @@ async def _end(io: IOThread, ending: str) -> None:
             desk.next_message()
             desk.acknowledge(1)
     assert desk.outbox.bodies == {}
-    await asyncio.wait_for(desk.reserve(BODY_BUDGET), 10)
+    assert (desk.room.in_memory, desk.room.in_file) == (0, 0)
 
 
 async def test_a_body_whose_record_is_on_its_way_is_kept_when_its_channel_closes() -> None:
@@ -83,9 +88,7 @@ async def test_a_body_whose_record_is_on_its_way_is_kept_when_its_channel_closes
 async def _close_late(io: IOThread) -> None:
     desk = Desk(io, asyncio.Event())
     outlet = desk.open(1, "job", 1)
-    body = Body(desk.next_body(), [b"x" * 1000], "raw")
-    await desk.reserve(body.length)
-    desk.keep_body(outlet.channel, body)
+    body = made(outlet, b"x" * 1000)
     outlet.try_accept(outlet.channel.data, Parcel(b'{"type":"BlockOutput"}', [body]))
     while desk.next_message() is not None:
         pass
@@ -93,7 +96,7 @@ async def _close_late(io: IOThread) -> None:
     assert list(desk.outbox.bodies) == [body.n]
     desk.acknowledge(1)
     assert desk.outbox.bodies == {}
-    await asyncio.wait_for(desk.reserve(BODY_BUDGET), 10)
+    assert (desk.room.in_memory, desk.room.in_file) == (0, 0)
 
 
 STARTED = b'{"type":"JobStarted","t":1}'
@@ -171,9 +174,7 @@ async def _refill(io: IOThread, ending: str) -> None:
     desk = Desk(io, asyncio.Event())
     outlet, other = desk.open(1, "job", 1), desk.open(2, "other", 1)
     channel, port = outlet.channel, desk.ports[0]
-    body = Body(desk.next_body(), [b"x" * 300_000], "json")
-    await desk.reserve(body.length)
-    desk.keep_body(channel, body)
+    body = made(outlet, b"x" * 300_000, telemetry=True)
     record = b'{"type":"BlockOutput","output":"' + b"x" * 1000 + b'"}'
     for _ in range(100):
         assert outlet.try_record(channel.data, record)

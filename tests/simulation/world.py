@@ -7,7 +7,6 @@ audit is the one of the chaos command.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import random
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +16,8 @@ from asyncblock.client import Session
 from asyncblock.errors import AsyncBlockError
 from asyncblock.flow.plan import InputPlan, NodePlan, Plan, Source
 from asyncblock.link import Link
-from asyncblock.link.desk import BODY_BUDGET, Outlet
+from asyncblock.link.desk import Outlet
+from asyncblock.link.room import BODY_MEMORY
 from asyncblock.server.settings import Settings
 from asyncblock.testing import Faults, MemoryMainframe, MemoryNetwork, OneLoop
 from asyncblock.testing.chaos.audit import Audit, audit_journal
@@ -156,7 +156,8 @@ class Executor:
 
     def _large(self, outlet: Outlet, n: int) -> Parcel:
         data = b'{"n":%d,"text":"%s"}' % (n, b"x" * self.world.chance.choice((70_000, 150_000)))
-        body = outlet.new_body([data], "json", hashlib.sha256(data).hexdigest())
+        body = outlet.small_body(data, "json", force=True)
+        assert body is not None
         record = records.encode("BlockOutput", 0, handle="out", body=body.ref.to_json(), done=False)
         return Parcel(record, [body])
 
@@ -321,7 +322,7 @@ class World:
         for executor in self.executors:
             jobs = len(executor.link._desk.channels)
             assert executor.in_flight() <= LINK_WINDOW + jobs * (64 << 10)
-            assert sum(body.length for body in executor.link._desk.outbox.bodies.values()) <= BODY_BUDGET
+            assert executor.link._desk.room.in_memory <= BODY_MEMORY
 
     async def settle(self) -> Audit:
         """Heal everything, wait until all sessions have ended, and audit."""

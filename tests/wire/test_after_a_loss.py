@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from asyncblock.wire.bodies import CHUNK_SIZE, Body, Parcel, decode_chunk
+from asyncblock.wire.bodies import CHUNK_SIZE, Parcel, decode_chunk
 from asyncblock.wire.outbox import START_BYTES, Outbox
 from asyncblock.wire.scheduler import BATCH_BYTES
 
-from .test_sending import channel, drain, record, records_in, say
+from .test_sending import channel, drain, kept, record, records_in, say
 
 
 def sizes(messages: list[bytes]) -> list[int]:
@@ -29,8 +29,7 @@ def test_after_a_loss_with_something_under_way_new_messages_begin_small_and_doub
 
 def test_after_a_loss_in_a_body_its_chunks_begin_small_and_double() -> None:
     outbox, ch = Outbox(), channel()
-    body = Body(1, [b"x" * 300_000], "raw")
-    outbox.bodies[1] = body
+    body = kept(outbox, ch, 1, b"x" * 300_000)
     ch.accept(ch.data, Parcel(record(0), [body]))
     outbox.scheduler.enlist(ch)
     first = outbox.next_message()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncblock.errors import Closed, RemoteProtocolError
 from asyncblock.wire import frames
-from asyncblock.wire.bodies import CHUNK_SIZE, Body, Parcel, decode_chunk
+from asyncblock.wire.bodies import CHUNK_SIZE, Body, Parcel, decode_chunk, sum_of
 from asyncblock.wire.channel import Channel, Mark
 from asyncblock.wire.outbox import PIPELINE, Outbox
 from asyncblock.wire.scheduler import BATCH_BYTES, BATCH_RECORDS, QUANTUM
@@ -28,6 +28,17 @@ def say(outbox: Outbox, ch: Channel, *records: bytes) -> None:
     for each in records:
         ch.accept(ch.data, each)
     outbox.scheduler.enlist(ch)
+
+
+def kept(outbox: Outbox, ch: Channel, n: int, data: bytes, *, telemetry: bool = False) -> Body:
+    """Make a body and let the outbox send it."""
+    body = Body(n, "json", ch, telemetry=telemetry)
+    for start in range(0, len(data), CHUNK_SIZE):
+        block = data[start : start + CHUNK_SIZE]
+        body.add(block, len(block))
+    body.seal(sum_of([data]))
+    outbox.keep(body)
+    return body
 
 
 def drain(outbox: Outbox) -> list[bytes]:
@@ -203,8 +214,7 @@ def test_after_a_welcome_everything_unstored_is_sent_again_byte_for_byte() -> No
 
 def test_a_body_goes_before_its_record_and_other_jobs_pass() -> None:
     outbox, ch, other = Outbox(), channel(1), channel(2)
-    body = Body(1, [b"x" * 300_000, b"y" * 100_000], "raw")
-    outbox.bodies[1] = body
+    body = kept(outbox, ch, 1, b"x" * 300_000 + b"y" * 100_000)
     ch.accept(ch.data, Parcel(record(1), [body]))
     say(outbox, ch, record(2))
     say(outbox, other, *[record(i) for i in range(3)])
@@ -222,8 +232,7 @@ def test_a_body_goes_before_its_record_and_other_jobs_pass() -> None:
 @pytest.mark.parametrize("stored", [0, 1, CHUNK_SIZE, 250_000, 300_000])
 def test_a_body_goes_on_where_the_mainframe_has_it(stored: int) -> None:
     outbox, ch = Outbox(), channel()
-    body = Body(1, [b"x" * 300_000], "raw")
-    outbox.bodies[1] = body
+    body = kept(outbox, ch, 1, b"x" * 300_000)
     ch.accept(ch.data, Parcel(record(1), [body]))
     outbox.scheduler.enlist(ch)
     for _ in range(2):
@@ -238,8 +247,7 @@ def test_a_body_goes_on_where_the_mainframe_has_it(stored: int) -> None:
 
 def test_a_body_whose_record_was_sent_is_sent_again_before_that_record() -> None:
     outbox, ch = Outbox(), channel()
-    body = Body(1, [b"x" * 100_000], "raw")
-    outbox.bodies[1] = body
+    body = kept(outbox, ch, 1, b"x" * 100_000)
     ch.accept(ch.data, Parcel(record(1), [body]))
     outbox.scheduler.enlist(ch)
     first = drain(outbox)
@@ -252,8 +260,7 @@ def test_a_body_whose_record_was_sent_is_sent_again_before_that_record() -> None
 
 def test_a_finish_with_bodies_comes_after_them_and_after_all_records() -> None:
     outbox, ch = Outbox(), channel()
-    body = Body(1, [b"x" * 100_000], "json")
-    outbox.bodies[1] = body
+    body = kept(outbox, ch, 1, b"x" * 100_000)
     ch.finish = Parcel(record(9), [body])
     say(outbox, ch, record(1))
     messages = drain(outbox)
@@ -275,6 +282,7 @@ def test_abandon_settles_every_wait_with_the_reason() -> None:
     assert outbox.next_message() is None
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_whatever_happens_each_record_arrives_once_and_in_order(data: st.DataObject) -> None:
     outbox, channels = Outbox(), [channel(n) for n in range(1, 4)]
@@ -339,7 +347,8 @@ def test_small_batches_wait_for_acknowledgements_when_four_are_under_way() -> No
 @pytest.mark.parametrize("chunks_sent", [0, 1])
 def test_large_previews_that_are_given_up_let_the_finish_go(chunks_sent: int) -> None:
     outbox, ch = Outbox(), channel()
-    body, other = Body(1, [b"x" * 300_000], "json"), Body(2, [b"y" * 300_000], "json")
+    body = kept(outbox, ch, 1, b"x" * 300_000, telemetry=True)
+    other = kept(outbox, ch, 2, b"y" * 300_000, telemetry=True)
     ch.accept(ch.telemetry, record(0))
     ch.accept(ch.telemetry, Parcel(record(1), [body]))
     ch.accept(ch.telemetry, record(2))

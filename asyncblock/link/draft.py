@@ -1,0 +1,106 @@
+"""Draft: a body while it is made. Its chunks leave as they are made; nobody waits for the rest to be there."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from ..errors import Unavailable
+from ..scratch import root
+from ..wire.bodies import CHUNK_SIZE, Body, Encoding
+
+if TYPE_CHECKING:
+    from .desk import Desk
+
+__all__ = ["Abandoned", "Draft"]
+
+
+class Abandoned(Exception):
+    """Nobody wants the body any more: its call was cancelled, or its job is over."""
+
+
+class Draft:
+    """A body to be made of pieces, by one worker thread at a time. Whoever waits for it may abandon it at any time."""
+
+    def __init__(self, desk: Desk, body: Body, tell: Callable[[], None]) -> None:
+        self.body = body
+        self._desk = desk
+        self._tell = tell
+        self._lock = threading.Lock()
+        self._begun = False
+        self._abandoned = False
+        self._digest = hashlib.sha256()
+        self._rest = bytearray()
+        self._block: bytes | None = None
+        self._pieces: Iterator[bytes] = iter(())
+
+    def begin(self, pieces: Iterator[bytes], encoding: Encoding) -> None:
+        """Say what it is made of. Raises ``Abandoned``."""
+        self._pieces = pieces
+        self.body.encoding = encoding
+        with self._lock:
+            if self._abandoned:
+                raise Abandoned
+            self._begun = True
+            self._desk.room.begin(self.body)
+            self._desk.io.post(self._desk.keep_body, self.body)
+
+    def make(self, what: str) -> bool:
+        """Go on making until all is made; False where there is no room, to be called again when there is.
+
+        Raises ``Abandoned``; ``Unavailable`` saying ``what`` can't be kept, when the file can't be written; what the
+        pieces raise. It is to be abandoned then.
+        """
+        room, body = self._desk.room, self.body
+        while (block := self._block or self._next_block()) is not None:
+            self._block = block
+            try:
+                placed = room.put(body, block)
+            except OSError as error:
+                raise _failed(what, error) from error
+            if body.dropped:
+                raise Abandoned
+            if not placed:
+                return False
+            self._block = None
+            self._digest.update(block)
+            self._tell()
+        body.seal(self._digest.hexdigest())
+        room.end(body)
+        self._tell()
+        return True
+
+    def abandon(self) -> None:
+        """Let it go: what the mainframe has of it is discarded. From any thread; does nothing the second time."""
+        with self._lock:
+            self._abandoned = True
+            begun, self._begun = self._begun, False
+        if begun:
+            self._desk.io.post(self._desk.forget, [self.body])
+
+    def _next_block(self) -> bytes | None:
+        """Return the next ``CHUNK_SIZE`` bytes, or what is left at the end."""
+        rest = self._rest
+        while len(rest) < CHUNK_SIZE:
+            piece = next(self._pieces, None)
+            if piece is None:
+                break
+            if not rest and len(piece) == CHUNK_SIZE:
+                return piece
+            rest += piece
+        block = bytes(memoryview(rest)[:CHUNK_SIZE])
+        del rest[:CHUNK_SIZE]
+        return block or None
+
+
+def _failed(what: str, error: OSError) -> Unavailable:
+    try:
+        where = str(root())
+    except OSError as problem:
+        where = str(problem.filename)
+    return Unavailable(
+        f"{what} has to wait in a temporary file in {where}, and that can't be written: {error}. Make room there, or "
+        "name another directory by ASYNCBLOCK_BODIES_DIR"
+    )

@@ -1,0 +1,392 @@
+"""Room for bodies, and drafts that are made in it: memory, then a file, then waiting; nothing is held that nobody wants."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import gc
+import hashlib
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asyncblock.errors import LeaseLost, LocalProtocolError, Unavailable
+from asyncblock.iothread import IOThread, shared
+from asyncblock.link.desk import Desk, Outlet
+from asyncblock.link.draft import Abandoned
+from asyncblock.link.room import Room, room_of
+from asyncblock.wire import frames
+from asyncblock.wire.bodies import CHUNK_SIZE, Body, Parcel, decode_chunk
+from asyncblock.wire.channel import Channel
+from asyncblock.wire.messages import Discard, Kept, Whole, decode
+from asyncblock.wire.windows import Window
+
+BLOCK = bytes(range(256)) * (CHUNK_SIZE // 256)
+
+
+@pytest.fixture(autouse=True)
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASYNCBLOCK_BODIES_DIR", str(tmp_path))
+
+
+def body(n: int = 1) -> Body:
+    return Body(n, "raw", Channel(1, "job", 1, Window(1 << 20)))
+
+
+def open_files(directory: Path) -> int:
+    """Count the descriptors of files in a directory, also of those without a name."""
+    links = []
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            links.append(os.readlink(f"/proc/self/fd/{fd}"))
+        except FileNotFoundError:
+            pass
+    return sum(link.startswith(str(directory)) for link in links)
+
+
+def test_blocks_are_in_memory_first_and_then_in_a_file_without_a_name(tmp_path: Path) -> None:
+    room, large = Room(memory=2 * CHUNK_SIZE, file=8 * CHUNK_SIZE), body()
+    blocks = [bytes([i]) * CHUNK_SIZE for i in range(5)] + [b"end"]
+    for block in blocks:
+        assert room.put(large, block)
+    assert (room.in_memory, room.in_file) == (2 * CHUNK_SIZE, 4 * CHUNK_SIZE)
+    assert (list(tmp_path.iterdir()), open_files(tmp_path)) == ([], 1)
+    whole = b"".join(blocks)
+    assert large.content() == whole
+    for offset, size in ((0, 10), (CHUNK_SIZE * 2 + 5, CHUNK_SIZE), (CHUNK_SIZE * 5, 100), (len(whole), 1)):
+        assert large.read(offset, size) == whole[offset : offset + size]
+    room.drop(large)
+    assert (room.in_memory, room.in_file) == (0, 0)
+    assert open_files(tmp_path) == 0
+
+
+def test_places_in_the_file_are_used_again() -> None:
+    room = Room(memory=0, file=4 * CHUNK_SIZE)
+    first, second = body(1), body(2)
+    for each in (first, second):
+        for _ in range(2):
+            assert room.put(each, BLOCK)
+    assert not room.put(body(3), BLOCK)
+    room.drop(first)
+    third = body(3)
+    for i in range(2):
+        assert room.put(third, bytes([i]) * CHUNK_SIZE)
+    assert second.content() == BLOCK * 2
+    assert third.content() == b"\0" * CHUNK_SIZE + b"\1" * CHUNK_SIZE
+    assert room._file is not None
+    assert os.fstat(room._file.fd).st_size == 4 * CHUNK_SIZE
+
+
+def test_of_those_that_are_made_the_first_always_finds_room() -> None:
+    room = Room(memory=CHUNK_SIZE, file=CHUNK_SIZE)
+    first, second = body(1), body(2)
+    for each in (first, second):
+        room.begin(each)
+    assert [room.put(second, BLOCK) for _ in range(3)] == [True, True, False]
+    assert all(room.put(first, BLOCK) for _ in range(5))
+    woken: list[int] = []
+    room.when_room(second, lambda: woken.append(2))
+    assert woken == []
+    room.end(first)
+    assert woken == [2]
+    assert room.put(second, BLOCK)
+    for each in (first, second):
+        room.drop(each)
+    assert (room.in_memory, room.in_file) == (0, 0)
+
+
+def test_who_waits_is_woken_when_something_is_given_back() -> None:
+    room = Room(memory=CHUNK_SIZE, file=0)
+    held, waiting = body(1), body(2)
+    room.begin(body(3))
+    assert room.put(held, BLOCK)
+    assert not room.put(waiting, BLOCK)
+    woken: list[str] = []
+    room.when_room(waiting, lambda: woken.append("later"))
+    room.drop(held)
+    room.when_room(waiting, lambda: woken.append("at once"))
+    assert woken == ["later", "at once"]
+
+
+def test_a_dropped_body_takes_nothing() -> None:
+    room, large = Room(memory=CHUNK_SIZE, file=CHUNK_SIZE), body()
+    room.drop(large)
+    assert all(room.put(large, BLOCK) for _ in range(5))
+    assert (large.blocks, room.in_memory, room.in_file) == ([], 0, 0)
+
+
+def test_a_disk_that_refuses_adds_nothing_and_the_place_is_free_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    room, large = Room(memory=CHUNK_SIZE, file=8 * CHUNK_SIZE), body()
+    assert room.put(large, BLOCK)
+
+    def full(fd: int, data: object, offset: int) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwrite", full)
+        with pytest.raises(OSError, match="No space left"):
+            room.put(large, BLOCK)
+    assert (large.length, room.in_file) == (CHUNK_SIZE, 0)
+    assert room.put(large, BLOCK)
+    assert large.content() == BLOCK * 2
+
+
+def test_the_file_goes_with_its_room(tmp_path: Path) -> None:
+    room = Room(memory=0, file=CHUNK_SIZE)
+    large = body()
+    assert room.put(large, BLOCK)
+    assert open_files(tmp_path) == 1
+    del room, large
+    gc.collect()
+    assert open_files(tmp_path) == 0
+
+
+class Io:
+    """Something that has a room."""
+
+
+def test_the_sizes_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASYNCBLOCK_BODY_MEMORY", "1000")
+    monkeypatch.setenv("ASYNCBLOCK_BODY_FILE", "0")
+    io = Io()
+    room = room_of(io)
+    assert room is room_of(io)
+    assert (room.memory_limit, room.file_limit) == (1000, 0)
+    monkeypatch.setenv("ASYNCBLOCK_BODY_FILE", "lots")
+    with pytest.raises(LocalProtocolError, match="ASYNCBLOCK_BODY_FILE is 'lots'"):
+        room_of(Io())
+
+
+# ---------------------------------------------------------------------- drafts
+
+
+async def on_a_desk(check: Any, *args: Any) -> None:
+    async with shared().lease() as io:
+        await asyncio.wait_for(io.run(check(io, *args)), 20)
+
+
+def desk_of(io: IOThread, *, understands: bool = True) -> tuple[Desk, Outlet]:
+    desk = Desk(io, asyncio.Event())
+    desk.room = Room(memory=2 * CHUNK_SIZE, file=64 * CHUNK_SIZE)
+    desk.resume(0, {}, [Whole.op, Discard.op] if understands else [])
+    return desk, desk.open(1, "job", 1)
+
+
+async def taken(desk: Desk) -> bytes:
+    """Take the next message, when there is one."""
+    while (message := desk.next_message()) is None:
+        await desk._sendable.wait()
+    return message
+
+
+def control(message: bytes) -> Any:
+    [(header, _)] = frames.split(message)
+    return decode(header)
+
+
+class Gate:
+    """Pieces of which the later ones come when they are let."""
+
+    def __init__(self, *, error: Exception | None = None) -> None:
+        self.reached = threading.Event()
+        self.open = threading.Event()
+        self._error = error
+
+    def __iter__(self) -> Iterator[bytes]:
+        for _ in range(4):
+            yield BLOCK
+        self.reached.set()
+        assert self.open.wait(20)
+        if self._error is not None:
+            raise self._error
+        yield BLOCK
+        yield b"end"
+
+
+WHOLE = BLOCK * 5 + b"end"
+
+
+async def test_item_2_chunks_leave_while_the_rest_is_still_being_made() -> None:
+    await on_a_desk(_stream)
+
+
+async def _stream(io: IOThread) -> None:
+    desk, outlet = desk_of(io)
+    draft, gate = outlet.draft(telemetry=False), Gate()
+    draft.begin(iter(gate), "raw")
+    making = asyncio.create_task(asyncio.to_thread(draft.make, "it"))
+    came = b"".join([bytes(decode_chunk(await taken(desk))[2]) for _ in range(4)])
+    assert came == BLOCK * 4
+    assert not making.done()
+    # What else the job says passes what is being made.
+    outlet.try_record(outlet.channel.data, b'{"type":"BlockOutput"}')
+    assert b"BlockOutput" in await taken(desk)
+    gate.open.set()
+    assert await making
+    came += b"".join([bytes(decode_chunk(await taken(desk))[2]) for _ in range(2)])
+    assert came == WHOLE
+    asked = control(await taken(desk))
+    assert asked == Whole(draft.body.n, len(WHOLE), hashlib.sha256(WHOLE).hexdigest())
+    assert draft.body.ref.sha256 == asked.sha256
+    # Its record waits for the mainframe to have it; those of other jobs don't.
+    outlet.try_accept(outlet.channel.data, Parcel(b'{"type":"named"}', [draft.body]))
+    outlet.try_record(outlet.channel.data, b'{"type":"behind"}')
+    other = desk.open(2, "other", 1)
+    other.try_record(other.channel.data, b'{"type":"passes"}')
+    passing = await taken(desk)
+    assert b"passes" in passing
+    assert b"named" not in passing
+    assert desk.next_message() is None
+    desk.kept(draft.body.n)
+    named = await taken(desk)
+    assert named.index(b"named") < named.index(b"behind")
+    desk.acknowledge(desk.outbox.seq)
+    assert (desk.outbox.bodies, desk.room.in_memory, desk.room.in_file) == ({}, 0, 0)
+    assert desk.idle
+
+
+@pytest.mark.parametrize(
+    "when", ["before it is begun", "while it is made", "while it waits for room", "when it is made"]
+)
+async def test_item_2_an_abandoned_draft_is_discarded_on_both_sides(when: str) -> None:
+    await on_a_desk(_abandon, when)
+
+
+async def _abandon(io: IOThread, when: str) -> None:
+    desk, outlet = desk_of(io)
+    draft, gate = outlet.draft(telemetry=False), Gate()
+    if when == "before it is begun":
+        draft.abandon()
+        with pytest.raises(Abandoned):
+            draft.begin(iter(gate), "raw")
+        return
+    if when == "while it waits for room":
+        desk.room = Room(memory=2 * CHUNK_SIZE, file=0)
+        desk.room.begin(body(77))
+    draft.begin(iter(gate), "raw")
+    making = asyncio.create_task(asyncio.to_thread(draft.make, "it"))
+    if when == "while it is made":
+        await asyncio.to_thread(gate.reached.wait, 20)
+        await taken(desk)
+    elif when == "while it waits for room":
+        assert not await making
+        await taken(desk)
+    else:
+        gate.open.set()
+        assert await making
+        while frames.is_text(await taken(desk)) is False:
+            pass
+    draft.abandon()
+    draft.abandon()
+    while not frames.is_text(message := await taken(desk)):
+        pass
+    assert control(message) == Discard([draft.body.n])
+    gate.open.set()
+    if when == "while it is made":
+        with pytest.raises(Abandoned):
+            await making
+    assert (desk.outbox.bodies, desk.room.in_memory, desk.room.in_file) == ({}, 0, 0)
+    assert desk.next_message() is None
+
+
+async def test_a_draft_whose_job_is_over_is_given_up() -> None:
+    await on_a_desk(_close)
+
+
+async def _close(io: IOThread) -> None:
+    desk, outlet = desk_of(io)
+    draft, gate = outlet.draft(telemetry=False), Gate()
+    draft.begin(iter(gate), "raw")
+    making = asyncio.create_task(asyncio.to_thread(draft.make, "it"))
+    await taken(desk)
+    desk.close(1, LeaseLost("the lease ended"))
+    gate.open.set()
+    with pytest.raises(Abandoned):
+        await making
+    assert (desk.outbox.bodies, desk.room.in_memory, desk.room.in_file) == ({}, 0, 0)
+
+
+async def test_an_error_in_the_pieces_passes_and_a_disk_s_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    await on_a_desk(_fail, monkeypatch)
+
+
+async def _fail(io: IOThread, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, outlet = desk_of(io)
+    gate = Gate(error=ValueError("the author's"))
+    gate.open.set()
+    draft = outlet.draft(telemetry=False)
+    draft.begin(iter(gate), "raw")
+    with pytest.raises(ValueError, match="the author's"):
+        draft.make("it")
+    draft.abandon()
+
+    def full(fd: int, data: object, offset: int) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    draft = outlet.draft(telemetry=False)
+    draft.begin(iter(Gate()), "raw")
+    words = r"^the value for handle 'x' has to wait in a temporary file in /.*No space left.*ASYNCBLOCK_BODIES_DIR"
+    with pytest.raises(Unavailable, match=words):
+        draft.make("the value for handle 'x'")
+    draft.abandon()
+
+
+async def test_a_body_is_asked_for_again_on_the_next_connection_and_goes_on_where_it_was() -> None:
+    await on_a_desk(_resume)
+
+
+async def _resume(io: IOThread) -> None:
+    desk, outlet = desk_of(io)
+    draft = outlet.draft(telemetry=False)
+    draft.begin(iter([BLOCK, BLOCK, b"end"]), "raw")
+    assert await asyncio.to_thread(draft.make, "it")
+    outlet.try_accept(outlet.channel.data, Parcel(b'{"type":"named"}', [draft.body]))
+    messages = [await taken(desk) for _ in range(4)]
+    assert control(messages[-1]).n == draft.body.n
+    desk.outbox.disconnect()
+    # The mainframe has one of a call that was cancelled while there was no connection.
+    desk.resume(0, {draft.body.n: CHUNK_SIZE, 99: 5}, [Whole.op, Discard.op])
+    assert control(await taken(desk)) == Discard([99])
+    again = b""
+    while not frames.is_text(message := await taken(desk)):
+        number, offset, piece = decode_chunk(message)
+        assert (number, offset) == (draft.body.n, CHUNK_SIZE + len(again))
+        again += piece
+    assert again == BLOCK + b"end"
+    assert control(message) == Whole(draft.body.n, draft.body.length, draft.body.sha256)
+    desk.kept(draft.body.n)
+    assert b"named" in await taken(desk)
+    # Its record is on its way: what is discarded now isn't this one.
+    desk.close(1, LeaseLost("the lease ended"))
+    assert list(desk.outbox.bodies) == [draft.body.n]
+    desk.acknowledge(1)
+    assert desk.room.in_memory == 0
+
+
+async def test_a_mainframe_that_knows_neither_is_neither_asked_nor_told() -> None:
+    await on_a_desk(_older)
+
+
+async def _older(io: IOThread) -> None:
+    desk, outlet = desk_of(io, understands=False)
+    draft = outlet.draft(telemetry=False)
+    draft.begin(iter([BLOCK, b"end"]), "raw")
+    assert await asyncio.to_thread(draft.make, "it")
+    outlet.try_accept(outlet.channel.data, Parcel(b'{"type":"named"}', [draft.body]))
+    messages = [await taken(desk) for _ in range(3)]
+    assert [frames.is_text(message) for message in messages] == [False, False, True]
+    assert b"named" in messages[-1]
+    dropped = outlet.small_body(BLOCK, "raw", force=True)
+    assert dropped is not None
+    await taken(desk)
+    desk.forget([dropped])
+    assert desk.next_message() is None
+
+
+def test_an_answer_that_nobody_asked_for_changes_nothing() -> None:
+    assert Kept(5) == decode({"op": "kept", "n": 5})
