@@ -3,59 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-from .cases import read_cases
 from .faces import Face
-from .manifests import Block, Manifests
-from .plan import REMEMBERED, FlowPlan, InputPlan, NodePlan
-from .report import did_you_mean, read_handles
+from .kinds import Declared, Finder, Found, Kinds
+from .plan import FlowPlan, InputPlan, NodePlan
+from .provided import Subflows
+from .report import did_you_mean
 from .unfed import Unfed
 from .wiring import Wiring, check_start, defaults
 from .yamlfile import Map
 
-__all__ = ["Finder", "read_flow"]
+__all__ = ["read_flow"]
 
 _KINDS: Final = ("task", "subflow", "slot", "service", "conditions", "values")
-
-
-class Finder(Protocol):
-    """How a flow's nodes find what they refer to. Each method reports what is wrong and then returns None."""
-
-    manifests: Manifests
-    places: dict[tuple[str | None, str], tuple[Path, int]]
-    unfed: list[Unfed]
-    strict: bool
-    """Whether a handle that a block doesn't declare is a problem even where it does no harm."""
-
-    def task(self, who: str, face: Face, reference: str, line: int) -> Block | None:
-        """Find a block."""
-        ...
-
-    def service(self, who: str, face: Face, reference: str, line: int) -> Block | None:
-        """Find a block of a service."""
-        ...
-
-    def subflow(
-        self, who: str, face: Face, kind: str, reference: object, line: int, further: Sequence[str] = ()
-    ) -> Face | None:
-        """Find a subflow or a slotflow, by reference or inline."""
-        ...
-
-
-@dataclass(slots=True)
-class _Node:
-    """A node that was read, before its connections are."""
-
-    kind: str
-    block: dict[str, Any]
-    inputs_def: list[dict[str, Any]] | None
-    flow: str | None = None
-    slots: dict[str, NodePlan] = field(default_factory=dict)
-    further: dict[str, InputPlan | Map] = field(default_factory=dict)
-    """Inputs that slots take beside: what feeds them, or what they hold."""
 
 
 def read_flow(finder: Finder, face: Face) -> FlowPlan:
@@ -68,6 +30,8 @@ class _FlowReader:
 
     def __init__(self, finder: Finder, face: Face) -> None:
         self._finder = finder
+        self._kinds = Kinds(finder, face)
+        self._subflows = Subflows(self._kinds)
         self._face = face
         self._file: Path = face.file
         self._report = finder.manifests.report
@@ -153,193 +117,29 @@ class _FlowReader:
                 else:
                     self._problem(f"node {node_id!r}: a value needs a 'handle'", getattr(each, "line", node.line))
 
-    # ------------------------------------------------------------------ what each node is
-
-    def _declare(self, node: Map) -> _Node | None:
+    def _declare(self, node: Map) -> Declared | None:
         who, node_id = f"node {node['node_id']!r}", node["node_id"]
         if "inject" in node:
             words = f"{who}: 'inject' (running a block in another package's layer) isn't supported; remove it"
             self._problem(words, node.line_of("inject"))
-        found: tuple[_Node, set[str] | None] | None
+        found: Found | None
         if "conditions" in node:
-            found = self._condition(who, node)
+            found = self._kinds.condition(who, node)
         elif "slot" in node:
-            found = self._slot(who, node)
+            found = self._kinds.slot(who, node)
         elif "subflow" in node:
-            found = self._subflow(who, node)
+            found = self._subflows.read(who, node)
         else:
-            found = self._task(who, node)
+            found = self._kinds.task(who, node)
         if found is None:
             self._wiring.broken.add(node_id)
             return None
         self._wiring.outputs[node_id] = found[1]
         return found[0]
 
-    def _task(self, who: str, node: Map) -> tuple[_Node, set[str] | None] | None:
-        if "service" in node:
-            reference, line = node["service"], node.line_of("service")
-            if not isinstance(reference, str):
-                self._problem(f"{who}: 'service' is a reference: package::service::block", line)
-                return None
-            block, kind = self._finder.service(who, self._face, reference, line), "task"
-        else:
-            block, kind = self._block(who, node), "task"
-        if block is None:
-            return None
-        if isinstance(node.get("task"), str):
-            self._add_additional(node, block)
-        declared = None if block.outputs_def is None else {each["handle"] for each in block.outputs_def}
-        return _Node(kind, block.to_plan(), block.inputs_def), declared
-
-    def _block(self, who: str, node: Map) -> Block | None:
-        task, line = node["task"], node.line_of("task")
-        if isinstance(task, str):
-            found = self._finder.task(who, self._face, task, line)
-            # The additional handles of a node are its own.
-            return None if found is None else replace(found)
-        if isinstance(task, Map):
-            return self._finder.manifests.block(who, task, self._file)
-        self._problem(f"{who}: 'task' is a reference or a mapping", line)
-        return None
-
-    def _add_additional(self, node: Map, block: Block) -> None:
-        """Add the node's own handles where the block allows additional ones."""
-        inputs = read_handles(self._report, node, "inputs_def", self._file)
-        outputs = read_handles(self._report, node, "outputs_def", self._file)
-        if block.additional_inputs:
-            block.inputs_def = _extended(block.inputs_def or [], inputs)
-        if block.additional_outputs and block.outputs_def is not None:
-            block.outputs_def = _extended(block.outputs_def, outputs)
-
-    def _condition(self, who: str, node: Map) -> tuple[_Node, set[str]] | None:
-        inputs_def = read_handles(self._report, node, "inputs_def", self._file)
-        found = read_cases(self._report, who, node, inputs_def, self._file)
-        return None if found is None else (_Node("condition", found[0], inputs_def), found[1])
-
-    def _slot(self, who: str, node: Map) -> tuple[_Node, set[str] | None] | None:
-        slot = node["slot"]
-        if not isinstance(slot, Map):
-            self._problem(f"{who}: 'slot' is a mapping of inputs_def and outputs_def", node.line_of("slot"))
-            return None
-        if self._face.key is None:
-            words = f"{who}: nothing provides for this slot; name it in the 'slots' of a node that runs this flow"
-            self._problem(words, node.line)
-            return None
-        inputs_def = _extended(
-            read_handles(self._report, slot, "inputs_def", self._file),
-            read_handles(self._report, node, "inputs_def", self._file),
-        )
-        outputs_def = read_handles(self._report, slot, "outputs_def", self._file)
-        block = {"inputs_def": inputs_def, "outputs_def": outputs_def}
-        declared = {each["handle"] for each in outputs_def} if "outputs_def" in slot else None
-        return _Node("slot", block, inputs_def if "inputs_def" in slot else None), declared
-
-    # ------------------------------------------------------------------ subflows and what they are provided with
-
-    def _subflow(self, who: str, node: Map) -> tuple[_Node, set[str] | None] | None:
-        face = self._finder.subflow(who, self._face, "subflow", node["subflow"], node.line_of("subflow"))
-        if face is None:
-            return None
-        made = _Node("subflow", {"inputs_def": face.inputs_def}, face.inputs_def, face.key)
-        given = node.get("slots")
-        if given is not None and not isinstance(given, list):
-            self._problem(f"{who}: 'slots' must be a list", node.line_of("slots"))
-            given = []
-        for each in given or ():
-            self._provide(who, node, face, made, each)
-        named = {each.get("slot_node_id") for each in _maps(given)}
-        if missing := [slot for slot in face.slots if slot not in named]:
-            names = ", ".join(map(repr, missing))
-            words = f"{who}: nothing provides for the slots {names} of {face.file}; name each in 'slots'"
-            self._problem(words, node.line_of("slots"))
-        return made, face.outputs
-
-    def _provide(self, who: str, node: Map, face: Face, made: _Node, given: object) -> None:
-        if not isinstance(given, Map) or not isinstance(given.get("slot_node_id"), str):
-            self._problem(f"{who}: an entry of 'slots' needs a 'slot_node_id'", getattr(given, "line", node.line))
-            return
-        slot_id = given["slot_node_id"]
-        who = f"{who}, slot {slot_id!r}"
-        slot = face.slots.get(slot_id)
-        if slot is None:
-            words = f"{who}: {face.file} has no such slot{did_you_mean(face.slots)}"
-            self._problem(words, given.line_of("slot_node_id"))
-            return
-        if slot_id in made.slots:
-            self._problem(f"{who}: two providers for one slot", given.line_of("slot_node_id"))
-            return
-        kinds = [kind for kind in ("task", "subflow", "slotflow") if kind in given]
-        if len(kinds) != 1:
-            self._problem(f"{who}: it needs exactly one of task, subflow, slotflow", given.line)
-            return
-        further = {each["handle"]: each for each in _maps(given.get("inputs_from")) if "handle" in each}
-        names = [*further, *(each["handle"] for each in read_handles(self._report, given, "inputs_def", self._file))]
-        provider = self._provider(who, given, kinds[0], slot_id, [*slot.inputs, *names])
-        if provider is None:
-            return
-        made.slots[slot_id], inputs_def, outputs = provider
-        for name, spec in further.items():
-            made.further[f"{slot_id}{REMEMBERED}{name}"] = spec
-        self._check_provider(who, given, slot.inputs, slot.outputs, inputs_def, outputs, made, slot_id)
-
-    def _provider(
-        self, who: str, given: Map, kind: str, slot_id: str, inputs: Sequence[str]
-    ) -> tuple[NodePlan, list[dict[str, Any]] | None, set[str] | None] | None:
-        line = given.line_of(kind)
-        if kind == "task":
-            block = self._block(who, given)
-            if block is None:
-                return None
-            if isinstance(given["task"], str):
-                self._add_additional(given, block)
-            outputs = None if block.outputs_def is None else {each["handle"] for each in block.outputs_def}
-            return NodePlan(slot_id, "task", block.to_plan()), block.inputs_def, outputs
-        reference, further = given[kind], tuple(dict.fromkeys(inputs)) if kind == "slotflow" else ()
-        if kind == "slotflow" and isinstance(reference, str) and not reference.startswith(("self::", ".", "/")):
-            self._problem(f"{who}: a slotflow belongs to the flow's own package: self::name", line)
-            return None
-        face = self._finder.subflow(who, self._face, kind, reference, line, further)
-        if face is None:
-            return None
-        if face.slots:
-            self._problem(f"{who}: {face.file} has slots itself; nothing could provide for them", line)
-            return None
-        return (
-            NodePlan(slot_id, "subflow", {"inputs_def": face.inputs_def}, flow=face.key),
-            face.inputs_def,
-            face.outputs,
-        )
-
-    def _check_provider(
-        self,
-        who: str,
-        given: Map,
-        inputs: Sequence[str],
-        promised: Sequence[str] | None,
-        inputs_def: list[dict[str, Any]] | None,
-        outputs: set[str] | None,
-        made: _Node,
-        slot_id: str,
-    ) -> None:
-        """A provider gets the slot's inputs, its own further ones, and the defaults of the rest."""
-        own = f"{slot_id}{REMEMBERED}"
-        known = {*inputs, *(name.removeprefix(own) for name in made.further if name.startswith(own))}
-        for name, default in defaults(inputs_def or ()).items():
-            if name not in known:
-                made.further[f"{own}{name}"] = default
-                known.add(name)
-        for each in inputs_def or ():
-            if each["handle"] not in known:
-                words = f"{who}: nothing feeds the provider's input {each['handle']!r}; give it in its 'inputs_from'"
-                self._problem(words, given.line)
-        lacking = [name for name in promised or () if outputs is not None and name not in outputs]
-        if lacking:
-            words = f"{who}: the provider has no output {', '.join(map(repr, lacking))}, which the slot declares"
-            self._report.warn(words, self._file, given.line)
-
     # ------------------------------------------------------------------ connections
 
-    def _connect(self, node: Map, made: _Node) -> NodePlan:
+    def _connect(self, node: Map, made: Declared) -> NodePlan:
         who = f"node {node['node_id']!r}"
         definitions = None if made.inputs_def is None else {each["handle"]: each for each in made.inputs_def}
         inputs: dict[str, InputPlan] = {}
@@ -471,12 +271,3 @@ class _FlowReader:
                 words = f"'forward_previews' names {name!r}, which is no node here{did_you_mean(known)}"
                 self._report.warn(words, self._file, flow.line_of("forward_previews"))
         return tuple(str(name) for name in given)
-
-
-def _maps(found: object) -> list[Map]:
-    return [each for each in found if isinstance(each, Map)] if isinstance(found, list) else []
-
-
-def _extended(defs: list[dict[str, Any]], own: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    known = {each["handle"] for each in defs}
-    return [*defs, *({**each, "is_additional": True} for each in own if each["handle"] not in known)]
