@@ -23,7 +23,7 @@ from ..store import Store
 from ..wire.messages import Cancel, Close, Dispatch, ServiceMessage, Spawn, Unspawn
 from ..wire.windows import Window
 from .catalog import Catalog
-from .job import RunningJob
+from .job import RunningJob, started_record
 from .kinds import Kinds
 from .lifeline import Lifeline
 from .services import Services
@@ -239,7 +239,17 @@ class _Hosting:
         }
 
     def dispatch(self, message: Dispatch, outlet: Outlet) -> None:
+        if self._begins_at_once(message):
+            # Said from here, it is on its way by the time the loop gets to the job: two wake-ups less (dispatch).
+            outlet.start(started_record())
         self._inbox.post(self._begin, message, outlet)
+
+    def _begins_at_once(self, message: Dispatch) -> bool:
+        """Tell whether nothing has to be loaded, fetched or waited for before the author's code runs."""
+        if "service" in message.block or message.bodies:
+            return False
+        binding = self.executor.catalog.cached(message.block, message.session_id)
+        return binding is not None and binding.is_async
 
     def cancel(self, message: Cancel) -> None:
         self._inbox.post(self._with_job, message, lambda job: job.cancel(message.reason, message.grace))

@@ -29,7 +29,7 @@ from .vault import Vault
 if TYPE_CHECKING:
     from .executor import _Hosting
 
-__all__ = ["RunningJob"]
+__all__ = ["RunningJob", "started_record"]
 
 logger = logging.getLogger("asyncblock.executor")
 
@@ -286,12 +286,12 @@ class RunningJob:
         """
         if self._cancelled is not None:
             return False
-        sent = self._starting = self._hosting.loop.create_future()
-        # The callback first: were the record taken before it, nobody would look again.
-        self._outlet.when_sent(lambda: self._hosting._inbox.post(_settle, sent, None))
-        self._outlet.try_accept(self._outlet.channel.data, encode("JobStarted", now_ms()))
-        await sent
-        self._starting = None
+        self._outlet.start(started_record())
+        if not self._outlet.started:
+            sent = self._starting = self._hosting.loop.create_future()
+            self._outlet.when_started(lambda: self._hosting._inbox.post(_settle, sent, None))
+            await sent
+            self._starting = None
         return self._cancelled is None
 
     def _until_over(self, main: asyncio.Task[object]) -> asyncio.Future[None]:
@@ -426,6 +426,11 @@ class RunningJob:
         if self._ctx is not None:
             self._ctx.release_blocks("has ended")
         self._hosting.ended(self)
+
+
+def started_record() -> bytes:
+    """Return a JobStarted."""
+    return encode("JobStarted", now_ms())
 
 
 class _Exited:

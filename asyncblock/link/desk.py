@@ -46,17 +46,26 @@ class Outlet:
         self._post = desk.io.post
         self.channel = channel
 
-    def when_sent(self, sent: Callable[[], None]) -> None:
-        """Call ``sent``, on any thread, when the first record has been handed to a connection, or never will be.
-
-        Ask before that record is put.
-        """
+    def start(self, record: bytes) -> None:
+        """Say that the job starts, once: before all else that it says."""
         channel = self.channel
-        # Noted at once and not by a post: the writer may take the record before it sees what is posted. The trouble
-        # is looked at last: whoever closes the channel in between either sees the note or is seen here.
+        if not channel.start_said:
+            channel.start_said, channel.start = True, record
+            self.activate()
+
+    def when_started(self, sent: Callable[[], None]) -> None:
+        """Call ``sent``, on any thread, when the start has been handed to a connection, or never will be."""
+        channel = self.channel
+        # Noted at once and not by a post: the start may be taken before what is posted. Looked at last: whoever sends
+        # it or closes the channel in between either sees the note or is seen here.
         channel.starting = sent
-        if channel.trouble is not None:
+        if channel.start_sent or channel.trouble is not None:
             sent()
+
+    @property
+    def started(self) -> bool:
+        """Tell whether the start has been handed to a connection."""
+        return self.channel.start_sent
 
     def use_port(self, port: Window) -> None:
         """Count this job's bytes on another thread's share; only before the first record."""
@@ -410,7 +419,7 @@ class Desk:
                 self.channels.pop(run.channel.number, None)
                 # Of calls that were cancelled while they waited for room.
                 self.forget(self.outbox.unnamed_bodies(run.channel))
-            if run.channel.starting is not None:
+            if run.start:
                 # Stored before the connection broke, which had not said that it took it.
                 _started(run.channel)
             if run.channel in self._room:
@@ -444,7 +453,8 @@ class Desk:
 
 
 def _started(channel: Channel) -> None:
-    """Tell whoever waits for the first record that it is on its way, or never will be."""
+    """Tell whoever waits for the start that it is on its way, or never will be."""
+    channel.start_sent = True
     starting, channel.starting = channel.starting, None
     if starting is not None:
         starting()

@@ -25,8 +25,8 @@ class Mark:
 class Channel:
     """The records of one job attempt on their way to the mainframe.
 
-    Order within a job: data before telemetry before progress before the finish; within each class the order of the
-    calls.
+    Order within a job: the start before data before telemetry before progress before the finish; within each class the
+    order of the calls.
     """
 
     __slots__ = (
@@ -48,6 +48,9 @@ class Channel:
         "progress_due",
         "progress_ready",
         "progress_timer",
+        "start",
+        "start_said",
+        "start_sent",
         "starting",
         "telemetry",
         "trouble",
@@ -72,8 +75,13 @@ class Channel:
         self.finished = False
         """The finish was taken; nothing can follow it."""
         self.marks: list[Mark] = []
+        self.start: bytes | None = None
+        """The JobStarted that waits to be sent: before everything else, and without a window, as the finish."""
+        self.start_said = False
+        self.start_sent = False
+        """A connection has taken the start. The taker's own."""
         self.starting: Callable[[], None] | None = None
-        """Called once when the first record is on its way. The producer sets it before that record."""
+        """Called once when that is so, or never will be."""
         self.trouble: BaseException | None = None
         """What the next call of this job raises: a refusal (once) or the end of the lease (for ever)."""
         self.active = False
@@ -89,7 +97,9 @@ class Channel:
     @property
     def drained(self) -> bool:
         """Tell whether nothing but a finish waits to be sent."""
-        return self.data.empty and self.telemetry.empty and not (self.progress_ready and self._progress_waits)
+        if self.start is not None or (self.progress_ready and self._progress_waits):
+            return False
+        return self.data.empty and self.telemetry.empty
 
     @property
     def idle(self) -> bool:
@@ -99,6 +109,8 @@ class Channel:
     @property
     def has_record(self) -> bool:
         """Tell whether a record could be taken. Taker's side."""
+        if self.start is not None:
+            return True
         if not self.data.empty:
             return self.data.ready
         if not self.telemetry.empty:
@@ -134,6 +146,7 @@ class Channel:
         """Give back the room of what waits here and will never be sent. Taker's side."""
         # The flag falls before the look: who appends later asks for a place, and what it appended comes here too.
         self.active = False
+        self.start = None
         size = self.data.discard() + self.telemetry.discard()
         progress = self.progress.take() if self.progress is not None else None
         if progress is not None:

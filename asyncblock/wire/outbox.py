@@ -63,7 +63,7 @@ class Outbox:
         self.bodies: dict[int, Body] = {}
         """Bodies whose record isn't acknowledged yet, by number."""
         self.starting: list[Channel] = []
-        """Channels whose first record is in a message that was taken."""
+        """Channels whose start is in a message that was taken."""
         self._control: deque[bytes] = deque()
         self._retained: deque[_Sent] = deque()
         self._resend: deque[_Sent] = deque()
@@ -137,14 +137,14 @@ class Outbox:
             run.records = []
             if run.channel.marks:
                 self._place_marks(run.channel)
-            if run.channel.starting is not None:
+            if run.start:
                 self.starting.append(run.channel)
         self._retained.append(_Sent(self.seq, message, runs))
         self._retained_bytes += sum(run.data_bytes + run.telemetry_bytes for run in runs)
         return message
 
     def started(self) -> list[Channel]:
-        """Take the channels whose first record was taken; each is given once."""
+        """Take the channels whose start was taken; each is given once."""
         starting, self.starting = self.starting, []
         return starting
 

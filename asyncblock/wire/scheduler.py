@@ -36,6 +36,7 @@ class Run:
     data_bytes: int = 0
     telemetry_bytes: int = 0
     bodies: list[Body] = field(default_factory=list)
+    start: bool = False
     finish: bool = False
 
 
@@ -122,7 +123,11 @@ def _ready(channel: Channel) -> bool:
 
 def _take_run(channel: Channel, budget: int, count: int) -> Run:
     run = Run(channel)
-    run.data_bytes = _fill(channel.data, run, budget, count)
+    if channel.start is not None:
+        run.start = True
+        run.records.append(channel.start)
+        channel.start = None
+    run.data_bytes = _fill(channel.data, run, budget, count - len(run.records))
     if not channel.data.empty:
         return run
     run.telemetry_bytes = _fill(channel.telemetry, run, budget - run.data_bytes, count - len(run.records))

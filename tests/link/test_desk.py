@@ -102,26 +102,48 @@ async def _close_late(io: IOThread) -> None:
 STARTED = b'{"type":"JobStarted","t":1}'
 
 
-async def test_a_first_record_is_told_as_sent_though_it_is_taken_at_once() -> None:
+@pytest.mark.parametrize("asks", ["before", "while it is sent", "afterwards"])
+async def test_a_start_is_told_as_sent_though_it_is_taken_at_once(asks: str) -> None:
     async with shared().lease() as io:
-        await io.run(_sent_at_once(io))
+        await io.run(_sent_at_once(io, asks))
 
 
-async def _sent_at_once(io: IOThread) -> None:
+async def _sent_at_once(io: IOThread, asks: str) -> None:
     """Nothing that the producer posts comes in between, as when its thread is faster than the inbox."""
     desk, told = Desk(io, asyncio.Event()), list[str]()
     outlet = desk.open(1, "job", 1)
-    outlet.when_sent(lambda: told.append("sent"))
-    outlet.try_record(outlet.channel.data, STARTED)
+    if asks == "before":
+        outlet.when_started(lambda: told.append("sent"))
+    outlet.start(STARTED)
     assert desk.next_message() is not None
+    if asks == "while it is sent":
+        outlet.when_started(lambda: told.append("sent"))
     assert told == [], "the connection has not taken it yet"
+    assert not outlet.started
     desk.sent()
     desk.sent()
+    assert outlet.started
+    if asks == "afterwards":
+        outlet.when_started(lambda: told.append("sent"))
     assert told == ["sent"]
 
 
+async def test_a_start_is_said_once() -> None:
+    async with shared().lease() as io:
+        await io.run(_start_twice(io))
+
+
+async def _start_twice(io: IOThread) -> None:
+    desk = Desk(io, asyncio.Event())
+    outlet = desk.open(1, "job", 1)
+    outlet.start(STARTED)
+    assert STARTED in (desk.next_message() or b"")
+    outlet.start(STARTED)
+    assert desk.next_message() is None
+
+
 @pytest.mark.parametrize("stored", [False, True])
-async def test_a_first_record_is_told_as_sent_after_a_connection_broke_under_it(stored: bool) -> None:
+async def test_a_start_is_told_as_sent_after_a_connection_broke_under_it(stored: bool) -> None:
     async with shared().lease() as io:
         await io.run(_sent_after_a_loss(io, stored))
 
@@ -129,8 +151,8 @@ async def test_a_first_record_is_told_as_sent_after_a_connection_broke_under_it(
 async def _sent_after_a_loss(io: IOThread, stored: bool) -> None:
     desk, told = Desk(io, asyncio.Event()), list[str]()
     outlet = desk.open(1, "job", 1)
-    outlet.when_sent(lambda: told.append("sent"))
-    outlet.try_record(outlet.channel.data, STARTED)
+    outlet.when_started(lambda: told.append("sent"))
+    outlet.start(STARTED)
     desk.next_message()
     desk.outbox.disconnect()
     desk.resume(1 if stored else 0, {})
@@ -145,7 +167,7 @@ async def _sent_after_a_loss(io: IOThread, stored: bool) -> None:
 
 
 @pytest.mark.parametrize("when", ["before it asks", "after it asked", "with its link"])
-async def test_nobody_waits_for_a_first_record_of_a_channel_that_is_closed(when: str) -> None:
+async def test_nobody_waits_for_the_start_on_a_channel_that_is_closed(when: str) -> None:
     async with shared().lease() as io:
         await io.run(_closed_unsent(io, when))
 
@@ -155,7 +177,7 @@ async def _closed_unsent(io: IOThread, when: str) -> None:
     outlet = desk.open(1, "job", 1)
     if when == "before it asks":
         desk.close(1, LeaseLost("the lease ended"))
-    outlet.when_sent(lambda: told.append("over"))
+    outlet.when_started(lambda: told.append("over"))
     if when == "after it asked":
         desk.close(1, LeaseLost("the lease ended"))
     elif when == "with its link":

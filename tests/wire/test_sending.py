@@ -100,17 +100,32 @@ def test_control_leaves_before_everything() -> None:
     assert drain(outbox)[0] == b'{"op":"ping"}'
 
 
-def test_data_leaves_before_telemetry_before_progress_before_the_finish() -> None:
+def test_the_start_leaves_before_data_before_telemetry_before_progress_before_the_finish() -> None:
     outbox, ch = Outbox(), channel()
     ch.finish = Parcel(record(5))
+    ch.start = record(0)
     ch.put_progress(record(4))
     ch.progress_ready = True
     ch.accept(ch.telemetry, record(3))
     ch.accept(ch.data, record(1))
     ch.accept(ch.data, record(2))
     outbox.scheduler.enlist(ch)
-    assert records_in(drain(outbox)) == [(1, 1), (1, 2), (1, 3), (1, 4), (1, 5)]
+    assert records_in(drain(outbox)) == [(1, i) for i in range(6)]
     assert ch.finished
+
+
+def test_a_start_needs_no_room_and_a_batch_has_no_more_records_for_it() -> None:
+    outbox, ch = Outbox(), channel()
+    ch.start = record(0)
+    assert ch.has_record and not ch.idle
+    say(outbox, ch, *[record(1, 20) for _ in range(BATCH_RECORDS)])
+    first, second = drain(outbox)
+    assert len(records_in([first])) == BATCH_RECORDS
+    assert len(records_in([second])) == 1
+    assert outbox.started() == [ch]
+    assert outbox.started() == []
+    outbox.acknowledge(outbox.seq)
+    assert ch.data.window.in_flight == ch.port.in_flight == 0
 
 
 def test_progress_is_a_latest_wins_slot() -> None:
