@@ -6,16 +6,24 @@ import os
 import signal
 from typing import Final
 
-__all__ = ["NAMES", "VARIABLE", "reached", "sending"]
+__all__ = ["EXECUTOR", "MAINFRAME", "NAMES", "VARIABLE", "reached", "recording", "sending"]
 
 VARIABLE: Final = "ASYNCBLOCK_CRASH_AT"
-"""``NAME:N``: die when the point is reached for the Nth time."""
+"""``NAME:N:FILE``: die when the point is reached for the Nth time, unless the file is there already."""
 
-NAMES: Final = frozenset({"before_commit", "after_commit", "before_ack", "before_dispatch", "before_reply"})
+MAINFRAME: Final = frozenset({"before_commit", "after_commit", "before_ack", "before_dispatch", "before_reply"})
+"""Points in a mainframe."""
+
+EXECUTOR: Final = frozenset({"before_started", "after_started", "before_finish", "after_finish", "finish_acked"})
+"""Points in an executor: around a job's first record and its last on their way, and when the last is acknowledged."""
+
+NAMES: Final = MAINFRAME | EXECUTOR
 
 _armed: list[str | int] | None = None
+_once = ""
 if VARIABLE in os.environ:
     _name, _, _count = os.environ[VARIABLE].partition(":")
+    _count, _, _once = _count.partition(":")
     _armed = [_name, int(_count or 1)]
 
 
@@ -25,8 +33,28 @@ def reached(name: str) -> None:
         return
     left = int(_armed[1]) - 1
     _armed[1] = left
-    if left == 0:
+    if left == 0 and _first():
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _first() -> bool:
+    """Tell whether no other process with this environment has died here."""
+    if not _once:
+        return True
+    try:
+        os.close(os.open(_once, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return False
+    return True
+
+
+def recording(message: bytes, when: str) -> None:
+    """Die here if this is the point ``before`` or ``after`` records like those of a message go onto the wire."""
+    if _armed is None:
+        return
+    for name, record in (("started", b"JobStarted"), ("finish", b"BlockFinished")):
+        if b'"type":"%b"' % record in message:
+            reached(f"{when}_{name}")
 
 
 def sending(message: bytes) -> None:

@@ -1,20 +1,22 @@
-"""Item 2: the mainframe dies by kill -9 at each named point, comes back, and everything goes on as if it hadn't."""
+"""Items 2 and 3: either side dies by kill -9 at each named point, comes back, and nothing is lost or repeated."""
 
 from __future__ import annotations
 
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from asyncblock.crashpoints import NAMES
+from asyncblock.crashpoints import EXECUTOR, MAINFRAME
 from asyncblock.testing import crash_at
 
+from .flows import handle_def, node, write_flow
 from .processes import free_port, start
 from .test_recovery import COUNT, consumed, counting_flow, numbers
 
 
-@pytest.mark.parametrize("point", sorted(NAMES))
+@pytest.mark.parametrize("point", sorted(MAINFRAME))
 async def test_a_mainframe_that_dies_at_a_named_point_loses_and_repeats_nothing(point: str, tmp_path: Path) -> None:
     nth = 1 if point == "before_reply" else 7  # the one reply here is that to ``start``
     flow, data, port = counting_flow(tmp_path / "f"), tmp_path / "data", str(free_port())
@@ -35,6 +37,73 @@ async def test_a_mainframe_that_dies_at_a_named_point_loses_and_repeats_nothing(
     assert consumed(found) == [10 * i for i in range(COUNT)]
     assert sum(event["type"] == "SessionFinished" for event in found) == 1
     assert (tmp_path / "ran").read_text() == "1"
+
+
+SENDS = """
+    import os
+
+    async def main(inputs, ctx):
+        with open(os.path.join(os.path.dirname(__file__), "..", "ran"), "a") as ran:
+            ran.write(str(ctx.attempt))
+        for number in range(10):
+            await ctx.output([ctx.attempt, number], "out")
+        await ctx.flush()
+    """
+
+TAKES = "async def main(inputs, ctx):\n    return {'out': inputs['v']}\n"
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+@pytest.mark.parametrize("point", sorted(EXECUTOR))
+async def test_an_executor_that_dies_at_a_named_point_leaves_its_job_to_the_policy(
+    point: str, retries: int, tmp_path: Path
+) -> None:
+    """``ran`` has the attempts whose code began: none before its JobStarted is on its way, no finished one twice."""
+    directory, data = tmp_path / "f", tmp_path / "data"
+    sends = node("sends", SENDS, directory)
+    sends["task"]["retries"] = {"retries": retries, "backoff": 0.01}
+    nodes = [sends]
+    if retries:
+        # Without retries its jobs would start and finish in between.
+        source = [{"handle": "v", "from_node": [{"node_id": "sends", "output_handle": "out"}]}]
+        nodes.append(node("takes", TAKES, directory, inputs=[handle_def("v")], inputs_from=source, concurrency=3))
+    flow = write_flow(directory, nodes)
+    async with start("serve", "--data-dir", data, "--port", str(free_port()), state=tmp_path) as server:
+        await server.until_line("mainframe at", err=True)
+        crash = crash_at(point, once=tmp_path / "died")
+        async with (
+            start("executor", "--data-dir", data, "--package", directory, state=tmp_path, **crash) as executor,
+            start("submit", flow, "--data-dir", data, "--json", state=tmp_path) as submit,
+        ):
+            code = await submit.wait()
+            await executor.until_line("killed by SIGKILL", err=True)
+    assert (tmp_path / "died").exists()
+    found = submit.events()
+    ends = [event for event in found if event["type"] == "BlockFinished" and event["node_id"] == "sends"]
+    # Until JobStarted is in the journal the job is handed out again, and that is no retry.
+    wins = {"before_started": 2, "after_finish": 1, "finish_acked": 1}.get(point, 2 if retries else None)
+    assert [event["attempt"] for event in ends] == ([] if wins is None else [wins])
+    began = (tmp_path / "ran").read_text() if (tmp_path / "ran").exists() else ""
+    assert began == ("1" if point not in ("before_started", "after_started") else "") + ("2" if wins == 2 else "")
+    released = [event for event in found if event["type"] == "JobReleased" and event["node_id"] == "sends"]
+    assert len(released) == (point == "before_started")
+    if wins is None:
+        assert code == 1
+        assert "killed by SIGKILL" in found[-1]["error"]
+    else:
+        assert code == 0
+        assert outputs_of(found, wins) == list(range(10))
+    if retries:
+        taken = [e["result"]["out"] for e in found if e["type"] == "BlockFinished" and e["node_id"] == "takes"]
+        assert sorted(taken) == [[wins, number] for number in range(10)]
+
+
+def outputs_of(found: list[dict[str, Any]], attempt: int) -> list[int]:
+    return [
+        event["output"][1]
+        for event in found
+        if event["type"] == "BlockOutput" and event["node_id"] == "sends" and event["attempt"] == attempt
+    ]
 
 
 def test_a_crash_point_that_does_not_exist_is_refused() -> None:

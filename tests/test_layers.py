@@ -23,7 +23,7 @@ LAYERS: dict[str, set[str]] = {
     "wire": {"errors"},
     "transport": {"errors"},
     "iothread": {"errors"},
-    "link": {"iothread", "scratch", "wire", "transport", "errors"},
+    "link": {"iothread", "scratch", "wire", "transport", "crashpoints", "errors"},
     "values": {"errors"},
     "pieces": {"values", "errors"},
     "offload": {"errors"},

@@ -42,6 +42,13 @@ ASYNC_SLOTS = 1000
 """Async jobs at once: they share one loop, and each costs a few kB."""
 
 
+_LEAVE_PATIENCE = 15.0
+"""Seconds that jobs which are cancelled because the executor leaves have, clean-up included."""
+
+_LAST_ACKS = 5.0
+"""Seconds that the mainframe has to acknowledge what was sent, before the report counts what it didn't."""
+
+
 class Report:
     """What an executor has done, for the line that it prints when it leaves."""
 
@@ -407,7 +414,7 @@ class _Hosting:
             job.cancel("the executor is leaving", 10.0)
         pending = [job.task for job in self._jobs.values() if job.task is not None]
         if pending:
-            await asyncio.wait(pending, timeout=15.0)
+            await asyncio.wait(pending, timeout=_LEAVE_PATIENCE)
         for task in self._left:
             task.cancel()
         if self._left:
@@ -416,7 +423,10 @@ class _Hosting:
         self.engine.close()
         if self.lifeline is not None:
             self.lifeline.stop()
-        self.executor.report.unacknowledged += await self.link.drain(5.0)
+        self.executor.report.unacknowledged += await self.link.drain(_LAST_ACKS)
+        # Those that still wait for an acknowledgement would wait for as long as the mainframe is away.
+        for task in pending:
+            task.cancel()
         if not self.link.over:
             await self.link.detach()
         await asyncio.to_thread(self.scratch.close)

@@ -136,8 +136,9 @@ class RunningJob:
         self._begin_no_more(reason)
         if self._main is not None and not self._main.done():
             self._main.cancel(reason)
-        elif self._main is not None and self._ctx is not None:
-            # keepAlive: the block has returned and left its job open; nobody else will finish it.
+        elif self._ctx is not None and self.task is not None and self.task.done():
+            # keepAlive: the block has returned and left its job open; nobody else will finish it. One whose finish
+            # waits for its acknowledgement has ended.
             self._hosting._tasks.create_task(self._conclude({"cancelled": True}))
         if isinstance(self._ctx, SyncContext):
             # A thread that waits for a block that it runs hears nothing else.

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .. import crashpoints
 from ..errors import AsyncBlockError, Closed
 from ..iothread import IOThread
 from ..wire.bodies import CHUNK_SIZE, Body, Encoding, Parcel, sum_of
@@ -305,6 +306,11 @@ class Desk:
                 _started(channel)
 
     @property
+    def unacknowledged(self) -> int:
+        """How many records were accepted and aren't in the journal as far as is known."""
+        return self.outbox.unacknowledged + sum(channel.waiting for channel in self.channels.values())
+
+    @property
     def idle(self) -> bool:
         """Tell whether nothing waits to be sent."""
         return not self._arrivals and self.outbox.idle and not self.outbox.bodies
@@ -416,6 +422,7 @@ class Desk:
             for body in run.bodies:
                 self.room.drop(body)
             if run.finish:
+                crashpoints.reached("finish_acked")
                 self.channels.pop(run.channel.number, None)
                 # Of calls that were cancelled while they waited for room.
                 self.forget(self.outbox.unnamed_bodies(run.channel))

@@ -8,7 +8,7 @@ import random
 import secrets
 from typing import Any, Final, Protocol
 
-from .. import __version__
+from .. import __version__, crashpoints
 from ..errors import (
     AsyncBlockError,
     Closed,
@@ -217,7 +217,7 @@ class Link:
         self.io.post(self._send, Stalled(channel, seconds, where))
 
     async def drain(self, timeout: float | None = None) -> int:
-        """Wait until everything sent is acknowledged; return how many batches are not after ``timeout`` seconds.
+        """Wait until everything sent is acknowledged; return how many records are not after ``timeout`` seconds.
 
         **Cancellation** is safe.
         """
@@ -365,7 +365,9 @@ class Link:
                 self._wake_drains()
                 await self._sendable.wait()
             else:
+                crashpoints.recording(message, "before")
                 await transport.send(message)
+                crashpoints.recording(message, "after")
                 self._desk.sent()
 
     def _wake_drains(self) -> None:
@@ -550,7 +552,7 @@ class Link:
             pass
         finally:
             self._idle_waiters.discard(quiet)
-        return self._desk.outbox.unacknowledged
+        return 0 if self._over is not None else self._desk.unacknowledged
 
     async def _close(self) -> None:
         if not self._closing:

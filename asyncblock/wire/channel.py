@@ -142,6 +142,12 @@ class Channel:
             if n not in elsewhere:
                 (self.telemetry if body.telemetry else self.data).add_body(body)
 
+    @property
+    def waiting(self) -> int:
+        """Return how many records wait to be sent. Taker's side."""
+        lanes = sum(lane.appended - lane.taken for lane in (self.data, self.telemetry))
+        return lanes + self.progress.queued + (self.finish is not None and not self.finished)
+
     def discard(self) -> None:
         """Give back the room of what waits here and will never be sent. Taker's side."""
         # The flag falls before the look: who appends later asks for a place, and what it appended comes here too.

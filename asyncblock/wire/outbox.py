@@ -37,6 +37,7 @@ class _Sent:
     seq: int
     message: bytes
     runs: list[Run]
+    records: int
 
 
 @dataclass(slots=True, eq=False)
@@ -89,8 +90,8 @@ class Outbox:
 
     @property
     def unacknowledged(self) -> int:
-        """How many batches are neither acknowledged nor given up."""
-        return len(self._retained)
+        """How many records were sent and are neither acknowledged nor given up."""
+        return sum(sent.records for sent in self._retained)
 
     def next_message(self) -> bytes | None:
         """Take the next message: control, then what is sent again, then chunks and new batches in turns."""
@@ -133,13 +134,14 @@ class Outbox:
     def _seal(self, runs: list[Run]) -> bytes:
         self.seq += 1
         message = join_batch(self.seq, [(run.channel.number, run.records) for run in runs])
+        count = sum(len(run.records) for run in runs)
         for run in runs:
             run.records = []
             if run.channel.marks:
                 self._place_marks(run.channel)
             if run.start:
                 self.starting.append(run.channel)
-        self._retained.append(_Sent(self.seq, message, runs))
+        self._retained.append(_Sent(self.seq, message, runs, count))
         self._retained_bytes += sum(run.data_bytes + run.telemetry_bytes for run in runs)
         return message
 
