@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from .entries import Ref
 from .plan import REMEMBERED, FlowPlan, NodePlan
+from .references import References
 
 __all__ = ["FlowJob", "Job", "NodeState"]
 
@@ -21,13 +21,13 @@ class NodeState:
     def __init__(self, plan: NodePlan, flow: FlowJob) -> None:
         self.plan = plan
         self.flow = flow
-        self.queues: dict[str, deque[Ref]] = {}
+        self.queues: dict[str, References] = {}
         self.constants: dict[str, Ref] = {}
         self.feedable = True
         """Every input has a source or a value."""
         for handle, each in plan.inputs.items():
             if each.sources:
-                self.queues[handle] = deque()
+                self.queues[handle] = References()
             elif each.has_value:
                 key = [] if flow.key is None else [flow.key]
                 self.constants[handle] = ["static", plan.node_id, handle, *key]
@@ -54,6 +54,11 @@ class NodeState:
             self.empty -= 1
         queue.append(ref)
 
+    def refill(self, handle: str, refs: References) -> None:
+        """Take over the values of a handle's queue from a snapshot."""
+        self.empty -= bool(refs) and not self.queues[handle]
+        self.queues[handle] = refs
+
     def pop(self) -> None:
         """Take one value from each queue: a job has them."""
         for queue in self.queues.values():
@@ -63,7 +68,7 @@ class NodeState:
 
     def heads(self) -> dict[str, Ref]:
         """Return what the next job would take, in the order in which the inputs are declared."""
-        inputs = {handle: queue[0] for handle, queue in self.queues.items()}
+        inputs = {handle: queue.head for handle, queue in self.queues.items()}
         if not self.constants:
             return inputs
         inputs.update(self.constants)
@@ -183,7 +188,7 @@ class FlowJob:
             ],
             "started": [node_id for node_id, node in self.nodes.items() if node.started],
             "queues": {
-                node_id: {handle: list(queue) for handle, queue in node.queues.items() if queue}
+                node_id: {handle: queue.to_json() for handle, queue in node.queues.items() if queue}
                 for node_id, node in self.nodes.items()
                 if len(node.queues) > node.empty
             },
@@ -212,9 +217,8 @@ class FlowJob:
         for node_id in obj["started"]:
             flow.nodes[node_id].started = True
         for node_id, queues in obj["queues"].items():
-            for handle, refs in queues.items():
-                for ref in refs:
-                    flow.nodes[node_id].push(handle, ref)
+            for handle, entries in queues.items():
+                flow.nodes[node_id].refill(handle, References.from_json(entries))
         for node_id, progress in obj["progress"].items():
             flow.nodes[node_id].progress = progress
         for job_id, node_id, stacks in obj["jobs"]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from ..flow.references import References
+
 if TYPE_CHECKING:
     from ..flow.entries import JobCreated
     from .links import LinkState
@@ -79,8 +81,8 @@ class Attempt:
     """Records seen on the channel: the next one's index."""
     fenced: bool = False
     """Its lease ended: what still comes is kept for inspection and changes nothing."""
-    held: list[tuple[str, Any, Any, Any]] = field(default_factory=list)
-    """Outputs (handle, reference, to_node, to_flow) kept back until a job with retries has finished."""
+    held: References = field(default_factory=References)
+    """Outputs (the reference's items, to_node, to_flow) kept back until a job with retries has finished."""
 
     def __post_init__(self) -> None:
         head = {

@@ -348,7 +348,7 @@ class Session:
         self._owner.values.keep((self.number, *place), record, attempt.link.link_id, size)
         ref = ("record", *place, handle)
         if attempt.job.policy.holds:
-            attempt.held.append((handle, ref, *targets))
+            attempt.held.append((*ref, *targets))
         else:
             self._feed(turn, Output(attempt.job.job_id, handle, ref, *targets))
 
@@ -371,8 +371,8 @@ class Session:
         outputs = {h: ("record", *place, h) for h in (*record.get("result", ()), *record.get("bodies", ()))}
         if any(self._run.consumers(job.job_id, handle) for handle in outputs):
             self._owner.values.keep((self.number, *place), record, attempt.link.link_id, size)
-        for handle, ref, to_node, to_flow in attempt.held:
-            self._feed(turn, Output(job.job_id, handle, ref, to_node, to_flow))
+        for *ref, to_node, to_flow in attempt.held:
+            self._feed(turn, Output(job.job_id, ref[4], tuple(ref), to_node, to_flow))
         self._end_job(turn, job)
         self.requests.tell(turn, job, None)
         self._feed(turn, Finished(job.job_id, None, outputs))

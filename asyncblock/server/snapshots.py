@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..flow.entries import JobCreated, decision_from_json
+from ..flow.references import References
 from .jobs import Attempt, Job, JobState
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["VERSION", "attempt_from_json", "created_from_json", "job_to_json", "restore_job"]
 
-VERSION = 1
+VERSION = 2
 """Of the form. A snapshot of another version is passed over: the journal has everything."""
 
 
@@ -42,7 +43,7 @@ def job_to_json(job: Job) -> dict[str, Any]:
             "link": attempt.link.link_id,
             "channel": attempt.channel,
             "records": attempt.records,
-            "held": attempt.held,
+            "held": attempt.held.to_json(),
         },
     }
 
@@ -69,5 +70,5 @@ def attempt_from_json(job: Job, link: LinkState, obj: Mapping[str, Any]) -> Atte
     """Return the open attempt of a job."""
     attempt = Attempt(job, obj["number"], link, obj["channel"])
     attempt.records = obj["records"]
-    attempt.held = [(handle, ref, to_node, to_flow) for handle, ref, to_node, to_flow in obj["held"]]
+    attempt.held = References.from_json(obj["held"])
     return attempt

@@ -15,6 +15,9 @@ __all__ = ["Found", "Values", "value_in"]
 _BUDGET = 32 << 20
 """Bytes of records kept in memory; what fell out is read from the journal again."""
 
+_OVERHEAD = 600
+"""Bytes that a small record takes beyond its JSON: its dict, strings and numbers, its key and its place."""
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -35,10 +38,13 @@ class Values:
         self._journal = journal
         self._kept: OrderedDict[Key, tuple[dict[str, Any], str, int]] = OrderedDict()
         self.size = 0
-        """Bytes of the records kept."""
+        """Bytes that the records kept take, about."""
 
     def keep(self, key: Key, record: dict[str, Any], link_id: str, size: int) -> None:
         """Remember a record that somebody will ask for."""
+        if key in self._kept:
+            return
+        size += _OVERHEAD
         self._kept[key] = (record, link_id, size)
         self.size += size
         while self.size > _BUDGET and len(self._kept) > 1:
