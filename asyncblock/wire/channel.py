@@ -146,7 +146,7 @@ class Channel:
     def waiting(self) -> int:
         """Return how many records wait to be sent. Taker's side."""
         lanes = sum(lane.appended - lane.taken for lane in (self.data, self.telemetry))
-        return lanes + self.progress.queued + (self.finish is not None and not self.finished)
+        return lanes + self._progress_waits + (self.finish is not None and not self.finished)
 
     def discard(self) -> None:
         """Give back the room of what waits here and will never be sent. Taker's side."""
