@@ -6,14 +6,17 @@ the child works and isn't deadlocked; where the system doesn't tell, the traceba
 
 from __future__ import annotations
 
+import asyncio
+import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["Held", "Lifesigns", "cpu_time"]
+__all__ = ["Held", "Lifesigns", "cpu_time", "listening"]
 
 Frame = tuple[str, int, str]
 """File, line and function."""
@@ -88,6 +91,30 @@ class Lifesigns:
         if not told:
             self._told_at = now
         self._tell(Held(now - self._began, threads, works, told))
+
+
+@contextmanager
+def listening(traces: int, signs: Lifesigns) -> Iterator[None]:
+    """Feed what comes through a pipe for the duration of the block, on the running loop; its reading end is closed."""
+    loop = asyncio.get_running_loop()
+    os.set_blocking(traces, False)
+    loop.add_reader(traces, _read, loop, traces, signs)
+    try:
+        yield
+    finally:
+        loop.remove_reader(traces)
+        os.close(traces)
+
+
+def _read(loop: asyncio.AbstractEventLoop, traces: int, signs: Lifesigns) -> None:
+    try:
+        data = os.read(traces, 1 << 16)
+    except BlockingIOError:
+        return
+    if data:
+        signs.feed(data)
+    else:
+        loop.remove_reader(traces)
 
 
 def threads_of(dump: str) -> tuple[tuple[Frame, ...], ...]:

@@ -24,7 +24,7 @@ import anyio
 import anyio.abc
 import orjson
 
-from .lifesigns import Held, Lifesigns
+from .lifesigns import Held, Lifesigns, listening
 
 if TYPE_CHECKING:
     from .flow.plan import Plan
@@ -235,29 +235,25 @@ class Workers:
             raise
         finally:
             os.close(trace_fd)
-        loop = asyncio.get_running_loop()
         signs = Lifesigns(child.pid, lambda held: self._heard_traces(link_id, held))
-        os.set_blocking(traces, False)
-        loop.add_reader(traces, _read_traces, loop, traces, signs)
-        try:
-            await self._give_orders(child, link_id, replaces, trace_fd)
-            if self._stopping:
-                await self._dismiss(child)
-            await self._listen_to(child, link_id)
-            return await child.wait()
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            return await child.wait()
-        except asyncio.CancelledError:
-            child.kill()
-            with anyio.CancelScope(shield=True):
-                await child.wait()
-            raise
-        finally:
-            self._children.discard(child)
-            loop.remove_reader(traces)
-            os.close(traces)
-            with anyio.CancelScope(shield=True):
-                await child.aclose()
+        with listening(traces, signs):
+            try:
+                await self._give_orders(child, link_id, replaces, trace_fd)
+                if self._stopping:
+                    await self._dismiss(child)
+                await self._listen_to(child, link_id)
+                return await child.wait()
+            except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+                return await child.wait()
+            except asyncio.CancelledError:
+                child.kill()
+                with anyio.CancelScope(shield=True):
+                    await child.wait()
+                raise
+            finally:
+                self._children.discard(child)
+                with anyio.CancelScope(shield=True):
+                    await child.aclose()
 
     def _heard_traces(self, link_id: str, held: Held) -> None:
         if self._held is not None:
@@ -311,14 +307,3 @@ class Workers:
         self._unready -= 1
         if self._unready <= 0:
             self._all_ready.set()
-
-
-def _read_traces(loop: asyncio.AbstractEventLoop, fd: int, signs: Lifesigns) -> None:
-    try:
-        data = os.read(fd, 1 << 16)
-    except BlockingIOError:
-        return
-    if data:
-        signs.feed(data)
-    else:
-        loop.remove_reader(fd)

@@ -40,7 +40,7 @@ LAYERS: dict[str, set[str]] = {
     "client": {"link", "iothread", "wire", "transport", "values", "pieces", "offload", "schemas", "events", "flow", "examples", "errors"},
     "executor": {
         "context", "client", "link", "iothread", "wire", "store", "block", "body", "scratch", "preview", "values", "pieces",
-        "offload", "flow", "workers",
+        "offload", "flow", "workers", "lifesigns",
         *GROUND,
     },
     "flow": GROUND,

@@ -101,3 +101,33 @@ async def test_an_executor_in_the_caller_s_process_cannot_and_says_so(tmp_path: 
         session = await mainframe.start(flow)
         with pytest.raises(asyncblock.FlowFailed, match="spawn: true"):
             await session.outputs()
+
+
+HOLDS = """
+    import time
+
+    async def main(inputs, ctx):
+        await ctx.flush()
+        began = time.monotonic()
+        sum(range(1_000_000))
+        each = time.monotonic() - began
+        sum(range(int(1_000_000 * 5.0 / each)))
+        return {"out": ctx.attempt}
+    """
+
+
+async def test_a_process_whose_interpreter_s_lock_is_held_is_spoken_for_and_keeps_its_lease(tmp_path: Path) -> None:
+    """It is silent for longer than heartbeats and lease allow together; whoever started it sees that it works."""
+    place = tmp_path / "f"
+    outputs = [{"handle": "out", "from_node": [{"node_id": "holds", "output_handle": "out"}]}]
+    flow = write_flow(place, [spawned("holds", HOLDS, place)], outputs_from=outputs)
+    async with asyncblock.embedded(workers=1, settings=Settings(heartbeat=0.2, lease=2.5)) as mainframe:
+        session = await mainframe.start(flow)
+        assert await session.outputs() == {"out": 1}
+        found = [event async for event in session]
+    assert all_of(found, events.JobFailed) == []
+    stalled = all_of(found, events.JobStalled)[0]
+    assert stalled.where == f"main ({place / 'holds.py'}:9)"
+    [finished] = all_of(found, events.BlockFinished)
+    # Told while it lasts: a dump comes after one second, and 5 s are held.
+    assert finished.t - stalled.t > 1500

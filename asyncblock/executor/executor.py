@@ -16,6 +16,7 @@ from ..client import Mainframe, open_link
 from ..context import Engine, Places
 from ..errors import AsyncBlockError
 from ..iothread import inbox_of
+from ..lifesigns import Held
 from ..link import Link, Outlet
 from ..preview import keep_worker, release_worker
 from ..scratch import Scratch
@@ -225,6 +226,8 @@ class _Hosting:
         self._jobs: dict[tuple[str, int], RunningJob] = {}
         self._draining = False
         self._quiet = asyncio.Event()
+        self._telling: asyncio.Task[None] | None = None
+        """Speaks for a process that was started for one job."""
         self._left: set[asyncio.Task[object]] = set()
         """Tasks of async blocks that were given up."""
 
@@ -330,7 +333,18 @@ class _Hosting:
 
     def _start_process(self, link_id: str) -> None:
         if self.executor.spawner is not None:
-            self._tasks.create_task(self.executor.spawner.live(link_id, self.link.process_gone))
+            self._tasks.create_task(self.executor.spawner.live(link_id, self.link.process_gone, self._held))
+
+    def _held(self, link_id: str, held: Held) -> None:
+        """Speak for a process of a block's own that can't: it comes each second, so what can't be told now isn't."""
+        if self._telling is None or self._telling.done():
+            self._telling = self._tasks.create_task(self._tell_held({"link": link_id, **held.to_json()}))
+
+    async def _tell_held(self, seen: dict[str, Any]) -> None:
+        try:
+            await self.link.request("executor_held", seen)
+        except AsyncBlockError as error:
+            logger.warning("the mainframe couldn't be told of a process that can't speak: %s", error)
 
     def _end_process(self, link_id: str) -> None:
         if self.executor.spawner is not None:
@@ -425,7 +439,7 @@ class _Hosting:
             self.lifeline.stop()
         self.executor.report.unacknowledged += await self.link.drain(_LAST_ACKS)
         # Those that still wait for an acknowledgement would wait for as long as the mainframe is away.
-        for task in pending:
+        for task in (*pending, *([self._telling] if self._telling is not None else ())):
             task.cancel()
         if not self.link.over:
             await self.link.detach()

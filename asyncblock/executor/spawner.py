@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
+from ..lifesigns import Held, Lifesigns, listening
 from ..workers import LEAVE, Orders, describe_exit
 
 __all__ = ["SPAWN_SLOTS", "Spawner"]
@@ -32,46 +33,55 @@ class Spawner:
         self._processes: dict[str, asyncio.subprocess.Process] = {}
         self._known: set[str] = set()
 
-    async def live(self, link_id: str, gone: Callable[[str, str], None]) -> None:
+    async def live(self, link_id: str, gone: Callable[[str, str], None], held: Callable[[str, Held], None]) -> None:
         """Run a process to its end and report it; one that was started before is left as it is.
 
+        ``held`` is called while the interpreter's lock is held in it and it can't speak for itself.
         **Cancellation** kills it.
         """
         if link_id in self._known:
             return
         self._known.add(link_id)
         try:
-            reason = await self._run(link_id)
+            reason = await self._run(link_id, lambda seen: held(link_id, seen))
         except OSError as error:
             reason = f"it couldn't be started: {error}"
         finally:
             self._known.discard(link_id)
         gone(link_id, reason)
 
-    async def _run(self, link_id: str) -> str:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "asyncblock.executor"),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.DEVNULL,
-            start_new_session=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        )
-        self._processes[link_id] = process
-        orders = replace(
-            self._orders, link_id=link_id, packages=tuple(self._packages()), replaces=None, once=True, trace_fd=None
-        )
+    async def _run(self, link_id: str, held: Callable[[Held], None]) -> str:
+        traces, trace_fd = os.pipe()
         try:
-            assert process.stdin is not None
-            with suppress(ConnectionError):
-                process.stdin.write(orders.to_line())
-                await process.stdin.drain()
-            return describe_exit(await process.wait())
-        except asyncio.CancelledError:
-            process.kill()
-            await process.wait()
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "asyncblock.executor"),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.DEVNULL,
+                start_new_session=True,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                pass_fds=(trace_fd,),
+            )
+        except BaseException:
+            os.close(traces)
             raise
         finally:
-            del self._processes[link_id]
+            os.close(trace_fd)
+        self._processes[link_id] = process
+        packages = tuple(self._packages())
+        orders = replace(self._orders, link_id=link_id, packages=packages, replaces=None, once=True, trace_fd=trace_fd)
+        with listening(traces, Lifesigns(process.pid, held)):
+            try:
+                assert process.stdin is not None
+                with suppress(ConnectionError):
+                    process.stdin.write(orders.to_line())
+                    await process.stdin.drain()
+                return describe_exit(await process.wait())
+            except asyncio.CancelledError:
+                process.kill()
+                await process.wait()
+                raise
+            finally:
+                del self._processes[link_id]
 
     async def end(self, link_id: str) -> None:
         """End a process that hasn't left by itself: the word to leave, then SIGKILL.

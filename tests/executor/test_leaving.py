@@ -53,7 +53,7 @@ async def test_an_executor_whose_mainframe_is_away_leaves_and_counts_what_was_no
     monkeypatch.setattr(executor, "_LAST_ACKS", 0.2)
     flow = one_block(tmp_path / "f", GATED[kind])
     async with (
-        asyncio.timeout(20),
+        asyncio.timeout(45),
         MainframeServer(tmp_path / "data", Settings(heartbeat=1000)) as server,
         server.listen("127.0.0.1", 0) as url,
         FaultProxy("127.0.0.1", int(url.rpartition(":")[2])) as proxy,
