@@ -29,7 +29,8 @@ class Body:
                 ...
 
     ``def`` blocks use ``open()`` or ``path``, and so does whatever library wants a file. ``read`` and iterating go on
-    from one position, whichever task calls. In a test, make one of any file.
+    from one position, whichever task calls. It can be sent on to a handle for bytes as it is, and so can one that is
+    made of any file: ``Body(path)``.
     """
 
     __asyncblock_body__: ClassVar[bool] = True

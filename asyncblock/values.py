@@ -244,7 +244,7 @@ def _has_surrogates(text: str) -> bool:
 
 def _why(value: object) -> str:
     name = type(value).__name__
-    if isinstance(value, (bytes, bytearray, memoryview)):
+    if isinstance(value, (bytes, bytearray, memoryview)) or getattr(value, "__asyncblock_body__", False):
         return f"JSON has no {name}; declare the handle as oomol/bin"
     if hasattr(value, "__await__"):
         return f"it is a {name}: was an 'await' forgotten?"

@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypedDict
 import pytest
 
 import asyncblock
-from asyncblock import Bin, Body, Context, SyncContext
+from asyncblock import Bin, Body, Context, SyncContext, events
 from asyncblock.block import bind
 from asyncblock.errors import Closed
 from asyncblock.scratch import Scratch, root
 from asyncblock.testing import run_block
 from asyncblock.values import least_size
 
-from .flows import end_of, handle_def, node, run_flow, write_flow
+from .flows import all_of, end_of, handle_def, node, run_flow, started, write_flow
+from .flows import run_block as flow_block
 
 if TYPE_CHECKING:
     from decimal import Decimal as OnlyForTyping
@@ -200,6 +201,53 @@ async def test_none_stays_none(tmp_path: Path) -> None:
 
     result = await run_block(main, {"data": None})
     assert result.outputs == {"out": None}, result.error
+
+
+async def test_a_body_is_sent_on_as_it_is(tmp_path: Path, scratch: Path) -> None:
+    hands_on = """
+    from typing import TypedDict
+    import asyncblock
+
+    class Inputs(TypedDict):
+        data: asyncblock.Body
+
+    {define} main(inputs: Inputs, ctx):
+        {wait}ctx.output(inputs["data"], "out")
+        return {{"out": inputs["data"]}}
+    """
+    data = [handle_def("data", BIN)]
+    nodes = [node("a", SENDS % 12_000, tmp_path, outputs=[handle_def("out", BIN)])]
+    for before, name, form in (("a", "b", "async def"), ("b", "c", "def")):
+        source = [{"handle": "data", "from_node": [{"node_id": before, "output_handle": "out"}]}]
+        wait = "await " if form == "async def" else ""
+        block = hands_on.format(define=form, wait=wait)
+        nodes.append(node(name, block, tmp_path, inputs=data, outputs=[handle_def("out", BIN)], inputs_from=source))
+    async with started(write_flow(tmp_path, nodes)) as session:
+        found = [event async for event in session]
+        assert end_of(found).state == "succeeded", end_of(found).error
+        sent = [event for event in all_of(found, events.BlockOutput) if event.node_id == "c"]
+        finished = [event for event in all_of(found, events.BlockFinished) if event.node_id == "c"]
+        assert (len(sent), len(finished)) == (2, 2)
+        for ref in (sent[0].body, finished[0].bodies["out"]):
+            assert ref is not None
+            assert ref.encoding == "raw"
+            assert await session.fetch(ref) == DATA
+    assert left(scratch) == []
+
+
+async def test_a_body_for_another_handle_is_said_to_be_wrong(tmp_path: Path) -> None:
+    source = """
+    import asyncblock
+
+    async def main(inputs, ctx):
+        try:
+            await ctx.output({"files": [asyncblock.Body(__file__)]}, "out")
+        except asyncblock.UnserializableValue as error:
+            return {"out": str(error)}
+    """
+    end = end_of(await flow_block(tmp_path, source))
+    assert "files[0]" in end.outputs["out"]
+    assert "declare the handle as oomol/bin" in end.outputs["out"]
 
 
 # ---------------------------------------------------------------------- a body by itself

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
+import stat
+import threading
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -217,25 +220,29 @@ CANCELS = """
                     assert self.go.wait(30)
                 yield str(number)
 
-    def files():
-        return sorted(path for path in Path({data!r}).glob("bodies/*/*"))
+    def sizes():
+        try:
+            return [path.stat().st_size for path in Path({data!r}).glob("bodies/*/*")]
+        except FileNotFoundError:
+            # The directory goes with the last file.
+            return []
 
     async def main(inputs, ctx):
         value = Slow()
         task = asyncio.create_task(ctx.output(value, "out"))
         await asyncio.to_thread(value.waits.wait, 30)
         # The first half of it is at the mainframe before the second half is made.
-        while not (files() and sum(path.stat().st_size for path in files()) > 1_500_000):
+        while sum(sizes()) < 1_500_000:
             await asyncio.sleep(0.01)
         task.cancel()
         await asyncio.wait([task])
         assert task.cancelled()
-        while files():
+        while sizes():
             await asyncio.sleep(0.01)
         value.go.set()
         await ctx.output(["y" * 1000] * 1000, "out")
         await ctx.flush()
-        return {{"out": len(files())}}
+        return {{"out": len(sizes())}}
     """
 
 
@@ -309,3 +316,54 @@ async def test_telemetry_passes_a_large_output_that_is_being_made(tmp_path: Path
     assert end_of(found).state == "succeeded", end_of(found).error
     kinds = [type(event).__name__ for event in found]
     assert kinds.index("BlockLog") < kinds.index("BlockOutput")
+
+
+async def test_item_2_other_jobs_go_on_while_the_mainframe_s_disk_hangs_on_a_large_value(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hangs, go = threading.Event(), threading.Event()
+    real = os.fsync
+
+    def fsync(fd: int) -> None:
+        if threading.current_thread().name == "asyncblock-bodies" and stat.S_ISREG(os.fstat(fd).st_mode):
+            hangs.set()
+            assert go.wait(30)
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    large = """
+    async def main(inputs, ctx):
+        await ctx.output("x" * 1_000_000, "out")
+        await ctx.output("behind it", "out")
+    """
+    small = """
+    import asyncio
+
+    async def main(inputs, ctx):
+        number = 0
+        while True:
+            await ctx.output(number, "out")
+            await ctx.flush()
+            number += 1
+            await asyncio.sleep(0.005)
+    """
+    nodes = [node("large", large, tmp_path / "f"), node("small", small, tmp_path / "f")]
+    settings = Settings(synchronous="full")
+    async with started(write_flow(tmp_path / "f", nodes), data_dir=tmp_path / "d", settings=settings) as session:
+        try:
+            assert await asyncio.to_thread(hangs.wait, 20)
+            count = 0
+            async for event in session:
+                assert not (isinstance(event, events.BlockOutput) and event.node_id == "large")
+                if isinstance(event, events.BlockOutput):
+                    count += 1
+                    if count == 50:
+                        break
+            await session.cancel("enough")
+            await until(session, events.BlockFinished, lambda event: event.node_id == "small")
+        finally:
+            go.set()
+        found = [event async for event in session]
+    outputs = [event for event in all_of(found, events.BlockOutput) if event.node_id == "large"]
+    assert [event.output for event in outputs if event.body is None] in ([], ["behind it"])
+    assert end_of(found).state == "cancelled"

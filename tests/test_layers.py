@@ -34,7 +34,7 @@ LAYERS: dict[str, set[str]] = {
     "body": {"errors"},
     "scratch": set(),
     "context": {
-        "link", "iothread", "wire", "preview", "store", "values", "pieces", "offload", "schemas", "events", "errors",
+        "link", "iothread", "wire", "preview", "store", "body", "values", "pieces", "offload", "schemas", "events", "errors",
     },
     "events": {"wire", "errors"},
     "client": {"link", "iothread", "wire", "transport", "values", "pieces", "offload", "schemas", "events", "flow", "examples", "errors"},

@@ -23,7 +23,7 @@ from .engine import MAX_BLOCKS, Engine
 from .face import Face
 from .feed import Watch, any_change
 from .large import Large
-from .payloads import Prepared, check_size
+from .payloads import Prepared, Raw, check_size
 
 if TYPE_CHECKING:
     from ..wire.windows import Lane
@@ -315,7 +315,7 @@ def _media_types(defs: HandleDefs) -> dict[str, str | None]:
 
 
 def _is_raw(value: object, media_type: str | None) -> bool:
-    return media_type == "oomol/bin" and isinstance(value, (bytes, bytearray, memoryview))
+    return media_type == "oomol/bin" and isinstance(value, Raw)
 
 
 def _raise_if(block: str, problems: Mapping[str, str]) -> None:

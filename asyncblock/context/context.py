@@ -71,14 +71,18 @@ class Context(AsyncAsking):
 
         **Durability**: on return the value has its place in the job's order and window; ``flush`` says when it is in
         the journal. With ``done=True`` it is in the journal, and so is the finish.
-        **Cancellation** while it waits: the value was not sent, unless it is a large one whose place was taken.
-        Waits while the job's window (1 MiB) or the link's is full. A value over 64 KiB is encoded off the loop.
+        **Cancellation** while it waits: the value was not sent; what had left of a large one is discarded.
+        Waits while the job's window (1 MiB) or the link's is full. A value over 64 KiB is encoded off the loop and
+        leaves while it is; of such values a process keeps 64 MiB in memory and 4 GiB in a temporary file until they are
+        acknowledged, and waits beyond. A handle for bytes takes ``bytes``, what is like them, and a ``Body``.
         A var handle keeps the value in this process, until its session ends, and sends its ``StoreKey``.
         An undefined handle sends an error that names it; the value is sent all the same.
         ``to_node`` (``{"node_id", "input_handle"}`` each) and ``to_flow`` (``{"output_handle"}`` each) choose among the
         handle's connections; where only one of them is given, the other kind gets nothing.
-        Raises ``UnserializableValue`` naming handle and path; ``PayloadTooLarge``; ``Closed`` after the finish;
-        ``Rejected`` when the mainframe refused an earlier record; ``LeaseLost`` when the attempt is fenced.
+        Raises ``UnserializableValue`` naming handle and path; ``PayloadTooLarge``, before anything is converted where
+        text, bytes or an array tell their size; ``Unavailable`` when the temporary file can't be written; ``Closed``
+        after the finish; ``Rejected`` when the mainframe refused an earlier record; ``LeaseLost`` when the attempt is
+        fenced.
         """
         # Written out and not under ``counted``: the extra coroutine would cost a fifth of a call (throughput).
         self.unawaited += 1

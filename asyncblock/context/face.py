@@ -23,7 +23,7 @@ from .directed import Targets
 from .engine import Engine
 from .large import Large
 from .lines import LineSink, job_logger
-from .payloads import Prepared, Stdio, bodies_of, check_size, is_short, now_ms, raw_pieces, shorten
+from .payloads import Prepared, Raw, Stdio, bodies_of, check_size, now_ms, raw_pieces, short_bytes, shorten
 from .places import Places
 from .secrecy import CredentialInput, Secrecy
 from .surroundings import Surroundings
@@ -217,9 +217,10 @@ class Face(Surroundings):
 
     def _prepare_small(self, value: object, handle: str | None, *, telemetry: bool = False) -> Prepared | None:
         """Encode a value that is certainly small; None when it must be encoded off the loop, or waits for room."""
-        if handle in self._job.bin_handles and isinstance(value, (bytes, bytearray, memoryview)):
+        if handle in self._job.bin_handles and isinstance(value, Raw):
             check_size(value, handle)
-            return self._small(bytes(value), "raw") if is_short(value) else None
+            short = short_bytes(value)
+            return None if short is None else self._small(short, "raw")
         if not is_small(value):
             check_size(value, handle)
             return None
@@ -235,7 +236,7 @@ class Face(Surroundings):
         raw = raw or handle in self._job.bin_handles
 
         def make() -> tuple[Iterator[bytes], Encoding]:
-            if raw and isinstance(value, (bytes, bytearray, memoryview)):
+            if raw and isinstance(value, Raw):
                 return raw_pieces(value), "raw"
             return self._guarded_pieces(dumps_pieces(value, handle=handle), handle), "json"
 

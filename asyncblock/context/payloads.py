@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from ..body import Body as FileBody
 from ..errors import LocalProtocolError, PayloadTooLarge
 from ..values import least_size
 from ..wire.bodies import CHUNK_SIZE, INLINE_LIMIT, Body
@@ -16,15 +17,16 @@ from ..wire.records import encode
 __all__ = [
     "MAX_VALUE",
     "Prepared",
+    "Raw",
     "Stdio",
     "bodies_of",
     "check_size",
-    "is_short",
     "log_records",
     "now_ms",
     "preview_words",
     "rate",
     "raw_pieces",
+    "short_bytes",
     "shorten",
     "spoken_of",
     "within_limit",
@@ -67,7 +69,7 @@ def too_large(handle: str | None, size: int) -> PayloadTooLarge:
 
 def check_size(value: object, handle: str | None) -> None:
     """Refuse a value that is over the limit for certain, before anything of it is converted."""
-    size = least_size(value)
+    size = value.size if isinstance(value, FileBody) else least_size(value)
     if size > MAX_VALUE:
         raise too_large(handle, size)
 
@@ -82,17 +84,32 @@ def within_limit(pieces: Iterable[bytes], handle: str | None) -> Iterator[bytes]
         yield piece
 
 
-def raw_pieces(value: bytes | bytearray | memoryview) -> Iterator[bytes]:
+Raw = bytes | bytearray | memoryview | FileBody
+"""What a handle for bytes takes."""
+
+
+def raw_pieces(value: Raw) -> Iterator[bytes]:
     """Copy bytes block by block: they may be changed afterwards, and nobody else's memory is to be held."""
+    if isinstance(value, FileBody):
+        yield from _of_file(value)
+        return
     view = memoryview(value)
     view = view.cast("B") if view.c_contiguous else memoryview(view.tobytes())
     for start in range(0, len(view), CHUNK_SIZE):
         yield bytes(view[start : start + CHUNK_SIZE])
 
 
-def is_short(value: bytes | bytearray | memoryview) -> bool:
-    """Tell whether bytes may be copied and summed on an event loop."""
-    return (value.nbytes if isinstance(value, memoryview) else len(value)) <= INLINE_LIMIT
+def _of_file(body: FileBody) -> Iterator[bytes]:
+    with body.open() as file:
+        while block := file.read(CHUNK_SIZE):
+            yield block
+
+
+def short_bytes(value: Raw) -> bytes | None:
+    """Copy bytes that may be copied and summed on an event loop; None for others."""
+    if isinstance(value, FileBody) or (value.nbytes if isinstance(value, memoryview) else len(value)) > INLINE_LIMIT:
+        return None
+    return bytes(value)
 
 
 def spoken_of(handle: str | None) -> str:

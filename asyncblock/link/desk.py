@@ -404,8 +404,10 @@ class Desk:
     def kept(self, n: int) -> None:
         """Let the record go that waited for the mainframe to have a body."""
         channel = self.outbox.kept(n)
-        if channel is not None:
-            self.enlist(channel)
+        if channel is not None and self.channels.get(channel.number) is channel:
+            self.outbox.scheduler.enlist(channel)
+        # Also where the channel is closed: a batch that is sent again may wait for this.
+        self._sendable.set()
 
     # ------------------------------------------------------------------ what the link posts
 

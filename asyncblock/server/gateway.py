@@ -592,12 +592,11 @@ class _Reader:
 
     def _whole(self, message: Whole) -> None:
         """Check a body and put it on disk, while other messages pass."""
-        n, have = message.n, self._link.bodies.get(message.n)
-        if n in self._keeping or (have is None and message.length):
-            # Asked before on a connection that was lost: it is under way again, or its record is in the journal.
+        n, have = message.n, self._link.bodies.get(message.n, 0)
+        if have != message.length:
+            raise RemoteProtocolError(f"body {n} came with {have} bytes; it is said to have {message.length}")
+        if n in self._keeping:
             return
-        if (have or 0) != message.length:
-            raise RemoteProtocolError(f"body {n} came with {have or 0} bytes; it is said to have {message.length}")
         if len(self._link.whole) >= _MAX_BODIES:
             raise RemoteProtocolError(f"{_MAX_BODIES} bodies came that no record names")
         if self._link.whole.get(n) == (message.length, message.sha256):

@@ -104,6 +104,9 @@ class Outbox:
                 return message
             self._resend_bodies.popleft()
         if self._resend:
+            # The mainframe would read nothing else while it checks a body: so what names one waits here.
+            if self.scheduler.asks and not all(body.kept for run in self._resend[0].runs for body in run.bodies):
+                return None
             return self._resend.popleft().message
         if self.held_back:
             return None

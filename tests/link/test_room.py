@@ -368,6 +368,35 @@ async def _resume(io: IOThread) -> None:
     assert desk.room.in_memory == 0
 
 
+async def test_item_2_a_batch_that_is_sent_again_waits_for_its_bodies_and_control_passes() -> None:
+    await on_a_desk(_resend)
+
+
+async def _resend(io: IOThread) -> None:
+    desk, outlet = desk_of(io)
+    draft = outlet.draft(telemetry=False)
+    draft.begin(iter([BLOCK, b"end"]), "raw")
+    assert await asyncio.to_thread(draft.make, "it")
+    outlet.try_accept(outlet.channel.data, Parcel(b'{"type":"named"}', [draft.body]))
+    for _ in range(3):
+        await taken(desk)
+    desk.kept(draft.body.n)
+    named = await taken(desk)
+    desk.outbox.disconnect()
+    # The mainframe was restarted: it has the body and has forgotten that it was checked.
+    desk.resume(0, {draft.body.n: draft.body.length}, [Whole.op, Discard.op])
+    assert control(await taken(desk)).n == draft.body.n
+    assert desk.next_message() is None
+    desk.outbox.control(b'{"op":"ping"}')
+    assert await taken(desk) == b'{"op":"ping"}'
+    # Its job may be over meanwhile.
+    desk.close(1, LeaseLost("the lease ended"))
+    desk._sendable.clear()
+    desk.kept(draft.body.n)
+    assert desk._sendable.is_set()
+    assert await taken(desk) == named
+
+
 async def test_a_mainframe_that_knows_neither_is_neither_asked_nor_told() -> None:
     await on_a_desk(_older)
 

@@ -163,6 +163,12 @@ async def test_a_wrong_length_ends_the_link(tmp_path: Path, length: int) -> None
         assert f"it is said to have {length}" in (await peer.until("bye"))["reason"]
 
 
+async def test_what_never_came_cannot_be_whole(tmp_path: Path) -> None:
+    async with executor(tmp_path) as (_, peer, _):
+        await peer.say("whole", n=1, length=len(DATA), sha256=SUM)
+        assert "came with 0 bytes" in (await peer.until("bye"))["reason"]
+
+
 async def test_nothing_is_added_to_a_whole_body(tmp_path: Path) -> None:
     async with executor(tmp_path) as (_, peer, _):
         await send_body(peer, 1)
