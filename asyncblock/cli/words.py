@@ -86,7 +86,10 @@ def _end_of(event: events.BlockFinished, node: str) -> tuple[str, str | None]:
     if event.error is None:
         return f"{node}: finished", "dim"
     text = f"{node}: failed: {event.error}"
-    return (f"{text}\n{event.traceback.rstrip()}" if event.traceback else text), "red"
+    shown = event.traceback.rstrip() if event.traceback else ""
+    # Without any frame of the author's a traceback only says the error again.
+    says_more = "\n" in shown or not shown.endswith(event.error)
+    return (f"{text}\n{shown}" if shown and says_more else text), "red"
 
 
 def _end(event: events.SessionFinished) -> tuple[str, str | None]:

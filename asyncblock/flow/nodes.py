@@ -168,6 +168,8 @@ class _FlowReader:
             inputs[name] = spec if isinstance(spec, InputPlan) else self._wiring.input(f"{who}, slot input", spec)
         if patches:
             made.block["inputs_def_patch"] = patches
+        if isinstance(node.get("description"), str):
+            made.block["description"] = node["description"]
         return NodePlan(
             node["node_id"],
             made.kind,

@@ -583,6 +583,33 @@ async def main(inputs, ctx):
         assert secret.encode() not in file.read_bytes(), file
 
 
+async def test_a_block_learns_what_its_flow_says_of_those_behind_it(root: Path) -> None:
+    """The original's flow ``query-downstream``."""
+    block(root, "ask", "", "y z", "async def main(inputs, ctx):\n    return {'y': await ctx.query_downstream(['y'])}\n")
+    text = """
+    nodes:
+      - {node_id: ask, task: self::ask}
+      - node_id: end
+        description: a node downstream
+        task:
+          executor: {name: python, options: {entry: end.py}}
+          inputs_def: [{handle: x, description: what comes}, {handle: z}]
+        inputs_from:
+          - {handle: x, from_node: [{node_id: ask, output_handle: y}]}
+          - {handle: z, from_node: [{node_id: ask, output_handle: z}]}
+    outputs_from: [{handle: o, from_node: [{node_id: ask, output_handle: y}]}]
+    """
+    write(root / "flows/f/end.py", "def main(inputs):\n    pass\n")
+    expected = {
+        "node_id": "end",
+        "input_handle": "x",
+        "description": "a node downstream",
+        "input_handle_def": {"handle": "x", "description": "what comes"},
+    }
+    found = outputs(await play(root, text))["o"]
+    assert found == {"y": {"to_node": [expected], "to_flow": [{"output_handle": "o"}]}}
+
+
 # ---------------------------------------------------------------------- services
 
 
@@ -637,7 +664,7 @@ def serving(root: Path, **options: object) -> Path:
     source = (
         "import asyncio, pathlib\nasync def main(inputs, ctx):\n"
         "    note = pathlib.Path(__file__).parents[3] / 'service.log'\n"
-        "    for _ in range(%d):\n        if note.exists():\n            break\n        await asyncio.sleep(0.01)\n"
+        "    for _ in range(%d):\n        if note.exists() and note.read_text():\n            break\n        await asyncio.sleep(0.01)\n"
         "    with note.open('a') as log:\n        log.write('before\\n')\n    return {'y': 'you'}\n"
     )
     ahead = options.get("start_at") in ("session_start", "app_start")
