@@ -533,12 +533,15 @@ class _Reader:
         count = sum(len(records) for _, _, records, _ in runs)
         if count > _MAX_RECORDS:
             raise RemoteProtocolError(f"batch {batch.seq} has {count} records; the limit is {_MAX_RECORDS}")
-        turn = self._sessions.turn()
+        rows: list[BodyRow] = []
         for channel, raw, records, flat in runs:
             if flat is None and b'"sha256"' in raw:
-                await self._bodies_stored(turn, channel, records)
+                rows += await self._bodies_stored(channel, records)
         # Bodies take time: a newer connection may be here and have sent the batch again.
         self._check_fence()
+        lingered, turn = self._sessions.lingers, self._sessions.next_turn()
+        for row in rows:
+            turn.write.body(row)
         link.received = batch.seq
         for channel, raw, records, flat in runs:
             for index, reason in self._take(turn, channel, raw, records, flat):
@@ -546,7 +549,11 @@ class _Reader:
         turn.write.mark(link.number, batch.seq)
         turn.after(lambda: self._stored(batch.seq))
         self._gateway.bytes_received += sum(len(raw) for _, raw in batch.runs)
-        turn.commit()
+        # A second one of those doesn't wait: executors hold small batches back while several aren't stored.
+        if not lingered and all(_only_starts(records) for _, _, records, _ in runs):
+            self._sessions.linger(turn)
+        else:
+            turn.commit()
 
     def _check_fence(self) -> None:
         """End here when a newer connection of the link is open: what this one still holds comes again on that."""
@@ -561,12 +568,12 @@ class _Reader:
             return [(index, f"no job has channel {channel}") for index in range(len(records))]
         return attempt.job.session.take(turn, attempt, raw, records, flat)
 
-    async def _bodies_stored(self, turn: Turn, channel: int, records: list[Any]) -> None:
+    async def _bodies_stored(self, channel: int, records: list[Any]) -> list[BodyRow]:
         """Wait until the bodies that records name are whole on disk; a wrong sum makes the batch unreadable."""
         attempt = self._link.attempts.get(channel)
         if attempt is None:
-            return
-        session = attempt.job.session
+            return []
+        session, rows = attempt.job.session, []
         for ref in (ref for record in records for ref in _body_refs(record)):
             if (keeping := self._keeping.get(ref.n)) is not None:
                 await asyncio.wait([keeping])
@@ -574,7 +581,7 @@ class _Reader:
                 await self._finish(ref.n, ref.length, ref.sha256)
             self._link.unnamed -= self._link.bodies.pop(ref.n, 0)
             session.bytes += ref.length
-            turn.write.body(
+            rows.append(
                 BodyRow(
                     session_no=session.number,
                     link_id=self._link.link_id,
@@ -583,6 +590,7 @@ class _Reader:
                     sha256=ref.sha256,
                 )
             )
+        return rows
 
     async def _finish(self, n: int, length: int, sha256: str) -> None:
         try:
@@ -802,6 +810,11 @@ class _Reader:
 
 def _failed_page(id: int, error: str) -> Message:
     return Page(id, 0, 0, [], False, error)
+
+
+def _only_starts(records: list[Any]) -> bool:
+    """Tell whether nothing but the start of a job is said."""
+    return len(records) == 1 and isinstance(records[0], dict) and records[0].get("type") == "JobStarted"
 
 
 def _records(raw: bytes) -> tuple[list[Any], set[str] | None]:

@@ -31,6 +31,10 @@ _MAX_START = 3 << 20
 """Bytes of plan and inputs, which are a row of the journal, which has to fit into a message."""
 
 
+_LINGER = 0.002
+"""Seconds that a turn for which nobody waits may wait for another one: a short job ends within them."""
+
+
 class Sessions:
     """Starts, finds, cancels and recovers sessions."""
 
@@ -50,10 +54,48 @@ class Sessions:
         self.on_stored: Callable[[], object] = _nothing
         """Called after each commit, before what follows from it."""
         self._tasks = tasks
+        self._lingering: Turn | None = None
+        self._linger_timer: asyncio.TimerHandle | None = None
 
     def turn(self) -> Turn:
-        """Begin a turn of its own for an event that came from no link."""
+        """Begin a turn of its own, after what lingers."""
+        self.settle()
         return Turn(self.journal, self.tail, self.on_stored)
+
+    def next_turn(self) -> Turn:
+        """Begin a turn, or go on with the one that lingers: both become one transaction.
+
+        Commit it before anything is awaited.
+        """
+        turn = self._take_lingering()
+        return self.turn() if turn is None else turn
+
+    @property
+    def lingers(self) -> bool:
+        """Tell whether a turn lingers."""
+        return self._lingering is not None
+
+    def linger(self, turn: Turn) -> None:
+        """Commit a turn with the next one, or after a moment: nobody waits for it.
+
+        One commit less for each short job, and one acknowledgement less (dispatch).
+        """
+        self.settle()
+        self._lingering = turn
+        self._linger_timer = self.loop.call_later(_LINGER, self.settle)
+
+    def settle(self) -> None:
+        """Commit the turn that lingers."""
+        turn = self._take_lingering()
+        if turn is not None:
+            turn.commit()
+
+    def _take_lingering(self) -> Turn | None:
+        turn, self._lingering = self._lingering, None
+        if self._linger_timer is not None:
+            self._linger_timer.cancel()
+            self._linger_timer = None
+        return turn
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine in the mainframe's task group, unless the mainframe is closing."""
@@ -134,6 +176,7 @@ class Sessions:
     def close(self) -> None:
         """Stop all timers; running sessions go on when the mainframe comes back."""
         self.closed = True
+        self.settle()
         for session in self.running.values():
             session.stop_timers()
         self.dispatch.stop_timers()
