@@ -25,7 +25,7 @@ from ..wire.messages import Cancel, Close, Dispatch, ServiceMessage, Spawn, Unsp
 from ..wire.windows import Window
 from .catalog import Catalog
 from .job import RunningJob, started_record
-from .kinds import Kinds
+from .kinds import Kind, Kinds, slim
 from .lifeline import Lifeline
 from .services import Services
 from .spawner import SPAWN_SLOTS, Spawner
@@ -252,7 +252,8 @@ class _Hosting:
         if self._begins_at_once(message):
             # Said from here, it is on its way by the time the loop gets to the job: two wake-ups less (dispatch).
             outlet.start(started_record())
-        self._inbox.post(self._begin, message, outlet)
+        kind = self.kinds.of(message)
+        self._inbox.post(self._begin, slim(message, kind), kind, outlet)
 
     def _begins_at_once(self, message: Dispatch) -> bool:
         """Tell whether nothing has to be loaded, fetched or waited for before the author's code runs."""
@@ -274,6 +275,7 @@ class _Hosting:
         self._inbox.post(self._with_job, message, lambda job: job.fence(message.reason))
 
     def session_ended(self, session_id: str) -> None:
+        self.kinds.end_session(session_id)
         self._inbox.post(self._forget_session, session_id)
 
     def service_message(self, message: ServiceMessage) -> None:
@@ -300,9 +302,9 @@ class _Hosting:
 
     # ------------------------------------------------------------------ on the executor's loop
 
-    def _begin(self, message: Dispatch, outlet: Outlet) -> None:
+    def _begin(self, message: Dispatch, kind: Kind, outlet: Outlet) -> None:
         outlet.use_port(self.loop_port)
-        job = RunningJob(self, message, outlet)
+        job = RunningJob(self, message, kind, outlet)
         self._jobs[job.key] = job
         self.services.job_begins(message.block, message.session_id)
         self._quiet.clear()
@@ -367,7 +369,6 @@ class _Hosting:
         if directories:
             self._tasks.create_task(self._tidy(directories))
         self.services.end_session(session_id)
-        self.kinds.end_session(session_id)
         self.engine.end_session(session_id)
         self.executor.catalog.end_session(session_id)
 

@@ -81,7 +81,7 @@ class RunningJob:
         "task",
     )
 
-    def __init__(self, hosting: _Hosting, message: Dispatch, outlet: Outlet) -> None:
+    def __init__(self, hosting: _Hosting, message: Dispatch, kind: Kind, outlet: Outlet) -> None:
         self.key = (message.job_id, message.attempt)
         self.channel = message.channel
         """The job's channel on the link."""
@@ -90,8 +90,8 @@ class RunningJob:
         self._message: Dispatch | None = message
         """Until its inputs are gathered."""
         self._outlet = outlet
-        self._kind = hosting.kinds.of(message)
-        self._info = _job_info(message, self._kind, hosting)
+        self._kind = kind
+        self._info = _job_info(message, kind, hosting)
         self._ctx: Context | SyncContext | None = None
         self._cancelled: str | None = None
         self._fenced: str | None = None

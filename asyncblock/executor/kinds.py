@@ -12,7 +12,7 @@ from typing import Any
 
 from ..wire.messages import Dispatch
 
-__all__ = ["Kind", "Kinds"]
+__all__ = ["Kind", "Kinds", "slim"]
 
 _REMEMBERED = 1000
 """Nodes whose kinds are kept; with more, each is made again now and then."""
@@ -40,8 +40,23 @@ class Kind:
         )
 
 
+def slim(message: Dispatch, kind: Kind) -> Dispatch:
+    """Return a dispatch without copies of what its kind has: many may wait for the executor's loop."""
+    return Dispatch(
+        message.job_id,
+        message.attempt,
+        message.channel,
+        kind.session_id,
+        kind.node_id,
+        [],
+        kind.block,
+        message.inputs,
+        message.bodies,
+    )
+
+
 class Kinds:
-    """The kinds of the jobs that came last. On the executor's loop."""
+    """The kinds of the jobs that came last. On the I/O thread."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[tuple[str, str], Kind] = OrderedDict()

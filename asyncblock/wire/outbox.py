@@ -121,7 +121,7 @@ class Outbox:
     @property
     def held_back(self) -> bool:
         """Tell whether a small batch should wait for an acknowledgement and so grow."""
-        if self._ports is None or len(self._retained) < PIPELINE:
+        if self._ports is None or len(self._retained) < PIPELINE or self.scheduler.fills_a_batch:
             return False
         waiting = sum(port.accepted - port.freed for port in self._ports) - self._retained_bytes
         return waiting < BATCH_BYTES

@@ -63,6 +63,11 @@ class Scheduler:
             channel.on_ring = False
 
     @property
+    def fills_a_batch(self) -> bool:
+        """Tell whether so many channels have something to send that a batch of one record each would be full."""
+        return len(self._ring) >= BATCH_RECORDS
+
+    @property
     def idle(self) -> bool:
         """Tell whether no channel has anything to send."""
         return not self._ring

@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from asyncblock.executor import kinds
-from asyncblock.executor.kinds import Kinds
+from asyncblock.executor.kinds import Kinds, slim
 from asyncblock.wire.messages import Dispatch
 
 BLOCK = {
@@ -37,6 +37,16 @@ def test_a_kind_is_what_a_dispatch_declares() -> None:
     assert (set(kind.var_handles), set(kind.bin_handles), kind.package) == ({"kept"}, {"raw"}, "pack")
     assert kind.stacks == tuple(STACKS)
     assert kind.block_path == "block.oo.yaml"
+
+
+def test_a_slim_dispatch_says_all_that_its_kind_does_not() -> None:
+    message = dispatch()
+    kind = Kinds().of(message)
+    small = slim(dispatch(bodies={"b": {"n": 1}}), kind)
+    assert small.block is kind.block
+    assert (small.job_id, small.attempt, small.channel) == (message.job_id, message.attempt, message.channel)
+    assert (small.inputs, small.bodies) == (message.inputs, {"b": {"n": 1}})
+    assert (small.session_id, small.node_id) == ("s", "n")
 
 
 def test_jobs_of_a_node_share_their_kind() -> None:

@@ -128,6 +128,24 @@ def test_a_start_needs_no_room_and_a_batch_has_no_more_records_for_it() -> None:
     assert ch.data.window.in_flight == ch.port.in_flight == 0
 
 
+def test_starts_of_many_jobs_are_not_held_back_once_they_fill_a_batch() -> None:
+    port = Window(LINK_WINDOW)
+    outbox = Outbox([port])
+    channels = [Channel(number, "job", 1, port) for number in range(1, BATCH_RECORDS + PIPELINE + 1)]
+    for ch in channels:
+        ch.start = record(0)
+    for ch in channels[:PIPELINE]:
+        outbox.scheduler.enlist(ch)
+        assert outbox.next_message() is not None
+    for ch in channels[PIPELINE:-1]:
+        outbox.scheduler.enlist(ch)
+    assert outbox.next_message() is None, "not a full batch"
+    outbox.scheduler.enlist(channels[-1])
+    message = outbox.next_message()
+    assert message is not None
+    assert len(records_in([message])) == BATCH_RECORDS
+
+
 def test_progress_is_a_latest_wins_slot() -> None:
     outbox, ch = Outbox(), channel()
     for i in range(100):
