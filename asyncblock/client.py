@@ -98,10 +98,12 @@ class Session:
                     f"session {self.session_id} was read up to row {offset} of another journal than that which the "
                     f"mainframe at {self._link.address} has since; read it from its start"
                 )
-            found = [e for place, lines in page.rows for e in events.events_of_row(self.session_id, place, lines)]
-            for event in _newest(found) if latest else found:
+            # Made one by one, so that they are gone, and their memory is at hand, when the next are made (throughput).
+            found = (e for place, lines in page.rows for e in events.events_of_row(self.session_id, place, lines))
+            event: events.Event | None = None
+            for event in _newest(list(found)) if latest else found:
                 yield event
-            if page.end or (found and isinstance(found[-1], events.SessionFinished)):
+            if page.end or isinstance(event, events.SessionFinished):
                 return
             offset = page.next
 

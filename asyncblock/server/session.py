@@ -157,12 +157,13 @@ class Session:
         if self.ended:
             # Nothing comes after the last row.
             return []
-        tail = b',"n":%d,"records":%b' % (first, raw)
+        # Joined at once: each concatenation would copy all of it (throughput).
+        parts = [attempt.prefix, b',"n":%d,"records":' % first, raw]
         if refused:
-            tail += b',"refused":' + orjson.dumps(refused)
+            parts += b',"refused":', orjson.dumps(refused)
         if late:
-            tail += b',"late":true'
-        line = turn.line(self, attempt.prefix + tail + b"}")
+            parts.append(b',"late":true')
+        line = turn.line(self, b"".join((*parts, b"}")))
         if not late:
             size = len(raw) // max(len(records), 1)
             if flat is not None and not any(self._consumed(attempt.job, handle) for handle in flat):

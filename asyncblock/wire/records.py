@@ -97,29 +97,29 @@ def _is_plain_output(record: Any) -> bool:
     )
 
 
-_COLUMNS: Final = itemgetter("type", "handle", "output", "done", "t")
-_FLAT: Final = {str, int, float, bool, type(None)}
+_TYPE, _HANDLE, _OUTPUT, _DONE, _T = (itemgetter(name) for name in ("type", "handle", "output", "done", "t"))
+_FLAT: Final = frozenset({str, int, float, bool, type(None)})
 
 
 def flat_outputs(records: list[Any]) -> set[str] | None:
     """Return the handles of a line whose records are all BlockOutputs with a flat value and nothing else; else None.
 
-    Column by column: it takes a third of the time of ``check`` for each, and most lines are so (throughput).
+    Column by column: that takes less than ``check`` for each, and what is flat needs no more looks (throughput).
     """
     try:
-        kinds, handles, values, dones, times = zip(*map(_COLUMNS, records), strict=True)
+        handles = {*map(_HANDLE, records)}
         plain = (
-            {*kinds} == {"BlockOutput"}
+            {*map(_TYPE, records)} == {"BlockOutput"}
             and {*map(type, handles)} == {str}
-            and _FLAT.issuperset(map(type, values))
-            and {*map(type, dones)} == {bool}
-            and {*map(type, times)} == {int}
+            and _FLAT.issuperset(map(type, map(_OUTPUT, records)))
+            and {*map(type, map(_DONE, records))} == {bool}
+            and {*map(type, map(_T, records))} == {int}
             and {*map(len, records)} == {5}
         )
-    except (KeyError, TypeError, ValueError):
-        # A record without one of the fields, or no object at all; a kind that can't be in a set; an empty line.
+    except (KeyError, TypeError):
+        # A record without one of the fields, or no object at all, or a field that can't be in a set.
         return None
-    return {*handles} if plain else None
+    return handles if plain else None
 
 
 def _compare(record: object) -> str | None:
