@@ -191,7 +191,7 @@ async def watch(stage: Stage, fault: Fault) -> list[events.Event]:
         if isinstance(event, events.BlockOutput) and len(found) > 60:
             if harm is None:
                 harm = asyncio.create_task(harmed(stage, fault))
-            elif harm.done() and event.t > harm.result() and not stage.gate.exists():
+            elif harm.done() and event.t > harm.result() and len(found) > 200 and not stage.gate.exists():
                 stage.gate.touch()
     assert harm is not None
     await harm
