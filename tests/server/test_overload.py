@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 
 from asyncblock.server.journal.writer import Writer
@@ -113,14 +115,16 @@ async def test_blocks_wait_while_the_mainframe_is_away_and_everything_arrives_wh
 
 
 @contextmanager
-def stuck_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """Let the writer's thread wait in each commit until the event is set."""
+def stuck_disk(monkeypatch: pytest.MonkeyPatch, groups: list[list[Any]] | None = None) -> Iterator[threading.Event]:
+    """Let the writer's thread wait in each commit until the event is set; note what it commits."""
     moves = threading.Event()
     moves.set()
     apply = Writer._apply
 
     def slowly(self: Writer, group: list[Any]) -> None:
         moves.wait(30)
+        if groups is not None:
+            groups.append(group)
         apply(self, group)
 
     monkeypatch.setattr(Writer, "_apply", slowly)
@@ -178,6 +182,43 @@ async def test_batches_wait_above_the_high_water_mark_and_a_cancel_passes(
                 seq = (await one.until("ack"))["seq"]
             living.cancel()
         assert sent == 198 * 60_000
+
+
+async def test_a_cancel_is_committed_before_batches_that_came_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Item 5: the writer has several transactions of somebody else's data to do when the cancel comes."""
+    groups: list[list[Any]] = []
+    with stuck_disk(monkeypatch, groups) as disk:
+        async with mainframe(tmp_path) as host:
+            one, job_one = await holder(host, "one", "s")
+            two, _ = await holder(host, "two", "t")
+            client = host.peer()
+            await client.hello("client")
+            disk.clear()
+            groups.clear()
+            await one.batch(1, job_one["channel"], STARTED)
+            for seq in range(2, 102):
+                await one.batch(seq, job_one["channel"], output("x" * 60_000))
+            while host.server.journal.queued_bytes < 100 * 60_000:  # noqa: ASYNC110  # nobody is told of it
+                await asyncio.sleep(0.01)
+            await client.say("request", id="r", method="cancel", params={"session_id": "t", "reason": "enough"})
+            # It is said before it is in the journal.
+            assert "enough" in (await two.until("cancel"))["reason"]
+            disk.set()
+            await client.until("reply")
+            seq = 0
+            while seq < 101:
+                seq = (await one.until("ack"))["seq"]
+    cancels = [
+        number
+        for number, group in enumerate(groups)
+        if any(b"SessionCancelled" in payload for write in group for _, _, payload in write.entries)
+    ]
+    # The first was under way when it came; it travels with nobody else's data.
+    assert cancels == [1]
+    assert len(groups[1]) == 1
+    assert len(groups) > 5
 
 
 async def test_a_session_over_its_disk_limit_fails_and_others_go_on(tmp_path: Path) -> None:
@@ -344,3 +385,53 @@ async def test_a_full_disk_stops_intake_loudly_and_everything_goes_on_when_there
         found = submit.events()
     assert found[-1]["outputs"] == {"count": 400}
     assert [e["output"]["n"] for e in found if e["type"] == "BlockOutput"] == list(range(400))
+
+
+async def test_a_mainframe_killed_while_its_disk_is_full_has_lost_nothing_that_it_acknowledged(tmp_path: Path) -> None:
+    """The block notes outside what ``flush`` told it; the rest is sent again to the mainframe that comes back."""
+    directory = tmp_path / "f"
+    source = FILLS.replace(
+        "        if n == 20:", "        if n % 20 == 0:\n            await told(ctx, n)\n        if n == 20:"
+    )
+    source += (
+        "\nasync def told(ctx, n):\n    await ctx.flush()\n"
+        "    with (HERE.parent / 'told').open('a') as told:\n        told.write(f'{n}\\n')\n"
+    )
+    block = block_node("n", source, directory, outputs=["out", "count"])
+    count = [{"node_id": "n", "output_handle": "count"}]
+    flow = write_flow(directory, [block], outputs_from=[{"handle": "count", "from_node": count}])
+    port = str(free_port())
+    async with small_disk(tmp_path / "disk", "64m") as disk, AsyncExitStack() as stack:
+        data = disk / "data"
+        serve = ("serve", "--data-dir", data, "--port", port)
+        first = await stack.enter_async_context(start(*serve, state=tmp_path))
+        await first.until_line("mainframe at", err=True)
+        below = ("--url", f"ws://127.0.0.1:{port}", "--token", (data / "token").read_text().strip())
+        executor = await stack.enter_async_context(start("executor", *below, "--package", directory, state=tmp_path))
+        await executor.until_line("executor for", err=True)
+        submit = await stack.enter_async_context(start("submit", flow, *below, "--json", state=tmp_path))
+        await submit.until_line("begun")
+        (disk / "filler").write_bytes(b"\0" * (shutil.disk_usage(disk).free - (3 << 20)))
+        (directory / "go").touch()
+        await until_status(port, 503)
+        first.kill()
+        await first.wait()
+        told = int((tmp_path / "told").read_text().split()[-1])
+        assert 20 <= told < 380
+        # Looked at before anybody sends anything again.
+        copy = shutil.copytree(data, tmp_path / "copy")
+        with sqlite3.connect(copy / "journal.db") as journal:
+            rows = journal.execute("SELECT payload FROM entries ORDER BY id").fetchall()
+        journal.close()
+        lines = [orjson.loads(line) for (payload,) in rows for line in payload.split(b"\n")]
+        stored = [r["output"]["n"] for line in lines for r in line.get("records", ()) if r["type"] == "BlockOutput"]
+        assert stored == list(range(len(stored)))
+        assert len(stored) > told
+        (disk / "filler").unlink()
+        second = await stack.enter_async_context(start(*serve, state=tmp_path))
+        await second.until_line("mainframe at", err=True)
+        assert await submit.wait() == 0, submit.err
+        found = submit.events()
+    assert found[-1]["outputs"] == {"count": 400}
+    assert [e["output"]["n"] for e in found if e["type"] == "BlockOutput"] == list(range(400))
+    assert len([e for e in found if e["type"] == "BlockStarted"]) == 1
