@@ -62,8 +62,8 @@ def words(event: events.Event, name: str | None = None) -> tuple[str, str | None
         case events.JobFailed():
             return f"{node}: failed: {event.error}", "red"
         case events.JobRetrying():
-            again = f"attempt {event.attempt + 1} in {event.pause:g} s"
-            return f"{node}: attempt {event.attempt} failed: {event.error}; {again}", "yellow"
+            # What went wrong was told just before, by whoever ended the attempt.
+            return f"{node}: attempt {event.attempt + 1} follows in {event.pause:g} s", "yellow"
         case events.JobReleased():
             return f"{node}: given to another executor: {event.reason}", "yellow"
         case events.LateRecords():
