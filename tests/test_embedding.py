@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -96,6 +97,22 @@ async def test_nothing_is_left_when_it_ends(tmp_path: Path) -> None:
     after = {thread.name for thread in threading.enumerate()}
     assert not {name for name in after - before if name.startswith("asyncblock")}
     assert asyncio.all_tasks() == tasks
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+async def test_an_embedded_executor_never_touches_signals(tmp_path: Path, workers: int) -> None:
+    """Item 6: they are the service's own. SIGCHLD is asyncio's, for processes that are started."""
+    numbers = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD})
+    before = [signal.getsignal(number) for number in numbers]
+    # Python's own way to learn of signals in an event loop.
+    wakeup = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(wakeup)
+    async with asyncblock.embedded(workers=workers) as mainframe:
+        await (await mainframe.start(one_block(tmp_path, PRINTS))).wait()
+        assert [signal.getsignal(number) for number in numbers] == before
+        assert signal.set_wakeup_fd(-1) == wakeup
+        signal.set_wakeup_fd(wakeup)
+    assert [signal.getsignal(number) for number in numbers] == before
 
 
 async def test_a_handle_that_is_used_afterwards_says_that_it_is_closed(tmp_path: Path) -> None:

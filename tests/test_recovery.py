@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from .flows import handle_def, node, write_flow
 from .processes import free_port, start
@@ -70,16 +73,25 @@ async def test_a_killed_mainframe_comes_back_and_everything_goes_on(tmp_path: Pa
         async with (
             start("executor", "--data-dir", data, "--package", flow.parent, state=tmp_path) as executor,
             start("submit", flow, "--data-dir", data, "--json", state=tmp_path) as submit,
+            AsyncExitStack() as stack,
         ):
+            started = await submit.until_line("SessionStarted")
+            session_id = orjson.loads(started)["session_id"]
+            watch = await stack.enter_async_context(
+                start("watch", session_id, "--data-dir", data, "--json", state=tmp_path)
+            )
             await submit.until_line('"output":10')
+            await watch.until_line('"output":10')
             first.kill()
             await first.wait()
             async with start(*serve, state=tmp_path) as second:
                 assert await submit.wait() == 0
+                assert await watch.wait() == 0
                 executor.kill(signal.SIGTERM)
                 assert await executor.wait() == 0
                 assert second.process.returncode is None
     found = submit.events()
+    assert watch.events() == found
     assert numbers(found) == list(range(COUNT))
     assert consumed(found) == [10 * i for i in range(COUNT)]
     assert found[-1]["outputs"] == {"last": 10 * (COUNT - 1)}
