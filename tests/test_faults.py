@@ -9,18 +9,24 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import orjson
 import pytest
 
 import asyncblock
 from asyncblock import events
 from asyncblock.client import Mainframe, Session
+from asyncblock.iothread import IOThread, shared
+from asyncblock.link import Link
 from asyncblock.server import MainframeServer
 from asyncblock.server.links import LinkState
 from asyncblock.server.settings import Settings
 from asyncblock.testing import FaultProxy
+from asyncblock.transport import Transport
+from asyncblock.transport.memory import memory_pair
 from asyncblock.workers import Workers
 
 from .flows import all_of, end_of, one_block
+from .test_broken_promises import WELCOME
 
 HEARTBEAT = 0.3
 
@@ -202,3 +208,51 @@ async def harmed(stage: Stage, fault: Fault) -> int:
     """Return when the harm was over, in ms since the epoch."""
     await fault(stage)
     return int(time.time() * 1000)
+
+
+async def test_a_handshake_that_hangs_for_ever_is_given_up_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asyncblock.transport.websocket._HANDSHAKE_TIMEOUT", 0.3)
+    async with (
+        asyncio.timeout(30),
+        MainframeServer(tmp_path / "data") as server,
+        server.listen("127.0.0.1", 0) as url,
+        FaultProxy("127.0.0.1", int(url.rpartition(":")[2])) as proxy,
+        asyncblock.connect(f"ws://127.0.0.1:{proxy.port}", server.token) as mainframe,
+    ):
+        before = proxy.accepted
+        proxy.stall_new()
+        proxy.cut()
+        asking = asyncio.create_task(mainframe.info())
+        while proxy.accepted < before + 2:  # noqa: ASYNC110  # connections tell nobody of it
+            await asyncio.sleep(0.01)
+        # The second attempt hangs as well; only those that come from here on are let through.
+        proxy.stall_new(False)
+        assert (await asking)["roles"]
+
+
+async def test_a_mainframe_that_accepts_and_says_nothing_is_left_and_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("asyncblock.link.link._GREETING_TIMEOUT", 0.2)
+    ends: list[Transport] = []
+
+    async def dial() -> Transport:
+        ours, theirs = memory_pair()
+        ends.append(theirs)
+        if len(ends) > 1:
+            await theirs.send(b'{"op":"welcome",' + orjson.dumps(WELCOME)[1:])
+        return ours
+
+    async def made(io: IOThread) -> Link:
+        return Link(io, dial, "ws://there")
+
+    async with shared().lease() as io:
+        link = await io.run(made(io))
+        try:
+            async with asyncio.timeout(20):
+                await link.open()
+        finally:
+            await link.close()
+    assert len(ends) == 2

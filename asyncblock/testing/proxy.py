@@ -99,9 +99,9 @@ class FaultProxy:
             line.half_end(near)
             self.cuts += 1
 
-    def stall_new(self) -> None:
-        """Stall connections from their first byte when they come, until ``resume``: handshakes hang."""
-        self._stalling = True
+    def stall_new(self, stalling: bool = True) -> None:
+        """Stall connections from their first byte when they come: handshakes hang. ``resume`` lets them flow again."""
+        self._stalling = stalling
 
     def drip(self, bytes_per_second: int | None) -> None:
         """Slow all connections down; None lifts it."""
