@@ -95,9 +95,11 @@ def _memory(value: object) -> int:
         # Two characters for a digit and its comma, five for a constant.
         return max(value.nbytes, (5 if value.dtype.kind == "b" else 2) * value.size) if value.dtype.kind != "O" else 0
     pandas = sys.modules.get("pandas")
-    if pandas is not None and isinstance(value, (pandas.DataFrame, pandas.Series, pandas.Index)):
-        usage = value.memory_usage(deep=False) if isinstance(value, pandas.DataFrame) else value.nbytes
-        return int(usage.sum() if isinstance(value, pandas.DataFrame) else usage)
+    if pandas is not None and isinstance(value, pandas.DataFrame):
+        # Asked column by column: a very wide one would take a while to say.
+        return int(value.memory_usage(deep=False).sum()) if value.shape[1] <= _MEMBERS else 0
+    if pandas is not None and isinstance(value, (pandas.Series, pandas.Index)):
+        return int(value.nbytes)
     return 0
 
 

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypedDict
 
+import pandas
 import pytest
 
 import asyncblock
 from asyncblock import Bin, Body, Context, SyncContext, events
 from asyncblock.block import bind
+from asyncblock.context.payloads import raw_pieces
 from asyncblock.errors import Closed
 from asyncblock.scratch import Scratch, root
 from asyncblock.testing import run_block
@@ -371,6 +373,31 @@ async def test_a_value_over_the_limit_is_refused_before_anything_of_it_is_conver
 )
 def test_what_cannot_be_told_beforehand_is_not_guessed(value: object) -> None:
     assert least_size(value) <= 2
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        DATA,
+        bytearray(DATA),
+        memoryview(DATA),
+        memoryview(DATA).cast("i"),
+        memoryview(DATA * 2)[::2],
+        memoryview(DATA).cast("i")[::3],
+        memoryview(DATA).cast("B", (1000, len(DATA) // 1000)),
+        b"",
+    ],
+    ids=["bytes", "bytearray", "view", "ints", "every second byte", "every third int", "matrix", "empty"],
+)
+def test_whatever_is_like_bytes_is_cut_into_blocks(value: bytes | bytearray | memoryview) -> None:
+    pieces = list(raw_pieces(value))
+    assert b"".join(pieces) == memoryview(value).tobytes()
+    assert max(map(len, pieces), default=0) <= 64 << 10
+
+
+def test_a_very_wide_frame_is_not_asked_for_its_size() -> None:
+    assert least_size(pandas.DataFrame([[1.0] * 5000])) == 0
+    assert least_size(pandas.DataFrame({"a": [1.0] * 5000})) >= 40_000
 
 
 async def test_sync_and_async_blocks_in_code_get_bodies() -> None:

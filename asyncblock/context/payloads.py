@@ -94,9 +94,14 @@ def raw_pieces(value: Raw) -> Iterator[bytes]:
         yield from _of_file(value)
         return
     view = memoryview(value)
-    view = view.cast("B") if view.c_contiguous else memoryview(view.tobytes())
-    for start in range(0, len(view), CHUNK_SIZE):
-        yield bytes(view[start : start + CHUNK_SIZE])
+    if view.c_contiguous:
+        view, size = view.cast("B"), CHUNK_SIZE
+    elif view.ndim == 1:
+        size = max(CHUNK_SIZE // view.itemsize, 1)
+    else:
+        view, size = memoryview(view.tobytes()), CHUNK_SIZE
+    for start in range(0, len(view), size):
+        yield view[start : start + size].tobytes()
 
 
 def _of_file(body: FileBody) -> Iterator[bytes]:

@@ -289,7 +289,7 @@ class Desk:
         message = self._look()
         if message is None:
             self._sendable.clear()
-            self._hungry = not self.outbox.held_back
+            self._hungry = not self.outbox.held_back or bool(self.outbox.bodies)
             # Hungry first, then a second look: who arrives in between is seen here or sees it.
             if self._arrivals:
                 message = self._look()

@@ -27,7 +27,8 @@ BODY_MEMORY: Final = 64 << 20
 
 BODY_FILE: Final = 4 << 30
 """Bytes of bodies in the file: sixteen of the largest values. More means that the mainframe is away or slower than the
-blocks, and then they wait. ``ASYNCBLOCK_BODY_FILE`` sets another number; with 0 nothing is put into a file."""
+blocks, and then they wait. ``ASYNCBLOCK_BODY_FILE`` sets another number; with 0 one body at a time may be in the file,
+while memory has no room for it."""
 
 
 class Room:

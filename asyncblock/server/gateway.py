@@ -605,7 +605,7 @@ class _Reader:
             raise RemoteProtocolError(f"body {n} came with {have} bytes; it is said to have {message.length}")
         if n in self._keeping:
             return
-        if len(self._link.whole) >= _MAX_BODIES:
+        if len(self._link.whole) + len(self._keeping) >= _MAX_BODIES:
             raise RemoteProtocolError(f"{_MAX_BODIES} bodies came that no record names")
         if self._link.whole.get(n) == (message.length, message.sha256):
             self._connection.send(Kept(n))

@@ -109,7 +109,8 @@ class Outbox:
                 return None
             return self._resend.popleft().message
         if self.held_back:
-            return None
+            # Chunks wait for no acknowledgement.
+            return self.scheduler.next_chunk(self._limit) if self.bodies else None
         turn = self.scheduler.next(self._limit)
         if turn is not None and self._limit < BATCH_BYTES:
             self._grow()

@@ -108,6 +108,18 @@ class Scheduler:
             self._turn(channel)
         return runs or None
 
+    def next_chunk(self, limit: int) -> bytes | None:
+        """Take a chunk of the next channel that has one, or the question after it; no records."""
+        for _ in range(len(self._ring)):
+            channel = self._ring[0]
+            self._ring.rotate(-1)
+            body = channel.next_body if channel.bodies else None
+            message = body.next_message(limit, self.asks) if body is not None else None
+            if message is not None:
+                channel.deficit -= len(message)
+                return message
+        return None
+
     def _turn(self, channel: Channel) -> None:
         if not _ready(channel):
             # Nothing waits, or it waits for the mainframe to say that it has a body.

@@ -377,6 +377,33 @@ def test_small_batches_wait_for_acknowledgements_when_four_are_under_way() -> No
     assert len(drain(outbox)) == 1
 
 
+def test_chunks_do_not_wait_while_small_batches_do() -> None:
+    port = Window(LINK_WINDOW)
+    outbox, ch = Outbox([port]), Channel(1, "job", 1, port)
+    others = [Channel(number, "other", 1, port) for number in (2, 3)]
+    for i in range(PIPELINE):
+        say(outbox, ch, record(i))
+        assert len(drain(outbox)) == 1
+    say(outbox, ch, record(4))
+    bodies = [kept(outbox, other, other.number, b"x" * 100_000) for other in others]
+    for body in bodies:
+        body.channel.accept(body.channel.data, Parcel(record(body.n), [body]))
+        outbox.scheduler.enlist(body.channel)
+    chunks = drain(outbox)
+    assert [decode_chunk(chunk)[0] for chunk in chunks] == [2, 3, 2, 3]
+    outbox.acknowledge(1)
+    assert sorted(records_in(drain(outbox))) == [(1, 4), (2, 2), (3, 3)]
+
+
+def test_records_and_chunks_of_a_job_take_turns() -> None:
+    outbox, ch = Outbox(), channel()
+    kept(outbox, ch, 1, b"x" * 300_000)
+    say(outbox, ch, *[record(i, 1000) for i in range(300)])
+    kinds = [frames.is_text(message) for message in drain(outbox)]
+    assert kinds[:4] == [True, False, True, False]
+    assert kinds.count(False) == 5
+
+
 @pytest.mark.parametrize("chunks_sent", [0, 1])
 def test_large_previews_that_are_given_up_let_the_finish_go(chunks_sent: int) -> None:
     outbox, ch = Outbox(), channel()
