@@ -1,11 +1,18 @@
-"""Plans as JSON: how they are written, and how one that came from outside is checked, every problem at once."""
+"""Plans as JSON: how they are written, and how one that came from outside is checked, every problem at once.
+
+A block that several nodes have is written once, in ``blocks``; such a node has ``block_at``, its place there, instead
+of ``block``. So a plan of 10,000 nodes fits into a message.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import PurePosixPath
 from typing import Any
+
+import orjson
 
 from ..errors import InvalidFlow, Problem
 from .plan import KINDS, MAX_NODES, REMEMBERED, FlowPlan, InputPlan, NodePlan, Plan, Source
@@ -17,22 +24,56 @@ _DEFAULTS = {f.name: f.default for f in fields(NodePlan)}
 
 def plan_to_json(plan: Plan) -> dict[str, Any]:
     """Return a plan as JSON-ready data. What has its default isn't written."""
-    made: dict[str, Any] = {"version": 1, **_flow_to_json(plan)}
+    blocks = _Blocks(plan)
+    made: dict[str, Any] = {"version": 1, **_flow_to_json(plan, blocks)}
     if plan.flows:
-        made["flows"] = {key: _flow_to_json(flow) for key, flow in plan.flows.items()}
+        made["flows"] = {key: _flow_to_json(flow, blocks) for key, flow in plan.flows.items()}
     if plan.catalog:
-        made["catalog"] = {key: _node_to_json(entry) for key, entry in plan.catalog.items()}
+        made["catalog"] = {key: _node_to_json(entry, blocks) for key, entry in plan.catalog.items()}
     if plan.packages:
         made["packages"] = {scope: dict(names) for scope, names in plan.packages.items()}
+    if blocks.shared:
+        made["blocks"] = blocks.shared
     return made
 
 
-def _flow_to_json(flow: FlowPlan) -> dict[str, Any]:
+class _Blocks:
+    """The blocks that several nodes of a plan have."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.shared: list[dict[str, Any]] = []
+        self._places: dict[bytes, int] = {}
+        self._counts = Counter(_content(node) for node in _all_nodes(plan))
+
+    def written(self, node: NodePlan) -> dict[str, Any]:
+        """Return how a node's block is written."""
+        content = _content(node)
+        if self._counts[content] < 2:
+            return {"block": dict(node.block)}
+        if content not in self._places:
+            self._places[content] = len(self.shared)
+            self.shared.append(dict(node.block))
+        return {"block_at": self._places[content]}
+
+
+def _content(node: NodePlan) -> bytes:
+    return orjson.dumps(dict(node.block))
+
+
+def _all_nodes(plan: Plan) -> Iterator[NodePlan]:
+    waiting = [*plan.nodes, *(node for flow in plan.flows.values() for node in flow.nodes), *plan.catalog.values()]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        waiting.extend(node.slots.values())
+
+
+def _flow_to_json(flow: FlowPlan, blocks: _Blocks) -> dict[str, Any]:
     made: dict[str, Any] = {
         "title": flow.title,
         "path": flow.path,
         "inputs_def": [dict(each) for each in flow.inputs_def],
-        "nodes": [_node_to_json(node) for node in flow.nodes],
+        "nodes": [_node_to_json(node, blocks) for node in flow.nodes],
         "outputs": {handle: [s.to_json() for s in sources] for handle, sources in flow.outputs.items()},
     }
     if flow.outputs_def:
@@ -46,20 +87,20 @@ def _flow_to_json(flow: FlowPlan) -> dict[str, Any]:
     return made
 
 
-def _node_to_json(node: NodePlan) -> dict[str, Any]:
+def _node_to_json(node: NodePlan, blocks: _Blocks) -> dict[str, Any]:
     inputs: dict[str, Any] = {}
     for handle, each in node.inputs.items():
         spec: dict[str, Any] = {"sources": [source.to_json() for source in each.sources]}
         if each.has_value:
             spec["value"] = each.value
         inputs[handle] = spec
-    made: dict[str, Any] = {"node_id": node.node_id, "kind": node.kind, "block": dict(node.block), "inputs": inputs}
+    made: dict[str, Any] = {"node_id": node.node_id, "kind": node.kind, **blocks.written(node), "inputs": inputs}
     for name in ("concurrency", "timeout", "group", "flow", "weight"):
         value = getattr(node, name)
         if value != _DEFAULTS[name]:
             made[name] = value
     if node.slots:
-        made["slots"] = {slot: _node_to_json(each) for slot, each in node.slots.items()}
+        made["slots"] = {slot: _node_to_json(each, blocks) for slot, each in node.slots.items()}
     return made
 
 
@@ -78,6 +119,7 @@ class _Reader:
     def __init__(self) -> None:
         self.problems: list[Problem] = []
         self._nodes = 0
+        self._blocks: list[Any] = []
 
     def _expect(self, condition: bool, words: str) -> bool:
         if not condition:
@@ -96,7 +138,9 @@ class _Reader:
             and self._expect(
                 isinstance(packages, dict) and all(isinstance(names, dict) for names in packages.values()), "packages"
             )
+            and self._expect(isinstance(obj.get("blocks", []), list), "blocks")
         )
+        self._blocks = obj.get("blocks", []) if fine else []
         root = self.flow("", obj)
         if not fine or root is None:
             return None
@@ -170,7 +214,7 @@ class _Reader:
         if not isinstance(obj, dict):
             self._expect(False, f"{where}a node isn't an object")
             return None
-        node_id, block, inputs, slots = obj.get("node_id"), obj.get("block"), obj.get("inputs"), obj.get("slots", {})
+        node_id, block, inputs, slots = obj.get("node_id"), self.block_of(obj), obj.get("inputs"), obj.get("slots", {})
         name = f"{where}node {node_id!r:.60}"
         timeout, weight = obj.get("timeout"), obj.get("weight", 1.0)
         fine = (
@@ -204,6 +248,12 @@ class _Reader:
             {slot: each for slot, each in providers.items() if each is not None},
             weight,
         )
+
+    def block_of(self, obj: Mapping[str, Any]) -> Any:
+        place = obj.get("block_at")
+        if type(place) is not int:
+            return obj.get("block")
+        return self._blocks[place] if 0 <= place < len(self._blocks) else None
 
     def block(self, name: str, block: Mapping[str, Any]) -> None:
         for key in ("language", "package", "hash", "entry", "function"):

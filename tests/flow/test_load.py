@@ -84,7 +84,7 @@ def test_a_flow_is_resolved_with_packages_defaults_and_connections(package: Path
     assert one.block["package"] == "mine"
     assert one.block["entry"] == "blocks/add/main.py"
     assert list(plan.roots.values()) == [package]
-    assert str(package) not in str(plan.to_json()["nodes"][0]["block"]["entry"])
+    assert str(package) not in str(plan.to_json()["nodes"][0])
     assert Plan.from_json(plan.to_json()) == plan
 
 
@@ -326,9 +326,9 @@ MALFORMED = [
     (lambda obj: obj["nodes"].append(dict(obj["nodes"][0])), "stands twice"),
     (lambda obj: obj["nodes"][0].update(kind="rocket"), "kind"),
     (lambda obj: obj["nodes"][0].update(concurrency="1"), "concurrency"),
-    (lambda obj: obj["nodes"][0]["block"].pop("hash"), "block.hash"),
-    (lambda obj: obj["nodes"][0]["block"].update(entry="../../etc/passwd"), "leads out of its package"),
-    (lambda obj: obj["nodes"][0]["block"].update(dir="/etc"), "leads out of its package"),
+    (lambda obj: obj["blocks"][0].pop("hash"), "block.hash"),
+    (lambda obj: obj["blocks"][0].update(entry="../../etc/passwd"), "leads out of its package"),
+    (lambda obj: obj["blocks"][0].update(dir="/etc"), "leads out of its package"),
     (lambda obj: obj["nodes"][0]["inputs"]["a"].update(sources=[["zz", "o"]]), "a source names zz"),
     (lambda obj: obj["nodes"][0]["inputs"]["a"].update(sources="x"), "list of sources"),
     (lambda obj: obj.update(outputs=[]), "outputs"),
