@@ -426,8 +426,9 @@ class Desk:
             if run.finish:
                 crashpoints.reached("finish_acked")
                 self.channels.pop(run.channel.number, None)
-                # Of calls that were cancelled while they waited for room.
-                self.forget(self.outbox.unnamed_bodies(run.channel))
+                if run.channel.bodies:
+                    # Of calls that were cancelled while they waited for room.
+                    self.forget(self.outbox.unnamed_bodies(run.channel))
             if run.start:
                 # Stored before the connection broke, which had not said that it took it.
                 _started(run.channel)
