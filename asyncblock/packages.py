@@ -18,6 +18,9 @@ _LAYOUT = ("flows", "subflows", "slotflows", "blocks", "tasks", "services")
 _MAX_MANIFEST = 1 << 20
 """Bytes of a ``package.oo.yaml`` that are looked at for the name."""
 
+_DATA_FILES = frozenset({"journal.db", "lock"})
+"""What a mainframe's data directory holds. One that stands in a package changes while its blocks run."""
+
 _PIECE = 1 << 20
 
 _MAX_PACKAGE = 256 << 20
@@ -57,8 +60,8 @@ def package_name(root: Path) -> str:
 def package_hash(root: Path) -> str:
     """Return the sha256 over the relative paths and contents of a package's files.
 
-    Hidden files, ``__pycache__`` and compiled files don't count. Raises ``Unavailable`` for a package of more than
-    256 MiB, or one that can't be read.
+    Hidden files, ``__pycache__``, compiled files and a mainframe's data directory don't count. Raises ``Unavailable``
+    for a package of more than 256 MiB, or one that can't be read.
     """
     digest = hashlib.sha256()
     total = 0
@@ -80,6 +83,9 @@ def package_hash(root: Path) -> str:
 
 def _files(root: Path) -> Iterator[Path]:
     for directory, names, files in os.walk(root):
+        if _DATA_FILES.issubset(files):
+            names.clear()
+            continue
         names[:] = sorted(name for name in names if not name.startswith(".") and name != "__pycache__")
         for file in sorted(files):
             if not file.startswith(".") and not file.endswith((".pyc", ".pyo")):
