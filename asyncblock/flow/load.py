@@ -20,6 +20,7 @@ from .lookup import FILES, FLOW_FILES, Lookup, runnable_file
 from .manifests import Block, Manifests, Package
 from .nodes import read_flow
 from .plan import FlowPlan, InputPlan, NodePlan, Plan, Source
+from .recursion import endless
 from .report import Report, did_you_mean
 from .unfed import Unfed, is_pointless, still_unfed
 from .wiring import defaults
@@ -102,6 +103,9 @@ class _Loader:
             root, line = self._single(manifest, found, package), manifest.line_of("inputs_def")
         else:
             root, line = self._root(manifest, found, package), manifest.line_of("inputs_def")
+        for key, node_id in endless(self._flows):
+            words = f"node {node_id!r} runs the flow that it is in, at once and for ever"
+            self._report.problem(words, *self.places.get((key, node_id), (found, None)))
         if self._report.problems:
             self._check_inputs(root, inputs, line)
             self._refuse_pointless(root)

@@ -184,7 +184,7 @@ class Run:
         stacks = flow.stacks_of(node.plan.node_id)
         inputs = node.heads()
         if block.kind in ("subflow", "slot"):
-            refused = refused or self._refusal(stacks)
+            refused = refused or self._refusal(stacks, flow.plan.path)
             return FlowJobStarted(job_id, node.plan.node_id, block.flow, stacks, inputs, flow.key, spec, None, refused)
         return JobCreated(job_id, node.plan.node_id, block.kind, stacks, inputs, flow.key, spec)
 
@@ -195,9 +195,11 @@ class Run:
         provider = self._plan.flow(key).node(node_id).slots.get(slot)
         return None if provider is None else (["slot", key, node_id, slot], provider)
 
-    def _refusal(self, stacks: list[Any]) -> str | None:
+    def _refusal(self, stacks: list[Any], path: str | None) -> str | None:
         if len(stacks) > MAX_DEPTH:
-            return f"flows and blocks call each other more than {MAX_DEPTH} levels deep"
+            return f"flows and blocks call each other more than {MAX_DEPTH} levels deep" + (
+                f" ({path})" if path else ""
+            )
         if len(self._flows) > MAX_FLOW_JOBS:
             return f"more than {MAX_FLOW_JOBS} runs of subflows are open"
         return None
@@ -208,7 +210,7 @@ class Run:
         node_id = f"run_block::{asked.reference}"
         level = {"flow_job_id": asked.caller, "flow": caller.flow.plan.path, "node_id": node_id}
         stacks = [*caller.stacks, level]
-        refused = self._refusal(stacks) or entry.block.get("refused")
+        refused = self._refusal(stacks, caller.flow.plan.path) or entry.block.get("refused")
         key, inputs = caller.flow.key, dict(asked.inputs)
         spec = ["catalog", asked.key] if asked.extra is None else ["catalog", asked.key, asked.extra]
         if entry.kind == "subflow" or refused is not None:
@@ -354,7 +356,9 @@ class Run:
             return
         self._forget(job)
         job.node.running -= 1
-        self._fail(job.flow, f"node {job.node.plan.node_id}: {error}")
+        level = f"node {job.node.plan.node_id}: "
+        # A flow that calls itself would say the same fifty times.
+        self._fail(job.flow, error if error.startswith(level * 2) else f"{level}{error}")
 
     def _fail(self, flow: FlowJob, error: str) -> None:
         if flow.outer is None:

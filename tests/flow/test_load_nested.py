@@ -95,6 +95,19 @@ def test_a_subflow_may_refer_to_itself(root: Path) -> None:
     assert plan.flows["mine::down"].nodes[0].flow == "mine::down"
 
 
+@pytest.mark.parametrize("through", ["a", "b"])
+def test_a_subflow_that_calls_itself_at_once_and_for_ever_is_refused(root: Path, through: str) -> None:
+    for name, other in (("a", through), ("b", "a")):
+        write(
+            root / f"subflows/{name}/subflow.oo.yaml",
+            f"nodes:\n  - {{node_id: one, task: self::inc, inputs_from: [{{handle: x, value: 1}}]}}\n"
+            f"  - {{node_id: again, subflow: self::{other}}}\n",
+        )
+    found = problems(flow(root, "nodes: [{node_id: n, subflow: self::a}]\n"))
+    words = "node 'again' runs the flow that it is in, at once and for ever"
+    assert found == [("subflow.oo.yaml", 3, words)] * (1 if through == "a" else 2)
+
+
 def test_problems_of_subflows_are_told_with_their_own_file_and_line_and_all_at_once(root: Path) -> None:
     write(
         root / "subflows/twice/subflow.oo.yaml",
