@@ -15,7 +15,7 @@ from ..wire.messages import Bye, Message, encode
 from ..wire.scheduler import BATCH_BYTES
 from .jobs import Attempt
 
-__all__ = ["Connection", "ExecutorInfo", "LinkState"]
+__all__ = ["Connection", "Dismissed", "ExecutorInfo", "LinkState"]
 
 Producer = Callable[[], Awaitable[bytes | None]]
 """Makes the next bulk message when the socket can take one; None when it has no more."""
@@ -57,6 +57,13 @@ class ExecutorInfo:
             spawned if isinstance(spawned := slots.get("spawn", 0), int) else 0,
             obj.get("once") is True,
         )
+
+
+class Dismissed(Exception):
+    """The connection is turned away with this goodbye."""
+
+    def __init__(self, bye: Bye) -> None:
+        self.bye = bye
 
 
 class Connection:

@@ -178,7 +178,7 @@ async def test_a_line_of_records_that_no_reader_could_be_given_is_unreadable(tmp
 async def test_a_body_over_the_limit_and_bodies_that_nothing_names_are_unreadable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("asyncblock.server.gateway._MAX_BODY", 100_000)
+    monkeypatch.setattr("asyncblock.server.uploads.MAX_BODY", 100_000)
     async with mainframe(tmp_path, Settings(session_bytes=150_000)) as host:
         one, two = host.peer(), host.peer()
         await one.hello("one", slots=1)

@@ -1,0 +1,181 @@
+"""What one connection asks: orders, which are journaled and answered once; questions; pages of journals; bodies."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+from ..errors import Rejected, RemoteProtocolError
+from ..wire import frames
+from ..wire.messages import Fetch, Fetched, Message, Page, Read, Reply, Request, Unread, encode
+from .api import METHODS, ONCE
+from .blocks import JOB_METHODS, attempt_of
+from .bounds import MAX_DEPTH, MAX_WORDS, is_deep
+from .housekeeping import QUESTIONS, Question
+from .journal import RequestRow
+from .links import Connection, LinkState
+from .readers import BodyReader, PageReader
+from .turn import Turn
+
+if TYPE_CHECKING:
+    from .gateway import Gateway
+
+__all__ = ["Answers"]
+
+
+class Answers:
+    """Answers what one connection asks, within what its token may."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        link: LinkState,
+        connection: Connection,
+        roles: frozenset[str],
+        tasks: asyncio.TaskGroup,
+    ) -> None:
+        self._gateway = gateway
+        self._sessions = gateway.sessions
+        self._settings = gateway.sessions.settings
+        self._link = link
+        self._connection = connection
+        self._roles = roles
+        self._tasks = tasks
+        self._reads: dict[int, PageReader] = {}
+        self._questions = 0
+
+    def end(self) -> None:
+        """Read nothing more: the connection has ended."""
+        for reader in self._reads.values():
+            reader.end()
+
+    def request(self, message: Request) -> None:
+        """Answer a question, or carry an order out."""
+        if len(message.id) > MAX_WORDS:
+            raise RemoteProtocolError(f"the id of a request has {len(message.id)} characters, {MAX_WORDS} may")
+        if is_deep(message.params):
+            self._refuse(message, Rejected(f"it is nested more than {MAX_DEPTH} levels deep", code="params"))
+            return
+        if message.method in QUESTIONS:
+            roles, question = QUESTIONS[message.method]
+            if self._questions >= self._settings.max_questions:
+                self._refuse(message, Rejected(f"{self._questions} questions wait on this link", code="overload"))
+                return
+            self._questions += 1
+            self._tasks.create_task(self._answer(message, roles, question))
+            return
+        if message.method in ONCE:
+            self._questions += 1
+            self._tasks.create_task(self._order_once(message))
+        else:
+            self._carry_out(message)
+
+    async def _order_once(self, message: Request) -> None:
+        """Carry out an order unless it was: its answer is kept, for a second time would have another."""
+        gateway, key = self._gateway, f"{self._link.link_id}:{message.id}"
+        try:
+            kept = await self._sessions.journal.request(key) if key not in gateway.answers else None
+        finally:
+            self._questions -= 1
+        answer = gateway.answers.get(key, kept.answer if kept is not None else None)
+        if answer is None:
+            self._carry_out(message, key)
+        else:
+            self._connection.send_line(answer)
+
+    def _carry_out(self, message: Request, key: str | None = None) -> None:
+        turn = self._sessions.turn()
+        connection = self._connection
+        try:
+            reply = Reply(message.id, self._order(turn, message))
+        except Rejected as error:
+            reply = _refusal(message, error)
+        line = _encoded(reply)
+        if key is not None:
+            self._gateway.answers[key] = line
+            turn.write.request(RequestRow(request_id=key, answer=line, at=int(time.time() * 1000)))
+        turn.after(lambda: connection.send_line(line))
+        turn.commit()
+
+    def _refuse(self, message: Request, error: Rejected) -> None:
+        self._connection.send(_refusal(message, error))
+
+    async def _answer(self, message: Request, roles: frozenset[str], question: Question) -> None:
+        """Answer what takes a while; if the connection ends before, it is asked again on the next."""
+        try:
+            if not roles & self._roles:
+                raise Rejected(f"this token may not {message.method!r}", code="unauthorized")
+            reply = Reply(message.id, await question(self._sessions, message.params, self._roles))
+        except Rejected as error:
+            reply = _refusal(message, error)
+        finally:
+            self._questions -= 1
+        self._connection.send_line(_encoded(reply))
+
+    def _order(self, turn: Turn, message: Request) -> dict[str, Any]:
+        asked_by_job = JOB_METHODS.get(message.method)
+        if asked_by_job is not None:
+            return asked_by_job(turn, attempt_of(self._sessions.running, self._link, message.params), message.params)
+        entry = METHODS.get(message.method)
+        if entry is None:
+            raise Rejected(f"unknown method {message.method!r}", code="method")
+        roles, method = entry
+        if not roles & self._roles:
+            raise Rejected(f"this token may not {message.method!r}", code="unauthorized")
+        return method(self._sessions, turn, message.params)
+
+    def _may_read(self, session_id: str) -> bool:
+        """Clients read everything; an executor reads the sessions whose jobs it has."""
+        if self._roles & {"client", "observer"}:
+            return True
+        return any(attempt.job.session.session_id == session_id for attempt in self._link.attempts.values())
+
+    def read(self, message: Read) -> None:
+        """Send pages of a session's journal, as they come to be."""
+        if not self._may_read(message.session_id):
+            error = "this token may not read sessions"
+            self._connection.send(_failed_page(message.id, error))
+            return
+        for id in [id for id, reader in self._reads.items() if reader.done]:
+            del self._reads[id]
+        limit = self._settings.max_reads
+        if len(self._reads) >= limit:
+            self._connection.send(_failed_page(message.id, f"{limit} reads wait already on this link"))
+            return
+        reader = self._reads[message.id] = PageReader(self._sessions, self._connection, message)
+        reader.begin()
+
+    def unread(self, message: Unread) -> None:
+        """Send no more pages for a read."""
+        reader = self._reads.pop(message.id, None)
+        if reader is not None:
+            reader.end()
+
+    def fetch(self, message: Fetch) -> None:
+        """Send a body from an offset on."""
+        wrong = None
+        if not (0 <= message.offset < 1 << 62 and 0 <= message.id < 1 << 62):
+            wrong = "there is nothing at that offset"
+        elif self._connection.sources >= self._settings.max_reads:
+            wrong = f"{self._settings.max_reads} reads wait already on this link"
+        if wrong is not None:
+            self._connection.send(Fetched(message.id, wrong))
+        else:
+            self._connection.feed(BodyReader(self._sessions.journal, self._connection, message).produce)
+
+
+def _failed_page(id: int, error: str) -> Message:
+    return Page(id, 0, 0, [], False, error)
+
+
+def _encoded(reply: Reply) -> bytes:
+    line = encode(reply)
+    if len(line) <= frames.MAX_MESSAGE:
+        return line
+    words = f"the answer has {len(line)} bytes, a message {frames.MAX_MESSAGE} at most; ask for less"
+    return encode(_refusal(reply, Rejected(words, code="too_large")))
+
+
+def _refusal(message: Request | Reply, error: Rejected) -> Reply:
+    return Reply(message.id, error={"code": error.code, "message": str(error)[:MAX_WORDS]})

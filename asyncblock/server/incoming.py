@@ -1,0 +1,247 @@
+"""What comes in over one connection: batches of records in order, chunks of bodies, and everything about jobs."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from ..errors import ConnectionLost, RemoteProtocolError
+from ..wire import frames
+from ..wire.frames import Batch
+from ..wire.messages import (
+    Ack,
+    Announce,
+    Bye,
+    Discard,
+    Fetch,
+    Gone,
+    Message,
+    Ping,
+    Read,
+    Refused,
+    Request,
+    Stalled,
+    Unread,
+    Whole,
+    decode,
+)
+from ..wire.records import flat_outputs
+from ..wire.states import Role, State, advance
+from .answers import Answers
+from .bounds import MAX_DEPTH, MAX_LINE, MAX_RECORDS, MAX_WORDS, is_deep
+from .journal import BodyRow
+from .links import Connection, ExecutorInfo, LinkState
+from .turn import Turn
+from .uploads import Uploads
+
+if TYPE_CHECKING:
+    from .gateway import Gateway
+
+__all__ = ["Incoming"]
+
+_UNREAD_BYTES = 8 << 20
+"""Answers that wait for a connection's socket before more is read from it: whoever asks has to listen."""
+
+_TURN_BYTES = 32 << 10
+"""Bytes of batches after which others have a turn: less than 1 ms of work."""
+
+_BATCH_COST = 4 << 10
+"""What a batch costs besides its bytes, in bytes."""
+
+
+class Incoming:
+    """Reads one connection and acts on what comes."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        link: LinkState,
+        connection: Connection,
+        roles: frozenset[str],
+        tasks: asyncio.TaskGroup,
+    ) -> None:
+        self._gateway = gateway
+        self._sessions = gateway.sessions
+        self._link = link
+        self._connection = connection
+        self._roles = roles
+        self._state = State.OPEN
+        self._uploads = Uploads(gateway.sessions, link, connection, tasks)
+        self._answers = Answers(gateway, link, connection, roles, tasks)
+        self._since_turn = 0
+        """What was taken in since others had a turn."""
+
+    async def run(self) -> None:
+        """Read until the connection ends; raises ``ConnectionLost`` or ``RemoteProtocolError``."""
+        loop, link, transport = self._sessions.loop, self._link, self._connection.transport
+        try:
+            while True:
+                message = await transport.receive()
+                self._check_fence()
+                link.last_heard = loop.time()
+                if frames.is_text(message):
+                    for header, lines in frames.split(message):
+                        self._state = advance(Role.UPPER, self._state, str(header["op"]))
+                        if header["op"] == "batch":
+                            await self._batch(frames.take_batch(header, lines))
+                            await self._gateway.room(self._connection)
+                            await self._give_turn(len(message))
+                        else:
+                            self._handle(decode(header))
+                            await self._connection.listening(_UNREAD_BYTES)
+                else:
+                    self._state = advance(Role.UPPER, self._state, "chunk")
+                    self._gateway.bytes_received += await self._uploads.chunk(message)
+        finally:
+            self._answers.end()
+
+    async def _give_turn(self, size: int) -> None:
+        """Let others go on, after a large batch or several small ones.
+
+        What is received already comes without a turn of the loop: acknowledgements and other links would wait for all
+        of it. After each small one it would hold up the commit of just that one (latency).
+        """
+        self._since_turn += size + _BATCH_COST
+        if self._since_turn > _TURN_BYTES:
+            self._since_turn = 0
+            await asyncio.sleep(0)
+
+    def _handle(self, message: Message) -> None:
+        match message:
+            case Ping():
+                pass
+            case Stalled():
+                self._stalled(message)
+            case Request():
+                self._answers.request(message)
+            case Read():
+                self._answers.read(message)
+            case Unread():
+                self._answers.unread(message)
+            case Fetch():
+                self._answers.fetch(message)
+            case Whole():
+                self._uploads.whole(message)
+            case Discard():
+                self._uploads.discard(message)
+            case Announce():
+                self._announce(message)
+            case Gone():
+                if self._sessions.dispatch.spawning.hosts(self._link, message.link):
+                    self._sessions.dispatch.process_ended(message.link, message.reason)
+            case Bye():
+                if message.code == "closed":
+                    self._sessions.dispatch.gone(self._link, "its process has ended")
+                    self._gateway.forget(self._link)
+                raise ConnectionLost("the other side said goodbye")
+
+    # ------------------------------------------------------------------ records
+
+    async def _batch(self, batch: Batch) -> None:
+        link = self._link
+        if batch.seq <= link.received:
+            self._acknowledge()
+            return
+        if batch.seq != link.received + 1:
+            raise RemoteProtocolError(f"batch {batch.seq} came after {link.received}; some are missing")
+        for channel, raw in batch.runs:
+            if len(raw) > MAX_LINE:
+                raise RemoteProtocolError(f"a line of {len(raw)} bytes came on channel {channel}; {MAX_LINE} may be")
+        runs = [(channel, raw, *_records(raw)) for channel, raw in batch.runs]
+        count = sum(len(records) for _, _, records, _ in runs)
+        if count > MAX_RECORDS:
+            raise RemoteProtocolError(f"batch {batch.seq} has {count} records; the limit is {MAX_RECORDS}")
+        rows: list[BodyRow] = []
+        for channel, raw, records, flat in runs:
+            if flat is None and b'"sha256"' in raw:
+                rows += await self._uploads.named(self._link.attempts.get(channel), records)
+        # Bodies take time: a newer connection may be here and have sent the batch again.
+        self._check_fence()
+        lingered, turn = self._sessions.lingers, self._sessions.next_turn()
+        for row in rows:
+            turn.write.body(row)
+        link.received = batch.seq
+        try:
+            for channel, raw, records, flat in runs:
+                for index, reason in self._take(turn, channel, raw, records, flat):
+                    turn.after(partial(link.send, Refused(channel, index, reason[:MAX_WORDS])))
+        except BaseException:
+            # A defect. What is folded is to be in the journal, and the turn may hold what another link has sent.
+            turn.commit()
+            raise
+        turn.write.mark(link.number, batch.seq)
+        turn.after(lambda: self._stored(batch.seq))
+        self._gateway.bytes_received += sum(len(raw) for _, raw in batch.runs)
+        # A second one of those doesn't wait: executors hold small batches back while several aren't stored.
+        if not lingered and all(_only_starts(records) for _, _, records, _ in runs):
+            self._sessions.linger(turn)
+        else:
+            turn.commit()
+
+    def _check_fence(self) -> None:
+        """End here when a newer connection of the link is open: what this one still holds comes again on that."""
+        if self._link.connection is not self._connection:
+            raise ConnectionLost("a newer connection of this link is open")
+
+    def _take(
+        self, turn: Turn, channel: int, raw: bytes, records: list[Any], flat: set[str] | None
+    ) -> list[tuple[int, str]]:
+        attempt = self._link.attempts.get(channel)
+        if attempt is None:
+            return [(index, f"no job has channel {channel}") for index in range(len(records))]
+        return attempt.job.session.take(turn, attempt, raw, records, flat)
+
+    def _stored(self, seq: int) -> None:
+        self._link.stored = max(self._link.stored, seq)
+        self._acknowledge()
+
+    def _acknowledge(self) -> None:
+        """Acknowledge what is stored, once for everything that this turn of the loop brings."""
+        link = self._link
+        if not link.ack_due:
+            link.ack_due = True
+            self._sessions.loop.call_soon(self._send_ack)
+
+    def _send_ack(self) -> None:
+        self._link.ack_due = False
+        self._link.send(Ack(self._link.stored))
+        self._gateway.acks += 1
+
+    def _stalled(self, message: Stalled) -> None:
+        attempt = self._link.attempts.get(message.channel)
+        if attempt is not None and not attempt.fenced:
+            turn = self._sessions.turn()
+            attempt.job.session.stalled(turn, attempt, message.seconds, message.where[:MAX_WORDS])
+            turn.commit()
+
+    def _announce(self, message: Announce) -> None:
+        if message.executor is not None and "executor" not in self._roles:
+            self._connection.bye(Bye("unauthorized", "this token may not run blocks", stop=True))
+            return
+        self._link.executor = ExecutorInfo.from_json(message.executor)
+        turn = self._sessions.turn()
+        self._sessions.dispatch.came(turn, self._link)
+        turn.commit()
+
+
+def _only_starts(records: list[Any]) -> bool:
+    """Tell whether nothing but the start of a job is said."""
+    return len(records) == 1 and isinstance(records[0], dict) and records[0].get("type") == "JobStarted"
+
+
+def _records(raw: bytes) -> tuple[list[Any], set[str] | None]:
+    """Parse a line of records; return what ``flat_outputs`` says of them, too."""
+    try:
+        records = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise RemoteProtocolError(f"a line of records isn't JSON: {error}") from None
+    if not isinstance(records, list):
+        raise RemoteProtocolError("a line of records isn't an array")
+    flat = flat_outputs(records)
+    # Counting costs little; what can't be deep isn't looked at.
+    if flat is None and raw.count(b"[") + raw.count(b"{") - len(records) > MAX_DEPTH and is_deep(records):
+        raise RemoteProtocolError(f"a record is nested more than {MAX_DEPTH} levels deep")
+    return records, flat
