@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import shutil
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import orjson
 import pytest
+
+from asyncblock import connect
 
 from ..flows import node, write_flow
 from ..processes import Command, all_ended, free_port, start
@@ -95,6 +98,10 @@ async def test_no_new_jobs_come_while_it_drains(tmp_path: Path) -> None:
     data = tmp_path / "data"
     async with running(tmp_path, flow) as (executor, submit):
         executor.kill(signal.SIGTERM)
+        url = orjson.loads((data / "address").read_bytes())["url"]
+        async with connect(url, (data / "token").read_text().strip()) as mainframe:
+            while (await mainframe.info())["executors"]:  # noqa: ASYNC110  # that it drains is told to nobody else
+                await asyncio.sleep(0.02)
         (tmp_path / "gate").touch()
         assert await executor.wait() == 0
         assert executor.out == ["1 jobs finished, 0 failed, 0 cancelled, 0 records unacknowledged"]
