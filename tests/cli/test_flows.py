@@ -113,10 +113,13 @@ def test_graph_is_mermaid_and_svg_where_graphviz_is(root: Path) -> None:
 def test_graph_draws_subflows_inside_of_their_nodes_and_any_name(root: Path) -> None:
     write(
         root / "subflows/s/subflow.oo.yaml",
+        "inputs_def: [{handle: x}]\n"
         'nodes:\n  - {node_id: "a \\"b\\" <c>", task: self::inc, inputs_from: [{handle: x, value: 1}]}\n'
-        "  - {node_id: again, subflow: self::s}\n",
+        "  - {node_id: again, subflow: self::s, "
+        'inputs_from: [{handle: x, from_node: [{node_id: "a \\"b\\" <c>", output_handle: y}]}]}\n',
     )
-    path = write(root / "flows/g/flow.oo.yaml", "nodes: [{node_id: s, subflow: self::s}]\n")
+    text = "nodes: [{node_id: s, subflow: self::s, inputs_from: [{handle: x, value: 1}]}]\n"
+    path = write(root / "flows/g/flow.oo.yaml", text)
     done = command(root, "graph", str(path))
     assert done.returncode == 0, done.stderr
     assert 'subgraph n0["s"]' in done.stdout
