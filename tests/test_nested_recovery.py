@@ -166,7 +166,7 @@ async def test_a_mainframe_that_is_killed_twice_in_nested_flows_goes_on_and_runs
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("point", ["before_commit:30", "after_commit:45", "before_dispatch:14"])
+@pytest.mark.parametrize("point", ["before_commit:12", "after_commit:18", "before_dispatch:6"])
 async def test_a_mainframe_that_dies_at_a_seam_of_nested_flows_goes_on_and_runs_no_job_twice(
     root: Path, point: str
 ) -> None:
