@@ -41,25 +41,28 @@ def plain(inputs: Number) -> Number:
 NAMES = (TEXTS | LOOKS).filter(lambda name: name and "::" not in name)
 
 
-class Builder:
-    """Draws a flow node by node; each input is a constant, a source or a merge of sources."""
+FLOW_IN_SLOT = "subflow whose slot has a flow"
+KINDS = ["block", "sync", "file", "condition", "subflow", FLOW_IN_SLOT]
 
-    def __init__(self, draw: Callable[[st.SearchStrategy[Any]], Any], manifest: Path) -> None:
+
+class Builder:
+    """Draws a flow node by node; each input is a constant, a source or a merge of sources. One node is of ``kind``."""
+
+    def __init__(self, draw: Callable[[st.SearchStrategy[Any]], Any], manifest: Path, kind: str) -> None:
         self.draw = draw
         self.manifest = manifest
-        self.kinds: set[str] = set()
+        self.wanted: str | None = kind
+        """The kind of the next node, if it isn't drawn."""
 
-    def flow(self, depth: int = 0) -> asyncblock.Flow:
+    def flow(self) -> asyncblock.Flow:
         flow = asyncblock.Flow(self.draw(NAMES), blocks=[plain] if self.draw(st.booleans()) else ())
         sources = [
             flow.input(name, value=self.draw(JSON)) for name in self.draw(st.lists(NAMES, max_size=2, unique=True))
         ]
         for node_id in self.draw(st.lists(NAMES, min_size=1, max_size=4, unique=True)):
-            kind = self.draw(
-                st.sampled_from(["block", "sync", "file", "condition", *(["subflow"] if depth < 2 else [])])
-            )
-            self.kinds.add(kind)
-            node, handles = self.node(flow, kind, node_id, sources, depth)
+            kind = self.wanted or self.draw(st.sampled_from(KINDS))
+            self.wanted = None
+            node, handles = self.node(flow, kind, node_id, sources)
             sources += [node[handle] for handle in handles]
         for name in self.draw(st.lists(NAMES, max_size=2, unique=True)):
             flow.output(name, *self.draw(st.lists(st.sampled_from(sources), min_size=1, max_size=2, unique=True)))
@@ -74,9 +77,7 @@ class Builder:
             ]
         return self.draw(st.one_of(choices))
 
-    def node(
-        self, flow: asyncblock.Flow, kind: str, node_id: str, sources: list[Source], depth: int
-    ) -> tuple[Node, list[str]]:
+    def node(self, flow: asyncblock.Flow, kind: str, node_id: str, sources: list[Source]) -> tuple[Node, list[str]]:
         if kind == "condition":
             return self.condition(flow, node_id, sources)
         options: dict[str, Any] = {
@@ -85,8 +86,8 @@ class Builder:
             "timeout": self.draw(st.none() | st.floats(0.1, 1e6)),
             "progress_weight": self.draw(st.floats(0, 100)),
         }
-        if kind == "subflow":
-            inner, inputs, slots, outputs = self.subflow(depth)
+        if kind in ("subflow", FLOW_IN_SLOT):
+            inner, inputs, slots, outputs = self.subflow(with_block=kind == "subflow")
             return flow.node(inner, {name: self.fed(sources) for name in inputs}, slots=slots, **options), outputs
         what: Any = {"block": double, "sync": plain, "file": self.manifest}[kind]
         return flow.node(what, {"n": self.fed(sources)}, **options), ["n"]
@@ -106,17 +107,15 @@ class Builder:
         node = flow.condition(inputs, cases, default=default, node_id=node_id)
         return node, [*(case["handle"] for case in cases), *([] if default is None else [default])]
 
-    def subflow(self, depth: int) -> tuple[asyncblock.Flow, list[str], dict[str, Any], list[str]]:
+    def subflow(self, *, with_block: bool) -> tuple[asyncblock.Flow, list[str], dict[str, Any], list[str]]:
         """A flow with a slot, what provides for it, and the flow's faces."""
         inner = asyncblock.Flow(self.draw(NAMES))
         taken = inner.input("in it", description=self.draw(TEXTS))
         slot_id = self.draw(NAMES)
         slot = inner.slot(slot_id, {"n": taken}, ["n"], concurrency=self.draw(st.integers(-1, 3)))
         inner.output("out of it", slot["n"])
-        provider: Any = self.draw(st.sampled_from([double, plain, self.manifest, None]))
-        self.kinds.add("slot")
+        provider: Any = self.draw(st.sampled_from([double, plain, self.manifest, None])) if with_block else None
         if provider is None:
-            self.kinds.add("slot with a flow")
             provider = asyncblock.Flow(self.draw(NAMES))
             provider.output("n", provider.node(double, {"n": provider.input("n")})["n"])
         return inner, ["in it"], {slot_id: provider}, ["out of it"]
@@ -133,15 +132,12 @@ def manifest(tmp_path: Path) -> Path:
     return write_block(tmp_path / "pkg", "inc", "n", "n")
 
 
-def test_any_flow_is_the_same_after_it_was_yaml(manifest: Path) -> None:
-    seen: set[str] = set()
-
-    @settings(suppress_health_check=list(HealthCheck), max_examples=60, deadline=None)
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_flow_is_the_same_after_it_was_yaml(manifest: Path, kind: str) -> None:
+    @settings(suppress_health_check=list(HealthCheck), max_examples=15, deadline=None)
     @given(data=st.data())
     def check(data: st.DataObject) -> None:
-        builder = Builder(data.draw, manifest)
-        flow = builder.flow()
-        seen.update(builder.kinds)
+        flow = Builder(data.draw, manifest, kind).flow()
         built = flow.plan()
         path = manifest.parents[3] / "flow.oo.yaml"
         path.write_text(flow.to_yaml(), "utf-8")
@@ -152,4 +148,3 @@ def test_any_flow_is_the_same_after_it_was_yaml(manifest: Path) -> None:
         assert bare(Plan.from_json(orjson.loads(orjson.dumps(built.to_json())))) == bare(built)
 
     check()
-    assert seen == {"block", "sync", "file", "condition", "subflow", "slot", "slot with a flow"}
