@@ -45,6 +45,9 @@ RETIRING = "retiring"
 _RESTART_PAUSE = (0.2, 10.0)
 """Seconds before a child that died is replaced: the first pause and the longest; doubled while children die young."""
 
+_MAX_UNTOLD = 100
+"""Dead children that the next one tells of: while so many died young the leases of those before them ran out."""
+
 _YOUNG = 5.0
 """Seconds that a child must live for the pause to begin anew."""
 
@@ -59,7 +62,7 @@ class Orders:
     packages: tuple[str, ...]
     grace: float = 30.0
     replaces: dict[str, Any] | None = None
-    """``{"link", "reason"}`` of the child whose place it takes."""
+    """What ``Hello`` says of the children that had its place and of whose end no other child has told."""
     sync_slots: int | None = None
     ca_file: str | None = None
     mainframe_in_parent: bool = False
@@ -89,6 +92,15 @@ def describe_exit(code: int) -> str:
             name = f"signal {-code}"
         return f"the executor process was killed by {name}"
     return f"the executor process exited with code {code}"
+
+
+def _and_before(link_id: str, reason: str, untold: dict[str, Any] | None) -> dict[str, Any]:
+    """Return whom the next child replaces: the one that died, and those of whom that one couldn't tell."""
+    dead: dict[str, Any] = {"link": link_id, "reason": reason}
+    if untold is not None:
+        before = [*untold.get("before", ()), {name: untold[name] for name in ("link", "reason")}]
+        dead["before"] = before[-_MAX_UNTOLD:]
+    return dead
 
 
 class Workers:
@@ -125,6 +137,8 @@ class Workers:
         self._children: set[anyio.abc.Process] = set()
         self._tasks: asyncio.TaskGroup
         self._stopping = False
+        self._welcomed: set[str] = set()
+        """Link ids of the children that have told the mainframe whom they replace."""
         self._retiring: set[str] = set()
         """Link ids of the children whose place is filled already."""
         self._unready = count
@@ -202,6 +216,8 @@ class Workers:
             link_id = secrets.token_hex(8)
             began = loop.time()
             code = await self._live(link_id, replaces)
+            told = link_id in self._welcomed
+            self._welcomed.discard(link_id)
             if self._stopping:
                 return
             reason = describe_exit(code)
@@ -211,7 +227,7 @@ class Workers:
                     self._gone(link_id, reason)
                 return
             logger.warning("%s; a new one takes its place", reason)
-            replaces = {"link": link_id, "reason": reason}
+            replaces = _and_before(link_id, reason, None if told else replaces)
             if self._gone is not None:
                 self._gone(link_id, reason)
             pause = _RESTART_PAUSE[0] if loop.time() - began > _YOUNG else min(pause * 2, _RESTART_PAUSE[1])
@@ -294,6 +310,7 @@ class Workers:
 
     def _heard(self, line: str, link_id: str) -> None:
         if line == READY:
+            self._welcomed.add(link_id)
             self._count_ready()
         elif line == RETIRING:
             logger.warning("an executor process retires: a thread of it can't be stopped; a new one takes its place")

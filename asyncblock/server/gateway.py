@@ -12,6 +12,7 @@ import re
 import secrets
 import time
 from functools import partial
+from typing import Any
 
 from ..errors import AsyncBlockError, Closed, ConnectionLost, RemoteProtocolError, Unavailable
 from ..transport import Transport
@@ -208,6 +209,8 @@ class Gateway:
             if hello.generation <= link.generation:
                 self._turn_away(Bye("replaced", "a newer connection of this link is open", stop=False))
         token = hello.token if resumed and hello.token else secrets.token_hex(16)
+        # Ahead of the link's own row: the Welcome follows that, and after it nobody tells of the dead again.
+        self._bury(hello.replaces)
         link = await self._take_link(hello, token, resumed)
         self._replace_connection(link, connection, hello)
         connection.send(self._welcome(link, token, resumed or hello.token is None))
@@ -282,10 +285,16 @@ class Gateway:
         link.executor = ExecutorInfo.from_json(hello.executor)
         link.last_heard = link.seen = self.sessions.loop.time()
         self.sessions.dispatch.back(link)
-        if hello.replaces is not None:
-            gone = self._links.get(str(hello.replaces.get("link")))
+
+    def _bury(self, replaces: dict[str, Any] | None) -> None:
+        """Take in which processes have ended, as the one in their place says."""
+        if replaces is None:
+            return
+        before = replaces.get("before", ())
+        for dead in (*(before if isinstance(before, list) else ()), replaces):
+            gone = self._links.get(str(dead.get("link"))) if isinstance(dead, dict) else None
             if gone is not None:
-                self.sessions.dispatch.gone(gone, str(hello.replaces.get("reason", "its process has ended")))
+                self.sessions.dispatch.gone(gone, str(dead.get("reason", "its process has ended"))[:MAX_WORDS])
 
     def _welcome(self, link: LinkState, token: str, resumed: bool) -> Welcome:
         return Welcome(

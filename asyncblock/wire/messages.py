@@ -79,7 +79,9 @@ class Hello(Message):
     channels: list[Any] = field(default_factory=list)
     """Open jobs: ``[channel, job_id, attempt]`` each."""
     replaces: dict[str, Any] | None = None
-    """``{"link", "reason"}``: evidence that the process behind another link has ended."""
+    """``{"link", "reason"}``: evidence that the process behind another link has ended. ``"before"`` lists others
+    likewise, whose successors ended before a Welcome. What follows is journaled before the Welcome: after that nobody
+    says it again."""
     next_channel: int = 1
     """One past the highest channel that this link was ever given: records of closed ones may still be on their way, and
     a mainframe that was restarted may not remember them."""
