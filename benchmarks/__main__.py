@@ -6,9 +6,10 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from . import readme
-from .report import Result, rows, say, to_json
+from .report import Result, from_json, rows, say, to_json
 
 __all__ = ["NAMES", "main"]
 
@@ -27,10 +28,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON line for each")
     parser.add_argument("--quick", action="store_true", help="one short round: to see that it works, not for figures")
     parser.add_argument("--readme", action="store_true", help="measure all and write the table into README.md")
+    parser.add_argument("--from", dest="lines", type=Path, metavar="FILE", help="with --readme: JSON lines of earlier")
     options = parser.parse_args(arguments)
     unknown = [name for name in options.names if name not in NAMES]
     if unknown:
         parser.error(f"no benchmark {', '.join(map(repr, unknown))}; there are {', '.join(NAMES)}")
+    if options.lines is not None:
+        readme.write([from_json(line) for line in options.lines.read_bytes().splitlines()])
+        return 0
     names = options.names or (list(NAMES) if options.readme else [])
     if not names:
         for name in NAMES:
@@ -53,8 +58,9 @@ def _measure(name: str, quick: bool, json: bool) -> Result:
     if json:
         print(to_json(result).decode(), flush=True)
     else:
-        for what, ours, rivals in rows(result):
-            print(f"{what}: {ours}" + (f"; {rivals}" if rivals else ""), flush=True)
+        for row in rows(result):
+            must = f" (to reach: {row.must})" if row.must else ""
+            print(f"{row.what}: {row.ours}{must}" + (f"; {row.rivals}" if row.rivals else ""), flush=True)
         for rival, why in result.not_shown.items():
             print(f"{name}: {rival} not shown: {why}", flush=True)
     return result

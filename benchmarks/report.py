@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import orjson
 
-__all__ = ["Figure", "Result", "machine", "rows", "to_json"]
+__all__ = ["Figure", "Result", "Row", "from_json", "machine", "rows", "to_json"]
 
 Figure = float | Mapping[str, float]
 """A number, or a number for each case."""
@@ -23,6 +23,7 @@ class Result:
 
     name: str
     unit: str
+    """For all cases, or one for each of them in order: ``(jobs/s, ms)``."""
     asyncblock: Figure
     rivals: Mapping[str, Figure] = field(default_factory=dict)
     must: Mapping[str, str] = field(default_factory=dict)
@@ -67,6 +68,14 @@ def to_json(result: Result) -> bytes:
     )
 
 
+def from_json(line: bytes) -> Result:
+    """Return the result that was made a line."""
+    obj = orjson.loads(line)
+    conditions = obj["conditions"]
+    must, not_shown = conditions.pop("must", {}), conditions.pop("not_shown", {})
+    return Result(obj["name"], obj["unit"], obj["asyncblock"], obj["rivals"], must, conditions, not_shown)
+
+
 def _rounded(figure: Figure) -> object:
     if isinstance(figure, Mapping):
         return {case: _rounded(value) for case, value in figure.items()}
@@ -90,15 +99,29 @@ def _version(name: str) -> str:
         return "not installed"
 
 
-def rows(result: Result) -> list[tuple[str, str, str]]:
-    """Return (what, ours with what must be reached, rivals) for each case, for people."""
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A case for people: what, our figure with its unit, what is to be reached, the rivals' figures."""
+
+    what: str
+    ours: str
+    must: str
+    rivals: str
+
+
+def rows(result: Result) -> list[Row]:
+    """Return a row for each case."""
     cases = result.asyncblock if isinstance(result.asyncblock, Mapping) else {"": result.asyncblock}
-    made = []
-    for case, value in cases.items():
-        must = result.must.get(case, "")
-        ours = f"{_plain(value)} {result.unit}" + (f" (to reach: {must})" if must else "")
-        made.append((f"{result.name} {case}".strip(), ours, "; ".join(_beside(result, case))))
-    return made
+    units = result.unit.strip("()").split(", ") if result.unit.startswith("(") else [result.unit] * len(cases)
+    return [
+        Row(
+            f"{result.name} {case}".strip().replace("_", " "),
+            f"{_plain(value)} {unit}",
+            result.must.get(case, ""),
+            "; ".join(_beside(result, case)),
+        )
+        for (case, value), unit in zip(cases.items(), units, strict=True)
+    ]
 
 
 def _beside(result: Result, case: str) -> list[str]:
