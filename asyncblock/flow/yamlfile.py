@@ -27,6 +27,8 @@ _MAX_VALUES = 1_000_000
 _MAX_DEPTH = 200
 """Levels of a file: JSON is written to 254 levels, and a plan has some around a flow's values."""
 
+_TOO_DEEP = f"it is nested too deeply (more than {_MAX_DEPTH} levels)"
+
 _NAMES: Final = frozenset({"node_id", "handle", "input_handle", "output_handle", "slot_node_id"})
 """Keys whose values are texts, however they look: a node may be called 1."""
 
@@ -137,7 +139,9 @@ def _parse(text: str, file: str) -> tuple[Map | None, list[Problem]]:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        return None, [Problem(f"not valid YAML: {error.problem}", file, mark.line + 1 if mark else None)]
+        # libyaml has a bound of its own from 0.2.6 on, and reads ahead of the builder.
+        words = _TOO_DEEP if "maximum nesting" in str(error.problem) else error.problem
+        return None, [Problem(f"not valid YAML: {words}", file, mark.line + 1 if mark else None)]
     except yaml.YAMLError as error:
         words = " ".join(str(error).split())
         return None, [Problem(f"not valid YAML: {words}", file)]
@@ -228,7 +232,7 @@ class _Builder:
         if inside is not None and isinstance(inside.made, Map) and inside.key is None:
             raise _error("a key must be a text", event)
         if len(self._open) >= _MAX_DEPTH:
-            raise _error(f"it is nested too deeply (more than {_MAX_DEPTH} levels)", event)
+            raise _error(_TOO_DEEP, event)
         opaque = inside is not None and (inside.opaque or inside.key in _OPAQUE)
         names = inside is not None and not opaque and inside.key == "dependencies"
         self._grow(1, event)
