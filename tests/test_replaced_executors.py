@@ -15,6 +15,7 @@ from asyncblock.testing import FaultProxy
 from asyncblock.workers import Workers
 
 from .flows import node, until, write_flow
+from .processes import all_ended, free_port, start
 
 FOR_EVER_AT_FIRST = """
     import asyncio
@@ -55,3 +56,17 @@ async def test_a_successor_that_dies_before_its_welcome_leaves_its_news_to_the_n
 def kill(workers: Workers) -> None:
     [pid] = workers.pids()
     os.kill(pid, signal.SIGKILL)
+
+
+async def test_a_child_whose_parent_was_killed_leaves_in_order(tmp_path: Path) -> None:
+    async with start("serve", "--port", str(free_port()), state=tmp_path) as server:
+        await server.until_line("mainframe at", err=True)
+        async with start("executor", state=tmp_path) as executor:
+            await executor.until_line("executor for", err=True)
+            while len(executor.family()) < 2:  # noqa: ASYNC110  # processes tell nobody of it
+                await asyncio.sleep(0.01)
+            children = [pid for pid in executor.family() if pid != executor.process.pid]
+            executor.kill(signal.SIGKILL)
+            await all_ended(children)
+            await executor.wait()
+    assert not [line for line in executor.err if "Error" in line]

@@ -14,6 +14,7 @@ import ssl
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 import orjson
 
@@ -33,22 +34,28 @@ def main() -> None:
     """Run the executor process."""
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
     orders = Orders.from_line(sys.stdin.buffer.readline())
-    report_to = os.fdopen(os.dup(1), "w")
+    parent = os.dup(1)
     # Whatever prints past the capture must not end up in the report.
     os.dup2(2, 1)
     # Blocks run on threads here, where windows can't be opened.
     os.environ.setdefault("MPLBACKEND", "agg")
     capture.install()
     try:
-        asyncio.run(_live(orders, lambda word: print(word, file=report_to, flush=True)))
+        asyncio.run(_live(orders, lambda word: _say(parent, word)))
     except AsyncBlockError as error:
         logger.error("%s", error)
         raise SystemExit(1) from None
     finally:
         capture.uninstall()
         if _executor is not None:
-            report_to.write(f"{_executor.report}\n")
-        report_to.close()
+            _say(parent, str(_executor.report))
+        os.close(parent)
+
+
+def _say(parent: int, line: str) -> None:
+    # A parent that was killed reads nothing; its child leaves in order all the same.
+    with suppress(BrokenPipeError):
+        os.write(parent, f"{line}\n".encode())
 
 
 _executor: Executor | None = None
