@@ -102,6 +102,7 @@ def _locked(path: Path, flags: int = os.O_RDWR | os.O_CREAT) -> int | None:
     except BlockingIOError:
         pass
     except BaseException:
+        # Nobody else has the descriptor.
         os.close(fd)
         raise
     os.close(fd)

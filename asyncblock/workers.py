@@ -247,6 +247,7 @@ class Workers:
                 pass_fds=(trace_fd,),
             )
         except BaseException:
+            # A cancel too: no process has the other end.
             os.close(traces)
             raise
         finally:

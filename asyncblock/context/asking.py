@@ -172,6 +172,7 @@ class AsyncAsking(_Asking):
             if strict:
                 _raise_if(block, await run_in_thread(self._misfits, defs, prepared))
         except BaseException:
+            # A cancel too: nobody else knows what was made, and what it holds of the budget.
             self._release(prepared)
             raise
         ahead = self._body_item(block_job_id, prepared)
@@ -260,6 +261,7 @@ class SyncAsking(_Asking):
             if strict:
                 _raise_if(block, self._misfits(defs, prepared))
         except BaseException:
+            # A cancel too: nobody else knows what was made, and what it holds of the budget.
             self._release(prepared)
             raise
         ahead = self._body_item(block_job_id, prepared)

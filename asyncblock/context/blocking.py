@@ -122,6 +122,7 @@ class SyncContext(SyncAsking):
         try:
             self._until(lambda: self._outlet.put_preview(id, item), self._channel.telemetry, len(item.record))
         except BaseException:
+            # A cancel too: a record that was not accepted must not keep its bodies.
             self._outlet.forget(item)
             raise
 
@@ -187,6 +188,7 @@ class SyncContext(SyncAsking):
         except Abandoned:
             raise self._lost_body() from None
         except BaseException:
+            # A cancel too: chunks may be on the mainframe that no record will ever name.
             large.draft.abandon()
             raise
 
@@ -202,6 +204,7 @@ class SyncContext(SyncAsking):
                 prepared[handle] = self._prepare(self._travelling(value, handle), handle)
             self._fit(prepared)
         except BaseException:
+            # A cancel too: nobody else knows what was made, and what it holds of the budget.
             self._release(prepared)
             raise
         return prepared
@@ -222,6 +225,7 @@ class SyncContext(SyncAsking):
         try:
             self._until(lambda: self._outlet.try_accept(lane, item), lane, size)
         except BaseException:
+            # A cancel too: a record that was not accepted must not keep its bodies.
             self._outlet.forget(item)
             raise
 

@@ -221,6 +221,7 @@ class Context(AsyncAsking):
                 await self._room(self._channel.telemetry, len(item.record))
                 self._check()
         except BaseException:
+            # A cancel too: a record that was not accepted must not keep its bodies.
             self._outlet.forget(item)
             raise
 
@@ -318,6 +319,7 @@ class Context(AsyncAsking):
         except Abandoned:
             raise self._lost_body() from None
         except BaseException:
+            # A cancel too: chunks may be on the mainframe that no record will ever name.
             large.draft.abandon()
             raise
 
@@ -338,6 +340,7 @@ class Context(AsyncAsking):
                 prepared[handle] = await self._prepare(await self._travelling(value, handle), handle)
             await self._fit(prepared)
         except BaseException:
+            # A cancel too: nobody else knows what was made, and what it holds of the budget.
             self._release(prepared)
             raise
         return prepared
@@ -355,6 +358,7 @@ class Context(AsyncAsking):
                 await self._room(lane, len(item) if isinstance(item, bytes) else len(item.record))
                 self._check()
         except BaseException:
+            # A cancel too: a record that was not accepted must not keep its bodies.
             self._outlet.forget(item)
             raise
         await self._give_turn()

@@ -94,6 +94,7 @@ class Engine:
         try:
             answer = await self.ask(job, "run_block", id=block_job_id, block_job_id=block_job_id, **params)
         except BaseException:
+            # A cancel too: a watch without its caller would keep the feed reading.
             feed.drop(watch)
             raise
         feed.begin(int(answer["offset"]))

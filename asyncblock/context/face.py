@@ -257,7 +257,7 @@ class Face(Surroundings):
         prefix = self._prefixes.get(handle)
         kind = type(value)
         # Short texts first: asking ``is_small`` takes a tenth of a call (throughput).
-        short = (kind is str and len(value) < _SHORT_TEXT) or kind in _SCALARS  # type: ignore[arg-type]
+        short = (kind is str and len(value) < _SHORT_TEXT) or kind in _SCALARS  # type: ignore[arg-type]  # ``kind`` says so
         if prefix is None or not (short or is_small(value)):
             return None
         try:

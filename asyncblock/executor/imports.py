@@ -179,7 +179,8 @@ class Edition:
         try:
             yield
         except BaseException:
-            # The module itself is taken out of ``sys.modules`` by the import system.
+            # Whatever the module raises, ``SystemExit`` too. The import system takes the module itself out of
+            # ``sys.modules``.
             self._readings.pop(str(path), None)
             for each, file in brought:
                 self._readings.pop(str(file), None)

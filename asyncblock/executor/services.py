@@ -109,6 +109,7 @@ class Services:
         try:
             binding = await service.handler(str(block["service"]["block"]))
         except BaseException:
+            # A cancel too: the call was counted, and a service with calls is kept.
             self._release(key, service)
             raise
         return binding, lambda: self._release(key, service)

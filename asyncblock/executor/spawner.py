@@ -62,6 +62,7 @@ class Spawner:
                 pass_fds=(trace_fd,),
             )
         except BaseException:
+            # A cancel too: no process has the other end.
             os.close(traces)
             raise
         finally:

@@ -91,7 +91,7 @@ class _Dumper(yaml.SafeDumper):
         return True
 
     def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
-        tag = super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
+        tag = super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]  # the stubs leave it out
         if kind is yaml.ScalarNode and implicit[0] and tag == f"{_STANDARD}str" and _looks_otherwise(value):
             return f"{_STANDARD}null"
         return tag

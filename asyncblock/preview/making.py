@@ -59,6 +59,7 @@ class Making:
             except NotSendable:
                 rendering.drawn = rendering.draw_here()
             except BaseException:
+                # The exception that ends a cancelled block's thread too: its figure would still be drawn.
                 rendering.abandon()
                 raise
         return _resolved(made)

@@ -311,7 +311,7 @@ def test_a_sink_that_prints_and_logs_does_not_recurse() -> None:
             def line(self, text: str, stdio: str, /) -> None:
                 super().line(text, stdio)
                 print("printed by the sink")
-                logging.getLogger("some.library").warning("logged by the sink")
+                logging.getLogger("somelibrary").warning("logged by the sink")
 
         sink = Talking()
         in_job(print_and_log, sink)

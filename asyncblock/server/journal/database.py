@@ -85,6 +85,7 @@ def open_writer(connect: Connect, path: Path) -> Connection:
         for setting in ("synchronous = FULL", "wal_autocheckpoint = 0", "cache_size = -16384", "secure_delete = OFF"):
             connection.execute(f"PRAGMA {setting}").fetchall()
     except BaseException:
+        # Nobody else has the connection.
         connection.close()
         raise
     return connection
@@ -109,6 +110,7 @@ def transaction(connection: Connection) -> Iterator[None]:
         yield
         connection.execute("COMMIT")
     except BaseException:
+        # Whatever it was: a transaction left open would take in what comes next.
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
