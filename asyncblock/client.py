@@ -9,6 +9,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -98,8 +99,8 @@ class Session:
                     f"session {self.session_id} was read up to row {offset} of another journal than that which the "
                     f"mainframe at {self._link.address} has since; read it from its start"
                 )
-            # Made one by one, so that they are gone, and their memory is at hand, when the next are made (throughput).
-            found = (e for place, lines in page.rows for e in events.events_of_row(self.session_id, place, lines))
+            # Line by line, so that they are gone, and their memory is at hand, when the next are made (throughput).
+            found = chain.from_iterable(events.events_of_row(self.session_id, *row) for row in page.rows)
             event: events.Event | None = None
             for event in _newest(list(found)) if latest else found:
                 yield event

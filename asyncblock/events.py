@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, field, fields
+from itertools import chain
 from typing import Any, ClassVar, Final
 
 import orjson
@@ -408,39 +409,18 @@ class _Mould(BlockEvent):
     __delattr__ = object.__delattr__
 
 
-class _OutputMaker(_Maker):
-    """Makes outputs, which most events are (throughput)."""
-
-    def make(self, session_id: str, offset: int, line: dict[str, Any], record: dict[str, Any]) -> Event:
-        if "body" in record:
-            return super().make(session_id, offset, line, record)
-        event: Any = object.__new__(_Mould)
-        event.session_id = session_id
-        event.offset = offset
-        event.t = record["t"]
-        event.job_id = line["job_id"]
-        event.node_id = line["node_id"]
-        event.attempt = line["attempt"]
-        event.handle = record["handle"]
-        event.output = record["output"]
-        event.body = None
-        event.__class__ = BlockOutput
-        made: Event = event
-        return made
-
-
 _MAKERS: Final = {name: _Maker(cls) for name, cls in _RECORDS.items()}
-_MAKERS[BlockOutput.type] = _OutputMaker(BlockOutput)
 
 
 def events_of_row(session_id: str, offset: int, lines: list[bytes]) -> Iterator[Event]:
-    """Make typed events of a journal row."""
-    for line in lines:
-        obj = orjson.loads(line)
-        if "records" in obj:
-            yield from _record_events(session_id, offset, obj)
-        else:
-            yield _entry_event(session_id, offset, obj)
+    """Make typed events of a journal row, those of a line when the first of them is asked for."""
+    return chain.from_iterable(_line_events(session_id, offset, orjson.loads(line)) for line in lines)
+
+
+def _line_events(session_id: str, offset: int, obj: dict[str, Any]) -> list[Event]:
+    if "records" in obj:
+        return _record_events(session_id, offset, obj)
+    return [_entry_event(session_id, offset, obj)]
 
 
 def _record_events(session_id: str, offset: int, obj: dict[str, Any]) -> list[Event]:
@@ -460,12 +440,33 @@ def _record_events(session_id: str, offset: int, obj: dict[str, Any]) -> list[Ev
     if "refused" in obj:
         refused = {index for index, _ in obj["refused"]}
         records = [record for index, record in enumerate(records) if index not in refused]
-    return [
-        maker.make(session_id, offset, obj, record)
-        if (maker := _MAKERS.get(record["type"])) is not None
-        else _other_event(session_id, offset, obj, record)
-        for record in records
-    ]
+    return _typed(session_id, offset, obj, records)
+
+
+def _typed(session_id: str, offset: int, line: dict[str, Any], records: list[dict[str, Any]]) -> list[Event]:
+    """Make the events of records. Outputs, which most are, are made here without a call for each (throughput)."""
+    job_id, node_id, attempt = line["job_id"], line["node_id"], line["attempt"]
+    found: list[Event] = []
+    for record in records:
+        name = record["type"]
+        if name == "BlockOutput" and "body" not in record:
+            event: Any = object.__new__(_Mould)
+            event.session_id = session_id
+            event.offset = offset
+            event.t = record["t"]
+            event.job_id = job_id
+            event.node_id = node_id
+            event.attempt = attempt
+            event.handle = record["handle"]
+            event.output = record["output"]
+            event.body = None
+            event.__class__ = BlockOutput
+            found.append(event)
+        elif (maker := _MAKERS.get(name)) is not None:
+            found.append(maker.make(session_id, offset, line, record))
+        else:
+            found.append(_other_event(session_id, offset, line, record))
+    return found
 
 
 def _other_event(session_id: str, offset: int, obj: dict[str, Any], record: dict[str, Any]) -> Event:

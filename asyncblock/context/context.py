@@ -72,7 +72,7 @@ class Context(AsyncAsking):
         **Durability**: on return the value has its place in the job's order and window; ``flush`` says when it is in
         the journal. With ``done=True`` it is in the journal, and so is the finish.
         **Cancellation** while it waits: the value was not sent; what had left of a large one is discarded.
-        Waits while the job's window (1 MiB) or the link's is full. A value over 64 KiB is encoded off the loop and
+        Waits while the job's window (2 MiB) or the link's is full. A value over 64 KiB is encoded off the loop and
         leaves while it is; of such values a process keeps 64 MiB in memory and 4 GiB in a temporary file until they are
         acknowledged, and waits beyond. A handle for bytes takes ``bytes``, what is like them, and a ``Body``.
         A var handle keeps the value in this process, until its session ends, and sends its ``StoreKey``.

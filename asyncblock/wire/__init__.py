@@ -48,7 +48,7 @@ true``; the link is over and its jobs end with that reason. *Refused* (an unknow
 channel): the batch is journaled and acknowledged, the record isn't applied, and ``refused {channel, index, reason}``
 goes back; the next call of that job raises it. So nothing bad is sent for ever.
 
-**Windows.** All on the sender's side, in bytes of encoded records, freed by acknowledgements: 1 MiB of data and 256
+**Windows.** All on the sender's side, in bytes of encoded records, freed by acknowledgements: 2 MiB of data and 256
 KiB of telemetry a job, 64 MiB a link (``windows``). A job with nothing in flight may always add one record. Finish
 and control need no room. A Welcome names the windows of this mainframe, and a sender keeps to them. The receiver reads
 on, and slower while its disk is behind: what waits there is bounded too.

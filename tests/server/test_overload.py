@@ -20,6 +20,7 @@ import pytest
 
 from asyncblock.server.journal.writer import Writer
 from asyncblock.server.settings import Settings
+from asyncblock.wire.windows import DATA_WINDOW
 
 from ..flows import node as block_node
 from ..flows import write_flow
@@ -75,7 +76,7 @@ async def stands_still(paths: list[Path]) -> list[int]:
 
 
 async def test_blocks_wait_while_the_mainframe_is_away_and_everything_arrives_when_it_is_back(tmp_path: Path) -> None:
-    """Four jobs produce without end while the mainframe is stopped: 1 MiB each is accepted, and memory stays."""
+    """Four jobs produce without end while the mainframe is stopped: a window each is accepted, and memory stays."""
     directory, names = tmp_path / "f", [f"p{n}" for n in range(4)]
     nodes = [block_node(name, PRODUCER, directory, outputs=["out", "count"]) for name in names]
     flow = write_flow(
@@ -95,7 +96,9 @@ async def test_blocks_wait_while_the_mainframe_is_away_and_everything_arrives_wh
         server.kill(signal.SIGSTOP)
         before, memory = [file.stat().st_size for file in files], rss(executor.process.pid)
         after = await stands_still(files)
-        assert all(0 <= (late - early) * 1050 < 3 << 20 for early, late in zip(before, after, strict=True))
+        assert all(
+            0 <= (late - early) * 1050 < DATA_WINDOW + (2 << 20) for early, late in zip(before, after, strict=True)
+        )
         assert rss(executor.process.pid) - memory < 32 << 20
         server.kill(signal.SIGCONT)
         async with asyncio.timeout(60):

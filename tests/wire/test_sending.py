@@ -13,7 +13,7 @@ from asyncblock.wire.bodies import CHUNK_SIZE, Body, Parcel, decode_chunk, sum_o
 from asyncblock.wire.channel import Channel, Mark
 from asyncblock.wire.outbox import PIPELINE, Outbox
 from asyncblock.wire.scheduler import BATCH_BYTES, BATCH_RECORDS, QUANTUM
-from asyncblock.wire.windows import LINK_WINDOW, Window
+from asyncblock.wire.windows import DATA_WINDOW, LINK_WINDOW, Window
 
 
 def channel(number: int = 1) -> Channel:
@@ -185,7 +185,7 @@ def test_force_progress_queues_it_with_the_telemetry_once() -> None:
 
 def test_windows_are_freed_by_acknowledgement_and_only_by_it() -> None:
     outbox, ch = Outbox(), channel()
-    say(outbox, ch, *[record(i, 100_000) for i in range(11)])
+    say(outbox, ch, *[record(i, 100_000) for i in range(DATA_WINDOW // 100_000 + 1)])
     assert not ch.data.window.has_room(1)
     drain(outbox)
     assert not ch.data.window.has_room(1)
