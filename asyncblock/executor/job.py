@@ -252,6 +252,9 @@ class RunningJob:
             return _Exited(exit.code)
         except KeyboardInterrupt as error:
             return _Raised(error)
+        finally:
+            # Not only when the task is done: that would be told a turn of the loop later (dispatch).
+            self._give_up()
 
     def _start_sync(self, binding: Binding) -> asyncio.Task[object]:
         ctx = self._ctx

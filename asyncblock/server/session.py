@@ -126,15 +126,15 @@ class Session:
 
     # ------------------------------------------------------------------ live events
 
-    def start(self, turn: Turn, title: str) -> None:
-        """Begin: the plan goes into the journal whole, then the flow's first decisions."""
+    def start(self, turn: Turn, title: str, plan: dict[str, Any]) -> None:
+        """Begin: the plan, as JSON, goes into the journal whole, then the flow's first decisions."""
         turn.say(
             self,
             "SessionStarted",
             session_id=self.session_id,
             title=title,
             path=self.plan.path,
-            plan=self.plan.to_json(),
+            plan=plan,
             inputs=self.inputs,
             t=_now(),
         )

@@ -125,7 +125,8 @@ class Sessions:
         if wrong:
             raise Rejected("; ".join(wrong), code="invalid_flow")
         inputs = checked.input_values(inputs)
-        _check_sizes(checked, inputs)
+        made = checked.to_json()
+        _check_sizes(checked, made, inputs)
         number = self.journal.new_session_no()
         session = Session(self, number, session_id, checked, inputs, int(time.time() * 1000))
         self.running[session_id] = session
@@ -139,7 +140,7 @@ class Sessions:
         )
         self.rows[session_id] = row
         turn.write.session(row)
-        session.start(turn, row.title)
+        session.start(turn, row.title, made)
         return session_id
 
     def cancel(self, turn: Turn, session_id: str, reason: str) -> None:
@@ -235,9 +236,8 @@ def _nothing() -> None:
     return
 
 
-def _check_sizes(plan: Plan, inputs: dict[str, Any]) -> None:
+def _check_sizes(plan: Plan, made: dict[str, Any], inputs: dict[str, Any]) -> None:
     """Refuse what couldn't be told to executors and observers in one message each."""
-    made = plan.to_json()
     size = len(orjson.dumps([made, inputs]))
     if size > _MAX_START:
         raise Rejected(
