@@ -99,9 +99,9 @@ async def test_blocks_wait_while_the_mainframe_is_away_and_everything_arrives_wh
         server.kill(signal.SIGSTOP)
         before, memory = [file.stat().st_size for file in files], rss(executor.process.pid)
         after = await stands_still(files)
-        assert all(
-            0 <= (late - early) * 1050 < DATA_WINDOW + (2 << 20) for early, late in zip(before, after, strict=True)
-        )
+        # A window, and what acknowledgements give back that were on their way.
+        more = [(late - early) * 1050 for early, late in zip(before, after, strict=True)]
+        assert all(0 <= each < 2 * DATA_WINDOW + (1 << 20) for each in more), more
         assert rss(executor.process.pid) - memory < 32 << 20
         server.kill(signal.SIGCONT)
         async with asyncio.timeout(60):
