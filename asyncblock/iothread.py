@@ -23,7 +23,7 @@ from .errors import Closed
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-__all__ = ["IOThread", "Inbox", "inbox_of", "shared"]
+__all__ = ["IOThread", "Inbox", "inbox_of", "loop_factory", "shared"]
 
 T = TypeVar("T")
 logger = logging.getLogger("asyncblock.iothread")
@@ -94,7 +94,7 @@ class IOThread:
         self._ready.wait()
 
     def _run(self) -> None:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(self._main())
 
     async def _main(self) -> None:
@@ -146,9 +146,10 @@ class IOThread:
                 await asyncio.shield(asyncio.to_thread(thread.join))
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     """Return uvloop's factory where the extra ``fast`` has brought it, else None for the standard loop.
 
+    For the loops that are asyncblock's own: this thread's, and the blocks' in an executor process.
     ``ASYNCBLOCK_LOOP=asyncio`` in the environment chooses the standard one all the same.
     """
     if os.environ.get("ASYNCBLOCK_LOOP") == "asyncio":

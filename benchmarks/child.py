@@ -10,6 +10,7 @@ import importlib
 import inspect
 import resource
 import sys
+from collections.abc import Callable
 
 import orjson
 
@@ -23,10 +24,18 @@ def main() -> None:
     function = getattr(importlib.import_module(module), name)
     figures = function(**order["arguments"])
     if inspect.iscoroutine(figures):
-        figures = asyncio.run(figures)
+        with asyncio.Runner(loop_factory=None if order["rival"] else _factory()) as runner:
+            figures = runner.run(figures)
     scale = 1 << 20 if sys.platform == "darwin" else 1 << 10
     figures["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
     print(orjson.dumps(figures).decode(), flush=True)
+
+
+def _factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    # Imported here: a rival's memory is measured without asyncblock.
+    from asyncblock.iothread import loop_factory
+
+    return loop_factory()
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@
 when the one before is in the journal; ms from start to start, the median. ``chain``: a flow of 500 nodes, each fed by
 the one before; nodes a second. Rivals do the same with their own means: Dask distributed (one worker process),
 taskiq on Redis (one worker process).
-Bias: neither of them keeps a journal on disk.
+Bias: neither of them keeps a journal on disk. Where uvloop is installed ours runs on it, and taskiq's worker does; Dask
+runs on the standard loop, as it comes.
 """
 
 from __future__ import annotations
@@ -99,8 +100,8 @@ def measure(quick: bool) -> Result:
     few = {"in_flight": 300, "alone": 50, "chain": 50} if quick else {"in_flight": 3000, "alone": 300, "chain": 500}
     subjects = [
         Subject("asyncblock", "benchmarks.dispatch:jobs", numbers),
-        Subject("Dask", "benchmarks.rivals.dask_distributed:jobs", few),
-        Subject("taskiq+Redis", "benchmarks.rivals.taskiq_redis:jobs", few),
+        Subject("Dask", "benchmarks.rivals.dask_distributed:jobs", few, rival=True),
+        Subject("taskiq+Redis", "benchmarks.rivals.taskiq_redis:jobs", few, rival=True),
     ]
     measured = measure_in_turns(subjects, 1 if quick else 5)
     figures = {name: {case: each[case] for case in CASES} for name, each in measured.figures.items()}

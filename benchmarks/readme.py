@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import platform
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 from .report import Result, machine, rows
@@ -20,10 +19,12 @@ README = Path(__file__).resolve().parent.parent / "README.md"
 def table(results: Sequence[Result]) -> str:
     """Return the table with where and when it was made."""
     where = machine()
+    versions = where["versions"]
+    assert isinstance(versions, dict)
+    with_what = ", ".join(f"{name} {number}" for name, number in versions.items() if name != "asyncblock")
     lines = [
         f"Measured {datetime.date.today().isoformat()}: {where['cores']} cores, {where['system']}, "
-        f"{platform.python_implementation()} {where['python']}, websockets {version('websockets')}, "
-        f"orjson {version('orjson')}. Medians of one run.",
+        f"{platform.python_implementation()} {where['python']}, {with_what}. Medians of one run.",
         "",
         "| benchmark | asyncblock | to reach | in the same run |",
         "|---|---|---|---|",

@@ -88,7 +88,7 @@ def machine() -> dict[str, object]:
         "python": platform.python_version(),
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
-        "versions": {name: _version(name) for name in ("asyncblock", "websockets", "orjson")},
+        "versions": {name: _version(name) for name in ("asyncblock", "websockets", "orjson", "uvloop")},
     }
 
 

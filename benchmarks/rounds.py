@@ -26,10 +26,13 @@ class Subject:
     name: str
     function: str
     arguments: Mapping[str, Any]
+    rival: bool = False
+    """It runs on the standard loop, as it comes. What is ours runs on the loop that executor processes have."""
 
     def run(self) -> dict[str, float]:
         """Measure once. Raises ``RuntimeError`` with what the child said."""
-        line = orjson.dumps({"function": self.function, "arguments": dict(self.arguments)})
+        order = {"function": self.function, "arguments": dict(self.arguments), "rival": self.rival}
+        line = orjson.dumps(order)
         try:
             child = subprocess.run(
                 [sys.executable, "-m", "benchmarks.child"], input=line, capture_output=True, timeout=_TIMEOUT

@@ -50,7 +50,7 @@ def measure(quick: bool) -> Result:
     times = 3 if quick else 10
     subjects = [
         Subject("asyncblock", "benchmarks.startup:importing", {"module": "asyncblock", "times": times}),
-        Subject("asyncio", "benchmarks.startup:importing", {"module": "asyncio", "times": times}),
+        Subject("asyncio", "benchmarks.startup:importing", {"module": "asyncio", "times": times}, rival=True),
         Subject("run", "benchmarks.startup:running", {}),
     ]
     figures = measure_in_turns(subjects, 1 if quick else 5).figures

@@ -128,6 +128,40 @@ async def test_sys_exit_in_a_child_task_ends_the_job_and_not_the_loop(tmp_path: 
         assert await (await mainframe.start(fine)).outputs() == before
 
 
+@pytest.mark.parametrize(("choice", "module"), [("asyncio", "asyncio"), ("", "uvloop")])
+async def test_blocks_run_on_uvloop_where_it_is_installed_unless_told_otherwise(
+    choice: str, module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ASYNCBLOCK_LOOP", choice)
+    asks = one_block(
+        tmp_path / "asks",
+        """
+        import asyncio
+
+        async def main(inputs, ctx):
+            return {"out": type(asyncio.get_running_loop()).__module__.partition(".")[0]}
+        """,
+    )
+    exits = one_block(
+        tmp_path / "exits",
+        """
+        import asyncio
+        import sys
+
+        async def leave():
+            sys.exit(4)
+
+        async def main(inputs, ctx):
+            await asyncio.create_task(leave())
+            await asyncio.Event().wait()
+        """,
+    )
+    async with asyncblock.embedded(workers=1) as mainframe:
+        end = await (await mainframe.start(exits)).wait()
+        assert "sys.exit(4)" in str(end.error)
+        assert await (await mainframe.start(asks)).outputs() == {"out": module}
+
+
 async def test_files_that_changed_are_loaded_again_for_a_new_session(tmp_path: Path) -> None:
     source = "from .helper import value\nasync def main(inputs, ctx):\n    return {'out': value()}\n"
     path = one_block(tmp_path, source)

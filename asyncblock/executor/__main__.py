@@ -20,7 +20,7 @@ import orjson
 
 from ..client import Mainframe, open_link
 from ..errors import AsyncBlockError
-from ..iothread import inbox_of
+from ..iothread import inbox_of, loop_factory
 from ..workers import LEAVE, READY, RETIRING, Orders
 from . import capture
 from .executor import Executor
@@ -41,7 +41,8 @@ def main() -> None:
     os.environ.setdefault("MPLBACKEND", "agg")
     capture.install()
     try:
-        asyncio.run(_live(orders, lambda word: _say(parent, word)))
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            runner.run(_live(orders, lambda word: _say(parent, word)))
     except AsyncBlockError as error:
         logger.error("%s", error)
         raise SystemExit(1) from None
