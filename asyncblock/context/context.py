@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
@@ -50,11 +49,10 @@ class Context(AsyncAsking):
         super().__init__(job, inputs, outlet, store)
         self._loop = asyncio.get_running_loop()
         self._inbox = inbox_of(self._loop)
-        self._thread = threading.get_ident()
         self._calls = 0
         self._turn = 0
-        self._ring = LineRing(self)
-        self._shown = Shown(self)
+        self._ring = LineRing(outlet, self._inbox)
+        self._shown = Shown()
 
     # ------------------------------------------------------------------ data
 
@@ -144,9 +142,9 @@ class Context(AsyncAsking):
         Raises ``LeaseLost`` when the attempt is fenced, ``Rejected`` when a record was refused, ``ConnectionLost``
         when the link can't be continued.
         """
-        await self._ring.drained()
+        await self._ring.drained(self)
         if self._shown.waiting:
-            await self._shown.drained()
+            await self._shown.drained(self)
         if self._finish_said:
             return
         self._check()
@@ -211,7 +209,7 @@ class Context(AsyncAsking):
             await self.send_warning(preview_words(type(payload).__name__, problem))
             return
         if self._shown.waiting:
-            await self._shown.drained()
+            await self._shown.drained(self)
         item = await self._preview_item(making, type(payload).__name__, id)
         if id is None or isinstance(item, bytes):
             await self._send(self._channel.telemetry, item)
@@ -353,7 +351,7 @@ class Context(AsyncAsking):
     async def _send(self, lane: Lane, item: bytes | Parcel) -> None:
         try:
             if self._ring.waiting:
-                await self._ring.drained()
+                await self._ring.drained(self)
             while not self._outlet.try_accept(lane, item):
                 await self._room(lane, len(item) if isinstance(item, bytes) else len(item.record))
                 self._check()
@@ -384,8 +382,8 @@ class Context(AsyncAsking):
         settled = self._loop.create_future()
         try:
             if self._shown.waiting:
-                await self._shown.drained()
-            await self._ring.drained()
+                await self._shown.drained(self)
+            await self._ring.drained(self)
         finally:
             self._shown.close()
             # A cancelled wait leaves the finish standing; lines that found no room by then are given up.
@@ -398,7 +396,7 @@ class Context(AsyncAsking):
 
     def _show(self, payload: object) -> None:
         if not self._finish_said and self._channel.trouble is None:
-            self._shown.add(payload)
+            self._shown.add(self, payload)
 
 
 def resolve(future: asyncio.Future[None], error: BaseException | None) -> None:

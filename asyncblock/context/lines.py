@@ -11,6 +11,8 @@ from ..wire.records import encode
 from .payloads import Stdio, log_records, now_ms
 
 if TYPE_CHECKING:
+    from ..iothread import Inbox
+    from ..link import Outlet
     from .context import Context
     from .face import Face
 
@@ -40,14 +42,28 @@ class LineRing:
     """Lines printed by an async block: ``print`` can't wait, so the oldest go when 1 MiB waits for room.
 
     ``add`` may be called from any thread; records leave on the block's loop, in order with its other telemetry.
+    It doesn't hold its context: in a circle both would stay until the collector comes, and stalls the loop.
     """
 
-    __slots__ = ("_ctx", "_dropped", "_lock", "_records", "_scheduled", "_size", "closed", "waiting")
+    __slots__ = (
+        "_dropped",
+        "_inbox",
+        "_lock",
+        "_outlet",
+        "_records",
+        "_scheduled",
+        "_size",
+        "_thread",
+        "closed",
+        "waiting",
+    )
 
     LIMIT = 1 << 20
 
-    def __init__(self, ctx: Context) -> None:
-        self._ctx = ctx
+    def __init__(self, outlet: Outlet, inbox: Inbox) -> None:
+        self._outlet = outlet
+        self._inbox = inbox
+        self._thread = threading.get_ident()
         self._lock = threading.Lock()
         self._records: list[bytes] = []
         self._size = 0
@@ -69,17 +85,17 @@ class LineRing:
                 drop += 1
             del self._records[:drop]
             self._dropped += drop
-        if threading.get_ident() == self._ctx._thread:
+        if threading.get_ident() == self._thread:
             if not self.waiting:
                 self._pump()
         elif not self._scheduled:
             self._scheduled = True
-            self._ctx._inbox.post(self._pump)
+            self._inbox.post(self._pump)
 
     def _pump(self) -> None:
         """Move lines into the window while there is room. On the block's loop only."""
         self._scheduled = self.waiting = False
-        channel, outlet = self._ctx._channel, self._ctx._outlet
+        outlet, channel = self._outlet, self._outlet.channel
         with self._lock:
             if channel.trouble is not None or self.closed:
                 self._records.clear()
@@ -90,20 +106,21 @@ class LineRing:
             for record in self._records:
                 if not outlet.try_accept(channel.telemetry, record):
                     self.waiting = True
-                    outlet.when_room(channel.telemetry, len(record), lambda: self._ctx._inbox.post(self._pump))
+                    outlet.when_room(channel.telemetry, len(record), lambda: self._inbox.post(self._pump))
                     break
                 taken += 1
                 self._size -= len(record)
             del self._records[:taken]
             self._size = max(self._size, 0) if self._records else 0
 
-    async def drained(self) -> None:
+    async def drained(self, ctx: Context) -> None:
         """Wait until no line waits."""
-        while self._records and self._ctx._channel.trouble is None and not self.closed:
+        channel = self._outlet.channel
+        while self._records and channel.trouble is None and not self.closed:
             if not self.waiting:
                 self._pump()
                 continue
-            await self._ctx._room(self._ctx._channel.telemetry, len(self._records[0]))
+            await ctx._room(channel.telemetry, len(self._records[0]))
             self._pump()
 
 

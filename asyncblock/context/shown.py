@@ -24,9 +24,10 @@ class Shown:
     """Figures that wait to be drawn and sent. ``add`` may be called from any thread; the rest is on the loop.
 
     The job's finish, ``flush`` and later previews wait for them. What is over a limit is counted and told.
+    The context comes with each call: held here it would be in a circle, and stay until the collector comes.
     """
 
-    __slots__ = ("_closed", "_ctx", "_dropped", "_lock", "_queue", "_size", "_task")
+    __slots__ = ("_closed", "_dropped", "_lock", "_queue", "_size", "_task")
 
     FIGURES = 32
     """Calls that may wait."""
@@ -34,8 +35,7 @@ class Shown:
     BYTES = 64 << 20
     """Bytes of figures that may wait, as they were taken."""
 
-    def __init__(self, ctx: Context) -> None:
-        self._ctx = ctx
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._queue: list[tuple[str, Making | Exception]] = []
         self._size = 0
@@ -48,7 +48,7 @@ class Shown:
         """Whether anything is still to be sent."""
         return bool(self._queue) or self._dropped > 0 or self._task is not None
 
-    def add(self, payload: object) -> None:
+    def add(self, ctx: Context, payload: object) -> None:
         """Take a payload as it is at this moment, for a preview."""
         kind = type(payload).__name__
         with self._lock:
@@ -65,11 +65,11 @@ class Shown:
         with self._lock:
             self._queue.append((kind, taken))
             self._size += taken.size if isinstance(taken, Making) else 0
-        self._ctx._inbox.post(self._begin)
+        ctx._inbox.post(self._begin, ctx)
 
-    async def drained(self) -> None:
+    async def drained(self, ctx: Context) -> None:
         """Wait until all is sent. **Cancellation** is safe."""
-        self._begin()
+        self._begin(ctx)
         while self._task is not None:
             await asyncio.wait([self._task])
 
@@ -82,26 +82,26 @@ class Shown:
         if self._task is not None:
             self._task.cancel()
 
-    def _begin(self) -> None:
+    def _begin(self, ctx: Context) -> None:
         if self._task is None and not self._closed and (self._queue or self._dropped):
-            self._task = self._ctx._loop.create_task(self._send_all())
+            self._task = ctx._loop.create_task(self._send_all(ctx))
 
-    async def _send_all(self) -> None:
+    async def _send_all(self, ctx: Context) -> None:
         try:
             while self._queue or self._dropped:
-                await self._send_one()
+                await self._send_one(ctx)
         except AsyncBlockError as error:
             logger.debug("what a block showed can't be sent: %s", error)
             if isinstance(error, Rejected):
                 # It was about an earlier record; the block's next await is to raise it.
-                self._ctx._channel.trouble = error
+                ctx._channel.trouble = error
             self._closed = True
             self._queue.clear()
             self._dropped = 0
         finally:
             self._task = None
 
-    async def _send_one(self) -> None:
+    async def _send_one(self, ctx: Context) -> None:
         with self._lock:
             dropped, self._dropped = self._dropped, 0
             item = self._queue.pop(0) if self._queue else None
@@ -110,19 +110,18 @@ class Shown:
             size = taken.size if isinstance(taken, Making) else 0
             try:
                 if isinstance(taken, Making):
-                    await self._put(await self._ctx._preview_item(taken, kind, None))
+                    await self._put(ctx, await ctx._preview_item(taken, kind, None))
                 else:
-                    await self._put(self._ctx._warning(preview_words(kind, taken)))
+                    await self._put(ctx, ctx._warning(preview_words(kind, taken)))
             finally:
                 with self._lock:
                     self._size -= size
         if dropped:
             words = f"{dropped} figures weren't previewed: too many were shown at once"
-            await self._put(self._ctx._warning(f"{words}; 'await ctx.preview(figure)' waits"))
+            await self._put(ctx, ctx._warning(f"{words}; 'await ctx.preview(figure)' waits"))
 
-    async def _put(self, item: bytes | Parcel) -> None:
+    async def _put(self, ctx: Context, item: bytes | Parcel) -> None:
         """Send a record, in front of a finish that is said already."""
-        ctx = self._ctx
         lane = ctx._channel.telemetry
         while not ctx._outlet.try_accept(lane, item):
             await ctx._room(lane, len(item) if isinstance(item, bytes) else len(item.record))

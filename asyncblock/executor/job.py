@@ -293,7 +293,8 @@ class RunningJob:
         self._outlet.start(started_record())
         if not self._outlet.started:
             sent = self._starting = self._hosting.loop.create_future()
-            self._outlet.when_started(lambda: self._hosting._inbox.post(_settle, sent, None))
+            inbox = self._hosting._inbox
+            self._outlet.when_started(lambda: inbox.post(_settle, sent, None))
             await sent
             self._starting = None
         return self._cancelled is None
@@ -324,7 +325,7 @@ class RunningJob:
         elif isinstance(returned, _Exited):
             await self._conclude(returned.ending())
         elif isinstance(returned, _Raised):
-            await self._conclude(self._failure(returned.error))
+            await self._conclude(self._failure(returned.take()))
         else:
             await self._returned(returned)
 
@@ -429,6 +430,8 @@ class RunningJob:
             self._release = None
         if self._ctx is not None:
             self._ctx.release_blocks("has ended")
+        # The block's task knows the job by its context: in a circle both would stay until the collector comes.
+        self._main = None
         self._hosting.ended(self)
 
 
@@ -453,7 +456,13 @@ class _Raised:
     """What a sync block raised, on its way from the thread to the loop."""
 
     def __init__(self, error: BaseException) -> None:
-        self.error = error
+        self._error = error
+
+    def take(self) -> BaseException:
+        """Return it and forget it: its frames know what becomes of it, and a circle stays until the collector comes."""
+        error = self._error
+        del self._error
+        return error
 
 
 async def _wait_through_cancel(result: asyncio.Future[object]) -> object:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import sysconfig
 from collections.abc import Sequence
@@ -20,6 +19,9 @@ _EXAMPLES = os.path.join(_OURS, "examples") + os.sep
 _PYTHON = tuple(sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib"))
 _INSTALLED = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages"))
 
+_MAX_KNOWN = 1024
+"""File names that are remembered."""
+
 
 class Origins:
     """Tells whose code a file is, with ``roots`` as the directories of block packages."""
@@ -27,8 +29,16 @@ class Origins:
     def __init__(self, roots: Sequence[Path] = ()) -> None:
         both = {str(form) for root in roots for form in (root.absolute(), root.resolve())}
         self._roots = tuple(sorted(path.rstrip(os.sep) + os.sep for path in both))
-        self.of = functools.lru_cache(maxsize=1024)(self._of)
-        """``of(filename) -> Origin``, by the file name of a code object."""
+        self._known: dict[str, Origin] = {}
+
+    def of(self, filename: str) -> Origin:
+        """Return whose code it is, by the file name of a code object."""
+        origin = self._known.get(filename)
+        if origin is None:
+            if len(self._known) >= _MAX_KNOWN:
+                self._known.clear()
+            origin = self._known[filename] = self._of(filename)
+        return origin
 
     def is_block_file(self, filename: str) -> bool:
         """Tell whether the file is a block package's own: under a root, and not in an environment inside it."""

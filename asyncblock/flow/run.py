@@ -377,6 +377,7 @@ class Run:
         while dropped:
             each = dropped.pop()
             each.ended = True
+            each.unlink()
             self._flows.pop(each.job_id, None)
             for job in each.jobs.values():
                 self._jobs.pop(job.job_id, None)
@@ -412,6 +413,13 @@ class Run:
             self._produce(outer.flow, outer.node.plan.node_id, handle, ref)
         else:
             self._emitted.append(FlowJobOutput(flow.job_id, handle, ref))
+
+    def close(self) -> None:
+        """Let go of everything: nobody asks or feeds any more."""
+        for flow in self._flows.values():
+            flow.unlink()
+            flow.jobs.clear()
+        self._jobs.clear()
 
     # ------------------------------------------------------------------ snapshots
 

@@ -169,6 +169,12 @@ class FlowJob:
         self.total += difference
         self.done += difference * self.nodes[node_id].progress
 
+    def unlink(self) -> None:
+        """Leave no circles behind, now that it is over: they would stay until the collector comes."""
+        self.nodes.clear()
+        if self.outer is not None:
+            self.outer.nested = None
+
     # ------------------------------------------------------------------ snapshots
 
     def to_snapshot(self) -> dict[str, Any]:

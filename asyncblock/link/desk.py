@@ -250,6 +250,7 @@ class Desk:
             self._wake(channel)
             _started(channel)
             self._wake_port()
+            channel.unlink()
 
     def complain(self, number: int, error: AsyncBlockError) -> None:
         """Let the next call of a job raise an error once."""
@@ -429,6 +430,7 @@ class Desk:
                 if run.channel.bodies:
                     # Of calls that were cancelled while they waited for room.
                     self.forget(self.outbox.unnamed_bodies(run.channel))
+                run.channel.unlink()
             if run.start:
                 # Stored before the connection broke, which had not said that it took it.
                 _started(run.channel)

@@ -173,7 +173,7 @@ class Incoming:
             turn.commit()
             raise
         turn.write.mark(link.number, batch.seq)
-        turn.after(lambda: self._stored(batch.seq))
+        turn.after(partial(self._stored, batch.seq))
         self._gateway.bytes_received += sum(len(raw) for _, raw in batch.runs)
         # A second one of those doesn't wait: executors hold small batches back while several aren't stored.
         if not lingered and all(_only_starts(records) for _, _, records, _ in runs):

@@ -54,7 +54,7 @@ class RetryPolicy:
         """Read the policy from a plan's block."""
         spec = block.get("retries")
         if not isinstance(spec, dict):
-            return cls()
+            return _ONE_ATTEMPT
         return cls(
             int(spec.get("retries", 0)),
             float(spec.get("backoff", 1.0)),
@@ -65,6 +65,9 @@ class RetryPolicy:
     def pause(self, attempt: int) -> float:
         """Return the seconds between the end of an attempt and the next."""
         return min(self.backoff * 2.0 ** (attempt - 1), MAX_PAUSE)
+
+
+_ONE_ATTEMPT = RetryPolicy()
 
 
 @dataclass(slots=True, eq=False)
@@ -113,7 +116,7 @@ class Job:
     attempt: Attempt | None = None
     attempts: int = 0
     retries_left: int = 0
-    policy: RetryPolicy = field(default_factory=RetryPolicy)
+    policy: RetryPolicy = field(init=False)
     cancelling: str | None = None
     """The reason of a cancel that was sent and not yet answered."""
     overdue: str | None = None

@@ -486,6 +486,8 @@ class Session:
 
     def _end_job(self, turn: Turn | None, job: Job) -> None:
         job.state = JobState.ENDED
+        # The attempt stays with its link as long as records may come; it knows its job, and must not be in a circle.
+        job.attempt = None
         self.jobs.pop(job.job_id, None)
         self._since.pop(job.job_id, None)
         self._stop_timer(job.job_id)
@@ -643,6 +645,11 @@ class Session:
         if job.attempt is not None:
             job.attempt.link.send(Cancel(job.job_id, job.attempt.number, reason, self._grace))
         self.requests.cancel_all_soon(job, reason)
+
+    def leave(self) -> None:
+        """Leave no circles behind, now that the end is in the journal: they would stay until the collector comes."""
+        self._run.close()
+        del self.requests
 
     def stop_timers(self) -> None:
         """Let no timer of this session fire any more."""

@@ -173,6 +173,7 @@ class Sessions:
         row = self.rows[session.session_id]
         self.rows[session.session_id] = replace(row, bytes=session.bytes, rows=session.next_offset)
         self.dispatch.forget(session)
+        session.leave()
 
     def close(self) -> None:
         """Stop all timers; running sessions go on when the mainframe comes back."""

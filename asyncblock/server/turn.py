@@ -60,7 +60,10 @@ class Turn:
             snapshot = session.snapshot_if_due()
             if snapshot is not None:
                 self.write.snapshot(snapshot)
-        self._journal.write(self.write, urgent=self.urgent)
+        write = self.write
+        # The write knows its turn, for what follows: in a circle both would stay until the collector comes.
+        del self.write
+        self._journal.write(write, urgent=self.urgent)
 
     def _seal(self, session: Session) -> None:
         """Make a row of the session's lines so far."""

@@ -148,6 +148,12 @@ class Channel:
         lanes = sum(lane.appended - lane.taken for lane in (self.data, self.telemetry))
         return lanes + self._progress_waits + (self.finish is not None and not self.finished)
 
+    def unlink(self) -> None:
+        """Leave no circle behind, now that it is closed: it would stay until the collector comes. Taker's side."""
+        if self.finish is not None:
+            # Its bodies know the channel.
+            self.finish = Parcel(self.finish.record)
+
     def discard(self) -> None:
         """Give back the room of what waits here and will never be sent. Taker's side."""
         # The flag falls before the look: who appends later asks for a place, and what it appended comes here too.
