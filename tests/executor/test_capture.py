@@ -457,6 +457,8 @@ def _log_exception() -> None:
 def test_what_a_job_logs_becomes_lines(block: Callable[[], object], lines: list[Line]) -> None:
     with captured_process():
         logging.getLogger("stopped_logger").propagate = False
+        # Without a handler, logging's last resort would print what nobody takes.
+        logging.getLogger("stopped_logger").handlers = [logging.NullHandler()]
         found = in_job(block)
         if "exception" in lines[0][0] if lines else False:
             found = [(text.split("\n")[0], stdio) for text, stdio in found]
