@@ -107,8 +107,13 @@ class Face(Surroundings):
 
     @property
     def inputs(self) -> dict[str, Any]:
-        """The job's inputs by handle; the same dict at every access."""
+        """The job's inputs by handle; the same dict at every access, until a job with large ones is over."""
         return self._inputs
+
+    def take_inputs(self) -> list[Any]:
+        """Return the inputs' values and let go of them, for the executor: the job is over."""
+        inputs, self._inputs = self._inputs, {}
+        return list(inputs.values())
 
     @property
     def session_id(self) -> str:

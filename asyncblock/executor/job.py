@@ -66,6 +66,7 @@ class RunningJob:
         "_hosting",
         "_info",
         "_kind",
+        "_large",
         "_main",
         "_message",
         "_outlet",
@@ -110,6 +111,8 @@ class RunningJob:
         """Tells the service that the call has ended."""
         self._exit: _Exited | None = None
         self._files = InputFiles(hosting)
+        self._large = False
+        """Some of its inputs are large."""
         self._stall_over: asyncio.Event | None = None
         """While a stall of this job's lasts, or its end isn't told."""
 
@@ -227,6 +230,7 @@ class RunningJob:
     async def _inputs(self, binding: Binding) -> dict[str, Any]:
         message, self._message = self._message, None
         assert message is not None
+        self._large = bool(message.bodies)
         return await gather_inputs(self._hosting, self._info, message, binding.bodies, self._files)
 
     def _context(self, binding: Binding, inputs: Mapping[str, Any]) -> Context | SyncContext:
@@ -432,6 +436,8 @@ class RunningJob:
             self._ctx.release_blocks("has ended")
         # The block's task knows the job by its context: in a circle both would stay until the collector comes.
         self._main = None
+        if self._large and self._ctx is not None:
+            self._hosting.part_with_soon(self._ctx.take_inputs())
         self._hosting.ended(self)
 
 
