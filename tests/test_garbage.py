@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 import asyncblock
+from asyncblock import events
 
-from .flows import one_block, write_flow
+from .flows import node, one_block, until, write_flow
 
 BLOCKS = {
     "returns": "async def main(inputs, ctx):\n    return {'out': 1}\n",
@@ -78,3 +79,40 @@ async def test_jobs_and_their_sessions_leave_no_circles(tmp_path: Path, kind: st
                 await (await mainframe.start(path)).wait()
     ours = Counter(each for each in found if each.startswith("asyncblock."))
     assert not ours
+
+
+async def test_large_inputs_leave_no_circles(tmp_path: Path) -> None:
+    place = tmp_path / "flow"
+    takes = "async def main(inputs, ctx):\n    return {'out': len(inputs['value'])}\n"
+    source = {"handle": "value", "from_node": [{"node_id": "gives", "output_handle": "out"}]}
+    nodes = [
+        node("gives", BLOCKS["sends a large value"], place),
+        node("takes", takes, place, inputs=[{"handle": "value"}], inputs_from=[source]),
+    ]
+    path = write_flow(place, nodes)
+    async with asyncblock.embedded(tmp_path / "data") as mainframe:
+        for _ in range(2):
+            await (await mainframe.start(path)).wait()
+        with collected() as found:
+            for _ in range(20):
+                await (await mainframe.start(path)).wait()
+    assert not Counter(each for each in found if each.startswith("asyncblock."))
+
+
+async def test_cancelled_sessions_leave_no_circles(tmp_path: Path) -> None:
+    waits = "import asyncio\nasync def main(inputs, ctx):\n    await asyncio.Event().wait()\n"
+    path = one_block(tmp_path / "flow", waits)
+    async with asyncblock.embedded(tmp_path / "data") as mainframe:
+
+        async def cancelled() -> None:
+            session = await mainframe.start(path)
+            await until(session, events.BlockStarted)
+            await session.cancel("enough")
+            assert (await session.wait()).state == "cancelled"
+
+        for _ in range(2):
+            await cancelled()
+        with collected() as found:
+            for _ in range(20):
+                await cancelled()
+    assert not Counter(each for each in found if each.startswith("asyncblock."))

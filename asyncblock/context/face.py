@@ -95,6 +95,8 @@ class Face(Surroundings):
         self._tail = b""
         self.unawaited = 0
         """Calls of this context that were made and never awaited."""
+        self.returned_large = False
+        """Some of what the block has returned was large."""
 
     # ------------------------------------------------------------------ properties
 
@@ -321,7 +323,9 @@ class Face(Surroundings):
 
     def _finished_item(self, result: Mapping[str, Prepared], ending: Mapping[str, Any]) -> Parcel:
         if result:
-            return self._many_item("BlockFinished", "result", result, **ending)
+            item = self._many_item("BlockFinished", "result", result, **ending)
+            self.returned_large = bool(item.bodies)
+            return item
         error = ending.get("error")
         return self._finished_record(error, **{key: value for key, value in ending.items() if key != "error"})
 

@@ -27,7 +27,6 @@ from .catalog import Catalog
 from .job import RunningJob, started_record
 from .kinds import Kind, Kinds, slim
 from .lifeline import Lifeline
-from .parting import part_with
 from .services import Services
 from .spawner import SPAWN_SLOTS, Spawner
 from .tasks import current_job
@@ -385,10 +384,6 @@ class _Hosting:
     def remove_soon(self, paths: list[Path]) -> None:
         """Remove files in a task: a large one takes the disk a while."""
         self._tasks.create_task(asyncio.to_thread(_remove, paths))
-
-    def part_with_soon(self, values: list[Any]) -> None:
-        """Free large values on a worker thread."""
-        self._tasks.create_task(asyncio.to_thread(part_with, values))
 
     async def _tidy(self, directories: list[Path]) -> None:
         try:

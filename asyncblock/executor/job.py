@@ -22,6 +22,7 @@ from .capture import current_sink, flush_job
 from .failure import author_traceback, summary
 from .inputs import InputFiles, gather_inputs
 from .kinds import Kind
+from .parting import part_with
 from .standing import standing_at
 from .tasks import current_job
 from .vault import Vault
@@ -71,6 +72,7 @@ class RunningJob:
         "_message",
         "_outlet",
         "_over",
+        "_parting",
         "_release",
         "_result",
         "_stall_over",
@@ -113,6 +115,8 @@ class RunningJob:
         self._files = InputFiles(hosting)
         self._large = False
         """Some of its inputs are large."""
+        self._parting: list[Any] = []
+        """What the block has returned, where some of it is large."""
         self._stall_over: asyncio.Event | None = None
         """While a stall of this job's lasts, or its end isn't told."""
 
@@ -211,6 +215,8 @@ class RunningJob:
                 # Awaited here and not further in: each coroutine in between would stay with every open job (memory).
                 await self._until_over(self._main)
                 await self._judge(self._main)
+        # Here, where no frame holds it any more.
+        self._part_with(self._parting)
 
     async def _binding(self) -> Binding:
         spec, session_id = self._kind.block, self._info.session_id
@@ -361,6 +367,8 @@ class RunningJob:
             await self._conclude({})
         elif isinstance(value, Mapping):
             await self._conclude({}, value)
+            if ctx.returned_large:
+                self._parting = list(value.values())
         else:
             words = f"main returned {type(value).__name__}; a block returns a dict of outputs, None or ctx.keepAlive"
             await self._conclude({"error": words})
@@ -435,10 +443,16 @@ class RunningJob:
         if self._ctx is not None:
             self._ctx.release_blocks("has ended")
         # The block's task knows the job by its context: in a circle both would stay until the collector comes.
-        self._main = None
-        if self._large and self._ctx is not None:
-            self._hosting.part_with_soon(self._ctx.take_inputs())
+        self._main = self._result = None
         self._hosting.ended(self)
+        if self._large and self._ctx is not None:
+            self._part_with(self._ctx.take_inputs())
+
+    def _part_with(self, values: list[Any]) -> None:
+        """Free large values on a worker thread: on the loop they would stall it."""
+        if values:
+            # The loop owns its threads, and waits for them at its end.
+            _ = self._hosting.loop.run_in_executor(None, part_with, values)
 
 
 def started_record() -> bytes:

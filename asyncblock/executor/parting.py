@@ -1,4 +1,4 @@
-"""Parting with large inputs, a little at a time: at once, freeing 60 MB of nested values holds the GIL for 100 ms."""
+"""Parting with large values, a little at a time: at once, freeing 60 MB of nested ones holds the GIL for 100 ms."""
 
 from __future__ import annotations
 
