@@ -24,17 +24,20 @@ def main() -> None:
     function = getattr(importlib.import_module(module), name)
     figures = function(**order["arguments"])
     if inspect.iscoroutine(figures):
-        with asyncio.Runner(loop_factory=None if order["rival"] else _factory()) as runner:
+        with asyncio.Runner(loop_factory=None if order["rival"] else _as_an_executor()) as runner:
             figures = runner.run(figures)
     scale = 1 << 20 if sys.platform == "darwin" else 1 << 10
     figures["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
     print(orjson.dumps(figures).decode(), flush=True)
 
 
-def _factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def _as_an_executor() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Settle this process as an executor process is; return what makes its loop."""
     # Imported here: a rival's memory is measured without asyncblock.
+    from asyncblock import collector
     from asyncblock.iothread import loop_factory
 
+    collector.calm()
     return loop_factory()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 
@@ -160,6 +161,16 @@ async def test_blocks_run_on_uvloop_where_it_is_installed_unless_told_otherwise(
         end = await (await mainframe.start(exits)).wait()
         assert "sys.exit(4)" in str(end.error)
         assert await (await mainframe.start(asks)).outputs() == {"out": module}
+
+
+async def test_the_collector_comes_less_often_in_an_executor_process_and_not_in_its_parent(tmp_path: Path) -> None:
+    asks = one_block(
+        tmp_path, "import gc\nasync def main(inputs, ctx):\n    return {'out': list(gc.get_threshold()[:2])}\n"
+    )
+    before = gc.get_threshold()
+    async with asyncblock.embedded(workers=1) as mainframe:
+        assert await (await mainframe.start(asks)).outputs() == {"out": [5000, 2]}
+    assert gc.get_threshold() == before
 
 
 async def test_files_that_changed_are_loaded_again_for_a_new_session(tmp_path: Path) -> None:

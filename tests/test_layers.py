@@ -20,6 +20,7 @@ LAYERS: dict[str, set[str]] = {
     "packages": {"errors"},
     "crashpoints": set(),
     "syntax": set(),
+    "collector": set(),
     "wire": {"errors"},
     "transport": {"errors"},
     "iothread": {"errors"},
@@ -40,7 +41,7 @@ LAYERS: dict[str, set[str]] = {
     "client": {"link", "iothread", "wire", "transport", "values", "pieces", "offload", "schemas", "events", "flow", "examples", "errors"},
     "executor": {
         "context", "client", "link", "iothread", "wire", "store", "block", "body", "scratch", "preview", "values", "pieces",
-        "offload", "flow", "workers", "lifesigns",
+        "offload", "flow", "workers", "lifesigns", "collector",
         *GROUND,
     },
     "flow": GROUND,

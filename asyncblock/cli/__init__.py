@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import sys
 
+from .. import collector
+
 __all__ = ["main"]
 
 
@@ -21,4 +23,5 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # What blocks print may have no form in the terminal's encoding: that must not end their run.
         sys.stdout.reconfigure(errors="backslashreplace")
+    collector.calm()
     app()

@@ -18,6 +18,7 @@ from contextlib import suppress
 
 import orjson
 
+from .. import collector
 from ..client import Mainframe, open_link
 from ..errors import AsyncBlockError
 from ..iothread import inbox_of, loop_factory
@@ -40,6 +41,7 @@ def main() -> None:
     # Blocks run on threads here, where windows can't be opened.
     os.environ.setdefault("MPLBACKEND", "agg")
     capture.install()
+    collector.calm()
     try:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(_live(orders, lambda word: _say(parent, word)))
