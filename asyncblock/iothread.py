@@ -16,7 +16,6 @@ from collections.abc import Callable, Coroutine
 from contextlib import asynccontextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar, cast
-from weakref import WeakKeyDictionary
 
 from .errors import Closed
 
@@ -31,7 +30,8 @@ logger = logging.getLogger("asyncblock.iothread")
 _lock = threading.Lock()
 _inbox_lock = threading.Lock()
 _shared: IOThread | None = None
-_inboxes: WeakKeyDictionary[asyncio.AbstractEventLoop, Inbox] = WeakKeyDictionary()
+_inboxes: dict[asyncio.AbstractEventLoop, Inbox] = {}
+"""Of the loops that aren't closed, and of those that have closed since the last one came."""
 
 
 class Inbox:
@@ -68,11 +68,13 @@ class Inbox:
 
 def inbox_of(loop: asyncio.AbstractEventLoop) -> Inbox:
     """Return the loop's inbox; one for each loop."""
-    with _inbox_lock:
-        inbox = _inboxes.get(loop)
-        if inbox is None:
-            inbox = _inboxes[loop] = Inbox(loop)
-        return inbox
+    inbox = _inboxes.get(loop)
+    if inbox is None:
+        with _inbox_lock:
+            for each in [each for each in _inboxes if each.is_closed()]:
+                del _inboxes[each]
+            inbox = _inboxes.setdefault(loop, Inbox(loop))
+    return inbox
 
 
 class IOThread:

@@ -37,9 +37,9 @@ _MANY_BYTES = 1 << 20
 """Bytes of values in one record: a batch is a record more than 64 KiB, and has to fit into a message."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class JobInfo:
-    """Which job this is: what the mainframe said when it handed the job out."""
+    """Which job this is: what the mainframe said when it handed the job out. Nobody changes it."""
 
     session_id: str
     job_id: str

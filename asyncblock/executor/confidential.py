@@ -21,6 +21,7 @@ __all__ = ["holds_reference", "resolve_inputs"]
 SECRET = "oomol/secret"
 CREDENTIAL = "oomol/credential"
 _MARK = "${{OO_SECRET:"
+_SCALARS = frozenset({int, float, bool, type(None)})
 _SECRET_FORM = re.compile(r"\$\{\{OO_SECRET:([^,{}]+),([^,{}]+),([^,{}]+)\}\}")
 _PLAIN_FORM = re.compile(r"([^,]+),([^,]+),([^,]+)")
 _CREDENTIAL_FORM = re.compile(r"\$\{\{OO_CREDENTIAL:([^,{}]*),([^,{}]*),([^,{}]+)\}\}")
@@ -32,7 +33,7 @@ async def resolve_inputs(job: JobInfo, inputs: dict[str, Any], patches: object, 
     ``patches`` is what the node overrides, by handle; ``searched`` are large inputs that hold no reference.
     Raises ``Unavailable`` naming the handle and the reference.
     """
-    by_handle: Mapping[str, Any] = patches if isinstance(patches, Mapping) else {}
+    by_handle: Mapping[str, Any] = patches if isinstance(patches, dict) else {}
     concerned = []
     for handle, value in inputs.items():
         schema = ((job.inputs_def or {}).get(handle) or {}).get("json_schema")
@@ -51,6 +52,8 @@ async def resolve_inputs(job: JobInfo, inputs: dict[str, Any], patches: object, 
 
 def holds_reference(value: object) -> bool:
     """Tell whether a reference to a secret stands anywhere in a value, or in the bytes of its JSON."""
+    if type(value) in _SCALARS:
+        return False
     if isinstance(value, bytes):
         return _MARK.encode() in value
     waiting = [value]
@@ -67,6 +70,8 @@ def holds_reference(value: object) -> bool:
 
 
 def _names_secrets(schema: object) -> bool:
+    if schema is None:
+        return False
     waiting = [schema]
     while waiting:
         each = waiting.pop()

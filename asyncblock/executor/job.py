@@ -300,7 +300,8 @@ class RunningJob:
         """
         if self._cancelled is not None:
             return False
-        self._outlet.start(started_record())
+        if not self._outlet.channel.start_said:
+            self._outlet.start(started_record())
         if not self._outlet.started:
             sent = self._starting = self._hosting.loop.create_future()
             inbox = self._hosting._inbox

@@ -122,6 +122,8 @@ def flush_job(sink: Sink) -> None:
     Any sink with an equal ``line`` will do, so a context's ``sink`` may be asked for anew. Where the sink may wait (a
     ``def`` block's), call it in the block's thread.
     """
+    if not _partials:
+        return
     for stdio in _STREAMS:
         with past_capture(), _lock:
             partial = _partials.pop((_key(sink), stdio), None)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from posixpath import normpath
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ..errors import Problem
 
@@ -30,8 +30,7 @@ Spec = Sequence[Any] | None
 ``["catalog", key]`` for what a block asked for, with a mapping of what it added as a third item."""
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """Where a value comes from: a node's output handle, or an input of the flow (``node_id`` is None)."""
 
     node_id: str | None

@@ -84,7 +84,7 @@ class Attempt:
     """Records seen on the channel: the next one's index."""
     fenced: bool = False
     """Its lease ended: what still comes is kept for inspection and changes nothing."""
-    held: References = field(default_factory=References)
+    held: References | None = None
     """Outputs (the reference's items, to_node, to_flow) kept back until a job with retries has finished."""
 
     def __post_init__(self) -> None:
@@ -95,6 +95,12 @@ class Attempt:
             "link": self.link.link_id,
         }
         self.prefix = orjson.dumps(head)[:-1]
+
+    def hold(self, output: tuple[Any, ...]) -> None:
+        """Keep an output back."""
+        if self.held is None:
+            self.held = References()
+        self.held.append(output)
 
 
 @dataclass(slots=True, eq=False)

@@ -349,7 +349,7 @@ class Session:
         self._owner.values.keep((self.number, *place), record, attempt.link.link_id, size)
         ref = ("record", *place, handle)
         if attempt.job.policy.holds:
-            attempt.held.append((*ref, *targets))
+            attempt.hold((*ref, *targets))
         else:
             self._feed(turn, Output(attempt.job.job_id, handle, ref, *targets))
 
@@ -372,7 +372,7 @@ class Session:
         outputs = {h: ("record", *place, h) for h in (*record.get("result", ()), *record.get("bodies", ()))}
         if any(self._run.consumers(job.job_id, handle) for handle in outputs):
             self._owner.values.keep((self.number, *place), record, attempt.link.link_id, size)
-        for *ref, to_node, to_flow in attempt.held:
+        for *ref, to_node, to_flow in attempt.held or ():
             self._feed(turn, Output(job.job_id, ref[4], tuple(ref), to_node, to_flow))
         self._end_job(turn, job)
         self.requests.tell(turn, job, None)
@@ -925,7 +925,7 @@ class Session:
 
 
 def _now() -> int:
-    return int(time.time() * 1000)
+    return time.time_ns() // 1_000_000
 
 
 def _is_inside(stacks: list[dict[str, Any]], flow_job_id: str) -> bool:

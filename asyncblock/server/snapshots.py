@@ -43,7 +43,7 @@ def job_to_json(job: Job) -> dict[str, Any]:
             "link": attempt.link.link_id,
             "channel": attempt.channel,
             "records": attempt.records,
-            "held": attempt.held.to_json(),
+            "held": [] if attempt.held is None else attempt.held.to_json(),
         },
     }
 

@@ -21,6 +21,16 @@ ROW_BYTES = 1 << 20
 to fit into a message."""
 
 
+class _Row:
+    """The lines of one session that aren't sealed yet."""
+
+    __slots__ = ("lines", "size")
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+        self.size = 0
+
+
 class Turn:
     """Collects rows, marks and consequences. Made for each event, committed once."""
 
@@ -28,8 +38,7 @@ class Turn:
         self._journal = journal
         self._tail = tail
         self._when_stored = stored
-        self._lines: dict[Session, list[bytes]] = {}
-        self._sizes: dict[Session, int] = {}
+        self._rows: dict[Session, _Row] = {}
         self._after: list[Callable[[], object]] = []
         self.urgent = False
         """It must not wait behind the data of others."""
@@ -37,13 +46,14 @@ class Turn:
 
     def line(self, session: Session, line: bytes) -> int:
         """Add a line to the session's row of this turn; return its index in the row at ``session.next_offset``."""
-        lines = self._lines.setdefault(session, [])
-        if self._sizes.get(session, 0) + len(line) > ROW_BYTES and lines:
-            self._seal(session)
-            lines = self._lines[session]
-        lines.append(line)
-        self._sizes[session] = self._sizes.get(session, 0) + len(line) + 1
-        return len(lines) - 1
+        row = self._rows.get(session)
+        if row is None:
+            row = self._rows[session] = _Row()
+        elif row.size + len(line) > ROW_BYTES and row.lines:
+            self._seal(session, row)
+        row.lines.append(line)
+        row.size += len(line) + 1
+        return len(row.lines) - 1
 
     def say(self, session: Session, type_: str, **fields: object) -> None:
         """Add a line of the mainframe's own to the session's row."""
@@ -55,8 +65,8 @@ class Turn:
 
     def commit(self) -> None:
         """Hand everything to the journal. Never waits."""
-        for session in self._lines:
-            self._seal(session)
+        for session, row in self._rows.items():
+            self._seal(session, row)
             snapshot = session.snapshot_if_due()
             if snapshot is not None:
                 self.write.snapshot(snapshot)
@@ -65,11 +75,10 @@ class Turn:
         del self.write
         self._journal.write(write, urgent=self.urgent)
 
-    def _seal(self, session: Session) -> None:
+    def _seal(self, session: Session, row: _Row) -> None:
         """Make a row of the session's lines so far."""
-        lines = self._lines[session]
+        lines, row.lines, row.size = row.lines, [], 0
         payload = b"\n".join(lines)
-        self._lines[session], self._sizes[session] = [], 0
         offset = session.next_offset
         session.next_offset += 1
         session.bytes += len(payload)

@@ -1,6 +1,7 @@
-"""Control messages: one frozen dataclass each, one codec for all. The class *is* the validator.
+"""Control messages: one dataclass each, one codec for all. The class *is* the validator.
 
 Field names are the wire's names. Unknown fields are skipped; a missing or mistyped one makes the message unreadable.
+Nobody changes a message; frozen ones would take three times as long to make (dispatch).
 """
 
 from __future__ import annotations
@@ -52,14 +53,14 @@ VERSION: Final = 1
 """The protocol's version, spoken in Hello and in the subprotocol name ``asyncblock.v1``."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Message:
     """The base of all control messages."""
 
     op: ClassVar[str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Hello(Message):
     """First message up. Who is there, which link this continues, and which jobs are open."""
 
@@ -89,7 +90,7 @@ class Hello(Message):
     """That of the last Welcome: a link isn't continued in another journal than that which acknowledged its batches."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Announce(Message):
     """What an executor can run: ``{"languages", "packages": {hash: name}, "slots": {"async", "sync", "spawn"}}``.
 
@@ -100,7 +101,7 @@ class Announce(Message):
     executor: dict[str, Any] | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Request(Message):
     """A question or an order with an id chosen by the sender; the same id gets the same answer."""
 
@@ -110,7 +111,7 @@ class Request(Message):
     params: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Read(Message):
     """Ask for a page of a session's journal from an offset; waits until there is something."""
 
@@ -121,7 +122,7 @@ class Read(Message):
     max_bytes: int = 256 << 10
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Unread(Message):
     """Withdraw a Read."""
 
@@ -129,7 +130,7 @@ class Unread(Message):
     id: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Fetch(Message):
     """Ask for a part of a body; it comes as chunks numbered ``id`` and a Fetched."""
 
@@ -141,7 +142,7 @@ class Fetch(Message):
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Whole(Message):
     """All chunks of a body were sent: check it and keep it, so that nothing waits for that when its record comes."""
 
@@ -151,7 +152,7 @@ class Whole(Message):
     sha256: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Discard(Message):
     """No record will name these bodies: what is there of them can go. By number; unknown ones are skipped."""
 
@@ -159,7 +160,7 @@ class Discard(Message):
     bodies: list[Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Stalled(Message):
     """A block keeps its event loop from running; said while it lasts, from outside of that loop."""
 
@@ -171,7 +172,7 @@ class Stalled(Message):
     """The author's innermost frame: ``function (file:line)``."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Gone(Message):
     """A process that this executor started for one job has ended: evidence, at once."""
 
@@ -180,7 +181,7 @@ class Gone(Message):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ping(Message):
     """A sign of life, both ways. ``lag`` is how late the user's loop runs, in ms."""
 
@@ -190,7 +191,7 @@ class Ping(Message):
     """Downwards: the mark again, so that a lost acknowledgement heals itself."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Bye(Message):
     """The last message on a connection. ``stop`` codes end the link, others ask to come back."""
 
@@ -202,7 +203,7 @@ class Bye(Message):
     """Seconds."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Welcome(Message):
     """First message down: what is stored, and what is allowed."""
 
@@ -224,7 +225,7 @@ class Welcome(Message):
     """Which of the messages that aren't in every mainframe may be sent: ``whole`` and ``discard``."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ack(Message):
     """Everything up to and including ``seq`` is in the journal."""
 
@@ -232,7 +233,7 @@ class Ack(Message):
     seq: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Kept(Message):
     """The body of a Whole is on disk, and is what it should be."""
 
@@ -240,7 +241,7 @@ class Kept(Message):
     n: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Dispatch(Message):
     """Run this attempt of this job. Repeating it changes nothing."""
 
@@ -259,7 +260,7 @@ class Dispatch(Message):
     timeout: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Cancel(Message):
     """Cancel this attempt; it may clean up for ``grace`` seconds."""
 
@@ -270,7 +271,7 @@ class Cancel(Message):
     grace: float = 10.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Spawn(Message):
     """Start a process for one job; it says Hello with this link id and takes that job alone."""
 
@@ -279,7 +280,7 @@ class Spawn(Message):
     job_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Unspawn(Message):
     """End such a process: its job is over. One that leaves by itself needs nothing."""
 
@@ -288,7 +289,7 @@ class Unspawn(Message):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Close(Message):
     """This attempt isn't open any more: stop it, send nothing for it, forget its channel."""
 
@@ -299,7 +300,7 @@ class Close(Message):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SessionEnded(Message):
     """A session is over: its var values can go."""
 
@@ -307,7 +308,7 @@ class SessionEnded(Message):
     session_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ServiceMessage(Message):
     """Something that a client says to a running service. Not kept, not repeated."""
 
@@ -323,7 +324,7 @@ class ServiceMessage(Message):
     """The call that it is about, if it is about one."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Refused(Message):
     """A record was journaled but not applied. ``index`` counts the channel's records from 0."""
 
@@ -333,7 +334,7 @@ class Refused(Message):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reply(Message):
     """The answer to a Request: a result, or an error ``{"code", "message", ...}``."""
 
@@ -343,7 +344,7 @@ class Reply(Message):
     error: dict[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Page(Message):
     """Rows of a session's journal; as many data lines follow as ``lines`` says."""
 
@@ -359,7 +360,7 @@ class Page(Message):
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Fetched(Message):
     """All chunks of a Fetch were sent, or why not."""
 
@@ -393,27 +394,31 @@ def decode(line: dict[str, object]) -> Message:
         raise RemoteProtocolError(f"unknown control message {op!r}")
     values: dict[str, Any] = {}
     for name, (kinds, required) in _SPECS[cls.op].items():
-        if name not in line:
-            if required:
-                raise RemoteProtocolError(f"{op!r} lacks the field {name!r}")
-            continue
-        value = line[name]
-        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        value = line.get(name, _MISSING)
+        # Exact types, as the JSON decoder makes them: a bool is no number here.
+        if type(value) in kinds or (_ANY in kinds and value is not _MISSING):
+            values[name] = value
+        elif value is not _MISSING:
             raise RemoteProtocolError(f"{op!r}: field {name!r} can't be {value!r:.80}")
-        values[name] = value
+        elif required:
+            raise RemoteProtocolError(f"{op!r} lacks the field {name!r}")
     return cls(**values)
 
 
-def _kinds(hint: Any) -> tuple[type, ...]:
+_ANY: Final = object
+_MISSING: Final = object()
+
+
+def _kinds(hint: Any) -> frozenset[type]:
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
-        return tuple(kind for part in typing.get_args(hint) for kind in _kinds(part))
+        return frozenset(kind for part in typing.get_args(hint) for kind in _kinds(part))
     if hint is Any:
-        return (object, bool)
+        return frozenset({_ANY})
     origin = typing.get_origin(hint) or hint
-    return (int, float) if origin is float else (origin,)
+    return frozenset({int, float} if origin is float else {origin})
 
 
-def _spec(cls: type[Message]) -> dict[str, tuple[tuple[type, ...], bool]]:
+def _spec(cls: type[Message]) -> dict[str, tuple[frozenset[type], bool]]:
     hints = typing.get_type_hints(cls)
     return {f.name: (_kinds(hints[f.name]), f.default is MISSING and f.default_factory is MISSING) for f in fields(cls)}
 
