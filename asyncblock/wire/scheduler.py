@@ -144,12 +144,14 @@ def _take_run(channel: Channel, budget: int, count: int) -> Run:
         run.start = True
         run.records.append(channel.start)
         channel.start = None
-    run.data_bytes = _fill(channel.data, run, budget, count - len(run.records))
     if not channel.data.empty:
-        return run
-    run.telemetry_bytes = _fill(channel.telemetry, run, budget - run.data_bytes, count - len(run.records))
+        run.data_bytes = _fill(channel.data, run, budget, count - len(run.records))
+        if not channel.data.empty:
+            return run
     if not channel.telemetry.empty:
-        return run
+        run.telemetry_bytes = _fill(channel.telemetry, run, budget - run.data_bytes, count - len(run.records))
+        if not channel.telemetry.empty:
+            return run
     if channel.progress_ready and channel.progress is not None and (progress := channel.progress.take()) is not None:
         channel.progress_ready = False
         run.records.append(progress.record)
