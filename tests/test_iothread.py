@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import threading
+import weakref
 
 import pytest
 
@@ -85,3 +87,17 @@ async def test_uvloop_runs_the_thread_where_it_is_installed_unless_told_otherwis
     monkeypatch.setenv("ASYNCBLOCK_LOOP", choice)
     async with shared().lease() as io:
         assert type(io.loop).__module__.split(".")[0] == module
+
+
+def test_the_inbox_of_a_closed_loop_is_let_go_when_another_loop_comes() -> None:
+    closed = asyncio.new_event_loop()
+    inbox = inbox_of(closed)
+    assert inbox_of(closed) is inbox
+    closed.close()
+    gone = weakref.ref(closed)
+    del closed, inbox
+    other = asyncio.new_event_loop()
+    inbox_of(other)
+    other.close()
+    gc.collect()
+    assert gone() is None
