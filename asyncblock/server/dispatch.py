@@ -67,6 +67,9 @@ class Dispatcher:
     def enqueue(self, turn: Turn, job: Job) -> None:
         """Hand a job out, now or when an executor is free."""
         need = _need(job)
+        # Without a queue most of the time: a deque for each job costs more than all else here (dispatch).
+        if need not in self._waiting and self._hand_out(turn, need, job):
+            return
         self._waiting.setdefault(need, deque()).append(job)
         self._pump(turn, need)
         if need in self._waiting:
@@ -84,17 +87,22 @@ class Dispatcher:
     def _pump(self, turn: Turn, need: Need) -> None:
         queue = self._waiting[need]
         while queue:
-            if queue[0].state is not JobState.WAITING:
-                queue.popleft()
-                continue
-            link = self._choose(need)
-            if link is None:
+            job = queue.popleft()
+            if job.state is JobState.WAITING and not self._hand_out(turn, need, job):
+                queue.appendleft(job)
                 return
-            if need[3] == SPAWN:
-                self.spawning.ask(queue.popleft(), link)
-            else:
-                self._assign(turn, queue.popleft(), link)
         del self._waiting[need]
+
+    def _hand_out(self, turn: Turn, need: Need, job: Job) -> bool:
+        """Give a job to an executor, if one is free."""
+        link = self._choose(need)
+        if link is None:
+            return False
+        if need[3] == SPAWN:
+            self.spawning.ask(job, link)
+        else:
+            self._assign(turn, job, link)
+        return True
 
     def came(self, turn: Turn, link: LinkState) -> None:
         """An executor has said what it can do: hand out what waited for it."""

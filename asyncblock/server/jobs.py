@@ -143,11 +143,11 @@ class Job:
     arguments: dict[str, tuple[tuple[int, int, int], list[str]]] = field(default_factory=dict)
     """Places and handles of large values that it will ask for a job with, by the job's id."""
 
-    @property
-    def in_thread(self) -> bool:
-        """Tell whether the block is known to be a plain function, which takes a thread of its executor's."""
-        return bool(self.block.get("sync")) and not self.block.get("spawn") and "service" not in self.block
+    in_thread: bool = field(init=False)
+    """The block is known to be a plain function, which takes a thread of its executor's."""
 
     def __post_init__(self) -> None:
-        self.policy = RetryPolicy.of(self.block)
+        block = self.block
+        self.in_thread = bool(block.get("sync")) and not block.get("spawn") and "service" not in block
+        self.policy = RetryPolicy.of(block)
         self.retries_left = self.policy.retries

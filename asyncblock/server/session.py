@@ -504,7 +504,8 @@ class Session:
 
     def _journal_decisions(self, turn: Turn, decisions: list[Decision]) -> None:
         for decision in decisions:
-            line = {**decision.to_json(), "t": _now()}
+            line = decision.to_json()
+            line["t"] = _now()
             if isinstance(decision, FlowJobOutput) and (constant := self._constant(decision.ref)) is not None:
                 # Readers have the journal's rows and no plan.
                 line["value"] = constant.value
