@@ -28,10 +28,9 @@ T = TypeVar("T")
 logger = logging.getLogger("asyncblock.iothread")
 
 _lock = threading.Lock()
-_inbox_lock = threading.Lock()
 _shared: IOThread | None = None
 _inboxes: dict[asyncio.AbstractEventLoop, Inbox] = {}
-"""Of the loops that aren't closed, and of those that have closed since the last one came."""
+"""Inboxes by loop. Those of closed loops are let go when the next new loop asks for one."""
 
 
 class Inbox:
@@ -70,10 +69,11 @@ def inbox_of(loop: asyncio.AbstractEventLoop) -> Inbox:
     """Return the loop's inbox; one for each loop."""
     inbox = _inboxes.get(loop)
     if inbox is None:
-        with _inbox_lock:
-            for each in [each for each in _inboxes if each.is_closed()]:
-                del _inboxes[each]
-            inbox = _inboxes.setdefault(loop, Inbox(loop))
+        # Each step is atomic. A lock would be held while what closed loops still had is freed, whatever that does.
+        for each in list(_inboxes):
+            if each.is_closed():
+                _inboxes.pop(each, None)
+        inbox = _inboxes.setdefault(loop, Inbox(loop))
     return inbox
 
 
@@ -195,8 +195,8 @@ def _release(io: IOThread) -> threading.Thread | None:
 
 
 def _after_fork() -> None:
-    global _shared, _lock, _inbox_lock
-    _lock, _inbox_lock = threading.Lock(), threading.Lock()
+    global _shared, _lock
+    _lock = threading.Lock()
     if _shared is not None:
         _shared.forked = True
         _shared = None

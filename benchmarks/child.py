@@ -20,25 +20,31 @@ __all__ = ["main"]
 def main() -> None:
     """Measure what standard input names."""
     order = orjson.loads(sys.stdin.buffer.readline())
+    if not order["rival"]:
+        _calm()
     module, _, name = order["function"].partition(":")
     function = getattr(importlib.import_module(module), name)
     figures = function(**order["arguments"])
     if inspect.iscoroutine(figures):
-        with asyncio.Runner(loop_factory=None if order["rival"] else _as_an_executor()) as runner:
+        with asyncio.Runner(loop_factory=None if order["rival"] else _factory()) as runner:
             figures = runner.run(figures)
     scale = 1 << 20 if sys.platform == "darwin" else 1 << 10
     figures["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
     print(orjson.dumps(figures).decode(), flush=True)
 
 
-def _as_an_executor() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Settle this process as an executor process is; return what makes its loop."""
+def _factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     # Imported here: a rival's memory is measured without asyncblock.
-    from asyncblock import collector
     from asyncblock.iothread import loop_factory
 
-    collector.calm()
     return loop_factory()
+
+
+def _calm() -> None:
+    """Let the garbage collector come as rarely as in an executor process."""
+    from asyncblock import collector
+
+    collector.calm()
 
 
 if __name__ == "__main__":

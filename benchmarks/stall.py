@@ -4,7 +4,8 @@ A ticker wants to run every millisecond on the loop of the executor; its largest
 ``*_consumer`` is the loop of the executor while it decodes the value for another block; ``mainframe`` is the round
 trip of a small question to the mainframe, asked from a process of its own while the value passes through. Beside
 it the same work done inline and in a plain thread, and an idle loop. Nothing is subtracted, the machine's noise
-neither. Garbage collections are on; how long they took is in the conditions: those of the author's own objects are his.
+neither. Garbage collections are on, as in an executor process; how long they took is in the conditions: those of the
+author's own objects are his.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ Rivals: the bare ``websockets`` library, one JSON record a message, not acknowle
 existing SDK over a local mosquitto, QoS 1, until a subscriber has all; nats-py core publish, until a subscriber has
 all. Bias: ours and the existing SDK's are in their journal or broker when the clock stops, the bare websocket's and
 NATS core's are nowhere but in the other process. Where uvloop is installed ours runs on it, and so does what chooses it
-by itself; the others run on the standard loop.
+by itself; the others run on the standard loop. Ours has the garbage collector's settings of an executor process.
 """
 
 from __future__ import annotations

@@ -20,11 +20,11 @@ def _as_before() -> Iterator[None]:
 def test_it_comes_less_often() -> None:
     gc.set_threshold(700, 10, 10)
     collector.calm()
-    assert gc.get_threshold()[:2] == (5000, 2)
+    assert gc.get_threshold() == (5000, 2, 10)
 
 
-@pytest.mark.parametrize("young", [0, 5000, 50_000])
-def test_one_that_is_off_or_comes_even_less_often_is_left_alone(young: int) -> None:
-    gc.set_threshold(young, 10, 10)
+@pytest.mark.parametrize("chosen", [(0, 10, 10), (2000, 10, 10), (700, 1000, 10), (50_000, 10, 10)])
+def test_what_somebody_has_chosen_stays(chosen: tuple[int, int, int]) -> None:
+    gc.set_threshold(*chosen)
     collector.calm()
-    assert gc.get_threshold()[:2] == (young, 10)
+    assert gc.get_threshold() == chosen

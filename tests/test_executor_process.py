@@ -163,6 +163,7 @@ async def test_blocks_run_on_uvloop_where_it_is_installed_unless_told_otherwise(
         assert await (await mainframe.start(asks)).outputs() == {"out": module}
 
 
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="collects more rarely by itself")
 async def test_the_collector_comes_less_often_in_an_executor_process_and_not_in_its_parent(tmp_path: Path) -> None:
     asks = one_block(
         tmp_path, "import gc\nasync def main(inputs, ctx):\n    return {'out': list(gc.get_threshold()[:2])}\n"

@@ -87,7 +87,7 @@ def _dot(drawing: _Drawing, flow: FlowPlan, path: tuple[str, ...]) -> Iterator[s
 
 def _ends(drawing: _Drawing, flow: FlowPlan, path: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     """Yield the flow's inputs that somebody takes, and its outputs."""
-    taken = {source.handle for source in flow.targets if source.node_id is None}
+    taken = {handle for node_id, handle in flow.targets if node_id is None}
     for each in flow.inputs_def:
         if each["handle"] in taken:
             yield each["handle"], drawing.name(*path, "<", each["handle"])
@@ -96,15 +96,15 @@ def _ends(drawing: _Drawing, flow: FlowPlan, path: tuple[str, ...]) -> Iterator[
 
 
 def _arrows(drawing: _Drawing, flow: FlowPlan, path: tuple[str, ...]) -> Iterator[tuple[str, str, str]]:
-    for source, targets in flow.targets.items():
-        first = _place(drawing, path, source, "<")
+    for (node_id, handle), targets in flow.targets.items():
+        first = _place(drawing, path, Source(node_id, handle), "<")
         for target in targets:
             second = _place(drawing, path, target, ">")
             taken = target.handle.replace(REMEMBERED, ".")
-            if target.node_id is None or source.node_id is None or source.handle == taken:
-                text = source.handle if source.node_id is not None else taken
+            if target.node_id is None or node_id is None or handle == taken:
+                text = handle if node_id is not None else taken
             else:
-                text = f"{source.handle} → {taken}"
+                text = f"{handle} → {taken}"
             yield first, text, second
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from .plan import REMEMBERED, FlowPlan, NodePlan, Plan, Source
+from .plan import REMEMBERED, FlowPlan, NodePlan, Plan
 
 __all__ = ["with_groups"]
 
@@ -133,17 +133,17 @@ class _Edges:
             seen.add(place)
             kind, key, node_id, name = place
             if kind == "out":
-                todo += self._from(key, Source(node_id, name))
+                todo += self._from(key, node_id, name)
             elif kind == "fin":
-                todo += self._from(key, Source(None, name))
+                todo += self._from(key, None, name)
             elif kind == "fout":
                 for user in self._users.get(str(key), ()):
                     todo += self._out_of(user, name)
             else:
                 yield from self._into(key, self._plan.flow(key).node(node_id), name, todo)
 
-    def _from(self, key: str | None, source: Source) -> Iterator[Place]:
-        for target in self._plan.flow(key).targets.get(source, ()):
+    def _from(self, key: str | None, node_id: str | None, handle: str) -> Iterator[Place]:
+        for target in self._plan.flow(key).targets.get((node_id, handle), ()):
             kind = "fout" if target.node_id is None else "in"
             yield kind, key, target.node_id or "", target.handle
 

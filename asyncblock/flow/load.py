@@ -216,7 +216,7 @@ class _Loader:
                 self._report.problem(f"the flow has no input {name!r}{did_you_mean(definitions)}", root.path, line)
         fallback = defaults(definitions.values())
         for name in definitions:
-            if Source(None, name) in root.targets and name not in inputs and name not in fallback:
+            if (None, name) in root.targets and name not in inputs and name not in fallback:
                 words = f"the flow's input {name!r} is required: give it with --input {name}=..."
                 self._report.problem(words, root.path, line)
 

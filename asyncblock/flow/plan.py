@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from posixpath import normpath
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from ..errors import Problem
 
@@ -30,7 +30,8 @@ Spec = Sequence[Any] | None
 ``["catalog", key]`` for what a block asked for, with a mapping of what it added as a third item."""
 
 
-class Source(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Source:
     """Where a value comes from: a node's output handle, or an input of the flow (``node_id`` is None)."""
 
     node_id: str | None
@@ -102,16 +103,19 @@ class FlowPlan:
         return {node.node_id: node for node in self.nodes}
 
     @cached_property
-    def targets(self) -> dict[Source, list[Source]]:
-        """Return where each source's values go; a target without a node is an output of the flow."""
-        targets: dict[Source, list[Source]] = {}
+    def targets(self) -> dict[tuple[str | None, str], list[Source]]:
+        """Return where the values of each source go; a target without a node is an output of the flow.
+
+        A source is its ``(node_id, handle)`` here: a run asks several times for each job (dispatch).
+        """
+        targets: dict[tuple[str | None, str], list[Source]] = {}
         for node in self.nodes:
             for handle, each in node.inputs.items():
                 for source in each.sources:
-                    targets.setdefault(source, []).append(Source(node.node_id, handle))
+                    targets.setdefault((source.node_id, source.handle), []).append(Source(node.node_id, handle))
         for handle, sources in self.outputs.items():
             for source in sources:
-                targets.setdefault(source, []).append(Source(None, handle))
+                targets.setdefault((source.node_id, source.handle), []).append(Source(None, handle))
         return targets
 
     def input_values(self, inputs: Mapping[str, Any]) -> dict[str, Any]:

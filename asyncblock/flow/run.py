@@ -80,7 +80,7 @@ class Run:
         """Tell whether anybody takes a job's values on a handle. Those without consumers need not be fed."""
         job = self._jobs.get(job_id)
         while job is not None and job.node is not None:
-            found = job.flow.targets.get(Source(job.node.plan.node_id, handle), ())
+            found = job.flow.targets.get((job.node.plan.node_id, handle), ())
             if any(target.node_id is not None for target in found):
                 return True
             outer = job.flow.outer
@@ -394,7 +394,7 @@ class Run:
         self, flow: FlowJob, node_id: str | None, handle: str, ref: Ref, to_node: Any = None, to_flow: Any = None
     ) -> None:
         directed = to_node is not None or to_flow is not None
-        for target in flow.targets.get(Source(node_id, handle), ()):
+        for target in flow.targets.get((node_id, handle), ()):
             if directed and not _is_meant(target, to_node, to_flow):
                 continue
             if target.node_id is None:

@@ -153,9 +153,9 @@ def _query_downstream(turn: Turn, attempt: Attempt, params: Params) -> dict[str,
         return {"downstream": found}
     flow = job.session.plan.flow(job.flow)
     outputs_def = {each["handle"]: each for each in flow.outputs_def}
-    for source, targets in flow.targets.items():
-        if source.node_id == job.node_id and (handles is None or source.handle in handles):
-            found[source.handle] = _targets(flow.node, targets, outputs_def)
+    for (node_id, handle), targets in flow.targets.items():
+        if node_id == job.node_id and (handles is None or handle in handles):
+            found[handle] = _targets(flow.node, targets, outputs_def)
     return {"downstream": found}
 
 

@@ -85,7 +85,8 @@ class Attempt:
     fenced: bool = False
     """Its lease ended: what still comes is kept for inspection and changes nothing."""
     held: References | None = None
-    """Outputs (the reference's items, to_node, to_flow) kept back until a job with retries has finished."""
+    """Outputs (the reference's items, to_node, to_flow) kept back until a job with retries has finished;
+    None until there is one."""
 
     def __post_init__(self) -> None:
         head = {

@@ -49,7 +49,7 @@ class Turn:
         row = self._rows.get(session)
         if row is None:
             row = self._rows[session] = _Row()
-        elif row.size + len(line) > ROW_BYTES and row.lines:
+        elif row.size + len(line) > ROW_BYTES:
             self._seal(session, row)
         row.lines.append(line)
         row.size += len(line) + 1

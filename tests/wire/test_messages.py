@@ -143,6 +143,10 @@ def test_fields_of_a_later_version_are_skipped() -> None:
         ({"op": "ack", "seq": "7"}, "field 'seq'"),
         ({"op": "ack", "seq": True}, "field 'seq'"),
         ({"op": "hello", "version": 1}, "lacks the field 'link'"),
+        (
+            {"op": "service_message", "session_id": "s", "node_id": "n", "package": "p", "dir": "d"},
+            "lacks the field 'payload'",
+        ),
     ],
 )
 def test_a_malformed_line_says_which_field(line: dict[str, object], words: str) -> None:
