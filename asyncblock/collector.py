@@ -15,8 +15,8 @@ _USUAL = (700, 10, 10)
 _CALM = (5000, 2, 10)
 """A collection of new objects after 5,000 of them: an open job has some fifty, so that dozens of jobs triggered several
 each round, a tenth of an executor's time, which found nothing: jobs leave no reference cycles behind (dispatch). One
-takes 0.2 ms. After three of those, one of what survived: 20,000 objects, in 2 to 8 ms; after six it was 13 ms, near
-what a loop may stall (stall). A full collection comes 2.4 times as rarely as usual."""
+takes 0.15 ms, and 1 ms where memory is slow. After three of those, one of what survived: 20,000 objects, in 3 to 10 ms
+there; after six it was 12 to 17 ms, and a loop may stall for 15 (stall). A full one comes 2.4 times as rarely."""
 
 
 def calm() -> None:

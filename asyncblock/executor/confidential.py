@@ -21,7 +21,6 @@ __all__ = ["holds_reference", "resolve_inputs"]
 SECRET = "oomol/secret"
 CREDENTIAL = "oomol/credential"
 _MARK = "${{OO_SECRET:"
-_SCALARS = frozenset({int, float, bool, type(None)})
 _SECRET_FORM = re.compile(r"\$\{\{OO_SECRET:([^,{}]+),([^,{}]+),([^,{}]+)\}\}")
 _PLAIN_FORM = re.compile(r"([^,]+),([^,]+),([^,]+)")
 _CREDENTIAL_FORM = re.compile(r"\$\{\{OO_CREDENTIAL:([^,{}]*),([^,{}]*),([^,{}]+)\}\}")
@@ -52,8 +51,6 @@ async def resolve_inputs(job: JobInfo, inputs: dict[str, Any], patches: object, 
 
 def holds_reference(value: object) -> bool:
     """Tell whether a reference to a secret stands anywhere in a value, or in the bytes of its JSON."""
-    if type(value) in _SCALARS:
-        return False
     if isinstance(value, bytes):
         return _MARK.encode() in value
     waiting = [value]
@@ -70,16 +67,14 @@ def holds_reference(value: object) -> bool:
 
 
 def _names_secrets(schema: object) -> bool:
-    if schema is None:
-        return False
     waiting = [schema]
     while waiting:
         each = waiting.pop()
-        if isinstance(each, Mapping):
+        if isinstance(each, dict):
             if each.get("contentMediaType") in (SECRET, CREDENTIAL):
                 return True
             inner = each.get("properties")
-            waiting += inner.values() if isinstance(inner, Mapping) else ()
+            waiting += inner.values() if isinstance(inner, dict) else ()
             waiting.append(each.get("items"))
     return False
 

@@ -301,7 +301,7 @@ class RunningJob:
         if self._cancelled is not None:
             return False
         if not self._outlet.channel.start_said:
-            # Mostly it was, when the dispatch came.
+            # Mostly it was, when the dispatch came: no other record is made for nothing.
             self._outlet.start(started_record())
         if not self._outlet.started:
             sent = self._starting = self._hosting.loop.create_future()

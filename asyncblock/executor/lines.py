@@ -122,6 +122,7 @@ def flush_job(sink: Sink) -> None:
     Any sink with an equal ``line`` will do, so a context's ``sink`` may be asked for anew. Where the sink may wait (a
     ``def`` block's), call it in the block's thread.
     """
+    # Most jobs write no half line. Without the lock, for what the block's own thread wrote is seen here.
     if not _partials:
         return
     for stdio in _STREAMS:

@@ -67,11 +67,11 @@ class Dispatcher:
     def enqueue(self, turn: Turn, job: Job) -> None:
         """Hand a job out, now or when an executor is free."""
         need = _need(job)
-        # Without a queue most of the time: a deque for each job costs more than all else here (dispatch).
-        if need not in self._waiting and self._hand_out(turn, need, job):
-            return
-        self._waiting.setdefault(need, deque()).append(job)
-        self._pump(turn, need)
+        if need in self._waiting:
+            self._waiting[need].append(job)
+            self._pump(turn, need)
+        elif not self._hand_out(turn, need, job):
+            self._waiting[need] = deque([job])
         if need in self._waiting:
             self._watch(need)
 
