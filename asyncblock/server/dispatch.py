@@ -172,7 +172,7 @@ class Dispatcher:
                 session = job.session
                 found = await spill(self._sessions.journal, session.number, session.session_id, found)
                 if not attempt.fenced:
-                    attempt.link.send(_message(attempt, found))
+                    _send(attempt, encode(_message(attempt, found)))
         except Closed:
             pass
         except AsyncBlockError as error:
@@ -385,8 +385,14 @@ def _say(attempt: Attempt, found: dict[str, Found]) -> bool:
     line = encode(_message(attempt, found))
     if len(line) > 2 * INLINE_BYTES:
         return False
-    attempt.link.send_line(line)
+    _send(attempt, line)
     return True
+
+
+def _send(attempt: Attempt, line: bytes) -> None:
+    attempt.link.send_line(line)
+    # A cancel is sent at once, a dispatch when it is in the journal: one that overtook it was for an unknown job.
+    attempt.job.session.say_cancel(attempt.job)
 
 
 def _message(attempt: Attempt, found: dict[str, Found]) -> Dispatch:

@@ -20,7 +20,6 @@ from ..wire import frames
 from ..wire.messages import (
     VERSION,
     Bye,
-    Cancel,
     Close,
     Discard,
     Hello,
@@ -327,8 +326,7 @@ class Gateway:
                 continue
             if attempt.channel not in claimed and attempt.job.state is JobState.ASSIGNED:
                 self.sessions.dispatch.send(attempt)
-            if attempt.job.cancelling is not None:
-                link.send(Cancel(attempt.job.job_id, attempt.number, attempt.job.cancelling))
+            attempt.job.session.say_cancel(attempt.job)
         self.sessions.dispatch.spawning.ask_again(link)
         if link.executor is not None:
             turn = self.sessions.turn()

@@ -643,9 +643,13 @@ class Session:
     def cancel_job(self, job: Job, reason: str) -> None:
         """Tell the executor to cancel a job: at once, it never waits behind data."""
         job.cancelling = reason
-        if job.attempt is not None:
-            job.attempt.link.send(Cancel(job.job_id, job.attempt.number, reason, self._grace))
+        self.say_cancel(job)
         self.requests.cancel_all_soon(job, reason)
+
+    def say_cancel(self, job: Job) -> None:
+        """Say the cancel of a job, if there is one. Repeating it changes nothing."""
+        if job.cancelling is not None and job.attempt is not None:
+            job.attempt.link.send(Cancel(job.job_id, job.attempt.number, job.cancelling, self._grace))
 
     def leave(self) -> None:
         """Leave no circles behind, now that the end is in the journal: they would stay until the collector comes."""
