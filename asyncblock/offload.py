@@ -1,4 +1,7 @@
-"""Work that would stall an event loop, on worker threads: at most two at once in a process, whatever the loops."""
+"""Work that would stall an event loop, on worker threads: at most two at once in a process, whatever the loops.
+
+Previews have two places of their own: what an author's ``repr`` does must not keep data from leaving.
+"""
 
 from __future__ import annotations
 
@@ -12,20 +15,33 @@ from typing import Any, TypeVar
 
 import anyio.to_thread
 
-__all__ = ["SLOTS", "run_in_thread"]
+__all__ = ["SLOTS", "Abandoned", "TooLong", "run_in_thread", "show_in_thread"]
 
 T = TypeVar("T")
 
 SLOTS = 2
 """Conversions at once. They compete for the GIL: more would not be faster, and would slow the loops down."""
 
+_LOST = 8
+"""Threads that may hang without a place, so that others get on; the ninth keeps its place."""
+
+
+class Abandoned(BaseException):
+    """Raised in the thread of a sync block whose time to clean up is over. Whoever runs an author's code there lets it
+    pass."""
+
+
+class TooLong(Exception):
+    """The work took longer than it may. Its thread can't be stopped; nobody waits for it any more."""
+
 
 class _Slots:
-    """A counting lock for tasks of any loop, first come first served. A slot is freed when its *thread* ends."""
+    """A counting lock for tasks of any loop, first come first served."""
 
     def __init__(self, total: int) -> None:
         self._lock = threading.Lock()
         self._free = total
+        self._lost = 0
         self._waiting: deque[Future[None]] = deque()
 
     async def acquire(self) -> None:
@@ -45,15 +61,47 @@ class _Slots:
 
     def release(self) -> None:
         with self._lock:
-            while self._waiting:
-                granted = self._waiting.popleft()
-                if granted.set_running_or_notify_cancel():
-                    granted.set_result(None)
-                    return
-            self._free += 1
+            self._hand_on()
+
+    def _hand_on(self) -> None:
+        while self._waiting:
+            granted = self._waiting.popleft()
+            if granted.set_running_or_notify_cancel():
+                granted.set_result(None)
+                return
+        self._free += 1
+
+    def lose(self, place: _Place) -> None:
+        """Hand a place on although its thread goes on, unless too many do so already."""
+        with self._lock:
+            if place.held and self._lost < _LOST:
+                place.held, place.lost = False, True
+                self._lost += 1
+                self._hand_on()
+
+    def free(self, place: _Place) -> None:
+        """Give a place back: its thread has ended, or never began."""
+        with self._lock:
+            if place.lost:
+                place.lost = False
+                self._lost -= 1
+            elif place.held:
+                place.held = False
+                self._hand_on()
+
+
+class _Place:
+    """A slot that is taken."""
+
+    __slots__ = ("held", "lost")
+
+    def __init__(self) -> None:
+        self.held = True
+        self.lost = False
 
 
 _slots = _Slots(SLOTS)
+_shown = _Slots(SLOTS)
 
 
 async def run_in_thread(fn: Callable[..., T], *args: Any) -> T:
@@ -63,6 +111,33 @@ async def run_in_thread(fn: Callable[..., T], *args: Any) -> T:
     pile up.
     """
     await _slots.acquire()
+    return await _run(_slots, _Place(), fn, *args)
+
+
+async def show_in_thread(seconds: float, fn: Callable[..., T], *args: Any) -> T:
+    """Run an author's code, for a preview, as ``run_in_thread`` does; in slots that only previews have.
+
+    **Cancellation** abandons it. Raises ``TooLong`` after ``seconds``. A thread that goes on longer loses its slot.
+    """
+    await _shown.acquire()
+    place = _Place()
+    # Not ended with this call: one that was cancelled has its thread still.
+    clock = asyncio.get_running_loop().call_later(seconds, _shown.lose, place)
+    limit = asyncio.timeout(seconds)
+    try:
+        async with limit:
+            return await _run(_shown, place, fn, *args)
+    except TimeoutError:
+        if limit.expired():
+            _shown.lose(place)
+            raise TooLong(f"it took longer than {seconds:g} s") from None
+        raise
+    finally:
+        if not place.held:
+            clock.cancel()
+
+
+async def _run(slots: _Slots, place: _Place, fn: Callable[..., T], *args: Any) -> T:
     context = contextvars.copy_context()
     # Whoever takes it frees the slot: the thread when it has begun, else the caller, cancelled before that.
     ticket = threading.Lock()
@@ -73,11 +148,11 @@ async def run_in_thread(fn: Callable[..., T], *args: Any) -> T:
         try:
             return context.run(fn, *args)
         finally:
-            _slots.release()
+            slots.free(place)
 
     try:
         # The limiter that counts is ours; this one only has to be out of the way.
         return await anyio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1))
     finally:
         if ticket.acquire(blocking=False):
-            _slots.release()
+            slots.free(place)

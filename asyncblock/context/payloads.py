@@ -123,7 +123,11 @@ def spoken_of(handle: str | None) -> str:
 
 
 def preview_words(kind: str, problem: Exception) -> str:
-    return f"a preview of {kind} failed: {problem if str(problem) else type(problem).__name__}"
+    try:
+        words = str(problem)
+    except Exception:  # the exception is the author's too
+        words = ""
+    return f"a preview of {kind} failed: {words or type(problem).__name__}"
 
 
 def rate(progress: object) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import os
 import threading
@@ -30,7 +31,7 @@ from .lifeline import Lifeline
 from .services import Services
 from .spawner import SPAWN_SLOTS, Spawner
 from .tasks import current_job
-from .watchdog import Stall, Watchdog, task_value, usual_threshold
+from .watchdog import Stall, Watchdog, usual_threshold
 
 if TYPE_CHECKING:
     from ..flow.plan import Plan
@@ -454,6 +455,6 @@ def _remove(paths: list[Path]) -> None:
             path.unlink()
 
 
-def _job_of(task: asyncio.Task[Any]) -> str | None:
-    job = task_value(task, current_job)
+def _job_of(context: contextvars.Context) -> str | None:
+    job = context.get(current_job)
     return None if job is None else job.key[0]

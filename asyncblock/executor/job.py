@@ -15,6 +15,7 @@ from ..block import Binding
 from ..context import Context, CredentialInput, JobInfo, SyncContext, now_ms
 from ..errors import AsyncBlockError, LeaseLost
 from ..link import Outlet
+from ..offload import Abandoned
 from ..wire.messages import Dispatch
 from ..wire.records import encode
 from . import shows
@@ -47,10 +48,6 @@ _NOTHING = contextlib.nullcontext()
 
 Ending = dict[str, Any]
 """Fields of the BlockFinished record, besides ``result``."""
-
-
-class _Abandoned(BaseException):
-    """Raised in the thread of a sync block whose time to clean up is over."""
 
 
 class RunningJob:
@@ -185,7 +182,7 @@ class RunningJob:
         if thread is None:
             self._give_up()
         else:
-            _raise_in_thread(thread, _Abandoned)
+            _raise_in_thread(thread, Abandoned)
             self._deadline = self._hosting.loop.call_later(_LAST_MOMENT, self._give_up)
 
     def _give_up(self, _: object = None) -> None:
@@ -353,7 +350,7 @@ class RunningJob:
         in_thread = self._result is not None
         if self._result is not None:
             # The wait for the thread ends; the thread may not.
-            _settle(self._result, _Raised(_Abandoned()))
+            _settle(self._result, _Raised(Abandoned()))
         # First, so that no job is sent here because the slot is free.
         await self._hosting.left_behind(main, in_thread=in_thread)
         await self._conclude({"cancelled": True})

@@ -8,10 +8,11 @@ job ends. ``matplotlib.pyplot`` is one for the process: its *current figure* is 
 from __future__ import annotations
 
 import functools
+import importlib
 import importlib.abc
 import sys
 import threading
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -159,10 +160,20 @@ def _object_show(original: Callable[..., Any]) -> Callable[..., Any]:
     return show
 
 
+def _plotly_show(original: Callable[..., Any]) -> Callable[..., Any]:
+    def show(fig: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(fig, Mapping):
+            # plotly takes a figure's content too.
+            fig = importlib.import_module("plotly.graph_objects").Figure(fig)
+        return None if _show(fig) else original(fig, *args, **kwargs)
+
+    return show
+
+
 _PATCHES: dict[str, list[tuple[str, Callable[[Callable[..., Any]], Callable[..., Any]]]]] = {
     "matplotlib.pyplot": [("figure", _pyplot_figure), ("show", _pyplot_show)],
     "matplotlib.figure": [("Figure.show", _object_show)],
     "plotly.basedatatypes": [("BaseFigure.show", _object_show)],
     # ``plotly.io.show(figure)`` comes from here.
-    "plotly.io._renderers": [("show", _object_show)],
+    "plotly.io._renderers": [("show", _plotly_show)],
 }

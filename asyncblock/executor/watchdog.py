@@ -1,8 +1,9 @@
 """Watches an event loop from outside: who holds it up, for how long, and at which line.
 
-While somebody is in ``watching()``, the loop beats: a timer that notes when the next beat is due. A thread sleeps until
-a beat is overdue by more than the threshold, then looks at what the loop's thread is doing. With nobody in
-``watching()`` neither the timer nor the thread wakes up.
+While somebody is in ``watching()``, the loop beats: a timer that notes when the next beat is due. While a beat is
+overdue, a thread looks again and again at what the loop's thread is doing, for several blocks may have their turns in
+that time; who has one for longer than the threshold is told. With nobody in ``watching()`` neither the timer nor the
+thread wakes up.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ THRESHOLD = 0.1
 DEV_THRESHOLD = 0.02
 """Seconds, while a block is being written: what will add up to a stall in a busy process."""
 
+_LOOKS = 4
+"""Beats in the time of a threshold, and looks while one is overdue: a stall that is a fourth longer is always seen."""
+
 REPEAT = 5.0
 """Seconds between two reports of a stall that lasts."""
 
@@ -51,49 +55,62 @@ class Stall:
     """A time in which the loop didn't run. ``file``, ``line`` and ``function`` are the author's innermost frame."""
 
     seconds: float
-    """How long, so far or in all: at least this much, and at most half the threshold more."""
+    """How long, so far or in all; up to a fourth of the threshold more or less, for that is how often one looks."""
     ended: bool
     job: str | None
-    """Whose it was, in the words of the owner's ``job_of``; None when no task was running or the owner didn't know."""
+    """Whose it was, in the words of the owner's ``job_of``; None when the owner didn't know."""
     task: str | None
-    """The running task's name."""
+    """The running task's name; None for a callback."""
     file: str | None
     """None when no author was seen: an extension held the interpreter's lock as well, or the machine had no time."""
     line: int | None
     function: str | None
 
     def __str__(self) -> str:
+        length = f"{self.seconds:.1f} s" if self.seconds >= 1 else f"{self.seconds * 1000:.0f} ms"
         if self.task is None and self.file is None:
-            return f"the event loop stood still for {self.seconds:.1f} s"
-        whose = "a callback" if self.task is None else f"task {self.task}" if self.job is None else f"job {self.job}"
+            return f"the event loop stood still for {length}"
+        whose = f"task {self.task}" if self.task is not None else "a callback"
+        whose = f"job {self.job}" if self.job is not None else whose
         verb = "blocked" if self.ended else "has blocked"
         place = f" in {self.function} ({self.file}:{self.line})" if self.file is not None else ""
-        return f"{whose} {verb} the event loop for {self.seconds:.1f} s{place}"
+        return f"{whose} {verb} the event loop for {length}{place}"
+
+    def goes_on_in(self, later: Stall) -> bool:
+        """Whether it is the same turn of the same task, or of the same callback."""
+        same = self.job == later.job and self.task == later.task
+        return same and (self.task is not None or (self.file, self.function) == (later.file, later.function))
 
 
 @dataclass(slots=True)
-class _Open:
-    """The stall that lasts."""
+class _Turn:
+    """Somebody's turn while a beat is overdue."""
 
     due: float
-    """When the beat that it holds up was due."""
+    """When the beat was due."""
+    since: float
+    """When the turn began, or the beat was due."""
     seen: Stall
     report_at: float
+    told: bool = False
+    """Whether a turn before this beat comes was told."""
+    longest: Stall | None = None
+    """The longest of the turns that were over before."""
 
 
 class Watchdog:
     """Reports stalls of the loop that it is entered on. One for each executor.
 
     ``on_stall`` is called on the watchdog's thread: when a stall passes ``threshold`` seconds, every ``repeat`` seconds
-    while it lasts, and once when it has ended, with its length. ``job_of`` tells whose a task is, on that thread too;
-    ``task_value`` helps. ``roots`` are the directories of block packages.
+    while it lasts, and once when it has ended, with its length. ``job_of`` tells whose the context of a task or a
+    callback is, on that thread too. ``roots`` are the directories of block packages.
     """
 
     def __init__(
         self,
         on_stall: Callable[[Stall], object],
         *,
-        job_of: Callable[[asyncio.Task[Any]], str | None] | None = None,
+        job_of: Callable[[contextvars.Context], str | None] | None = None,
         roots: Sequence[Path] = (),
         threshold: float = THRESHOLD,
         repeat: float = REPEAT,
@@ -101,7 +118,7 @@ class Watchdog:
         self._on_stall = on_stall
         self._sampler = _Sampler(Origins(roots), job_of)
         self._threshold = threshold
-        self._interval = threshold / 2
+        self._interval = threshold / _LOOKS
         self._repeat = repeat
         self._loop: asyncio.AbstractEventLoop
         self._timer: asyncio.TimerHandle | None = None
@@ -117,7 +134,7 @@ class Watchdog:
         (dispatch)."""
         # Below: the thread's own.
         self._thread = threading.Thread(target=self._run, name="asyncblock-watchdog", daemon=True)
-        self._open: _Open | None = None
+        self._turn: _Turn | None = None
         self._look_at = 0.0
 
     async def __aenter__(self) -> Watchdog:
@@ -200,40 +217,49 @@ class Watchdog:
                 self._look(due, time.monotonic())
 
     def _patience(self) -> float | None:
-        if self._due is None:
-            return None
-        overdue_at = self._due + self._threshold
-        report_at = self._open.report_at if self._open is not None and self._open.due == self._due else 0.0
-        return max(overdue_at, report_at, self._look_at) - time.monotonic()
+        return None if self._due is None else max(self._due + self._interval, self._look_at) - time.monotonic()
 
     def _look(self, due: float, now: float) -> None:
-        if now - due <= self._threshold or now < self._look_at:
+        if now - due <= self._interval or now < self._look_at:
             return
-        if self._open is not None and self._open.due == due:
-            if now >= self._open.report_at:
-                self._open.report_at = now + self._repeat
-                self._report(replace(self._sampled(due, now) or self._open.seen, seconds=now - due))
-            return
-        seen = self._sampled(due, now)
+        self._look_at = now + self._interval
+        seen = self._sampled(due)
         if seen is None:
             # The loop stands at its selector, or logs: it runs again, or the whole process had no time.
-            self._look_at = now + self._interval
             return
-        self._open = _Open(due, seen, now + self._repeat)
-        self._report(seen)
+        turn = self._turn
+        if turn is None or turn.due != due:
+            turn = self._turn = _Turn(due, due, seen, due + self._threshold)
+        elif not turn.seen.goes_on_in(seen):
+            self._end_turn(turn, now)
+            turn.since, turn.seen, turn.report_at = now, seen, now + self._threshold
+        if now > turn.report_at:
+            turn.seen, turn.report_at = seen, now + self._repeat
+            self._report(replace(seen, seconds=now - turn.since))
 
-    def _sampled(self, due: float, now: float) -> Stall | None:
-        seen = self._sampler.sample(now - due)
+    def _sampled(self, due: float) -> Stall | None:
+        seen = self._sampler.sample()
         with self._changed:
             # The loop may have come round meanwhile; then this is somebody else's frame.
             return seen if self._due == due else None
 
+    def _end_turn(self, turn: _Turn, now: float) -> None:
+        ended = replace(turn.seen, seconds=now - turn.since, ended=True)
+        if ended.seconds > self._threshold:
+            turn.told = True
+            self._report(ended)
+        if turn.longest is None or turn.longest.seconds < ended.seconds:
+            turn.longest = ended
+
     def _end(self, due: float, seconds: float) -> None:
-        seen, self._open = self._open, None
-        if seen is not None and seen.due == due:
-            self._report(replace(seen.seen, seconds=seconds, ended=True))
-        else:
+        turn, self._turn = self._turn, None
+        if turn is None or turn.due != due:
             self._report(Stall(seconds, True, None, None, None, None, None))
+            return
+        self._end_turn(turn, due + seconds)
+        if not turn.told and turn.longest is not None:
+            # Many short ones in a row: the longest stands for all.
+            self._report(turn.longest)
 
     def _report(self, stall: Stall) -> None:
         try:
@@ -261,19 +287,19 @@ class _Sampler:
     loop: asyncio.AbstractEventLoop
     thread: int
 
-    def __init__(self, origins: Origins, job_of: Callable[[asyncio.Task[Any]], str | None] | None) -> None:
+    def __init__(self, origins: Origins, job_of: Callable[[contextvars.Context], str | None] | None) -> None:
         self._origins = origins
         self._job_of = job_of
 
-    def sample(self, seconds: float) -> Stall | None:
-        """Describe a stall; None when the loop runs nobody's code."""
-        places = _places(sys._current_frames().get(self.thread))
+    def sample(self) -> Stall | None:
+        """Describe a stall, without its length; None when the loop runs nobody's code."""
+        places, context = _places(sys._current_frames().get(self.thread))
         task = _running_task(self.loop)
         file, line, function = self._author_s(places)
         if task is None and file is None:
             return None
-        job = None if task is None else self._job(task)
-        return Stall(seconds, False, job, None if task is None else task.get_name(), file, line, function)
+        job = self._job(context if task is None else _context_of(task))
+        return Stall(0.0, False, job, None if task is None else task.get_name(), file, line, function)
 
     def _author_s(self, places: list[tuple[str, int, str]]) -> tuple[str | None, int | None, str | None]:
         """The author's innermost frame, or failing that a library's; the standard library is nobody's to mend."""
@@ -283,13 +309,13 @@ class _Sampler:
                     return place
         return None, None, None
 
-    def _job(self, task: asyncio.Task[Any]) -> str | None:
-        if self._job_of is None:
+    def _job(self, context: contextvars.Context | None) -> str | None:
+        if self._job_of is None or context is None:
             return None
         try:
-            return self._job_of(task)
+            return self._job_of(context)
         except Exception:
-            logger.exception("the job of task %s couldn't be told", task.get_name())
+            logger.exception("whose a stall is couldn't be told")
             return None
 
 
@@ -297,19 +323,24 @@ _LOOP_FUNCTIONS = frozenset({"_run_once", "run_forever", "run_until_complete", "
 _ASYNCIO = asyncio.__file__.removesuffix("__init__.py")
 
 
-def _places(frame: FrameType | None) -> list[tuple[str, int, str]]:
-    """File, line and function from the innermost frame out to where the loop begins.
+def _places(frame: FrameType | None) -> tuple[list[tuple[str, int, str]], contextvars.Context | None]:
+    """File, line and function from the innermost frame out to where the loop begins; a callback's context.
 
     No frame is kept: the thread goes on running, and its locals aren't ours.
     """
     places: list[tuple[str, int, str]] = []
+    context = None
     while frame is not None:
         code = frame.f_code
-        if code.co_name in _LOOP_FUNCTIONS and code.co_filename.startswith(_ASYNCIO):
-            break
+        if code.co_filename.startswith(_ASYNCIO):
+            if code.co_name in _LOOP_FUNCTIONS:
+                break
+            if code.co_name == "_run":
+                # A handle of asyncio's; uvloop has none that could be seen.
+                context = getattr(frame.f_locals.get("self"), "_context", None)
         places.append((code.co_filename, frame.f_lineno or code.co_firstlineno, code.co_name))
         frame = frame.f_back
-    return places
+    return places, context if isinstance(context, contextvars.Context) else None
 
 
 def _running_task(loop: asyncio.AbstractEventLoop) -> asyncio.Task[Any] | None:
@@ -321,10 +352,14 @@ def _running_task(loop: asyncio.AbstractEventLoop) -> asyncio.Task[Any] | None:
 
 def task_value(task: asyncio.Task[Any], variable: contextvars.ContextVar[T]) -> T | None:
     """Return a context variable's value as a task sees it, from any thread; None when it isn't set."""
+    context = _context_of(task)
+    return None if context is None else context.get(variable)
+
+
+def _context_of(task: asyncio.Task[Any]) -> contextvars.Context | None:
     get_context = getattr(task, "get_context", None)
     if get_context is not None:
-        context = get_context()
-    else:
-        # 3.11 has no accessor, but a task refers to its context.
-        context = next((each for each in gc.get_referents(task) if isinstance(each, contextvars.Context)), None)
-    return None if context is None else context.get(variable)
+        context: contextvars.Context = get_context()
+        return context
+    # 3.11 has no accessor, but a task refers to its context.
+    return next((each for each in gc.get_referents(task) if isinstance(each, contextvars.Context)), None)

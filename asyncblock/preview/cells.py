@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import decimal
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from itertools import islice
 from typing import Any
 
 from ..errors import UnserializableValue
 from ..values import dumps, is_small, loads
 from .limits import Limits
 
-__all__ = ["DOTS", "cell", "label", "safe_repr", "shortened"]
+__all__ = ["DOTS", "cell", "label", "safe_repr", "sendable", "shortened"]
 
 DOTS = "..."
+
+_PYTHON_S = frozenset({"builtins", "collections", "array"})
+"""Modules whose collections have a ``repr`` that is as long as they are."""
 
 _INT64 = range(-(2**63), 2**64)
 
@@ -38,14 +43,24 @@ def label(column: Any, limits: Limits) -> str | int | float:
 
 def shortened(text: str, length: int) -> str:
     """Cut a text, and say so by dots. Lone surrogates, which JSON can't carry, are escaped."""
-    text = f"{text[:length]}{DOTS}" if len(text) > length else text
+    return sendable(f"{text[:length]}{DOTS}" if len(text) > length else text)
+
+
+def sendable(text: str) -> str:
+    """Escape lone surrogates."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def safe_repr(value: object, length: int) -> str:
-    """Return a value's ``repr``, or say that it raised."""
+    """Return a value's ``repr``, or say that it raised. Of what is long by itself only the beginning is looked at."""
     try:
-        return shortened(repr(value), length)
+        kind = type(value)
+        if kind.__module__ not in _PYTHON_S or kind in (str, range) or not isinstance(value, Collection):
+            return shortened(repr(value), length)
+        if len(value) <= length:
+            return shortened(repr(value), length)
+        first = bytes(islice(value, length)) if kind in (bytes, bytearray) else list(islice(value, length))
+        return f"{kind.__name__} of {len(value)}: {shortened(repr(first), length)}"
     except Exception as problem:
         return f"<{type(value).__name__}; its repr raises {type(problem).__name__}>"
 
@@ -88,6 +103,9 @@ def _nested(value: Any, limits: Limits) -> Any:
     if isinstance(value, (list, tuple, Mapping, set, frozenset)) and not isinstance(value, str):
         if len(value) > limits.cell or not is_small(_plain(value), 6 * limits.cell):
             return f"<{type(value).__name__} of {len(value)}>"
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        if not all(is_small(getattr(value, each.name, None), 6 * limits.cell) for each in dataclasses.fields(value)):
+            return f"<{type(value).__name__}>"
     elif hasattr(value, "shape") or hasattr(value, "__len__"):
         size = getattr(value, "shape", None)
         if not isinstance(size, tuple) or math.prod(size) > 100:

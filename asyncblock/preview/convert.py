@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..values import dumps, loads
+from ..errors import UnserializableValue
+from ..values import dumps, is_small, loads
 from . import charts as charts  # they register their converters
 from . import picture as picture
 from . import table as table
-from .cells import shortened
+from .cells import DOTS, shortened
 from .figure import is_drawable
-from .jupyter import as_json, shown
+from .jupyter import as_json, json_of, shown
 from .limits import Limits
 from .registry import find, register_builtin
 from .renderer import Rendering
@@ -59,15 +60,42 @@ def _typed(payload: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
     data = made.get("data")
     if made["type"] == "table" and not is_plain(data):
         made["data"] = _inner(data, "table", limits)
-    elif made["type"] == "image" and isinstance(data, list):
+    elif made["type"] == "image" and isinstance(data, (list, tuple)):
         made["data"] = [each if isinstance(each, str) else _inner(each, "image", limits) for each in data]
     elif made["type"] == "image" and not is_plain(data):
         made["data"] = _inner(data, "image", limits)
-    else:
+    elif is_small(data) or isinstance(data, str):
         # Round trip: what isn't JSON gets its stated form here, and an error that names it.
         checked: dict[str, Any] = loads(dumps(made))
         return checked
+    else:
+        return _large(made, limits)
     return made
+
+
+def _large(made: dict[str, Any], limits: Limits) -> dict[str, Any]:
+    """Encode a large value that an author gave a type; of a table that is too large only the ends are left."""
+    data = made.pop("data")
+    checked: dict[str, Any] = loads(dumps(made))
+    try:
+        encoded = json_of(data, limits)
+    except UnserializableValue:
+        # Once more, for an error that names the whole path.
+        dumps({"data": data})
+        raise
+    if encoded is None and made["type"] == "table" and isinstance(data, dict) and isinstance(data.get("rows"), list):
+        encoded = json_of(_ends_of(data, limits), limits)
+    if encoded is None:
+        text = f"a {made['type']} of more than {limits.bytes:,} bytes of JSON"
+        return {**checked, "type": "text", "data": text}
+    return {**checked, "data": encoded}
+
+
+def _ends_of(data: dict[str, Any], limits: Limits) -> dict[str, Any]:
+    rows = data["rows"]
+    gap = [[DOTS] * len(data["columns"])] if isinstance(data.get("columns"), (list, tuple)) else []
+    shown = rows if len(rows) <= limits.whole else [*rows[: limits.ends], *gap, *rows[-limits.ends :]]
+    return {"row_count": len(rows), **data, "rows": shown}
 
 
 def _inner(data: Any, kind: str, limits: Limits) -> Any:

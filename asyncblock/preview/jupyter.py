@@ -6,20 +6,21 @@ type, as Jupyter's bundles do (pictures in base64), and is left out when there a
 
 from __future__ import annotations
 
+import inspect
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
-from ..errors import PreviewFailed
+from ..errors import PreviewFailed, UnserializableValue
 from ..pieces import dumps_pieces
-from .cells import safe_repr
+from .cells import safe_repr, sendable
 from .limits import Limits
 from .picture import data_url
 from .turns import let_go
 
-__all__ = ["bundle_of", "payload_of", "shown"]
+__all__ = ["as_json", "bundle_of", "json_of", "payload_of", "shown"]
 
 _METHODS = {
     "_repr_html_": "text/html",
@@ -65,7 +66,7 @@ def bundle_of(value: Any) -> tuple[dict[str, Any], list[str]]:
         if not callable(getattr(kind, method, None)):
             continue
         try:
-            made = getattr(value, method)()
+            made = _offered(getattr(value, method), media_type)
         except Exception as problem:
             problems.append(f"its {method} raised {type(problem).__name__}: {problem}")
             continue
@@ -80,20 +81,35 @@ def bundle_of(value: Any) -> tuple[dict[str, Any], list[str]]:
     return bundle, problems
 
 
+def _offered(method: Any, media_type: str) -> Any:
+    if media_type:
+        return method()
+    # IPython passes what it wants and doesn't want; some methods insist, others take nothing.
+    try:
+        inspect.signature(method).bind(include=None, exclude=None)
+    except (TypeError, ValueError):
+        return method()
+    return method(include=None, exclude=None)
+
+
 def payload_of(bundle: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
-    """Return a payload of a mime bundle; what is larger than the limit is left out, and if that is all, told."""
+    """Return a payload of a mime bundle; what is too large or isn't JSON is left out, and if that is all, told."""
     kept: dict[str, Any] = {}
-    large: list[str] = []
+    out: list[str] = []
     for media_type, made in bundle.items():
-        size = _size(made, limits.bytes)
+        try:
+            size = _size(made, limits.bytes)
+        except UnserializableValue as problem:
+            out.append(f"its {media_type}: {problem}")
+            continue
         if size > limits.bytes:
             count = f"{size:,} bytes" if isinstance(made, (str, bytes, bytearray)) else "more bytes"
-            large.append(f"its {media_type} has {count}; the limit is {limits.bytes:,} bytes")
+            out.append(f"its {media_type} has {count}; the limit is {limits.bytes:,} bytes")
         else:
-            kept[media_type] = made
+            kept[media_type] = sendable(made) if isinstance(made, str) else made
     best = next((media_type for media_type in _KINDS if media_type in kept), None)
     if best is None:
-        payload: dict[str, Any] = {"type": "text", "data": "; ".join(large) or f"only as {', '.join(kept)}"}
+        payload: dict[str, Any] = {"type": "text", "data": "; ".join(out) or f"only as {', '.join(kept)}"}
     else:
         payload = {"type": _KINDS[best], "data": _data(best, kept.pop(best)), "mime_type": best}
     if kept:
@@ -131,6 +147,16 @@ def _text(made: Any) -> str:
 
 def as_json(value: Any, limits: Limits) -> dict[str, Any]:
     """Return a plain value as JSON, or say how large it is. Raises ``UnserializableValue``."""
+    made = json_of(value, limits)
+    if made is not None:
+        return {"type": "json", "data": made}
+    count = f" of {len(value)}" if hasattr(value, "__len__") else ""
+    text = f"<{type(value).__name__}{count}: more than {limits.bytes:,} bytes of JSON>"
+    return {"type": "text", "data": text}
+
+
+def json_of(value: Any, limits: Limits) -> orjson.Fragment | None:
+    """Encode a value, letting other threads run; None when it is too large. Raises ``UnserializableValue``."""
     pieces: list[bytes] = []
     size = 0
     for piece in dumps_pieces(value):
@@ -138,7 +164,5 @@ def as_json(value: Any, limits: Limits) -> dict[str, Any]:
         size += len(piece)
         let_go()
         if size > limits.bytes:
-            count = f" of {len(value)}" if hasattr(value, "__len__") else ""
-            text = f"<{type(value).__name__}{count}: more than {limits.bytes:,} bytes of JSON>"
-            return {"type": "text", "data": text}
-    return {"type": "json", "data": orjson.Fragment(b"".join(pieces).replace(b"\n", b""))}
+            return None
+    return orjson.Fragment(b"".join(pieces).replace(b"\n", b""))

@@ -14,7 +14,7 @@ class Limits:
     """How much of a value is shown. Every limit is at least 1; ``dataclasses.replace`` changes some of them."""
 
     rows: int = 10
-    """Rows up to which a table is shown whole."""
+    """Rows up to which a table is shown whole; at least twice ``ends``."""
     ends: int = 5
     """Rows shown of the beginning and of the end of a longer one."""
     columns: int = 200
@@ -34,7 +34,12 @@ class Limits:
     figure_bytes: int = 256 << 20
     """Bytes of a Figure that is handed to the worker process; a larger one is drawn on a thread."""
     seconds: float = 30.0
-    """Time that the worker process has to draw a figure."""
+    """Time that the conversion of an async block's preview has, and the worker process to draw a figure."""
+
+    @property
+    def whole(self) -> int:
+        """Rows up to which a table is shown whole: between two ends that meet there is no gap."""
+        return max(self.rows, 2 * self.ends)
 
     def __post_init__(self) -> None:
         for each in fields(self):

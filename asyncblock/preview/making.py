@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-from ..offload import run_in_thread
+from ..errors import PreviewFailed
+from ..offload import Abandoned, TooLong, show_in_thread
 from ..values import is_small
+from .cells import sendable
 from .convert import converted, is_plain, taken
 from .figure import is_drawable
 from .limits import Limits, default_limits
@@ -13,6 +16,11 @@ from .parcels import NotSendable
 from .renderer import Rendering
 
 __all__ = ["Making"]
+
+T = TypeVar("T")
+
+_LONGEST_ID = 1000
+"""Characters of an id."""
 
 
 class Making:
@@ -24,10 +32,14 @@ class Making:
     """
 
     def __init__(self, payload: object, id: str | None, limits: Limits | None, *, now: bool = False) -> None:
+        """Raises ``PreviewFailed``, and what the value's own methods raise as long as it is an ``Exception``."""
         self._limits = default_limits() if limits is None else limits
-        self._id = id
-        self._taken = taken(payload, self._limits)
+        self._id = _checked(id)
         self._made: dict[str, Any] | None = None
+        _of_author(self._take, payload, now)
+
+    def _take(self, payload: object, now: bool) -> None:
+        self._taken = taken(payload, self._limits)
         if is_plain(self._taken) and is_small(self._taken):
             # Quicker than a thread, and safe from what the author does to it next.
             self._made = self._converted()
@@ -42,22 +54,28 @@ class Making:
         **Cancellation** abandons a conversion and ends a drawing. Raises what the value's methods raise,
         ``PreviewFailed`` and ``UnserializableValue``.
         """
-        made = self._made if self._made is not None else await run_in_thread(self._converted)
+        made = self._made if self._made is not None else await self._in_thread(self._converted)
         for rendering in _waiting(made):
             try:
                 rendering.drawn = await rendering.url()
             except NotSendable:
-                rendering.drawn = await run_in_thread(rendering.draw_here)
+                rendering.drawn = await self._in_thread(rendering.draw_here)
         return _resolved(made)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        try:
+            return await show_in_thread(self._limits.seconds, _of_author, work)
+        except TooLong as problem:
+            raise PreviewFailed(str(problem)) from None
 
     def finish_blocking(self) -> dict[str, Any]:
         """As ``finish``, on this thread."""
-        made = self._made if self._made is not None else self._converted()
+        made = self._made if self._made is not None else _of_author(self._converted)
         for rendering in _waiting(made):
             try:
                 rendering.drawn = rendering.begin().result()
             except NotSendable:
-                rendering.drawn = rendering.draw_here()
+                rendering.drawn = _of_author(rendering.draw_here)
             except BaseException:
                 # The exception that ends a cancelled block's thread too: its figure would still be drawn.
                 rendering.abandon()
@@ -74,6 +92,26 @@ class Making:
         if self._id is not None:
             made["id"] = self._id
         return made
+
+
+def _checked(id: object) -> str | None:
+    if id is not None and not isinstance(id, str):
+        raise PreviewFailed(f"its id is a text, not {type(id).__name__}")
+    if id is not None and len(id) > _LONGEST_ID:
+        raise PreviewFailed(f"its id has {len(id):,} characters; the limit is {_LONGEST_ID:,}")
+    if id is not None and sendable(id) != id:
+        raise PreviewFailed(f"its id has lone surrogates: {id!a}")
+    return id
+
+
+def _of_author(work: Callable[..., T], *args: Any) -> T:
+    """Run what calls methods of the author's value: nothing that they raise may end the job, or seem to cancel it."""
+    try:
+        return work(*args)
+    except (Exception, Abandoned):
+        raise
+    except BaseException as problem:
+        raise PreviewFailed(f"it raised {type(problem).__name__}") from None
 
 
 def _take_or_draw(rendering: Rendering) -> None:

@@ -6,16 +6,18 @@ Pickle is between a process and its own child, over a pipe that nobody else has;
 from __future__ import annotations
 
 import io
+import itertools
 import pickle
 import struct
 import sys
 import time
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any, BinaryIO
 
 from .turns import let_go
 
-__all__ = ["NotSendable", "frame", "pack", "read_frame", "unpack"]
+__all__ = ["Kept", "NotSendable", "frame", "pack", "read_frame", "read_here", "unpack"]
 
 _COUNT = struct.Struct(">I")
 _SIZE = struct.Struct(">Q")
@@ -31,21 +33,67 @@ class NotSendable(Exception):
     """A figure that can't go to the worker, or shouldn't; it is drawn here."""
 
 
+_numbers = itertools.count()
+_kept: dict[int, Any] = {}
+"""What pickles of this process refer to by number."""
+
+
+class Kept:
+    """Functions and classes that have no name by which they could be found again. They stay for as long as this does.
+
+    A pickle that refers to them can be read in this process only.
+    """
+
+    def __init__(self) -> None:
+        self._numbers: list[int] = []
+
+    def keep(self, value: Any) -> int:
+        """Return a number for a value."""
+        number = next(_numbers)
+        _kept[number] = value
+        self._numbers.append(number)
+        return number
+
+    def __del__(self) -> None:
+        for number in self._numbers:
+            _kept.pop(number, None)
+
+
+class _Beside:
+    """The arrays that travel beside a pickle. Not the pickler itself: it refers to what it calls."""
+
+    def __init__(self, limit: int) -> None:
+        self.buffers: list[memoryview] = []
+        self._limit = limit
+        self._size = 0
+
+    def take(self, buffer: pickle.PickleBuffer) -> bool:
+        view = buffer.raw()
+        if view.nbytes < _BESIDE:
+            return True
+        self._size += view.nbytes
+        self.check(0)
+        self.buffers.append(view)
+        return False
+
+    def check(self, pickled: int) -> None:
+        if self._size + pickled > self._limit:
+            raise NotSendable(f"it has more than {self._limit:,} bytes")
+
+
 class _Pickler(pickle.Pickler):
     """Lets other threads run between objects, and stops when the figure is larger than it may be."""
 
-    def __init__(self, file: io.BytesIO, limit: int) -> None:
-        self.buffers: list[memoryview] = []
+    def __init__(self, file: io.BytesIO, beside: _Beside, kept: Kept | None) -> None:
         self._file = file
-        self._limit = limit
-        self._beside = 0
+        self._beside = beside
+        self._keeping = kept
         self._since = time.perf_counter()
-        super().__init__(file, protocol=5, buffer_callback=self._buffer)
+        super().__init__(file, protocol=5, buffer_callback=beside.take)
 
     def reducer_override(self, obj: Any) -> Any:
         if time.perf_counter() - self._since > _HOLD:
-            if self._beside + self._file.tell() > self._limit:
-                raise NotSendable(f"it has more than {self._limit:,} bytes")
+            self._beside.check(self._file.tell())
             let_go()
             self._since = time.perf_counter()
         numpy = sys.modules.get("numpy")
@@ -55,17 +103,35 @@ class _Pickler(pickle.Pickler):
         if masked is not None and type(obj) is masked.MaskedArray and not obj.dtype.hasobject:
             # An image's numbers; its own way is by way of one long text of bytes.
             return _masked, (obj.data, obj.mask, obj.fill_value)
+        if self._keeping is not None and isinstance(obj, (FunctionType, type)) and not _is_found(obj):
+            return _from_kept, (self._keeping.keep(obj),)
+        if _is_figure(obj):
+            return _without_pyplot(obj.__reduce_ex__(5))
         return NotImplemented
 
-    def _buffer(self, buffer: pickle.PickleBuffer) -> bool:
-        view = buffer.raw()
-        if view.nbytes < _BESIDE:
-            return True
-        self._beside += view.nbytes
-        if self._beside > self._limit:
-            raise NotSendable(f"it has more than {self._limit:,} bytes")
-        self.buffers.append(view)
-        return False
+
+def _from_kept(number: int) -> Any:
+    return _kept[number]
+
+
+def _is_figure(obj: Any) -> bool:
+    module = sys.modules.get("matplotlib.figure")
+    return module is not None and isinstance(obj, module.Figure)
+
+
+def _without_pyplot(reduced: Any) -> Any:
+    """Leave out that pyplot knows the figure: whoever reads it would make it pyplot's current one."""
+    if isinstance(reduced, tuple) and len(reduced) > 2 and isinstance(reduced[2], dict):
+        reduced[2].pop("_restore_to_pylab", None)
+    return reduced
+
+
+def _is_found(obj: Any) -> bool:
+    """Tell whether a function or a class is found under its name, which is how pickle refers to it."""
+    found: Any = sys.modules.get(obj.__module__)
+    for name in obj.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is obj
 
 
 def _is_gappy_view(array: Any, kind: Any) -> bool:
@@ -96,17 +162,20 @@ def _masked(data: Any, mask: Any, fill_value: Any) -> Any:
     return sys.modules["numpy.ma"].MaskedArray(data, mask=mask, fill_value=fill_value)
 
 
-def pack(value: object, limit: int) -> list[bytes | memoryview]:
-    """Pickle a value; return the pieces of its frame. Raises ``NotSendable``."""
+def pack(value: object, limit: int, kept: Kept | None = None) -> list[bytes | memoryview]:
+    """Pickle a value; return the pieces of its frame. Raises ``NotSendable``.
+
+    With ``kept`` also what only this process can read again.
+    """
     file = io.BytesIO()
-    pickler = _Pickler(file, limit)
+    beside = _Beside(limit)
     try:
-        pickler.dump(value)
+        _Pickler(file, beside, kept).dump(value)
     except NotSendable:
         raise
     except Exception as problem:  # whatever the parts of the author's figure raise
         raise NotSendable(f"{type(problem).__name__}: {problem}") from None
-    return frame([file.getbuffer(), *pickler.buffers])
+    return frame([file.getbuffer(), *beside.buffers])
 
 
 def frame(parts: list[memoryview]) -> list[bytes | memoryview]:
@@ -120,6 +189,12 @@ def read_frame(read: Callable[[int], bytearray]) -> list[bytearray]:
     (count,) = _COUNT.unpack(read(_COUNT.size))
     sizes = [size for (size,) in _SIZE.iter_unpack(read(_SIZE.size * count))]
     return [read(size) for size in sizes]
+
+
+def read_here(pieces: list[bytearray]) -> Any:
+    """Unpickle what ``pack`` made."""
+    _, head, *buffers = pieces
+    return pickle.loads(head, buffers=buffers)
 
 
 def unpack(file: BinaryIO) -> Callable[[], Any]:

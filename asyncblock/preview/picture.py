@@ -46,8 +46,11 @@ def is_picture(array: Any) -> bool:
 
 def png_of_array(array: Any, limits: Limits) -> bytes:
     """Return a picture as PNG; of a large one every n-th row and column."""
-    step = math.ceil(math.sqrt(max(array.shape[0] * array.shape[1] / limits.pixels, 1)))
-    shown = array[::step, ::step]
+    down, across = _steps(array.shape[0], array.shape[1], limits.pixels)
+    shown = array[::down, ::across]
+    if hasattr(shown, "filled"):
+        # What is masked is black.
+        shown = shown.filled(0)
     if shown.dtype.kind == "f":
         # NaN is black; beyond 0 and 1 is clipped.
         shown = ((shown > 0) * shown.clip(0, 1) * 255).round()
@@ -58,6 +61,16 @@ def png_of_array(array: Any, limits: Limits) -> bytes:
     height, width = shown.shape[:2]
     channels = shown.shape[2] if shown.ndim == 3 else 1
     return _png(shown.tobytes(), width, height, channels)
+
+
+def _steps(height: int, width: int, pixels: int) -> tuple[int, int]:
+    """Return which rows and which columns are left, so that there are no more pixels than that."""
+    step = math.ceil(math.sqrt(max(height * width / pixels, 1)))
+    if height >= width:
+        across = min(step, width)
+        return max(step, math.ceil(height / max(pixels // math.ceil(width / across), 1))), across
+    down = min(step, height)
+    return down, max(step, math.ceil(width / max(pixels // math.ceil(height / down), 1)))
 
 
 def _png(pixels: bytes, width: int, height: int, channels: int) -> bytes:
@@ -82,10 +95,13 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def _array(array: Any, limits: Limits) -> dict[str, Any]:
+    if type(array).__name__ == "matrix":
+        # A row of a matrix is a matrix.
+        array = array.A
     if is_picture(array):
         return {"type": "image", "data": data_url(png_of_array(array, limits))}
     if array.ndim == 0:
-        return {"type": "json", "data": cell(array.item(), limits)}
+        return {"type": "json", "data": cell(array[()], limits)}
     if array.ndim <= 2:
         return {"type": "table", "data": array_table(array, limits)}
     corner = array[tuple(slice(0, 1) for _ in array.shape[:-2])].reshape(array.shape[-2:]) if array.size else array
@@ -101,16 +117,29 @@ def _pillow(image: Any, limits: Limits) -> dict[str, Any]:
     if width * height > limits.source_pixels:
         text = f"a picture of {width:,} x {height:,} pixels; the limit is {limits.source_pixels:,} pixels"
         return {"type": "text", "data": text}
-    # Of a file that isn't read yet JPEG's decoder makes a smaller picture at once.
-    step = math.ceil(math.sqrt(max(width * height / limits.pixels, 1)))
-    shown = image.reduce(step) if step > 1 and image.mode in ("L", "RGB", "RGBA") else image
-    if shown.mode not in ("L", "RGB", "RGBA"):
-        shown = shown.convert("RGBA" if "A" in shown.mode or "transparency" in shown.info else "RGB")
-    if shown.size[0] * shown.size[1] > limits.pixels:
-        shown = shown.reduce(step)
+    if not width * height:
+        return {"type": "text", "data": f"a picture of {width} x {height} pixels"}
+    shown = _in_bytes(image)
+    down, across = _steps(height, width, limits.pixels)
+    if down > 1 or across > 1:
+        shown = shown.reduce((across, down))
     width, height = shown.size
     png = _png(shown.tobytes(), width, height, len(shown.getbands()))
     return {"type": "image", "data": data_url(png)}
+
+
+def _in_bytes(image: Any) -> Any:
+    """Return a picture of one, three or four channels of bytes. Grey ones of more bits go from their darkest to their
+    brightest."""
+    if image.mode in ("L", "RGB", "RGBA"):
+        return image
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        low, high = image.getextrema()
+        scale = 255 / (high - low) if high > low else 0.0
+        start = low * scale
+        return image.convert("F").point(lambda value: value * scale - start).convert("L")
+    alpha = image.mode in ("RGBa", "LA", "La", "PA") or "transparency" in image.info
+    return image.convert("RGBA" if alpha else "RGB")
 
 
 register_builtin("numpy.ndarray", _array)

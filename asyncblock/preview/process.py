@@ -46,14 +46,17 @@ class WorkerProcess:
         self._to, self._from = self._child.stdin.fileno(), self._child.stdout.fileno()
         os.set_blocking(self._to, False)
         os.set_blocking(self._from, False)
-        self._used = False
+        self._ready = False
+        """It has said that it begins to read."""
         self.pid = self._child.pid
 
-    def ask(self, pieces: Iterable[bytes | memoryview], seconds: float) -> tuple[int, bool, bytearray]:
+    def ask(self, pieces: Iterable[bytes | bytearray | memoryview], seconds: float) -> tuple[int, bool, bytearray]:
         """Send a request; return how it went, whether the process ends with it, and the answer's data."""
-        deadline = time.monotonic() + seconds + (0.0 if self._used else _START_TIME)
-        self._used = True
         try:
+            if not self._ready:
+                self._read(ANSWER.size, time.monotonic() + _START_TIME)
+                self._ready = True
+            deadline = time.monotonic() + seconds
             for piece in pieces:
                 self._write(memoryview(piece), deadline)
             status, ends, length = ANSWER.unpack(self._read(ANSWER.size, deadline))

@@ -5,6 +5,7 @@ A kind is looked up without importing anything: a name counts only if the value'
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from ..errors import LocalProtocolError
 from .limits import Limits
 
 __all__ = ["Converter", "Kind", "Take", "find", "register", "register_builtin"]
+
+logger = logging.getLogger("asyncblock.preview")
 
 Kind = type | str | Callable[[Any], bool]
 Converter = Callable[[Any, Limits], object]
@@ -33,7 +36,13 @@ class Entry:
         kind = self.kind
         if isinstance(kind, type):
             return isinstance(value, kind)
-        return _is_named(value, kind) if isinstance(kind, str) else bool(kind(value))
+        if isinstance(kind, str):
+            return _is_named(value, kind)
+        try:
+            return bool(kind(value))
+        except Exception:  # a user's predicate that was written for other values
+            logger.debug("a predicate of preview.register raised", exc_info=True)
+            return False
 
 
 _lock = threading.Lock()
@@ -45,10 +54,11 @@ def register(kind: Kind, converter: Converter, *, take: Take | None = None) -> C
     """Show values of a kind by a converter of yours. Returns a function that takes the entry away again.
 
     ``kind`` is a type, a name such as ``"module.Class"`` (also of a base class; nothing is imported for it), or a
-    predicate. ``converter(value, limits)`` runs on a worker thread and returns ``{"type", "data"}``, or another value
-    that can be shown. ``take(value, limits)`` runs at the call, on the block's loop, and returns what is converted:
-    for values that change later; it has to be quick. The latest entry that matches is chosen, before the built-in
-    ones. Raises ``LocalProtocolError`` for a kind or a converter of the wrong type.
+    predicate; one that raises doesn't match. ``converter(value, limits)`` runs on a worker thread and returns
+    ``{"type", "data"}``, or another value that can be shown. ``take(value, limits)`` runs at the call, on the block's
+    loop, and returns what is converted: for values that change later; it has to be quick. The latest entry that
+    matches is chosen, before the built-in ones. Raises ``LocalProtocolError`` for a kind or a converter of the wrong
+    type.
     """
     if not (isinstance(kind, type) or callable(kind) or (isinstance(kind, str) and "." in kind)):
         raise LocalProtocolError(f"a kind is a type, a name like 'module.Class' or a predicate, not {kind!r}")
@@ -72,7 +82,7 @@ def register_builtin(kind: Kind, converter: Converter, *, take: Take | None = No
 
 
 def find(value: object) -> Entry | None:
-    """Return the entry for a value. Raises what a user's predicate raises."""
+    """Return the entry for a value."""
     with _lock:
         users = list(_users)
     return next((entry for entry in (*users, *_builtin) if entry.matches(value)), None)

@@ -13,13 +13,14 @@ import logging
 import os
 import queue
 import threading
+from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any
 
 from ..errors import PreviewFailed
 from .figure import figure_of, png_of, settings
 from .limits import Limits
-from .parcels import NotSendable, pack
+from .parcels import Kept, NotSendable, pack, read_here
 from .picture import data_url
 from .process import Crashed, TimedOut, WorkerProcess
 from .worker import DRAWN, UNREADABLE
@@ -39,15 +40,17 @@ class Rendering:
         self.abandoned = False
         self.drawn: str | None = None
         """The data URL, when it is there."""
-        self._pieces: list[bytes | memoryview] | None = None
+        self._pieces: list[bytearray] | None = None
+        self._kept: Kept | None = None
         self._renderer: _Renderer | None = None
 
     def take(self) -> None:
         """Pickle the figure here and at once, for an author who goes on changing it. Raises ``NotSendable``.
 
-        Where the worker can't read it, it is drawn here all the same, as it is by then.
+        Where the worker can't read it, it is read and drawn here.
         """
-        self._pieces = [bytes(piece) for piece in self._packed()]
+        self._kept = Kept()
+        self._pieces = [bytearray(piece) for piece in self._packed()]
 
     @property
     def size(self) -> int:
@@ -80,9 +83,12 @@ class Rendering:
 
     def draw_here(self) -> str:
         """Draw on this thread; return the data URL."""
-        return data_url(png_of(self.value, self.limits.pixels))
+        figure = self.value if self._pieces is None else read_here(self._pieces)[0]
+        # A future that has failed leads back here by the frames of its exception.
+        self._pieces, self._kept, self.future = None, None, Future()
+        return data_url(png_of(figure, self.limits.pixels))
 
-    def pieces(self) -> list[bytes | memoryview]:
+    def pieces(self) -> Sequence[bytes | bytearray | memoryview]:
         """Return the request for the worker. Raises ``NotSendable``."""
         return self._pieces if self._pieces is not None else self._packed()
 
@@ -90,7 +96,7 @@ class Rendering:
         figure = figure_of(self.value)
         if figure is None:
             raise NotSendable("it isn't matplotlib's")
-        return pack((figure, self.limits.pixels, settings()), self.limits.figure_bytes)
+        return pack((figure, self.limits.pixels, settings()), self.limits.figure_bytes, self._kept)
 
 
 class _Renderer:
@@ -147,8 +153,11 @@ class _Renderer:
                 continue
             try:
                 url = self._draw(rendering)
-            except BaseException as error:
+            except Exception as error:
                 rendering.future.set_exception(error)
+            except BaseException as problem:
+                # A figure's own methods may raise anything; whoever waits must not be ended by it.
+                rendering.future.set_exception(PreviewFailed(f"it raised {type(problem).__name__}"))
             else:
                 rendering.future.set_result(url)
             # Nothing of an author's figure is kept until the next one comes.
@@ -165,7 +174,7 @@ class _Renderer:
             raise NotSendable(words)
         raise PreviewFailed(words)
 
-    def _asked(self, rendering: Rendering, pieces: list[bytes | memoryview]) -> tuple[int, bytearray]:
+    def _asked(self, rendering: Rendering, pieces: Sequence[bytes | bytearray | memoryview]) -> tuple[int, bytearray]:
         process = self._begun(rendering)
         try:
             status, ends, data = process.ask(pieces, rendering.limits.seconds)

@@ -40,7 +40,7 @@ def is_frame(value: object) -> bool:
 def take(frame: Any, limits: Limits) -> Any:
     """Take what is shown of a frame, if that is quick; else return the frame."""
     frame = _as_frame(frame)
-    rows = limits.rows if _count(frame) <= limits.rows else 2 * limits.ends
+    rows = min(_count(frame), limits.whole)
     columns = frame.shape[1] if len(frame.shape) > 1 else 1
     return _taken(frame, limits) if rows * min(columns, limits.columns) <= _TAKEN_CELLS else frame
 
@@ -58,19 +58,20 @@ def array_table(array: Any, limits: Limits) -> dict[str, Any]:
     names = array.dtype.names
     count = array.shape[0]
     width = len(names) if names else (array.shape[1] if array.ndim > 1 else 1)
-    columns = [label(name, limits) for name in names] if names else list(range(width))
+    shown = range(min(width, limits.columns))
+    columns = [label(names[number], limits) if names else number for number in shown]
 
     def rows(part: Any) -> list[list[Any]]:
         if names:
-            return [[cell(row[name], limits) for name in names[: limits.columns]] for row in part]
+            return [[cell(row[names[number]], limits) for number in shown] for row in part]
         if part.ndim == 1:
             return [[cell(value, limits)] for value in part]
         return _cells((row[: limits.columns] for row in part), limits)
 
-    whole = count <= limits.rows
+    whole = count <= limits.whole
     head = rows(array if whole else array[: limits.ends])
     tail = None if whole else rows(array[count - limits.ends :])
-    return _table(columns[: limits.columns], head, tail, count, width, limits)
+    return _table(columns, head, tail, count, width, limits)
 
 
 def _table(
@@ -102,7 +103,7 @@ def _taken(frame: Any, limits: Limits) -> Taken:
     count = _count(frame)
     width = frame.shape[1]
     narrow = _narrow(frame, min(width, limits.columns))
-    if count <= limits.rows:
+    if count <= limits.whole:
         return Taken(_copied(narrow), None, count, width)
     return Taken(_copied(narrow.head(limits.ends)), _copied(narrow.tail(limits.ends)), count, width)
 
@@ -148,7 +149,8 @@ def _with_index(
     if not several and names == [None] and getattr(index.dtype, "kind", "O") in "iu":
         return columns, rows
     labels = ["" if name is None else label(name, limits) for name in names]
-    levels = [list(entry) if several else [entry] for entry in index]
+    # One of a single level has tuples all the same.
+    levels = [list(entry) if hasattr(index, "levels") else [entry] for entry in index]
     return (
         labels + columns,
         [[cell(level, limits) for level in each] + row for each, row in zip(levels, rows, strict=True)],
@@ -171,27 +173,31 @@ def _lazy_frame(frame: Any, limits: Limits) -> dict[str, Any]:
 # ---------------------------------------------------------------------- Arrow
 
 
-def _arrow_columns(value: Any) -> tuple[list[Any], int, Callable[[int], Any]]:
+def _arrow_columns(value: Any, limits: Limits) -> tuple[list[Any], int, int, Callable[[int], Any]]:
+    """Return the shown columns' names, how many there are in all, the number of rows, and what gets a column."""
     if hasattr(value, "column"):
-        return list(value.column_names), value.num_rows, value.column
-    return ["value"], len(value), lambda _: value
+        # Not ``column_names``: that makes a text for each of them.
+        schema = value.schema
+        names = [schema.field(number).name for number in range(min(len(schema), limits.columns))]
+        return names, len(schema), value.num_rows, value.column
+    return ["value"], 1, len(value), lambda _: value
 
 
 def _arrow(value: Any, limits: Limits) -> dict[str, Any]:
-    names, count, column = _arrow_columns(value)
-    shown = min(len(names), limits.columns)
-    ends = [(0, count)] if count <= limits.rows else [(0, limits.ends), (count - limits.ends, limits.ends)]
+    names, width, count, column = _arrow_columns(value, limits)
+    ends = [(0, count)] if count <= limits.whole else [(0, limits.ends), (count - limits.ends, limits.ends)]
 
     def part(offset: int, length: int) -> list[list[Any]]:
         columns = [
-            [_arrow_cell(scalar, limits) for scalar in column(number).slice(offset, length)] for number in range(shown)
+            [_arrow_cell(scalar, limits) for scalar in column(number).slice(offset, length)]
+            for number in range(len(names))
         ]
         return [list(row) for row in zip(*columns, strict=True)] if columns else [[] for _ in range(length)]
 
     parts = [part(offset, length) for offset, length in ends]
-    labels = [label(name, limits) for name in names[:shown]]
+    labels = [label(name, limits) for name in names]
     tail = parts[1] if len(parts) > 1 else None
-    return {"type": "table", "data": _table(labels, parts[0], tail, count, len(names), limits)}
+    return {"type": "table", "data": _table(labels, parts[0], tail, count, width, limits)}
 
 
 def _arrow_cell(scalar: Any, limits: Limits) -> Any:
@@ -200,6 +206,12 @@ def _arrow_cell(scalar: Any, limits: Limits) -> Any:
         values = getattr(scalar, "values", None)
         if values is not None and not callable(values) and len(values) > limits.cell:
             return f"<list of {len(values)}>"
+        # A text or bytes; only as much of it as is shown.
+        long = scalar.as_buffer() if hasattr(scalar, "as_buffer") else None
+        if long is not None and long.size > 4 * limits.cell + 4:
+            if "binary" in str(scalar.type):
+                return f"<{long.size} bytes>"
+            return shortened(long.slice(0, 4 * limits.cell + 4).to_pybytes().decode(errors="ignore"), limits.cell)
         return cell(scalar.as_py(), limits)
     except Exception as problem:
         return f"<{type(scalar).__name__}: {type(problem).__name__}>"

@@ -1,7 +1,7 @@
 """The process that draws figures: ``python -m asyncblock.preview.worker``, asked and answered over its standard pipes.
 
-One request, one answer, until the pipe closes: then its parent is gone, and so is it. It imports matplotlib when it
-starts, for it is only started when there is a figure to draw.
+When it is ready it says so; then one request, one answer, until the pipe closes: then its parent is gone, and so is
+it. It imports matplotlib when it starts, for it is only started when there is a figure to draw.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ def main() -> None:
     os.dup2(2, 1)
     import_module("matplotlib").use("agg")
     warm_up()
+    # An answer to nothing: the time that the first figure has begins here.
+    _write(answers, ANSWER.pack(DRAWN, False, 0))
     for number in range(1, _FIGURES + 1):
         try:
             load = unpack(requests)

@@ -36,8 +36,8 @@ class Stalls:
         assert await asyncio.to_thread(self.reached(count).wait, 30)
 
 
-def job_of(task: asyncio.Task[Any]) -> str | None:
-    return task_value(task, current_job)
+def job_of(context: contextvars.Context) -> str | None:
+    return context.get(current_job)
 
 
 def line_of(function: Callable[..., object], offset: int) -> int:
@@ -115,12 +115,54 @@ async def test_a_callback_is_named_though_it_is_no_task() -> None:
         stalls.reached(1).wait(30)
         done.set()
 
+    async def job() -> None:
+        current_job.set("a")
+        asyncio.get_running_loop().call_soon(callback)
+
     async with Watchdog(stalls, job_of=job_of, threshold=0.02) as watchdog:
         with watchdog.watching():
-            asyncio.get_running_loop().call_soon(callback)
+            await asyncio.create_task(job())
             await done.wait()
             await stalls.wait_for(2)
-    assert [(stall.task, stall.function) for stall in stalls.all[:2]] == [(None, "callback")] * 2
+    assert [(stall.job, stall.task, stall.function) for stall in stalls.all[:2]] == [("a", None, "callback")] * 2
+
+
+async def test_each_of_two_that_stall_in_the_same_round_of_the_loop_is_told() -> None:
+    stalls = Stalls()
+
+    async def first() -> None:
+        stalls.reached(1).wait(30)
+
+    async def second() -> None:
+        # Its own, and the end of the first one's.
+        stalls.reached(3).wait(30)
+
+    async with Watchdog(stalls, threshold=0.05) as watchdog:
+        with watchdog.watching():
+            await asyncio.gather(first(), second())
+            await stalls.wait_for(4)
+    assert [(stall.function, stall.ended) for stall in stalls.all[:4]] == [
+        ("first", False),
+        ("first", True),
+        ("second", False),
+        ("second", True),
+    ]
+
+
+async def test_short_ones_that_make_a_stall_together_are_told_by_the_longest() -> None:
+    stalls = Stalls()
+
+    async def short() -> None:
+        looked = watchdog.lag
+        while watchdog.lag < looked + 0.7:
+            pass
+
+    async with Watchdog(stalls, threshold=1.0) as watchdog:
+        with watchdog.watching():
+            await asyncio.gather(short(), short())
+            await stalls.wait_for(1)
+    [stall] = stalls.all
+    assert stall.ended and stall.function == "short"
 
 
 @pytest.mark.parametrize(
@@ -216,7 +258,7 @@ async def test_what_the_owner_raises_is_logged_and_the_watch_goes_on(caplog: pyt
         stalls(stall)
         raise ValueError("on_stall")
 
-    def bad_job_of(task: asyncio.Task[Any]) -> str | None:
+    def bad_job_of(context: contextvars.Context) -> str | None:
         raise ValueError("job_of")
 
     with caplog.at_level(logging.ERROR, "asyncblock.executor"):
@@ -226,7 +268,7 @@ async def test_what_the_owner_raises_is_logged_and_the_watch_goes_on(caplog: pyt
                 await stalls.wait_for(2)
     assert stalls.all[0].job is None
     messages = [record.getMessage().split(":")[0] for record in caplog.records]
-    assert messages[0].startswith("the job of task")
+    assert messages[0] == "whose a stall is couldn't be told"
     assert len([message for message in messages if message.startswith("a stall couldn't be reported")]) == len(
         stalls.all
     )
@@ -244,10 +286,11 @@ async def test_leaving_ends_the_thread() -> None:
     [
         (
             Stall(0.15, False, "s.1", "t", "/a.py", 3, "main"),
-            "job s.1 has blocked the event loop for 0.1 s in main (/a.py:3)",
+            "job s.1 has blocked the event loop for 150 ms in main (/a.py:3)",
         ),
         (Stall(2.0, True, None, "t", "/a.py", 3, "main"), "task t blocked the event loop for 2.0 s in main (/a.py:3)"),
         (Stall(2.0, True, None, None, "/a.py", 3, "f"), "a callback blocked the event loop for 2.0 s in f (/a.py:3)"),
+        (Stall(0.05, True, "s.1", None, "/a.py", 3, "f"), "job s.1 blocked the event loop for 50 ms in f (/a.py:3)"),
         (Stall(2.0, True, "s.1", "t", None, None, None), "job s.1 blocked the event loop for 2.0 s"),
         (Stall(2.0, True, None, None, None, None, None), "the event loop stood still for 2.0 s"),
     ],

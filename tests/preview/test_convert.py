@@ -1,17 +1,23 @@
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
+import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import altair as alt
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
+from asyncblock.context.payloads import preview_words
 from asyncblock.errors import LocalProtocolError, PreviewFailed, UnserializableValue
+from asyncblock.offload import Abandoned
 from asyncblock.preview import Limits, Making, default_limits, register, set_default_limits
 from asyncblock.preview.registry import Kind
 
@@ -94,6 +100,38 @@ PAYLOADS: dict[str, tuple[Any, dict[str, Any]]] = {
         offering(html="x" * 9_000_000, markdown="m"),
         {"type": "markdown", "data": "m", "mime_type": "text/markdown"},
     ),
+    "one isn't JSON": (
+        offering(json={"a": object()}, markdown="m\ud800"),
+        {"type": "markdown", "data": "m\\ud800", "mime_type": "text/markdown"},
+    ),
+    "bytes": (
+        b"\xff" * 200_000,
+        {"type": "text", "data": ("bytes of 200000: " + repr(b"\xff" * 65536))[: 65536 + 17] + "..."},
+    ),
+    "many": (
+        deque(range(70_000)),
+        {"type": "text", "data": ("deque of 70000: " + repr([*range(65536)]))[: 65536 + 16] + "..."},
+    ),
+    "typed json": (
+        {"type": "json", "data": list(range(20_000)), "k": 1},
+        {"type": "json", "data": list(range(20_000)), "k": 1},
+    ),
+    "typed json, too large": (
+        {"type": "json", "data": list(range(2_000_000)), "k": 1},
+        {"type": "text", "data": "a json of more than 8,388,608 bytes of JSON", "k": 1},
+    ),
+    "made table, too large": (
+        {"type": "table", "data": {"columns": ["a"], "rows": [[n] for n in range(1_000_000)]}},
+        {
+            "type": "table",
+            "data": {
+                "row_count": 1_000_000,
+                "columns": ["a"],
+                "rows": [*([n] for n in range(5)), ["..."], *([n] for n in range(999_995, 1_000_000))],
+            },
+        },
+    ),
+    "pair of images": ({"type": "image", "data": ("u", "v")}, {"type": "image", "data": ["u", "v"]}),
     "large json": (
         list(range(2_000_000)),
         {"type": "text", "data": "<list of 2000000: more than 8,388,608 bytes of JSON>"},
@@ -120,6 +158,69 @@ def test_what_offers_only_what_raises_fails_with_the_reason() -> None:
 def test_what_json_cannot_carry_is_named_by_its_path() -> None:
     with pytest.raises(UnserializableValue, match=r"data\.a"):
         show({"type": "json", "data": {"a": object()}})
+
+
+class Wants:
+    def _repr_mimebundle_(self, include: object, exclude: object) -> dict[str, str]:
+        return {"text/plain": f"{include} {exclude}"}
+
+
+def test_a_bundle_is_asked_for_as_ipython_does() -> None:
+    assert show(Wants())["data"] == "None None"
+
+
+class Ends:
+    """Its methods raise what would end a job, or seem to cancel it."""
+
+    def __init__(self, problem: BaseException) -> None:
+        self._problem = problem
+
+    def _repr_html_(self) -> str:
+        raise self._problem
+
+
+class Unspoken(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+@pytest.mark.parametrize("problem", [SystemExit(), KeyboardInterrupt(), asyncio.CancelledError(), BaseException()])
+async def test_whatever_a_value_raises_is_a_preview_that_failed(problem: BaseException) -> None:
+    words = f"it raised {type(problem).__name__}"
+    with pytest.raises(PreviewFailed, match=words):
+        await Making(Ends(problem), None, None).finish()
+    with pytest.raises(PreviewFailed, match=words):
+        Making(Ends(problem), None, None).finish_blocking()
+    with registered(Ends, lambda value, limits: value, take=lambda value, limits: value._repr_html_()):
+        with pytest.raises(PreviewFailed, match=words):
+            Making(Ends(problem), None, None)
+
+
+def test_the_exception_that_ends_a_thread_passes_through() -> None:
+    with pytest.raises(Abandoned):
+        Making(Ends(Abandoned()), None, None).finish_blocking()
+
+
+def test_an_exception_without_words_is_named() -> None:
+    assert preview_words("Mine", Unspoken()) == "a preview of Mine failed: Unspoken"
+
+
+async def test_a_conversion_that_hangs_is_given_up() -> None:
+    go = threading.Event()
+    with registered(Mine, lambda value, limits: str(go.wait(30))):
+        try:
+            with pytest.raises(PreviewFailed, match=r"it took longer than 0\.01 s"):
+                await Making(Mine(), None, Limits(seconds=0.01)).finish()
+        finally:
+            go.set()
+
+
+@pytest.mark.parametrize(
+    ("id", "words"), [(5, "its id is a text, not int"), ("i" * 2000, "2,000 characters"), ("\ud800", "lone surrogates")]
+)
+def test_an_id_that_cannot_be_sent_is_refused(id: Any, words: str) -> None:
+    with pytest.raises(PreviewFailed, match=words):
+        Making("x", id, None)
 
 
 class Unprintable:
@@ -169,6 +270,39 @@ def test_a_plotly_figure_with_too_many_points_is_not_drawn() -> None:
     assert show(figure, points=110)["type"] == "html"
 
 
+NESTED: dict[str, tuple[Any, int]] = {
+    "a grid": (go.Heatmap(z=[[1, 2, 3]] * 20), 60),
+    "a grid of numpy's": (go.Heatmap(z=np.zeros((20, 3))), 60),
+    "dimensions": (go.Parcoords(dimensions=[{"values": [1, 2, 3]}] * 20), 60),
+    "columns": (go.Table(cells={"values": [["a", "b", "c"]] * 20}), 60),
+    "one of many traces": ([go.Scatter(x=[1, 2, 3], y=[1, 2, 3])] * 20, 60),
+}
+
+
+@pytest.mark.parametrize(("traces", "points"), NESTED.values(), ids=NESTED)
+def test_all_values_of_a_plotly_figure_count(traces: Any, points: int) -> None:
+    made = show(go.Figure(traces), points=points - 1)
+    assert made == {
+        "type": "text",
+        "data": f"a plotly figure of {points} points; the limit is {points - 1} points",
+    }
+    assert show(go.Figure(traces), points=points)["type"] == "html"
+
+
+def test_the_frames_of_a_plotly_figure_count() -> None:
+    figure = go.Figure(go.Scatter(y=[1, 2]), frames=[go.Frame(data=[go.Scatter(y=[1, 2, 3])])] * 2)
+    assert show(figure, points=7)["data"] == "a plotly figure of 8 points; the limit is 7 points"
+
+
+def test_all_rows_of_an_altair_chart_count() -> None:
+    data = alt.Data(values=[{"a": 1}, {"a": 2}])  # type: ignore[no-untyped-call]  # altair's
+    chart = alt.Chart(data).mark_point().encode(x="a:Q")
+    assert show(chart, points=1)["data"] == "a chart of 2 points; the limit is 1 points"
+    several = alt.hconcat(chart, alt.layer(chart, alt.Chart(pd.DataFrame({"a": [1]})).mark_line().encode(x="a:Q")))
+    assert show(several, points=4)["data"] == "a chart of 5 points; the limit is 4 points"
+    assert show(several, points=5)["type"] == "html"
+
+
 def test_an_altair_chart_becomes_html_with_its_specification() -> None:
     chart = alt.Chart(pd.DataFrame({"a": [1, 2]})).mark_point().encode(x="a:Q")
     made = show(chart)
@@ -211,6 +345,12 @@ def test_a_registered_converter_shows_its_kind_and_heirs(kind: Kind) -> None:
         assert show(Mine(), rows=7) == {"type": "markdown", "data": "Mine 7"}
         assert show(Heir())["data"] == "Heir 10"
     assert show(Mine())["type"] == "text"
+
+
+def test_a_predicate_that_raises_does_not_match() -> None:
+    with registered(lambda value: value.mine, lambda value, limits: "mine"):
+        assert show(Mine())["type"] == "text"
+        assert show("x")["data"] == "x"
 
 
 def test_the_latest_entry_is_chosen_and_before_the_built_in_ones() -> None:

@@ -21,7 +21,7 @@ from matplotlib.gridspec import GridSpec
 
 from asyncblock import preview
 from asyncblock.errors import PreviewFailed
-from asyncblock.preview import Limits, Making
+from asyncblock.preview import Limits, Making, parcels
 from asyncblock.preview.figure import png_of
 from asyncblock.preview.parcels import NotSendable, pack
 
@@ -247,6 +247,51 @@ async def test_axes_and_subfigures_show_their_figure() -> None:
     assert await finished(left) == whole
     several = await finished({"type": "image", "data": [made, "u", axes]})
     assert several == {"type": "image", "data": [whole["data"], "u", whole["data"]]}
+
+
+async def test_a_figure_that_only_this_process_can_read_is_shown_as_it_was_at_the_call() -> None:
+    """A block's functions and classes are known to its executor only."""
+    made = figure()
+    made.axes[0].xaxis.set_major_formatter(lambda value, position: f"{value:.1f}")
+    shown = []
+    for colour in ("red", "blue"):
+        made.set_facecolor(colour)
+        shown.append(Making(made, None, None, now=True))
+    assert all(each.size for each in shown), "taken, not drawn"
+    assert [picture((await each.finish())["data"]).getpixel((0, 0))[:3] for each in shown] == [(255, 0, 0), (0, 0, 255)]
+    del shown, made
+    assert not parcels._kept
+
+
+async def test_what_pyplot_knows_is_not_known_twice_when_it_is_read_here() -> None:
+    import matplotlib.pyplot as plt
+
+    made, axes = plt.subplots(figsize=(2, 1))
+    axes.xaxis.set_major_formatter(lambda value, position: "x")
+    try:
+        await Making(made, None, None, now=True).finish()
+        assert plt.get_fignums() == [made.number]
+    finally:
+        plt.close(made)
+
+
+class Quits(Drawn):
+    def __reduce__(self) -> Any:
+        raise SystemExit
+
+
+async def test_a_figure_that_raises_what_ends_a_process_is_a_preview_that_failed(tmp_path: Path) -> None:
+    with pytest.raises(PreviewFailed, match="it raised SystemExit"):
+        await finished(figure(Quits(tmp_path / "a")))
+    with pytest.raises(PreviewFailed, match="it raised SystemExit"):
+        Making(figure(Quits(tmp_path / "a")), None, None, now=True)
+
+
+async def test_the_first_figure_of_a_worker_has_no_more_time_than_others(tmp_path: Path) -> None:
+    await asyncio.to_thread(preview.close_worker)
+    async with asyncio.timeout(30):
+        with pytest.raises(PreviewFailed, match=r"longer than 0\.2 s"):
+            await finished(figure(Drawn(tmp_path / "a", "hang")), seconds=0.2)
 
 
 class Saving:

@@ -60,6 +60,34 @@ def test_an_array_without_dimensions_is_its_value() -> None:
     assert show(np.array(3)) == {"type": "json", "data": 3}
 
 
+def test_a_moment_without_dimensions_is_its_text() -> None:
+    assert show(np.array("2024-05-01", "datetime64[ns]"))["data"] == "2024-05-01T00:00:00.000000000"
+
+
+def test_what_is_masked_is_black() -> None:
+    array = np.ma.MaskedArray(np.full((2, 2, 3), 200, "uint8"), mask=np.eye(2, dtype=bool)[..., None].repeat(3, 2))
+    assert np.asarray(picture(show(array)["data"]))[..., 0].tolist() == [[0, 200], [200, 0]]
+
+
+@pytest.mark.parametrize("size", [(1, 1000), (1000, 1), (7, 500), (40, 40), (3, 2)])
+def test_there_are_never_more_pixels_than_the_limit(size: tuple[int, int]) -> None:
+    for made in (show(np.zeros((*size, 3), "uint8"), pixels=100), show(Image.new("P", size), pixels=100)):
+        width, height = picture(made["data"]).size
+        assert 25 <= width * height <= 100 or (width, height) in (size, size[::-1])
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"), [([0, 32768, 65535], "uint16"), ([-5, 0, 5], "int32"), ([0, 0.5, 1], "float32")]
+)
+def test_grey_of_more_bits_goes_from_black_to_white(values: list[float], kind: str) -> None:
+    shown = picture(show(Image.fromarray(np.array([values], kind)))["data"])
+    assert np.asarray(shown).tolist() == [[0, 127, 255]]
+
+
+def test_a_picture_without_pixels_says_so() -> None:
+    assert show(Image.new("RGB", (0, 5))) == {"type": "text", "data": "a picture of 0 x 5 pixels"}
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I", "F", "YCbCr"])
 @pytest.mark.parametrize("size", [(1, 1), (60, 40)])
 def test_a_pillow_image_becomes_an_image(mode: str, size: tuple[int, int]) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import decimal
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -32,8 +33,15 @@ def table(payload: object, **limits: Any) -> tuple[list[Any], list[list[Any]], i
     return made["data"]["columns"], made["data"]["rows"], made["data"]["row_count"]
 
 
+@dataclass
+class Point:
+    xs: list[int]
+
+
 CELLS = {
     "int": (1, 1),
+    "dataclass": (Point([1, 2]), {"xs": [1, 2]}),
+    "large dataclass": (Point(list(range(100_000))), "<Point>"),
     "large int": (2**70, str(2**70)),
     "bool": (True, True),
     "none": (None, None),
@@ -244,3 +252,36 @@ def test_a_limit_that_makes_no_sense_is_refused() -> None:
         Limits(rows=0)
     with pytest.raises(LocalProtocolError, match="'cell'"):
         Limits(cell="x")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame, pa.table], ids=["pandas", "polars", "arrow"])
+@pytest.mark.parametrize("ends", [8, 20])
+def test_ends_that_meet_leave_no_gap(make: Any, ends: int) -> None:
+    assert table(make({"a": list(range(12))}), ends=ends)[1] == [[n] for n in range(12)]
+
+
+def test_ends_of_an_array_that_meet_leave_no_gap() -> None:
+    assert table(np.arange(12), rows=3, ends=10)[1] == [[n] for n in range(12)]
+
+
+def test_of_a_wide_array_only_the_shown_columns_are_named() -> None:
+    columns, rows, _ = table(np.broadcast_to(np.float32(0), (2, 10**12)), columns=2)
+    assert columns == [0, 1, "... 999999999998 more"]
+    assert rows == [[0, 0, "..."]] * 2
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass")
+def test_the_rows_of_a_matrix_are_rows() -> None:
+    assert table(np.matrix([[1, 2], [3, 4]]))[1] == [[1, 2], [3, 4]]
+
+
+def test_an_index_of_one_level_is_no_list() -> None:
+    frame = pd.DataFrame({"a": [1]}, index=pd.MultiIndex.from_arrays([["x"]]))
+    assert table(frame)[1] == [["x", 1]]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [("é" * 5000, "é" * 1000 + "..."), (b"x" * 5000, "<5000 bytes>")], ids=["text", "bytes"]
+)
+def test_of_a_long_arrow_cell_only_the_beginning_is_read(value: Any, shown: str) -> None:
+    assert table(pa.table({"a": [value]}))[1] == [[shown]]
