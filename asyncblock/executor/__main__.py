@@ -42,17 +42,37 @@ def main() -> None:
     os.environ.setdefault("MPLBACKEND", "agg")
     capture.install()
     collector.calm()
+    code = 0
     try:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            runner.run(_live(orders, lambda word: _say(parent, word)))
-    except AsyncBlockError as error:
-        logger.error("%s", error)
-        raise SystemExit(1) from None
+            try:
+                runner.run(_live(orders, lambda word: _say(parent, word)))
+            except AsyncBlockError as error:
+                logger.error("%s", error)
+                code = 1
+            finally:
+                # Before the runner waits for threads.
+                if _executor is not None:
+                    _say(parent, str(_executor.report))
+                end_within(_LINGER, code)
     finally:
         capture.uninstall()
-        if _executor is not None:
-            _say(parent, str(_executor.report))
         os.close(parent)
+    raise SystemExit(code)
+
+
+def end_within(seconds: float, code: int) -> None:
+    """End the process at last, though threads that blocks have left, or a preview that hangs, don't end."""
+
+    def end() -> None:
+        ours = {threading.main_thread(), threading.current_thread()}
+        left = [each.name for each in threading.enumerate() if not each.daemon and each not in ours]
+        logger.warning("threads that blocks have left don't end, the process does: %s", ", ".join(left))
+        os._exit(code)
+
+    clock = threading.Timer(seconds, end)
+    clock.daemon = True
+    clock.start()
 
 
 def _say(parent: int, line: str) -> None:
@@ -62,6 +82,9 @@ def _say(parent: int, line: str) -> None:
 
 
 _executor: Executor | None = None
+
+_LINGER = 10.0
+"""Seconds that threads which a block has left have to end, after the last word of this process."""
 
 _PATIENCE = 60.0
 """Seconds that a process which was started for one job waits for it: the mainframe may have forgotten it meanwhile."""
