@@ -34,7 +34,7 @@ class Body:
     """
 
     __asyncblock_body__: ClassVar[bool] = True
-    __slots__ = ("_gone", "_position", "path", "size")
+    __slots__ = ("_gone", "_position", "_reading", "path", "size")
 
     def __init__(self, path: str | os.PathLike[str], size: int | None = None) -> None:
         self.path = Path(path)
@@ -42,6 +42,7 @@ class Body:
         self.size = self.path.stat().st_size if size is None else size
         """Bytes in all."""
         self._position = 0
+        self._reading = asyncio.Lock()
         self._gone: str | None = None
 
     def __len__(self) -> int:
@@ -60,9 +61,13 @@ class Body:
         **Durability**: nothing is sent. **Cancellation** is safe: the bytes come again.
         Read on a worker thread. Raises ``Closed`` when the job has ended; ``OSError`` as the disk says.
         """
-        self._check()
-        data = await asyncio.to_thread(self._read_at, self._position, n)
-        self._position += len(data)
+        async with self._reading:
+            self._check()
+            position = self._position
+            data = await asyncio.to_thread(self._read_at, position, n)
+            # Unless it was set meanwhile.
+            if self._position == position:
+                self._position += len(data)
         return data
 
     async def __aiter__(self) -> AsyncIterator[bytes]:

@@ -13,17 +13,30 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import orjson
+
 from . import __version__, events
-from .errors import ConnectionLost, FlowFailed, InvalidFlow, InvalidInputs, LocalProtocolError, Problem, Rejected
+from .body import Body
+from .errors import (
+    ConnectionLost,
+    FlowFailed,
+    InvalidFlow,
+    InvalidInputs,
+    LocalProtocolError,
+    PayloadTooLarge,
+    Problem,
+    Rejected,
+    UnserializableValue,
+)
 from .events import SessionFinished
 from .iothread import IOThread, shared
 from .link import FIRST_TIMEOUT, Link
 from .offload import run_in_thread
-from .pieces import loads_blocks
+from .pieces import dumps_pieces, loads_blocks, paced
 from .schemas import misfits
 from .transport import Transport
 from .transport.websocket import connect_websocket
-from .values import dumps, loads
+from .values import dumps, is_small, loads
 from .wire.bodies import BodyRef
 from .wire.frames import MAX_MESSAGE
 
@@ -197,8 +210,9 @@ class Mainframe:
 
         **Durability**: on return the session is in the journal, with its whole plan.
         **Cancellation** may leave the session started.
-        Raises ``InvalidFlow`` with every problem of the flow; ``UnserializableValue`` naming the input;
-        ``InvalidInputs`` for those that don't fit; ``Rejected`` when the mainframe refuses.
+        Inputs travel as JSON, with the plan 4 MiB at most: what is larger, and bytes, better come from a first node.
+        Raises ``InvalidFlow`` with every problem of the flow; ``UnserializableValue`` and ``PayloadTooLarge`` naming
+        the input; ``InvalidInputs`` for those that don't fit; ``Rejected`` when the mainframe refuses.
         """
         plan = await self.resolve(lambda languages: resolve_flow(flow, inputs, search_paths, languages=languages))
         if strict:
@@ -206,7 +220,7 @@ class Mainframe:
         if self._local is not None:
             await self._local.serve_plan(plan)
         session_id = secrets.token_hex(8)
-        values = {name: loads(dumps(value, handle=name)) for name, value in (inputs or {}).items()}
+        values = {name: await _encoded(value, name) for name, value in (inputs or {}).items()}
         params = {"session_id": session_id, "plan": plan.to_json(), "inputs": values, "title": title}
         await self.link.request("start", params, id=session_id)
         return Session(self.link, session_id)
@@ -266,6 +280,23 @@ class Mainframe:
         **Cancellation** leaves the cancel standing if it was sent.
         """
         await self.link.request("cancel_job", {"session_id": session_id, "job_id": job_id, "reason": reason})
+
+
+async def _encoded(value: object, name: str) -> Any:
+    """Make JSON of an input, a large one on a worker thread."""
+    if isinstance(value, (bytes, bytearray, memoryview, Body)):
+        reason = "inputs from outside travel as JSON; hand over a path, and let the first node make bytes of it"
+        raise UnserializableValue(reason, handle=name)
+    return loads(dumps(value, handle=name)) if is_small(value) else await run_in_thread(_encode_large, value, name)
+
+
+def _encode_large(value: object, name: str) -> orjson.Fragment:
+    data = bytearray()
+    for piece in paced(dumps_pieces(value, handle=name)):
+        data += piece
+        if len(data) > MAX_MESSAGE:
+            raise PayloadTooLarge(f"the input {name!r}", size=len(data), limit=MAX_MESSAGE)
+    return orjson.Fragment(bytes(data).replace(b"\n", b""))
 
 
 def _check_inputs(plan: Plan, inputs: Mapping[str, object]) -> None:

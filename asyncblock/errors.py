@@ -81,13 +81,18 @@ class UnserializableValue(LocalProtocolError, TypeError):
 
 
 class PayloadTooLarge(LocalProtocolError, ValueError):
-    """A value over a limit, refused before anything of it was sent. Sizes are in bytes."""
+    """A value over a limit, refused before anything of it was sent. Sizes are in bytes.
+
+    ``size`` is what it has for certain: nobody goes on counting where it is too much.
+    """
 
     def __init__(self, what: str, *, size: int, limit: int) -> None:
         self.what = what
         self.size = size
         self.limit = limit
-        super().__init__(f"{what} has {size} bytes; the limit is {limit} bytes. Send a reference to it instead.")
+        super().__init__(
+            f"{what} has at least {size} bytes; the limit is {limit} bytes. Send a reference to it instead."
+        )
 
 
 class PreviewFailed(LocalProtocolError):

@@ -21,7 +21,7 @@ from typing import Any, Final
 import orjson
 
 from .errors import UnserializableValue
-from .values import MAX_DEPTH, dumps, explained, form_of
+from .values import MAX_DEPTH, Encoded, dumps, explained, form_of
 
 __all__ = ["dumps_pieces", "loads_blocks", "paced"]
 
@@ -91,6 +91,10 @@ class _Maker:
         items = _items(value)
         if items is not None:
             return self._array(items, lead, path, depth)
+        if type(value) is Encoded:
+            return iter((lead + value.data,))
+        if type(value) is orjson.Fragment:
+            return self.value(_read(value, self._handle, path), lead, path, depth + 1)
         try:
             form = form_of(value)
         except TypeError:
@@ -189,6 +193,15 @@ def _at(path: str, error: UnserializableValue) -> UnserializableValue:
     return UnserializableValue(error.reason, handle=error.handle, path=(path + separator + error.path).lstrip("."))
 
 
+def _read(fragment: orjson.Fragment, handle: str | None, path: str) -> Any:
+    """Read what an author says is JSON: what isn't would end the link, and lines in it would not be ours."""
+    try:
+        return orjson.loads(orjson.dumps(fragment))
+    except (ValueError, TypeError) as error:
+        reason = f"the fragment isn't JSON: {error}"
+        raise UnserializableValue(reason, handle=handle, path=path.lstrip(".")) from None
+
+
 _CONSTANT: Final = 16
 
 
@@ -234,6 +247,10 @@ def weigh(value: Any, budget: int, depth: int) -> int:
 def _weigh_other(value: Any, budget: int, depth: int) -> int:
     if isinstance(value, (str, bytes)):
         return budget - len(value)
+    if type(value) is Encoded:
+        return budget - len(value.data)
+    if type(value) is orjson.Fragment:
+        return -1
     numpy = sys.modules.get("numpy")
     if numpy is not None and isinstance(value, numpy.ndarray):
         return -1 if value.dtype.kind == "O" and value.size > 1 else budget - _CONSTANT - 24 * int(value.size)

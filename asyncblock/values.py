@@ -22,12 +22,21 @@ import orjson
 
 from .errors import UnserializableValue
 
-__all__ = ["MAX_DEPTH", "dumps", "explained", "form_of", "is_small", "least_size", "loads"]
+__all__ = ["MAX_DEPTH", "Encoded", "dumps", "explained", "form_of", "is_small", "least_size", "loads"]
 
 MAX_DEPTH: Final = 200
 """orjson refuses deeper values (254 levels); the margin is for the record around them."""
 
 _INT64: Final = range(-(2**63), 2**64)
+
+
+class Encoded:
+    """JSON of one line that we have made ourselves; written as it is."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
 
 
 def dumps(value: object, *, handle: str | None = None) -> bytes:
@@ -55,7 +64,16 @@ def is_small(value: object, limit: int = 64 << 10) -> bool:
         return True
     if kind is dict or kind is list or kind is tuple:
         return _weigh(value, limit // 6, 3) >= 0
-    return not isinstance(value, (dict, list, tuple, set, frozenset)) and not hasattr(value, "__len__")
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _weigh([getattr(value, each.name, None) for each in dataclasses.fields(value)], limit // 6, 3) >= 0
+    if isinstance(value, enum.Enum):
+        return is_small(value.value, limit)
+    # A fragment may be anything; it is looked at where there is time.
+    return (
+        kind is not orjson.Fragment
+        and not isinstance(value, (dict, list, tuple, set, frozenset))
+        and not hasattr(value, "__len__")
+    )
 
 
 _MEMBERS: Final = 1000
@@ -130,6 +148,8 @@ def form_of(value: object) -> object:
     if isinstance(value, tuple):
         fields = getattr(value, "_fields", None)
         return list(value) if fields is None else dict(zip(fields, value, strict=True))
+    if isinstance(value, Encoded):
+        return orjson.Fragment(value.data)
     if isinstance(value, (set, frozenset)):
         return _sorted(value)
     if isinstance(value, decimal.Decimal):

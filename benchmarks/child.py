@@ -1,6 +1,7 @@
 """The process that measures one subject once: ``python -m benchmarks.child`` with its order on standard input.
 
-Prints one JSON line: the function's figures, and ``peak_mb``, the most memory that the process had.
+Prints one JSON line: the function's figures, and ``peak_mb``, the most memory that the process had;
+``children_peak_mb`` is that of the largest process that it started.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ def main() -> None:
             figures = runner.run(figures)
     scale = 1 << 20 if sys.platform == "darwin" else 1 << 10
     figures["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
+    figures["children_peak_mb"] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / scale
     print(orjson.dumps(figures).decode(), flush=True)
 
 

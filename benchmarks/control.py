@@ -122,6 +122,7 @@ def measure(quick: bool) -> Result:
         must={"small_output": "<= 15 ms", "cancel": "<= 15 ms"},
         conditions={
             "meanwhile": f"100 previews of 1 MiB on the same link, {normal['bulk_mb_s']:.0f} MB/s",
+            "peak MB of the largest process": measured.peaks,
             "samples a round": {case: round(normal[case]) for case in ("small_outputs", "cancels")},
             "synchronous=full": {
                 case: round(measured.figures["full"][case], 1) for case in ("small_output", "cancel", "bulk_mb_s")

@@ -118,11 +118,13 @@ def measure(quick: bool) -> Result:
         Subject("flow", "benchmarks.flow:end_to_end", {"chains": sizes[2], "length": sizes[3]}),
     ]
     found = measure_in_turns(subjects, 1 if quick else 3)
-    if found.failed:
-        raise RuntimeError("; ".join(f"{name}: {why}" for name, why in found.failed.items()))
     cases = {**found.figures["machine"], **found.figures["flow"]}
-    cases.pop("peak_mb", None)
-    conditions = {"queued_values": sizes[1], "nodes": sizes[2] * sizes[3]}
+    del cases["peak_mb"], cases["children_peak_mb"]
+    conditions = {
+        "queued_values": sizes[1],
+        "nodes": sizes[2] * sizes[3],
+        "peak MB of the largest process": found.peaks,
+    }
     return Result(
         "flow", "(steps/s, values/s, times, outputs/s, nodes/s, nodes/s)", cases, must=MUST, conditions=conditions
     )

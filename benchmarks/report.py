@@ -11,7 +11,10 @@ from importlib.metadata import PackageNotFoundError, version
 
 import orjson
 
-__all__ = ["Figure", "Result", "Row", "from_json", "machine", "rows", "to_json"]
+__all__ = ["QUICK", "Figure", "Result", "Row", "from_json", "machine", "rows", "to_json"]
+
+QUICK = "quick"
+"""The condition of a short run: to see that it works, not for figures."""
 
 Figure = float | Mapping[str, float]
 """A number, or a number for each case."""

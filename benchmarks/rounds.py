@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import statistics
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +16,14 @@ import orjson
 
 from .report import say
 
-__all__ = ["Measured", "Subject", "measure_in_turns"]
+__all__ = ["Measured", "NotMeasured", "Subject", "measure_in_turns"]
 
 _TIMEOUT = 300.0
 """Seconds that one measurement may take."""
+
+
+class NotMeasured(Exception):
+    """A subject without which there is no benchmark has no figures; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +39,34 @@ class Subject:
     def run(self) -> dict[str, float]:
         """Measure once. Raises ``RuntimeError`` with what the child said."""
         order = {"function": self.function, "arguments": dict(self.arguments), "rival": self.rival}
-        line = orjson.dumps(order)
+        child = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.child"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            # With its servers it is a group of its own, which goes as a whole.
+            start_new_session=True,
+        )
         try:
-            child = subprocess.run(
-                [sys.executable, "-m", "benchmarks.child"], input=line, capture_output=True, timeout=_TIMEOUT
-            )
+            out, words = child.communicate(orjson.dumps(order), _TIMEOUT)
         except subprocess.TimeoutExpired as error:
             raise RuntimeError(f"no figure within {_TIMEOUT:g} s") from error
+        finally:
+            _end_group(child)
         if child.returncode != 0:
-            raise RuntimeError(_last_words(child.stderr))
-        found: dict[str, float] = orjson.loads(child.stdout.splitlines()[-1])
+            raise RuntimeError(_last_words(words))
+        found: dict[str, float] = orjson.loads(out.splitlines()[-1])
         return found
+
+
+def _end_group(child: subprocess.Popen[bytes]) -> None:
+    """Kill what is left of a child and of what it started: it would disturb whoever is measured next."""
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+    for pipe in (child.stdin, child.stdout, child.stderr):
+        if pipe is not None:
+            pipe.close()
 
 
 def _last_words(text: bytes) -> str:
@@ -55,7 +79,22 @@ class Measured:
     """The medians of each subject's figures by name, and why a subject has none."""
 
     figures: Mapping[str, Mapping[str, float]]
+    """One that isn't there raises ``NotMeasured``."""
     failed: Mapping[str, str]
+
+    @property
+    def peaks(self) -> dict[str, int]:
+        """The most memory of each subject's largest process, in MB."""
+        return {name: round(max(f["peak_mb"], f["children_peak_mb"])) for name, f in self.figures.items()}
+
+
+class _Figures(dict[str, Mapping[str, float]]):
+    def __init__(self, figures: Mapping[str, Mapping[str, float]], failed: Mapping[str, str]) -> None:
+        super().__init__(figures)
+        self._failed = failed
+
+    def __missing__(self, name: str) -> Mapping[str, float]:
+        raise NotMeasured(f"{name}: {self._failed.get(name, 'it has no figures')}")
 
 
 def measure_in_turns(subjects: Sequence[Subject], rounds: int) -> Measured:
@@ -73,7 +112,7 @@ def measure_in_turns(subjects: Sequence[Subject], rounds: int) -> Measured:
                 failed[subject.name] = str(error)
                 say(f"  not measured: {error}")
     medians = {name: _medians(each) for name, each in found.items() if each and name not in failed}
-    return Measured(medians, failed)
+    return Measured(_Figures(medians, failed), failed)
 
 
 def _medians(figures: Sequence[Mapping[str, float]]) -> dict[str, float]:

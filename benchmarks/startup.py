@@ -53,12 +53,16 @@ def measure(quick: bool) -> Result:
         Subject("asyncio", "benchmarks.startup:importing", {"module": "asyncio", "times": times}, rival=True),
         Subject("run", "benchmarks.startup:running", {}),
     ]
-    figures = measure_in_turns(subjects, 1 if quick else 5).figures
+    measured = measure_in_turns(subjects, 1 if quick else 5)
+    figures = measured.figures
     return Result(
         name="startup",
         unit="(ms, s)",
         asyncblock={"import": figures["asyncblock"]["ms"], "run": figures["run"]["s"]},
         rivals={"import asyncio": {"import": figures["asyncio"]["ms"]}},
         must={"import": "<= 2x import asyncio", "run": "<= 1.5 s"},
-        conditions={"run": "one node, one worker process, no terminal"},
+        conditions={
+            "run": "one node, one worker process, no terminal",
+            "peak MB of the largest process": measured.peaks,
+        },
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import subprocess
 import sys
@@ -266,6 +267,31 @@ async def test_a_body_reads_on_where_the_last_read_ended(tmp_path: Path) -> None
     assert await body.read() == DATA
     with pytest.raises(ValueError, match="-1"):
         body.seek(-1)
+
+
+async def test_tasks_that_read_a_body_at_once_share_its_bytes(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(DATA)
+    body = Body(tmp_path / "file")
+    read = await asyncio.gather(body.read(10), body.read(10), body.read(5))
+    assert tuple(read) == (DATA[:10], DATA[10:20], DATA[20:25])
+    body.seek(0)
+    found: list[bytes] = []
+
+    async def take() -> None:
+        found.extend([piece async for piece in body])
+
+    await asyncio.gather(take(), take())
+    assert sorted(found, key=len) == [DATA[len(DATA) >> 20 << 20 :], *[DATA[: 1 << 20]] * (len(DATA) >> 20)]
+
+
+async def test_a_body_that_is_set_back_while_it_is_read_reads_from_there(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(DATA)
+    body = Body(tmp_path / "file")
+    reading = asyncio.create_task(body.read(10))
+    await asyncio.sleep(0)
+    body.seek(100)
+    assert await reading == DATA[:10]
+    assert await body.read(2) == DATA[100:102]
 
 
 async def test_a_body_says_when_its_job_has_ended(tmp_path: Path) -> None:

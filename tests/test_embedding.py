@@ -14,8 +14,9 @@ import yaml
 
 import asyncblock
 from asyncblock import events
-from asyncblock.errors import Closed, FlowFailed, LocalProtocolError, Rejected
+from asyncblock.errors import Closed, FlowFailed, LocalProtocolError, PayloadTooLarge, Rejected, UnserializableValue
 from asyncblock.iothread import shared
+from asyncblock.testing import run_block
 
 from .flows import all_of, end_of, one_block, until
 
@@ -86,6 +87,26 @@ async def test_inputs_of_a_flow_in_python_code_are_checked_before_it_starts() ->
         params = {"session_id": "5", "plan": flow.plan().to_json(), "inputs": {}, "title": ""}
         with pytest.raises(Rejected, match="'number' is required"):
             await mainframe.link.request("start", params)
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "words"),
+    [
+        (b"abc", UnserializableValue, "value on handle 'value' can't be sent: inputs from outside travel as JSON"),
+        (list(range(2_000_000)), PayloadTooLarge, "the input 'value' has at least 4"),
+    ],
+)
+async def test_an_input_that_cannot_travel_is_named(value: object, error: type[Exception], words: str) -> None:
+    flow = asyncblock.Flow("doubling")
+    flow.node(double, {"value": flow.input("value")})
+    async with asyncblock.embedded(blocks=[double]) as mainframe:
+        with pytest.raises(error, match=words):
+            await mainframe.start(flow, {"value": value})
+
+
+async def test_a_large_input_arrives() -> None:
+    result = await run_block(double, {"value": list(range(100_000))})
+    assert result.outputs == {"out": 2 * list(range(100_000))}
 
 
 async def test_nothing_is_left_when_it_ends(tmp_path: Path) -> None:

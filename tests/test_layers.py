@@ -38,7 +38,7 @@ LAYERS: dict[str, set[str]] = {
         "link", "iothread", "wire", "preview", "store", "body", "values", "pieces", "offload", "schemas", "events", "errors",
     },
     "events": {"wire", "errors"},
-    "client": {"link", "iothread", "wire", "transport", "values", "pieces", "offload", "schemas", "events", "flow", "examples", "errors"},
+    "client": {"link", "iothread", "wire", "transport", "values", "pieces", "offload", "schemas", "events", "flow", "examples", "body", "errors"},
     "executor": {
         "context", "client", "link", "iothread", "wire", "store", "block", "body", "scratch", "preview", "values", "pieces",
         "offload", "flow", "workers", "lifesigns", "collector",

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from asyncblock import pieces
 from asyncblock.errors import UnserializableValue
 from asyncblock.pieces import dumps_pieces, loads_blocks, paced
-from asyncblock.values import dumps, loads
+from asyncblock.values import Encoded, dumps, loads
 
 Pair = namedtuple("Pair", "left right")
 
@@ -184,3 +184,28 @@ def test_parsing_leaves_nothing_frozen_and_lets_an_authors_frozen_objects_be() -
         assert gc.get_freeze_count() >= frozen > 0
     finally:
         gc.unfreeze()
+
+
+@pytest.mark.parametrize("content", [b"{not json", b"", b"1 2"])
+def test_a_fragment_that_is_not_json_is_named_by_its_path(content: bytes) -> None:
+    with pytest.raises(UnserializableValue, match=r"on handle 'h' at a\[0\] can't be sent: the fragment isn't JSON"):
+        b"".join(dumps_pieces({"a": [orjson.Fragment(content)]}, handle="h"))
+
+
+def test_a_fragment_comes_in_lines_of_ours() -> None:
+    rows = list(range(100_000))
+    data = b"".join(dumps_pieces([orjson.Fragment(orjson.dumps(rows, option=orjson.OPT_INDENT_2))]))
+    assert data.replace(b"\n", b"") == dumps([rows])
+    assert loads_blocks([data]) == [rows]
+
+
+def test_what_is_encoded_already_is_written_as_it_is() -> None:
+    data = b"".join(dumps_pieces({"a": Encoded(b"[%s1]" % (b"1," * 100_000))}))
+    assert loads_blocks([data]) == {"a": [1] * 100_001}
+    assert dumps([Encoded(b"{}")]) == b"[{}]"
+
+
+def test_a_dataclass_by_itself_comes_in_pieces() -> None:
+    value = Holder("n", [{"i": number} for number in range(50_000)])
+    made = list(dumps_pieces(value))
+    assert len(made) > 5 and loads(b"".join(made)) == loads(dumps(value))

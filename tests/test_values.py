@@ -155,6 +155,16 @@ def test_large_values_come_in_pieces_that_are_quick_to_make(value: Any) -> None:
     assert b"".join(pieces).replace(b"\n", b"") == dumps(value)
 
 
+@dataclasses.dataclass
+class Holder:
+    held: Any
+
+
+class Heavy(enum.Enum):
+    LIGHT = 1
+    HEAVY = "x" * 100_000
+
+
 @pytest.mark.parametrize(
     ("value", "small"),
     [
@@ -167,6 +177,13 @@ def test_large_values_come_in_pieces_that_are_quick_to_make(value: Any) -> None:
         ({"a": "x" * 100_000}, False),
         (np.zeros(10), False),
         (datetime.datetime(2020, 1, 1), True),
+        (Holder([1, 2]), True),
+        (Holder(list(range(100_000))), False),
+        (Holder(np.zeros(100_000)), False),
+        (Heavy.LIGHT, True),
+        (Heavy.HEAVY, False),
+        (orjson.Fragment(b"1"), False),
+        ([orjson.Fragment(b"1")], False),
     ],
 )
 def test_is_small_only_of_what_certainly_is(value: Any, small: bool) -> None:

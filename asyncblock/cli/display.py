@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -40,11 +41,15 @@ class Display(Protocol):
         ...
 
 
+def _plain(value: object) -> str:
+    return b64encode(value).decode() if isinstance(value, (bytes, bytearray)) else str(value)
+
+
 class _JsonLines:
-    """One event a line."""
+    """One event a line; bytes in base64."""
 
     def show(self, event: events.Event) -> None:
-        sys.stdout.buffer.write(orjson.dumps(event.to_json(), default=str) + b"\n")
+        sys.stdout.buffer.write(orjson.dumps(event.to_json(), default=_plain) + b"\n")
         sys.stdout.buffer.flush()
 
     def note(self, text: str) -> None:

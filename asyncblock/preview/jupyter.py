@@ -11,10 +11,9 @@ from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
 from ..errors import PreviewFailed, UnserializableValue
 from ..pieces import dumps_pieces
+from ..values import Encoded
 from .cells import safe_repr, sendable
 from .limits import Limits
 from .picture import data_url
@@ -155,7 +154,7 @@ def as_json(value: Any, limits: Limits) -> dict[str, Any]:
     return {"type": "text", "data": text}
 
 
-def json_of(value: Any, limits: Limits) -> orjson.Fragment | None:
+def json_of(value: Any, limits: Limits) -> Encoded | None:
     """Encode a value, letting other threads run; None when it is too large. Raises ``UnserializableValue``."""
     pieces: list[bytes] = []
     size = 0
@@ -165,4 +164,4 @@ def json_of(value: Any, limits: Limits) -> orjson.Fragment | None:
         let_go()
         if size > limits.bytes:
             return None
-    return orjson.Fragment(b"".join(pieces).replace(b"\n", b""))
+    return Encoded(b"".join(pieces).replace(b"\n", b""))

@@ -1,15 +1,21 @@
 from __future__ import annotations
 
 import importlib
+import os
+import select
+import subprocess
+import sys
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
 import pytest
 
-from benchmarks import readme
+from benchmarks import readme, rounds
 from benchmarks.__main__ import NAMES
-from benchmarks.report import Result, Row, from_json, rows, to_json
-from benchmarks.rounds import Subject, measure_in_turns
+from benchmarks.report import QUICK, Result, Row, from_json, rows, to_json
+from benchmarks.rounds import NotMeasured, Subject, measure_in_turns
 from benchmarks.ticker import percentile
 
 NUMBER = Result(
@@ -67,6 +73,13 @@ def test_a_page_without_markers_is_refused(tmp_path: Path) -> None:
         readme.write([NUMBER], page)
 
 
+def test_short_runs_and_benchmarks_that_failed_are_named_in_the_table() -> None:
+    short = replace(NUMBER, conditions={QUICK: True})
+    assert "Short runs, not for figures." in readme.table([short], {"scale": "no room"})
+    assert "Not shown: c (not here); scale (no room)." in readme.table([NUMBER], {"scale": "no room"})
+    assert "Medians of one run." in readme.table([NUMBER])
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_benchmark_says_what_it_measures_and_can_be_called(name: str) -> None:
     module = importlib.import_module(f"benchmarks.{name}")
@@ -89,6 +102,34 @@ def test_subjects_are_measured_in_processes_of_their_own_and_one_that_fails_is_n
     assert measured.figures["one"]["rate"] == 2.0
     assert measured.figures["one"]["peak_mb"] > 1
     assert measured.failed == {"broken": "RuntimeError: no such server (a package)"}
+
+
+def test_the_figures_of_one_that_failed_say_why_there_are_none() -> None:
+    measured = measure_in_turns([Subject("broken", "tests.benchmarks.test_report:broken", {})], 1)
+    with pytest.raises(NotMeasured, match="broken: RuntimeError: no such server"):
+        measured.figures["broken"]
+    with pytest.raises(NotMeasured, match="other: it has no figures"):
+        measured.figures["other"]
+
+
+def hanging(fifo: str) -> dict[str, float]:
+    subprocess.Popen([sys.executable, "-c", "import sys, time; open(sys.argv[1], 'w'); time.sleep(3600)", fifo])
+    threading.Event().wait()
+    return {}
+
+
+def test_one_that_hangs_goes_with_what_it_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rounds, "_TIMEOUT", 3.0)
+    os.mkfifo(tmp_path / "fifo")
+    # Its other end stays open for as long as somebody lives who has it.
+    reader = os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK)
+    arguments = {"fifo": str(tmp_path / "fifo")}
+    measured = measure_in_turns([Subject("slow", "tests.benchmarks.test_report:hanging", arguments)], 1)
+    assert measured.failed == {"slow": "no figure within 3 s"}
+    poll = select.poll()
+    poll.register(reader, 0)
+    assert poll.poll(30_000)
+    os.close(reader)
 
 
 def test_percentiles_are_values_that_were_measured() -> None:

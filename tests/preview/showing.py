@@ -6,10 +6,10 @@ import io
 from base64 import b64decode
 from typing import Any
 
-import orjson
 from PIL import Image
 
 from asyncblock.preview import Limits, Making
+from asyncblock.values import dumps, loads
 
 __all__ = ["picture", "show"]
 
@@ -17,7 +17,7 @@ __all__ = ["picture", "show"]
 def show(payload: object, id: str | None = None, **limits: Any) -> dict[str, Any]:
     """Make a preview, and see that it is JSON."""
     made = Making(payload, id, Limits(**limits)).finish_blocking()
-    again: dict[str, Any] = orjson.loads(orjson.dumps(made))
+    again: dict[str, Any] = loads(dumps(made))
     return again
 
 
