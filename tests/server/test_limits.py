@@ -135,7 +135,7 @@ async def test_a_request_over_the_limit_raises_at_the_call(tmp_path: Path) -> No
         outputs_from=[{"handle": "out", "from_node": [{"node_id": "n", "output_handle": "out"}]}],
     )
     async with asyncblock.embedded() as mainframe_:
-        with pytest.raises(PayloadTooLarge, match="start"):
+        with pytest.raises(PayloadTooLarge, match="the input 'v' has"):
             await mainframe_.start(path, {"v": "x" * (5 << 20)})
         with pytest.raises(Rejected, match="3145728 may be"):
             await mainframe_.start(path, {"v": "x" * (7 << 19)})
