@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from operator import eq
+from operator import is_
 from typing import Any
 
 from .entries import Ref
@@ -39,7 +39,11 @@ class _Progression:
     def take(self, ref: Ref) -> bool:
         """Take in what follows, if it does."""
         first = self.first
-        if type(first) not in _SEQUENCES or type(ref) not in _SEQUENCES or len(ref) != len(first):
+        kind = type(first)
+        if type(ref) is not kind or kind not in _SEQUENCES or len(ref) != len(first):
+            return False
+        # ``1 == True``, and what is held comes out as it went in.
+        if not all(map(is_, map(type, ref), map(type, first))):
             return False
         if self.count == 1:
             place = self.place = _difference(first, ref)
@@ -50,7 +54,7 @@ class _Progression:
             place = self.place
             if ref[place] != first[place] + self.step * self.count:
                 return False
-            if not all(map(eq, ref[:place], first[:place])) or not all(map(eq, ref[place + 1 :], first[place + 1 :])):
+            if ref[:place] != first[:place] or ref[place + 1 :] != first[place + 1 :]:
                 return False
         self.count += 1
         return True
@@ -63,9 +67,9 @@ class _Progression:
 
 
 def _difference(one: Any, other: Any) -> int:
-    """Return the place of the one number in which two references differ; -1 when it isn't so."""
+    """Return the place of the one number in which two references of like parts differ; -1 when it isn't so."""
     places = [place for place in range(len(one)) if one[place] != other[place]]
-    if len(places) != 1 or type(one[places[0]]) is not int or type(other[places[0]]) is not int:
+    if len(places) != 1 or type(one[places[0]]) is not int:
         return -1
     return places[0]
 

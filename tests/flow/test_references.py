@@ -7,7 +7,7 @@ from collections import deque
 from typing import Any
 
 import orjson
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from asyncblock.flow.entries import Finished, JobCreated, Output, Started
@@ -47,6 +47,8 @@ refs = st.one_of(
 )
 
 
+@example([[0, 0, True], [0, 1, 1]])
+@example([[0], [1], [2], [3.0], [True]])
 @given(st.lists(st.one_of(refs, st.just("take"), st.just("store"))))
 def test_what_comes_out_is_what_went_in(acts: list[Any]) -> None:
     queue, model = References(), deque[Any]()
