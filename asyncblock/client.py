@@ -211,6 +211,7 @@ class Mainframe:
         **Durability**: on return the session is in the journal, with its whole plan.
         **Cancellation** may leave the session started.
         Inputs travel as JSON, with the plan 4 MiB at most: what is larger, and bytes, better come from a first node.
+        Large ones are read on a worker thread: leave them alone until it returns.
         Raises ``InvalidFlow`` with every problem of the flow; ``UnserializableValue`` and ``PayloadTooLarge`` naming
         the input; ``InvalidInputs`` for those that don't fit; ``Rejected`` when the mainframe refuses.
         """
