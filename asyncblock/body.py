@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, ClassVar, Final
 
 from .errors import Closed
+from .offload import READS, wait_in_thread
 
 __all__ = ["Body"]
 
@@ -64,7 +65,7 @@ class Body:
         async with self._reading:
             self._check()
             position = self._position
-            data = await asyncio.to_thread(self._read_at, position, n)
+            data = await wait_in_thread(self._read_at, position, n, places=READS)
             # Unless it was set meanwhile.
             if self._position == position:
                 self._position += len(data)

@@ -31,7 +31,7 @@ from .errors import (
 from .events import SessionFinished
 from .iothread import IOThread, shared
 from .link import FIRST_TIMEOUT, Link
-from .offload import run_in_thread
+from .offload import run_in_thread, wait_in_thread
 from .pieces import dumps_pieces, loads_blocks, paced
 from .schemas import misfits
 from .transport import Transport
@@ -217,7 +217,7 @@ class Mainframe:
         """
         plan = await self.resolve(lambda languages: resolve_flow(flow, inputs, search_paths, languages=languages))
         if strict:
-            await asyncio.to_thread(_check_inputs, plan, inputs or {})
+            await wait_in_thread(_check_inputs, plan, inputs or {})
         if self._local is not None:
             await self._local.serve_plan(plan)
         session_id = secrets.token_hex(8)
@@ -232,12 +232,12 @@ class Mainframe:
         **Cancellation** is safe. Raises what ``load`` raises.
         """
         try:
-            return await asyncio.to_thread(load, ())
+            return await wait_in_thread(load, ())
         except InvalidFlow as error:
             if not any(REFUSED_LANGUAGE in problem.message for problem in error.problems):
                 raise
             languages = (await self.info()).get("languages", [])
-            return await asyncio.to_thread(load, languages)
+            return await wait_in_thread(load, languages)
 
     def session(self, session_id: str) -> Session:
         """Return a handle on a session that somebody else started."""

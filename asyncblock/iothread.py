@@ -18,6 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from .errors import Closed
+from .offload import wait_in_thread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -145,7 +146,7 @@ class IOThread:
         finally:
             thread = _release(self)
             if thread is not None:
-                await asyncio.shield(asyncio.to_thread(thread.join))
+                await asyncio.shield(wait_in_thread(thread.join, places=None))
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -1,6 +1,8 @@
-"""Work that would stall an event loop, on worker threads: at most two at once in a process, whatever the loops.
+"""Work that would stall an event loop, on worker threads of our own, in places that are counted for the whole process.
 
-Previews have two places of their own: what an author's ``repr`` does must not keep data from leaving.
+Conversions have two places, and previews two others: what an author's ``repr`` does must not keep data from leaving.
+What waits for a disk or a lock has more. None of it is ever in the event loop's default executor: that is the author's,
+who may fill it, replace it or shut it down.
 """
 
 from __future__ import annotations
@@ -15,12 +17,15 @@ from typing import Any, TypeVar
 
 import anyio.to_thread
 
-__all__ = ["SLOTS", "Abandoned", "TooLong", "run_in_thread", "show_in_thread"]
+__all__ = ["READS", "SLOTS", "Abandoned", "TooLong", "run_in_thread", "show_in_thread", "wait_in_thread"]
 
 T = TypeVar("T")
 
 SLOTS = 2
 """Conversions at once. They compete for the GIL: more would not be faster, and would slow the loops down."""
+
+_WAITING = 32
+"""Threads at once that wait for a disk: most of the time they don't run."""
 
 _LOST = 8
 """Threads that may hang without a place, so that others get on; the ninth keeps its place."""
@@ -95,13 +100,17 @@ class _Place:
 
     __slots__ = ("held", "lost")
 
-    def __init__(self) -> None:
-        self.held = True
+    def __init__(self, *, held: bool = True) -> None:
+        self.held = held
+        """Not held: it never was, or was handed on already."""
         self.lost = False
 
 
 _slots = _Slots(SLOTS)
 _shown = _Slots(SLOTS)
+_waits = _Slots(_WAITING)
+READS = _Slots(_WAITING)
+"""For files that authors name: a pipe whose other end is silent holds nothing of ours."""
 
 
 async def run_in_thread(fn: Callable[..., T], *args: Any) -> T:
@@ -112,6 +121,19 @@ async def run_in_thread(fn: Callable[..., T], *args: Any) -> T:
     """
     await _slots.acquire()
     return await _run(_slots, _Place(), fn, *args)
+
+
+async def wait_in_thread(fn: Callable[..., T], *args: Any, places: _Slots | None = _waits) -> T:
+    """Run what waits for a file, a lock or another thread, as ``run_in_thread`` does; in places of its own.
+
+    ``places=None`` is for callers who may wait for long, and of whom there are few by construction: one for a job that
+    has a thread anyhow, one for a block, one for an executor.
+    **Cancellation** abandons it.
+    """
+    if places is None:
+        return await _run(_waits, _Place(held=False), fn, *args)
+    await places.acquire()
+    return await _run(places, _Place(), fn, *args)
 
 
 async def show_in_thread(seconds: float, fn: Callable[..., T], *args: Any) -> T:

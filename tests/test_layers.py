@@ -23,7 +23,7 @@ LAYERS: dict[str, set[str]] = {
     "collector": set(),
     "wire": {"errors"},
     "transport": {"errors"},
-    "iothread": {"errors"},
+    "iothread": {"offload", "errors"},
     "link": {"iothread", "scratch", "wire", "transport", "crashpoints", "errors"},
     "values": {"errors"},
     "pieces": {"values", "errors"},
@@ -32,7 +32,7 @@ LAYERS: dict[str, set[str]] = {
     "preview": {"values", "pieces", "offload", "errors"},
     "store": {"errors"},
     "block": {"errors"},
-    "body": {"errors"},
+    "body": {"offload", "errors"},
     "scratch": set(),
     "context": {
         "link", "iothread", "wire", "preview", "store", "body", "values", "pieces", "offload", "schemas", "events", "errors",

@@ -16,7 +16,7 @@ from .shell import shell
 if TYPE_CHECKING:
     from ..flow.plan import Plan
 
-__all__ = ["Catalog"]
+__all__ = ["Catalog", "key_of"]
 
 
 class Catalog:
@@ -74,7 +74,7 @@ class Catalog:
 
     def cached(self, spec: dict[str, Any], session_id: str) -> Binding | None:
         """Return a block's binding when it was loaded for this session before."""
-        return self._bindings.get(_key(spec, session_id))
+        return self._bindings.get(key_of(spec, session_id))
 
     def load(self, spec: dict[str, Any], session_id: str) -> Binding:
         """Load the block of a dispatch and bind it. Runs the block's module; call it on a worker thread.
@@ -82,7 +82,7 @@ class Catalog:
         Raises what the module raises, or a typed error that says what is missing.
         """
         binding = bind(self.function(spec, session_id))
-        self._bindings[_key(spec, session_id)] = binding
+        self._bindings[key_of(spec, session_id)] = binding
         return binding
 
     def function(self, spec: dict[str, Any], session_id: str) -> Callable[..., object]:
@@ -126,7 +126,8 @@ class Catalog:
         self._loader.close()
 
 
-def _key(spec: dict[str, Any], session_id: str) -> tuple[str, str, str, str, str]:
+def key_of(spec: dict[str, Any], session_id: str) -> tuple[str, str, str, str, str]:
+    """Return what a block's binding is known by."""
     return (
         session_id,
         str(spec.get("hash")),

@@ -7,13 +7,13 @@ again, and an unknown secret ends the job: a block never runs with the reference
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from ..context import CredentialInput, JobInfo, Secrecy
 from ..errors import LocalProtocolError, Unavailable
+from ..offload import wait_in_thread
 from .vault import Vault
 
 __all__ = ["holds_reference", "resolve_inputs"]
@@ -46,7 +46,7 @@ async def resolve_inputs(job: JobInfo, inputs: dict[str, Any], patches: object, 
     def work() -> dict[str, Any]:
         return {handle: resolver.resolve(handle, inputs[handle], schema, patch) for handle, schema, patch in concerned}
 
-    return inputs | await asyncio.to_thread(work)
+    return inputs | await wait_in_thread(work)
 
 
 def holds_reference(value: object) -> bool:

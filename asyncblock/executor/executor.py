@@ -19,6 +19,7 @@ from ..errors import AsyncBlockError
 from ..iothread import inbox_of
 from ..lifesigns import Held
 from ..link import Link, Outlet
+from ..offload import wait_in_thread
 from ..preview import keep_worker, release_worker
 from ..scratch import Scratch
 from ..store import Store
@@ -28,6 +29,8 @@ from .catalog import Catalog
 from .job import RunningJob, started_record
 from .kinds import Kind, Kinds, slim
 from .lifeline import Lifeline
+from .loading import Loading
+from .parting import part_with
 from .services import Services
 from .spawner import SPAWN_SLOTS, Spawner
 from .tasks import current_job
@@ -131,7 +134,7 @@ class Executor:
 
         **Cancellation** may leave the packages announced.
         """
-        if await asyncio.to_thread(self.catalog.add_plan, plan) and self._hosting is not None:
+        if await wait_in_thread(self.catalog.add_plan, plan) and self._hosting is not None:
             await self._hosting.link.announce()
             self._hosting.services.packages_known()
 
@@ -172,7 +175,7 @@ class Executor:
 
     @asynccontextmanager
     async def _attached(self, link: Link) -> AsyncIterator[None]:
-        await asyncio.to_thread(self.catalog.hash_all)
+        await wait_in_thread(self.catalog.hash_all, places=None)
         async with _undisturbed_group() as tasks:
             hosting = _Hosting(self, link, tasks)
             async with hosting.watchdog:
@@ -213,6 +216,7 @@ class _Hosting:
         self.scratch = Scratch()
         self.services = Services(self)
         self.kinds = Kinds()
+        self.loading = Loading(executor.catalog)
         self.engine = Engine(link, self.store, tasks.create_task, self._parked)
         self.loop_port: Window = link.new_port()
         self.thread_port: Window = link.new_port()
@@ -384,11 +388,15 @@ class _Hosting:
 
     def remove_soon(self, paths: list[Path]) -> None:
         """Remove files in a task: a large one takes the disk a while."""
-        self._tasks.create_task(asyncio.to_thread(_remove, paths))
+        self._tasks.create_task(wait_in_thread(_remove, paths))
+
+    def part_with_soon(self, values: list[Any]) -> None:
+        """Free large values on a worker thread: on the loop they would stall it."""
+        self._tasks.create_task(wait_in_thread(part_with, values))
 
     async def _tidy(self, directories: list[Path]) -> None:
         try:
-            await asyncio.to_thread(self.places.tidy, directories)
+            await wait_in_thread(self.places.tidy, directories)
         except OSError as error:
             logger.warning("temporary directories of earlier sessions stay: %s", error)
 
@@ -405,7 +413,7 @@ class _Hosting:
         self._tasks.create_task(self._add_packages(directories))
 
     async def _add_packages(self, directories: Sequence[str]) -> None:
-        if await asyncio.to_thread(self.executor.catalog.add_directories, directories):
+        if await wait_in_thread(self.executor.catalog.add_directories, directories):
             await self.link.announce()
         self.services.packages_known()
 
@@ -445,8 +453,8 @@ class _Hosting:
             task.cancel()
         if not self.link.over:
             await self.link.detach()
-        await asyncio.to_thread(self.scratch.close)
-        await asyncio.to_thread(release_worker)
+        await wait_in_thread(self.scratch.close, places=None)
+        await wait_in_thread(release_worker, places=None)
 
 
 def _remove(paths: list[Path]) -> None:

@@ -5,7 +5,6 @@ Bytes for which the block has asked so arrive as files, which are there as long 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Set
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +40,7 @@ class InputFiles:
         """
         link, scratch = self._hosting.link, self._hosting.scratch
         try:
-            body = Body(await asyncio.to_thread(scratch.new_path), ref.length)
+            body = Body(await offload.wait_in_thread(scratch.new_path), ref.length)
             self._bodies.append(body)
             await link.io.run(link.downloads.save(ref, body.path))
         except OSError as error:

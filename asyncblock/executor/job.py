@@ -15,7 +15,7 @@ from ..block import Binding
 from ..context import Context, CredentialInput, JobInfo, SyncContext, now_ms
 from ..errors import AsyncBlockError, LeaseLost
 from ..link import Outlet
-from ..offload import Abandoned
+from ..offload import Abandoned, wait_in_thread
 from ..wire.messages import Dispatch
 from ..wire.records import encode
 from . import shows
@@ -23,7 +23,6 @@ from .capture import current_sink, flush_job
 from .failure import author_traceback, summary
 from .inputs import InputFiles, gather_inputs
 from .kinds import Kind
-from .parting import part_with
 from .standing import standing_at
 from .tasks import current_job
 from .vault import Vault
@@ -213,7 +212,8 @@ class RunningJob:
                 await self._until_over(self._main)
                 await self._judge(self._main)
         # Here, where no frame holds it any more.
-        self._part_with(self._parting)
+        if self._parting:
+            self._hosting.part_with_soon(self._parting)
 
     async def _binding(self) -> Binding:
         spec, session_id = self._kind.block, self._info.session_id
@@ -224,7 +224,7 @@ class RunningJob:
         cached = catalog.cached(spec, session_id)
         if cached is not None:
             return cached
-        return await asyncio.to_thread(catalog.load, spec, session_id)
+        return await self._hosting.loading.binding(spec, session_id)
 
     async def _service(self) -> Binding:
         binding, self._release = await self._hosting.services.take(self._kind.block, self._info.session_id)
@@ -406,7 +406,7 @@ class RunningJob:
             if isinstance(ctx, Context):
                 await ctx.conclude(ending, result)
             else:
-                await asyncio.to_thread(ctx.conclude, ending, result)
+                await wait_in_thread(ctx.conclude, ending, result, places=None)
         except LeaseLost as lost:
             logger.warning("%s", lost)
         except AsyncBlockError as error:
@@ -445,13 +445,7 @@ class RunningJob:
         self._main = self._result = None
         self._hosting.ended(self)
         if self._large and self._ctx is not None:
-            self._part_with(self._ctx.take_inputs())
-
-    def _part_with(self, values: list[Any]) -> None:
-        """Free large values on a worker thread: on the loop they would stall it."""
-        if values:
-            # The loop owns its threads, and waits for them at its end.
-            _ = self._hosting.loop.run_in_executor(None, part_with, values)
+            self._hosting.part_with_soon(self._ctx.take_inputs())
 
 
 def started_record() -> bytes:

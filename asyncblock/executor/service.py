@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..block import Binding, bind
 from ..errors import AsyncBlockError, BlockFailed, LocalProtocolError
+from ..offload import wait_in_thread
 from .failure import author_traceback, summary
 from .tasks import current_service
 from .watchdog import task_value
@@ -163,7 +164,7 @@ class RunningService:
     async def _live(self, load: Callable[[], Callable[..., Any]]) -> None:
         """Run ``main``; never raises but a cancel."""
         try:
-            fn = await asyncio.to_thread(load)
+            fn = await wait_in_thread(load, places=None)
             if bind(fn).is_async:
                 await fn(self._ctx)
             else:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ..block import Binding
 from ..flow.lookup import FILES
 from ..flow.yamlfile import read_yaml
+from ..offload import wait_in_thread
 from ..wire.messages import ServiceMessage
 from .service import RunningService
 
@@ -154,7 +155,7 @@ class Services:
         """Start services before anybody calls; an error is told to the calls that come."""
         try:
             if digest not in self._known:
-                self._known[digest] = await asyncio.to_thread(self._find, digest)
+                self._known[digest] = await wait_in_thread(self._find, digest)
             for spec in self._known[digest]:
                 if spec.start_at == start_at:
                     self._started(spec, session_id)

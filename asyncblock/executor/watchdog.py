@@ -24,6 +24,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, TypeVar
 
+from ..offload import wait_in_thread
 from .origin import Origins
 
 __all__ = ["Stall", "Watchdog", "task_value", "usual_threshold"]
@@ -152,7 +153,7 @@ class Watchdog:
         with self._changed:
             self._closed = True
             self._changed.notify()
-        await asyncio.to_thread(self._thread.join)
+        await wait_in_thread(self._thread.join, places=None)
 
     @property
     def lag(self) -> float:
