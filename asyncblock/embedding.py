@@ -44,7 +44,8 @@ async def embedded(
     ``capture=True`` makes ``print`` and ``logging`` of blocks lines of their jobs, for which it patches this process's
     streams and loggers; ``ctx.logger`` needs no patching. ``settings`` are the mainframe's: durability, times, limits.
     **Cancellation** ends it in order: blocks are cancelled and may clean up.
-    Raises ``Unavailable`` when the data directory is in use.
+    Raises ``Unavailable`` when the data directory is in use. Should the mainframe meet an error that it can't go on
+    with, every call that waits for it raises ``MainframeFailed`` then, and leaving the block does.
     """
     async with AsyncExitStack() as stack:
         if data_dir is None:
@@ -52,7 +53,8 @@ async def embedded(
         io = await stack.enter_async_context(shared().lease())
         server = await stack.enter_async_context(hosted_mainframe(io, Path(data_dir), settings))
         await io.run(_bury(server))
-        link = await stack.enter_async_context(memory_link(io, server.accept_soon, "the embedded mainframe"))
+        accept = partial(_accept, server)
+        link = await stack.enter_async_context(memory_link(io, accept, "the embedded mainframe"))
         if workers:
             from .workers import Workers
 
@@ -79,6 +81,13 @@ async def embedded(
         mainframe = Mainframe(link, executor)
         await stack.enter_async_context(executor.attached(mainframe))
         yield mainframe
+
+
+def _accept(server: MainframeServer, transport: Transport) -> None:
+    """Let a connection in; after the mainframe has failed, its error is what everything raises that waits for it."""
+    if server.failure is not None:
+        raise server.failure
+    server.accept_soon(transport)
 
 
 async def _bury(server: MainframeServer) -> None:

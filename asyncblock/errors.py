@@ -25,6 +25,8 @@
   * ``FlowFailed`` - a session ended with an error; carries the failed node and its message.
   * ``Unavailable`` - a local resource that somebody else holds or that isn't there: data directory, port.
 
+    * ``MainframeFailed`` - the mainframe in this process met an error that it can't go on with, and has ended.
+
 ``asyncio.CancelledError`` is never raised, wrapped or swallowed by asyncblock.
 """
 
@@ -44,6 +46,7 @@ __all__ = [
     "InvalidInputs",
     "LeaseLost",
     "LocalProtocolError",
+    "MainframeFailed",
     "PayloadTooLarge",
     "PreviewFailed",
     "Problem",
@@ -194,3 +197,10 @@ class FlowFailed(AsyncBlockError):
 
 class Unavailable(AsyncBlockError):
     """A local resource that somebody else holds or that isn't there: a data directory, a port, an extra."""
+
+
+class MainframeFailed(Unavailable):
+    """The mainframe in this process met an error that it can't go on with, and has ended; ``__cause__`` is that error.
+
+    What it had acknowledged is in its data directory. Start it again there: its sessions go on.
+    """

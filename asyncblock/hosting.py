@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,9 +20,24 @@ __all__ = ["hosted_mainframe", "listening", "living_on"]
 T = TypeVar("T")
 
 
+async def _until_set(_: object, stop: asyncio.Event) -> None:
+    await stop.wait()
+
+
 @asynccontextmanager
-async def living_on(io: IOThread, manager: AbstractAsyncContextManager[T], name: str) -> AsyncIterator[T]:
-    """Enter an async context manager on the I/O thread, and leave it there in the same task."""
+async def living_on(
+    io: IOThread,
+    manager: AbstractAsyncContextManager[T],
+    name: str,
+    *,
+    until: Callable[[T, asyncio.Event], Awaitable[None]] = _until_set,
+    ended: Callable[[Exception], None] = lambda _: None,
+) -> AsyncIterator[T]:
+    """Enter an async context manager on the I/O thread, and leave it there in the same task.
+
+    ``until`` waits there for the event that says that this block is left; when it raises, the manager is left early,
+    ``ended`` is called with the error on the calling loop, and leaving the block raises it.
+    """
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[T] = loop.create_future()
     done: asyncio.Future[None] = loop.create_future()
@@ -32,10 +47,11 @@ async def living_on(io: IOThread, manager: AbstractAsyncContextManager[T], name:
         try:
             async with manager as value:
                 loop.call_soon_threadsafe(_settle, ready, value, None)
-                await stop.wait()
+                await until(value, stop)
         except Exception as error:
             loop.call_soon_threadsafe(_settle, ready, None, error)
             loop.call_soon_threadsafe(_settle, done, None, error)
+            loop.call_soon_threadsafe(ended, error)
         else:
             loop.call_soon_threadsafe(_settle, done, None, None)
 
@@ -64,12 +80,33 @@ def _settle(future: asyncio.Future[Any], value: object, error: Exception | None)
 
 
 def hosted_mainframe(
-    io: IOThread, data_dir: Path, settings: Settings | None = None
+    io: IOThread,
+    data_dir: Path,
+    settings: Settings | None = None,
+    *,
+    ended: Callable[[Exception], None] = lambda _: None,
 ) -> AbstractAsyncContextManager[MainframeServer]:
-    """Run a mainframe server on the I/O thread for the duration of the block."""
+    """Run a mainframe server on the I/O thread for the duration of the block.
+
+    When it meets an error that it can't go on with it ends at once, its data directory is free again, ``ended`` is
+    called with ``MainframeFailed`` on the calling loop, and leaving the block raises that.
+    """
     from .server import MainframeServer
 
-    return living_on(io, MainframeServer(data_dir, settings), "asyncblock mainframe")
+    return living_on(
+        io, MainframeServer(data_dir, settings), "asyncblock mainframe", until=_while_it_works, ended=ended
+    )
+
+
+async def _while_it_works(server: MainframeServer, stop: asyncio.Event) -> None:
+    waits = [asyncio.create_task(event.wait()) for event in (stop, server.failed)]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+    if server.failure is not None:
+        raise server.failure
 
 
 def listening(

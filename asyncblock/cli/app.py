@@ -14,7 +14,7 @@ import orjson
 import typer
 
 from .. import __version__
-from ..errors import AsyncBlockError, InvalidFlow
+from ..errors import AsyncBlockError, InvalidFlow, MainframeFailed
 from . import commands, housekeeping
 from .flows import add_commands
 from .inputs import parse_duration, parse_inputs, parse_object
@@ -25,6 +25,8 @@ from .places import Target
 __all__ = ["app"]
 
 EXIT_USAGE = 2
+EXIT_FAILED = 70
+"""The mainframe ended by an error of its own (EX_SOFTWARE of sysexits.h): a supervisor may start it again."""
 
 app = typer.Typer(
     name="asyncblock",
@@ -143,6 +145,9 @@ def _run(work: Coroutine[Any, Any, int]) -> NoReturn:
     except InvalidFlow as error:
         _complain("the flow can't be run:", *map(str, error.problems))
         code = EXIT_USAGE
+    except MainframeFailed as error:
+        _complain(str(error))
+        code = EXIT_FAILED
     except AsyncBlockError as error:
         _complain(str(error))
         code = EXIT_USAGE

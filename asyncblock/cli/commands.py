@@ -199,7 +199,10 @@ async def serve(
     with Interrupts() as interrupts:
         async with AsyncExitStack() as stack:
             io = await stack.enter_async_context(shared().lease())
-            server = await stack.enter_async_context(hosted_mainframe(io, directory, settings))
+            # Leaving raises the error by which the mainframe has ended by itself.
+            server = await stack.enter_async_context(
+                hosted_mainframe(io, directory, settings, ended=lambda _: stop.set())
+            )
             url = await stack.enter_async_context(listening(io, server, host, port, tls=tls))
             server.place.write_address({"url": _local(url), "pid": os.getpid()})
             if workers:

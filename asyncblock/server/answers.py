@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,15 @@ from .housekeeping import QUESTIONS, Question
 from .journal import RequestRow
 from .links import Connection, LinkState
 from .readers import BodyReader, PageReader
+from .supervision import in_words
 from .turn import Turn
 
 if TYPE_CHECKING:
     from .gateway import Gateway
 
 __all__ = ["Answers"]
+
+logger = logging.getLogger("asyncblock.server")
 
 
 class Answers:
@@ -76,6 +80,10 @@ class Answers:
         gateway, key = self._gateway, f"{self._link.link_id}:{message.id}"
         try:
             kept = await self._sessions.journal.request(key) if key not in gateway.answers else None
+        except Exception as error:
+            # Not carried out, so it may be asked again.
+            self._connection.send_line(_failure(message, error))
+            return
         finally:
             self._questions -= 1
         answer = gateway.answers.get(key, kept.answer if kept is not None else None)
@@ -91,6 +99,16 @@ class Answers:
             reply = Reply(message.id, self._order(turn, message))
         except Rejected as error:
             reply = _refusal(message, error)
+        except Exception as error:
+            # A defect. What is folded is to be in the journal; the session that it was about may be in any state.
+            turn.commit()
+            self._sessions.supervisor.broken(
+                f"the order {message.method!r}",
+                error,
+                self._sessions.running.get(str(message.params.get("session_id"))),
+            )
+            connection.send_line(_failure(message, error))
+            return
         line = _encoded(reply)
         if key is not None:
             self._gateway.answers[key] = line
@@ -109,6 +127,9 @@ class Answers:
             reply = Reply(message.id, await question(self._sessions, message.params, self._roles))
         except Rejected as error:
             reply = _refusal(message, error)
+        except Exception as error:
+            self._connection.send_line(_failure(message, error))
+            return
         finally:
             self._questions -= 1
         self._connection.send_line(_encoded(reply))
@@ -175,6 +196,13 @@ def _encoded(reply: Reply) -> bytes:
         return line
     words = f"the answer has {len(line)} bytes, a message {frames.MAX_MESSAGE} at most; ask for less"
     return encode(_refusal(reply, Rejected(words, code="too_large")))
+
+
+def _failure(message: Request, error: Exception) -> bytes:
+    """Log what went wrong with a request and return the answer that says so: not the asker's fault."""
+    logger.error("the request %r failed", message.method, exc_info=error)
+    words = f"the mainframe failed at {message.method!r}: {in_words(error)}"
+    return encode(Reply(message.id, error={"code": "failed", "message": words[:MAX_WORDS]}))
 
 
 def _refusal(message: Request | Reply, error: Rejected) -> Reply:

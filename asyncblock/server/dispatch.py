@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import AsyncBlockError, Closed
 from ..wire.messages import Close, Dispatch, encode
 from .jobs import Attempt, Job, JobState
+from .journal.trouble import DISK_ERRORS
 from .links import LinkState
 from .spawning import Spawning, spawn_slots
 from .spill import INLINE_BYTES, spill
@@ -161,7 +162,7 @@ class Dispatcher:
             return
         found = attempt.job.session.resolve_now(attempt.job.inputs)
         if found is None or not _say(attempt, found):
-            self._sessions.spawn(self._read_and_send(attempt))
+            self._sessions.supervisor.begin(self._read_and_send(attempt), "a dispatch", attempt.job.session)
 
     async def _read_and_send(self, attempt: Attempt) -> None:
         """Send a dispatch whose inputs have to be read, or are too large for a message and become bodies."""
@@ -175,10 +176,10 @@ class Dispatcher:
                     _send(attempt, encode(_message(attempt, found)))
         except Closed:
             pass
-        except AsyncBlockError as error:
-            turn = self._sessions.turn()
-            job.session.fail_job(turn, job, f"the inputs of node {job.node_id} can't be read: {error}", retry=False)
-            turn.commit()
+        except (AsyncBlockError, *DISK_ERRORS) as error:
+            logger.error("the inputs of node %s can't be read", job.node_id, exc_info=error)
+            with self._sessions.turn() as turn:
+                job.session.fail_job(turn, job, f"the inputs of node {job.node_id} can't be read: {error}", retry=False)
 
     def freed(self, turn: Turn, attempt: Attempt, *, finished: bool) -> None:
         """An attempt is over: its slot is free. Unless it said so itself, its channel stays for late records."""
@@ -212,7 +213,12 @@ class Dispatcher:
     def _watch(self, need: Need) -> None:
         """Give executors with the package some time to come."""
         if need not in self._alarms and not any(_serves(link, need) for link in self.links.values()):
-            alarm = self._sessions.loop.call_later(self._sessions.settings.no_executor_timeout, self._nobody_came, need)
+            alarm = self._sessions.supervisor.later(
+                self._sessions.settings.no_executor_timeout,
+                self._nobody_came,
+                need,
+                what="the end of a wait for executors",
+            )
             self._alarms[need] = alarm
 
     def stop_timers(self) -> None:
@@ -227,10 +233,9 @@ class Dispatcher:
         queue = self._waiting.get(need)
         if queue is None or any(_serves(link, need) for link in self.links.values()):
             return
-        turn = self._sessions.turn()
-        for job in list(queue):
-            job.session.fail_job(turn, job, self._nobody(need, job), retry=False)
-        turn.commit()
+        with self._sessions.turn() as turn:
+            for job in list(queue):
+                job.session.fail_job(turn, job, self._nobody(need, job), retry=False)
 
     def _nobody(self, need: Need, job: Job) -> str:
         package = job.block.get("package")
@@ -267,7 +272,9 @@ class Dispatcher:
     def lost(self, link: LinkState) -> None:
         """A link has no connection: its lease runs out unless it comes back."""
         if link.load and link.lease_timer is None:
-            link.lease_timer = self._sessions.loop.call_later(self._sessions.settings.lease, self._expired, link)
+            link.lease_timer = self._sessions.supervisor.later(
+                self._sessions.settings.lease, self._expired, link, what="the end of a lease"
+            )
 
     def back(self, link: LinkState) -> None:
         """A link is connected again."""
@@ -291,10 +298,9 @@ class Dispatcher:
         found = [(attempt, where) for attempt in running if (where := _stands_at(attempt, threads)) is not None]
         if threads and not found and seconds >= _SURE:
             found = [(attempt, "code that holds the interpreter's lock") for attempt in running]
-        turn = self._sessions.turn()
-        for attempt, where in found:
-            attempt.job.session.stalled(turn, attempt, seconds, where)
-        turn.commit()
+        with self._sessions.turn() as turn:
+            for attempt, where in found:
+                attempt.job.session.stalled(turn, attempt, seconds, where)
 
     def _expired(self, link: LinkState) -> None:
         link.lease_timer = None
@@ -303,26 +309,24 @@ class Dispatcher:
     def gone(self, link: LinkState, reason: str) -> None:
         """End every lease of a link, by evidence or because its time is up."""
         link.executor = None
-        turn = self._sessions.turn()
-        with_it = self.spawning.host_gone(turn, link)
-        for attempt in list(link.attempts.values()):
-            job = attempt.job
-            if attempt.fenced:
-                continue
-            link.send(Close(attempt.channel, job.job_id, attempt.number, f"lease lost: {reason}"))
-            if job.state is JobState.ASSIGNED and job.cancelling is None:
-                job.session.release(turn, job, reason)
-            else:
-                job.session.fail_job(turn, job, f"the executor of node {job.node_id} is gone: {reason}", retry=True)
-        turn.commit()
+        with self._sessions.turn() as turn:
+            with_it = self.spawning.host_gone(turn, link)
+            for attempt in list(link.attempts.values()):
+                job = attempt.job
+                if attempt.fenced:
+                    continue
+                link.send(Close(attempt.channel, job.job_id, attempt.number, f"lease lost: {reason}"))
+                if job.state is JobState.ASSIGNED and job.cancelling is None:
+                    job.session.release(turn, job, reason)
+                else:
+                    job.session.fail_job(turn, job, f"the executor of node {job.node_id} is gone: {reason}", retry=True)
         for link_id in with_it:
             self.process_ended(link_id, f"whoever started it is gone: {reason}")
 
     def process_ended(self, link_id: str, reason: str) -> None:
         """Take in that a process which was started for one job has ended."""
-        turn = self._sessions.turn()
-        self.spawning.ended(turn, link_id, reason)
-        turn.commit()
+        with self._sessions.turn() as turn:
+            self.spawning.ended(turn, link_id, reason)
         link = self.links.get(link_id)
         if link is not None:
             self.gone(link, reason)

@@ -14,7 +14,7 @@ import time
 from functools import partial
 from typing import Any
 
-from ..errors import AsyncBlockError, Closed, ConnectionLost, RemoteProtocolError, Unavailable
+from ..errors import AsyncBlockError, Closed, ConnectionLost, RemoteProtocolError
 from ..transport import Transport
 from ..wire import frames
 from ..wire.messages import (
@@ -36,8 +36,10 @@ from .bounds import MAX_BODY, MAX_LINE, MAX_RECORDS, MAX_WORDS
 from .incoming import Incoming
 from .jobs import JobState
 from .journal import LinkRow
+from .journal.trouble import DISK_ERRORS
 from .links import Connection, Dismissed, ExecutorInfo, LinkState
 from .sessions import Sessions
+from .supervision import in_words
 
 __all__ = ["Gateway"]
 
@@ -46,6 +48,12 @@ logger = logging.getLogger("asyncblock.server")
 _GREETING_TIMEOUT = 10.0
 """Seconds that a new connection has for its Hello."""
 
+
+RETRY_AFTER = 2.0
+"""Seconds after which a connection comes back that ended by no fault of its peer."""
+
+_MAX_DEFECTS = 3
+"""Connections of a link that end by the same defect before the link does."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 """What may name a link: its bodies are kept in a directory of that name."""
@@ -105,25 +113,25 @@ class Gateway:
         if self._links.get(link.link_id) is link:
             del self._links[link.link_id]
         if link.number:
-            turn = self.sessions.turn()
-            turn.write.drop_link(link.number)
-            if self.sessions.journal.bodies.under_way(link.link_id):
-                turn.after(lambda: self.sessions.spawn(self._drop_bodies(link.link_id)))
-            turn.commit()
+            with self.sessions.turn() as turn:
+                turn.write.drop_link(link.number)
+                if self.sessions.journal.bodies.under_way(link.link_id):
+                    turn.after(
+                        lambda: self.sessions.supervisor.begin(self._drop_bodies(link.link_id), "deleting bodies")
+                    )
 
     async def _drop_bodies(self, link_id: str) -> None:
         try:
             await self.sessions.journal.bodies.delete_unreferenced(link_id)
-        except AsyncBlockError as error:
+        except Exception as error:
             # The next opening finds them again.
-            logger.debug("bodies of a link that is over stay for now: %s", error)
+            logger.warning("bodies of a link that is over stay for now: %s", error)
 
     def drop_answers(self) -> None:
         """Forget the answers that were given so long ago that nobody asks again."""
         self.answers.clear()
-        turn = self.sessions.turn()
-        turn.write.drop_requests(int((time.time() - self.sessions.settings.link_expiry) * 1000))
-        turn.commit()
+        with self.sessions.turn() as turn:
+            turn.write.drop_requests(int((time.time() - self.sessions.settings.link_expiry) * 1000))
 
     def expire(self) -> None:
         """Forget the links that have been away for too long and hold no jobs."""
@@ -149,6 +157,17 @@ class Gateway:
         assert isinstance(principal, Principal)
         connection = Connection(transport)
         self._connections.add(connection)
+        try:
+            await self._serve(connection, principal)
+        except Exception as error:
+            # Met while it was ended for another reason, which was told.
+            logger.error("ending the connection of %s failed", transport.peer, exc_info=error)
+        finally:
+            self._connections.discard(connection)
+            await _close(transport)
+
+    async def _serve(self, connection: Connection, principal: Principal) -> None:
+        transport = connection.transport
         link: LinkState | None = None
         try:
             hello = await self._await_hello(transport)
@@ -163,19 +182,17 @@ class Gateway:
             await self._say_goodbye(transport, group)
         except* RemoteProtocolError as group:
             await self._unreadable(link, transport, str(group.exceptions[0]))
-        except* (Unavailable, Closed) as group:
+        except* (*DISK_ERRORS, Closed) as group:
             # The disk's doing, not the sender's: what isn't acknowledged will come again.
-            await self._say(transport, Bye("trouble", str(group.exceptions[0])[:MAX_WORDS], False, retry_after=2.0))
+            logger.warning("the connection of %s is closed for now", transport.peer, exc_info=group.exceptions[0])
+            words = in_words(group.exceptions[0])[:MAX_WORDS]
+            await self._say(transport, Bye("trouble", words, False, retry_after=RETRY_AFTER))
         except* Exception as group:
-            # A defect of ours that this sender can reach: the same again would do the same, so the link is over.
-            logger.error("what %s sent couldn't be taken in", transport.peer, exc_info=group.exceptions[0])
-            await self._unreadable(link, transport, "the mainframe failed at it; its log says why")
+            await self._failed_at(link, transport, group.exceptions[0])
         finally:
-            self._connections.discard(connection)
             if link is not None and link.connection is connection:
                 link.connection = None
                 self.sessions.dispatch.lost(link)
-            await transport.close()
 
     async def _await_hello(self, transport: Transport) -> Hello:
         try:
@@ -225,7 +242,7 @@ class Gateway:
         if hello.executor is not None and "executor" not in roles:
             self._turn_away(Bye("unauthorized", "this token may not run blocks", stop=True))
         if self.trouble is not None:
-            self._turn_away(Bye("trouble", self.trouble, stop=False, retry_after=2.0))
+            self._turn_away(Bye("trouble", self.trouble, stop=False, retry_after=RETRY_AFTER))
         limit = self.sessions.settings.max_links
         if len(self._connections) > limit:
             self._turn_away(Bye("overload", f"{limit} links are open", stop=False, retry_after=5.0))
@@ -259,18 +276,17 @@ class Gateway:
                 self.sessions.dispatch.gone(known, "its process began anew")
             self._links[hello.link] = link
         committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        turn = self.sessions.turn()
-        turn.write.link(
-            LinkRow(
-                link_no=link.number,
-                link_id=link.link_id,
-                token_hash=link.token_hash,
-                generation=link.generation,
-                boot=link.boot,
+        with self.sessions.turn() as turn:
+            turn.write.link(
+                LinkRow(
+                    link_no=link.number,
+                    link_id=link.link_id,
+                    token_hash=link.token_hash,
+                    generation=link.generation,
+                    boot=link.boot,
+                )
             )
-        )
-        turn.after(partial(committed.set_result, None))
-        turn.commit()
+            turn.after(partial(committed.set_result, None))
         await asyncio.shield(committed)
         return link
 
@@ -329,9 +345,8 @@ class Gateway:
             attempt.job.session.say_cancel(attempt.job)
         self.sessions.dispatch.spawning.ask_again(link)
         if link.executor is not None:
-            turn = self.sessions.turn()
-            self.sessions.dispatch.came(turn, link)
-            turn.commit()
+            with self.sessions.turn() as turn:
+                self.sessions.dispatch.came(turn, link)
 
     async def _pulse(self, link: LinkState, connection: Connection, principal: Principal) -> None:
         while True:
@@ -349,12 +364,36 @@ class Gateway:
                 raise ConnectionLost("no heartbeat came")
             connection.send(Ping(stored=link.stored))
 
+    async def _failed_at(self, link: LinkState | None, transport: Transport, error: BaseException) -> None:
+        """A defect of ours, not the sender's fault: it comes back and sends again what isn't stored.
+
+        What it sends again may do the same again, so that ends: after ``_MAX_DEFECTS`` times without a batch stored
+        between them the link is over.
+        """
+        logger.error("what %s sent couldn't be taken in", transport.peer, exc_info=error)
+        if link is not None:
+            link.defects = link.defects + 1 if link.defect_at == link.stored else 1
+            link.defect_at = link.stored
+        if link is None or link.defects < _MAX_DEFECTS:
+            words = f"the mainframe failed at what came: {in_words(error)}"[:MAX_WORDS]
+            await self._say(transport, Bye("trouble", words, stop=False, retry_after=RETRY_AFTER))
+        else:
+            await self._unreadable(link, transport, "the mainframe failed at it, time and again; its log says why")
+
     async def _unreadable(self, link: LinkState | None, transport: Transport, words: str) -> None:
         reason = words[:MAX_WORDS]
         logger.warning("the link of %s is over: %s", transport.peer, reason)
-        await self._say(transport, Bye("unreadable", reason, stop=True))
         if link is not None:
             self.sessions.dispatch.gone(link, f"its link broke the protocol: {reason}")
+        await self._say(transport, Bye("unreadable", reason, stop=True))
+
+
+async def _close(transport: Transport) -> None:
+    try:
+        await transport.close()
+    except Exception as error:
+        logger.error("closing the connection of %s failed", transport.peer, exc_info=error)
+        transport.abort()
 
 
 def _check_hello(hello: Hello) -> None:

@@ -5,6 +5,7 @@ The names under ``/metrics`` are promises: ``_FIGURES`` says what each of them i
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -15,11 +16,14 @@ from ..errors import AsyncBlockError
 from ..transport.websocket import HttpAnswer
 from .access import Access
 from .journal import BodyKey
+from .journal.trouble import DISK_ERRORS
 
 if TYPE_CHECKING:
     from .mainframe import MainframeServer
 
 __all__ = ["HttpDoor"]
+
+logger = logging.getLogger("asyncblock.server")
 
 
 _FIGURES = {
@@ -105,6 +109,9 @@ class HttpDoor:
             return HttpAnswer(404, b"a body is named LINK-N\n")
         try:
             data = await self._server.journal.bodies.read(BodyKey(link, int(number)), 0, 256 << 20)
-        except (AsyncBlockError, OSError):
+        except (AsyncBlockError, FileNotFoundError):
             return HttpAnswer(404, b"no such body\n")
+        except DISK_ERRORS as error:
+            logger.error("body %s can't be read", name, exc_info=error)
+            return HttpAnswer(503, f"the body can't be read now: {error}\n".encode())
         return HttpAnswer(200, data, "application/octet-stream")

@@ -39,6 +39,7 @@ from .uploads import Uploads
 
 if TYPE_CHECKING:
     from .gateway import Gateway
+    from .session import Session
 
 __all__ = ["Incoming"]
 
@@ -164,14 +165,16 @@ class Incoming:
         for row in rows:
             turn.write.body(row)
         link.received = batch.seq
-        try:
-            for channel, raw, records, flat in runs:
-                for index, reason in self._take(turn, channel, raw, records, flat):
-                    turn.after(partial(link.send, Refused(channel, index, reason[:MAX_WORDS])))
-        except BaseException:
-            # A defect. What is folded is to be in the journal, and the turn may hold what another link has sent.
-            turn.commit()
-            raise
+        broken: list[tuple[Session, Exception]] = []
+        for channel, raw, records, flat in runs:
+            try:
+                refused = self._take(turn, channel, raw, records, flat)
+            except Exception as error:
+                # A defect of ours, which the same record would meet again: the session ends of it, not the link.
+                broken.append((link.attempts[channel].job.session, error))
+                continue
+            for index, reason in refused:
+                turn.after(partial(link.send, Refused(channel, index, reason[:MAX_WORDS])))
         turn.write.mark(link.number, batch.seq)
         turn.after(partial(self._stored, batch.seq))
         self._gateway.bytes_received += sum(len(raw) for _, raw in batch.runs)
@@ -180,6 +183,9 @@ class Incoming:
             self._sessions.linger(turn)
         else:
             turn.commit()
+        for session, defect in broken:
+            self._sessions.settle()
+            self._sessions.supervisor.broken("taking records in", defect, session)
 
     def _check_fence(self) -> None:
         """End here when a newer connection of the link is open: what this one still holds comes again on that."""
@@ -203,7 +209,7 @@ class Incoming:
         link = self._link
         if not link.ack_due:
             link.ack_due = True
-            self._sessions.loop.call_soon(self._send_ack)
+            self._sessions.supervisor.soon(self._send_ack, what="an acknowledgement")
 
     def _send_ack(self) -> None:
         self._link.ack_due = False
@@ -213,18 +219,16 @@ class Incoming:
     def _stalled(self, message: Stalled) -> None:
         attempt = self._link.attempts.get(message.channel)
         if attempt is not None and not attempt.fenced:
-            turn = self._sessions.turn()
-            attempt.job.session.stalled(turn, attempt, message.seconds, message.where[:MAX_WORDS])
-            turn.commit()
+            with self._sessions.turn() as turn:
+                attempt.job.session.stalled(turn, attempt, message.seconds, message.where[:MAX_WORDS])
 
     def _announce(self, message: Announce) -> None:
         if message.executor is not None and "executor" not in self._roles:
             self._connection.bye(Bye("unauthorized", "this token may not run blocks", stop=True))
             return
         self._link.executor = ExecutorInfo.from_json(message.executor)
-        turn = self._sessions.turn()
-        self._sessions.dispatch.came(turn, self._link)
-        turn.commit()
+        with self._sessions.turn() as turn:
+            self._sessions.dispatch.came(turn, self._link)
 
 
 def _only_starts(records: list[Any]) -> bool:

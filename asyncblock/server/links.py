@@ -182,6 +182,9 @@ class LinkState:
     """How many open jobs it holds."""
     sync_load: int = 0
     """How many of them run in threads."""
+    defects: int = 0
+    """Connections in a row that a defect of ours has ended while this was stored:"""
+    defect_at: int = -1
     ack_due: bool = False
     """An acknowledgement will be sent in this turn of the loop."""
 

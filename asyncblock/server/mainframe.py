@@ -10,17 +10,19 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from ..errors import Unavailable
+from ..errors import MainframeFailed, Unavailable
 from ..transport import Transport
 from ..transport.websocket import is_loopback, serve_websocket
 from ..wire.frames import MAX_MESSAGE
 from .access import ALL_ROLES, Access, Principal
-from .gateway import Gateway
+from .bounds import MAX_WORDS
+from .gateway import RETRY_AFTER, Gateway
 from .http import HttpDoor
 from .journal import SqliteJournal
 from .journal.datadir import DataDir
 from .sessions import Sessions
 from .settings import Settings
+from .supervision import Supervisor, in_words
 
 __all__ = ["MainframeServer", "Settings"]
 
@@ -37,7 +39,8 @@ _FORGET_INTERVAL = 600.0
 class MainframeServer:
     """A mainframe on one data directory. Run it with ``async with``; it lives on the loop that entered it.
 
-    Raises ``Unavailable`` when the data directory is in use or not writable.
+    Raises ``Unavailable`` when the data directory is in use or not writable. When an error is met that it can't go on
+    with, ``failed`` is set: leave the ``async with`` then, and tell of ``failure``.
     """
 
     def __init__(self, data_dir: Path, settings: Settings | None = None) -> None:
@@ -53,13 +56,23 @@ class MainframeServer:
         """Why nothing is accepted at the moment; None when all is well."""
         self.lag = 0.0
         """Seconds by which the loop ran late when it was last measured."""
-        self._chores: asyncio.Task[None]
-        self._tasks: asyncio.TaskGroup
+        self.failure: MainframeFailed | None = None
+        """What it can't go on with; None when all is well."""
+        self.failed = asyncio.Event()
+        """Set with ``failure``: whoever runs the mainframe leaves its ``async with`` then."""
+        self.supervisor: Supervisor
         self._stack = AsyncExitStack()
-        self._stopping = asyncio.Event()
         self._connections: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> MainframeServer:
+        try:
+            await self._open()
+        except ExceptionGroup as group:
+            # What kept it from opening, without the task group in which that happened.
+            raise group.exceptions[0] from None
+        return self
+
+    async def _open(self) -> None:
         async with AsyncExitStack() as stack:
             self.place = stack.enter_context(DataDir.open(self.data_dir))
             self.journal = await SqliteJournal.open(
@@ -70,8 +83,9 @@ class MainframeServer:
             )
             stack.push_async_callback(self.journal.close)
             self.token = self.place.token()
-            self._tasks = await stack.enter_async_context(asyncio.TaskGroup())
-            self.sessions = Sessions(self.journal, asyncio.get_running_loop(), self._tasks, self.settings)
+            self.supervisor = Supervisor(await stack.enter_async_context(asyncio.TaskGroup()), self._fail)
+            self.journal.on_defect = self.supervisor.broken
+            self.sessions = Sessions(self.journal, asyncio.get_running_loop(), self.supervisor, self.settings)
             self.gateway = Gateway(self.sessions, self.journal.epoch, self.settings.heartbeat)
             self.gateway.recover(await self.journal.links())
             broken = self.journal.opening.changed
@@ -81,12 +95,14 @@ class MainframeServer:
                 if lost := self.journal.opening.lost_bodies:
                     logger.error("%d large values that the journal names aren't there whole", len(lost))
             recovered = await self.sessions.recover(broken)
-            self._chores = self._tasks.create_task(self._do_chores())
-            stack.callback(self._chores.cancel)
+            for chore, what in (
+                (self._measure_lag, "measuring the loop's lag"),
+                (self._forget, "forgetting old links"),
+            ):
+                stack.callback(self.supervisor.keep(chore, what).cancel)
             if recovered:
                 logger.info("%d sessions go on from the journal", recovered)
             self._stack = stack.pop_all()
-        return self
 
     async def __aexit__(self, *exc: object) -> None:
         self.gateway.dismiss("stopping", "the mainframe is stopping", retry_after=1.0)
@@ -97,13 +113,12 @@ class MainframeServer:
         self.sessions.close()
         await self._stack.aclose()
 
-    async def accept(self, transport: Transport, roles: frozenset[str] = ALL_ROLES) -> None:
-        """Serve a connection until it ends."""
-        await self.gateway.serve(transport, Principal(roles))
-
     def accept_soon(self, transport: Transport, roles: frozenset[str] = ALL_ROLES) -> None:
         """Serve a connection in a task of the mainframe's."""
-        task = self._tasks.create_task(self.gateway.serve(transport, Principal(roles)))
+        task = self.supervisor.begin(self.gateway.serve(transport, Principal(roles)), "serving a connection")
+        if task is None:
+            transport.abort()
+            return
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
 
@@ -130,29 +145,43 @@ class MainframeServer:
         """Take in the evidence that the process behind a link has ended (whoever started it saw its exit)."""
         link = self.sessions.dispatch.links.get(link_id)
         if link is not None:
-            self.sessions.dispatch.gone(link, reason)
+            with self.supervisor.watching("ending a link"):
+                self.sessions.dispatch.gone(link, reason)
 
     def executor_held(self, link_id: str, seconds: float, threads: list[Any], works: bool) -> None:
         """Take in what a parent sees of its child while the child can't speak: where it stands, that it works."""
-        self.sessions.dispatch.held(link_id, seconds, threads, works)
+        with self.supervisor.watching("taking in a stalled process"):
+            self.sessions.dispatch.held(link_id, seconds, threads, works)
 
-    async def _do_chores(self) -> None:
-        """Measure how late the loop runs, and forget what nobody will ask for again."""
+    async def _measure_lag(self) -> None:
         loop = asyncio.get_running_loop()
-        forget_at = loop.time()
         while True:
             due = loop.time() + _TICK
             await asyncio.sleep(_TICK)
             self.lag = loop.time() - due
-            if loop.time() >= forget_at:
-                forget_at = loop.time() + _FORGET_INTERVAL
-                self.gateway.expire()
-                self.gateway.drop_answers()
+
+    async def _forget(self) -> None:
+        """Forget what nobody will ask for again."""
+        await asyncio.sleep(_TICK)
+        while True:
+            self.gateway.expire()
+            self.gateway.drop_answers()
+            await asyncio.sleep(_FORGET_INTERVAL)
+
+    def _fail(self, what: str, error: Exception) -> None:
+        """End: say why, accept nothing more, and let whoever runs this mainframe leave it."""
+        words = f"the mainframe on {self.data_dir} has ended, for {what} failed: {in_words(error)}"
+        self.failure = MainframeFailed(f"{words}. What was acknowledged is in the journal: start it again to go on")
+        self.failure.__cause__ = error
+        logger.critical("%s", words, exc_info=error)
+        self.trouble = self.gateway.trouble = words
+        self.gateway.dismiss("failed", words[:MAX_WORDS], retry_after=RETRY_AFTER)
+        self.failed.set()
 
     def _on_trouble(self, error: Exception) -> None:
         self.trouble = self.gateway.trouble = f"the journal can't be written: {error}"
         logger.error("%s; nothing is accepted until it can", self.trouble)
-        self.gateway.dismiss("trouble", self.trouble, retry_after=2.0)
+        self.gateway.dismiss("trouble", self.trouble, retry_after=RETRY_AFTER)
 
     def _on_recovered(self) -> None:
         self.trouble = self.gateway.trouble = None

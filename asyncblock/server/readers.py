@@ -5,17 +5,23 @@ A reader is a cursor: it holds no queue here, loses nothing, and slows nobody.
 
 from __future__ import annotations
 
+import logging
+
 from ..errors import AsyncBlockError
 from ..wire.bodies import CHUNK_SIZE, encode_chunk
 from ..wire.frames import join_page
 from ..wire.messages import Fetch, Fetched, Page, Read, encode
+from .bounds import MAX_WORDS
 from .journal import MAX_OFFSET, BodyKey, Journal
 from .links import Connection
 from .session import Session
 from .sessions import Sessions
+from .supervision import in_words
 from .tail import Row
 
 __all__ = ["BodyReader", "PageReader"]
+
+logger = logging.getLogger("asyncblock.server")
 
 _PAGE_LIMIT = 1 << 20
 """Bytes of a page at most, whatever was asked for; a single row may be larger."""
@@ -64,10 +70,18 @@ class PageReader:
             self._connection.feed(self.produce)
 
     async def produce(self) -> bytes | None:
-        """Make the page; None when it was made."""
+        """Make the page; None when it was made. What goes wrong is the answer: the reader may ask again."""
         if self._done:
             return None
         self._done = True
+        try:
+            return await self._page()
+        except Exception as error:
+            words = f"session {self._request.session_id!r} can't be read now: {in_words(error)}"
+            logger.error("%s", words, exc_info=error)
+            return encode(Page(self._request.id, 0, 0, [], False, words[:MAX_WORDS]))
+
+    async def _page(self) -> bytes:
         request = self._request
         row = self._sessions.rows.get(request.session_id)
         if row is None:
@@ -120,7 +134,9 @@ class BodyReader:
             piece = await self._journal.bodies.read(
                 BodyKey(request.link, request.n), offset, min(CHUNK_SIZE, request.size - self._sent)
             )
-        except (AsyncBlockError, OSError) as error:
+        except Exception as error:
+            if not isinstance(error, (AsyncBlockError, OSError)):
+                logger.error("body %s-%s can't be read", request.link, request.n, exc_info=error)
             self._connection.send(Fetched(request.id, f"body {request.link}-{request.n}: {error}"))
             return None
         if not piece:

@@ -81,15 +81,16 @@ class BlockRequests:
     def cancel_all_soon(self, caller: Job, reason: str) -> None:
         """As ``cancel_all``, in a turn of its own: the one that is under way counts its lines."""
         if caller.blocks:
-            self._session._owner.loop.call_soon(self._cancel_all_now, caller, reason)
+            self._session._owner.supervisor.soon(
+                self._cancel_all_now, caller, reason, what="a cancel of blocks", session=self._session
+            )
 
     def _cancel_all_now(self, caller: Job, reason: str) -> None:
         owner = self._session._owner
-        if owner.closed or caller.state is JobState.ENDED:
+        if owner.supervisor.closed or caller.state is JobState.ENDED:
             return
-        turn = owner.turn()
-        self.cancel_all(turn, caller, reason)
-        turn.commit()
+        with owner.turn() as turn:
+            self.cancel_all(turn, caller, reason)
 
     def tell(self, turn: Turn | None, ended: Job | FlowJobStarted, error: str | None) -> None:
         """Say that what a job has asked for is over: only the mainframe knows that nothing follows."""

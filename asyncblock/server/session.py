@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -117,6 +117,12 @@ class Session:
         """Tell whether the session has reached its terminal state."""
         return self.state in ("succeeded", "failed", "cancelled")
 
+    def _later(self, delay: float, act: Callable[..., None], *args: Any) -> asyncio.TimerHandle:
+        return self._owner.supervisor.later(delay, act, *args, what="a timer", session=self)
+
+    def _begin(self, coroutine: Coroutine[Any, Any, None], what: str) -> None:
+        self._owner.supervisor.begin(coroutine, what, self)
+
     @classmethod
     def from_first_row(cls, owner: Sessions, number: int, payload: bytes) -> Session:
         """Make a session from the first row of its journal, to be filled by ``replay_row``."""
@@ -205,6 +211,23 @@ class Session:
         turn.urgent = True
         turn.say(self, "SessionCancelled", reason=reason, t=_now())
         self._feed(turn, Cancelled(reason))
+
+    def break_off(self, reason: str) -> None:
+        """End the session as failed at once: something of ours broke in it, so that its state can't be trusted.
+
+        The run isn't asked any more, and no job is waited for: each one is fenced and its executor told to stop it.
+        """
+        with self._owner.turn() as turn:
+            self._unacted.clear()
+            for job in list(self.jobs.values()):
+                if (attempt := job.attempt) is not None:
+                    attempt.link.send(Close(attempt.channel, job.job_id, attempt.number, reason))
+                    self._close_attempt(turn, attempt, finished=False)
+                self._owner.dispatch.withdraw(job)
+                job.attempt = None
+            self.jobs.clear()
+            self.stop_timers()
+            self._finish_with(turn, RunFinished("failed", reason, {}), {})
 
     def assign(self, turn: Turn, job: Job, attempt: Attempt) -> None:
         """Note that an executor has been given a job."""
@@ -471,7 +494,7 @@ class Session:
     def _abandon_later(self, job: Job) -> None:
         """Give a cancelled job of a flow that is over its time, and no more."""
         self._stop_timer(job.job_id)
-        self._timeouts[job.job_id] = self._owner.loop.call_later(self._grace + _GRACE_MARGIN, self._abandon, [job])
+        self._timeouts[job.job_id] = self._later(self._grace + _GRACE_MARGIN, self._abandon, [job])
 
     def _stop_timer(self, job_id: str) -> None:
         timer = self._timeouts.pop(job_id, None)
@@ -562,7 +585,7 @@ class Session:
         self._since[job.job_id] = since if since is not None else _now()
         if job.timeout is not None:
             left = self._left(job.timeout, since)
-            self._timeouts[job.job_id] = self._owner.loop.call_later(left, self._time_is_up, job)
+            self._timeouts[job.job_id] = self._later(left, self._time_is_up, job)
         return job
 
     def _left(self, timeout: float, since: int | None) -> float:
@@ -586,12 +609,11 @@ class Session:
         if timeout is not None:
             text = f"Timeout: it took longer than {timeout:g} s"
             left = self._left(timeout, since)
-            self._timeouts[opened.job_id] = self._owner.loop.call_later(left, self._flow_is_late, opened, text)
+            self._timeouts[opened.job_id] = self._later(left, self._flow_is_late, opened, text)
 
     def _flow_is_late(self, opened: FlowJobStarted | JobCreated, error: str) -> None:
-        turn = self._owner.turn()
-        self.fail_flow_job(turn, opened.job_id, error)
-        turn.commit()
+        with self._owner.turn() as turn:
+            self.fail_flow_job(turn, opened.job_id, error)
 
     def _decide(self, turn: Turn, created: JobCreated, found: dict[str, Found]) -> None:
         if not self._run.is_open(created.job_id):
@@ -613,17 +635,16 @@ class Session:
     def _time_is_up(self, job: Job) -> None:
         if job.state is JobState.ENDED:
             return
-        turn = self._owner.turn()
-        error = f"Timeout: node {job.node_id} took longer than {job.timeout:g} s"
-        if job.attempt is None:
-            self.fail_job(turn, job, error, retry=False)
-        elif job.cancelling is None:
-            turn.urgent = True
-            turn.say(self, "JobCancelling", job_id=job.job_id, reason=error, overdue=True, t=_now())
-            job.overdue = error
-            self.cancel_job(job, error)
-            self._abandon_later(job)
-        turn.commit()
+        with self._owner.turn() as turn:
+            error = f"Timeout: node {job.node_id} took longer than {job.timeout:g} s"
+            if job.attempt is None:
+                self.fail_job(turn, job, error, retry=False)
+            elif job.cancelling is None:
+                turn.urgent = True
+                turn.say(self, "JobCancelling", job_id=job.job_id, reason=error, overdue=True, t=_now())
+                job.overdue = error
+                self.cancel_job(job, error)
+                self._abandon_later(job)
 
     def _conclude(self, turn: Turn, verdict: RunFinished) -> None:
         """The flow is over: cancel what still runs, then end."""
@@ -637,7 +658,7 @@ class Session:
             else:
                 self.cancel_job(job, reason)
         if self.jobs:
-            self._deadline = self._owner.loop.call_later(self._grace + _GRACE_MARGIN, self._abandon_jobs)
+            self._deadline = self._later(self._grace + _GRACE_MARGIN, self._abandon_jobs)
         self._end_if_quiet(turn)
 
     def cancel_job(self, job: Job, reason: str) -> None:
@@ -666,15 +687,14 @@ class Session:
         self._abandon(list(self.jobs.values()))
 
     def _abandon(self, jobs: list[Job]) -> None:
-        turn = self._owner.turn()
-        for job in jobs:
-            if job.attempt is not None:
-                job.attempt.link.send(
-                    Close(job.attempt.channel, job.job_id, job.attempt.number, "it didn't end when cancelled")
-                )
-            words = f"it was cancelled and didn't end within {self._grace:g} s of that"
-            self.fail_job(turn, job, words if job.overdue is None else f"{job.overdue}; {words}", retry=False)
-        turn.commit()
+        with self._owner.turn() as turn:
+            for job in jobs:
+                if job.attempt is not None:
+                    job.attempt.link.send(
+                        Close(job.attempt.channel, job.job_id, job.attempt.number, "it didn't end when cancelled")
+                    )
+                words = f"it was cancelled and didn't end within {self._grace:g} s of that"
+                self.fail_job(turn, job, words if job.overdue is None else f"{job.overdue}; {words}", retry=False)
 
     def _end_if_quiet(self, turn: Turn | None) -> None:
         if turn is None or self.state != "ending" or self.jobs or self._verdict is None:
@@ -687,15 +707,14 @@ class Session:
 
     def _finish(self, turn: Turn, verdict: RunFinished, found: dict[str, Found]) -> None:
         if sum(sizes(found).values()) > INLINE_BYTES:
-            turn.after(lambda: self._owner.spawn(self._finish_large(verdict, found)))
+            turn.after(lambda: self._begin(self._finish_large(verdict, found), "the end"))
             return
         self._finish_with(turn, verdict, found)
 
     async def _finish_large(self, verdict: RunFinished, found: dict[str, Found]) -> None:
         found = await spill(self._owner.journal, self.number, self.session_id, found)
-        turn = self._owner.turn()
-        self._finish_with(turn, verdict, found)
-        turn.commit()
+        with self._owner.turn() as turn:
+            self._finish_with(turn, verdict, found)
 
     def _finish_with(self, turn: Turn, verdict: RunFinished, found: dict[str, Found]) -> None:
         self.finished_at = _now()
@@ -760,11 +779,10 @@ class Session:
 
         async def read() -> None:
             values = await self.resolve(refs)
-            later = self._owner.turn()
-            then(later, values)
-            later.commit()
+            with self._owner.turn() as later:
+                then(later, values)
 
-        turn.after(lambda: self._owner.spawn(read()))
+        turn.after(lambda: self._begin(read(), "reading values"))
 
     # ------------------------------------------------------------------ recovery
 

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import orjson
 
-from ..errors import InvalidFlow, Rejected
+from ..errors import AsyncBlockError, InvalidFlow, Rejected
 from ..flow.plan import Plan
 from .dispatch import Dispatcher
 from .jobs import Job, JobState
 from .journal import Journal, SessionRow
+from .journal.trouble import DISK_ERRORS
 from .session import Session
 from .settings import Settings
+from .supervision import Supervisor, in_words
 from .tail import Tail
 from .turn import Turn
 from .values import Values
 
 __all__ = ["Sessions"]
+
+logger = logging.getLogger("asyncblock.server")
 
 
 _MAX_BLOCK = 1 << 20
@@ -39,9 +44,10 @@ class Sessions:
     """Starts, finds, cancels and recovers sessions."""
 
     def __init__(
-        self, journal: Journal, loop: asyncio.AbstractEventLoop, tasks: asyncio.TaskGroup, settings: Settings
+        self, journal: Journal, loop: asyncio.AbstractEventLoop, supervisor: Supervisor, settings: Settings
     ) -> None:
         self.journal = journal
+        self.supervisor = supervisor
         self.settings = settings
         self.loop = loop
         self.values = Values(journal)
@@ -50,17 +56,15 @@ class Sessions:
         self.running: dict[str, Session] = {}
         self.rows: dict[str, SessionRow] = {}
         """Every session that the journal knows, by id."""
-        self.closed = False
         self.on_stored: Callable[[], object] = _nothing
         """Called after each commit, before what follows from it."""
-        self._tasks = tasks
         self._lingering: Turn | None = None
         self._linger_timer: asyncio.TimerHandle | None = None
 
     def turn(self) -> Turn:
         """Begin a turn of its own, after what lingers."""
         self.settle()
-        return Turn(self.journal, self.tail, self.on_stored)
+        return Turn(self.journal, self.tail, self.on_stored, self.supervisor.broken)
 
     def next_turn(self) -> Turn:
         """Begin a turn, or go on with the one that lingers: both become one transaction.
@@ -82,7 +86,7 @@ class Sessions:
         """
         self.settle()
         self._lingering = turn
-        self._linger_timer = self.loop.call_later(_LINGER, self.settle)
+        self._linger_timer = self.supervisor.later(_LINGER, self.settle, what="the commit of a turn")
 
     def settle(self) -> None:
         """Commit the turn that lingers."""
@@ -96,13 +100,6 @@ class Sessions:
             self._linger_timer.cancel()
             self._linger_timer = None
         return turn
-
-    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Run a coroutine in the mainframe's task group, unless the mainframe is closing."""
-        if self.closed:
-            coroutine.close()
-        else:
-            self._tasks.create_task(coroutine)
 
     # ------------------------------------------------------------------ orders
 
@@ -177,7 +174,7 @@ class Sessions:
 
     def close(self) -> None:
         """Stop all timers; running sessions go on when the mainframe comes back."""
-        self.closed = True
+        self.supervisor.closed = True
         self.settle()
         for session in self.running.values():
             session.stop_timers()
@@ -185,13 +182,12 @@ class Sessions:
 
     def retry_later(self, job: Job, delay: float) -> None:
         """Hand a failed job out again after its pause."""
-        self.loop.call_later(delay, self._retry, job)
+        self.supervisor.later(delay, self._retry, job, what="the next attempt of a job", session=job.session)
 
     def _retry(self, job: Job) -> None:
-        if not self.closed and job.state is JobState.WAITING and job.session.state == "running":
-            turn = self.turn()
-            self.dispatch.enqueue(turn, job)
-            turn.commit()
+        if not self.supervisor.closed and job.state is JobState.WAITING and job.session.state == "running":
+            with self.turn() as turn:
+                self.dispatch.enqueue(turn, job)
 
     # ------------------------------------------------------------------ recovery
 
@@ -204,14 +200,32 @@ class Sessions:
             self.rows[row.session_id] = row
         unfinished = [row for row in self.rows.values() if row.state == "running"]
         for row in unfinished:
-            await self._recover(row)
+            try:
+                await self._recover(row)
+            except (AsyncBlockError, *DISK_ERRORS):
+                # The disk: nothing is known of the session, so nothing may be said of it.
+                raise
+            except Exception as error:
+                logger.error("session %s can't go on from its journal", row.session_id, exc_info=error)
+                self._give_up(row, f"the mainframe failed at its journal ({in_words(error)}); its log says more")
         for session in list(self.running.values()):
-            turn = self.turn()
-            session.resume(turn)
-            if broken is not None:
-                session.journal_broken(turn, self.journal.epoch, broken)
-            turn.commit()
+            with self.turn() as turn:
+                session.resume(turn)
+                if broken is not None:
+                    session.journal_broken(turn, self.journal.epoch, broken)
         return len(unfinished)
+
+    def _give_up(self, row: SessionRow, reason: str) -> None:
+        """End a session that can't be folded; the others go on."""
+        self.running.pop(row.session_id, None)
+        at = int(time.time() * 1000)
+        end = {"type": "SessionFinished", "session_id": row.session_id, "state": "failed", "error": reason}
+        with self.turn() as turn:
+            payload = orjson.dumps({**end, "outputs": {}, "bodies": {}, "t": at})
+            turn.write.entry(row.session_no, self.journal.next_offset(row.session_no), payload)
+            ended = replace(row, state="failed", finished_at=at, error=reason, rows=row.rows + 1)
+            self.rows[row.session_id] = ended
+            turn.write.session(ended)
 
     async def _recover(self, row: SessionRow) -> None:
         session: Session | None = None

@@ -32,17 +32,34 @@ class _Row:
 
 
 class Turn:
-    """Collects rows, marks and consequences. Made for each event, committed once."""
+    """Collects rows, marks and consequences. Made for each event, committed once.
 
-    def __init__(self, journal: Journal, tail: Tail, stored: Callable[[], object]) -> None:
+    As a context manager it commits on leaving, after an error too: what is folded is to be in the journal, and the turn
+    may hold what concerns other sessions.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        tail: Tail,
+        stored: Callable[[], object],
+        broken: Callable[[str, Exception], None],
+    ) -> None:
         self._journal = journal
         self._tail = tail
         self._when_stored = stored
+        self._broken = broken
         self._rows: dict[Session, _Row] = {}
         self._after: list[Callable[[], object]] = []
         self.urgent = False
         """It must not wait behind the data of others."""
         self.write = Write(self._stored)
+
+    def __enter__(self) -> Turn:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.commit()
 
     def line(self, session: Session, line: bytes) -> int:
         """Add a line to the session's row of this turn; return its index in the row at ``session.next_offset``."""
@@ -89,4 +106,8 @@ class Turn:
     def _stored(self) -> None:
         self._when_stored()
         for act in self._after:
-            act()
+            try:
+                act()
+            except Exception as error:
+                # The others must happen all the same: what they tell of is in the journal.
+                self._broken("what was to follow a commit", error)

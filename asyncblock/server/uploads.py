@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import Any
 
-from ..errors import AsyncBlockError, RemoteProtocolError, Unavailable
+from ..errors import RemoteProtocolError, Unavailable
 from ..wire.bodies import BodyRef, decode_chunk
 from ..wire.messages import Bye, Discard, Kept, Whole
 from .bounds import MAX_BODY
@@ -122,7 +122,9 @@ class Uploads:
             received, whole = self._link.bodies.pop(n, None), self._link.whole.pop(n, None)
             if received is not None or whole is not None:
                 self._link.unnamed -= received or 0
-                self._sessions.spawn(_drop(self._sessions, BodyKey(self._link.link_id, n)))
+                self._sessions.supervisor.begin(
+                    _drop(self._sessions, BodyKey(self._link.link_id, n)), "deleting a body"
+                )
 
     async def named(self, attempt: Attempt | None, records: list[Any]) -> list[BodyRow]:
         """Wait until the bodies that records name are whole on disk; a wrong sum makes the batch unreadable."""
@@ -161,6 +163,6 @@ async def _drop(sessions: Sessions, key: BodyKey) -> None:
     """Delete a body that no record will name."""
     try:
         await sessions.journal.bodies.discard(key)
-    except AsyncBlockError as error:
+    except Exception as error:
         # The next Welcome tells of it, and its sender says it again.
-        logger.debug("a body that nobody wants stays for now: %s", error)
+        logger.warning("a body that nobody wants stays for now: %s", error)

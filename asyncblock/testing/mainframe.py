@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from ..errors import MainframeFailed
 from ..iothread import IOThread, inbox_of
 from ..server.access import ALL_ROLES, Principal
 from ..server.gateway import Gateway
 from ..server.journal.memory import MemoryJournal, MemoryStorage
 from ..server.sessions import Sessions
 from ..server.settings import Settings
+from ..server.supervision import Supervisor, in_words
 from ..transport import Transport
 
 __all__ = ["MemoryMainframe", "OneLoop"]
@@ -42,6 +44,7 @@ class MemoryMainframe:
         self._commit_delay = commit_delay
         self._tasks: asyncio.TaskGroup | None = None
         self._life: asyncio.Task[None] | None = None
+        self._failure: MainframeFailed | None = None
         self._stop = asyncio.Event()
         self._connections: set[asyncio.Task[None]] = set()
 
@@ -94,7 +97,8 @@ class MemoryMainframe:
             self.storage, on_trouble=self._on_trouble, on_recovered=self._on_recovered, delay=self._commit_delay
         )
         async with asyncio.TaskGroup() as tasks:
-            self.sessions = Sessions(journal, asyncio.get_running_loop(), tasks, self.settings)
+            supervisor = Supervisor(tasks, self._fail)
+            self.sessions = Sessions(journal, asyncio.get_running_loop(), supervisor, self.settings)
             self.gateway = Gateway(self.sessions, journal.epoch, self.settings.heartbeat)
             self.gateway.recover(await journal.links())
             await self.sessions.recover()
@@ -106,6 +110,14 @@ class MemoryMainframe:
                 task.cancel()
         self.sessions.close()
         await journal.close()
+        if self._failure is not None:
+            raise self._failure
+
+    def _fail(self, what: str, error: Exception) -> None:
+        """A defect: this mainframe dies of it, and whoever ends it is told."""
+        self._failure = MainframeFailed(f"{what} failed: {in_words(error)}")
+        self._failure.__cause__ = error
+        self._stop.set()
 
     def _on_trouble(self, error: Exception) -> None:
         self.gateway.trouble = f"the journal can't be written: {error}"

@@ -15,6 +15,7 @@ from asyncblock.server import sessions as module
 from asyncblock.server.journal.memory import MemoryJournal, MemoryStorage
 from asyncblock.server.sessions import Sessions
 from asyncblock.server.settings import Settings
+from asyncblock.server.supervision import Supervisor
 from asyncblock.server.turn import Turn
 
 
@@ -22,8 +23,12 @@ from asyncblock.server.turn import Turn
 async def opened() -> AsyncIterator[Sessions]:
     journal = MemoryJournal(MemoryStorage())
     async with asyncio.TaskGroup() as tasks:
-        yield Sessions(journal, asyncio.get_running_loop(), tasks, Settings())
+        yield Sessions(journal, asyncio.get_running_loop(), Supervisor(tasks, unexpected), Settings())
     await journal.close()
+
+
+def unexpected(what: str, error: Exception) -> None:
+    raise AssertionError(what) from error
 
 
 def noted(turn: Turn, told: list[str], words: str) -> Turn:

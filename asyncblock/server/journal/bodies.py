@@ -6,6 +6,7 @@ Which bodies are *referenced* the journal's table knows; the others are counted 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 from ...errors import Closed, Unavailable
@@ -32,6 +33,7 @@ class BodyStore:
         loop: asyncio.AbstractEventLoop,
         trouble: Trouble,
         unreferenced: dict[str, dict[int, int]],
+        died: Callable[[str, Exception], None],
         *,
         sync: bool,
         max_queued_bytes: int = MAX_QUEUED_BYTES,
@@ -43,7 +45,7 @@ class BodyStore:
         self._queued_bytes = 0
         self._max_queued_bytes = max_queued_bytes
         self._closed = False
-        self._thread = BodyWriter(BodyFiles(root, sync), poster(loop), trouble, self._settled)
+        self._thread = BodyWriter(BodyFiles(root, sync), poster(loop), trouble, self._settled, died)
 
     @property
     def queued_bytes(self) -> int:

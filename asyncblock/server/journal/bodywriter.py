@@ -70,11 +70,13 @@ class BodyWriter:
         post: Post,
         trouble: Trouble,
         settled: Callable[[Order, int | None], None],
+        died: Callable[[str, Exception], None],
     ) -> None:
         self._files = files
         self._post = post
         self._trouble = trouble
         self._settled = settled
+        self._died = died
         self._orders: SimpleQueue[Order | None] = SimpleQueue()
         self._waiting: deque[Order] = deque()
         self._turn: deque[Order] = deque()
@@ -113,7 +115,7 @@ class BodyWriter:
                 self._tell()
         except Exception as error:
             # A defect of ours; the thread is over, and it mustn't look as if all were well.
-            self._post(self._trouble.enter, "bodies", explain(error, "the directory of the bodies"))
+            self._post(self._died, "the thread that writes bodies", error)
 
     def _fill_turn(self) -> bool:
         """Wait for orders and take up to a turn's worth of them; False when it is time to end."""

@@ -31,7 +31,7 @@ from .opening import Parts, open_parts
 from .posting import poster, settle
 from .pruner import Pruner
 from .schema import VERSION
-from .trouble import Trouble
+from .trouble import Trouble, explain
 from .writer import Chores, Reports, Writer
 
 __all__ = ["SqliteJournal"]
@@ -48,6 +48,8 @@ class SqliteJournal:
         self._trouble = trouble
         self._ledger = parts.ledger
         self._queued_bytes = 0
+        self.on_defect: Callable[[str, Exception], None] = _log_defect
+        """Told, on the event loop, of an error of ours that ends a thread or breaks what follows a commit."""
         self._closing: asyncio.Future[str] | None = None
         self._promises: set[asyncio.Future[Any]] = set()
         self._readers = reader.Readers(parts.reading, loop)
@@ -57,6 +59,7 @@ class SqliteJournal:
             loop,
             trouble,
             parts.unreferenced,
+            self._died,
             sync=parts.synchronous == "full",
         )
         self._prunes: dict[int, asyncio.Future[Any]] = {}
@@ -273,6 +276,7 @@ class SqliteJournal:
         return Reports(
             stored=lambda writes: post(self._stored, writes),
             trouble=lambda error: post(self._trouble.enter, "journal", error),
+            died=lambda error: post(self._died, "the thread that writes the journal", error),
             recovered=lambda: post(self._trouble.leave, "journal"),
             pruned=lambda session_no, outcome: post(self._pruned, session_no, outcome),
         )
@@ -280,6 +284,10 @@ class SqliteJournal:
     def _chores(self) -> Chores:
         parts = self._parts
         return Chores(parts.lineage.advance, Pruner(parts.writing, parts.place.bodies_path, parts.half_pruned))
+
+    def _died(self, what: str, error: Exception) -> None:
+        self._trouble.enter("journal", explain(error, "the journal"))
+        self.on_defect(what, error)
 
     def _stored(self, writes: list[Write]) -> None:
         for write in writes:
@@ -290,9 +298,9 @@ class SqliteJournal:
             if write.stored is not None:
                 try:
                     write.stored()
-                except Exception:
+                except Exception as error:
                     # The others' must run all the same: their writes are stored.
-                    logger.exception("what was to follow a commit failed")
+                    self.on_defect("what was to follow a commit", error)
 
     def _pruned(self, session_no: int, outcome: int | AsyncBlockError) -> None:
         done = self._prunes.pop(session_no, None)
@@ -315,6 +323,10 @@ class SqliteJournal:
     def _check_open(self) -> None:
         if self._closing is not None:
             raise Closed("the journal is closed")
+
+
+def _log_defect(what: str, error: Exception) -> None:
+    logger.error("%s failed", what, exc_info=error)
 
 
 def _close_again(opening: asyncio.Future[Parts]) -> None:

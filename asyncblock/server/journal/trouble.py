@@ -6,12 +6,16 @@ import errno
 import logging
 import sqlite3
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from ...errors import AsyncBlockError, Unavailable
 
-__all__ = ["Trouble", "back_off", "explain"]
+__all__ = ["DISK_ERRORS", "Trouble", "back_off", "explain"]
 
 logger = logging.getLogger("asyncblock.server.journal")
+
+DISK_ERRORS: Final = (OSError, sqlite3.Error, MemoryError, Unavailable)
+"""What the disk or the machine did: never the fault of the peer whose message met it."""
 
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0

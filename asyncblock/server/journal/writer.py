@@ -53,6 +53,8 @@ class Reports:
 
     stored: Callable[[list[Write]], None]
     trouble: Callable[[AsyncBlockError], None]
+    died: Callable[[Exception], None]
+    """A defect has ended the thread: nothing will be stored any more."""
     recovered: Callable[[], None]
     pruned: Callable[[int, int | AsyncBlockError], None]
 
@@ -141,7 +143,7 @@ class Writer:
         except Exception as error:
             # A defect of ours; the thread is over, and it mustn't look as if all were well.
             self.error = error
-            self._reports.trouble(explain(error, "the journal"))
+            self._reports.died(error)
 
     def _work(self) -> None:
         while self._await_work():
