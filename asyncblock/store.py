@@ -16,31 +16,39 @@ EXECUTOR_NAME: Final = "asyncblock"
 
 @dataclass(frozen=True, slots=True)
 class StoreKey:
-    """What travels in place of a var value: who holds it, and the output that it was sent on."""
+    """What travels in place of a var value: who holds it, and the one output that it is."""
 
     executor: str
     handle: str
     job_id: str
     session_id: str
+    attempt: int | None = None
+    """The attempt of the job; None in what earlier versions have sent, which named a handle's last value."""
+    place: int | None = None
+    """Which of the attempt's var values it is, in the order of the calls, from 0."""
     cache: str | None = field(default=None, compare=False)
     """The name under which the value is kept beyond its process, if it is."""
 
-    def to_json(self) -> dict[str, str]:
+    def to_json(self) -> dict[str, str | int]:
         """Return what travels."""
-        made = {name: getattr(self, name) for name in sorted(_FIELDS)}
-        return made if self.cache is None else {**made, "cache": self.cache}
+        named = ((name, getattr(self, name)) for name in sorted(_FIELDS | _ORDER | _KEPT))
+        return {name: value for name, value in named if value is not None}
 
     @classmethod
     def match(cls, value: object) -> StoreKey | None:
         """Return the key that a JSON value is, or None when it is something else."""
         if not isinstance(value, Mapping) or value.get("executor") != EXECUTOR_NAME:
             return None
-        if value.keys() != _FIELDS and value.keys() != _FIELDS | {"cache"}:
+        names = value.keys() - _KEPT
+        if names != _FIELDS and names != _FIELDS | _ORDER:
             return None
-        return cls(**value) if all(isinstance(each, str) for each in value.values()) else None
+        fits = all(type(each) is (int if name in _ORDER else str) for name, each in value.items())
+        return cls(**value) if fits else None
 
 
 _FIELDS: Final = {"executor", "handle", "job_id", "session_id"}
+_ORDER: Final = {"attempt", "place"}
+_KEPT: Final = {"cache"}
 
 
 class Store:
@@ -51,7 +59,7 @@ class Store:
         self._sessions: dict[str, dict[StoreKey, Any]] = {}
 
     def put(self, key: StoreKey, value: object) -> None:
-        """Keep a value; a handle that is sent again keeps the last one."""
+        """Keep a value."""
         with self._lock:
             self._sessions.setdefault(key.session_id, {})[key] = value
 
@@ -65,6 +73,14 @@ class Store:
                     f"the var value of handle {key.handle!r} of job {key.job_id} isn't in this process: a var value "
                     "lives as long as the executor process that made it, and until its session ends"
                 ) from None
+
+    def own(self, value: object, session_id: str) -> object:
+        """Return what a value is: for the key of a value of the session, as events show it, that value."""
+        key = StoreKey.match(value) if type(value) is dict else None
+        if key is None or key.session_id != session_id:
+            return value
+        with self._lock:
+            return self._sessions.get(session_id, {}).get(key, value)
 
     def drop_session(self, session_id: str) -> None:
         """Let go of a session's values."""

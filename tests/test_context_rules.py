@@ -380,6 +380,8 @@ async def test_var_handles_keep_everything_but_basic_types_in_the_store(
             "handle": "frame",
             "job_id": output.job_id,
             "session_id": output.session_id,
+            "attempt": 1,
+            "place": 0,
         }
     else:
         assert not isinstance(output.output, dict)

@@ -16,7 +16,7 @@ import orjson
 import typer
 
 from ..client import Session
-from ..context.dataframes import is_kept
+from ..context.dataframes import is_kept, retain
 from ..context.places import Places
 from ..errors import AsyncBlockError
 from ..flow.partial import is_confidential, only_nodes, with_node_inputs
@@ -97,6 +97,7 @@ async def keep_inputs(link: Link, session: Session, plan: Plan, inputs: dict[str
     """Keep what each node's last job had, from the session's journal. What was kept of other nodes stays."""
     last = await _last_jobs(link, session)
     kept = kept_inputs(plan)
+    before = _cached(kept)
     known = {node.node_id: node for node in plan.nodes}
     for node_id, refs in last.items():
         if node_id in known:
@@ -107,6 +108,14 @@ async def keep_inputs(link: Link, session: Session, plan: Plan, inputs: dict[str
     fresh = file.with_suffix(".new")
     fresh.write_bytes(orjson.dumps({"path": plan.path, "nodes": kept}))
     fresh.replace(file)
+    # The file first: what it refers to is there at any time.
+    retain(Places().values_dir(), session.session_id, _cached(kept), before)
+
+
+def _cached(nodes: dict[str, dict[str, Any]]) -> set[str]:
+    """Return the names of the files that values of nodes are kept in."""
+    keys = (StoreKey.match(value) for values in nodes.values() for value in values.values())
+    return {key.cache for key in keys if key is not None and key.cache is not None}
 
 
 async def _last_jobs(link: Link, session: Session) -> dict[str, dict[str, Any]]:

@@ -15,7 +15,6 @@ import orjson
 from .. import schemas
 from ..errors import Closed, InvalidInputs, LocalProtocolError, Unavailable
 from ..offload import run_in_thread
-from ..store import EXECUTOR_NAME, StoreKey
 from ..wire.bodies import Parcel
 from .blockjob import BlockJob, SyncBlockJob
 from .counted import counted
@@ -84,12 +83,12 @@ class _Asking(Face, ABC):
         _raise_if(block, missing)
         return dict(inputs)
 
-    def _in_process(self, block_job_id: str, handle: str, value: object, media_type: str | None) -> object:
+    def _in_process(self, handle: str, value: object, media_type: str | None) -> object:
         """Put a var input into the store, unless JSON carries it as it is; return what travels."""
         if media_type != "oomol/var" or isinstance(value, (int, float, str, bool)):
             return value
-        key = StoreKey(EXECUTOR_NAME, handle, block_job_id, self._job.session_id)
-        self._store.put(key, value)
+        key = self._next_key(handle)
+        self._store.put(key, self._store.own(value, self._job.session_id))
         return key.to_json()
 
     def _misfits(self, defs: HandleDefs, prepared: Mapping[str, Prepared]) -> dict[str, str]:
@@ -162,7 +161,7 @@ class AsyncAsking(_Asking):
         prepared: dict[str, Prepared] = {}
         try:
             for handle, value in given.items():
-                value = self._in_process(block_job_id, handle, value, media_types.get(handle))
+                value = self._in_process(handle, value, media_types.get(handle))
                 if _is_raw(value, media_types.get(handle)):
                     check_size(value, handle)
                     prepared[handle] = await self._made(self._large(value, handle, raw=True))
@@ -251,7 +250,7 @@ class SyncAsking(_Asking):
         prepared: dict[str, Prepared] = {}
         try:
             for handle, value in given.items():
-                value = self._in_process(block_job_id, handle, value, media_types.get(handle))
+                value = self._in_process(handle, value, media_types.get(handle))
                 if _is_raw(value, media_types.get(handle)):
                     check_size(value, handle)
                     prepared[handle] = self._made(self._large(value, handle, raw=True))

@@ -69,7 +69,11 @@ class BlockJob(_Common):
         return {handle: await self._engine.value(event, handle) for handle, event in self._watch.outputs.items()}
 
     async def __aiter__(self) -> AsyncIterator[events.BlockEvent]:
-        """Iterate over the block's events, up to its end, whatever that is."""
+        """Iterate over the block's events, up to its end, whatever that is.
+
+        Of a large or a var value they have the reference; ``outputs`` gives the value. The reference of a var value may
+        be sent on, as an output or an input: it stands for the value.
+        """
         watch, rows = self._watch, dict[int, list[bytes]]()
         seen = 0
         while True:

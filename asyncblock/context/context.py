@@ -73,7 +73,8 @@ class Context(AsyncAsking):
         Waits while the job's window (2 MiB) or the link's is full. A value over 64 KiB is encoded off the loop and
         leaves while it is; of such values a process keeps 64 MiB in memory and 4 GiB in a temporary file until they are
         acknowledged, and waits beyond. A handle for bytes takes ``bytes``, what is like them, and a ``Body``.
-        A var handle keeps the value in this process, until its session ends, and sends its ``StoreKey``.
+        A var handle keeps the value in this process, until its session ends, and sends its ``StoreKey``; each output
+        is a value of its own, however often the handle is sent.
         An undefined handle sends an error that names it; the value is sent all the same.
         ``to_node`` (``{"node_id", "input_handle"}`` each) and ``to_flow`` (``{"output_handle"}`` each) choose among the
         handle's connections; where only one of them is given, the other kind gets nothing.

@@ -1,6 +1,8 @@
 """DataFrames that outlive their process: var values whose flow wants to run again from what it had. Parquet, no pickle.
 
-A value's file has the name of its flow, node and handle; the latest run's is the one that is there.
+A value's file is named by its flow, node and handle, its session, and the one output that it is. Whoever writes down
+what a later run may take removes the others (``retain``); where nobody does, a node's next sessions do: files of one
+earlier session stay.
 """
 
 from __future__ import annotations
@@ -9,12 +11,15 @@ import hashlib
 import importlib
 import os
 import secrets
+from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 from ..errors import Unavailable
+from ..store import StoreKey
 
-__all__ = ["cache_name", "is_dataframe", "is_kept", "load", "save"]
+__all__ = ["cache_name", "is_dataframe", "is_kept", "load", "retain", "save"]
 
 _WRITERS: Final = {"pandas": "to_parquet", "polars": "write_parquet"}
 """Libraries whose DataFrames can be kept, and how they write one."""
@@ -29,17 +34,29 @@ def _library(value: object) -> str:
     return type(value).__module__.partition(".")[0]
 
 
-def cache_name(flow: str | None, node_id: str | None, handle: str, value: object) -> str:
-    """Return the name under which a value is kept."""
-    place = "\0".join((flow or "", node_id or "", handle))
-    return f"{hashlib.sha256(place.encode('utf-8', 'backslashreplace')).hexdigest()[:32]}.{_library(value)}"
+_PLACE: Final = 32
+_SESSION: Final = 16
+"""Characters of a name that stand for flow, node and handle, and for the session after them."""
+
+
+def cache_name(flow: str | None, node_id: str | None, key: StoreKey, value: object) -> str:
+    """Return the name under which a value is kept: no other output has it."""
+    place = _digest(flow or "", node_id or "", key.handle)[:_PLACE]
+    output = _digest(key.job_id, str(key.attempt), str(key.place))[:16]
+    return f"{place}{_digest(key.session_id)[:_SESSION]}{output}.{_library(value)}"
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "backslashreplace")).hexdigest()
 
 
 def save(directory: Path, name: str, value: Any) -> None:
-    """Write a value; a reader sees the old file or the new one. Call it off the loop.
+    """Write a value; a reader sees the whole file or none. Call it off the loop.
 
     Raises whatever its library raises for one that Parquet can't hold, or without pyarrow.
     """
+    if not any(directory.glob(f"{name[: _PLACE + _SESSION]}*.parquet")):
+        _forget_sessions(directory, name[:_PLACE])
     path = directory / f"{name}.parquet"
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
@@ -47,6 +64,28 @@ def save(directory: Path, name: str, value: Any) -> None:
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _forget_sessions(directory: Path, place: str) -> None:
+    """Remove what sessions before the last one have kept of a node's handle: the next one begins."""
+    files = []
+    for path in directory.glob(f"{place}*.parquet"):
+        with suppress(FileNotFoundError):
+            files.append((path.stat().st_mtime_ns, path))
+    if files:
+        last = max(files)[1].name[: _PLACE + _SESSION]
+        for _, path in files:
+            if not path.name.startswith(last):
+                path.unlink(missing_ok=True)
+
+
+def retain(directory: Path, session_id: str, kept: Collection[str], before: Collection[str]) -> None:
+    """Remove what nothing refers to any more: of a session that has ended, and of what was kept ``before``."""
+    session = _digest(session_id)[:_SESSION]
+    for path in list(directory.glob("*.parquet")):
+        name = path.stem
+        if name not in kept and (name in before or name[_PLACE : _PLACE + _SESSION] == session):
+            path.unlink(missing_ok=True)
 
 
 def is_kept(directory: Path, name: str) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import count
 from time import time_ns
 from types import MappingProxyType
 from typing import Any, ClassVar, Final
@@ -89,6 +90,8 @@ class Face(Surroundings):
         self._store = store
         self._logger: logging.Logger | None = None
         self._finish_said = False
+        self._places = count()
+        """The places of the var values of this attempt."""
         self._prefixes: dict[str, bytes] = {}
         """The beginnings of the records of plain handles."""
         self._tail_ms = 0
@@ -204,12 +207,17 @@ class Face(Surroundings):
         """Put a var handle's value into the store, unless JSON carries it as it is; return what travels."""
         if handle not in self._job.var_handles or isinstance(value, (int, float, str, bool)):
             return value
-        name = None
+        value = self._store.own(value, self.session_id)
+        key = self._next_key(handle)
         if is_dataframe(value) and self._job.outputs_def and self._job.outputs_def[handle].get("_serialize_for_cache"):
-            name = cache_name(self._flow(), self.node_id, handle, value)
-        key = StoreKey(EXECUTOR_NAME, handle, self.job_id, self.session_id, name)
+            key = replace(key, cache=cache_name(self._flow(), self.node_id, key, value))
         self._store.put(key, value)
         return key.to_json()
+
+    def _next_key(self, handle: str) -> StoreKey:
+        """Return the key of the next var value: each names one value, however often its handle is sent."""
+        job = self._job
+        return StoreKey(EXECUTOR_NAME, handle, job.job_id, job.session_id, job.attempt, next(self._places))
 
     def _kept(self, value: object, travels: object) -> str | None:
         """Keep a DataFrame for later runs; return what to warn of. Writes a file."""
@@ -217,7 +225,7 @@ class Face(Surroundings):
         if key is None or key.cache is None or value is travels:
             return None
         try:
-            save(self._job.places.values_dir(), key.cache, value)
+            save(self._job.places.values_dir(), key.cache, self._store.get(key))
         except Exception as problem:  # whatever the author's library raises
             return f"the value of handle {key.handle!r} can't be kept for later runs: {problem}"
         return None

@@ -73,7 +73,7 @@ async def gather_inputs(
         if handle in wanted and value is not None:
             raise _no_bytes(handle)
         key = StoreKey.match(value) if isinstance(value, dict) else None
-        inputs[handle] = value if key is None else await _var(hosting, key)
+        inputs[handle] = value if key is None else await _var(hosting, info, key)
     for handle, obj in message.bodies.items():
         ref = BodyRef.from_json(obj)
         if ref is None:
@@ -118,9 +118,13 @@ def _any_holds(blocks: Iterable[bytes]) -> bool:
     return False
 
 
-async def _var(hosting: _Hosting, key: StoreKey) -> object:
-    """Return a var value: the very object, or one that an earlier run has kept."""
+async def _var(hosting: _Hosting, info: JobInfo, key: StoreKey) -> object:
+    """Return a var value: the very object, or one that has been kept beyond its process."""
     try:
+        if key.session_id != info.session_id:
+            raise LocalProtocolError(
+                f"a var value of session {key.session_id} can't be had in session {info.session_id}"
+            )
         return hosting.store.get(key)
     except LocalProtocolError:
         if key.cache is None:

@@ -80,6 +80,12 @@ array, items (JSON once they stand in brackets), in an object, members (in brace
 value. A line has about 64 KiB; a longer one is one text. Without line breaks it is one line, and read as a whole.
 Downwards a body is asked for with ``fetch`` and comes as chunks numbered by the request, then ``fetched``.
 
+**Values that stay.** A var handle's value stays in its executor's process. In its place travels an object: ``executor``
+(``"asyncblock"``), ``handle``, ``job_id``, ``session_id``, and ``attempt`` and ``place``, which is the number of var
+values that this attempt has put out before, whatever their handles, or handed to blocks that it runs. So each output is
+a value of its own. Peers that have no ``attempt`` and no ``place`` in it mean the handle's last value. ``cache`` beside
+them is the name of a file that the value is kept in beyond its process. Jobs that such values join run on one executor.
+
 **Questions.** ``request`` has an id of the asker's choice; the same id gets the same answer, so it is simply sent
 again after a Welcome. ``read`` asks for rows of a session's journal from an offset and is answered by one ``page`` as
 soon as there is something; a reader is a cursor (session, offset) and nothing is held for it. Offset -1 asks for the

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import asyncblock
 from asyncblock import Context, Flow, SyncContext, events
 from asyncblock.client import Mainframe
 from asyncblock.context import Places
-from asyncblock.context.dataframes import cache_name, is_dataframe, load, save
+from asyncblock.context.dataframes import cache_name, is_dataframe, is_kept, load, retain, save
 from asyncblock.errors import Unavailable
 from asyncblock.store import StoreKey
 
@@ -127,13 +128,31 @@ def test_names_from_outside_read_nothing_else(tmp_path: Path) -> None:
             load(tmp_path, name)
 
 
-def test_a_value_replaces_the_one_before_it(tmp_path: Path) -> None:
-    places = Places({"ASYNCBLOCK_VALUES_DIR": str(tmp_path)})
-    name = cache_name("flow", "node", "handle", FRAME)
-    for frame in (FRAME, FRAME.head(1)):
-        save(places.values_dir(), name, frame)
-    pd.testing.assert_frame_equal(load(places.values_dir(), name), FRAME.head(1))
+def named(session: str, place: int = 0, node: str = "node") -> str:
+    return cache_name("flow", node, StoreKey("asyncblock", "handle", "job", session, 1, place), FRAME)
+
+
+def test_each_value_has_its_file_and_those_of_old_sessions_go(tmp_path: Path) -> None:
+    directory = Places({"ASYNCBLOCK_VALUES_DIR": str(tmp_path)}).values_dir()
+    other = named("s1", node="other")
+    save(directory, other, FRAME)
+    for session in ("s1", "s2", "s3"):
+        for place in range(3):
+            save(directory, named(session, place), FRAME.head(place))
+            os.utime(directory / f"{named(session, place)}.parquet", (0, 1000 * int(session[1])))
+    for place in range(3):
+        assert not is_kept(directory, named("s1", place))
+        for session in ("s2", "s3"):
+            pd.testing.assert_frame_equal(load(directory, named(session, place)), FRAME.head(place))
+    assert is_kept(directory, other)
     assert not is_dataframe({"DataFrame": 1})
+
+
+def test_what_nothing_refers_to_is_removed(tmp_path: Path) -> None:
+    for session, place in (("s1", 0), ("s1", 1), ("s2", 0), ("s2", 1)):
+        save(tmp_path, named(session, place), FRAME)
+    retain(tmp_path, "s2", {named("s2", 1)}, {named("s1", 0)})
+    assert {path.stem for path in tmp_path.iterdir()} == {named("s1", 1), named("s2", 1)}
 
 
 def test_a_key_says_where_its_value_is_kept_and_is_the_same_without() -> None:
