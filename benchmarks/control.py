@@ -14,10 +14,10 @@ from asyncblock import Context, Executor, Flow, Mainframe, block
 
 from .plant import open_plant
 from .report import Result
-from .rounds import Subject, measure_in_turns
+from .rounds import Case, Subject, measure_in_turns
 from .ticker import percentile
 
-__all__ = ["measure", "round_trips"]
+__all__ = ["cases", "measure", "round_trips"]
 
 _PREVIEW_BYTES = 1 << 20
 _TOTAL_BYTES = 100 << 20
@@ -110,15 +110,23 @@ async def _cancel_one(mainframe: Mainframe) -> None:
     _scene.cancels.append((_scene.cancelled_at - began) * 1000)
 
 
+def _subject(synchronous: str) -> Subject:
+    return Subject(synchronous, "benchmarks.control:round_trips", {"synchronous": synchronous})
+
+
+def cases(quick: bool) -> list[Case]:
+    """Return ours."""
+    return [Case(name, _subject("normal"), name, "ms p99") for name in ("small_output", "cancel")]
+
+
 def measure(quick: bool) -> Result:
     """Measure with both kinds of durability."""
-    subjects = [Subject(kind, "benchmarks.control:round_trips", {"synchronous": kind}) for kind in ("normal", "full")]
-    measured = measure_in_turns(subjects, 1 if quick else 5)
+    measured = measure_in_turns([_subject("normal"), _subject("full")], 1 if quick else 5)
     normal = measured.figures["normal"]
     return Result(
         name="control",
         unit="ms p99",
-        asyncblock={case: normal[case] for case in ("small_output", "cancel")},
+        asyncblock={case.name: normal[case.figure] for case in cases(quick)},
         must={"small_output": "<= 15 ms", "cancel": "<= 15 ms"},
         conditions={
             "meanwhile": f"100 previews of 1 MiB on the same link, {normal['bulk_mb_s']:.0f} MB/s",

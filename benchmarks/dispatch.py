@@ -20,14 +20,15 @@ from asyncblock import Context, Executor, Flow, Mainframe, block
 
 from .plant import open_plant
 from .report import Result
-from .rounds import Subject, measure_in_turns
+from .rounds import Case, Subject, measure_in_turns
 
-__all__ = ["jobs", "measure"]
+__all__ = ["cases", "jobs", "measure"]
 
 _starts: list[float] = []
 """When each no-op job began."""
 
-CASES = ("in_flight_64", "one_at_a_time", "chain")
+UNITS = {"in_flight_64": "jobs/s", "one_at_a_time": "ms", "chain": "nodes/s"}
+"""Of each case."""
 
 
 @block(inputs=[{"handle": "a"}], outputs=[{"handle": "out"}])
@@ -93,24 +94,30 @@ async def _alone(mainframe: Mainframe, count: int) -> float:
     return statistics.median(later - earlier for earlier, later in pairwise(_starts)) * 1000
 
 
-def measure(quick: bool) -> Result:
-    """Measure ours and the rivals."""
+def cases(quick: bool) -> list[Case]:
+    """Return ours."""
     numbers = {"in_flight": 2000, "alone": 200, "chain": 100} if quick else {
         "in_flight": 20_000, "alone": 2000, "chain": 500,
     }  # fmt: skip
+    subject = Subject("asyncblock", "benchmarks.dispatch:jobs", numbers)
+    return [Case(name, subject, name, unit) for name, unit in UNITS.items()]
+
+
+def measure(quick: bool) -> Result:
+    """Measure ours and the rivals."""
     few = {"in_flight": 300, "alone": 50, "chain": 50} if quick else {"in_flight": 3000, "alone": 300, "chain": 500}
     subjects = [
-        Subject("asyncblock", "benchmarks.dispatch:jobs", numbers),
+        cases(quick)[0].subject,
         Subject("Dask", "benchmarks.rivals.dask_distributed:jobs", few, rival=True),
         Subject("taskiq+Redis", "benchmarks.rivals.taskiq_redis:jobs", few, rival=True),
     ]
     measured = measure_in_turns(subjects, 1 if quick else 5)
-    ours = {case: measured.figures["asyncblock"][case] for case in CASES}
-    figures = {name: {case: each[case] for case in CASES} for name, each in measured.figures.items()}
+    ours = {case: measured.figures["asyncblock"][case] for case in UNITS}
+    figures = {name: {case: each[case] for case in UNITS} for name, each in measured.figures.items()}
     del figures["asyncblock"]
     return Result(
         name="dispatch",
-        unit="(jobs/s, ms, nodes/s)",
+        unit=f"({', '.join(UNITS.values())})",
         asyncblock=ours,
         rivals=figures,
         must={"in_flight_64": ">= 5,000 jobs/s", "one_at_a_time": "<= 1.2 ms", "chain": ">= 1,000 nodes/s"},

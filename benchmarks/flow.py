@@ -24,9 +24,9 @@ from asyncblock.flow.run import Run
 
 from .plant import open_plant
 from .report import Result
-from .rounds import Subject, measure_in_turns
+from .rounds import Case, Subject, measure_in_turns
 
-__all__ = ["end_to_end", "machine", "measure"]
+__all__ = ["cases", "end_to_end", "machine", "measure"]
 
 MUST = {"steps": ">= 100,000/s", "queued": ">= 100,000/s"}
 
@@ -110,21 +110,34 @@ async def end_to_end(chains: int, length: int) -> dict[str, float]:
             return {"nodes": count / (time.perf_counter() - began), "load": count / loaded}
 
 
+def _sizes(quick: bool) -> tuple[int, int, int, int]:
+    return (100_000, 100_000, 10, 20) if quick else (400_000, 1_000_000, 100, 100)
+
+
+def cases(quick: bool) -> list[Case]:
+    """Return ours."""
+    sizes = _sizes(quick)
+    pure = Subject("machine", "benchmarks.flow:machine", {"steps": sizes[0], "queued": sizes[1]})
+    whole = Subject("flow", "benchmarks.flow:end_to_end", {"chains": sizes[2], "length": sizes[3]})
+    return [
+        Case("steps", pure, "steps", "steps/s"),
+        Case("queued", pure, "queued", "values/s"),
+        Case("growth", pure, "growth", "times"),
+        Case("unconsumed", pure, "unconsumed", "outputs/s"),
+        Case("nodes", whole, "nodes", "nodes/s"),
+        Case("load", whole, "load", "nodes/s"),
+    ]
+
+
 def measure(quick: bool) -> Result:
     """Measure all cases."""
-    sizes = (100_000, 100_000, 10, 20) if quick else (400_000, 1_000_000, 100, 100)
-    subjects = [
-        Subject("machine", "benchmarks.flow:machine", {"steps": sizes[0], "queued": sizes[1]}),
-        Subject("flow", "benchmarks.flow:end_to_end", {"chains": sizes[2], "length": sizes[3]}),
-    ]
-    found = measure_in_turns(subjects, 1 if quick else 3)
-    cases = {**found.figures["machine"], **found.figures["flow"]}
-    del cases["peak_mb"], cases["children_peak_mb"]
+    sizes, ours = _sizes(quick), cases(quick)
+    found = measure_in_turns([ours[0].subject, ours[-1].subject], 1 if quick else 3)
+    figures = {case.name: found.figures[case.subject.name][case.figure] for case in ours}
     conditions = {
         "queued_values": sizes[1],
         "nodes": sizes[2] * sizes[3],
         "peak MB of the largest process": found.peaks,
     }
-    return Result(
-        "flow", "(steps/s, values/s, times, outputs/s, nodes/s, nodes/s)", cases, must=MUST, conditions=conditions
-    )
+    units = f"({', '.join(case.unit for case in ours)})"
+    return Result("flow", units, figures, must=MUST, conditions=conditions)

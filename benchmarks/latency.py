@@ -25,10 +25,10 @@ from asyncblock import Context, Executor, Flow, block
 
 from .plant import open_plant
 from .report import Result
-from .rounds import Subject, measure_in_turns
+from .rounds import Case, Subject, measure_in_turns
 from .ticker import percentile
 
-__all__ = ["commit", "echo", "measure", "round_trip"]
+__all__ = ["cases", "commit", "echo", "measure", "round_trip"]
 
 _times: list[float] = []
 
@@ -92,11 +92,22 @@ def commit(count: int) -> dict[str, float]:
     return {"p50": statistics.median(times), "p99": percentile(times, 0.99)}
 
 
+def cases(quick: bool) -> list[Case]:
+    """Return ours."""
+    subject = Subject("asyncblock", "benchmarks.latency:round_trip", _count(quick))
+    return [Case("", subject, "p50", "ms p50")]
+
+
+def _count(quick: bool) -> dict[str, int]:
+    return {"count": 200 if quick else 3000}
+
+
 def measure(quick: bool) -> Result:
     """Measure ours and its two parts."""
-    count = {"count": 200 if quick else 3000}
+    count = _count(quick)
+    (ours,) = cases(quick)
     subjects = [
-        Subject("asyncblock", "benchmarks.latency:round_trip", count),
+        ours.subject,
         Subject("websockets echo", "benchmarks.latency:echo", count, rival=True),
         Subject("websockets echo on our loop", "benchmarks.latency:echo", count),
         Subject("SQLite commit", "benchmarks.latency:commit", count, rival=True),
@@ -105,7 +116,7 @@ def measure(quick: bool) -> Result:
     parts = figures["websockets echo"]["p50"] + figures["SQLite commit"]["p50"]
     return Result(
         name="latency",
-        unit="ms p50",
+        unit=ours.unit,
         asyncblock=figures["asyncblock"]["p50"],
         rivals={"websockets echo + SQLite commit": parts},
         must={"": "<= 2.5x the echo and the commit"},

@@ -16,9 +16,9 @@ from asyncblock import Context, Executor, Flow, block
 
 from .plant import open_plant
 from .report import Result
-from .rounds import Subject, measure_in_turns
+from .rounds import Case, Subject, measure_in_turns
 
-__all__ = ["away", "measure", "open_jobs"]
+__all__ = ["away", "cases", "measure", "open_jobs"]
 
 BOUND_MB = 64 + 100 * 64 / 1024 + 64
 """The stated bound: the link's window, 64 KiB for each job, the body budget."""
@@ -119,15 +119,22 @@ async def away(jobs: int, seconds: float) -> dict[str, float]:
     return {"away_mb": max(held), "growth_in_second_half_mb": max(held[half:]) - max(held[:half])}
 
 
+def cases(quick: bool) -> list[Case]:
+    """Return ours."""
+    many = {"few": 100, "many": 1000} if quick else {"few": 1000, "many": 10_000}
+    open_at_once = Subject("jobs", "benchmarks.memory:open_jobs", many)
+    mainframe_away = Subject("away", "benchmarks.memory:away", {"jobs": 100, "seconds": 3 if quick else 30})
+    return [
+        Case("executor_kb_per_job", open_at_once, "executor_kb_per_job", "kB"),
+        Case("mainframe_kb_per_job", open_at_once, "mainframe_kb_per_job", "kB"),
+        Case("away_mb", mainframe_away, "away_mb", "MB"),
+    ]
+
+
 def measure(quick: bool) -> Result:
     """Measure both."""
-    subjects = [
-        Subject("jobs", "benchmarks.memory:open_jobs", {"few": 100, "many": 1000} if quick else {
-            "few": 1000, "many": 10_000,
-        }),
-        Subject("away", "benchmarks.memory:away", {"jobs": 100, "seconds": 3 if quick else 30}),
-    ]  # fmt: skip
-    figures = measure_in_turns(subjects, 1).figures
+    jobs, _, mainframe_away = cases(quick)
+    figures = measure_in_turns([jobs.subject, mainframe_away.subject], 1).figures
     ours = {key: max(figures["jobs"][key], 0.0) for key in ("executor_kb_per_job", "mainframe_kb_per_job")}
     return Result(
         name="memory",

@@ -24,15 +24,18 @@ def table(results: Sequence[Result], missed: Mapping[str, str] | None = None) ->
     with_what = ", ".join(f"{name} {number}" for name, number in versions.items() if name != "asyncblock")
     quick = any(result.conditions.get(QUICK) for result in results)
     how = "Short runs, not for figures" if quick else "Medians of one run"
+    beside = any(result.against for result in results)
     lines = [
         f"Measured {datetime.date.today().isoformat()}: {where['cores']} cores, {where['system']}, "
         f"{platform.python_implementation()} {where['python']}, {with_what}. {how}.",
         "",
-        "| benchmark | asyncblock | to reach | in the same run |",
-        "|---|---|---|---|",
+        f"| benchmark | asyncblock | to reach | in the same run |{' against | ' if beside else ''}".rstrip(),
+        f"|---|---|---|---|{'---|' if beside else ''}",
     ]
     for result in results:
-        lines += [f"| {row.what} | {row.ours} | {row.must} | {row.rivals} |" for row in rows(result)]
+        for row in rows(result):
+            line = f"| {row.what} | {row.ours} | {row.must} | {row.rivals} |"
+            lines.append(f"{line} {row.against} |" if beside else line)
     hidden = [f"{rival} ({why})" for result in results for rival, why in result.not_shown.items()]
     hidden += [f"{name} ({why})" for name, why in (missed or {}).items()]
     if hidden:

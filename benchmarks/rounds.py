@@ -1,4 +1,7 @@
-"""Rounds: subjects measured in turns, each in a process of its own, and their medians."""
+"""Rounds: subjects measured in turns, each in a process of its own, and their medians.
+
+What a measuring process puts into the temporary directory goes with it, however it ended.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,18 @@ import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import orjson
 
 from .report import say
 
-__all__ = ["Measured", "NotMeasured", "Subject", "measure_in_turns"]
+__all__ = ["Case", "Measured", "NotMeasured", "Side", "Subject", "measure_in_turns"]
 
 _TIMEOUT = 300.0
 """Seconds that one measurement may take."""
@@ -24,6 +29,25 @@ _TIMEOUT = 300.0
 
 class NotMeasured(Exception):
     """A subject without which there is no benchmark has no figures; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """Where a subject is measured when it isn't here: an interpreter that has one build of asyncblock."""
+
+    name: str
+    python: Path
+    directory: Path
+    """Holds the package ``benchmarks`` and no other."""
+    notes: set[str] = field(default_factory=set)
+    """What measuring processes said of the build."""
+
+    def environment(self) -> dict[str, str]:
+        """Return this process's environment without what would lead the interpreter to another build."""
+        return {key: value for key, value in os.environ.items() if key not in _LEADING}
+
+
+_LEADING = frozenset({"PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,33 +60,67 @@ class Subject:
     rival: bool = False
     """It runs on the standard loop, as it comes. What is ours runs on the loop that executor processes have."""
 
-    def run(self) -> dict[str, float]:
-        """Measure once. Raises ``RuntimeError`` with what the child said."""
+    def run(self, side: Side | None = None, *, within: bool = False) -> dict[str, float]:
+        """Measure once, here or on a side. Raises ``RuntimeError`` with what the child said.
+
+        ``within`` another measurement the child belongs to that one's group.
+        """
+        with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as scratch:
+            # A server that gives up its privileges reads its configuration there.
+            Path(scratch).chmod(0o711)
+            return self._run(side, scratch, within)
+
+    def _run(self, side: Side | None, scratch: str, within: bool) -> dict[str, float]:
         order = {"function": self.function, "arguments": dict(self.arguments), "rival": self.rival}
         child = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.child"],
+            [side.python if side else sys.executable, "-m", "benchmarks.child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            cwd=side.directory if side else None,
+            env={**(side.environment() if side else os.environ), "TMPDIR": scratch},
             # With its servers it is a group of its own, which goes as a whole.
-            start_new_session=True,
+            start_new_session=not within,
         )
         try:
             out, words = child.communicate(orjson.dumps(order), _TIMEOUT)
         except subprocess.TimeoutExpired as error:
             raise RuntimeError(f"no figure within {_TIMEOUT:g} s") from error
         finally:
-            _end_group(child)
+            _end(child, group=not within)
         if child.returncode != 0:
             raise RuntimeError(_last_words(words))
-        found: dict[str, float] = orjson.loads(out.splitlines()[-1])
-        return found
+        found = orjson.loads(out.splitlines()[-1])
+        notes = found.pop("notes")
+        if side:
+            side.notes.update(notes)
+        figures: dict[str, float] = found
+        return figures
 
 
-def _end_group(child: subprocess.Popen[bytes]) -> None:
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A figure of ours that can be measured with another build, too: what gives it, under which name, and its unit."""
+
+    name: str
+    """``""`` where a benchmark has one case."""
+    subject: Subject
+    figure: str
+    unit: str
+
+    @property
+    def more_is_better(self) -> bool:
+        """It is a rate. All else (times, memory) is a cost."""
+        return "/s" in self.unit
+
+
+def _end(child: subprocess.Popen[bytes], *, group: bool) -> None:
     """Kill what is left of a child and of what it started: it would disturb whoever is measured next."""
     with suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)
+        if group:
+            os.killpg(child.pid, signal.SIGKILL)
+        else:
+            child.kill()
     child.wait()
     for pipe in (child.stdin, child.stdout, child.stderr):
         if pipe is not None:

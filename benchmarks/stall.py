@@ -18,10 +18,13 @@ from asyncblock import Context, Executor, Flow, block
 from .loads import FIGURES, VALUES, draw, encode
 from .plant import open_plant
 from .report import Result
-from .rounds import Subject, measure_in_turns
+from .rounds import Case, Subject, measure_in_turns
 from .ticker import Lags, ticking
 
-__all__ = ["idle", "measure", "others", "ours"]
+__all__ = ["EXTRAS", "cases", "idle", "measure", "others", "ours"]
+
+EXTRAS = ("preview",)
+"""Of asyncblock, that a build needs for it."""
 
 _MUST = "max <= 15 ms, p99 <= 3 ms"
 _found: dict[str, Lags] = {}
@@ -99,7 +102,7 @@ async def mainframe_meanwhile(case: str) -> dict[str, float]:
             flow = Flow(case)
             flow.node(take, inputs={"value": flow.node(send, inputs={"case": case})["value"]})
             session = await mainframe.start(flow.plan())
-            asking = asyncio.create_task(asyncio.to_thread(asker.run))
+            asking = asyncio.create_task(asyncio.to_thread(asker.run, within=True))
             await session.outputs()
             return await asking
 
@@ -153,26 +156,31 @@ async def idle() -> dict[str, float]:
     return lags.figures()
 
 
+def cases(quick: bool) -> list[Case]:
+    """Return ours."""
+    names = ["figure", "numpy_5M"] if quick else [*FIGURES, *VALUES, "nested_60MB_consumer"]
+    subjects = {name: Subject(f"asyncblock {name}", "benchmarks.stall:ours", {"case": name}) for name in names}
+    if not quick:
+        meanwhile = "benchmarks.stall:mainframe_meanwhile"
+        subjects["mainframe"] = Subject("asyncblock mainframe", meanwhile, {"case": "nested_60MB"})
+    return [Case(name, subject, "max", "ms at most") for name, subject in subjects.items()]
+
+
 def measure(quick: bool) -> Result:
     """Measure ours, the obvious ways, and an idle loop."""
-    cases = [*FIGURES, *VALUES, "nested_60MB_consumer"]
-    if quick:
-        cases = ["figure", "numpy_5M"]
-    subjects = [Subject(f"asyncblock {case}", "benchmarks.stall:ours", {"case": case}) for case in cases]
+    subjects = [case.subject for case in cases(quick)]
+    names = [case.name for case in cases(quick)]
     subjects += [
-        Subject(f"{how} {case}", "benchmarks.stall:others", {"case": case, "how": how})
+        Subject(f"{how} {name}", "benchmarks.stall:others", {"case": name, "how": how})
         for how in ("inline", "thread")
-        for case in cases
+        for name in names
+        if name != "mainframe"
     ]
     subjects.append(Subject("idle", "benchmarks.stall:idle", {}))
-    if not quick:
-        name = "asyncblock mainframe"
-        subjects.append(Subject(name, "benchmarks.stall:mainframe_meanwhile", {"case": "nested_60MB"}))
-        cases.append("mainframe")
     measured = measure_in_turns(subjects, 1 if quick else 3)
-    for case in cases:
+    for name in names:
         # Without one of ours there is nothing to show.
-        measured.figures[f"asyncblock {case}"]
+        measured.figures[f"asyncblock {name}"]
     largest = {who: _of(measured.figures, who, "max") for who in ("asyncblock", "inline", "thread")}
     control = measured.figures["idle"]
     return Result(
@@ -180,7 +188,7 @@ def measure(quick: bool) -> Result:
         unit="ms at most",
         asyncblock=largest.pop("asyncblock"),
         rivals=largest,
-        must={case: "<= 75 ms" if case == "line_1M_points" else _MUST for case in cases},
+        must={name: "<= 75 ms" if name == "line_1M_points" else _MUST for name in names},
         conditions={
             "ticker": "1 ms, on the loop of the blocks, after warm-up; medians of the rounds' largest lags",
             "p99": _of(measured.figures, "asyncblock", "p99"),

@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 from .report import Result
-from .rounds import Subject, measure_in_turns
+from .rounds import Case, Subject, measure_in_turns
 
-__all__ = ["importing", "measure", "running"]
+__all__ = ["cases", "importing", "measure", "running"]
 
 _FLOW = """nodes:
   - node_id: hello
@@ -45,14 +45,22 @@ def running() -> dict[str, float]:
     return {"s": seconds}
 
 
+def _importing(module: str, quick: bool, *, rival: bool = False) -> Subject:
+    return Subject(module, "benchmarks.startup:importing", {"module": module, "times": 3 if quick else 10}, rival)
+
+
+def cases(quick: bool) -> list[Case]:
+    """Return ours."""
+    return [
+        Case("import", _importing("asyncblock", quick), "ms", "ms"),
+        Case("run", Subject("run", "benchmarks.startup:running", {}), "s", "s"),
+    ]
+
+
 def measure(quick: bool) -> Result:
     """Measure ours beside ``import asyncio``."""
-    times = 3 if quick else 10
-    subjects = [
-        Subject("asyncblock", "benchmarks.startup:importing", {"module": "asyncblock", "times": times}),
-        Subject("asyncio", "benchmarks.startup:importing", {"module": "asyncio", "times": times}, rival=True),
-        Subject("run", "benchmarks.startup:running", {}),
-    ]
+    ours, run = (case.subject for case in cases(quick))
+    subjects = [ours, _importing("asyncio", quick, rival=True), run]
     measured = measure_in_turns(subjects, 1 if quick else 5)
     figures = measured.figures
     return Result(

@@ -19,11 +19,12 @@ from asyncblock import Context, Executor, Flow, block
 
 from .plant import open_plant, watched
 from .report import Result
-from .rounds import Subject, measure_in_turns
+from .rounds import Case, Subject, measure_in_turns
 
-__all__ = ["measure", "outputs"]
+__all__ = ["cases", "measure", "outputs"]
 
 _HERE = "benchmarks.throughput:outputs"
+_UNIT = "outputs/s"
 
 
 class _Start:
@@ -81,18 +82,25 @@ async def outputs(jobs: int, count: int, size: int) -> dict[str, float]:
         return {"rate": jobs * count / seconds, "mainframe_peak_mb": plant.peak_mb()}
 
 
-def measure(quick: bool) -> Result:
-    """Measure ours and the rivals."""
+def cases(quick: bool) -> list[Case]:
+    """Return ours."""
     scale = 10 if quick else 1
-    ours = {
+    numbers = {
         "100 jobs": {"jobs": 100, "count": 5000 // scale, "size": 100},
         "1 job": {"jobs": 1, "count": 500_000 // scale, "size": 100},
         "10 kB": {"jobs": 100, "count": 200 // scale, "size": 10_000},
     }
+    return [Case(name, Subject(name, _HERE, arguments), "rate", _UNIT) for name, arguments in numbers.items()]
+
+
+def measure(quick: bool) -> Result:
+    """Measure ours and the rivals."""
+    scale = 10 if quick else 1
+    ours = [case.name for case in cases(quick)]
     rivals = "benchmarks.rivals"
     bare, existing = f"{rivals}.bare_websockets:send", f"{rivals}.existing_sdk:send"
     nats = f"{rivals}.nats_core:publish"
-    subjects = [Subject(case, _HERE, arguments) for case, arguments in ours.items()]
+    subjects = [case.subject for case in cases(quick)]
     subjects += [
         Subject("websockets", bare, {"count": 200_000 // scale, "size": 100}, rival=True),
         Subject("websockets 10 kB", bare, {"count": 40_000 // scale, "size": 10_000}, rival=True),
@@ -105,7 +113,7 @@ def measure(quick: bool) -> Result:
     bare_large = rates.pop("websockets 10 kB", 0.0)
     return Result(
         name="throughput",
-        unit="outputs/s",
+        unit=_UNIT,
         asyncblock=rates["100 jobs"],
         rivals={name: rate for name, rate in rates.items() if name not in ours},
         must={"": "3x websockets, 40x the existing SDK, 2x nats-py core"},
