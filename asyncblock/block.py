@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import functools
 import hashlib
 import inspect
@@ -11,11 +12,18 @@ import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Generic, Literal, ParamSpec, TypeVar
 
-from .errors import LocalProtocolError
+from .errors import InvalidInputs, LocalProtocolError
+from .shapes import Field, Misfit, Shape, shape_of
+from .shapes.hints import hints_of, innermost, names_around, plain, seen_from, takes_none, without_none
+from .shapes.kinds import MISSING, kind_of
 
-__all__ = ["Bin", "Binding", "Block", "Var", "bind", "block"]
+__all__ = ["AnyBlock", "Bin", "Binding", "Block", "Var", "bind", "block"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 _CONTEXT_NAMES: Final = ("ctx", "context")
 _TRANSPARENT: Final = (typing.Union, types.UnionType, typing.Annotated, typing.Required, typing.NotRequired)
@@ -25,6 +33,8 @@ _ALLOWED = "a block is main(), main(inputs), main(ctx: Context), or main(inputs,
 
 class Var:
     """Marks a handle whose values stay in the process: ``Annotated[DataFrame, Var]``."""
+
+    __asyncblock_var__ = True
 
 
 class Bin:
@@ -44,18 +54,46 @@ class Binding:
     """``inputs`` and ``ctx`` in the order of the parameters."""
     keywords: Mapping[str, str]
     """Keyword-only parameters and which of the two each takes."""
-    inputs_type: type | None = None
-    """A dataclass to be made of the inputs."""
+    shape: Shape | None = None
+    """The class that annotates the inputs: one is made of them."""
+    result: Shape | None = None
+    """The class that annotates what is returned."""
     bodies: frozenset[str] = frozenset()
     """Inputs that arrive as a ``Body``: as a file instead of in memory."""
 
     def __call__(self, inputs: Mapping[str, Any], ctx: object) -> Any:
+        return self.call(self.shaped(inputs), ctx)
+
+    def shaped(self, inputs: Mapping[str, Any]) -> Any:
+        """Make of the inputs what the function takes. May run the author's code, and long where they are large.
+
+        Raises ``InvalidInputs`` with everything that doesn't fit.
+        """
+        if self.shape is None:
+            return inputs
+        try:
+            return self.shape.make(inputs)
+        except Misfit as misfit:
+            raise self._invalid(misfit) from misfit.__cause__
+
+    def call(self, inputs: Any, ctx: object) -> Any:
+        """Call the function with inputs that are made."""
         given: dict[str, object] = {"inputs": inputs, "ctx": ctx}
-        if self.inputs_type is not None:
-            given["inputs"] = self.inputs_type(**inputs)
         return self.fn(
             *(given[each] for each in self.positional), **{name: given[each] for name, each in self.keywords.items()}
         )
+
+    def _invalid(self, misfit: Misfit) -> InvalidInputs:
+        assert self.shape is not None
+        problems: dict[str, str] = {}
+        for place, words in misfit.problems:
+            name = re.split(r"[.\[]", place, maxsplit=1)[0]
+            within = place[len(name) :].lstrip(".")
+            said = f"at {within}: {words}" if within else words
+            problems[name] = f"{problems[name]}; {said}" if name in problems else said
+        told = "; ".join(f"input {name!r}: {words}" if name else words for name, words in problems.items())
+        who = f"the inputs of {_name(self.fn)} don't make a {self.shape.name}"
+        return InvalidInputs(f"{who}: {told}", problems=problems)
 
 
 def bind(fn: Callable[..., Any]) -> Binding:
@@ -63,21 +101,23 @@ def bind(fn: Callable[..., Any]) -> Binding:
 
     Raises ``LocalProtocolError`` for a signature that can't be called with inputs and context.
     """
-    if inspect.isasyncgenfunction(_innermost(fn)) or inspect.isgeneratorfunction(_innermost(fn)):
+    if inspect.isasyncgenfunction(innermost(fn)) or inspect.isgeneratorfunction(innermost(fn)):
         raise LocalProtocolError(f"{_name(fn)} is a generator; send values with ctx.output and return a dict or None")
     try:
         parameters = list(inspect.signature(fn).parameters.values())
     except (TypeError, ValueError) as error:
         raise LocalProtocolError(f"{_name(fn)} can't be called as a block: {error}; {_ALLOWED}") from error
-    hints = _hints(fn)
+    around = names_around(innermost(fn))
+    with seen_from(around):
+        hints = hints_of(innermost(fn))
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     star = any(p.kind is p.VAR_POSITIONAL for p in parameters)
     order = _positional(fn, positional, hints, star)
     keywords = _keywords(fn, parameters, hints, order)
     inputs_name = next((p.name for p, what in zip(positional, order, strict=False) if what == "inputs"), "inputs")
-    annotation = hints.get(inputs_name)
-    inputs_type = annotation if isinstance(annotation, type) and dataclasses.is_dataclass(annotation) else None
-    return Binding(fn, _is_async(fn), order, keywords, inputs_type, _bodies(annotation))
+    shape = shape_of(hints.get(inputs_name), around) if "inputs" in (*order, *keywords.values()) else None
+    result = shape_of(hints.get("return"), around)
+    return Binding(fn, _is_async(fn), order, keywords, shape, result, _bodies(shape))
 
 
 def _positional(
@@ -134,11 +174,9 @@ def _is_context(hint: Any) -> bool:
     return bool(getattr(hint, "__asyncblock_context__", False))
 
 
-def _bodies(inputs: Any) -> frozenset[str]:
-    """Return the fields of a TypedDict or dataclass that are annotated as ``Body``."""
-    if not (typing.is_typeddict(inputs) or (isinstance(inputs, type) and dataclasses.is_dataclass(inputs))):
-        return frozenset()
-    return frozenset(name for name, kind in _hints(inputs).items() if _is_body(kind))
+def _bodies(shape: Shape | None) -> frozenset[str]:
+    """Return the fields that are annotated as ``Body``."""
+    return frozenset(each.name for each in shape.fields if _is_body(each.kind)) if shape is not None else frozenset()
 
 
 def _is_body(kind: Any) -> bool:
@@ -153,44 +191,23 @@ def _is_body(kind: Any) -> bool:
     return bool(getattr(kind, "__asyncblock_body__", False))
 
 
-def _hints(fn: Callable[..., Any]) -> dict[str, Any]:
-    """Return resolved annotations; those that can't be resolved (imported for typing only) stay text."""
-    target = _innermost(fn)
-    try:
-        return typing.get_type_hints(target, include_extras=True)
-    except Exception:  # any name, attribute or syntax may fail in an annotation that nothing evaluates
-        return dict(getattr(target, "__annotations__", {}))
-
-
-def _innermost(fn: Callable[..., Any]) -> Any:
-    while True:
-        if isinstance(fn, functools.partial):
-            fn = fn.func
-        elif hasattr(fn, "__wrapped__"):
-            fn = fn.__wrapped__
-        elif not inspect.isroutine(fn) and not isinstance(fn, type) and callable(fn):
-            fn = type(fn).__call__
-        else:
-            return fn
-
-
 def _is_async(fn: Callable[..., Any]) -> bool:
     while isinstance(fn, functools.partial):
         fn = fn.func
-    if inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(_innermost(fn)):
+    if inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(innermost(fn)):
         return True
     return not inspect.isroutine(fn) and inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
 
 
 def _name(fn: Callable[..., Any]) -> str:
-    return str(getattr(_innermost(fn), "__qualname__", fn))
+    return str(getattr(innermost(fn), "__qualname__", fn))
 
 
 # ---------------------------------------------------------------------- @block
 
 
-class Block:
-    """A function that is a block. Made by ``@block``; calling it calls the function, so that it can be tested alone."""
+class AnyBlock:
+    """A block of whatever function: what blocks of different types have in common."""
 
     def __init__(
         self,
@@ -206,7 +223,7 @@ class Block:
         description: str = "",
     ) -> None:
         functools.update_wrapper(self, fn)
-        binding = bind(fn)
+        self.binding = binding = bind(fn)
         self.sync = not binding.is_async
         self.fn = fn
         self.name = name or str(getattr(fn, "__name__", "block"))
@@ -215,10 +232,10 @@ class Block:
         self.package = f"python:{self.entry}"
         self.hash = _source_hash(fn)
         self.inputs_def: Sequence[Mapping[str, Any]] | None = (
-            _given(inputs) if inputs is not None else _inputs_of(fn, binding)
+            _given(inputs) if inputs is not None else _inputs_of(binding)
         )
         self.outputs_def: Sequence[Mapping[str, Any]] | None = (
-            _given(outputs) if outputs is not None else _outputs_of(fn)
+            _given(outputs) if outputs is not None else _outputs_of(binding)
         )
         self.description = description or (inspect.getdoc(fn) or "").partition("\n")[0]
         self.retries: Mapping[str, Any] | None = None
@@ -234,8 +251,18 @@ class Block:
         return f"<block {self.entry}:{self.function}>"
 
 
+class Block(AnyBlock, Generic[P, R_co]):
+    """A function that is a block. Made by ``@block``; calling it calls the function, so that it can be tested alone."""
+
+    fn: Callable[P, R_co]
+
+    if typing.TYPE_CHECKING:
+
+        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+
+
 @typing.overload
-def block(fn: Callable[..., Any]) -> Block: ...
+def block(fn: Callable[P, R]) -> Block[P, R]: ...
 
 
 @typing.overload
@@ -249,7 +276,7 @@ def block(
     not_retried: Sequence[type[BaseException] | str] = ...,
     release: Literal["finish", "stream"] = ...,
     description: str = ...,
-) -> Callable[[Callable[..., Any]], Block]: ...
+) -> Callable[[Callable[P, R]], Block[P, R]]: ...
 
 
 def block(
@@ -263,19 +290,22 @@ def block(
     not_retried: Sequence[type[BaseException] | str] = (),
     release: Literal["finish", "stream"] = "finish",
     description: str = "",
-) -> Block | Callable[[Callable[..., Any]], Block]:
+) -> Block[..., Any] | Callable[[Callable[..., Any]], Block[..., Any]]:
     """Make a block of a function; with or without arguments.
 
-    Handles are read from annotations: a ``TypedDict`` or dataclass for the inputs and for the return value has one
-    handle for each field. ``Annotated[T, Var]``, and types that JSON can't carry, stay in the process; ``bytes`` travel
-    raw, and arrive as a file where the input is annotated ``Body``. ``inputs`` and ``outputs`` (lists of handle
-    definitions) override what is read. ``retries`` is how often a failed job is tried again, ``backoff`` the seconds
-    before the second attempt (doubled each time), ``not_retried`` the exceptions that end the job at once. Outputs of a
-    block with retries go downstream when an attempt has finished,
-    so each comes from one attempt; with ``release="stream"`` they go as they come, at least once.
+    Handles are read from annotations: a dataclass, ``TypedDict``, ``NamedTuple``, or class of pydantic, msgspec or
+    attrs for the inputs and for the return value has one handle for each field. The inputs become one, or the job fails
+    with what doesn't fit; one may be returned. ``Annotated[T, Var]``, and types that JSON can't carry, stay in the
+    process; ``bytes`` travel raw, and arrive as a file where the input is annotated ``Body``. ``inputs`` and
+    ``outputs`` (lists of handle definitions) override what is read.
+
+    ``retries`` is how often a failed job is tried again, ``backoff`` the seconds before the second attempt (doubled
+    each time), ``not_retried`` the exceptions that end the job at once. Outputs of a block with retries go downstream
+    when an attempt has finished, so each comes from one attempt; with ``release="stream"`` they go as they come, at
+    least once.
     """
 
-    def make(fn: Callable[..., Any]) -> Block:
+    def make(fn: Callable[..., Any]) -> Block[..., Any]:
         return Block(
             fn,
             name=name,
@@ -297,7 +327,7 @@ def _given(defs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def _source_hash(fn: Callable[..., Any]) -> str:
     """Hash the file that the function stands in, or its code where there is no file (a prompt, a notebook)."""
-    target = _innermost(fn)
+    target = innermost(fn)
     try:
         source = Path(inspect.getsourcefile(target) or "").read_bytes()
     except (OSError, TypeError):
@@ -306,40 +336,14 @@ def _source_hash(fn: Callable[..., Any]) -> str:
     return hashlib.sha256(name + source).hexdigest()
 
 
-def _inputs_of(fn: Callable[..., Any], binding: Binding) -> list[dict[str, Any]] | None:
-    hints = _hints(fn)
-    for name in inspect.signature(fn).parameters:
-        defs = _fields_of(hints.get(name))
-        if defs is not None and not _is_context(hints.get(name)):
-            return defs
+def _inputs_of(binding: Binding) -> list[dict[str, Any]] | None:
+    if binding.shape is not None:
+        return [_handle(each) for each in binding.shape.fields]
     return [] if "inputs" not in (*binding.positional, *binding.keywords.values()) else None
 
 
-def _outputs_of(fn: Callable[..., Any]) -> list[dict[str, Any]] | None:
-    defs = _fields_of(_hints(fn).get("return"))
-    for each in defs or ():
-        each.pop("value", None)
-    return defs
-
-
-def _fields_of(hint: Any) -> list[dict[str, Any]] | None:
-    """Return a handle definition for each field of a TypedDict or dataclass; None for anything else."""
-    if typing.is_typeddict(hint):
-        hints = typing.get_type_hints(hint, include_extras=True)
-        optional: frozenset[str] = hint.__optional_keys__
-        return [_handle(name, kind, nullable=name in optional) for name, kind in hints.items()]
-    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-        hints = typing.get_type_hints(hint, include_extras=True)
-        defs = []
-        for field in dataclasses.fields(hint):
-            each = _handle(field.name, hints[field.name])
-            if field.default is not dataclasses.MISSING:
-                each["value"] = field.default
-            elif field.default_factory is not dataclasses.MISSING:
-                each["value"] = field.default_factory()
-            defs.append(each)
-        return defs
-    return None
+def _outputs_of(binding: Binding) -> list[dict[str, Any]] | None:
+    return None if binding.result is None else [_handle(each) for each in binding.result.given]
 
 
 _SCHEMAS: Final[dict[Any, dict[str, Any]]] = {
@@ -355,43 +359,46 @@ _SCHEMAS: Final[dict[Any, dict[str, Any]]] = {
 }
 
 
-def _handle(name: str, kind: Any, *, nullable: bool = False) -> dict[str, Any]:
-    handle: dict[str, Any] = {"handle": name}
-    while typing.get_origin(kind) in (typing.Required, typing.NotRequired):
-        # Where annotations are text, __optional_keys__ doesn't know.
-        nullable = nullable or typing.get_origin(kind) is typing.NotRequired
-        kind = typing.get_args(kind)[0]
-    schema, nothing = _schema(kind)
-    if schema:
+def _handle(field: Field) -> dict[str, Any]:
+    """Return the definition of the handle that a field is."""
+    handle: dict[str, Any] = {"handle": field.name}
+    if schema := _schema(field.kind):
         handle["json_schema"] = schema
-    if nullable or nothing:
+    if field.default is not MISSING:
+        handle["value"] = field.default
+    elif field.optional:
+        handle["nullable"] = True
+    if takes_none(field.kind) and plain(field.kind)[0] not in (Any, object):
         handle["nullable"] = True
     return handle
 
 
-def _schema(kind: Any) -> tuple[dict[str, Any], bool]:
-    """Return the JSON schema of a type and whether it may be None."""
-    origin, args = typing.get_origin(kind), typing.get_args(kind)
-    if origin is typing.Annotated:
-        if Var in args or any(isinstance(each, Var) for each in args):
-            return {"contentMediaType": "oomol/var"}, False
-        if Bin in args or any(isinstance(each, Bin) for each in args):
-            return {"contentMediaType": "oomol/bin"}, False
-        return _schema(args[0])
-    if origin in (typing.Union, types.UnionType):
-        kinds = [each for each in args if each is not type(None)]
-        nothing = len(kinds) < len(args)
-        return (_schema(kinds[0])[0] if len(kinds) == 1 else {}), nothing
+def _schema(kind: Any) -> dict[str, Any]:
+    """Return the JSON schema of a type, that of ``T`` for ``T | None``."""
+    kind, said = plain(kind)
+    if any(each is Var or isinstance(each, Var) for each in said):
+        return {"contentMediaType": "oomol/var"}
+    if any(each is Bin or isinstance(each, Bin) for each in said):
+        return {"contentMediaType": "oomol/bin"}
+    one = without_none(kind)
+    if one is not kind:
+        return _schema(one)
+    origin = typing.get_origin(kind)
     if origin is Literal:
-        return {"enum": list(args)}, None in args
-    plain = origin or kind
-    if getattr(plain, "__asyncblock_body__", False):
-        return {"contentMediaType": "oomol/bin"}, False
-    if plain in _SCHEMAS:
-        return dict(_SCHEMAS[plain]), False
-    if typing.is_typeddict(plain) or (isinstance(plain, type) and dataclasses.is_dataclass(plain)):
-        return {"type": "object"}, False
-    if isinstance(plain, type) and issubclass(plain, (Mapping, Sequence)):
-        return {"type": "object" if issubclass(plain, Mapping) else "array"}, False
+        return {"enum": list(typing.get_args(kind))}
+    cls = origin or kind
+    if getattr(cls, "__asyncblock_body__", False):
+        return {"contentMediaType": "oomol/bin"}
+    if cls in _SCHEMAS:
+        return dict(_SCHEMAS[cls])
+    if kind_of(cls) is not None:
+        return {"type": "object"}
+    if isinstance(cls, type) and issubclass(cls, enum.Enum):
+        return {"enum": [each.value for each in cls]}
+    for base in (str, int, float):
+        if isinstance(cls, type) and issubclass(cls, base):
+            return dict(_SCHEMAS[base])
+    if isinstance(cls, type) and issubclass(cls, (Mapping, Sequence)):
+        return {"type": "object" if issubclass(cls, Mapping) else "array"}
     # A class of the author's, a DataFrame: JSON can't carry it.
-    return ({"contentMediaType": "oomol/var"} if isinstance(plain, type) else {}), False
+    return {"contentMediaType": "oomol/var"} if isinstance(cls, type) else {}

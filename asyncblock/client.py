@@ -93,10 +93,10 @@ class Session:
         self._link = link
         self.session_id = session_id
 
-    def __aiter__(self) -> AsyncIterator[events.Event]:
+    def __aiter__(self) -> AsyncIterator[events.AnyEvent]:
         return self.events()
 
-    async def events(self, offset: int = 0, *, latest: bool = False) -> AsyncIterator[events.Event]:
+    async def events(self, offset: int = 0, *, latest: bool = False) -> AsyncIterator[events.AnyEvent]:
         """Iterate over the session's events from a journal offset, waiting for new ones until it ends.
 
         ``latest=True`` skips progress and previews that a later one in the same page supersedes.
@@ -114,7 +114,7 @@ class Session:
                 )
             # Line by line, so that they are gone, and their memory is at hand, when the next are made (throughput).
             found = chain.from_iterable(events.events_of_row(self.session_id, *row) for row in page.rows)
-            event: events.Event | None = None
+            event: events.AnyEvent | None = None
             for event in _newest(list(found)) if latest else found:
                 yield event
             if page.end or isinstance(event, events.SessionFinished):
@@ -330,9 +330,9 @@ def resolve_flow(
     return load_flow(path or flow, search_paths=search_paths, inputs=inputs, shape=shape, languages=languages)
 
 
-def _newest(found: list[events.Event]) -> list[events.Event]:
+def _newest(found: list[events.AnyEvent]) -> list[events.AnyEvent]:
     seen: set[tuple[str, str, str]] = set()
-    kept: list[events.Event] = []
+    kept: list[events.AnyEvent] = []
     for event in reversed(found):
         if isinstance(event, events.BlockProgress):
             key = ("progress", event.job_id, "")

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .block import Block
+from .block import AnyBlock
 from .client import Mainframe
 from .executor import Executor
 from .executor import capture as capturing
@@ -31,7 +31,7 @@ __all__ = ["embedded", "memory_link"]
 async def embedded(
     data_dir: str | Path | None = None,
     *,
-    blocks: Iterable[Block] = (),
+    blocks: Iterable[AnyBlock] = (),
     packages: Sequence[str | Path] = (),
     workers: int = 0,
     capture: bool = False,

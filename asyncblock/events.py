@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, field, fields
 from itertools import chain
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, TypeAlias, cast
 
 import orjson
 
 from .wire.bodies import BodyRef
 
 __all__ = [
+    "AnyEvent",
     "BlockError",
     "BlockEvent",
     "BlockFinished",
@@ -348,6 +349,37 @@ class Other(Event):
         return {"type": self.name, **self.fields, "session_id": self.session_id, "offset": self.offset, "t": self.t}
 
 
+AnyEvent: TypeAlias = (
+    SessionStarted
+    | SessionCancelled
+    | SessionFinished
+    | JournalBroken
+    | JobCreated
+    | FlowJobStarted
+    | FlowJobFinished
+    | FlowJobOutput
+    | BlockJobFinished
+    | JobAssigned
+    | BlockStarted
+    | BlockOutput
+    | BlockOutputs
+    | BlockProgress
+    | BlockLog
+    | BlockLogJSON
+    | BlockMessage
+    | BlockWarning
+    | BlockError
+    | BlockPreview
+    | BlockFinished
+    | JobFailed
+    | JobStalled
+    | JobRetrying
+    | JobReleased
+    | LateRecords
+    | Other
+)
+"""Each event that there is: what a ``match`` has to tell apart."""
+
 _RECORDS: Final[dict[str, type[BlockEvent]]] = {
     "JobStarted": BlockStarted,
     **{
@@ -381,7 +413,7 @@ class _Maker:
         self._copied = [(fill, name, default) for fill, name, default, _ in filled if name not in _REFERENCES]
         self._made = [entry for entry in filled if entry[1] in _REFERENCES]
 
-    def make(self, session_id: str, offset: int, line: dict[str, Any], record: dict[str, Any]) -> Event:
+    def make(self, session_id: str, offset: int, line: dict[str, Any], record: dict[str, Any]) -> AnyEvent:
         """Make the event of a record in a line of a row."""
         event = object.__new__(self._cls)
         _SET_SESSION(event, session_id)
@@ -397,7 +429,7 @@ class _Maker:
                 fill(event, _read(name, record[name], line["link"]))
             else:
                 fill(event, factory() if factory is not MISSING else default)
-        return event
+        return cast("AnyEvent", event)
 
 
 class _Mould(BlockEvent):
@@ -412,18 +444,18 @@ class _Mould(BlockEvent):
 _MAKERS: Final = {name: _Maker(cls) for name, cls in _RECORDS.items()}
 
 
-def events_of_row(session_id: str, offset: int, lines: list[bytes]) -> Iterator[Event]:
+def events_of_row(session_id: str, offset: int, lines: list[bytes]) -> Iterator[AnyEvent]:
     """Make typed events of a journal row, those of a line when the first of them is asked for."""
     return chain.from_iterable(_line_events(session_id, offset, orjson.loads(line)) for line in lines)
 
 
-def _line_events(session_id: str, offset: int, obj: dict[str, Any]) -> list[Event]:
+def _line_events(session_id: str, offset: int, obj: dict[str, Any]) -> list[AnyEvent]:
     if "records" in obj:
         return _record_events(session_id, offset, obj)
     return [_entry_event(session_id, offset, obj)]
 
 
-def _record_events(session_id: str, offset: int, obj: dict[str, Any]) -> list[Event]:
+def _record_events(session_id: str, offset: int, obj: dict[str, Any]) -> list[AnyEvent]:
     records = obj["records"]
     if obj.get("late"):
         late = LateRecords(
@@ -443,10 +475,10 @@ def _record_events(session_id: str, offset: int, obj: dict[str, Any]) -> list[Ev
     return _typed(session_id, offset, obj, records)
 
 
-def _typed(session_id: str, offset: int, line: dict[str, Any], records: list[dict[str, Any]]) -> list[Event]:
+def _typed(session_id: str, offset: int, line: dict[str, Any], records: list[dict[str, Any]]) -> list[AnyEvent]:
     """Make the events of records. Outputs, which most are, are made here without a call for each (throughput)."""
     job_id, node_id, attempt = line["job_id"], line["node_id"], line["attempt"]
-    found: list[Event] = []
+    found: list[AnyEvent] = []
     for record in records:
         name = record["type"]
         if name == "BlockOutput" and "body" not in record:
@@ -469,7 +501,7 @@ def _typed(session_id: str, offset: int, line: dict[str, Any], records: list[dic
     return found
 
 
-def _other_event(session_id: str, offset: int, obj: dict[str, Any], record: dict[str, Any]) -> Event:
+def _other_event(session_id: str, offset: int, obj: dict[str, Any], record: dict[str, Any]) -> AnyEvent:
     fields = {**record, "job_id": obj["job_id"], "node_id": obj["node_id"]}
     return Other(session_id=session_id, offset=offset, t=record["t"], name=record["type"], fields=fields)
 
@@ -496,7 +528,7 @@ def _read(name: str, value: Any, link: str) -> Any:
     return value
 
 
-def _entry_event(session_id: str, offset: int, obj: dict[str, Any]) -> Event:
+def _entry_event(session_id: str, offset: int, obj: dict[str, Any]) -> AnyEvent:
     common: dict[str, Any] = {"session_id": session_id, "offset": offset, "t": obj.get("t", 0)}
     job: dict[str, Any] = {**common, "job_id": obj.get("job_id", ""), "attempt": obj.get("attempt", 1)}
     match obj["type"]:

@@ -31,16 +31,17 @@ LAYERS: dict[str, set[str]] = {
     "schemas": {"values", "errors"},
     "preview": {"values", "pieces", "offload", "errors"},
     "store": {"errors"},
-    "block": {"errors"},
+    "shapes": {"errors"},
+    "block": {"shapes", "errors"},
     "body": {"offload", "errors"},
     "scratch": set(),
     "context": {
-        "link", "iothread", "wire", "preview", "store", "body", "values", "pieces", "offload", "schemas", "events", "errors",
+        "link", "iothread", "wire", "preview", "store", "body", "values", "pieces", "offload", "schemas", "shapes", "events", "errors",
     },
     "events": {"wire", "errors"},
     "client": {"link", "iothread", "wire", "transport", "values", "pieces", "offload", "schemas", "events", "flow", "examples", "body", "errors"},
     "executor": {
-        "context", "client", "link", "iothread", "wire", "store", "block", "body", "scratch", "preview", "values", "pieces",
+        "context", "client", "link", "iothread", "wire", "store", "block", "shapes", "body", "scratch", "preview", "values", "pieces",
         "offload", "flow", "workers", "lifesigns", "collector",
         *GROUND,
     },
@@ -64,7 +65,20 @@ DOORS = {
     "fastapi": {"examples/service"},
 }
 # Imported by nobody here: authors' values bring them in.
-AUTHORS_OWN = {"pandas", "matplotlib", "numpy", "polars", "pyarrow", "plotly", "altair", "PIL"}
+AUTHORS_OWN = {
+    "pandas",
+    "matplotlib",
+    "numpy",
+    "polars",
+    "pyarrow",
+    "plotly",
+    "altair",
+    "PIL",
+    "pydantic",
+    "msgspec",
+    "attr",
+    "attrs",
+}
 
 
 def modules() -> list[Path]:

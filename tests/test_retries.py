@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ def retrying(directory: Path, retries: object, source: str = FAILS_ONCE) -> Path
     return write_flow(directory, [first, second], outputs_from=outputs)
 
 
-def taken(found: list[events.Event]) -> list[Any]:
+def taken(found: Sequence[events.Event]) -> list[Any]:
     """Return what the second node was given, run by run."""
     return [event.result["out"] for event in all_of(found, events.BlockFinished) if event.node_id == "second"]
 

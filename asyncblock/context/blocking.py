@@ -9,13 +9,14 @@ from typing import Any
 from ..errors import Closed, ConnectionLost, LeaseLost, LocalProtocolError, Rejected
 from ..link import Abandoned, Outlet
 from ..preview import Limits, Making
+from ..shapes import Results
 from ..store import Store
 from ..wire.bodies import Parcel
 from ..wire.records import encode
 from ..wire.windows import Lane
 from .asking import SyncAsking
 from .directed import ToFlow, ToNode, targets_of
-from .face import JobInfo, too_many
+from .face import JobInfo, by_handle, too_many
 from .large import Large
 from .payloads import (
     Prepared,
@@ -61,7 +62,7 @@ class SyncContext(SyncAsking):
         if done:
             self.done()
 
-    def outputs(self, values: Mapping[str, object]) -> None:
+    def outputs(self, values: Results) -> None:
         """As ``Context.outputs``."""
         self._check()
         prepared = self._prepare_many(values)
@@ -85,7 +86,7 @@ class SyncContext(SyncAsking):
             return
         self._send_finish(self._finished_record(error))
 
-    def finish(self, result: Mapping[str, object] | None = None, error: str | None = None) -> None:
+    def finish(self, result: Results | None = None, error: str | None = None) -> None:
         """As ``Context.finish``."""
         if error is not None or result is None:
             self.done(error)
@@ -192,9 +193,8 @@ class SyncContext(SyncAsking):
             large.draft.abandon()
             raise
 
-    def _prepare_many(self, values: Mapping[str, object]) -> dict[str, Prepared]:
-        if not isinstance(values, Mapping):
-            raise LocalProtocolError(f"outputs are a dict of handles and values, not {type(values).__name__}")
+    def _prepare_many(self, given: Results) -> dict[str, Prepared]:
+        values = by_handle(given)
         for handle in values:
             if self._is_undefined(handle):
                 self._send(self._channel.data, self._undefined(handle))

@@ -11,6 +11,7 @@ from ..iothread import inbox_of
 from ..link import Abandoned, Outlet
 from ..offload import run_in_thread
 from ..preview import Limits, Making
+from ..shapes import Results
 from ..store import Store
 from ..wire.bodies import Body, Parcel
 from ..wire.records import encode
@@ -18,7 +19,7 @@ from ..wire.windows import Lane
 from .asking import AsyncAsking
 from .counted import counted
 from .directed import Targets, ToFlow, ToNode, targets_of
-from .face import JobInfo, too_many
+from .face import JobInfo, by_handle, too_many
 from .large import Large
 from .lines import LineRing
 from .payloads import (
@@ -125,7 +126,7 @@ class Context(AsyncAsking):
         return travels
 
     @counted
-    async def outputs(self, values: Mapping[str, object]) -> None:
+    async def outputs(self, values: Results) -> None:
         """Send values to several handles in one record.
 
         **Durability**, **Cancellation** and errors as ``output``; all values or none are sent.
@@ -167,7 +168,7 @@ class Context(AsyncAsking):
         await self._send_finish(self._finished_record(error))
 
     @counted
-    async def finish(self, result: Mapping[str, object] | None = None, error: str | None = None) -> None:
+    async def finish(self, result: Results | None = None, error: str | None = None) -> None:
         """Finish the job with outputs by handle, or with an error; the error wins.
 
         **Durability** and **Cancellation** as ``done``; errors as ``output`` and ``flush``.
@@ -327,9 +328,8 @@ class Context(AsyncAsking):
         self._outlet.when_body_room(body, lambda: self._inbox.post(resolve, woken, None))
         await woken
 
-    async def _prepare_many(self, values: Mapping[str, object]) -> dict[str, Prepared]:
-        if not isinstance(values, Mapping):
-            raise LocalProtocolError(f"outputs are a dict of handles and values, not {type(values).__name__}")
+    async def _prepare_many(self, given: Results) -> dict[str, Prepared]:
+        values = by_handle(given)
         for handle in values:
             if self._is_undefined(handle):
                 await self._send(self._channel.data, self._undefined(handle))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..block import Binding, Block, bind
+from ..block import AnyBlock, Binding, bind
 from ..errors import LocalProtocolError, Unavailable
 from ..packages import package_hash, package_name
 from .loader import Loader
@@ -22,19 +22,19 @@ __all__ = ["Catalog", "key_of"]
 class Catalog:
     """Packages by hash and code blocks by name. Its methods may be called from any thread."""
 
-    def __init__(self, blocks: Iterable[Block], packages: Sequence[str | Path]) -> None:
+    def __init__(self, blocks: Iterable[AnyBlock], packages: Sequence[str | Path]) -> None:
         self._lock = threading.Lock()
         self._loader = Loader()
         self._directories = [Path(package).resolve() for package in packages]
         self._roots: dict[str, Path] = {}
         self._names: dict[str, str] = {}
-        self._code: dict[tuple[str, str], Block] = {(shell.entry, shell.function): shell}
+        self._code: dict[tuple[str, str], AnyBlock] = {(shell.entry, shell.function): shell}
         self._bindings: dict[tuple[str, str, str, str, str], Binding] = {}
         for block in blocks:
             self._add_block(block)
 
-    def _add_block(self, block: Block) -> bool:
-        if not isinstance(block, Block):
+    def _add_block(self, block: AnyBlock) -> bool:
+        if not isinstance(block, AnyBlock):
             raise LocalProtocolError(f"{block!r} is no block; put @asyncblock.block above the function")
         new = block.hash not in self._names
         self._code[block.entry, block.function] = block
@@ -64,7 +64,7 @@ class Catalog:
     def add_plan(self, plan: Plan) -> bool:
         """Add the packages and code blocks that a plan made in this process refers to; tell whether any is new."""
         new = [self._add_root(root) for root in plan.roots.values()]
-        new += [self._add_block(block) for block in plan.code_blocks if isinstance(block, Block)]
+        new += [self._add_block(block) for block in plan.code_blocks if isinstance(block, AnyBlock)]
         return any(new)
 
     def packages(self) -> dict[str, str]:
@@ -81,20 +81,29 @@ class Catalog:
 
         Raises what the module raises, or a typed error that says what is missing.
         """
-        binding = bind(self.function(spec, session_id))
+        block = self._block(spec)
+        # Bound where it was defined: its annotations may name what only stood there.
+        binding = bind(self.function(spec, session_id)) if block is None else block.binding
         self._bindings[key_of(spec, session_id)] = binding
         return binding
 
     def function(self, spec: dict[str, Any], session_id: str) -> Callable[..., object]:
         """Return a function as ``load`` finds it, whatever its parameters. Raises as ``load``."""
         entry, function, digest = str(spec["entry"]), str(spec["function"]), str(spec["hash"])
-        if str(spec["package"]).startswith("python:"):
-            block = self._code.get((entry, function))
-            if block is None:
-                raise LocalProtocolError(f"this executor has no block {function!r} of module {entry!r}")
+        if block := self._block(spec):
             return block.fn
         root = self.root(digest, str(spec["package"]))
         return self._loader.load(root, entry, function, session_id=session_id, dir=str(spec.get("dir") or "."))
+
+    def _block(self, spec: dict[str, Any]) -> AnyBlock | None:
+        """Return the code block that a spec means; None for one of a package."""
+        if not str(spec["package"]).startswith("python:"):
+            return None
+        entry, function = str(spec["entry"]), str(spec["function"])
+        block = self._code.get((entry, function))
+        if block is None:
+            raise LocalProtocolError(f"this executor has no block {function!r} of module {entry!r}")
+        return block
 
     def root(self, digest: str, name: str) -> Path:
         """Return the directory of a package by its hash."""

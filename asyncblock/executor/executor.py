@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..block import Block
+from ..block import AnyBlock
 from ..client import Mainframe, open_link
 from ..context import Engine, Places
 from ..errors import AsyncBlockError
@@ -78,7 +78,7 @@ class Executor:
 
     def __init__(
         self,
-        blocks: Iterable[Block] = (),
+        blocks: Iterable[AnyBlock] = (),
         packages: Sequence[str | Path] = (),
         *,
         async_slots: int = ASYNC_SLOTS,

@@ -15,7 +15,9 @@ from ..block import Binding
 from ..context import Context, CredentialInput, JobInfo, SyncContext, now_ms
 from ..errors import AsyncBlockError, LeaseLost
 from ..link import Outlet
-from ..offload import Abandoned, wait_in_thread
+from ..offload import Abandoned, run_in_thread, wait_in_thread
+from ..shapes import handles_of
+from ..values import is_small
 from ..wire.messages import Dispatch
 from ..wire.records import encode
 from . import shows
@@ -252,16 +254,28 @@ class RunningJob:
         return self._hosting.loop.create_task(self._call(binding, ctx), context=context)
 
     async def _call(self, binding: Binding, ctx: Context) -> object:
+        inputs: Any = ctx.inputs
         try:
-            return await binding(ctx.inputs, ctx)
+            if binding.shape is not None:
+                inputs = await self._shaped(binding, ctx.inputs)
+            return _by_handle(await binding.call(inputs, ctx))
         except SystemExit as exit:
             # Caught here: a SystemExit that leaves a task would end the event loop.
             return _Exited(exit.code)
         except KeyboardInterrupt as error:
             return _Raised(error)
         finally:
+            if self._large and binding.shape is not None:
+                # A copy, so that its parts belong to nobody but us.
+                self._parting += list((handles_of(inputs) or {}).values())
             # Not only when the task is done: that would be told a turn of the loop later (dispatch).
             self._give_up()
+
+    async def _shaped(self, binding: Binding, inputs: Mapping[str, Any]) -> Any:
+        """Make the class of the inputs that annotates them; large ones off the loop."""
+        if self._large or any(isinstance(each, (dict, list)) and not is_small(each) for each in inputs.values()):
+            return await run_in_thread(binding.shaped, inputs)
+        return binding.shaped(inputs)
 
     def _start_sync(self, binding: Binding) -> asyncio.Task[object]:
         ctx = self._ctx
@@ -277,7 +291,7 @@ class RunningJob:
         def work() -> None:
             self._thread = threading.get_ident()
             try:
-                value: object = context.run(binding, ctx.inputs, ctx)
+                value: object = context.run(_run_sync, binding, ctx)
             except SystemExit as exit:
                 value = _Exited(exit.code)
             except BaseException as error:
@@ -367,9 +381,10 @@ class RunningJob:
         elif isinstance(value, Mapping):
             await self._conclude({}, value)
             if ctx.returned_large:
-                self._parting = list(value.values())
+                self._parting += value.values()
         else:
-            words = f"main returned {type(value).__name__}; a block returns a dict of outputs, None or ctx.keepAlive"
+            kinds = "a dict of outputs (or a dataclass and the like), None or ctx.keepAlive"
+            words = f"main returned {type(value).__name__}; a block returns {kinds}"
             await self._conclude({"error": words})
 
     def _cancel_ending(self) -> Ending:
@@ -446,6 +461,18 @@ class RunningJob:
         self._hosting.ended(self)
         if self._large and self._ctx is not None:
             self._hosting.part_with_soon(self._ctx.take_inputs())
+
+
+def _run_sync(binding: Binding, ctx: SyncContext) -> object:
+    return _by_handle(binding(ctx.inputs, ctx))
+
+
+def _by_handle(returned: object) -> object:
+    """Return a block's outputs as a mapping, and anything else as it is. May run the author's code."""
+    if returned is None or type(returned) is dict:
+        return returned
+    found = handles_of(returned)
+    return returned if found is None else found
 
 
 def started_record() -> bytes:

@@ -6,19 +6,22 @@ document itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, cast, overload
 
 from ..errors import InvalidFlow
 from .plan import Plan, Source
 from .yamlfile import dump_yaml
 
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
 __all__ = ["CodeBlock", "Flow", "Node", "task_of"]
 
 
-class CodeBlock(Protocol):
+class CodeBlock(Protocol[R_co]):
     """What a flow needs of a function under ``@asyncblock.block``."""
 
     name: str
@@ -31,15 +34,45 @@ class CodeBlock(Protocol):
     retries: Mapping[str, Any] | None
     sync: bool
 
+    def __call__(self, *args: Any, **kwargs: Any) -> R_co:
+        """Call the function."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class Node(Generic[R]):
     """A node of a flow under construction; ``node["handle"]`` is one of its outputs."""
 
     node_id: str
 
     def __getitem__(self, handle: str) -> Source:
         return Source(self.node_id, handle)
+
+    @property
+    def outputs(self) -> R:
+        """The outputs as the block's result has them, so that a type checker knows their names and types.
+
+        ``node.outputs["total"]`` of a TypedDict, or ``node.outputs.total`` of a dataclass, is the same as
+        ``node["total"]``.
+        """
+        return cast(R, _Outputs(self.node_id))
+
+
+class _Outputs:
+    """What stands for a block's result while a flow is built: each part of it is a source."""
+
+    __slots__ = ("_node_id",)
+
+    def __init__(self, node_id: str) -> None:
+        self._node_id = node_id
+
+    def __getitem__(self, handle: str) -> Source:
+        return Source(self._node_id, handle)
+
+    def __getattr__(self, handle: str) -> Source:
+        if handle.startswith("__"):
+            raise AttributeError(handle)
+        return Source(self._node_id, handle)
 
 
 class Flow:
@@ -52,7 +85,7 @@ class Flow:
     A node is a block, the path of a block's manifest, or another flow (a subflow).
     """
 
-    def __init__(self, title: str, *, blocks: Sequence[CodeBlock] = ()) -> None:
+    def __init__(self, title: str, *, blocks: Sequence[CodeBlock[Any]] = ()) -> None:
         self.title = title
         self._nodes: list[dict[str, Any]] = []
         self._ids: set[str] = set()
@@ -60,7 +93,7 @@ class Flow:
         """How often a name was given to a node."""
         self._asked_for = tuple(blocks)
         """Blocks that no node is, and that others may run by name."""
-        self._blocks: list[CodeBlock] = []
+        self._blocks: list[CodeBlock[Any]] = []
         self._flows: list[Flow] = []
         self._inputs: dict[str, dict[str, Any]] = {}
         self._outputs: dict[str, tuple[Source, ...]] = {}
@@ -70,17 +103,56 @@ class Flow:
         self._inputs[name] = {"handle": name, **definition}
         return Source(None, name)
 
+    @overload
     def node(
         self,
-        block: CodeBlock | Flow | Path,
+        block: CodeBlock[Coroutine[Any, Any, R]],
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        node_id: str | None = ...,
+        slots: Mapping[str, CodeBlock[Any] | Flow | Path] | None = ...,
+        concurrency: int = ...,
+        timeout: float | None = ...,
+        progress_weight: float = ...,
+    ) -> Node[R]: ...
+
+    @overload
+    def node(
+        self,
+        block: CodeBlock[R],
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        node_id: str | None = ...,
+        slots: Mapping[str, CodeBlock[Any] | Flow | Path] | None = ...,
+        concurrency: int = ...,
+        timeout: float | None = ...,
+        progress_weight: float = ...,
+    ) -> Node[R]: ...
+
+    @overload
+    def node(
+        self,
+        block: Flow | Path,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        node_id: str | None = ...,
+        slots: Mapping[str, CodeBlock[Any] | Flow | Path] | None = ...,
+        concurrency: int = ...,
+        timeout: float | None = ...,
+        progress_weight: float = ...,
+    ) -> Node[Any]: ...
+
+    def node(
+        self,
+        block: CodeBlock[Any] | Flow | Path,
         inputs: Mapping[str, Any] | None = None,
         *,
         node_id: str | None = None,
-        slots: Mapping[str, CodeBlock | Flow | Path] | None = None,
+        slots: Mapping[str, CodeBlock[Any] | Flow | Path] | None = None,
         concurrency: int = 1,
         timeout: float | None = None,
         progress_weight: float = 1.0,
-    ) -> Node:
+    ) -> Node[Any]:
         """Add a node. An input is a constant, an output of another node, or a list of such outputs (a merge).
 
         ``slots`` are what a subflow's slots run. Raises ``InvalidFlow`` for what is no block.
@@ -99,7 +171,7 @@ class Flow:
         *,
         default: str | None = None,
         node_id: str | None = None,
-    ) -> Node:
+    ) -> Node[Any]:
         """Add a condition: its first input goes on by the handle of the first case that holds, else by the default's.
 
         A case is ``{"handle", "expressions": [{"input_handle", "operator", "value"}], "logical": "OR" | "AND"}``.
@@ -110,7 +182,9 @@ class Flow:
         what = {"inputs_def": [{"handle": name} for name in inputs], "conditions": conditions}
         return self._add(what, "condition", inputs, node_id, 1, None, {})
 
-    def slot(self, node_id: str, inputs: Mapping[str, Any], outputs: Sequence[str], *, concurrency: int = 1) -> Node:
+    def slot(
+        self, node_id: str, inputs: Mapping[str, Any], outputs: Sequence[str], *, concurrency: int = 1
+    ) -> Node[Any]:
         """Add a slot: what runs there is provided by the node that this flow is a subflow of."""
         slot = {
             "inputs_def": [{"handle": name} for name in inputs],
@@ -118,8 +192,14 @@ class Flow:
         }
         return self._add({"slot": slot}, node_id, inputs, node_id, concurrency, None, {})
 
-    def output(self, name: str, *sources: Source) -> None:
-        """Declare an output of the flow."""
+    def output(self, name: str, *sources: Any) -> None:
+        """Declare an output of the flow: an output of a node, or several. Raises ``InvalidFlow`` for anything else.
+
+        Any, as ``node.outputs`` has the types of what will flow.
+        """
+        for source in sources:
+            if not isinstance(source, Source):
+                raise InvalidFlow(f"output {name!r} is fed by an output of a node, not by {source!r}")
         self._outputs[name] = sources
 
     def plan(self) -> Plan:
@@ -151,7 +231,7 @@ class Flow:
         concurrency: int,
         timeout: float | None,
         more: Mapping[str, Any],
-    ) -> Node:
+    ) -> Node[Any]:
         node_id = node_id or self._free_id(name)
         node: dict[str, Any] = {"node_id": node_id, **what, **more}
         if concurrency != 1:
@@ -164,7 +244,7 @@ class Flow:
         self._ids.add(node_id)
         return Node(node_id)
 
-    def _runs(self, block: CodeBlock | Flow | Path) -> dict[str, Any]:
+    def _runs(self, block: CodeBlock[Any] | Flow | Path) -> dict[str, Any]:
         if isinstance(block, Flow):
             self._flows.append(block)
             return {"subflow": block}
@@ -195,7 +275,7 @@ class Flow:
             made["outputs_from"] = [{"handle": name, **_fed_by(list(of))} for name, of in self._outputs.items()]
         return made
 
-    def _all_blocks(self) -> tuple[CodeBlock, ...]:
+    def _all_blocks(self) -> tuple[CodeBlock[Any], ...]:
         found = dict.fromkeys((*self._blocks, *self._asked_for))
         for flow in self._flows:
             found.update(dict.fromkeys(flow._all_blocks()))
@@ -214,7 +294,7 @@ def _with_flows(node: N, inside: tuple[Flow, ...]) -> Any:
     return [_with_flows(each, inside) for each in node] if isinstance(node, list) else node
 
 
-def _name_of(block: CodeBlock | Flow | Path) -> str:
+def _name_of(block: CodeBlock[Any] | Flow | Path) -> str:
     if isinstance(block, Flow):
         return block.title
     if isinstance(block, Path):
@@ -236,7 +316,7 @@ def _fed_by(value: Any) -> dict[str, Any]:
     return made
 
 
-def task_of(block: CodeBlock) -> dict[str, Any]:
+def task_of(block: CodeBlock[Any]) -> dict[str, Any]:
     """Return the inline task that a block of code is in a document."""
     options: dict[str, Any] = {"module": block.entry, "function": block.function, "hash": block.hash}
     if block.sync:

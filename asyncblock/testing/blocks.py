@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from .. import events
-from ..block import Block, block
+from ..block import AnyBlock, block
 from ..client import Mainframe, Session
 from ..embedding import memory_link
 from ..executor import Executor
@@ -42,7 +42,7 @@ class BlockResult:
     warnings: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     """What ``send_error`` told."""
-    events: list[events.Event] = field(default_factory=list)
+    events: list[events.AnyEvent] = field(default_factory=list)
     """Everything, typed."""
 
 
@@ -50,14 +50,14 @@ class RunBlock(Protocol):
     """The type of ``run_block`` and of the fixture ``block_run``."""
 
     async def __call__(
-        self, main: Callable[..., Any] | Block, inputs: Mapping[str, object] | None = None, *, timeout: float = 30.0
+        self, main: Callable[..., Any] | AnyBlock, inputs: Mapping[str, object] | None = None, *, timeout: float = 30.0
     ) -> BlockResult:
         """Run a block and return what it did."""
         ...
 
 
 async def run_block(
-    main: Callable[..., Any] | Block, inputs: Mapping[str, object] | None = None, *, timeout: float = 30.0
+    main: Callable[..., Any] | AnyBlock, inputs: Mapping[str, object] | None = None, *, timeout: float = 30.0
 ) -> BlockResult:
     """Run a block function, or what ``@block`` made of one, and return what it did; a failed block is a result too.
 
@@ -70,7 +70,7 @@ async def run_block(
     Raises ``InvalidFlow`` when the inputs aren't those that the block declares; ``TimeoutError`` after ``timeout``
     seconds.
     """
-    made = main if isinstance(main, Block) else block(main)
+    made = main if isinstance(main, AnyBlock) else block(main)
     flow = Flow(made.name)
     flow.node(made, {name: flow.input(name) for name in inputs or {}}, node_id="block")
     async with asyncio.timeout(timeout), _mainframe(made) as mainframe:
@@ -79,7 +79,7 @@ async def run_block(
 
 
 @asynccontextmanager
-async def _mainframe(made: Block) -> AsyncIterator[Mainframe]:
+async def _mainframe(made: AnyBlock) -> AsyncIterator[Mainframe]:
     async with (
         shared().lease() as io,
         living_on(io, MemoryMainframe(), "in-memory mainframe") as server,
@@ -99,7 +99,7 @@ async def _result(session: Session) -> BlockResult:
     return result
 
 
-async def _note(session: Session, result: BlockResult, event: events.Event) -> None:
+async def _note(session: Session, result: BlockResult, event: events.AnyEvent) -> None:
     async def whole(value: Any, body: BodyRef | None) -> Any:
         return value if body is None else await session.fetch(body)
 

@@ -72,7 +72,7 @@ async def takes(inputs: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
     return {"same": inputs["x"] is FRAME}
 
 
-async def sent(mainframe: Mainframe, block: Any, frame: bool = True) -> tuple[Any, list[events.Event]]:
+async def sent(mainframe: Mainframe, block: Any, frame: bool = True) -> tuple[Any, list[events.AnyEvent]]:
     """Run a block that puts out a var value; return what travelled, and the events."""
     flow = Flow("frames")
     node = flow.node(block, inputs={"frame": frame}, node_id="makes")

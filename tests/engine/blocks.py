@@ -8,7 +8,7 @@ from typing import Any
 
 import asyncblock
 from asyncblock import Context, Flow, SyncContext
-from asyncblock.block import Block
+from asyncblock.block import AnyBlock
 from asyncblock.flow.load import code_spec
 from asyncblock.flow.plan import FlowPlan, NodePlan, Plan, Source
 
@@ -59,18 +59,18 @@ async def typed(inputs: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
     return {"out": dict(inputs)}
 
 
-def entry(block: Block, **fields: Any) -> NodePlan:
+def entry(block: AnyBlock, **fields: Any) -> NodePlan:
     """An entry of a plan's catalog."""
     return NodePlan(block.name, "task", {**code_spec(block), "description": block.description or None, **fields})
 
 
-def plan_of(caller: Block, *others: Block, entries: Mapping[str, NodePlan] | None = None, **inputs: Any) -> Plan:
+def plan_of(caller: AnyBlock, *others: AnyBlock, entries: Mapping[str, NodePlan] | None = None, **inputs: Any) -> Plan:
     """A flow with the node ``caller``, which may reach the other blocks as ``self::name``."""
     flow = Flow("asking")
     node = flow.node(caller, inputs=inputs, node_id="caller")
     flow.output("out", node["out"])
-    catalog = {f"pack::{each.name}": entry(each) for each in (double, double_sync, many, fail, typed, caller, *others)}
-    blocks = (double, double_sync, many, fail, typed, caller, *others)
+    blocks: tuple[AnyBlock, ...] = (double, double_sync, many, fail, typed, caller, *others)
+    catalog = {f"pack::{each.name}": entry(each) for each in blocks}
     return dataclasses.replace(flow.plan(), scope="pack", catalog={**catalog, **(entries or {})}, code_blocks=blocks)
 
 

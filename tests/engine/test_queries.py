@@ -10,7 +10,7 @@ import pytest
 
 import asyncblock
 from asyncblock import Context, Flow, SyncContext, events
-from asyncblock.block import Block
+from asyncblock.block import AnyBlock
 from asyncblock.client import Mainframe
 from asyncblock.flow.plan import NodePlan
 
@@ -45,7 +45,7 @@ def asks_sync(inputs: Mapping[str, Any], ctx: SyncContext) -> dict[str, Any]:
         return {"out": [type(error).__name__, str(error)]}
 
 
-ASKS: dict[str, Block] = {"async": asks, "sync": asks_sync}
+ASKS: dict[str, AnyBlock] = {"async": asks, "sync": asks_sync}
 
 
 async def answer(mainframe: Mainframe, form: str, method: str, *arguments: object) -> Any:
@@ -114,7 +114,7 @@ def asks_two_sync(inputs: Mapping[str, Any], ctx: SyncContext) -> dict[str, Any]
     return {"answer": ctx.query_downstream(inputs["x"])}
 
 
-ASKS_TWO: dict[str, Block] = {"async": asks_two, "sync": asks_two_sync}
+ASKS_TWO: dict[str, AnyBlock] = {"async": asks_two, "sync": asks_two_sync}
 
 
 def to(node_id: str) -> dict[str, Any]:
@@ -197,7 +197,7 @@ async def test_a_node_weighs_in_its_flows_progress_what_a_block_says(mainframe: 
 
     from .blocks import entry
 
-    def node(node_id: str, block: Block, source: Source) -> NodePlan:
+    def node(node_id: str, block: AnyBlock, source: Source) -> NodePlan:
         return NodePlan(node_id, "task", entry(block).block, {"x": InputPlan((source,))})
 
     nodes = [

@@ -13,7 +13,7 @@ import pytest
 
 import asyncblock
 from asyncblock import Context, Executor, SyncContext, events
-from asyncblock.block import Block
+from asyncblock.block import AnyBlock
 from asyncblock.client import Mainframe
 from asyncblock.errors import Rejected
 from asyncblock.hosting import hosted_mainframe
@@ -72,7 +72,7 @@ def asks_many_sync(inputs: Mapping[str, Any], ctx: SyncContext) -> dict[str, Any
 
 
 @pytest.mark.parametrize("caller", [asks_many, asks_many_sync], ids=["async", "sync"])
-async def test_a_killed_mainframe_comes_back_and_each_block_runs_once(tmp_path: Path, caller: Block) -> None:
+async def test_a_killed_mainframe_comes_back_and_each_block_runs_once(tmp_path: Path, caller: AnyBlock) -> None:
     new_gates()
     plan = plan_of(caller, counted_block)
     data, port = tmp_path / "data", str(free_port())
@@ -81,7 +81,7 @@ async def test_a_killed_mainframe_comes_back_and_each_block_runs_once(tmp_path: 
         await first.until_line("mainframe at", err=True)
         token = (data / "token").read_text().strip()
         async with asyncblock.connect(f"ws://127.0.0.1:{port}", token) as mainframe:
-            executor = Executor(blocks=[block for block in plan.code_blocks if isinstance(block, Block)])
+            executor = Executor(blocks=[block for block in plan.code_blocks if isinstance(block, AnyBlock)])
             async with executor.attached(mainframe):
                 session = await mainframe.start(plan)
                 async for event in session:
@@ -217,7 +217,7 @@ async def test_an_executor_that_may_do_nothing_else_hears_of_what_it_asked_for(t
     new_gates(COUNT)
     plan = plan_of(asks_many, counted_block)
     async with link_with({"executor"}, tmp_path) as (client, other):
-        executor = Executor(blocks=[block for block in plan.code_blocks if isinstance(block, Block)])
+        executor = Executor(blocks=[block for block in plan.code_blocks if isinstance(block, AnyBlock)])
         async with executor.attached(other):
             session = await client.start(plan)
             found = [event async for event in session]
@@ -237,7 +237,7 @@ def asks_holds_sync(inputs: Mapping[str, Any], ctx: SyncContext) -> dict[str, An
 
 
 @pytest.mark.parametrize("caller", [asks_holds, asks_holds_sync], ids=["async", "sync"])
-async def test_an_executor_leaves_while_a_block_waits_for_its_block(tmp_path: Path, caller: Block) -> None:
+async def test_an_executor_leaves_while_a_block_waits_for_its_block(tmp_path: Path, caller: AnyBlock) -> None:
     new_gates()
     async with asyncblock.embedded(tmp_path) as mainframe:
         session = await mainframe.start(plan_of(caller, holds))

@@ -13,7 +13,7 @@ import pytest
 
 import asyncblock
 from asyncblock import BlockFailed, Context, SyncContext, events
-from asyncblock.block import Block
+from asyncblock.block import AnyBlock
 from asyncblock.client import Mainframe
 from asyncblock.errors import InvalidInputs, LocalProtocolError, Rejected, UnknownBlock
 from asyncblock.flow.plan import InputPlan, NodePlan, Plan, Source
@@ -61,7 +61,7 @@ def calls_sync(inputs: Mapping[str, Any], ctx: SyncContext) -> dict[str, Any]:
     return {"out": outputs}
 
 
-CALLS = {"async": calls, "sync": calls_sync}
+CALLS: dict[str, AnyBlock] = {"async": calls, "sync": calls_sync}
 
 
 @FORM
@@ -107,7 +107,7 @@ def listens_sync(inputs: Mapping[str, Any], ctx: SyncContext) -> dict[str, Any]:
     return {"out": {"events": late, "values": values, "progress": list(job.progress())}}
 
 
-LISTENS = {"async": listens, "sync": listens_sync}
+LISTENS: dict[str, AnyBlock] = {"async": listens, "sync": listens_sync}
 
 
 @FORM
@@ -185,7 +185,8 @@ def survives_sync(inputs: Mapping[str, Any], ctx: SyncContext) -> dict[str, Any]
 @FORM
 async def test_e1_a_block_that_fails_fails_its_caller_at_most(mainframe: Mainframe, form: str) -> None:
     """In the original such a job was never removed, and the flow never finished."""
-    words, traceback, heard = await out(mainframe, plan_of({"async": survives, "sync": survives_sync}[form]))
+    forms: dict[str, AnyBlock] = {"async": survives, "sync": survives_sync}
+    words, traceback, heard = await out(mainframe, plan_of(forms[form]))
     assert words == "block 'self::fail' failed: ValueError: no such luck"
     assert "blocks.py" in traceback
     assert heard == [["out", 1], words]
@@ -236,7 +237,8 @@ async def test_what_cannot_be_run_is_refused_with_a_typed_error(
     words: str,
     handles: Any,
 ) -> None:
-    caller = {"async": refused, "sync": refused_sync}[form]
+    forms: dict[str, AnyBlock] = {"async": refused, "sync": refused_sync}
+    caller = forms[form]
     foreign = {"pack::foreign": NodePlan("foreign", "task", {"refused": "it is written in Rust"})}
     found = await run(mainframe, plan_of(caller, entries=foreign, x=[block, kwargs]))
     name, said, problems = end_of(found).outputs["out"]
@@ -261,7 +263,7 @@ def passes_sync(inputs: Mapping[str, Any], ctx: SyncContext) -> dict[str, Any]:
     return ctx.run_block(block, **kwargs).result()
 
 
-PASSES = {"async": passes, "sync": passes_sync}
+PASSES: dict[str, AnyBlock] = {"async": passes, "sync": passes_sync}
 
 
 @FORM
@@ -292,7 +294,8 @@ async def test_additional_handles_are_the_blocks_too(mainframe: Mainframe, form:
         "additional_outputs_def": [{"handle": "more"}],
     }
     allowing = {"pack::open": entry(open_block, additional_inputs=True, additional_outputs=True)}
-    caller = {"async": gathers, "sync": gathers_sync}[form]
+    forms: dict[str, AnyBlock] = {"async": gathers, "sync": gathers_sync}
+    caller = forms[form]
     found = await run(mainframe, plan_of(caller, open_block, entries=allowing, x=["self::open", more]))
     assert end_of(found).outputs == {"out": {"out": 3, "more": "zz"}}, end_of(found).error
     assert not all_of(found, events.BlockError)
@@ -342,9 +345,12 @@ def hands_sync(inputs: Mapping[str, Any], ctx: SyncContext) -> dict[str, Any]:
     return {"out": [got["bin"] == given["bin"], got["large"] == large]}
 
 
+HANDS: dict[str, AnyBlock] = {"async": hands, "sync": hands_sync}
+
+
 @FORM
 async def test_values_of_every_kind_go_there_and_come_back(mainframe: Mainframe, form: str) -> None:
-    assert await out(mainframe, plan_of({"async": hands, "sync": hands_sync}[form], kinds)) == [True, True]
+    assert await out(mainframe, plan_of(HANDS[form], kinds)) == [True, True]
 
 
 # ---------------------------------------------------------------------- many, nested, subflows
@@ -367,7 +373,8 @@ def down_sync(inputs: Mapping[str, Any], ctx: SyncContext) -> dict[str, Any]:
 @FORM
 async def test_a_block_that_was_run_runs_blocks_itself(tmp_path: Path, form: str) -> None:
     """More levels than worker threads: a thread that waits makes room for others."""
-    block = {"async": down, "sync": down_sync}[form]
+    forms: dict[str, AnyBlock] = {"async": down, "sync": down_sync}
+    block = forms[form]
     async with asyncblock.embedded(tmp_path / "data") as mainframe:
         assert mainframe._local is not None
         assert await out(mainframe, plan_of(block, x=12)) == ["caller", *[f"run_block::self::{block.name}"] * 12]
@@ -393,7 +400,8 @@ def fans_out_sync(inputs: Mapping[str, Any], ctx: SyncContext) -> dict[str, Any]
 
 @FORM
 async def test_many_blocks_run_at_once(mainframe: Mainframe, form: str) -> None:
-    caller = {"async": fans_out, "sync": fans_out_sync}[form]
+    forms: dict[str, AnyBlock] = {"async": fans_out, "sync": fans_out_sync}
+    caller = forms[form]
     assert await out(mainframe, plan_of(caller, x=60)) == sum(range(60)) * 2
 
 
@@ -406,7 +414,7 @@ async def test_a_job_waits_when_it_has_as_many_blocks_as_it_may(
         assert await out(mainframe, plan_of(caller, x=20)) == sum(range(20)) * 2
 
 
-def with_subflow(caller: Block) -> Plan:
+def with_subflow(caller: AnyBlock) -> Plan:
     """``twice`` doubles its input and doubles that; a failing one is ``broken``."""
     first = dataclasses.replace(entry(double), node_id="first", inputs={"x": InputPlan((Source(None, "x"),))})
     second = dataclasses.replace(
@@ -461,7 +469,7 @@ def cancels_sync(inputs: Mapping[str, Any], ctx: SyncContext) -> dict[str, Any]:
     raise AssertionError
 
 
-CANCELS = {"async": cancels, "sync": cancels_sync}
+CANCELS: dict[str, AnyBlock] = {"async": cancels, "sync": cancels_sync}
 
 
 @FORM
@@ -492,7 +500,8 @@ def middle_sync(inputs: Mapping[str, Any], ctx: SyncContext) -> dict[str, Any]:
 
 @FORM
 async def test_a_cancel_of_the_caller_cancels_what_it_runs(mainframe: Mainframe, form: str) -> None:
-    caller = {"async": middle, "sync": middle_sync}[form]
+    forms: dict[str, AnyBlock] = {"async": middle, "sync": middle_sync}
+    caller = forms[form]
     session = await mainframe.start(plan_of(caller, waits))
     found: list[events.Event] = []
     async for event in session:
@@ -583,7 +592,8 @@ async def test_a_flow_that_fails_ends_at_once_what_its_blocks_run(
     """Beside the failing block another one waits for a subflow that it runs: no thread of it is left waiting."""
     global BREAK
     BREAK = asyncio.Event()
-    asks = {"async": asks_slow, "sync": asks_slow_sync}[form]
+    forms: dict[str, AnyBlock] = {"async": asks_slow, "sync": asks_slow_sync}
+    asks = forms[form]
     nodes = [dataclasses.replace(entry(block), node_id=block.name) for block in (breaks, asks)]
     plan = plan_of(CALLS[form], breaks, asks, waits, x="outer")
     plan = subflow(plan, "outer", nodes, {}, inputs_def=X if nested else ())

@@ -107,7 +107,7 @@ def said(found: Sequence[events.Event]) -> str:
     return "\n".join(str(event.to_json()) for event in found)
 
 
-async def run_kept(path: Path, data_dir: Path) -> list[events.Event]:
+async def run_kept(path: Path, data_dir: Path) -> list[events.AnyEvent]:
     """Run a flow; nothing that it leaves on disk holds a secret."""
     async with asyncblock.embedded(data_dir) as mainframe:
         session = await mainframe.start(path)

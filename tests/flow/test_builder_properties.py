@@ -77,7 +77,9 @@ class Builder:
             ]
         return self.draw(st.one_of(choices))
 
-    def node(self, flow: asyncblock.Flow, kind: str, node_id: str, sources: list[Source]) -> tuple[Node, list[str]]:
+    def node(
+        self, flow: asyncblock.Flow, kind: str, node_id: str, sources: list[Source]
+    ) -> tuple[Node[Any], list[str]]:
         if kind == "condition":
             return self.condition(flow, node_id, sources)
         options: dict[str, Any] = {
@@ -92,7 +94,7 @@ class Builder:
         what: Any = {"block": double, "sync": plain, "file": self.manifest}[kind]
         return flow.node(what, {"n": self.fed(sources)}, **options), ["n"]
 
-    def condition(self, flow: asyncblock.Flow, node_id: str, sources: list[Source]) -> tuple[Node, list[str]]:
+    def condition(self, flow: asyncblock.Flow, node_id: str, sources: list[Source]) -> tuple[Node[Any], list[str]]:
         inputs = {name: self.fed(sources) for name in self.draw(st.lists(NAMES, min_size=1, max_size=2, unique=True))}
         cases: list[dict[str, Any]] = []
         for handle in self.draw(st.lists(NAMES, min_size=1, max_size=3, unique=True)):

@@ -1,0 +1,117 @@
+"""The registry: each way to declare a class with named fields, and what a block's result has by handle.
+
+A kind is known by what its classes have, so that nothing is imported here; the first that owns a class reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from .fitting import Fitting
+
+__all__ = ["MISSING", "Field", "Kind", "Misfit", "Results", "handles_of", "kind_of", "register"]
+
+
+class _Missing:
+    def __repr__(self) -> str:
+        return "MISSING"
+
+
+MISSING: Final = _Missing()
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field of a class, which is a handle of the block."""
+
+    name: str
+    """The handle: what the field is called from outside."""
+    kind: Any = Any
+    """Its annotation."""
+    default: Any = MISSING
+    """What it is when nothing comes, if anybody may know it before: it stands in the handle's definition."""
+    optional: bool = False
+    """Nothing has to come for it: it may be left out, or its class knows what it is then."""
+
+
+class Misfit(Exception):
+    """A value that doesn't fit. ``problems`` are places inside it (``points[2].x``, or "" for all of it) and words."""
+
+    def __init__(self, problems: list[tuple[str, str]]) -> None:
+        self.problems = problems
+        super().__init__("; ".join(f"{place}: {words}" if place else words for place, words in problems))
+
+
+class Kind(Protocol):
+    """A way to declare classes with named fields."""
+
+    def owns(self, cls: Any) -> bool:
+        """Tell whether a class is of this kind."""
+        ...
+
+    def fields(self, cls: Any) -> list[Field]:
+        """Return what an instance is made of."""
+        ...
+
+    def given(self, cls: Any) -> list[Field]:
+        """Return what an instance has."""
+        ...
+
+    def maker(self, cls: Any, fitting: Fitting) -> Callable[[Mapping[str, Any]], Any]:
+        """Return a function that makes an instance of values by handle, or raises ``Misfit``."""
+        ...
+
+    def values(self, value: Any) -> dict[str, Any]:
+        """Return what an instance has, by handle; not what is inside of that."""
+        ...
+
+
+_kinds: list[Kind] = []
+
+
+def register(kind: Kind) -> Kind:
+    """Read a further kind of classes, before those that are known."""
+    _kinds.insert(0, kind)
+    return kind
+
+
+def kind_of(cls: Any) -> Kind | None:
+    """Return how a class is read; None for one that has no named fields."""
+    if not isinstance(cls, type):
+        return None
+    return next((kind for kind in _kinds if kind.owns(cls)), None)
+
+
+def handles_of(value: object) -> Mapping[str, Any] | None:
+    """Return a block's result by handle: a mapping as it is, an instance of a class by its fields; else None."""
+    if isinstance(value, Mapping):
+        return value
+    kind = kind_of(type(value))
+    return None if kind is None else kind.values(value)
+
+
+class _Dataclass(Protocol):
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+class _NamedTuple(Protocol):
+    def _asdict(self) -> dict[str, Any]: ...
+
+
+class _Attrs(Protocol):
+    __attrs_attrs__: ClassVar[Any]
+
+
+class _Struct(Protocol):
+    __struct_fields__: ClassVar[tuple[str, ...]]
+
+
+class _Pydantic(Protocol):
+    def model_dump(self) -> dict[str, Any]: ...
+
+
+Results: TypeAlias = Mapping[str, object] | _Dataclass | _NamedTuple | _Attrs | _Struct | _Pydantic
+"""What outputs by handle may be."""
