@@ -17,7 +17,7 @@ from typing import Any, Final, Generic, Literal, ParamSpec, TypeVar
 from .errors import InvalidInputs, LocalProtocolError
 from .shapes import Field, Misfit, Shape, shape_of
 from .shapes.hints import hints_of, innermost, names_around, plain, seen_from, takes_none, without_none
-from .shapes.kinds import MISSING, kind_of
+from .shapes.kinds import MISSING, Declared, kind_of
 
 __all__ = ["AnyBlock", "Bin", "Binding", "Block", "Var", "bind", "block"]
 
@@ -64,15 +64,17 @@ class Binding:
     def __call__(self, inputs: Mapping[str, Any], ctx: object) -> Any:
         return self.call(self.shaped(inputs), ctx)
 
-    def shaped(self, inputs: Mapping[str, Any]) -> Any:
+    def shaped(self, inputs: Mapping[str, Any], declared: Declared | None = None) -> Any:
         """Make of the inputs what the function takes. May run the author's code, and long where they are large.
+
+        ``declared`` are the definitions of the handles.
 
         Raises ``InvalidInputs`` with everything that doesn't fit.
         """
         if self.shape is None:
             return inputs
         try:
-            return self.shape.make(inputs)
+            return self.shape.make(inputs, declared)
         except Misfit as misfit:
             raise self._invalid(misfit) from misfit.__cause__
 

@@ -34,6 +34,7 @@ from .link import FIRST_TIMEOUT, Link
 from .offload import run_in_thread, wait_in_thread
 from .pieces import dumps_pieces, loads_blocks, paced
 from .schemas import misfits
+from .shapes import Results, by_handle
 from .transport import Transport
 from .transport.websocket import connect_websocket
 from .values import dumps, is_small, loads
@@ -198,7 +199,7 @@ class Mainframe:
     async def start(
         self,
         flow: str | Path | Plan | Flow,
-        inputs: Mapping[str, object] | None = None,
+        inputs: Results | None = None,
         *,
         title: str = "",
         search_paths: tuple[Path, ...] = (),
@@ -215,13 +216,14 @@ class Mainframe:
         Raises ``InvalidFlow`` with every problem of the flow; ``UnserializableValue`` and ``PayloadTooLarge`` naming
         the input; ``InvalidInputs`` for those that don't fit; ``Rejected`` when the mainframe refuses.
         """
-        plan = await self.resolve(lambda languages: resolve_flow(flow, inputs, search_paths, languages=languages))
+        given = by_handle(inputs or {})
+        plan = await self.resolve(lambda languages: resolve_flow(flow, given, search_paths, languages=languages))
         if strict:
-            await wait_in_thread(_check_inputs, plan, inputs or {})
+            await wait_in_thread(_check_inputs, plan, given)
         if self._local is not None:
             await self._local.serve_plan(plan)
         session_id = secrets.token_hex(8)
-        values = {name: await _encoded(value, name) for name, value in (inputs or {}).items()}
+        values = {name: await _encoded(value, name) for name, value in given.items()}
         params = {"session_id": session_id, "plan": plan.to_json(), "inputs": values, "title": title}
         await self.link.request("start", params, id=session_id)
         return Session(self.link, session_id)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from . import flow as language
 from .embedding import embedded
+from .shapes import Results
 
 __all__ = ["Flow"]
 
@@ -16,7 +16,7 @@ class Flow(language.Flow):
     __doc__ = language.Flow.__doc__
 
     async def run(
-        self, inputs: Mapping[str, object] | None = None, *, data_dir: str | Path | None = None, workers: int = 0
+        self, inputs: Results | None = None, *, data_dir: str | Path | None = None, workers: int = 0
     ) -> dict[str, Any]:
         """Run the flow on an embedded mainframe and return its outputs.
 

@@ -478,6 +478,23 @@ def test_classes_without_named_fields_are_none() -> None:
     assert handles_of((1, 2)) is None and handles_of(Point) is None
 
 
+async def test_what_handles_say_explicitly_wins_over_annotations() -> None:
+    inputs: list[dict[str, Any]] = [{"handle": "x", "nullable": True}, {"handle": "y"}]
+
+    @asyncblock.block(inputs=inputs)
+    async def as_dict(inputs: AsTypedDict) -> dict[str, Any]:
+        return {"given": sorted(inputs)}
+
+    @asyncblock.block(inputs=inputs)
+    async def as_point(inputs: Point) -> dict[str, Any]:
+        return {"given": dataclasses.asdict(inputs)}
+
+    # Nothing can come for fields that are no handles.
+    assert (await run_block(as_dict, {"x": None, "y": 1})).outputs == {"given": ["x", "y"]}
+    assert (await run_block(as_point, {"x": None, "y": 1})).outputs == {"given": {"x": None, "y": 1.0}}
+    assert "input 'y': expected float" in str((await run_block(as_point, {"x": None, "y": "1"})).error)
+
+
 async def test_large_inputs_are_made_off_the_loop() -> None:
     @dataclasses.dataclass
     class Rows:

@@ -9,14 +9,14 @@ from typing import Any
 from ..errors import Closed, ConnectionLost, LeaseLost, LocalProtocolError, Rejected
 from ..link import Abandoned, Outlet
 from ..preview import Limits, Making
-from ..shapes import Results
+from ..shapes import Results, by_handle
 from ..store import Store
 from ..wire.bodies import Parcel
 from ..wire.records import encode
 from ..wire.windows import Lane
 from .asking import SyncAsking
 from .directed import ToFlow, ToNode, targets_of
-from .face import JobInfo, by_handle, too_many
+from .face import JobInfo, too_many
 from .large import Large
 from .payloads import (
     Prepared,

@@ -11,7 +11,7 @@ from ..iothread import inbox_of
 from ..link import Abandoned, Outlet
 from ..offload import run_in_thread
 from ..preview import Limits, Making
-from ..shapes import Results
+from ..shapes import Results, by_handle
 from ..store import Store
 from ..wire.bodies import Body, Parcel
 from ..wire.records import encode
@@ -19,7 +19,7 @@ from ..wire.windows import Lane
 from .asking import AsyncAsking
 from .counted import counted
 from .directed import Targets, ToFlow, ToNode, targets_of
-from .face import JobInfo, by_handle, too_many
+from .face import JobInfo, too_many
 from .large import Large
 from .lines import LineRing
 from .payloads import (

@@ -15,7 +15,6 @@ import orjson
 from ..errors import Closed, LocalProtocolError, Rejected, Unavailable
 from ..link import Outlet
 from ..pieces import dumps_pieces
-from ..shapes import Results, handles_of
 from ..store import EXECUTOR_NAME, Store, StoreKey
 from ..values import dumps, form_of, is_small
 from ..wire.bodies import INLINE_LIMIT, Encoding, Parcel
@@ -30,7 +29,7 @@ from .places import Places
 from .secrecy import CredentialInput, Secrecy
 from .surroundings import Surroundings
 
-__all__ = ["Face", "JobInfo", "by_handle", "too_many"]
+__all__ = ["Face", "JobInfo", "too_many"]
 
 logger = logging.getLogger("asyncblock.context")
 
@@ -393,14 +392,6 @@ class Face(Surroundings):
 
     def _repeated_finish(self) -> None:
         logger.warning("job %s (%s) was finished twice; the first finish counts", self.job_id, self.node_id)
-
-
-def by_handle(values: Results) -> Mapping[str, object]:
-    """Return outputs by handle. Raises ``LocalProtocolError`` for what are none."""
-    found = handles_of(values)
-    if found is None:
-        raise LocalProtocolError(f"outputs are a dict of handles and values, not {type(values).__name__}")
-    return found
 
 
 def too_many(values: Mapping[str, Prepared]) -> list[str]:

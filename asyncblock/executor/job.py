@@ -16,7 +16,7 @@ from ..context import Context, CredentialInput, JobInfo, SyncContext, now_ms
 from ..errors import AsyncBlockError, LeaseLost
 from ..link import Outlet
 from ..offload import Abandoned, run_in_thread, wait_in_thread
-from ..shapes import handles_of
+from ..shapes import Declared, handles_of
 from ..values import is_small
 from ..wire.messages import Dispatch
 from ..wire.records import encode
@@ -274,8 +274,8 @@ class RunningJob:
     async def _shaped(self, binding: Binding, inputs: Mapping[str, Any]) -> Any:
         """Make the class of the inputs that annotates them; large ones off the loop."""
         if self._large or any(isinstance(each, (dict, list)) and not is_small(each) for each in inputs.values()):
-            return await run_in_thread(binding.shaped, inputs)
-        return binding.shaped(inputs)
+            return await run_in_thread(binding.shaped, inputs, self._info.inputs_def)
+        return binding.shaped(inputs, self._info.inputs_def)
 
     def _start_sync(self, binding: Binding) -> asyncio.Task[object]:
         ctx = self._ctx
@@ -291,7 +291,7 @@ class RunningJob:
         def work() -> None:
             self._thread = threading.get_ident()
             try:
-                value: object = context.run(_run_sync, binding, ctx)
+                value: object = context.run(_run_sync, binding, ctx, self._info.inputs_def)
             except SystemExit as exit:
                 value = _Exited(exit.code)
             except BaseException as error:
@@ -463,8 +463,8 @@ class RunningJob:
             self._hosting.part_with_soon(self._ctx.take_inputs())
 
 
-def _run_sync(binding: Binding, ctx: SyncContext) -> object:
-    return _by_handle(binding(ctx.inputs, ctx))
+def _run_sync(binding: Binding, ctx: SyncContext, declared: Declared | None) -> object:
+    return _by_handle(binding.call(binding.shaped(ctx.inputs, declared), ctx))
 
 
 def _by_handle(returned: object) -> object:

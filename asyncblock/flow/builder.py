@@ -9,19 +9,22 @@ from __future__ import annotations
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar, cast, overload
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 from ..errors import InvalidFlow
+from ..shapes import by_handle
 from .plan import Plan, Source
 from .yamlfile import dump_yaml
 
+Inputs = TypeVar("Inputs")
+P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 __all__ = ["CodeBlock", "Flow", "Node", "task_of"]
 
 
-class CodeBlock(Protocol[R_co]):
+class CodeBlock(Protocol[P, R_co]):
     """What a flow needs of a function under ``@asyncblock.block``."""
 
     name: str
@@ -34,7 +37,7 @@ class CodeBlock(Protocol[R_co]):
     retries: Mapping[str, Any] | None
     sync: bool
 
-    def __call__(self, *args: Any, **kwargs: Any) -> R_co:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Call the function."""
         ...
 
@@ -85,7 +88,7 @@ class Flow:
     A node is a block, the path of a block's manifest, or another flow (a subflow).
     """
 
-    def __init__(self, title: str, *, blocks: Sequence[CodeBlock[Any]] = ()) -> None:
+    def __init__(self, title: str, *, blocks: Sequence[CodeBlock[..., Any]] = ()) -> None:
         self.title = title
         self._nodes: list[dict[str, Any]] = []
         self._ids: set[str] = set()
@@ -93,7 +96,7 @@ class Flow:
         """How often a name was given to a node."""
         self._asked_for = tuple(blocks)
         """Blocks that no node is, and that others may run by name."""
-        self._blocks: list[CodeBlock[Any]] = []
+        self._blocks: list[CodeBlock[..., Any]] = []
         self._flows: list[Flow] = []
         self._inputs: dict[str, dict[str, Any]] = {}
         self._outputs: dict[str, tuple[Source, ...]] = {}
@@ -106,11 +109,11 @@ class Flow:
     @overload
     def node(
         self,
-        block: CodeBlock[Coroutine[Any, Any, R]],
-        inputs: Mapping[str, Any] | None = None,
+        block: CodeBlock[Concatenate[Inputs, ...], Coroutine[Any, Any, R]],
+        inputs: Inputs,
         *,
         node_id: str | None = ...,
-        slots: Mapping[str, CodeBlock[Any] | Flow | Path] | None = ...,
+        slots: Mapping[str, CodeBlock[..., Any] | Flow | Path] | None = ...,
         concurrency: int = ...,
         timeout: float | None = ...,
         progress_weight: float = ...,
@@ -119,11 +122,37 @@ class Flow:
     @overload
     def node(
         self,
-        block: CodeBlock[R],
+        block: CodeBlock[Concatenate[Inputs, ...], R],
+        inputs: Inputs,
+        *,
+        node_id: str | None = ...,
+        slots: Mapping[str, CodeBlock[..., Any] | Flow | Path] | None = ...,
+        concurrency: int = ...,
+        timeout: float | None = ...,
+        progress_weight: float = ...,
+    ) -> Node[R]: ...
+
+    @overload
+    def node(
+        self,
+        block: CodeBlock[..., Coroutine[Any, Any, R]],
         inputs: Mapping[str, Any] | None = None,
         *,
         node_id: str | None = ...,
-        slots: Mapping[str, CodeBlock[Any] | Flow | Path] | None = ...,
+        slots: Mapping[str, CodeBlock[..., Any] | Flow | Path] | None = ...,
+        concurrency: int = ...,
+        timeout: float | None = ...,
+        progress_weight: float = ...,
+    ) -> Node[R]: ...
+
+    @overload
+    def node(
+        self,
+        block: CodeBlock[..., R],
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        node_id: str | None = ...,
+        slots: Mapping[str, CodeBlock[..., Any] | Flow | Path] | None = ...,
         concurrency: int = ...,
         timeout: float | None = ...,
         progress_weight: float = ...,
@@ -136,7 +165,7 @@ class Flow:
         inputs: Mapping[str, Any] | None = None,
         *,
         node_id: str | None = ...,
-        slots: Mapping[str, CodeBlock[Any] | Flow | Path] | None = ...,
+        slots: Mapping[str, CodeBlock[..., Any] | Flow | Path] | None = ...,
         concurrency: int = ...,
         timeout: float | None = ...,
         progress_weight: float = ...,
@@ -144,17 +173,18 @@ class Flow:
 
     def node(
         self,
-        block: CodeBlock[Any] | Flow | Path,
-        inputs: Mapping[str, Any] | None = None,
+        block: CodeBlock[..., Any] | Flow | Path,
+        inputs: Any = None,
         *,
         node_id: str | None = None,
-        slots: Mapping[str, CodeBlock[Any] | Flow | Path] | None = None,
+        slots: Mapping[str, CodeBlock[..., Any] | Flow | Path] | None = None,
         concurrency: int = 1,
         timeout: float | None = None,
         progress_weight: float = 1.0,
     ) -> Node[Any]:
         """Add a node. An input is a constant, an output of another node, or a list of such outputs (a merge).
 
+        ``inputs`` is a dict, or where all are constants an instance of the class that the block takes.
         ``slots`` are what a subflow's slots run. Raises ``InvalidFlow`` for what is no block.
         """
         more: dict[str, Any] = {}
@@ -162,7 +192,8 @@ class Flow:
             more["slots"] = [{"slot_node_id": slot, **self._runs(each)} for slot, each in slots.items()]
         if progress_weight != 1.0:
             more["progress_weight"] = progress_weight
-        return self._add(self._runs(block), _name_of(block), inputs, node_id, concurrency, timeout, more)
+        given = None if inputs is None else by_handle(inputs)
+        return self._add(self._runs(block), _name_of(block), given, node_id, concurrency, timeout, more)
 
     def condition(
         self,
@@ -244,7 +275,7 @@ class Flow:
         self._ids.add(node_id)
         return Node(node_id)
 
-    def _runs(self, block: CodeBlock[Any] | Flow | Path) -> dict[str, Any]:
+    def _runs(self, block: CodeBlock[..., Any] | Flow | Path) -> dict[str, Any]:
         if isinstance(block, Flow):
             self._flows.append(block)
             return {"subflow": block}
@@ -275,7 +306,7 @@ class Flow:
             made["outputs_from"] = [{"handle": name, **_fed_by(list(of))} for name, of in self._outputs.items()]
         return made
 
-    def _all_blocks(self) -> tuple[CodeBlock[Any], ...]:
+    def _all_blocks(self) -> tuple[CodeBlock[..., Any], ...]:
         found = dict.fromkeys((*self._blocks, *self._asked_for))
         for flow in self._flows:
             found.update(dict.fromkeys(flow._all_blocks()))
@@ -294,7 +325,7 @@ def _with_flows(node: N, inside: tuple[Flow, ...]) -> Any:
     return [_with_flows(each, inside) for each in node] if isinstance(node, list) else node
 
 
-def _name_of(block: CodeBlock[Any] | Flow | Path) -> str:
+def _name_of(block: CodeBlock[..., Any] | Flow | Path) -> str:
     if isinstance(block, Flow):
         return block.title
     if isinstance(block, Path):
@@ -316,7 +347,7 @@ def _fed_by(value: Any) -> dict[str, Any]:
     return made
 
 
-def task_of(block: CodeBlock[Any]) -> dict[str, Any]:
+def task_of(block: CodeBlock[..., Any]) -> dict[str, Any]:
     """Return the inline task that a block of code is in a document."""
     options: dict[str, Any] = {"module": block.entry, "function": block.function, "hash": block.hash}
     if block.sync:

@@ -50,7 +50,7 @@ def load_flow(
     return _Loader(search_paths, languages).load(Path(path), inputs or {}, shape or (lambda plan: plan))
 
 
-def load_document(document: Mapping[str, Any], blocks: Sequence[CodeBlock[Any]]) -> Plan:
+def load_document(document: Mapping[str, Any], blocks: Sequence[CodeBlock[..., Any]]) -> Plan:
     """Make a plan of a flow that was built in Python; ``blocks`` are those of its code.
 
     Raises ``InvalidFlow`` with all problems.
@@ -61,7 +61,7 @@ def load_document(document: Mapping[str, Any], blocks: Sequence[CodeBlock[Any]])
     return replace(plan, catalog=entries, code_blocks=tuple(blocks))
 
 
-def code_spec(block: CodeBlock[Any]) -> dict[str, Any]:
+def code_spec(block: CodeBlock[..., Any]) -> dict[str, Any]:
     """Return what an executor needs of a block of code."""
     report = Report()
     made = Manifests(report, ()).block(block.name, as_read(task_of(block)), _NO_FILE)

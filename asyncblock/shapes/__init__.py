@@ -7,7 +7,19 @@ makes values fit annotations; it is imported when something is to be made.
 
 from __future__ import annotations
 
-from .kinds import Field, Kind, Misfit, Results, handles_of, kind_of, register
+from .kinds import Declared, Field, Kind, Misfit, Results, by_handle, handles_of, kind_of, register
 from .shape import Shape, shape_of
 
-__all__ = ["Field", "Kind", "Misfit", "Results", "Shape", "handles_of", "kind_of", "register", "shape_of"]
+__all__ = [
+    "Declared",
+    "Field",
+    "Kind",
+    "Misfit",
+    "Results",
+    "Shape",
+    "by_handle",
+    "handles_of",
+    "kind_of",
+    "register",
+    "shape_of",
+]

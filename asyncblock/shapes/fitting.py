@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from .hints import plain
-from .kinds import Misfit, kind_of
+from .kinds import Maker, Misfit, kind_of
 
 __all__ = ["Fitting"]
 
@@ -93,8 +93,8 @@ class Fitting:
             return functools.partial(_subclass, cls)
         return functools.partial(_object_of, cls)
 
-    def _instance(self, cls: Any, maker: Callable[[Any, Fitting], Callable[[Mapping[str, Any]], Any]]) -> Fit:
-        made: list[Callable[[Mapping[str, Any]], Any]] = []
+    def _instance(self, cls: Any, maker: Callable[[Any, Fitting], Maker]) -> Fit:
+        made: list[Maker] = []
 
         def fit(value: Any) -> Any:
             if not isinstance(value, Mapping):

@@ -5,14 +5,16 @@ A kind is known by what its classes have, so that nothing is imported here; the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, TypeAlias
+
+from ..errors import LocalProtocolError
 
 if TYPE_CHECKING:
     from .fitting import Fitting
 
-__all__ = ["MISSING", "Field", "Kind", "Misfit", "Results", "handles_of", "kind_of", "register"]
+__all__ = ["MISSING", "Field", "Kind", "Misfit", "Results", "by_handle", "handles_of", "kind_of", "register"]
 
 
 class _Missing:
@@ -45,6 +47,16 @@ class Misfit(Exception):
         super().__init__("; ".join(f"{place}: {words}" if place else words for place, words in problems))
 
 
+Declared: TypeAlias = Mapping[str, Mapping[str, Any]]
+"""Definitions of handles: what they say explicitly wins over annotations."""
+
+
+class Maker(Protocol):
+    """Makes an instance of values by handle, or raises ``Misfit``."""
+
+    def __call__(self, values: Mapping[str, Any], declared: Declared | None = None, /) -> Any: ...
+
+
 class Kind(Protocol):
     """A way to declare classes with named fields."""
 
@@ -60,8 +72,8 @@ class Kind(Protocol):
         """Return what an instance has."""
         ...
 
-    def maker(self, cls: Any, fitting: Fitting) -> Callable[[Mapping[str, Any]], Any]:
-        """Return a function that makes an instance of values by handle, or raises ``Misfit``."""
+    def maker(self, cls: Any, fitting: Fitting) -> Maker:
+        """Return what makes an instance."""
         ...
 
     def values(self, value: Any) -> dict[str, Any]:
@@ -91,6 +103,16 @@ def handles_of(value: object) -> Mapping[str, Any] | None:
         return value
     kind = kind_of(type(value))
     return None if kind is None else kind.values(value)
+
+
+def by_handle(values: Results) -> Mapping[str, Any]:
+    """Return values by handle. Raises ``LocalProtocolError`` for what are none."""
+    found = handles_of(values)
+    if found is None:
+        raise LocalProtocolError(
+            f"values by handle are a dict or a dataclass and the like, not {type(values).__name__}"
+        )
+    return found
 
 
 class _Dataclass(Protocol):

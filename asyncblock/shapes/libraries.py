@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from .hints import hints_of, takes_none
-from .kinds import MISSING, Field, Misfit, register
+from .kinds import MISSING, Declared, Field, Maker, Misfit, register
 from .ours import constructor, filled, told
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class _Attrs:
         hints = hints_of(cls)
         return [Field(_alias(each), hints.get(each.name, Any)) for each in cls.__attrs_attrs__]
 
-    def maker(self, cls: Any, fitting: Fitting) -> Callable[[Mapping[str, Any]], Any]:
+    def maker(self, cls: Any, fitting: Fitting) -> Maker:
         return filled(self.fields(cls), fitting, constructor(cls))
 
     def values(self, value: Any) -> dict[str, Any]:
@@ -70,12 +70,12 @@ class _Structs:
     def given(self, cls: Any) -> list[Field]:
         return [Field(each.name, each.kind) for each in self.fields(cls)]
 
-    def maker(self, cls: Any, fitting: Fitting) -> Callable[[Mapping[str, Any]], Any]:
+    def maker(self, cls: Any, fitting: Fitting) -> Maker:
         msgspec = sys.modules["msgspec"]
         fields = self.fields(cls)
         hidden = _hidden(fields)
 
-        def make(values: Mapping[str, Any]) -> Any:
+        def make(values: Mapping[str, Any], declared: Declared | None = None) -> Any:
             missing = [(each.name, "missing") for each in fields if not each.optional and each.name not in values]
             if missing:
                 raise Misfit(missing)
@@ -120,10 +120,10 @@ class _Models:
         found = [Field(_shown_as(name, each), _kind(each)) for name, each in cls.__pydantic_fields__.items()]
         return found + [Field(_shown_as(name, each), each.return_type) for name, each in _computed(cls).items()]
 
-    def maker(self, cls: Any, fitting: Fitting) -> Callable[[Mapping[str, Any]], Any]:
+    def maker(self, cls: Any, fitting: Fitting) -> Maker:
         hidden = _hidden(self.fields(cls))
 
-        def make(values: Mapping[str, Any]) -> Any:
+        def make(values: Mapping[str, Any], declared: Declared | None = None) -> Any:
             given = {name: value for name, value in values.items() if value is not None or name not in hidden}
             try:
                 return cls.__pydantic_validator__.validate_python(given)

@@ -7,10 +7,8 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-import orjson
-
 from .hints import hints_of
-from .kinds import MISSING, Field, Misfit, register
+from .kinds import MISSING, Declared, Field, Maker, Misfit, register
 
 if TYPE_CHECKING:
     from .fitting import Fitting
@@ -34,6 +32,9 @@ def told(name: str, kind: Any, default: Any = MISSING, factory: Callable[[], Any
 
 
 def _is_json(value: Any) -> bool:
+    # Importing asyncblock doesn't bring it in.
+    import orjson
+
     try:
         return bool(orjson.loads(orjson.dumps(value)) == value)
     except (TypeError, ValueError):  # an array says that it isn't one truth
@@ -42,21 +43,22 @@ def _is_json(value: Any) -> bool:
 
 def filled(
     fields: Iterable[Field], fitting: Fitting, construct: Callable[[dict[str, Any]], Any], *, open: bool = False
-) -> Callable[[Mapping[str, Any]], Any]:
+) -> Maker:
     """Return a function that fits values to their fields and hands them to ``construct``.
 
-    A field that may be left out is, where null came and isn't allowed. ``open`` keeps values that no field is for.
+    A field that may be left out is, where null came and isn't allowed. ``open`` is for what
+    is a dict: it keeps values that no field is for, and nothing has to come for a field that no handle is declared for.
     """
     parts = [(each.name, fitting.of(each.kind), each.optional) for each in fields]
     known = {name for name, _, _ in parts}
 
-    def make(values: Mapping[str, Any]) -> Any:
+    def make(values: Mapping[str, Any], declared: Declared | None = None) -> Any:
         made: dict[str, Any] = {}
         problems: list[tuple[str, str]] = []
         cause: BaseException | None = None
         for name, fit, optional in parts:
             if name not in values:
-                if not optional:
+                if not optional and not (open and declared is not None and name not in declared):
                     problems.append((name, "missing"))
                 continue
             value = values[name]
@@ -64,7 +66,11 @@ def filled(
                 made[name] = fit(value)
             except Misfit as misfit:
                 # Null is what comes for an input that nothing feeds.
-                if value is not None or not optional:
+                if value is None and optional:
+                    continue
+                if value is None and declared is not None and declared.get(name, {}).get("nullable"):
+                    made[name] = None
+                else:
                     problems += [(_joined(name, place), words) for place, words in misfit.problems]
                     cause = cause or misfit.__cause__
         for name in values:
@@ -114,7 +120,7 @@ class _Dataclasses:
         hints = hints_of(cls)
         return [Field(each.name, hints.get(each.name, each.type)) for each in dataclasses.fields(cls)]
 
-    def maker(self, cls: Any, fitting: Fitting) -> Callable[[Mapping[str, Any]], Any]:
+    def maker(self, cls: Any, fitting: Fitting) -> Maker:
         return filled(self.fields(cls), fitting, constructor(cls))
 
     def values(self, value: Any) -> dict[str, Any]:
@@ -145,7 +151,7 @@ class _NamedTuples:
         hints = hints_of(cls)
         return [Field(name, hints.get(name, Any)) for name in cls._fields]
 
-    def maker(self, cls: Any, fitting: Fitting) -> Callable[[Mapping[str, Any]], Any]:
+    def maker(self, cls: Any, fitting: Fitting) -> Maker:
         return filled(self.fields(cls), fitting, constructor(cls))
 
     def values(self, value: Any) -> dict[str, Any]:
@@ -163,7 +169,7 @@ class _TypedDicts:
     def given(self, cls: Any) -> list[Field]:
         return self.fields(cls)
 
-    def maker(self, cls: Any, fitting: Fitting) -> Callable[[Mapping[str, Any]], Any]:
+    def maker(self, cls: Any, fitting: Fitting) -> Maker:
         return filled(self.fields(cls), fitting, dict, open=True)
 
     def values(self, value: Any) -> dict[str, Any]:

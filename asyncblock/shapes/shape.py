@@ -8,7 +8,7 @@ from typing import Any
 
 from . import libraries, ours  # noqa: F401  # they register what they know
 from .hints import plain, seen_from, without_none
-from .kinds import Field, Kind, kind_of
+from .kinds import Declared, Field, Kind, Maker, kind_of
 
 __all__ = ["Shape", "shape_of"]
 
@@ -20,7 +20,7 @@ class Shape:
         self.cls = cls
         self.kind = kind
         self._around = around
-        self._make: Any = None
+        self._make: Maker | None = None
 
     @property
     def name(self) -> str:
@@ -39,7 +39,7 @@ class Shape:
         with seen_from(self._around):
             return self.kind.given(self.cls)
 
-    def make(self, values: Mapping[str, Any]) -> Any:
+    def make(self, values: Mapping[str, Any], declared: Declared | None = None) -> Any:
         """Make an instance of values by handle. Runs the author's code. Raises ``Misfit``."""
         # Some classes are looked at only when there is one to be made.
         with seen_from(self._around):
@@ -47,7 +47,7 @@ class Shape:
                 from .fitting import Fitting
 
                 self._make = self.kind.maker(self.cls, Fitting())
-            return self._make(values)
+            return self._make(values, declared)
 
 
 def shape_of(annotation: Any, around: Mapping[str, Any] | None = None) -> Shape | None:

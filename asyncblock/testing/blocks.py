@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -16,6 +16,7 @@ from ..executor import Executor
 from ..flow.builder import Flow
 from ..hosting import living_on
 from ..iothread import shared
+from ..shapes import Results, by_handle
 from ..wire.bodies import BodyRef
 from .mainframe import MemoryMainframe
 
@@ -50,14 +51,14 @@ class RunBlock(Protocol):
     """The type of ``run_block`` and of the fixture ``block_run``."""
 
     async def __call__(
-        self, main: Callable[..., Any] | AnyBlock, inputs: Mapping[str, object] | None = None, *, timeout: float = 30.0
+        self, main: Callable[..., Any] | AnyBlock, inputs: Results | None = None, *, timeout: float = 30.0
     ) -> BlockResult:
         """Run a block and return what it did."""
         ...
 
 
 async def run_block(
-    main: Callable[..., Any] | AnyBlock, inputs: Mapping[str, object] | None = None, *, timeout: float = 30.0
+    main: Callable[..., Any] | AnyBlock, inputs: Results | None = None, *, timeout: float = 30.0
 ) -> BlockResult:
     """Run a block function, or what ``@block`` made of one, and return what it did; a failed block is a result too.
 
@@ -71,10 +72,11 @@ async def run_block(
     seconds.
     """
     made = main if isinstance(main, AnyBlock) else block(main)
+    given = by_handle(inputs or {})
     flow = Flow(made.name)
-    flow.node(made, {name: flow.input(name) for name in inputs or {}}, node_id="block")
+    flow.node(made, {name: flow.input(name) for name in given}, node_id="block")
     async with asyncio.timeout(timeout), _mainframe(made) as mainframe:
-        session = await mainframe.start(flow, inputs)
+        session = await mainframe.start(flow, given)
         return await _result(session)
 
 

@@ -70,6 +70,13 @@ async def test_the_outputs_of_a_node_have_the_types_of_the_result() -> None:
     flow.output("text", shown.outputs["text"])
     assert await flow.run({"high": 4}) == {"text": "6"}
 
+    constant = flow.node(show, Total(5))
+    assert_type(constant, Node[Shown])
+    flow.output("five", constant["text"])
+    assert await flow.run({"high": 4}) == {"text": "6", "five": "5"}
+    flow.node(show, Shown(text="5"))
+    flow.node(add, Total(5))  # type: ignore[misc,arg-type]
+
     flow.output("wrong", shown.outputs["txt"])  # type: ignore[typeddict-item]
     flow.output("wrong", added.outputs.totl)  # type: ignore[attr-defined]
     with pytest.raises(InvalidFlow, match="totl"):
