@@ -13,7 +13,7 @@ import pytest
 
 import asyncblock
 from asyncblock import Context, Flow, SyncContext, events
-from asyncblock.block import Block
+from asyncblock.block import AnyBlock
 from asyncblock.client import Mainframe
 from asyncblock.store import StoreKey
 
@@ -111,7 +111,7 @@ async def tell_of(inputs: Mapping[str, Any], ctx: Context) -> None:
 
 
 @pytest.mark.parametrize("block", [each_way, by_finish, each_way_sync], ids=lambda each: each.name)
-async def test_several_handles_in_every_way_of_sending(mainframe: Mainframe, block: Block) -> None:
+async def test_several_handles_in_every_way_of_sending(mainframe: Mainframe, block: AnyBlock) -> None:
     flow = Flow("ways")
     source = flow.node(block)
     for name in ("a", "b", "c"):
@@ -142,7 +142,7 @@ async def test_values_for_chosen_nodes(mainframe: Mainframe) -> None:
 
 
 @pytest.mark.parametrize("source", [many, many_sync], ids=["async", "sync"])
-async def test_through_a_subflow_a_slot_and_a_condition(mainframe: Mainframe, source: Block) -> None:
+async def test_through_a_subflow_a_slot_and_a_condition(mainframe: Mainframe, source: AnyBlock) -> None:
     inner = Flow("inner")
     given = inner.input("v", json_schema=VAR)
     first = inner.node(same, {"v": given})
@@ -240,7 +240,8 @@ def runs_sync(inputs: Mapping[str, Any], ctx: SyncContext) -> dict[str, Any]:
 
 @FORM
 async def test_blocks_that_a_block_runs_take_and_give_var_values(mainframe: Mainframe, form: str) -> None:
-    plan = plan_of({"async": runs, "sync": runs_sync}[form], bump)
+    forms: dict[str, AnyBlock] = {"async": runs, "sync": runs_sync}
+    plan = plan_of(forms[form], bump)
     end = await (await mainframe.start(plan)).wait()
     assert end.state == "succeeded", end.error
     last, every = end.outputs["out"]
