@@ -412,9 +412,13 @@ async def open_link(
     timeout: float | None = FIRST_TIMEOUT,
     tls: ssl.SSLContext | None = None,
     link_id: str | None = None,
+    secret: str | None = None,
     replaces: dict[str, Any] | None = None,
 ) -> AsyncIterator[Link]:
-    """Share this process's link to ``url``; the last user closes it."""
+    """Share this process's link to ``url``; the last user closes it.
+
+    ``link_id``, its ``secret`` and ``replaces`` are given to a process by whoever started it.
+    """
 
     async def dial() -> Transport:
         return await connect_websocket(url, token, max_message=MAX_MESSAGE, tls=tls, agent=f"asyncblock/{__version__}")
@@ -423,7 +427,7 @@ async def open_link(
     async with shared().lease() as io:
         links = await io.run(_links_of(io))
         link = await io.run(
-            links.acquire(key, lambda: Link(io, dial, url, link_id=link_id, replaces=replaces), timeout)
+            links.acquire(key, lambda: Link(io, dial, url, link_id=link_id, secret=secret, replaces=replaces), timeout)
         )
         try:
             yield link

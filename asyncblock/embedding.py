@@ -67,7 +67,7 @@ async def embedded(
                     packages,
                     mainframe_in_parent=True,
                     gone=lambda link_id, why: io.post(server.executor_gone, link_id, why),
-                    held=lambda link_id, held: io.post(partial(server.executor_held, link_id, **held.to_json())),
+                    held=lambda link_id, _, held: io.post(partial(server.executor_held, link_id, **held.to_json())),
                 )
             )
             if workers > 1:

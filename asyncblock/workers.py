@@ -9,6 +9,7 @@ place.
 from __future__ import annotations
 
 import asyncio
+import hmac
 import logging
 import os
 import secrets
@@ -59,6 +60,8 @@ class Orders:
     url: str
     token: str | None
     link_id: str
+    secret: str
+    """Proves that the link is its own; the parent speaks for it with the same."""
     packages: tuple[str, ...]
     grace: float = 30.0
     replaces: dict[str, Any] | None = None
@@ -94,11 +97,10 @@ def describe_exit(code: int) -> str:
     return f"the executor process exited with code {code}"
 
 
-def _and_before(link_id: str, reason: str, untold: dict[str, Any] | None) -> dict[str, Any]:
+def _and_before(dead: dict[str, Any], untold: dict[str, Any] | None) -> dict[str, Any]:
     """Return whom the next child replaces: the one that died, and those of whom that one couldn't tell."""
-    dead: dict[str, Any] = {"link": link_id, "reason": reason}
     if untold is not None:
-        before = [*untold.get("before", ()), {name: untold[name] for name in ("link", "reason")}]
+        before = [*untold.get("before", ()), {name: untold[name] for name in ("link", "reason", "secret")}]
         dead["before"] = before[-_MAX_UNTOLD:]
     return dead
 
@@ -114,7 +116,7 @@ class Workers:
         packages: Sequence[str | Path] = (),
         *,
         gone: Callable[[str, str], None] | None = None,
-        held: Callable[[str, Held], None] | None = None,
+        held: Callable[[str, str, Held], None] | None = None,
         grace: float = 30.0,
         sync_slots: int | None = None,
         ca_file: str | None = None,
@@ -129,6 +131,8 @@ class Workers:
         """Hashes of the plans' packages that the children were told of."""
         self._gone = gone
         self._held = held
+        """Called with a child's link id and secret, and what is seen of it."""
+        self._key = secrets.token_bytes(32)
         self._grace = grace
         self._sync_slots = sync_slots
         self._ca_file = ca_file
@@ -227,7 +231,8 @@ class Workers:
                     self._gone(link_id, reason)
                 return
             logger.warning("%s; a new one takes its place", reason)
-            replaces = _and_before(link_id, reason, None if told else replaces)
+            dead = {"link": link_id, "reason": reason, "secret": self._secret(link_id)}
+            replaces = _and_before(dead, None if told else replaces)
             if self._gone is not None:
                 self._gone(link_id, reason)
             pause = _RESTART_PAUSE[0] if loop.time() - began > _YOUNG else min(pause * 2, _RESTART_PAUSE[1])
@@ -274,7 +279,11 @@ class Workers:
 
     def _heard_traces(self, link_id: str, held: Held) -> None:
         if self._held is not None:
-            self._held(link_id, held)
+            self._held(link_id, self._secret(link_id), held)
+
+    def _secret(self, link_id: str) -> str:
+        """Return the secret of a child's link: known to the child and here, and made again rather than kept."""
+        return hmac.new(self._key, link_id.encode(), "sha256").hexdigest()
 
     async def _give_orders(
         self, child: anyio.abc.Process, link_id: str, replaces: dict[str, Any] | None, trace_fd: int
@@ -283,6 +292,7 @@ class Workers:
             url=self._url,
             token=self._token,
             link_id=link_id,
+            secret=self._secret(link_id),
             packages=tuple(self._packages),
             grace=self._grace,
             replaces=replaces,

@@ -60,6 +60,9 @@ class Peer:
     async def _receive(self) -> None:
         data = await self.transport.receive()
         self.sizes.append(len(data))
+        if data[:1] == b"\x01":
+            self.came.append({"op": "chunk", "data": data})
+            return
         lines = data.split(b"\n")
         while lines:
             message = orjson.loads(lines.pop(0))

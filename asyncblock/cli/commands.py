@@ -231,8 +231,8 @@ def _tell(post: Callable[..., None], gone: Callable[[str, str], None]) -> Callab
     return lambda link_id, reason: post(gone, link_id, reason)
 
 
-def _tell_held(post: Callable[..., None], held: Callable[..., None]) -> Callable[[str, Held], None]:
-    return lambda link_id, what: post(lambda: held(link_id, **what.to_json()))
+def _tell_held(post: Callable[..., None], held: Callable[..., None]) -> Callable[[str, str, Held], None]:
+    return lambda link_id, _, what: post(lambda: held(link_id, **what.to_json()))
 
 
 def _server_tls(cert: Path | None, key: Path | None) -> ssl.SSLContext | None:

@@ -47,9 +47,9 @@ class Witness:
             teller.cancel()
             await asyncio.wait([teller])
 
-    def held(self, link_id: str, held: Held) -> None:
+    def held(self, link_id: str, secret: str, held: Held) -> None:
         """A child can't speak: the interpreter's lock is held in it."""
-        self._said.append({"link": link_id, **held.to_json()})
+        self._said.append({"link": link_id, "secret": secret, **held.to_json()})
         self._something.set()
 
     async def _tell(self) -> None:

@@ -103,7 +103,9 @@ async def _live(orders: Orders, say: Callable[[str], None]) -> None:
     if not orders.once:
         executor.spawner = Spawner(orders, lambda: [str(root) for root in executor.catalog.roots()])
     tls = ssl.create_default_context(cafile=orders.ca_file) if orders.ca_file else None
-    async with open_link(orders.url, orders.token, link_id=orders.link_id, replaces=orders.replaces, tls=tls) as link:
+    async with open_link(
+        orders.url, orders.token, tls=tls, link_id=orders.link_id, secret=orders.secret, replaces=orders.replaces
+    ) as link:
         async with executor.attached(Mainframe(link)):
             say(READY)
             if orders.once:

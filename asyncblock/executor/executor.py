@@ -6,9 +6,11 @@ import asyncio
 import contextvars
 import logging
 import os
+import secrets
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -271,7 +273,8 @@ class _Hosting:
         self._inbox.post(self._with_job, message, lambda job: job.cancel(message.reason, message.grace))
 
     def spawn(self, message: Spawn) -> None:
-        self._inbox.post(self._start_process, message.link)
+        # A mainframe that gives no secret asks for none.
+        self._inbox.post(self._start_process, message.link, message.secret or secrets.token_hex(16))
 
     def unspawn(self, message: Unspawn) -> None:
         self._inbox.post(self._end_process, message.link)
@@ -338,14 +341,17 @@ class _Hosting:
             self.executor.on_retire()
             self._tasks.create_task(self._retire())
 
-    def _start_process(self, link_id: str) -> None:
+    def _start_process(self, link_id: str, secret: str) -> None:
         if self.executor.spawner is not None:
-            self._tasks.create_task(self.executor.spawner.live(link_id, self.link.process_gone, self._held))
+            held = partial(self._held, link_id, secret)
+            self._tasks.create_task(self.executor.spawner.live(link_id, secret, self.link.process_gone, held))
 
-    def _held(self, link_id: str, held: Held) -> None:
+    def _held(self, link_id: str, secret: str, held: Held) -> None:
         """Speak for a process of a block's own that can't: it comes each second, so what can't be told now isn't."""
         if self._telling is None or self._telling.done():
-            self._telling = self._tasks.create_task(self._tell_held({"link": link_id, **held.to_json()}))
+            self._telling = self._tasks.create_task(
+                self._tell_held({"link": link_id, "secret": secret, **held.to_json()})
+            )
 
     async def _tell_held(self, seen: dict[str, Any]) -> None:
         try:

@@ -33,7 +33,9 @@ class Spawner:
         self._processes: dict[str, asyncio.subprocess.Process] = {}
         self._known: set[str] = set()
 
-    async def live(self, link_id: str, gone: Callable[[str, str], None], held: Callable[[str, Held], None]) -> None:
+    async def live(
+        self, link_id: str, secret: str, gone: Callable[[str, str, str], None], held: Callable[[Held], None]
+    ) -> None:
         """Run a process to its end and report it; one that was started before is left as it is.
 
         ``held`` is called while the interpreter's lock is held in it and it can't speak for itself.
@@ -43,14 +45,14 @@ class Spawner:
             return
         self._known.add(link_id)
         try:
-            reason = await self._run(link_id, lambda seen: held(link_id, seen))
+            reason = await self._run(link_id, secret, held)
         except OSError as error:
             reason = f"it couldn't be started: {error}"
         finally:
             self._known.discard(link_id)
-        gone(link_id, reason)
+        gone(link_id, secret, reason)
 
-    async def _run(self, link_id: str, held: Callable[[Held], None]) -> str:
+    async def _run(self, link_id: str, secret: str, held: Callable[[Held], None]) -> str:
         traces, trace_fd = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
@@ -69,7 +71,15 @@ class Spawner:
             os.close(trace_fd)
         self._processes[link_id] = process
         packages = tuple(self._packages())
-        orders = replace(self._orders, link_id=link_id, packages=packages, replaces=None, once=True, trace_fd=trace_fd)
+        orders = replace(
+            self._orders,
+            link_id=link_id,
+            secret=secret,
+            packages=packages,
+            replaces=None,
+            once=True,
+            trace_fd=trace_fd,
+        )
         with listening(traces, Lifesigns(process.pid, held)):
             try:
                 assert process.stdin is not None

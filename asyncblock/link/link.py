@@ -131,12 +131,14 @@ class Link:
         address: str,
         *,
         link_id: str | None = None,
+        secret: str | None = None,
         replaces: dict[str, Any] | None = None,
     ) -> None:
         self.io = io
         self.address = address
         self._connector = connector
         self._link_id = link_id or secrets.token_hex(8)
+        self._secret = secret or secrets.token_hex(16)
         self._generation = 0
         self._token: str | None = None
         self.epoch: str | None = None
@@ -205,12 +207,12 @@ class Link:
         """Tell the mainframe what the host can run now."""
         await self.io.run(self._announce())
 
-    def process_gone(self, link_id: str, reason: str) -> None:
+    def process_gone(self, link_id: str, secret: str, reason: str) -> None:
         """Tell the mainframe that a process which it had asked for has ended. From any thread; never waits.
 
         Without a connection it is lost, and the process's lease runs out instead.
         """
-        self.io.post(self._send, Gone(link_id, reason))
+        self.io.post(self._send, Gone(link_id, reason, secret))
 
     def stalled(self, channel: int, seconds: float, where: str) -> None:
         """Tell the mainframe that a block keeps its loop from running. From any thread; never waits."""
@@ -346,6 +348,7 @@ class Link:
             replaces=self._replaces,
             next_channel=self._desk.next_channel,
             epoch=self.epoch,
+            secret=self._secret,
         )
 
     def _open_channels(self) -> list[list[Any]]:

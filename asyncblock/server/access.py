@@ -17,12 +17,15 @@ from pathlib import Path
 
 from ..errors import Unavailable
 
-__all__ = ["ALL_ROLES", "ROLES", "Access", "Principal", "hash_token"]
+__all__ = ["ALL_ROLES", "ROLES", "Access", "Principal", "barred", "hash_token"]
 
 logger = logging.getLogger("asyncblock.server")
 
 ROLES = ("executor", "client", "observer")
 ALL_ROLES = frozenset(ROLES)
+
+_OF_EXECUTORS = frozenset({"batch", "chunk", "whole", "discard", "stalled", "gone"})
+"""What only those send who run blocks. The rest is for everybody, or has its own answer for who may not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,11 @@ class Principal:
         if roles is None:
             return "its token isn't valid any more"
         return None if roles == self.roles else "the roles of its token have changed"
+
+
+def barred(roles: frozenset[str]) -> frozenset[str]:
+    """Return the messages that these roles may not send."""
+    return frozenset() if "executor" in roles else _OF_EXECUTORS
 
 
 def hash_token(token: str) -> str:

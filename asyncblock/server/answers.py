@@ -14,7 +14,7 @@ from .api import METHODS, ONCE
 from .blocks import JOB_METHODS, attempt_of
 from .bounds import MAX_DEPTH, MAX_WORDS, is_deep
 from .housekeeping import QUESTIONS, Question
-from .journal import RequestRow
+from .journal import BodyKey, RequestRow
 from .links import Connection, LinkState
 from .readers import BodyReader, PageReader
 from .supervision import in_words
@@ -137,6 +137,8 @@ class Answers:
     def _order(self, turn: Turn, message: Request) -> dict[str, Any]:
         asked_by_job = JOB_METHODS.get(message.method)
         if asked_by_job is not None:
+            if "executor" not in self._roles:
+                raise Rejected(f"this token may not {message.method!r}", code="unauthorized")
             return asked_by_job(turn, attempt_of(self._sessions.running, self._link, message.params), message.params)
         entry = METHODS.get(message.method)
         if entry is None:
@@ -150,7 +152,15 @@ class Answers:
         """Clients read everything; an executor reads the sessions whose jobs it has."""
         if self._roles & {"client", "observer"}:
             return True
-        return any(attempt.job.session.session_id == session_id for attempt in self._link.attempts.values())
+        attempts = self._link.attempts.values()
+        return any(not each.fenced and each.job.session.session_id == session_id for each in attempts)
+
+    async def _may_fetch(self, key: BodyKey) -> bool:
+        """Clients fetch everything; an executor what the sessions whose jobs it has name."""
+        if self._roles & {"client", "observer"}:
+            return True
+        number = await self._sessions.journal.bodies.session_of(key)
+        return any(not each.fenced and each.job.session.number == number for each in self._link.attempts.values())
 
     def read(self, message: Read) -> None:
         """Send pages of a session's journal, as they come to be."""
@@ -183,7 +193,9 @@ class Answers:
         if wrong is not None:
             self._connection.send(Fetched(message.id, wrong))
         else:
-            self._connection.feed(BodyReader(self._sessions.journal, self._connection, message).produce)
+            self._connection.feed(
+                BodyReader(self._sessions.journal, self._connection, message, self._may_fetch).produce
+            )
 
 
 def _failed_page(id: int, error: str) -> Message:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from ..errors import Rejected
 from ..wire.messages import ServiceMessage
+from .greeting import proof
 from .journal import SessionRow
 from .sessions import Sessions
 from .turn import Turn
@@ -111,9 +112,15 @@ def _row(row: SessionRow) -> dict[str, Any]:
 
 def _executor_held(sessions: Sessions, turn: Turn, params: Params) -> dict[str, Any]:
     """Whoever started a process sees that the interpreter's lock is held in it."""
+    link = sessions.dispatch.links.get(_field(params, "link", str))
+    if link is None:
+        return {}
+    if proof(link, params.get("secret")) is None:
+        words = f"only who has the secret of link {link.link_id} speaks for it: parameter 'secret'"
+        raise Rejected(words, code="unauthorized")
     threads = [_frames(each) for each in _field(params, "threads", list)[:MAX_THREADS]]
     seconds = float(_field(params, "seconds", (int, float)))
-    sessions.dispatch.held(_field(params, "link", str), seconds, threads, _field(params, "works", bool))
+    sessions.dispatch.held(link.link_id, seconds, threads, _field(params, "works", bool))
     return {}
 
 

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import secrets
 import time
 from functools import partial
-from typing import Any
 
 from ..errors import AsyncBlockError, Closed, ConnectionLost, RemoteProtocolError
 from ..transport import Transport
@@ -31,13 +29,15 @@ from ..wire.messages import (
 )
 from ..wire.states import Role, State, advance
 from ..wire.windows import DATA_WINDOW, LINK_WINDOW, TELEMETRY_WINDOW
+from . import greeting
 from .access import Principal, hash_token
+from .announcement import ExecutorInfo
 from .bounds import MAX_BODY, MAX_LINE, MAX_RECORDS, MAX_WORDS
 from .incoming import Incoming
 from .jobs import JobState
 from .journal import LinkRow
 from .journal.trouble import DISK_ERRORS
-from .links import Connection, Dismissed, ExecutorInfo, LinkState
+from .links import Connection, Dismissed, LinkState
 from .sessions import Sessions
 from .supervision import in_words
 
@@ -54,9 +54,6 @@ RETRY_AFTER = 2.0
 
 _MAX_DEFECTS = 3
 """Connections of a link that end by the same defect before the link does."""
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
-"""What may name a link: its bodies are kept in a directory of that name."""
 
 
 class Gateway:
@@ -138,7 +135,17 @@ class Gateway:
         limit = self.sessions.loop.time() - self.sessions.settings.link_expiry
         for link in list(self._links.values()):
             if link.connection is None and not link.load and max(link.seen, link.last_heard) < limit:
-                self.forget(link)
+                self.sessions.supervisor.begin(self._expire(link), "forgetting a link")
+
+    async def _expire(self, link: LinkState) -> None:
+        """Forget a link, unless values of it are still there: nobody else may have its id, which its row proves."""
+        try:
+            taken = await self.sessions.journal.bodies.names_any(link.link_id)
+        except Exception as error:
+            logger.warning("a link that is long away isn't forgotten yet: %s", error)
+            return
+        if not taken and link.connection is None:
+            self.forget(link)
 
     @property
     def connections(self) -> int:
@@ -171,9 +178,10 @@ class Gateway:
         link: LinkState | None = None
         try:
             hello = await self._await_hello(transport)
+            executor = self._admit(hello, principal.roles)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(connection.write())
-                link = await self._greet(hello, connection, principal.roles)
+                link = await self._greet(hello, connection, executor)
                 tasks.create_task(self._pulse(link, connection, principal))
                 await Incoming(self, link, connection, principal.roles, tasks).run()
         except* ConnectionLost:
@@ -209,46 +217,42 @@ class Gateway:
                 return hello
         raise ConnectionLost("the other side said goodbye")
 
-    async def _greet(self, hello: Hello, connection: Connection, roles: frozenset[str]) -> LinkState:
-        self._admit(hello, roles)
-        link = self._links.get(hello.link)
-        resumed = link is not None and link.number > 0 and hello.token is not None
-        if hello.epoch not in (None, self._epoch):
-            # What was acknowledged to it stands in another journal, whatever this one knows of the link.
-            resumed = False
+    def _admit(self, hello: Hello, roles: frozenset[str]) -> ExecutorInfo | None:
+        """Check what can be checked of a Hello alone; return what it announces."""
+        greeting.check(hello)
+        greeting.check_roles(hello, roles)
+        if self.trouble is not None:
+            raise greeting.turn_away("trouble", self.trouble, stop=False, retry_after=RETRY_AFTER)
+        limit = self.sessions.settings.max_links
+        if len(self._connections) > limit:
+            raise greeting.turn_away("overload", f"{limit} links are open", stop=False, retry_after=5.0)
+        return ExecutorInfo.from_json(hello.executor)
+
+    async def _greet(self, hello: Hello, connection: Connection, executor: ExecutorInfo | None) -> LinkState:
+        if hello.link not in self._links and await self.sessions.journal.bodies.names_any(hello.link):
+            words = f"link {hello.link} is over, and its values are still there. A link of your own has a new id"
+            raise greeting.turn_away("unauthorized", words)
+        asked = self.sessions.dispatch.spawning.secret_of(hello.link)
+        known = greeting.claimed(hello, self._links.get(hello.link), asked)
+        dead = greeting.dead_links(hello, self._links)
+        # Another journal has what was acknowledged to it, whatever this one knows of the link.
+        resumed = known is not None and _continues(hello, known) and hello.epoch in (None, self._epoch)
+        if known is not None and hello.generation <= known.generation and (resumed or known.connection is not None):
+            raise greeting.turn_away("replaced", "a newer connection of this link is open", stop=False)
+        # All is checked; from here on things change.
         if hello.token is not None and not resumed:
             words = "a link that this journal doesn't know has come back (%s, journal %s, %d open jobs); it is told so"
             logger.warning(words, hello.link, hello.epoch, len(hello.channels))
-        if resumed and link is not None:
-            if hash_token(hello.token or "") != link.token_hash:
-                self._turn_away(Bye("unauthorized", "that link belongs to somebody else", stop=True))
-            if hello.generation <= link.generation:
-                self._turn_away(Bye("replaced", "a newer connection of this link is open", stop=False))
-        token = hello.token if resumed and hello.token else secrets.token_hex(16)
+        token = greeting.proof(known, hello.token, hello.secret) if known is not None and resumed else None
+        token = token or hello.secret or secrets.token_hex(16)
         # Ahead of the link's own row: the Welcome follows that, and after it nobody tells of the dead again.
-        self._bury(hello.replaces)
+        for gone, reason in dead:
+            self.sessions.dispatch.gone(gone, reason)
         link = await self._take_link(hello, token, resumed)
-        self._replace_connection(link, connection, hello)
+        self._replace_connection(link, connection, hello, executor)
         connection.send(self._welcome(link, token, resumed or hello.token is None))
         self._reconcile(link, hello)
         return link
-
-    def _admit(self, hello: Hello, roles: frozenset[str]) -> None:
-        _check_hello(hello)
-        if hello.version != VERSION:
-            self._turn_away(
-                Bye("version", f"this mainframe speaks version {VERSION}, not {hello.version}; update one", stop=True),
-            )
-        if hello.executor is not None and "executor" not in roles:
-            self._turn_away(Bye("unauthorized", "this token may not run blocks", stop=True))
-        if self.trouble is not None:
-            self._turn_away(Bye("trouble", self.trouble, stop=False, retry_after=RETRY_AFTER))
-        limit = self.sessions.settings.max_links
-        if len(self._connections) > limit:
-            self._turn_away(Bye("overload", f"{limit} links are open", stop=False, retry_after=5.0))
-
-    def _turn_away(self, bye: Bye) -> None:
-        raise Dismissed(bye)
 
     async def _say_goodbye(self, transport: Transport, group: BaseExceptionGroup[Dismissed]) -> None:
         """Tell a connection why it was turned away: its writer has ended with the others."""
@@ -290,26 +294,18 @@ class Gateway:
         await asyncio.shield(committed)
         return link
 
-    def _replace_connection(self, link: LinkState, connection: Connection, hello: Hello) -> None:
+    def _replace_connection(
+        self, link: LinkState, connection: Connection, hello: Hello, executor: ExecutorInfo | None
+    ) -> None:
         older, link.connection = link.connection, connection
         if older is not None:
             older.transport.abort()
         # Before anything is handed out. Records of channels that were closed may still come, and those of sessions that
         # were over before this mainframe began aren't in its memory: a number given twice would mix two jobs up.
         link.next_channel = max(link.next_channel, hello.next_channel, *(entry[0] + 1 for entry in hello.channels), 1)
-        link.executor = ExecutorInfo.from_json(hello.executor)
+        link.executor = executor
         link.last_heard = link.seen = self.sessions.loop.time()
         self.sessions.dispatch.back(link)
-
-    def _bury(self, replaces: dict[str, Any] | None) -> None:
-        """Take in which processes have ended, as the one in their place says."""
-        if replaces is None:
-            return
-        before = replaces.get("before", ())
-        for dead in (*(before if isinstance(before, list) else ()), replaces):
-            gone = self._links.get(str(dead.get("link"))) if isinstance(dead, dict) else None
-            if gone is not None:
-                self.sessions.dispatch.gone(gone, str(dead.get("reason", "its process has ended"))[:MAX_WORDS])
 
     def _welcome(self, link: LinkState, token: str, resumed: bool) -> Welcome:
         return Welcome(
@@ -396,15 +392,6 @@ async def _close(transport: Transport) -> None:
         transport.abort()
 
 
-def _check_hello(hello: Hello) -> None:
-    """Check what will name rows and files, or be written as numbers, before anything is made of it."""
-    if not _NAME.fullmatch(hello.link):
-        raise RemoteProtocolError(f"{hello.link[:100]!r} can't name a link: 1 to 100 letters, digits, '-' and '_'")
-    if len(hello.boot) > MAX_WORDS or not 0 <= hello.generation < 1 << 53:
-        raise RemoteProtocolError("'hello': boot or generation is out of bounds")
-    if not 1 <= hello.next_channel < 1 << 53:
-        raise RemoteProtocolError("'hello': next_channel is out of bounds")
-    for entry in hello.channels:
-        kinds = [type(each) for each in entry] if isinstance(entry, list) else []
-        if kinds != [int, str, int]:
-            raise RemoteProtocolError("'hello': a channel is [number, job id, attempt]")
+def _continues(hello: Hello, link: LinkState) -> bool:
+    """Tell whether a proved Hello goes on with a link: it was welcomed before, or its Welcome was lost."""
+    return hello.token is not None or hello.boot == link.boot

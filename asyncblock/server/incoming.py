@@ -30,10 +30,13 @@ from ..wire.messages import (
 )
 from ..wire.records import flat_outputs
 from ..wire.states import Role, State, advance
+from . import greeting
+from .access import barred
+from .announcement import ExecutorInfo
 from .answers import Answers
 from .bounds import MAX_DEPTH, MAX_LINE, MAX_RECORDS, MAX_WORDS, is_deep
 from .journal import BodyRow
-from .links import Connection, ExecutorInfo, LinkState
+from .links import Connection, Dismissed, LinkState
 from .turn import Turn
 from .uploads import Uploads
 
@@ -69,6 +72,7 @@ class Incoming:
         self._link = link
         self._connection = connection
         self._roles = roles
+        self._barred = barred(roles)
         self._state = State.OPEN
         self._uploads = Uploads(gateway.sessions, link, connection, tasks)
         self._answers = Answers(gateway, link, connection, roles, tasks)
@@ -85,7 +89,7 @@ class Incoming:
                 link.last_heard = loop.time()
                 if frames.is_text(message):
                     for header, lines in frames.split(message):
-                        self._state = advance(Role.UPPER, self._state, str(header["op"]))
+                        self._advance(str(header["op"]))
                         if header["op"] == "batch":
                             await self._batch(frames.take_batch(header, lines))
                             await self._gateway.room(self._connection)
@@ -94,10 +98,15 @@ class Incoming:
                             self._handle(decode(header))
                             await self._connection.listening(_UNREAD_BYTES)
                 else:
-                    self._state = advance(Role.UPPER, self._state, "chunk")
+                    self._advance("chunk")
                     self._gateway.bytes_received += await self._uploads.chunk(message)
         finally:
             self._answers.end()
+
+    def _advance(self, op: str) -> None:
+        self._state = advance(Role.UPPER, self._state, op)
+        if op in self._barred:
+            raise Dismissed(Bye("unauthorized", f"{op!r} is for those who run blocks; this token may not", stop=True))
 
     async def _give_turn(self, size: int) -> None:
         """Let others go on, after a large batch or several small ones.
@@ -131,13 +140,23 @@ class Incoming:
             case Announce():
                 self._announce(message)
             case Gone():
-                if self._sessions.dispatch.spawning.hosts(self._link, message.link):
-                    self._sessions.dispatch.process_ended(message.link, message.reason)
+                self._gone(message)
             case Bye():
                 if message.code == "closed":
                     self._sessions.dispatch.gone(self._link, "its process has ended")
                     self._gateway.forget(self._link)
                 raise ConnectionLost("the other side said goodbye")
+
+    def _gone(self, message: Gone) -> None:
+        """Take in that a process has ended, from who was asked to start it or has its secret."""
+        dispatch = self._sessions.dispatch
+        link = dispatch.links.get(message.link)
+        asked = dispatch.spawning.hosts(self._link, message.link)
+        if not asked and link is not None and greeting.proof(link, message.secret) is None:
+            words = f"the end of link {link.link_id} is told without that link's secret"
+            raise Dismissed(Bye("unauthorized", words, stop=True))
+        if asked or link is not None:
+            dispatch.process_ended(message.link, message.reason[:MAX_WORDS])
 
     # ------------------------------------------------------------------ records
 
@@ -224,8 +243,7 @@ class Incoming:
 
     def _announce(self, message: Announce) -> None:
         if message.executor is not None and "executor" not in self._roles:
-            self._connection.bye(Bye("unauthorized", "this token may not run blocks", stop=True))
-            return
+            raise Dismissed(Bye("unauthorized", "this token may not run blocks", stop=True))
         self._link.executor = ExecutorInfo.from_json(message.executor)
         with self._sessions.turn() as turn:
             self._sessions.dispatch.came(turn, self._link)

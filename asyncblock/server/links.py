@@ -6,57 +6,19 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from .. import crashpoints
 from ..errors import ConnectionLost
 from ..transport import Transport
 from ..wire.messages import Bye, Message, encode
 from ..wire.scheduler import BATCH_BYTES
+from .announcement import ExecutorInfo
 from .jobs import Attempt
 
-__all__ = ["Connection", "Dismissed", "ExecutorInfo", "LinkState"]
+__all__ = ["Connection", "Dismissed", "LinkState"]
 
 Producer = Callable[[], Awaitable[bytes | None]]
 """Makes the next bulk message when the socket can take one; None when it has no more."""
-
-
-@dataclass(frozen=True, slots=True)
-class ExecutorInfo:
-    """What an executor announced."""
-
-    languages: frozenset[str]
-    packages: dict[str, str]
-    """Names by hash."""
-    slots: int
-    """Async jobs at once."""
-    sync_slots: int
-    """Jobs in threads at once."""
-    spawn_slots: int = 0
-    """How many processes of their own it starts for blocks with ``spawn: true``."""
-    once: bool = False
-    """It is such a process: it takes the one job that it was started for."""
-
-    @classmethod
-    def from_json(cls, obj: dict[str, Any] | None) -> ExecutorInfo | None:
-        """Read an announcement; a malformed one counts as none."""
-        if obj is None:
-            return None
-        slots = obj.get("slots")
-        packages = obj.get("packages")
-        languages = obj.get("languages")
-        if not (isinstance(slots, dict) and isinstance(packages, dict) and isinstance(languages, list)):
-            return None
-        total, threads = slots.get("async", 0), slots.get("sync")
-        total = total if isinstance(total, int) else 0
-        return cls(
-            frozenset(str(language) for language in languages),
-            {str(hash): str(name) for hash, name in packages.items()},
-            total,
-            threads if isinstance(threads, int) else total,
-            spawned if isinstance(spawned := slots.get("spawn", 0), int) else 0,
-            obj.get("once") is True,
-        )
 
 
 class Dismissed(Exception):

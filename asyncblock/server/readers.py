@@ -6,8 +6,9 @@ A reader is a cursor: it holds no queue here, loses nothing, and slows nobody.
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 
-from ..errors import AsyncBlockError
+from ..errors import AsyncBlockError, Rejected
 from ..wire.bodies import CHUNK_SIZE, encode_chunk
 from ..wire.frames import join_page
 from ..wire.messages import Fetch, Fetched, Page, Read, encode
@@ -117,23 +118,31 @@ class PageReader:
 class BodyReader:
     """Answers one Fetch: chunks of a body from an offset, then a Fetched."""
 
-    def __init__(self, journal: Journal, connection: Connection, request: Fetch) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        connection: Connection,
+        request: Fetch,
+        allowed: Callable[[BodyKey], Awaitable[bool]],
+    ) -> None:
         self._journal = journal
         self._connection = connection
         self._request = request
+        self._key = BodyKey(request.link, request.n)
+        self._allowed = allowed
         self._sent = 0
 
     async def produce(self) -> bytes | None:
         """Make the next chunk; None after the last."""
         request = self._request
-        if self._sent >= request.size:
-            self._connection.send(Fetched(request.id))
-            return None
         offset = request.offset + self._sent
         try:
-            piece = await self._journal.bodies.read(
-                BodyKey(request.link, request.n), offset, min(CHUNK_SIZE, request.size - self._sent)
-            )
+            if self._sent == 0 and not await self._allowed(self._key):
+                raise Rejected("this token reads bodies of sessions whose jobs its link has")
+            if self._sent >= request.size:
+                self._connection.send(Fetched(request.id))
+                return None
+            piece = await self._journal.bodies.read(self._key, offset, min(CHUNK_SIZE, request.size - self._sent))
         except Exception as error:
             if not isinstance(error, (AsyncBlockError, OSError)):
                 logger.error("body %s-%s can't be read", request.link, request.n, exc_info=error)

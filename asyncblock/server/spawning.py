@@ -25,6 +25,7 @@ __all__ = ["Spawning", "spawn_slots"]
 class _Asked:
     job: Job
     host: LinkState
+    secret: str
 
 
 def spawn_slots(link: LinkState) -> int:
@@ -45,15 +46,20 @@ class Spawning:
         """Ask an executor to start a process for a job."""
         link_id = secrets.token_hex(8)
         host.spawned.add(link_id)
-        self._asked[link_id] = _Asked(job, host)
+        asked = self._asked[link_id] = _Asked(job, host, secrets.token_hex(16))
         self._hosts[link_id] = host
-        host.send(Spawn(link_id, job.job_id))
+        host.send(Spawn(link_id, job.job_id, asked.secret))
 
     def ask_again(self, host: LinkState) -> None:
         """Repeat what an executor was asked, after a new Hello of its: asking twice changes nothing."""
         for link_id, asked in self._asked.items():
             if asked.host is host:
-                host.send(Spawn(link_id, asked.job.job_id))
+                host.send(Spawn(link_id, asked.job.job_id, asked.secret))
+
+    def secret_of(self, link_id: str) -> str | None:
+        """Return what a process proves by that it is the one that was asked for; None when none was."""
+        asked = self._asked.get(link_id)
+        return None if asked is None else asked.secret
 
     def arrived(self, turn: Turn, link: LinkState) -> None:
         """Give a process that was asked for its job, unless nobody wants it any more."""

@@ -19,7 +19,26 @@ highest batch of this link in the journal), how much of each unfinished body it 
 ``resumed: false`` says that the mainframe doesn't know a link that has a token, or that its journal is another one
 (restored, replaced): nothing sent on it can be continued, and offsets of rows that were read mean nothing there. A
 Hello with a known token closes the older connections of that link at once; one with a generation that isn't higher is
-turned away.
+turned away (``replaced``, to come back).
+
+**Whose link it is.** The id of a link is public: it stands in the journal. A Hello may bring a ``secret``, chosen by
+the link's owner or by whoever started its process, 16 to 200 random characters, the same in each Hello of the link;
+then the Welcome's token is the same. Whatever is claimed about a link that the mainframe knows needs its secret or
+token: to continue it (``link``, whatever the epoch; with the secret alone where the first Welcome was lost), to tell of
+its end (``replaces``, ``gone``), to speak for it (the request ``executor_held``). A process that a Spawn asked for says
+Hello with the ``secret`` of that Spawn. Whoever can't prove a claim gets ``bye`` with code ``unauthorized``, and
+nothing changes. The id of a link that is over is nobody's as long as the journal names bodies of it. A link without a
+secret whose first Welcome is lost begins anew under another id.
+
+**Roles.** A token is an ``executor``'s, a ``client``'s, an ``observer``'s, or several of these. Only executors
+announce, hold channels, tell of the end of links, and send ``batch``, chunks, ``whole``, ``discard``, ``stalled`` and
+``gone``; from others these end the connection (``unauthorized``). What a token may ask for stands with the requests; a
+question beyond it is answered with an error. Clients and observers read and fetch everything, executors what belongs to
+sessions whose open jobs their link holds.
+
+**Announcements** are ``{"languages": [name, ...], "packages": {hash: name}, "slots": {"async": n, "sync": n, "spawn":
+n}}``. ``sync`` is as many as ``async`` where it is missing, ``spawn`` 0. Numbers are whole, from 0 to 1,000,000; up to
+100 languages and 10,000 packages. A wrong field is unreadable, and the goodbye names it.
 
 **Up: records.** What blocks say are records (``records``), objects with a ``type`` and ``t``, the author's time in
 ms. They travel in batches: ``{"op": "batch", "seq": 17, "channels": [3, 4, 3]}`` and then one line for each run, a
@@ -38,10 +57,10 @@ what the Hello says is there. ``close`` means that the attempt isn't counted as 
 ``service_message`` is something that a client says to a service that runs in an executor; it is sent once, to those
 that have run jobs of the session, and isn't kept.
 
-**Processes of their own.** A block with ``spawn: true`` gets a process for each job. ``spawn {link, job_id}`` asks an
-executor with free ``spawn`` slots for one; the process is a link of its own with that id, announces ``once: true``, is
-dispatched that job alone and leaves. ``unspawn`` ends it when its job is over and it hasn't left; ``gone {link,
-reason}`` upwards is the evidence that it has ended.
+**Processes of their own.** A block with ``spawn: true`` gets a process for each job. ``spawn {link, job_id, secret}``
+asks an executor with free ``spawn`` slots for one; the process is a link of its own with that id and secret, announces
+``once: true``, is dispatched that job alone and leaves. ``unspawn`` ends it when its job is over and it hasn't left;
+``gone {link, reason, secret}`` upwards is the evidence that it has ended.
 
 **Two kinds of wrong.** *Unreadable* (not JSON, a missing field, a gap in ``seq``, a wrong sum): ``bye`` with ``stop:
 true``; the link is over and its jobs end with that reason. *Refused* (an unknown type, a wrong field, an unknown
@@ -56,7 +75,8 @@ on, and slower while its disk is behind: what waits there is bounded too.
 **Limits**, the same everywhere and named in a Welcome: 4 MiB a message, 2 MiB a line of records, 10,000 records a
 batch, 256 MiB a body, 200 levels of nesting, 3 MiB of plan and inputs. Values that are small one by one and together
 more than 1 MiB travel as bodies, upwards in one record and downwards in one dispatch, where the mainframe makes the
-bodies. Ids of links are 1 to 100 letters, digits, ``-`` and ``_``. What breaks these is unreadable; what a caller can
+bodies. Ids of links are 1 to 100 letters, digits, ``-`` and ``_``, a letter or digit
+first, and don't begin with ``mainframe-``. What breaks these is unreadable; what a caller can
 mend (a plan, a request) is refused to it.
 
 **Order.** Control first, always. Then jobs take turns by bytes (``scheduler``). Within a job data comes before
@@ -96,7 +116,7 @@ link that holds the open attempt may. ``run_block`` names a block and the id of 
 caller's id, its attempt and a name without dots, joined by dots, and carries ``inputs``; larger ones go ahead in a
 ``BlockArguments`` record with that id. The answer is the offset from which on the session's journal tells of the job;
 ``BlockJobFinished`` or ``FlowJobFinished`` is its end. ``cancel_block``, ``query_block``, ``query_downstream`` and
-``update_node_weight`` are the others. An executor may read the sessions whose jobs it holds.
+``update_node_weight`` are the others.
 
 **Life.** Both sides send ``ping`` each ``heartbeat`` seconds; any byte is a sign of life; three heartbeats of silence
 end the connection. ``bye`` with ``stop: false`` asks to come back after ``retry_after`` seconds. After a loss the

@@ -80,14 +80,18 @@ class Hello(Message):
     channels: list[Any] = field(default_factory=list)
     """Open jobs: ``[channel, job_id, attempt]`` each."""
     replaces: dict[str, Any] | None = None
-    """``{"link", "reason"}``: evidence that the process behind another link has ended. ``"before"`` lists others
-    likewise, whose successors ended before a Welcome. What follows is journaled before the Welcome: after that nobody
-    says it again."""
+    """``{"link", "reason", "secret"}``: evidence that the process behind another link has ended, with that link's
+    secret or token. ``"before"`` lists others likewise, whose successors ended before a Welcome. What follows is
+    journaled before the Welcome: after that nobody says it again."""
     next_channel: int = 1
     """One past the highest channel that this link was ever given: records of closed ones may still be on their way, and
     a mainframe that was restarted may not remember them."""
     epoch: str | None = None
     """That of the last Welcome: a link isn't continued in another journal than that which acknowledged its batches."""
+    secret: str | None = None
+    """Random, 16 to 200 characters, the same in each Hello of a link and told to nobody but whoever may speak for it
+    (the parent that starts a process). It proves that the link is its own where the token of a lost Welcome can't, and
+    it becomes the token of the link's Welcomes."""
 
 
 @dataclass(slots=True)
@@ -179,6 +183,8 @@ class Gone(Message):
     op: ClassVar[str] = "gone"
     link: str
     reason: str
+    secret: str | None = None
+    """That of the process's link: a mainframe that was restarted doesn't know who started it."""
 
 
 @dataclass(slots=True)
@@ -273,11 +279,13 @@ class Cancel(Message):
 
 @dataclass(slots=True)
 class Spawn(Message):
-    """Start a process for one job; it says Hello with this link id and takes that job alone."""
+    """Start a process for one job; it says Hello with this link id and secret and takes that job alone."""
 
     op: ClassVar[str] = "spawn"
     link: str
     job_id: str
+    secret: str | None = None
+    """None from a mainframe that asks for no proof."""
 
 
 @dataclass(slots=True)
@@ -380,6 +388,8 @@ MESSAGES: Final[dict[str, type[Message]]] = {
 
 _ANY: Final = object
 _MISSING: Final = object()
+_SECRETS: Final = frozenset({"token", "secret", "replaces"})
+"""Fields whose values stand in no reason and no log."""
 
 
 def encode(message: Message) -> bytes:
@@ -387,6 +397,8 @@ def encode(message: Message) -> bytes:
     line: dict[str, object] = {"op": message.op}
     for name in _SPECS[message.op]:
         line[name] = getattr(message, name)
+    if message.op in _WITH_SECRET and line["secret"] is None:
+        del line["secret"]
     return orjson.dumps(line)
 
 
@@ -405,6 +417,8 @@ def decode(line: dict[str, object]) -> Message:
         elif type(value) in kinds or _ANY in kinds:
             # Exact types, as the JSON decoder makes them: a bool is no number here.
             values[name] = value
+        elif name in _SECRETS:
+            raise RemoteProtocolError(f"{op!r}: field {name!r} can't be {type(value).__name__}")
         else:
             raise RemoteProtocolError(f"{op!r}: field {name!r} can't be {value!r:.80}")
     return cls(**values)
@@ -425,3 +439,5 @@ def _spec(cls: type[Message]) -> dict[str, tuple[frozenset[type], bool]]:
 
 
 _SPECS: Final = {op: _spec(cls) for op, cls in MESSAGES.items()}
+_WITH_SECRET: Final = frozenset(op for op, spec in _SPECS.items() if "secret" in spec)
+"""What has a field that earlier lines don't have; it isn't written while there is nothing in it."""

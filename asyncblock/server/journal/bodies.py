@@ -14,7 +14,7 @@ from .bodyfiles import BodyFiles, body_path, check_key, read_body
 from .bodywriter import BodyWriter, Chunk, Delete, Finish, Order
 from .contract import BodyKey
 from .posting import poster
-from .reader import Readers, bodies_of_link, names_body
+from .reader import Readers, bodies_of_link, names_bodies_of, names_body, session_of_body
 from .trouble import Trouble
 
 __all__ = ["BodyStore"]
@@ -86,6 +86,15 @@ class BodyStore:
         self._check(key)
         path = body_path(self._root, key)
         return await self._readers.run(lambda _: read_body(path, offset, n))
+
+    async def session_of(self, key: BodyKey) -> int | None:
+        """Return the session whose entries name a body; see ``Bodies.session_of``."""
+        self._check(key)
+        return await self._readers.run(lambda connection: session_of_body(connection, key))
+
+    async def names_any(self, link_id: str) -> bool:
+        """Tell whether entries name a body of a link; see ``Bodies.names_any``."""
+        return await self._readers.run(lambda connection: names_bodies_of(connection, link_id))
 
     def under_way(self, link_id: str) -> dict[int, int]:
         """Return the stored lengths of bodies that nothing names yet."""

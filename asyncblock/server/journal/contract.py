@@ -445,6 +445,20 @@ class Bodies(Protocol):
         """
         ...
 
+    async def session_of(self, key: BodyKey) -> int | None:
+        """Return the number of the session whose entries name a body; None when none does.
+
+        **Cancellation** is safe.
+        """
+        ...
+
+    async def names_any(self, link_id: str) -> bool:
+        """Tell whether entries name a body of a link: its id is taken for as long.
+
+        **Cancellation** is safe.
+        """
+        ...
+
     def under_way(self, link_id: str) -> dict[int, int]:
         """Return the stored lengths, by number, of the link's bodies that no committed ``BodyRow`` names."""
         ...

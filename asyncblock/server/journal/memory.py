@@ -410,6 +410,18 @@ class MemoryBodies:
             raise Unavailable(f"there is no body {key.link_id}-{key.n}")
         return bytes(body[offset : offset + n])
 
+    async def session_of(self, key: BodyKey) -> int | None:
+        """Return the session whose entries name a body; see ``Bodies.session_of``."""
+        self._journal.check_open()
+        check_key(key)
+        row = self._storage.body_rows.get(key)
+        return None if row is None else row.session_no
+
+    async def names_any(self, link_id: str) -> bool:
+        """Tell whether entries name a body of a link; see ``Bodies.names_any``."""
+        self._journal.check_open()
+        return any(key.link_id == link_id for key in self._storage.body_rows)
+
     def under_way(self, link_id: str) -> dict[int, int]:
         """Return the stored lengths of bodies that nothing names yet."""
         return {key.n: len(self._storage.bodies[key]) for key in self._unreferenced(link_id)}

@@ -183,6 +183,18 @@ def bodies_of_link(connection: Connection, link_id: str) -> set[int]:
     return {n for (n,) in connection.execute("SELECT n FROM bodies WHERE link_id = ?", (link_id,)).fetchall()}
 
 
+def names_bodies_of(connection: Connection, link_id: str) -> bool:
+    """Tell whether entries name bodies of a link."""
+    return connection.execute("SELECT 1 FROM bodies WHERE link_id = ? LIMIT 1", (link_id,)).fetchone() is not None
+
+
+def session_of_body(connection: Connection, key: BodyKey) -> int | None:
+    """Return the session whose entries name a body."""
+    found = connection.execute("SELECT session_no FROM bodies WHERE link_id = ? AND n = ?", (key.link_id, key.n))
+    row = found.fetchone()
+    return None if row is None else int(row[0])
+
+
 def names_body(connection: Connection, key: BodyKey) -> bool:
     """Tell whether an entry names a body."""
     found = connection.execute("SELECT 1 FROM bodies WHERE link_id = ? AND n = ? LIMIT 1", (key.link_id, key.n))

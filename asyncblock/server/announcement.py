@@ -1,0 +1,90 @@
+"""What an executor announces, checked field by field: a slip in it is said, not passed over in silence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import RemoteProtocolError
+from .bounds import MAX_WORDS
+
+__all__ = ["ExecutorInfo"]
+
+_MAX_LANGUAGES = 100
+_MAX_PACKAGES = 10_000
+"""Packages of an executor; each costs about 300 bytes for as long as its link is known."""
+
+_MAX_NAME = 200
+"""Characters of a language or of a package's hash."""
+
+_MAX_SLOTS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorInfo:
+    """What an executor announced."""
+
+    languages: frozenset[str]
+    packages: dict[str, str]
+    """Names by hash."""
+    slots: int
+    """Async jobs at once."""
+    sync_slots: int
+    """Jobs in threads at once."""
+    spawn_slots: int = 0
+    """How many processes of their own it starts for blocks with ``spawn: true``."""
+    once: bool = False
+    """It is such a process: it takes the one job that it was started for."""
+
+    @classmethod
+    def from_json(cls, obj: dict[str, Any] | None) -> ExecutorInfo | None:
+        """Read an announcement; None for a link that runs no blocks. ``RemoteProtocolError`` names the wrong field."""
+        if obj is None:
+            return None
+        languages = _field(obj, "languages", list, "a list of names")
+        packages = _field(obj, "packages", dict, "an object of names by hash")
+        slots = _field(obj, "slots", dict, "an object of numbers")
+        if len(languages) > _MAX_LANGUAGES or not all(_is_name(each, _MAX_NAME) for each in languages):
+            raise _wrong("languages", f"up to {_MAX_LANGUAGES} names of 1 to {_MAX_NAME} characters", languages)
+        if len(packages) > _MAX_PACKAGES:
+            raise _wrong("packages", f"of {_MAX_PACKAGES} packages at most", len(packages))
+        for hash, name in packages.items():
+            if not _is_name(hash, _MAX_NAME) or not _is_name(name, MAX_WORDS):
+                raise _wrong("packages", "an object of names by hash", {hash: name})
+        if "async" not in slots:
+            raise RemoteProtocolError("an announcement's 'executor' lacks 'slots.async', how many jobs it runs at once")
+        total = _slots(slots, "async", 0)
+        once = obj.get("once", False)
+        if type(once) is not bool:
+            raise _wrong("once", "true or false", once)
+        return cls(
+            frozenset(languages),
+            packages,
+            total,
+            _slots(slots, "sync", total),
+            _slots(slots, "spawn", 0),
+            once,
+        )
+
+
+def _field(obj: dict[str, Any], name: str, kind: type, words: str) -> Any:
+    if name not in obj:
+        raise RemoteProtocolError(f"an announcement's 'executor' lacks {name!r}, {words}")
+    if type(obj[name]) is not kind:
+        raise _wrong(name, words, obj[name])
+    return obj[name]
+
+
+def _slots(slots: dict[str, Any], name: str, default: int) -> int:
+    value = slots.get(name, default)
+    if type(value) is not int or not 0 <= value <= _MAX_SLOTS:
+        raise _wrong(f"slots.{name}", f"a whole number from 0 to {_MAX_SLOTS}", value)
+    return value
+
+
+def _is_name(value: object, longest: int) -> bool:
+    return type(value) is str and 0 < len(value) <= longest
+
+
+def _wrong(name: str, words: str, value: object) -> RemoteProtocolError:
+    return RemoteProtocolError(f"an announcement's 'executor.{name}' must be {words}; it is {value!r:.80}")
