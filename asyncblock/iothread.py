@@ -23,7 +23,7 @@ from .offload import wait_in_thread
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-__all__ = ["IOThread", "Inbox", "inbox_of", "loop_factory", "shared"]
+__all__ = ["IOThread", "Inbox", "inbox_of", "loop_class", "shared"]
 
 T = TypeVar("T")
 logger = logging.getLogger("asyncblock.iothread")
@@ -97,7 +97,7 @@ class IOThread:
         self._ready.wait()
 
     def _run(self) -> None:
-        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=loop_class()) as runner:
             runner.run(self._main())
 
     async def _main(self) -> None:
@@ -149,8 +149,8 @@ class IOThread:
                 await asyncio.shield(wait_in_thread(thread.join, places=None))
 
 
-def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return uvloop's factory where the extra ``fast`` has brought it, else None for the standard loop.
+def loop_class() -> type[asyncio.AbstractEventLoop] | None:
+    """Return uvloop's event loop where the extra ``fast`` has brought it, else None for the standard one.
 
     For the loops that are asyncblock's own: this thread's, and the blocks' in an executor process.
     ``ASYNCBLOCK_LOOP=asyncio`` in the environment chooses the standard one all the same.
@@ -158,7 +158,7 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     if os.environ.get("ASYNCBLOCK_LOOP") == "asyncio":
         return None
     try:
-        return cast("Callable[[], asyncio.AbstractEventLoop]", import_module("uvloop").new_event_loop)
+        return cast("type[asyncio.AbstractEventLoop]", import_module("uvloop").Loop)
     except ImportError:
         return None
 

@@ -38,6 +38,7 @@ def main() -> None:
 
 
 _CALM = ("asyncblock.collector:calm",)
+_BLOCK_LOOP = ("asyncblock.executor.blockloop:block_loop",)
 _LOOP_FACTORY = ("asyncblock.iothread:loop_factory",)
 """Where builds have these. With ``--against`` older ones are measured: a new place is added, the old one stays."""
 
@@ -48,6 +49,8 @@ def _as_an_executor(notes: list[str]) -> Any:
         calm()
     else:
         notes.append("its executor processes have the usual garbage collector")
+    if block_loop := _first(_BLOCK_LOOP):
+        return block_loop
     if loop_factory := _first(_LOOP_FACTORY):
         return loop_factory()
     notes.append("its executor processes have the standard loop")

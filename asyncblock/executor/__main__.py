@@ -21,12 +21,13 @@ import orjson
 from .. import collector
 from ..client import Mainframe, open_link
 from ..errors import AsyncBlockError
-from ..iothread import inbox_of, loop_factory
+from ..iothread import inbox_of
 from ..workers import LEAVE, READY, RETIRING, Orders
 from . import capture
+from .blockloop import block_loop
 from .executor import Executor
+from .interrupts import Interrupts
 from .spawner import Spawner
-from .tasks import install_exit_guard
 
 logger = logging.getLogger("asyncblock.executor")
 
@@ -44,7 +45,7 @@ def main() -> None:
     collector.calm()
     code = 0
     try:
-        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=block_loop) as runner:
             try:
                 runner.run(_live(orders, lambda word: _say(parent, word)))
             except AsyncBlockError as error:
@@ -95,7 +96,7 @@ async def _live(orders: Orders, say: Callable[[str], None]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     _on_signals(loop, stop)
-    install_exit_guard(loop)
+    Interrupts(loop)
     executor = _executor = Executor(packages=orders.packages, sync_slots=orders.sync_slots, capture=True)
     executor.trace_fd = orders.trace_fd
     executor.on_retire = lambda: say(RETIRING)

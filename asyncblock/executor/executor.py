@@ -329,6 +329,10 @@ class _Hosting:
         if not self._jobs:
             self._quiet.set()
 
+    def job_is_over(self, job: RunningJob) -> bool:
+        """Tell whether a job's finish is in the journal, or never will be."""
+        return self._jobs.get(job.key) is not job
+
     async def left_behind(self, main: asyncio.Task[object], *, in_thread: bool) -> None:
         """Take note of a block that was given up. One in a thread can't be got rid of but with the process."""
         self.executor.stuck += 1

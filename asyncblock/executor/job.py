@@ -21,12 +21,13 @@ from ..values import is_small
 from ..wire.messages import Dispatch
 from ..wire.records import encode
 from . import shows
+from .blockloop import forget
 from .capture import current_sink, flush_job
 from .failure import author_traceback, summary
 from .inputs import InputFiles, gather_inputs
 from .kinds import Kind
 from .standing import standing_at
-from .tasks import current_job
+from .tasks import ENDS, current_job, job_of_lines
 from .vault import Vault
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ __all__ = ["RunningJob", "started_record"]
 logger = logging.getLogger("asyncblock.executor")
 
 _FENCED_GRACE = 10.0
-"""Seconds that a block has to end whose lease is lost."""
+"""Seconds that a block has to end whose lease is lost, or that has ended itself by a task or a callback."""
 
 _LAST_MOMENT = 1.0
 """Seconds that a thread has to end after the exception was raised in it: it gets there when it runs Python code."""
@@ -109,7 +110,8 @@ class RunningJob:
         """Waits for a service to be ready."""
         self._release: Callable[[], None] | None = None
         """Tells the service that the call has ended."""
-        self._exit: _Exited | None = None
+        self._exit: Ending | None = None
+        """What a task or a callback of the block has ended it with."""
         self._files = InputFiles(hosting)
         self._large = False
         """Some of its inputs are large."""
@@ -170,11 +172,20 @@ class RunningJob:
         if self._starting is not None:
             _settle(self._starting, None)
 
-    def exited(self, code: object) -> None:
-        """A task that the block started called ``sys.exit``: the job ends with that."""
-        self._exit = _Exited(code)
-        if self._main is not None:
-            self._main.cancel("sys.exit in a task of the block")
+    def exited(self, error: BaseException) -> None:
+        """A task or a callback of the block raised what would have ended the process: the job ends with that."""
+        if self._hosting.job_is_over(self):
+            logger.warning("job %s has ended, and what it left raised %s", self._info.job_id, summary(error))
+            return
+        if self._exit is not None:
+            return
+        self._exit = _Exited(error.code).ending() if isinstance(error, SystemExit) else self._failure(error)
+        if self._main is not None and not self._main.done():
+            self._main.cancel(f"{type(error).__name__} in a task or a callback of the block")
+            self._deadline = self._deadline or self._hosting.loop.call_later(_FENCED_GRACE, self._out_of_time)
+        elif self.task is not None and self.task.done():
+            # keepAlive: nobody else will finish it.
+            self._hosting._tasks.create_task(self._conclude(self._exit))
 
     def _out_of_time(self) -> None:
         if self._main is None or self._main.done():
@@ -251,6 +262,7 @@ class RunningJob:
         context = contextvars.copy_context()
         context.run(current_sink.set, ctx.sink)
         context.run(current_job.set, self)
+        job_of_lines[ctx.sink.line] = self
         return self._hosting.loop.create_task(self._call(binding, ctx), context=context)
 
     async def _call(self, binding: Binding, ctx: Context) -> object:
@@ -285,6 +297,7 @@ class RunningJob:
     async def _in_thread(self, binding: Binding, ctx: SyncContext) -> object:
         context = contextvars.copy_context()
         context.run(current_sink.set, ctx.sink)
+        job_of_lines[ctx.sink.line] = self
         result = self._result = self._hosting.loop.create_future()
         inbox = self._hosting._inbox
 
@@ -333,7 +346,7 @@ class RunningJob:
         if not main.done():
             await self._leave_behind(main)
         elif self._exit is not None and self._cancelled is None:
-            await self._conclude(self._exit.ending())
+            await self._conclude(self._exit)
         elif main.cancelled():
             await self._conclude(self._cancel_ending())
         elif (error := main.exception()) is not None:
@@ -367,7 +380,7 @@ class RunningJob:
             _settle(self._result, _Raised(Abandoned()))
         # First, so that no job is sent here because the slot is free.
         await self._hosting.left_behind(main, in_thread=in_thread)
-        await self._conclude({"cancelled": True})
+        await self._conclude({"cancelled": True} if self._exit is None or self._cancelled is not None else self._exit)
 
     async def _returned(self, value: object) -> None:
         ctx = self._ctx
@@ -426,6 +439,12 @@ class RunningJob:
             logger.warning("%s", lost)
         except AsyncBlockError as error:
             logger.warning("the end of job %s couldn't be reported: %s", self._info.job_id, error)
+        except (Exception, *ENDS) as error:
+            if result is None:
+                raise
+            # The author's: values that raise when they are read.
+            await self._conclude(self._failure(error))
+            return
         if "error" in ending or ending.get("cancelled"):
             self._hosting.places.job_failed(self._info.session_id)
         self._count(ending)
@@ -451,6 +470,8 @@ class RunningJob:
         self._files.end()
         if self._ctx is not None:
             shows.end_job(self._ctx.sink)
+            job_of_lines.pop(self._ctx.sink.line, None)
+        forget(self._hosting.loop, self)
         if self._release is not None:
             self._release()
             self._release = None

@@ -21,7 +21,7 @@ from ..block import Binding, bind
 from ..errors import AsyncBlockError, BlockFailed, LocalProtocolError
 from ..offload import wait_in_thread
 from .failure import author_traceback, summary
-from .tasks import current_service
+from .tasks import ENDS, current_service
 from .watchdog import task_value
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ class RunningService:
             answer = callback(dict(told))
             if inspect.isawaitable(answer):
                 await answer
-        except Exception as error:
+        except (Exception, *ENDS) as error:
             logger.warning("a message callback of service %s failed: %s", self.name, summary(error))
 
     async def _live(self, load: Callable[[], Callable[..., Any]]) -> None:
@@ -197,9 +197,9 @@ class RunningService:
         if error is not None:
             raise error
 
-    def exited(self, code: object) -> None:
-        """A task that the service started called ``sys.exit``: the service is over, the executor isn't."""
-        self._failed(SystemExit(code))
+    def exited(self, error: BaseException) -> None:
+        """What the service started raised what ends a process: the service is over, the executor isn't."""
+        self._failed(error)
 
     def _failed(self, error: BaseException) -> None:
         logger.warning("service %s failed: %s", self.name, summary(error))

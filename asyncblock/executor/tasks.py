@@ -1,45 +1,48 @@
-"""Whose code runs here, and keeping a ``SystemExit`` in a child task of it from ending the executor's event loop."""
+"""Whose code runs here, and what becomes of those whose code would end more than itself."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine, Generator
-from contextvars import ContextVar
+import logging
+from collections.abc import Callable
+from contextvars import Context, ContextVar
 from typing import TYPE_CHECKING, Any
+
+from .lines import current_sink
 
 if TYPE_CHECKING:
     from .job import RunningJob
     from .service import RunningService
 
-__all__ = ["current_job", "current_service", "install_exit_guard"]
+__all__ = ["ENDS", "blame", "current_job", "current_service", "job_of_lines", "owner"]
+
+logger = logging.getLogger("asyncblock.executor")
+
+ENDS = (SystemExit, KeyboardInterrupt)
+"""What ends an event loop when it leaves a task or a callback."""
 
 current_job: ContextVar[RunningJob | None] = ContextVar("asyncblock_job", default=None)
-"""The job whose block runs here; inherited by the tasks that it starts."""
+"""The job whose block runs here; inherited by the tasks and callbacks that it starts."""
 
 current_service: ContextVar[RunningService | None] = ContextVar("asyncblock_service", default=None)
 """The service whose ``main`` runs here, or that started this task."""
 
-
-def install_exit_guard(loop: asyncio.AbstractEventLoop) -> None:
-    """Let ``SystemExit`` in a block's own tasks end the job, and in a service's the service.
-
-    Only for a loop that belongs to the executor.
-    """
-
-    def factory(
-        loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any] | Generator[Any, None, Any], **kwargs: Any
-    ) -> asyncio.Task[Any]:
-        owner = current_job.get() or current_service.get()
-        if owner is not None and asyncio.iscoroutine(coro):
-            coro = _guarded(coro, owner)
-        return asyncio.Task(coro, loop=loop, **kwargs)
-
-    loop.set_task_factory(factory)
+job_of_lines: dict[Callable[..., None], RunningJob] = {}
+"""The jobs that run, by what takes their lines: the threads that a job has started know nothing else of it."""
 
 
-async def _guarded(coro: Coroutine[Any, Any, Any], owner: RunningJob | RunningService) -> Any:
-    try:
-        return await coro
-    except SystemExit as exit:
-        owner.exited(exit.code)
-        return None
+def owner(context: Context | None = None) -> RunningJob | RunningService | None:
+    """Return whose code runs here, or in a context; None for ours."""
+    of: Callable[[ContextVar[Any]], Any] = ContextVar.get if context is None else context.get
+    found = of(current_job) or of(current_service)
+    if found is None and (sink := of(current_sink)) is not None:
+        found = job_of_lines.get(sink.line)
+    guilty: RunningJob | RunningService | None = found
+    return guilty
+
+
+def blame(error: BaseException, guilty: RunningJob | RunningService | None) -> None:
+    """End the job, or the service, whose code raised what would have ended the event loop. Never raises."""
+    if guilty is None:
+        logger.error("%r was raised on the executor's event loop, and nobody's job ends with it", error, exc_info=error)
+    else:
+        guilty.exited(error)

@@ -299,7 +299,7 @@ class _Sampler:
         file, line, function = self._author_s(places)
         if task is None and file is None:
             return None
-        job = self._job(context if task is None else _context_of(task))
+        job = self._job(context if task is None else context_of(task))
         return Stall(0.0, False, job, None if task is None else task.get_name(), file, line, function)
 
     def _author_s(self, places: list[tuple[str, int, str]]) -> tuple[str | None, int | None, str | None]:
@@ -353,11 +353,12 @@ def _running_task(loop: asyncio.AbstractEventLoop) -> asyncio.Task[Any] | None:
 
 def task_value(task: asyncio.Task[Any], variable: contextvars.ContextVar[T]) -> T | None:
     """Return a context variable's value as a task sees it, from any thread; None when it isn't set."""
-    context = _context_of(task)
+    context = context_of(task)
     return None if context is None else context.get(variable)
 
 
-def _context_of(task: asyncio.Task[Any]) -> contextvars.Context | None:
+def context_of(task: asyncio.Task[Any]) -> contextvars.Context | None:
+    """Return the context that a task runs in."""
     get_context = getattr(task, "get_context", None)
     if get_context is not None:
         context: contextvars.Context = get_context()

@@ -68,6 +68,7 @@ OTHERS = {
             await ctx.preview(pandas.DataFrame({"a": [1, 2]}))
             return {"out": list(range(100_000))}
         """,
+    "pooled": "import asyncio\nasync def main(inputs, ctx):\n    return {'out': await asyncio.to_thread(int, '5')}\n",
     "counts": "async def main(inputs, ctx):\n    return {'out': len(inputs['data'])}\n",
 }
 
@@ -89,7 +90,7 @@ def _others(directory: Path) -> Path:
         )
         for name, source in OTHERS.items()
     ]
-    told = ("plain", "threaded", "reads", "counts")
+    told = ("plain", "threaded", "reads", "counts", "pooled")
     outputs = [{"handle": name, "from_node": [{"node_id": name, "output_handle": "out"}]} for name in told]
     return write_flow(directory, nodes, outputs_from=outputs)
 
@@ -107,7 +108,7 @@ async def test_a_block_that_takes_the_default_executor_holds_nobody(
         await until(taking, events.BlockOutput)
         found = [event async for event in await mainframe.start(_others(tmp_path / "others"))]
         end = end_of(found)
-        assert end.outputs == {"plain": 1, "threaded": 2, "reads": 1 << 20, "counts": 100_000}, end.error
+        assert end.outputs == {"plain": 1, "threaded": 2, "reads": 1 << 20, "counts": 100_000, "pooled": 5}, end.error
         assert len(all_of(found, events.BlockPreview)) == 1
         await taking.cancel()
         assert (await taking.wait()).state == "cancelled"
