@@ -5,22 +5,27 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import decimal
+import enum
 import math
+import re
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sized
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
 from ..errors import UnserializableValue
-from ..values import dumps, is_small, loads
+from ..values import dumps, loads
 from .limits import Limits
 
-__all__ = ["DOTS", "cell", "label", "safe_repr", "sendable", "shortened"]
+__all__ = ["DOTS", "cell", "label", "lenient", "safe_repr", "safe_str", "sendable", "shortened"]
 
 DOTS = "..."
 
 _PYTHON_S = frozenset({"builtins", "collections", "array"})
 """Modules whose collections have a ``repr`` that is as long as they are."""
+
+_ADDRESS = re.compile(" at 0x[0-9a-fA-F]{4,16}")
 
 _INT64 = range(-(2**63), 2**64)
 
@@ -52,22 +57,29 @@ def sendable(text: str) -> str:
 
 
 def safe_repr(value: object, length: int) -> str:
-    """Return a value's ``repr``, or say that it raised. Of what is long by itself only the beginning is looked at."""
+    """Return a value's ``repr``, or say that it raised. Of what is long by itself only the beginning is looked at.
+
+    Addresses in memory are left out, and one that is nothing else is the name of its class.
+    """
     try:
         kind = type(value)
+        if kind.__repr__ is object.__repr__:
+            return shortened(f"<{kind.__module__}.{kind.__qualname__}>", length)
         if kind.__module__ not in _PYTHON_S or kind in (str, range) or not isinstance(value, Collection):
-            return shortened(repr(value), length)
+            return shortened(_ADDRESS.sub("", repr(value)[: 2 * length]), length)
         if len(value) <= length:
-            return shortened(repr(value), length)
+            return shortened(_ADDRESS.sub("", repr(value)[: 2 * length]), length)
         first = bytes(islice(value, length)) if kind in (bytes, bytearray) else list(islice(value, length))
         return f"{kind.__name__} of {len(value)}: {shortened(repr(first), length)}"
     except Exception as problem:
         return f"<{type(value).__name__}; its repr raises {type(problem).__name__}>"
 
 
-def _cell(value: Any, limits: Limits) -> Any:
+def _cell(value: Any, limits: Limits, room: _Room | None = None) -> Any:
     if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, enum.Enum):
+        return _cell(value.value, limits, room)
     if isinstance(value, int):
         return int(value) if value in _INT64 else shortened(str(value), limits.cell)
     if isinstance(value, float):
@@ -82,7 +94,15 @@ def _cell(value: Any, limits: Limits) -> Any:
     numpy = sys.modules.get("numpy")
     if numpy is not None and isinstance(value, numpy.generic):
         return _numpy_scalar(value, limits)
-    return _nested(value, limits)
+    return _nested(value, limits, room)
+
+
+def lenient(value: Any, limits: Limits) -> Any:
+    """Return a container as JSON, with a short text for whatever in it has no form; None when it is too large."""
+    try:
+        return _cell(value, limits, _Room(limits.text))
+    except _Full:
+        return None
 
 
 def _float(value: float) -> float | str | None:
@@ -94,19 +114,108 @@ def _float(value: float) -> float | str | None:
 def _numpy_scalar(value: Any, limits: Limits) -> Any:
     if value.dtype.kind in "mM":
         return None if str(value) == "NaT" else str(value)
+    if value.dtype.names:
+        return {name: _cell(value[name], limits) for name in value.dtype.names}
     plain = value.item()
     # Types that Python doesn't have, such as longdouble, are their own item.
     return str(value) if plain is value or type(plain) is type(value) else _cell(plain, limits)
 
 
-def _nested(value: Any, limits: Limits) -> Any:
-    if isinstance(value, (list, tuple, Mapping, set, frozenset)) and not isinstance(value, str):
-        if len(value) > limits.cell or not is_small(_plain(value), 6 * limits.cell):
-            return f"<{type(value).__name__} of {len(value)}>"
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        if not all(is_small(getattr(value, each.name, None), 6 * limits.cell) for each in dataclasses.fields(value)):
-            return f"<{type(value).__name__}>"
-    elif hasattr(value, "shape") or hasattr(value, "__len__"):
+# ---------------------------------------------------------------------- containers in a cell
+
+
+_DEPTH = 30
+"""Levels of containers that are looked into."""
+
+_ITEM = 4
+"""Characters that an item takes at least, with what is around it."""
+
+
+class _Full(Exception):
+    """A container has more in it than a cell shows."""
+
+
+class _Room:
+    """What is left for the items of one cell, so that a cell costs no more than it shows."""
+
+    def __init__(self, size: int) -> None:
+        self.left = size
+        self.depth = 0
+
+    def take(self, size: int) -> None:
+        self.left -= size
+        if self.left < 0:
+            raise _Full
+
+
+def _nested(value: Any, limits: Limits, room: _Room | None) -> Any:
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):
+        # An array or a tensor without dimensions.
+        inner = value[()] if hasattr(value, "__array_interface__") else value.item()
+        return _whole(value, limits) if inner is value else _cell(inner, limits, room)
+    parts = _parts(value)
+    if parts is None:
+        return _whole(value, limits)
+    if room is not None:
+        return _inside(parts, limits, room)
+    try:
+        return _inside(parts, limits, _Room(limits.cell))
+    except _Full:
+        shape = getattr(value, "shape", None)
+        size = shape if isinstance(shape, tuple) else len(value) if isinstance(value, Sized) else None
+        return f"<{type(value).__name__}>" if size is None else f"<{type(value).__name__} of {size}>"
+
+
+def _parts(value: Any) -> Mapping[Any, Any] | Iterable[Any] | None:
+    """Return the items of a container, or its members by name; None for what is shown as one thing."""
+    if isinstance(value, Mapping):
+        return value
+    fields = getattr(type(value), "_fields", None)
+    if isinstance(value, tuple) and isinstance(fields, tuple):
+        return dict(zip(fields, value, strict=True))
+    if isinstance(value, (list, tuple)):
+        return value
+    if isinstance(value, (set, frozenset)):
+        return _in_order(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {each.name: getattr(value, each.name, None) for each in dataclasses.fields(value)}
+    kind = type(value)
+    if hasattr(kind, "__array__") and hasattr(kind, "shape") and (hasattr(kind, "tolist") or hasattr(kind, "to_list")):
+        # Arrays and series of any make; item by item, for a list of moments would be a list of numbers.
+        items: Iterable[Any] = value
+        return items
+    return None
+
+
+def _in_order(value: set[Any] | frozenset[Any]) -> Iterable[Any]:
+    if len(value) <= 1000:
+        with suppress(TypeError):
+            return sorted(value)
+    return value
+
+
+def _inside(parts: Mapping[Any, Any] | Iterable[Any], limits: Limits, room: _Room) -> Any:
+    if isinstance(parts, Sized):
+        room.take(len(parts))
+    if room.depth >= _DEPTH:
+        return DOTS
+    room.depth += 1
+    try:
+        if isinstance(parts, Mapping):
+            return {str(label(key, limits)): _item(each, limits, room, key) for key, each in parts.items()}
+        return [_item(each, limits, room) for each in parts]
+    finally:
+        room.depth -= 1
+
+
+def _item(value: Any, limits: Limits, room: _Room, key: object = "") -> Any:
+    made = _cell(value, limits, room)
+    room.take(_ITEM + (len(made) if isinstance(made, str) else 0) + (len(key) if isinstance(key, str) else 0))
+    return made
+
+
+def _whole(value: Any, limits: Limits) -> Any:
+    if hasattr(value, "shape") or hasattr(value, "__len__"):
         size = getattr(value, "shape", None)
         if not isinstance(size, tuple) or math.prod(size) > 100:
             return f"<{type(value).__name__} of {size if size is not None else len(value)}>"
@@ -114,17 +223,13 @@ def _nested(value: Any, limits: Limits) -> Any:
         made = loads(dumps(value))
     except UnserializableValue:
         return safe_str(value, limits.cell)
-    if isinstance(made, str):
-        return shortened(made, limits.cell)
-    return made
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, (set, frozenset)) else value
+    return shortened(made, limits.cell) if isinstance(made, str) else made
 
 
 def safe_str(value: object, length: int) -> str:
     try:
-        return shortened(str(value), length)
+        if type(value).__str__ is object.__str__ and type(value).__repr__ is object.__repr__:
+            return f"<{type(value).__qualname__}>"
+        return shortened(_ADDRESS.sub("", str(value)[: 2 * length]), length)
     except Exception as problem:
         return f"<{type(value).__name__}; its str raises {type(problem).__name__}>"

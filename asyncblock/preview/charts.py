@@ -26,6 +26,7 @@ class _Specification:
     """A plotly figure as it was at the call."""
 
     content: dict[str, Any]
+    kind: str = "Figure"
 
 
 def _take_plotly(figure: Any, limits: Limits) -> Any:

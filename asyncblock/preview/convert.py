@@ -1,113 +1,122 @@
-"""Choosing what shows a payload. Runs on worker threads; figures are left as ``Rendering`` for the worker process."""
+"""Choosing what shows a payload. Runs on worker threads; figures are left as ``Rendering`` for the worker process.
+
+In this order: payloads that an author gave a type, converters (users' first), what an object offers to Jupyter, the
+figure that it holds, the things in a container that can be shown, what JSON has a form for, and its ``repr``. Only
+values of exactly Python's own types are plain: an heir of ``dict``, ``list`` or ``str`` may know better how it looks.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import UnserializableValue
-from ..values import dumps, is_small, loads
-from . import charts as charts  # they register their converters
+from ..errors import PreviewFailed, UnserializableValue
+from . import arrow as arrow  # they register their converters
+from . import charts as charts
 from . import picture as picture
+from . import pillow as pillow
 from . import table as table
-from .cells import DOTS, shortened
-from .figure import is_drawable
-from .jupyter import as_json, json_of, shown
+from .cells import lenient, safe_repr
+from .figure import current_figure, is_drawable, is_figure
+from .groups import Again, grouped, held
+from .jupyter import as_json, is_offering, shown, text_payload
 from .limits import Limits
 from .registry import find, register_builtin
 from .renderer import Rendering
+from .signatures import picture_of_bytes
+from .typed import is_typed, typed
 
 __all__ = ["converted", "is_plain", "taken"]
 
-_LEVELS = 4
-"""How often a converter's answer may be another value that has to be converted."""
+_LEVELS = 8
+"""How often a converter's answer may be another value that has to be converted, and how deep containers are shown."""
+
+_TAKEN = frozenset({"table", "image", "html", "markdown"})
+"""Types for which a value is shown as it is when no type is given, so that it can be taken in the same way."""
+
+_PLAIN = frozenset({type(None), str, dict, list, tuple, int, float, bool})
 
 
 def is_plain(payload: object) -> bool:
-    """Tell whether a payload is shown as text or JSON."""
-    return payload is None or isinstance(payload, (str, Mapping, list, tuple, int, float, bool))
+    """Tell whether a payload is of a type that is shown as text or JSON, if nothing in it can be shown."""
+    return type(payload) in _PLAIN
 
 
 def taken(payload: Any, limits: Limits) -> Any:
     """Take, at the call, what is shown of a payload, where that is quick; else return the payload."""
-    if type(payload) is dict and payload.get("type") in ("table", "image"):
-        return {**payload, "data": taken(payload["data"], limits)} if "data" in payload else dict(payload)
+    if type(payload) is dict and is_typed(payload):
+        data = payload["data"]
+        return {**payload, "data": taken(data, limits) if payload["type"] in _TAKEN else data}
     if is_plain(payload):
         return payload
     entry = find(payload)
     return payload if entry is None or entry.take is None else entry.take(payload, limits)
 
 
-def converted(payload: Any, limits: Limits) -> dict[str, Any]:
+def converted(payload: Any, limits: Limits, levels: int = _LEVELS) -> dict[str, Any]:
     """Return a payload ``{"type", "data", ...}`` that is ready for JSON but for its ``Rendering`` parts.
 
     Raises whatever the value's own methods raise, ``UnserializableValue`` and ``PreviewFailed``.
     """
-    for _ in range(_LEVELS):
-        if isinstance(payload, Mapping) and isinstance(payload.get("type"), str):
-            return _typed(payload, limits)
-        entry = find(payload)
-        if entry is None:
-            break
-        payload = entry.converter(payload, limits)
-    if isinstance(payload, str):
-        return {"type": "text", "data": shortened(payload, limits.bytes)}
-    return as_json(payload, limits) if is_plain(payload) else shown(payload, limits)
+    if levels <= 0:
+        raise PreviewFailed(f"it leads to another value more than {_LEVELS} times; the last is a {_kind(payload)}")
+
+    def again(value: Any) -> dict[str, Any]:
+        return converted(value, limits, levels - 1)
+
+    if is_typed(payload) and (type(payload) is dict or not is_offering(payload)):
+        return typed(payload, limits, again)
+    entry = find(payload)
+    if entry is not None:
+        made = entry.converter(payload, limits)
+        return made if entry.is_final and isinstance(made, dict) else again(made)
+    if isinstance(payload, str) and not is_offering(payload):
+        return text_payload(payload, limits)
+    if is_plain(payload):
+        return grouped(payload, limits, again) or _json(payload, limits)
+    return _other(payload, limits, again)
 
 
-def _typed(payload: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
-    made = dict(payload)
-    data = made.get("data")
-    if made["type"] == "table" and not is_plain(data):
-        made["data"] = _inner(data, "table", limits)
-    elif made["type"] == "image" and isinstance(data, (list, tuple)):
-        made["data"] = [each if isinstance(each, str) else _inner(each, "image", limits) for each in data]
-    elif made["type"] == "image" and not is_plain(data):
-        made["data"] = _inner(data, "image", limits)
-    elif is_small(data) or isinstance(data, str):
-        # Round trip: what isn't JSON gets its stated form here, and an error that names it.
-        checked: dict[str, Any] = loads(dumps(made))
-        return checked
-    else:
-        return _large(made, limits)
-    return made
+def _other(value: Any, limits: Limits, again: Again) -> dict[str, Any]:
+    if is_offering(value):
+        made = shown(value, limits)
+        if made is not None:
+            return made
+    figure = held(value)
+    if figure is not None:
+        return again(figure)
+    if is_drawable(value):
+        return _figure(value, limits)
+    made = grouped(value, limits, again) or picture_of_bytes(value, limits)
+    return made or _json(value, limits)
 
 
-def _large(made: dict[str, Any], limits: Limits) -> dict[str, Any]:
-    """Encode a large value that an author gave a type; of a table that is too large only the ends are left."""
-    data = made.pop("data")
-    checked: dict[str, Any] = loads(dumps(made))
+def _json(value: Any, limits: Limits) -> dict[str, Any]:
+    """Show what JSON has a form for as it is sent by an output; of other things their ``repr``."""
     try:
-        encoded = json_of(data, limits)
-    except UnserializableValue:
-        # Once more, for an error that names the whole path.
-        dumps({"data": data})
-        raise
-    if encoded is None and made["type"] == "table" and isinstance(data, dict) and isinstance(data.get("rows"), list):
-        encoded = json_of(_ends_of(data, limits), limits)
-    if encoded is None:
-        text = f"a {made['type']} of more than {limits.bytes:,} bytes of JSON"
-        return {**checked, "type": "text", "data": text}
-    return {**checked, "data": encoded}
+        return as_json(value, limits)
+    except UnserializableValue as problem:
+        if "contains itself" in problem.reason or "levels deep" in problem.reason:
+            raise
+        if isinstance(value, (dict, list, tuple, Mapping)):
+            made = lenient(value, limits)
+            if made is not None:
+                return {"type": "json", "data": made}
+    return {"type": "text", "data": safe_repr(value, limits.text)}
 
 
-def _ends_of(data: dict[str, Any], limits: Limits) -> dict[str, Any]:
-    rows = data["rows"]
-    gap = [[DOTS] * len(data["columns"])] if isinstance(data.get("columns"), (list, tuple)) else []
-    shown = rows if len(rows) <= limits.whole else [*rows[: limits.ends], *gap, *rows[-limits.ends :]]
-    return {"row_count": len(rows), **data, "rows": shown}
-
-
-def _inner(data: Any, kind: str, limits: Limits) -> Any:
-    """Convert what an author put under ``data`` of a table or an image."""
-    if isinstance(data, Rendering):
-        return data
-    made = converted(data, limits)
-    return made["data"] if made["type"] == kind else loads(dumps(data))
+def _kind(value: object) -> str:
+    return type(value).__name__
 
 
 def _figure(value: Any, limits: Limits) -> dict[str, Any]:
     return {"type": "image", "data": Rendering(value, limits)}
 
 
-register_builtin(is_drawable, _figure)
+def _pyplot(module: Any, limits: Limits) -> Any:
+    figure = current_figure(module)
+    return _figure(figure, limits) if figure is not None else {"type": "text", "data": "pyplot has no open figure"}
+
+
+register_builtin(is_figure, _figure)
+register_builtin(lambda value: getattr(value, "__name__", None) == "matplotlib.pyplot", _pyplot)

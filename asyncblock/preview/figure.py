@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-__all__ = ["figure_of", "is_drawable", "png_of", "settings"]
+__all__ = ["current_figure", "figure_of", "is_artist", "is_drawable", "is_figure", "png_of", "settings"]
 
 _one_at_a_time = threading.Lock()
 """Matplotlib's text and font caches aren't made for threads."""
@@ -20,8 +20,24 @@ _LONGEST_SIDE = 16_000
 
 
 def is_drawable(value: object) -> bool:
-    """Tell whether a value is a figure, has one (Axes, a grid of plots), or draws itself by ``savefig``."""
-    return figure_of(value) is not None or callable(getattr(type(value), "savefig", None))
+    """Tell whether a value is a figure, belongs to one (Axes, a line), or draws itself by ``savefig``."""
+    return is_figure(value) or callable(getattr(type(value), "savefig", None))
+
+
+def is_figure(value: object) -> bool:
+    """Tell whether a value is a matplotlib figure, or a part of one."""
+    return figure_of(value) is not None
+
+
+def is_artist(value: object) -> bool:
+    """Tell whether a value is a part of a matplotlib figure, and not a whole one."""
+    module = sys.modules.get("matplotlib.figure")
+    return not (module is not None and isinstance(value, module.Figure)) and is_figure(value)
+
+
+def current_figure(pyplot: Any) -> Any:
+    """Return pyplot's current figure; None where it would have to make one."""
+    return pyplot.gcf() if pyplot.get_fignums() else None
 
 
 def figure_of(value: Any) -> Any:
@@ -42,8 +58,9 @@ def figure_of(value: Any) -> Any:
 
 
 def _attribute(owner: Any) -> Any:
-    # Only what is a figure's part by its type: an object with a ``__getattr__`` may answer to anything.
-    if not (hasattr(type(owner), "figure") or "figure" in getattr(owner, "__dict__", ())):
+    # A part by its type: other things that hold a figure may know better how they look.
+    artist = sys.modules.get("matplotlib.artist")
+    if artist is None or not isinstance(owner, artist.Artist):
         return None
     try:
         return owner.figure

@@ -8,18 +8,28 @@ from __future__ import annotations
 
 import inspect
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from typing import Any
 
 from ..errors import PreviewFailed, UnserializableValue
 from ..pieces import dumps_pieces
-from ..values import Encoded
-from .cells import safe_repr, sendable
+from ..values import Encoded, dumps, loads
+from .cells import DOTS, sendable
+from .heads import head_of, text_head
 from .limits import Limits
-from .picture import data_url
 from .turns import let_go
+from .urls import data_url
 
-__all__ = ["as_json", "bundle_of", "json_of", "payload_of", "shown"]
+__all__ = [
+    "as_json",
+    "bundle_of",
+    "encoded",
+    "is_offering",
+    "json_of",
+    "payload_of",
+    "shown",
+    "text_payload",
+]
 
 _METHODS = {
     "_repr_html_": "text/html",
@@ -44,25 +54,38 @@ _KINDS = {
 """The kind of payload that shows a media type, the best first."""
 
 
-def shown(value: Any, limits: Limits) -> dict[str, Any]:
-    """Return a payload by what an object offers to Jupyter, or by its ``repr``.
+_OF_A_KERNEL = ("application/vnd.jupyter.widget-view+json", "application/vnd.holoviews", "application/vnd.bokehjs")
+"""Media types that mean nothing without the kernel that made them: ids of what lives there."""
+
+
+def is_offering(value: object) -> bool:
+    """Tell whether a value has methods for Jupyter."""
+    # By the type, as Python's own protocols: an object with a ``__getattr__`` may answer to anything.
+    kind = type(value)
+    return any(callable(getattr(kind, method, None)) for method in ("_repr_mimebundle_", *_METHODS))
+
+
+def shown(value: Any, limits: Limits) -> dict[str, Any] | None:
+    """Return a payload by what an object offers to Jupyter; None when it offers nothing after all.
 
     Raises ``PreviewFailed`` when all that it offers raises.
     """
     bundle, problems = bundle_of(value)
     if not bundle and problems:
         raise PreviewFailed("; ".join(problems))
-    return payload_of(bundle, limits) if bundle else {"type": "text", "data": safe_repr(value, limits.text)}
+    return payload_of(bundle, limits) if bundle else None
 
 
-def bundle_of(value: Any) -> tuple[dict[str, Any], list[str]]:
-    """Return an object's representations by media type, and what went wrong."""
-    # By the type, as Python's own protocols: an object with a ``__getattr__`` may answer to anything.
+def bundle_of(value: Any, only: str | None = None) -> tuple[dict[str, Any], list[str]]:
+    """Return an object's representations by media type, and what went wrong. Each is asked for once.
+
+    With ``only`` no method that makes another one is called.
+    """
     kind = type(value)
     bundle: dict[str, Any] = {}
     problems: list[str] = []
     for method, media_type in (("_repr_mimebundle_", ""), *_METHODS.items()):
-        if not callable(getattr(kind, method, None)):
+        if media_type in bundle or (only and media_type not in ("", only)) or not callable(getattr(kind, method, None)):
             continue
         try:
             made = _offered(getattr(value, method), media_type)
@@ -74,10 +97,14 @@ def bundle_of(value: Any) -> tuple[dict[str, Any], list[str]]:
         if made is None:
             continue
         if media_type:
-            bundle.setdefault(media_type, made)
+            bundle[media_type] = made
         elif isinstance(made, Mapping):
-            bundle.update((str(key), each) for key, each in made.items() if each is not None)
+            bundle.update((str(key), each) for key, each in made.items() if _is_of_use(str(key), each))
     return bundle, problems
+
+
+def _is_of_use(media_type: str, made: object) -> bool:
+    return made is not None and not media_type.startswith(_OF_A_KERNEL)
 
 
 def _offered(method: Any, media_type: str) -> Any:
@@ -144,24 +171,58 @@ def _text(made: Any) -> str:
     return made.decode("utf-8", "replace") if isinstance(made, (bytes, bytearray)) else str(made)
 
 
+def text_payload(text: str, limits: Limits) -> dict[str, Any]:
+    """Return a text; of one that is too large the beginning."""
+    shown = text_head(text, limits.bytes)
+    if len(shown) == len(text):
+        return {"type": "text", "data": sendable(str(text))}
+    return {"type": "text", "data": sendable(shown) + DOTS, "note": _first(len(shown), len(text), "characters")}
+
+
 def as_json(value: Any, limits: Limits) -> dict[str, Any]:
-    """Return a plain value as JSON, or say how large it is. Raises ``UnserializableValue``."""
-    made = json_of(value, limits)
+    """Return a value as JSON; of one that is too large the beginning. Raises ``UnserializableValue``."""
+    made, note = json_of(value, limits)
+    if isinstance(made, Encoded) and made.data[:1] == b'"':
+        return {"type": "text", "data": loads(made.data), **note}
+    return {"type": "json", "data": made, **note}
+
+
+def json_of(value: Any, limits: Limits) -> tuple[Encoded, dict[str, str]]:
+    """Encode a value, or the beginning of one that is too large, with a note that says so.
+
+    Raises ``UnserializableValue``.
+    """
+    made = encoded(value, limits.bytes)
     if made is not None:
-        return {"type": "json", "data": made}
-    count = f" of {len(value)}" if hasattr(value, "__len__") else ""
-    text = f"<{type(value).__name__}{count}: more than {limits.bytes:,} bytes of JSON>"
-    return {"type": "text", "data": text}
+        return made, {}
+    room = limits.bytes * 15 // 16
+    while room > 1000:
+        shown = head_of(value, room)
+        made = encoded(shown, limits.bytes)
+        if made is not None:
+            return made, {"note": _cut(value, shown)}
+        room //= 2
+    return Encoded(dumps(f"a {type(value).__name__}")), {"note": f"more than {limits.bytes:,} bytes of JSON"}
 
 
-def json_of(value: Any, limits: Limits) -> Encoded | None:
-    """Encode a value, letting other threads run; None when it is too large. Raises ``UnserializableValue``."""
+def encoded(value: Any, limit: int) -> Encoded | None:
+    """Encode a value, letting other threads run; None when it is larger. Raises ``UnserializableValue``."""
     pieces: list[bytes] = []
     size = 0
     for piece in dumps_pieces(value):
         pieces.append(piece)
         size += len(piece)
         let_go()
-        if size > limits.bytes:
+        if size > limit:
             return None
     return Encoded(b"".join(pieces).replace(b"\n", b""))
+
+
+def _cut(value: Any, shown: Any) -> str:
+    if isinstance(value, Sized) and isinstance(shown, Sized) and len(shown) < len(value):
+        return _first(len(shown), len(value), "characters" if isinstance(value, str) else "items")
+    return "longer parts are cut"
+
+
+def _first(shown: int, count: int, what: str) -> str:
+    return f"the first {shown:,} of {count:,} {what}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ..errors import PreviewFailed
+from ..errors import PreviewFailed, UnserializableValue
 from ..offload import Abandoned, TooLong, show_in_thread
 from ..values import is_small
 from .cells import sendable
@@ -60,7 +60,8 @@ class Making:
                 rendering.drawn = await rendering.url()
             except NotSendable:
                 rendering.drawn = await self._in_thread(rendering.draw_here)
-        return _resolved(made)
+        resolved: dict[str, Any] = _resolved(made)
+        return resolved
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         try:
@@ -80,7 +81,8 @@ class Making:
                 # The exception that ends a cancelled block's thread too: its figure would still be drawn.
                 rendering.abandon()
                 raise
-        return _resolved(made)
+        resolved: dict[str, Any] = _resolved(made)
+        return resolved
 
     @property
     def size(self) -> int:
@@ -108,6 +110,9 @@ def _of_author(work: Callable[..., T], *args: Any) -> T:
     """Run what calls methods of the author's value: nothing that they raise may end the job, or seem to cancel it."""
     try:
         return work(*args)
+    except UnserializableValue as problem:
+        # What to do with an output isn't what to do with a preview.
+        raise UnserializableValue(problem.reason.partition(";")[0], path=problem.path) from None
     except (Exception, Abandoned):
         raise
     except BaseException as problem:
@@ -121,20 +126,25 @@ def _take_or_draw(rendering: Rendering) -> None:
         rendering.drawn = rendering.draw_here()
 
 
-def _renderings(made: dict[str, Any]) -> list[Rendering]:
-    data = made.get("data")
-    return [each for each in (data if isinstance(data, list) else [data]) if isinstance(each, Rendering)]
+def _renderings(made: Any) -> list[Rendering]:
+    """Return the figures in a payload: under ``data``, in a list there, or in the payloads of a group."""
+    if isinstance(made, Rendering):
+        return [made]
+    if isinstance(made, list):
+        return [rendering for each in made if isinstance(each, (Rendering, dict)) for rendering in _renderings(each)]
+    return _renderings(made["data"]) if isinstance(made, dict) and "type" in made and "data" in made else []
 
 
 def _waiting(made: dict[str, Any]) -> list[Rendering]:
     return [rendering for rendering in _renderings(made) if rendering.drawn is None]
 
 
-def _resolved(made: dict[str, Any]) -> dict[str, Any]:
+def _resolved(made: Any) -> Any:
+    """Put what was drawn in the places of the figures."""
     if not _renderings(made):
         return made
-    data = made["data"]
-    drawn = [
-        each.drawn if isinstance(each, Rendering) else each for each in (data if isinstance(data, list) else [data])
-    ]
-    return {**made, "data": drawn if isinstance(data, list) else drawn[0]}
+    if isinstance(made, Rendering):
+        return f"{made.around[0]}{made.drawn}{made.around[1]}"
+    if isinstance(made, list):
+        return [_resolved(each) for each in made]
+    return {**made, "data": _resolved(made["data"])}

@@ -1,105 +1,90 @@
-"""Pictures: arrays and Pillow images as PNG, made smaller before they are encoded. zlib lets other threads run."""
+"""Arrays as pictures: made smaller before their numbers are looked at, then encoded as PNG.
+
+Each step is one of numpy's on at most ``Limits.pixels`` pixels, which lets other threads run meanwhile.
+"""
 
 from __future__ import annotations
 
-import math
-import struct
-import zlib
-from base64 import b64encode
+import sys
 from typing import Any
 
+from ..errors import PreviewFailed
 from .cells import cell, shortened
+from .levels import as_bytes
 from .limits import Limits
+from .png import fitting_url, png_of_rows, steps
 from .registry import register_builtin
 from .table import array_table
-from .turns import let_go
 
-__all__ = ["data_url", "is_picture", "png_of_array"]
-
-_STEP = 3 << 16
-"""Bytes that are encoded in base64 at once; a multiple of 3."""
+__all__ = ["Pixels", "is_picture", "picture_payload"]
 
 _SMALLEST_GREY = 32
 """Sides from which a matrix of bytes is taken for a grey picture, and not for a table."""
 
-_COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
-"""PNG's colour type by the number of channels."""
+_SAMPLE = 100
+"""Rows and columns of whole numbers that are looked at to tell whether they are colours."""
 
 
-def data_url(data: bytes, media_type: str = "image/png") -> str:
-    """Return bytes as a data URL, letting other threads run in between."""
-    parts = [f"data:{media_type};base64,"]
-    view = memoryview(data)
-    for start in range(0, len(view), _STEP):
-        parts.append(b64encode(view[start : start + _STEP]).decode("ascii"))
-        let_go()
-    return "".join(parts)
+class Pixels:
+    """An array of which its author says that it is a picture."""
+
+    def __init__(self, array: Any) -> None:
+        self.array = array
 
 
 def is_picture(array: Any) -> bool:
-    """Tell whether an array is a picture: three or four channels of bytes or of numbers from 0 to 1, or grey bytes."""
+    """Tell whether an array is a picture by itself: one, three or four channels in the last axis, or grey bytes."""
     kind, shape = array.dtype.kind, array.shape
-    if array.ndim == 3 and shape[2] in (3, 4):
-        return min(shape) > 0 and (array.dtype == "uint8" or kind in "fb")
+    if array.ndim == 3 and shape[2] in (1, 3, 4) and kind in "fbui" and min(shape) > 0:
+        return kind in "fb" or array.dtype == "uint8" or _are_colours(array)
     return bool(array.ndim == 2 and array.dtype == "uint8" and min(shape) >= _SMALLEST_GREY)
 
 
-def png_of_array(array: Any, limits: Limits) -> bytes:
-    """Return a picture as PNG; of a large one every n-th row and column."""
-    down, across = _steps(array.shape[0], array.shape[1], limits.pixels)
-    shown = array[::down, ::across]
-    if hasattr(shown, "filled"):
-        # What is masked is black.
-        shown = shown.filled(0)
-    if shown.dtype.kind == "f":
-        # NaN is black; beyond 0 and 1 is clipped.
-        shown = ((shown > 0) * shown.clip(0, 1) * 255).round()
-        shown[shown != shown] = 0
-    elif shown.dtype.kind == "b":
-        shown = shown * 255
-    shown = shown.astype("uint8")
-    height, width = shown.shape[:2]
-    channels = shown.shape[2] if shown.ndim == 3 else 1
-    return _png(shown.tobytes(), width, height, channels)
+def _are_colours(array: Any) -> bool:
+    """Tell whether whole numbers of more bits are in the range of colours, by some of them."""
+    down, across = (max(1, side // _SAMPLE) for side in array.shape[:2])
+    some = array[::down, ::across]
+    return bool(some.min() >= 0 and some.max() <= 65535)
 
 
-def _steps(height: int, width: int, pixels: int) -> tuple[int, int]:
-    """Return which rows and which columns are left, so that there are no more pixels than that."""
-    step = math.ceil(math.sqrt(max(height * width / pixels, 1)))
-    if height >= width:
-        across = min(step, width)
-        return max(step, math.ceil(height / max(pixels // math.ceil(width / across), 1))), across
-    down = min(step, height)
-    return down, max(step, math.ceil(width / max(pixels // math.ceil(height / down), 1)))
+def picture_payload(array: Any, limits: Limits) -> dict[str, Any]:
+    """Return a picture; of a large one every n-th row and column. Raises ``PreviewFailed`` for what isn't one."""
+    array = _channels_last(array)
+    words: set[str] = set()
+
+    def make(pixels: int) -> bytes:
+        down, across = steps(array.shape[0], array.shape[1], pixels)
+        shown, chosen = as_bytes(array[::down, ::across])
+        if chosen:
+            words.add(chosen)
+        height, width = shown.shape[:2]
+        return png_of_rows(shown.tobytes(), width, height, shown.shape[2] if shown.ndim == 3 else 1)
+
+    payload = {"type": "image", "data": fitting_url(make, limits)}
+    return {**payload, "note": "; ".join(sorted(words))} if words else payload
 
 
-def _png(pixels: bytes, width: int, height: int, channels: int) -> bytes:
-    """Encode rows of bytes as PNG, without filters."""
-    line = width * channels
-    packer = zlib.compressobj(4)
-    packed: list[bytes] = []
-    view = memoryview(pixels)
-    block = max(1, (1 << 18) // max(line, 1))
-    for start in range(0, height, block):
-        rows = (b"\0" + bytes(view[y * line : (y + 1) * line]) for y in range(start, min(start + block, height)))
-        packed.append(packer.compress(b"".join(rows)))
-        let_go()
-    packed.append(packer.flush())
-    header = struct.pack(">IIBBBBB", width, height, 8, _COLOUR_TYPES[channels], 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", b"".join(packed)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in chunks)
+def _channels_last(array: Any) -> Any:
+    """Return an array of rows, columns and perhaps channels."""
+    shape = array.shape
+    if array.dtype.kind not in "fbui":
+        raise PreviewFailed(f"an image can't be made of an array of {array.dtype}")
+    if array.ndim == 3 and shape[2] not in (1, 3, 4) and shape[0] in (1, 3, 4):
+        # As torch has them.
+        array = array.transpose(1, 2, 0)
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    if not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))) or not min(array.shape):
+        raise PreviewFailed(f"an image can't be made of an array of {' x '.join(map(str, shape))}")
+    return array
 
 
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))
-
-
-def _array(array: Any, limits: Limits) -> dict[str, Any]:
+def _array(array: Any, limits: Limits) -> Any:
     if type(array).__name__ == "matrix":
         # A row of a matrix is a matrix.
         array = array.A
     if is_picture(array):
-        return {"type": "image", "data": data_url(png_of_array(array, limits))}
+        return picture_payload(array, limits)
     if array.ndim == 0:
         return {"type": "json", "data": cell(array[()], limits)}
     if array.ndim <= 2:
@@ -112,35 +97,11 @@ def _array(array: Any, limits: Limits) -> dict[str, Any]:
     return {"type": "text", "data": shortened(f"{text}; it begins with {first}", limits.text)}
 
 
-def _pillow(image: Any, limits: Limits) -> dict[str, Any]:
-    width, height = image.size
-    if width * height > limits.source_pixels:
-        text = f"a picture of {width:,} x {height:,} pixels; the limit is {limits.source_pixels:,} pixels"
-        return {"type": "text", "data": text}
-    if not width * height:
-        return {"type": "text", "data": f"a picture of {width} x {height} pixels"}
-    shown = _in_bytes(image)
-    down, across = _steps(height, width, limits.pixels)
-    if down > 1 or across > 1:
-        shown = shown.reduce((across, down))
-    width, height = shown.size
-    png = _png(shown.tobytes(), width, height, len(shown.getbands()))
-    return {"type": "image", "data": data_url(png)}
-
-
-def _in_bytes(image: Any) -> Any:
-    """Return a picture of one, three or four channels of bytes. Grey ones of more bits go from their darkest to their
-    brightest."""
-    if image.mode in ("L", "RGB", "RGBA"):
-        return image
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        low, high = image.getextrema()
-        scale = 255 / (high - low) if high > low else 0.0
-        start = low * scale
-        return image.convert("F").point(lambda value: value * scale - start).convert("L")
-    alpha = image.mode in ("RGBa", "LA", "La", "PA") or "transparency" in image.info
-    return image.convert("RGBA" if alpha else "RGB")
+def _pixels(pixels: Pixels, limits: Limits) -> dict[str, Any]:
+    array = pixels.array
+    numpy = sys.modules["numpy"]
+    return picture_payload(array if isinstance(array, numpy.ndarray) else numpy.asarray(array), limits)
 
 
 register_builtin("numpy.ndarray", _array)
-register_builtin("PIL.Image.Image", _pillow)
+register_builtin(Pixels, _pixels)

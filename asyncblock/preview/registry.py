@@ -31,6 +31,8 @@ class Entry:
     kind: Kind
     converter: Converter
     take: Take | None = None
+    is_final: bool = False
+    """Whether a payload that its converter returns is ready; what a user's returns is looked at."""
 
     def matches(self, value: object) -> bool:
         kind = self.kind
@@ -76,9 +78,9 @@ def register(kind: Kind, converter: Converter, *, take: Take | None = None) -> C
     return unregister
 
 
-def register_builtin(kind: Kind, converter: Converter, *, take: Take | None = None) -> None:
-    """Add a converter of ours, behind those that are there."""
-    _builtin.append(Entry(kind, converter, take))
+def register_builtin(kind: Kind, converter: Converter, *, take: Take | None = None, first: bool = False) -> None:
+    """Add a converter of ours, behind those that are there, or in front of them."""
+    _builtin.insert(0 if first else len(_builtin), Entry(kind, converter, take, is_final=True))
 
 
 def find(value: object) -> Entry | None:

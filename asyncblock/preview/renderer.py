@@ -21,8 +21,8 @@ from ..errors import PreviewFailed
 from .figure import figure_of, png_of, settings
 from .limits import Limits
 from .parcels import Kept, NotSendable, pack, read_here
-from .picture import data_url
 from .process import Crashed, TimedOut, WorkerProcess
+from .urls import data_url
 from .worker import DRAWN, UNREADABLE
 
 __all__ = ["Rendering", "close_worker", "keep_worker", "release_worker", "worker_pid"]
@@ -40,6 +40,8 @@ class Rendering:
         self.abandoned = False
         self.drawn: str | None = None
         """The data URL, when it is there."""
+        self.around = ("", "")
+        """What stands in front of the URL and behind it."""
         self._pieces: list[bytearray] | None = None
         self._kept: Kept | None = None
         self._renderer: _Renderer | None = None

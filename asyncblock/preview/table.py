@@ -1,21 +1,23 @@
-"""Frames, series, Arrow tables and arrays as tables: whole when short, else beginning, a row of dots, and end.
+"""Frames, series and arrays as tables: whole when short, else beginning, a row of dots, and end.
 
-What is shown of a frame is taken at the call, so an author may change it at once. An index is shown, as leading
-columns, when it says something: when it has a name, several levels, or labels that aren't numbers.
+What is shown of a frame is taken at the call, so an author may change it at once. An index is shown as leading
+columns, unless it only counts the rows: from 0, one by one, without a name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from .cells import DOTS, cell, label, shortened
 from .limits import Limits
+from .polarsrows import is_polars, polars_rows
 from .registry import register_builtin
+from .rowindex import is_counting
 from .turns import let_go
 
-__all__ = ["Taken", "array_table", "is_frame", "table_of", "take"]
+__all__ = ["Taken", "array_table", "is_frame", "made_table", "table_of", "take"]
 
 _TAKEN_CELLS = 20_000
 """Cells that are taken at the call; more are left for the thread."""
@@ -29,6 +31,10 @@ class Taken:
     tail: Any
     row_count: int
     column_count: int
+    index: Any = None
+    """The index of all rows, which never changes; None where there is none."""
+    kind: str = "frame"
+    """What it was taken of."""
 
 
 def is_frame(value: object) -> bool:
@@ -48,9 +54,10 @@ def take(frame: Any, limits: Limits) -> Any:
 def table_of(value: Any, limits: Limits) -> dict[str, Any]:
     """Return ``{"rows", "columns", "row_count"}``. Only the rows and columns that are shown are converted."""
     taken = value if isinstance(value, Taken) else _taken(_as_frame(value), limits)
-    columns, head = _read(taken.head, limits)
-    tail = _read(taken.tail, limits)[1] if taken.tail is not None else None
-    return _table(columns, head, tail, taken.row_count, taken.column_count, limits)
+    indexed = taken.index is not None and not is_counting(taken.index)
+    columns, head = _read(taken.head, indexed, limits)
+    tail = _read(taken.tail, indexed, limits)[1] if taken.tail is not None else None
+    return made_table(columns, head, tail, taken.row_count, taken.column_count, limits)
 
 
 def array_table(array: Any, limits: Limits) -> dict[str, Any]:
@@ -71,10 +78,10 @@ def array_table(array: Any, limits: Limits) -> dict[str, Any]:
     whole = count <= limits.whole
     head = rows(array if whole else array[: limits.ends])
     tail = None if whole else rows(array[count - limits.ends :])
-    return _table(columns, head, tail, count, width, limits)
+    return made_table(columns, head, tail, count, width, limits)
 
 
-def _table(
+def made_table(
     columns: list[Any], head: list[list[Any]], tail: list[list[Any]] | None, count: int, width: int, limits: Limits
 ) -> dict[str, Any]:
     rows = head if tail is None else [*head, [DOTS] * len(columns), *tail]
@@ -103,9 +110,12 @@ def _taken(frame: Any, limits: Limits) -> Taken:
     count = _count(frame)
     width = frame.shape[1]
     narrow = _narrow(frame, min(width, limits.columns))
+    index = frame.index if hasattr(frame, "iloc") and hasattr(getattr(frame, "index", None), "names") else None
     if count <= limits.whole:
-        return Taken(_copied(narrow), None, count, width)
-    return Taken(_copied(narrow.head(limits.ends)), _copied(narrow.tail(limits.ends)), count, width)
+        return Taken(_copied(narrow), None, count, width, index, type(frame).__name__)
+    return Taken(
+        _copied(narrow.head(limits.ends)), _copied(narrow.tail(limits.ends)), count, width, index, type(frame).__name__
+    )
 
 
 def _narrow(frame: Any, width: int) -> Any:
@@ -121,7 +131,7 @@ def _copied(part: Any) -> Any:
     return copy() if copy is not None else part
 
 
-def _read(part: Any, limits: Limits) -> tuple[list[Any], list[list[Any]]]:
+def _read(part: Any, indexed: bool, limits: Limits) -> tuple[list[Any], list[list[Any]]]:
     """Return the labels and the rows of a short frame."""
     columns = [label(column, limits) for column in part.columns]
     found: Iterable[Iterable[Any]]
@@ -129,8 +139,8 @@ def _read(part: Any, limits: Limits) -> tuple[list[Any], list[list[Any]]]:
         # An iteration over no columns would end at once.
         found = part.itertuples(index=False, name=None) if columns else [()] * len(part)
         rows = _cells(found, limits)
-        return _with_index(part.index, columns, rows, limits)
-    return columns, _cells(part.rows(), limits)
+        return _with_index(part.index, columns, rows, limits) if indexed else (columns, rows)
+    return columns, _cells(polars_rows(part) if is_polars(part) else part.rows(), limits)
 
 
 def _cells(rows: Iterable[Iterable[Any]], limits: Limits) -> list[list[Any]]:
@@ -144,11 +154,7 @@ def _cells(rows: Iterable[Iterable[Any]], limits: Limits) -> list[list[Any]]:
 def _with_index(
     index: Any, columns: list[Any], rows: list[list[Any]], limits: Limits
 ) -> tuple[list[Any], list[list[Any]]]:
-    names = list(index.names)
-    several = getattr(index, "nlevels", 1) > 1
-    if not several and names == [None] and getattr(index.dtype, "kind", "O") in "iu":
-        return columns, rows
-    labels = ["" if name is None else label(name, limits) for name in names]
+    labels = ["" if name is None else label(name, limits) for name in index.names]
     # One of a single level has tuples all the same.
     levels = [list(entry) if hasattr(index, "levels") else [entry] for entry in index]
     return (
@@ -170,57 +176,8 @@ def _lazy_frame(frame: Any, limits: Limits) -> dict[str, Any]:
     return {"type": "text", "data": shortened(text, limits.text)}
 
 
-# ---------------------------------------------------------------------- Arrow
-
-
-def _arrow_columns(value: Any, limits: Limits) -> tuple[list[Any], int, int, Callable[[int], Any]]:
-    """Return the shown columns' names, how many there are in all, the number of rows, and what gets a column."""
-    if hasattr(value, "column"):
-        # Not ``column_names``: that makes a text for each of them.
-        schema = value.schema
-        names = [schema.field(number).name for number in range(min(len(schema), limits.columns))]
-        return names, len(schema), value.num_rows, value.column
-    return ["value"], 1, len(value), lambda _: value
-
-
-def _arrow(value: Any, limits: Limits) -> dict[str, Any]:
-    names, width, count, column = _arrow_columns(value, limits)
-    ends = [(0, count)] if count <= limits.whole else [(0, limits.ends), (count - limits.ends, limits.ends)]
-
-    def part(offset: int, length: int) -> list[list[Any]]:
-        columns = [
-            [_arrow_cell(scalar, limits) for scalar in column(number).slice(offset, length)]
-            for number in range(len(names))
-        ]
-        return [list(row) for row in zip(*columns, strict=True)] if columns else [[] for _ in range(length)]
-
-    parts = [part(offset, length) for offset, length in ends]
-    labels = [label(name, limits) for name in names]
-    tail = parts[1] if len(parts) > 1 else None
-    return {"type": "table", "data": _table(labels, parts[0], tail, count, width, limits)}
-
-
-def _arrow_cell(scalar: Any, limits: Limits) -> Any:
-    try:
-        # Nested values may be long: their length is known before they are made.
-        values = getattr(scalar, "values", None)
-        if values is not None and not callable(values) and len(values) > limits.cell:
-            return f"<list of {len(values)}>"
-        # A text or bytes; only as much of it as is shown.
-        long = scalar.as_buffer() if hasattr(scalar, "as_buffer") else None
-        if long is not None and long.size > 4 * limits.cell + 4:
-            if "binary" in str(scalar.type):
-                return f"<{long.size} bytes>"
-            return shortened(long.slice(0, 4 * limits.cell + 4).to_pybytes().decode(errors="ignore"), limits.cell)
-        return cell(scalar.as_py(), limits)
-    except Exception as problem:
-        return f"<{type(scalar).__name__}: {type(problem).__name__}>"
-
-
 for _name in ("pandas.DataFrame", "pandas.Series", "polars.DataFrame", "polars.Series"):
     register_builtin(_name, _frame, take=take)
 register_builtin("polars.LazyFrame", _lazy_frame)
-for _name in ("pyarrow.Table", "pyarrow.RecordBatch", "pyarrow.ChunkedArray", "pyarrow.Array"):
-    register_builtin(_name, _arrow)
 register_builtin(Taken, _frame)
 register_builtin(is_frame, _frame, take=take)

@@ -118,7 +118,7 @@ PAYLOADS: dict[str, tuple[Any, dict[str, Any]]] = {
     ),
     "typed json, too large": (
         {"type": "json", "data": list(range(2_000_000)), "k": 1},
-        {"type": "text", "data": "a json of more than 8,388,608 bytes of JSON", "k": 1},
+        {"type": "json", "data": list(range(996_929)), "k": 1, "note": "the first 996,929 of 2,000,000 items"},
     ),
     "made table, too large": (
         {"type": "table", "data": {"columns": ["a"], "rows": [[n] for n in range(1_000_000)]}},
@@ -134,7 +134,7 @@ PAYLOADS: dict[str, tuple[Any, dict[str, Any]]] = {
     "pair of images": ({"type": "image", "data": ("u", "v")}, {"type": "image", "data": ["u", "v"]}),
     "large json": (
         list(range(2_000_000)),
-        {"type": "text", "data": "<list of 2000000: more than 8,388,608 bytes of JSON>"},
+        {"type": "json", "data": list(range(996_929)), "note": "the first 996,929 of 2,000,000 items"},
     ),
 }
 
@@ -247,7 +247,12 @@ def test_an_object_that_has_every_attribute_is_shown_by_its_repr() -> None:
 
 
 def test_texts_are_cut_at_their_limits() -> None:
-    assert show("x" * 100, bytes=10)["data"] == "x" * 10 + "..."
+    assert show("x" * 100, bytes=10) == {
+        "type": "text",
+        "data": "x" * 10 + "...",
+        "note": "the first 10 of 100 characters",
+    }
+    assert show("é" * 100, bytes=11)["data"] == "é" * 5 + "..."
     assert show(Offers(), text=4)["data"] == "<off..."
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from asyncblock.preview.picture import data_url
+from asyncblock.preview.urls import data_url
 
 from .showing import picture, show
 

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import decimal
+import subprocess
+import sys
+import uuid
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from enum import Enum
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -36,6 +40,15 @@ def table(payload: object, **limits: Any) -> tuple[list[Any], list[list[Any]], i
 @dataclass
 class Point:
     xs: list[int]
+
+
+class Named(NamedTuple):
+    x: int
+    y: date
+
+
+class Colour(Enum):
+    RED = "red"
 
 
 CELLS = {
@@ -73,6 +86,25 @@ CELLS = {
     "long dict": ({str(i): i for i in range(2000)}, "<dict of 2000>"),
     "large array": (np.zeros(10**6), "<ndarray of (1000000,)>"),
     "small array": (np.arange(3), [0, 1, 2]),
+    "dates": ([date(2024, 5, 1), None], ["2024-05-01", None]),
+    "decimals": ((decimal.Decimal("1.50"),), ["1.50"]),
+    "scalars in a list": ([np.float32(0.5), np.int8(1), np.datetime64("2024-05-01")], [0.5, 1, "2024-05-01"]),
+    "id in a dict": ({"a": uuid.UUID(int=5)}, {"a": "00000000-0000-0000-0000-000000000005"}),
+    "timedelta in a list": ([timedelta(hours=1), WHEN], ["1:00:00", "2024-05-01T12:30:00+00:00"]),
+    "deep": (
+        {"a": {"b": {"c": {"d": [{"e": [date(2024, 5, 1)]}]}}}},
+        {"a": {"b": {"c": {"d": [{"e": ["2024-05-01"]}]}}}},
+    ),
+    "enum in a list": ([Colour.RED], ["red"]),
+    "not a number in a list": ([float("nan"), float("inf"), 2**70], [None, "inf", str(2**70)]),
+    "object in a list": ([Unprintable(), object()], ["<Unprintable; its str raises ValueError>", "<object>"]),
+    "keys": ({1: "a", (1, 2): "b", date(2024, 5, 1): "c"}, {"1": "a", "1 / 2": "b", "2024-05-01": "c"}),
+    "array of moments": (np.array(["2024-05-01", "NaT"], "M8[ns]"), ["2024-05-01T00:00:00.000000000", None]),
+    "matrix": (np.eye(2), [[1.0, 0.0], [0.0, 1.0]]),
+    "series in a cell": (pl.Series([date(2024, 5, 1)]), ["2024-05-01"]),
+    "named tuple": (Named(1, date(2024, 5, 1)), {"x": 1, "y": "2024-05-01"}),
+    "many in few": ([list(range(300)), list(range(300))], "<list of 2>"),
+    "long texts": (["x" * 600, "y" * 600], "<list of 2>"),
     "object": (SimpleNamespace(a=1), "namespace(a=1)"),
     "unprintable": (Unprintable(), "<Unprintable; its str raises ValueError>"),
     "interval": (pd.Interval(0, 1), "(0, 1]"),
@@ -100,7 +132,22 @@ FRAMES: dict[str, tuple[Any, list[Any], list[list[Any]], int]] = {
     "levels": (_multi(), ["who", "", "a / 1", "a / 2"], [["x", 1, 1, 2], ["y", 2, 3, 4]], 2),
     "labelled rows": (pd.DataFrame({"a": [1]}, index=["r"]), ["", "a"], [["r", 1]], 1),
     "named index": (pd.DataFrame({"a": [1]}, index=pd.Index([7], name="k")), ["k", "a"], [[7, 1]], 1),
-    "chosen rows": (pd.DataFrame({"a": [1, 2, 3]})[lambda f: f.a > 1], ["a"], [[2], [3]], 2),
+    "counted values": (pd.Series([5, 7, 5]).value_counts(), ["", "count"], [[5, 2], [7, 1]], 2),
+    "years": (pd.DataFrame({"a": [1, 2]}, index=[2023, 2024]), ["", "a"], [[2023, 1], [2024, 2]], 2),
+    "from the fifth": (pd.DataFrame({"a": range(7)})[5:], ["", "a"], [[5, 5], [6, 6]], 2),
+    "every second": (pd.DataFrame({"a": range(3)})[::2], ["", "a"], [[0, 0], [2, 2]], 2),
+    "backwards": (pd.DataFrame({"a": range(2)})[::-1], ["", "a"], [[1, 1], [0, 0]], 2),
+    "twice the same": (pd.concat([pd.DataFrame({"a": [1]})] * 2), ["", "a"], [[0, 1], [0, 1]], 2),
+    "nullable index": (
+        pd.DataFrame({"a": [1, 2]}, index=pd.Index([3, None], dtype="Int64")),
+        ["", "a"],
+        [[3, 1], [None, 2]],
+        2,
+    ),
+    "counting index": (pd.DataFrame({"a": [1, 2]}, index=pd.Index([0, 1], dtype="Int64")), ["a"], [[1], [2]], 2),
+    "counting floats": (pd.Series([1, 2], index=[0.0, 1.0]), ["", 0], [[0.0, 1], [1.0, 2]], 2),
+    "named counting index": (pd.Series([1], index=pd.RangeIndex(1, name="k")), ["k", 0], [[0, 1]], 1),
+    "chosen rows": (pd.DataFrame({"a": [1, 2, 3]})[lambda f: f.a > 1], ["", "a"], [[1, 2], [2, 3]], 2),
     "odd labels": (pd.DataFrame([[1, 2, 3]], columns=[1, None, b"x"]), [1, "None", "<1 bytes>"], [[1, 2, 3]], 1),
     "categories": (pd.DataFrame({"a": pd.Categorical(["x", None])}), ["a"], [["x"], [None]], 2),
     "nullable": (pd.DataFrame({"a": pd.array([1, None], dtype="Int64")}), ["a"], [[1], [None]], 2),
@@ -122,8 +169,76 @@ FRAMES: dict[str, tuple[Any, list[Any], list[list[Any]], int]] = {
         2,
     ),
     "polars series": (pl.Series("s", [1.5, float("nan")]), ["s"], [[1.5], [None]], 2),
+    "polars group": (
+        pl.DataFrame({"c": ["a", "a"], "d": [date(2024, 5, 1), None]}).group_by("c").agg("d"),
+        ["c", "d"],
+        [["a", ["2024-05-01", None]]],
+        1,
+    ),
+    "polars nanoseconds": (
+        pl.DataFrame(
+            {
+                "moment": pl.Series([1714566600123456789, -1, None]).cast(pl.Datetime("ns")),
+                "there": pl.Series([1714566600123456789, 0, None]).cast(pl.Datetime("ns", "Europe/Paris")),
+                "list": pl.Series([[1], [], None], dtype=pl.List(pl.Int64)).cast(pl.List(pl.Duration("ns"))),
+                "time": pl.Series([1, 3_600_000_000_000, None]).cast(pl.Time),
+                "struct": pl.Series([{"d": n} for n in (1, -1, None)]).cast(pl.Struct({"d": pl.Datetime("ns")})),
+            }
+        ),
+        ["moment", "there", "list", "time", "struct"],
+        [
+            [
+                "2024-05-01T12:30:00.123456789",
+                "2024-05-01T14:30:00.123456789+02:00",
+                ["0:00:00.000000001"],
+                "00:00:00.000000001",
+                {"d": "1970-01-01T00:00:00.000000001"},
+            ],
+            [
+                "1969-12-31T23:59:59.999999999",
+                "1970-01-01T01:00:00+01:00",
+                [],
+                "01:00:00",
+                {"d": "1969-12-31T23:59:59.999999999"},
+            ],
+            [None, None, None, None, {"d": None}],
+        ],
+        3,
+    ),
     "polars nothing": (pl.DataFrame(), [], [], 0),
     "arrow": (pa.table({"a": [1, None], "b": [{"x": 1}, None]}), ["a", "b"], [[1, {"x": 1}], [None, None]], 2),
+    "arrow nanoseconds": (
+        pa.table(
+            {
+                "moment": pa.array([1714566600123456789, -1], pa.timestamp("ns")),
+                "there": pa.array([1714566600123456789, None], pa.timestamp("ns", "Europe/Paris")),
+                "list": pa.array([[1], None], pa.list_(pa.duration("ns"))),
+                "time": pa.array([1, 2], pa.time64("ns")),
+                "map": pa.array([[("a", 1)], []], pa.map_(pa.string(), pa.timestamp("ns"))),
+                "words": pa.array([1, 1], pa.timestamp("ns")).dictionary_encode(),
+            }
+        ),
+        ["moment", "there", "list", "time", "map", "words"],
+        [
+            [
+                "2024-05-01T12:30:00.123456789",
+                "2024-05-01T14:30:00.123456789+02:00",
+                ["0:00:00.000000001"],
+                "00:00:00.000000001",
+                [["a", "1970-01-01T00:00:00.000000001"]],
+                "1970-01-01T00:00:00.000000001",
+            ],
+            ["1969-12-31T23:59:59.999999999", None, None, "00:00:00.000000002", [], "1970-01-01T00:00:00.000000001"],
+        ],
+        2,
+    ),
+    "arrow tensors": (
+        pa.FixedShapeTensorArray.from_numpy_ndarray(np.arange(8).reshape(2, 2, 2)),
+        ["value"],
+        [[[[0, 1], [2, 3]]], [[[4, 5], [6, 7]]]],
+        2,
+    ),
+    "arrow struct": (pa.table({"a": [{"x": {"y": decimal.Decimal("1.20")}}]}), ["a"], [[{"x": {"y": "1.20"}}]], 1),
     "arrow duplicates": (pa.table([[1], [2]], names=["a", "a"]), ["a", "a"], [[1, 2]], 1),
     "arrow batch": (pa.RecordBatch.from_pydict({"a": [WHEN]}), ["a"], [["2024-05-01T12:30:00+00:00"]], 1),
     "arrow column": (pa.chunked_array([[1], [2]]), ["value"], [[1], [2]], 2),
@@ -285,3 +400,44 @@ def test_an_index_of_one_level_is_no_list() -> None:
 )
 def test_of_a_long_arrow_cell_only_the_beginning_is_read(value: Any, shown: str) -> None:
     assert table(pa.table({"a": [value]}))[1] == [[shown]]
+
+
+def test_a_list_that_contains_itself_is_shown_to_a_depth() -> None:
+    held: list[Any] = [1]
+    held.append(held)
+    column = pd.Series([None], dtype=object)
+    anything: Any = held
+    column.iat[0] = anything
+    [[shown]] = table(pd.DataFrame({"a": column}))[1]
+    assert shown[0] == shown[1][0] == 1 and "..." in str(shown)
+
+
+@pytest.mark.parametrize(
+    ("index", "shown"),
+    [
+        (pd.RangeIndex(300_000), 1),
+        (pd.Index(np.arange(300_000)), 1),
+        (pd.Index(np.r_[0:100_000, 100_001, 100_000, 100_002:300_000]), 2),
+        (pd.RangeIndex(1, 300_001), 2),
+    ],
+    ids=["a range", "numbers", "two exchanged", "from 1"],
+)
+def test_a_long_index_is_hidden_only_where_it_counts_the_rows(index: Any, shown: int) -> None:
+    assert len(table(pd.DataFrame({"a": range(300_000)}, index=index))[0]) == shown
+
+
+def test_the_nanoseconds_of_arrow_need_no_pandas() -> None:
+    code = """
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name == "pandas":
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Missing())
+import pyarrow as pa
+from asyncblock.preview import Making
+made = Making(pa.array([[1]], pa.list_(pa.timestamp("ns", "UTC"))), None, None).finish_blocking()
+print(made["data"]["rows"])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[[['1970-01-01T00:00:00.000000001+00:00']]]"

@@ -1,0 +1,120 @@
+"""Arrow's tables, batches and arrays as tables. Only the scalars that are shown are made, and nanoseconds are kept."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, TypeGuard
+
+from .cells import cell, label, shortened
+from .limits import Limits
+from .moments import duration_text, moment_text, time_text
+from .registry import register_builtin
+from .table import made_table
+
+__all__: list[str] = []
+
+_DEPTH = 30
+"""Levels of lists and structs that are looked into."""
+
+
+def _columns_of(value: Any, limits: Limits) -> tuple[list[Any], int, int, Callable[[int], Any]]:
+    """Return the shown columns' names, how many there are in all, the number of rows, and what gets a column."""
+    if hasattr(value, "column"):
+        # Not ``column_names``: that makes a text for each of them.
+        schema = value.schema
+        names = [schema.field(number).name for number in range(min(len(schema), limits.columns))]
+        return names, len(schema), value.num_rows, value.column
+    return ["value"], 1, len(value), lambda _: value
+
+
+def _arrow(value: Any, limits: Limits) -> dict[str, Any]:
+    names, width, count, column = _columns_of(value, limits)
+    ends = [(0, count)] if count <= limits.whole else [(0, limits.ends), (count - limits.ends, limits.ends)]
+
+    def part(offset: int, length: int) -> list[list[Any]]:
+        columns = [
+            [_arrow_cell(scalar, limits) for scalar in column(number).slice(offset, length)]
+            for number in range(len(names))
+        ]
+        return [list(row) for row in zip(*columns, strict=True)] if columns else [[] for _ in range(length)]
+
+    parts = [part(offset, length) for offset, length in ends]
+    labels = [label(name, limits) for name in names]
+    tail = parts[1] if len(parts) > 1 else None
+    return {"type": "table", "data": made_table(labels, parts[0], tail, count, width, limits)}
+
+
+def _arrow_cell(scalar: Any, limits: Limits) -> Any:
+    try:
+        # Nested values may be long: their length is known before they are made.
+        values = getattr(scalar, "values", None)
+        if _is_array(values) and len(values) > limits.cell:
+            return f"<list of {len(values)}>"
+        # A text or bytes; only as much of it as is shown.
+        long = scalar.as_buffer() if hasattr(scalar, "as_buffer") else None
+        if long is not None and long.size > 4 * limits.cell + 4:
+            if "binary" in str(scalar.type):
+                return f"<{long.size} bytes>"
+            return shortened(long.slice(0, 4 * limits.cell + 4).to_pybytes().decode(errors="ignore"), limits.cell)
+        return cell(_value(scalar, limits.cell), limits)
+    except Exception as problem:
+        return f"<{type(scalar).__name__}: {type(problem).__name__}>"
+
+
+def _is_array(values: Any) -> TypeGuard[Any]:
+    return values is not None and not callable(values) and hasattr(values, "__len__")
+
+
+def _value(scalar: Any, length: int, depth: int = 0) -> Any:
+    """Return Python's value of a scalar. Not by ``as_py``, which would lose nanoseconds or import pandas for them."""
+    if not scalar.is_valid or depth > _DEPTH:
+        return None
+    kind = type(scalar).__name__
+    if getattr(scalar.type, "unit", None) == "ns":
+        return _of_nanoseconds(kind, scalar)
+    if kind == "DictionaryScalar":
+        return _value(scalar.value, length, depth)
+    if kind == "FixedShapeTensorScalar":
+        return scalar.to_numpy()
+    if kind == "ExtensionScalar" and hasattr(scalar, "value"):
+        made = scalar.as_py()
+        return made if made is None or not hasattr(made, "is_valid") else _value(made, length, depth)
+    if kind == "MapScalar":
+        pairs = _items(scalar.values, length, depth)
+        return [tuple(pair.values()) if isinstance(pair, dict) else pair for pair in pairs]
+    if kind == "StructScalar":
+        return {name: _value(each, length, depth + 1) for name, each in scalar.items()}
+    values = getattr(scalar, "values", None)
+    return _items(values, length, depth) if _is_array(values) else scalar.as_py()
+
+
+def _items(values: Iterable[Any], length: int, depth: int) -> list[Any]:
+    items: list[Any] = []
+    for each in values:
+        if len(items) > length:
+            # One more than a cell shows; it will say how many it has.
+            break
+        items.append(_value(each, length, depth + 1))
+    return items
+
+
+def _of_nanoseconds(kind: str, scalar: Any) -> str:
+    nanoseconds = int(scalar.value)
+    if kind == "DurationScalar":
+        return duration_text(nanoseconds)
+    if kind == "Time64Scalar":
+        return time_text(nanoseconds)
+    return moment_text(nanoseconds, _zone(scalar.type.tz))
+
+
+def _zone(name: str | None) -> datetime.tzinfo | None:
+    if name is None:
+        return None
+    zone = sys.modules["pyarrow"].lib.string_to_tzinfo(name)
+    return zone if isinstance(zone, datetime.tzinfo) else datetime.UTC
+
+
+for _name in ("pyarrow.Table", "pyarrow.RecordBatch", "pyarrow.ChunkedArray", "pyarrow.Array"):
+    register_builtin(_name, _arrow)

@@ -1,0 +1,205 @@
+"""Containers of things that can be shown, and objects that hold a figure: each thing is shown, a figure once.
+
+The payload of several pictures is one of type ``image`` whose ``data`` is a list, with their ``titles`` beside it;
+of several things of different kinds one of type ``group``, whose ``data`` are payloads, each with its ``title``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
+from types import MappingProxyType
+from typing import Any
+
+from .cells import cell, shortened
+from .figure import figure_of, is_artist, is_drawable, is_figure
+from .jupyter import is_offering
+from .limits import Limits
+from .picture import is_picture
+from .registry import find, register_builtin
+from .signatures import media_type_of
+
+__all__ = ["Again", "figures_of", "grouped", "held"]
+
+_SHOWN = 20
+"""Things of a container that are shown."""
+
+_LOOKED_AT = 1000
+"""Things of a container that are looked at, its inner containers' too: what ``hist`` of several rows returns."""
+
+_DEPTH = 3
+"""Levels of containers in containers in which a figure's parts are looked for."""
+
+_HOLDS = ("figure_", "figure", "fig")
+"""Names under which objects keep their figure: scikit-learn's displays, seaborn's grids, wrappers of all kinds."""
+
+Again = Callable[[Any], dict[str, Any]]
+
+
+def held(value: Any) -> Any:
+    """Return the figure that an object holds; None when there is none."""
+    if isinstance(value, type):
+        return None
+    for name in _HOLDS:
+        if not (hasattr(type(value), name) or name in getattr(value, "__dict__", ())):
+            continue
+        try:
+            found = getattr(value, name)
+        except Exception:
+            continue
+        if found is not None and (is_figure(found) or (find(found) is not None and is_offering(found))):
+            return found
+    return None
+
+
+def figures_of(value: Any) -> list[Any]:
+    """Return the figures that the parts of figures in a container belong to, each once."""
+    found: dict[int, Any] = {}
+    _gather(value, found, [_LOOKED_AT], _DEPTH)
+    return list(found.values())
+
+
+def _gather(value: Any, found: dict[int, Any], left: list[int], depth: int) -> None:
+    if is_figure(value):
+        figure = figure_of(value)
+        found.setdefault(id(figure), figure)
+        return
+    parts = _parts(value) if depth else None
+    for _, each in parts or ():
+        left[0] -= 1
+        if left[0] < 0:
+            return
+        _gather(each, found, left, depth - 1)
+
+
+def grouped(value: Any, limits: Limits, again: Again) -> dict[str, Any] | None:
+    """Show the things in a container; None when there is nothing in it that isn't JSON or text."""
+    parts = _parts(value)
+    if parts is None or not any(_is_showable(each) for _, each in islice(parts, 100)):
+        return None
+    chosen, left_out = _chosen(value)
+    made = [(title, again(each)) for title, each in chosen]
+    if len(made) == 1 and not left_out:
+        return made[0][1]
+    if all(each["type"] == "image" and not isinstance(each["data"], list) for _, each in made):
+        group: dict[str, Any] = {
+            "type": "image",
+            "data": [each["data"] for _, each in made],
+            "titles": [title for title, _ in made],
+        }
+    else:
+        group = {"type": "group", "data": [{"title": title, **each} for title, each in made]}
+    if left_out:
+        group["note"] = f"the first {len(made):,} of {len(made) + left_out:,}"
+    return group
+
+
+def _chosen(value: Any) -> tuple[list[tuple[str, Any]], int]:
+    """Return what is shown of a container, with titles, and how many things are left out."""
+    parts = [(key, each) for key, each in islice(_parts(value) or (), _LOOKED_AT)]
+    # What a plotting function returns: its numbers are in the figure.
+    plotted = any(_has_artist(each) for _, each in parts)
+    chosen: list[tuple[str, Any]] = []
+    seen: set[int] = set()
+    for key, each in parts:
+        figures = [figure_of(each)] if is_figure(each) else figures_of(each) if _has_artist(each) else []
+        if figures:
+            new = [figure for figure in figures if id(figure) not in seen]
+            seen.update(map(id, new))
+            chosen += [(_title(key), figure) for figure in new]
+        elif _is_showable(each) or not plotted:
+            chosen.append((_title(key), each))
+    total = len(chosen) + max(0, _count(value) - _LOOKED_AT)
+    shown = chosen[:_SHOWN]
+    return shown, total - len(shown)
+
+
+def _count(value: Any) -> int:
+    size = getattr(value, "size", None)
+    return size if isinstance(size, int) else len(value) if hasattr(value, "__len__") else 0
+
+
+def _has_artist(value: Any) -> bool:
+    """Tell whether a value is a part of a figure, or has some in it; a whole figure isn't."""
+    left = [_LOOKED_AT]
+
+    def within(each: Any, depth: int) -> bool:
+        left[0] -= 1
+        if left[0] < 0:
+            return False
+        if is_figure(each):
+            return is_artist(each)
+        return depth > 0 and any(within(inner, depth - 1) for _, inner in _parts(each) or ())
+
+    return within(value, _DEPTH)
+
+
+def _title(key: Any) -> str:
+    return shortened(key if isinstance(key, str) else str(cell(key, Limits())), 200)
+
+
+def _parts(value: Any) -> Iterable[tuple[Any, Any]] | None:
+    """Return the things in a container with their keys or positions; None for what isn't one."""
+    if isinstance(value, (str, bytes, bytearray, type)):
+        return None
+    if isinstance(value, Mapping):
+        return value.items()
+    fields = getattr(value, "_fields", None)
+    if isinstance(value, tuple) and isinstance(fields, tuple):
+        return zip(fields, value, strict=True)
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return enumerate(value)
+    if dataclasses.is_dataclass(value):
+        return ((each.name, getattr(value, each.name, None)) for each in dataclasses.fields(value))
+    if _is_of_objects(value):
+        # A series as what its index says, for ``groupby(...).hist()`` is one of arrays of Axes.
+        return zip(value.index, value, strict=True) if hasattr(value, "iloc") else enumerate(value.flat)
+    if type(value).__module__.startswith("matplotlib."):
+        # What ``pie`` returns is neither a tuple nor a part of the figure, but has some.
+        return getattr(value, "__dict__", {}).items()
+    return None
+
+
+def _is_of_objects(value: Any) -> bool:
+    numpy, pandas = sys.modules.get("numpy"), sys.modules.get("pandas")
+    kinds = (getattr(numpy, "ndarray", None), getattr(pandas, "Series", None))
+    return any(kind is not None and isinstance(value, kind) and value.dtype == object for kind in kinds)
+
+
+def _is_of_axes(value: Any) -> bool:
+    """Tell whether an array or a series has parts of figures in it: the first tells."""
+    if not _is_of_objects(value) or not value.size:
+        return False
+    return _has_artist(value.iloc[0] if hasattr(value, "iloc") else value.flat[0])
+
+
+def _axes(value: Any, limits: Limits) -> Any:
+    figures = figures_of(value)
+    return figures[0] if len(figures) == 1 else MappingProxyType(dict(_parts(value) or ()))
+
+
+def _is_showable(value: Any) -> bool:
+    """Tell whether a thing in a container is more than JSON or a text: a figure, a frame, a picture, a model."""
+    if value is None or isinstance(value, (str, int, float, complex)):
+        return False
+    if isinstance(value, (bytes, bytearray)):
+        return media_type_of(value) is not None
+    if isinstance(value, (list, tuple, dict)):
+        return _has_artist(value) or any(_is_single(each) for _, each in islice(_parts(value) or (), 20))
+    return _is_single(value)
+
+
+def _is_single(value: Any) -> bool:
+    if value is None or isinstance(value, (str, int, float, complex, bytes)):
+        return False
+    if type(value) in (list, tuple, dict):
+        return False
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(value, getattr(numpy, "ndarray", ())):
+        return is_picture(value) or _is_of_axes(value)
+    return find(value) is not None or is_offering(value) or is_drawable(value) or held(value) is not None
+
+
+register_builtin(_is_of_axes, _axes, first=True)

@@ -1,0 +1,64 @@
+"""What bytes are, by the first of them: pictures, sounds and films that a person might show."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import PreviewFailed
+from .limits import Limits
+from .urls import data_url
+
+__all__ = ["media_type_of", "picture_of_bytes", "url_of"]
+
+_BEGINNINGS = {
+    b"\x89PNG\r\n\x1a\n": "image/png",
+    b"\xff\xd8\xff": "image/jpeg",
+    b"GIF87a": "image/gif",
+    b"GIF89a": "image/gif",
+    b"BM": "image/bmp",
+    b"ID3": "audio/mpeg",
+    b"\xff\xfb": "audio/mpeg",
+    b"fLaC": "audio/flac",
+    b"OggS": "audio/ogg",
+    b"\x1aE\xdf\xa3": "video/webm",
+}
+
+_IN_RIFF = {b"WEBP": "image/webp", b"WAVE": "audio/wav", b"AVI ": "video/x-msvideo"}
+_IN_FTYP = {b"avif": "image/avif", b"avis": "image/avif", b"M4A ": "audio/mp4"}
+
+
+def media_type_of(data: bytes | bytearray | memoryview) -> str | None:
+    """Return the media type that bytes begin like; None for others."""
+    head = bytes(data[:256])
+    if head[:4] == b"RIFF":
+        return _IN_RIFF.get(head[8:12])
+    if head[4:8] == b"ftyp":
+        return _IN_FTYP.get(head[8:12], "video/mp4")
+    if head[:2] == b"BM":
+        # Two letters are no sign; a bitmap has its own size behind them, and zeros.
+        return "image/bmp" if len(head) >= 26 and head[6:10] == b"\0\0\0\0" else None
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if text.startswith(b"<svg") or (text.startswith(b"<?xml") and b"<svg" in text):
+        return "image/svg+xml"
+    return next((kind for beginning, kind in _BEGINNINGS.items() if head.startswith(beginning)), None)
+
+
+def url_of(data: bytes | bytearray | memoryview, kind: str, limits: Limits) -> str:
+    """Return bytes of a kind ("image", "audio", "video") as a data URL. Raises ``PreviewFailed`` for what isn't one."""
+    media_type = media_type_of(data)
+    if media_type is None or media_type.partition("/")[0] != kind:
+        what = media_type or "of no format that is known"
+        raise PreviewFailed(f"the {len(data):,} bytes under 'data' aren't {kind}: they are {what}")
+    if len(data) * 4 > limits.bytes * 3:
+        raise PreviewFailed(f"the {media_type} has {len(data):,} bytes; the limit is {limits.bytes * 3 // 4:,} bytes")
+    return data_url(data, media_type)
+
+
+def picture_of_bytes(value: Any, limits: Limits) -> dict[str, Any] | None:
+    """Show bytes that begin as a picture does; None for others."""
+    if not isinstance(value, (bytes, bytearray)):
+        return None
+    media_type = media_type_of(value)
+    if media_type is None or not media_type.startswith("image/"):
+        return None
+    return {"type": "image", "data": url_of(value, "image", limits), "mime_type": media_type}

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import polars as pl
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from asyncblock.errors import LocalProtocolError
+
+from .showing import picture, show
+
+FRAME = pd.DataFrame({"a": [1, 2], "b": ["x", "y,z"]})
+TABLE = {"rows": [[1, "x"], [2, "y,z"]], "columns": ["a", "b"], "row_count": 2}
+
+
+def encoded(format: str) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (3, 2)).save(file, format)
+    return file.getvalue()
+
+
+PICTURES: dict[str, Any] = {
+    "a figure": Figure(),
+    "its axes": Figure().subplots(),
+    "an image": Image.new("RGB", (3, 2)),
+    "colours": np.zeros((2, 3, 3), "uint8"),
+    "numbers": np.arange(6.0).reshape(2, 3),
+    "channels first": np.zeros((3, 20, 30)),
+    "PNG": encoded("PNG"),
+    "JPEG": encoded("JPEG"),
+    "GIF": encoded("GIF"),
+    "WebP": bytearray(encoded("WEBP")),
+}
+
+
+@pytest.mark.parametrize("data", PICTURES.values(), ids=PICTURES)
+def test_an_image_is_made_of(data: Any) -> None:
+    made = show({"type": "image", "data": data, "k": 1})
+    assert made["type"] == "image" and made["k"] == 1
+    assert made["data"].startswith("data:image/")
+
+
+def test_numbers_that_are_no_picture_by_themselves_go_from_black_to_white() -> None:
+    made = show({"type": "image", "data": np.array([[0.0, np.nan, 5.0], [np.inf, 10.0, -np.inf]])})
+    assert np.asarray(picture(made["data"])).tolist() == [[0, 0, 127], [255, 255, 0]]
+    assert made["note"] == "from 0 (black) to 10 (white)"
+
+
+def test_a_file_of_a_picture_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "x.png"
+    path.write_bytes(encoded("PNG"))
+    assert picture(show({"type": "image", "data": path})["data"]).size == (3, 2)
+    assert (
+        show({"type": "image", "data": [path, "https://example.org/x.png"]})["data"][1] == "https://example.org/x.png"
+    )
+
+
+NONE: dict[str, tuple[str, Any, str]] = {
+    "image of a frame": ("image", FRAME, r"of type DataFrame \(shown as table\), of which no image can be made"),
+    "image of nested lists": ("image", [[0, 1], [1, 0]], "nested lists, of which no image can be made"),
+    "image of a number": ("image", 3, "of type int, of which no image"),
+    "image of an object": ("image", object(), "of type object"),
+    "image of other bytes": ("image", b"abc", "aren't image: they are of no format that is known"),
+    "image of no file": ("image", Path("/nowhere/x.png"), "there is no file '/nowhere/x.png'"),
+    "image of a row": ("image", np.zeros(3), "an array of 3"),
+    "table of a figure": ("table", Figure(), r"of type Figure \(shown as image\), of which no table"),
+    "html of a list": ("html", [1], "of type list, of which no html"),
+    "html of a picture's bytes": ("html", encoded("PNG"), r"\(image/png\), of which no html"),
+    "json of a figure": ("json", Figure(), "at data can't be sent: JSON has no form for Figure$"),
+    "video of a picture": ("video", encoded("PNG"), "aren't video: they are image/png"),
+    "audio of an array": ("audio", np.zeros(3), "of type ndarray, of which no audio"),
+    "csv of an object": ("csv", object(), "of which no csv"),
+}
+
+
+@pytest.mark.parametrize(("kind", "data", "words"), NONE.values(), ids=NONE)
+def test_what_cannot_be_made_is_said(kind: str, data: Any, words: str) -> None:
+    with pytest.raises(LocalProtocolError, match=words):
+        show({"type": kind, "data": data})
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        FRAME,
+        pl.DataFrame({"a": [1, 2], "b": ["x", "y,z"]}),
+        [{"a": 1, "b": "x"}, {"a": 2, "b": "y,z"}],
+        {"a": [1, 2], "b": ["x", "y,z"]},
+    ],
+    ids=["pandas", "polars", "records", "columns"],
+)
+def test_a_table_is_made_of(data: Any) -> None:
+    assert show({"type": "table", "data": data}) == {"type": "table", "data": TABLE}
+    assert show({"type": "csv", "data": data})["data"] == 'a,b\n1,x\n2,"y,z"\n'
+
+
+def test_a_long_list_of_rows_is_cut_like_a_frame() -> None:
+    rows = show({"type": "table", "data": [[n, object()] for n in range(100)]})["data"]
+    assert rows["row_count"] == 100 and len(rows["rows"]) == 11 and rows["rows"][5] == ["...", "..."]
+    assert rows["rows"][0] == [0, "<object>"]
+
+
+def test_html_is_made_of_what_is_shown_otherwise() -> None:
+    assert show({"type": "html", "data": Figure()})["data"].startswith('<img src="data:image/png;base64,')
+    assert "<td>y,z</td>" in show({"type": "html", "data": FRAME})["data"]
+    assert "Plotly.newPlot" in show({"type": "html", "data": go.Figure()})["data"]
+    assert show({"type": "html", "data": b"<b>"})["data"] == "<b>"
+
+
+def test_markdown_is_made_of_what_is_shown_otherwise() -> None:
+    assert show({"type": "markdown", "data": Figure()})["data"].startswith("![](data:image/png;base64,")
+    assert show({"type": "markdown", "data": FRAME})["data"].startswith("| a | b |\n| --- | --- |\n")
+
+
+def test_the_json_of_a_chart_is_its_specification() -> None:
+    chart = alt.Chart(FRAME).mark_point().encode(x="a")
+    assert show({"type": "json", "data": go.Figure(go.Scatter(y=[1]))})["data"]["data"][0]["type"] == "scatter"
+    assert show({"type": "json", "data": chart})["data"]["mark"] == {"type": "point"}
+
+
+@pytest.mark.parametrize("kind", ["text", "markdown", "html", "csv"])
+def test_a_file_of_text_is_read(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_text("é" * 100)
+    assert show({"type": kind, "data": path}) == {"type": kind, "data": "é" * 100}
+    made = show({"type": kind, "data": path}, bytes=11)
+    assert made["data"] == "é" * 5 + "..." and "the first 5" in made["note"]
+
+
+@pytest.mark.parametrize(
+    "value", [{"type": "FeatureCollection", "features": []}, {"type": "electric"}, {"type": "electric", "data": 1}]
+)
+def test_a_dict_that_merely_has_a_type_is_json(value: dict[str, Any]) -> None:
+    assert show(value) == {"type": "json", "data": value}
