@@ -8,6 +8,8 @@ import functools
 import hashlib
 import inspect
 import re
+import sys
+import textwrap
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final, Generic, Literal, ParamSpec, TypeVar
 
 from .errors import InvalidInputs, LocalProtocolError
+from .identity import module_digest, syntax_digest
 from .shapes import Field, Misfit, Shape, shape_of
 from .shapes.hints import hints_of, innermost, names_around, plain, seen_from, takes_none, without_none
 from .shapes.kinds import MISSING, Declared, kind_of
@@ -328,14 +331,42 @@ def _given(defs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _source_hash(fn: Callable[..., Any]) -> str:
-    """Hash the file that the function stands in, or its code where there is no file (a prompt, a notebook)."""
+    """Return which code a function is: its module and those of its package that this imports, as their sources say.
+
+    Where there is no file (a prompt, a notebook) the function's own source counts, or its compiled code.
+    """
     target = innermost(fn)
+    made = hashlib.sha256(f"{target.__module__}:{target.__qualname__}:".encode())
+    made.update(_module_source(target))
+    return made.hexdigest()
+
+
+def _module_source(target: Any) -> bytes:
     try:
-        source = Path(inspect.getsourcefile(target) or "").read_bytes()
+        file = inspect.getsourcefile(target)
+    except TypeError:
+        file = None
+    if file is not None and (digest := module_digest(_module_name(target), Path(file))) is not None:
+        return digest.encode()
+    try:
+        return syntax_digest(textwrap.dedent(inspect.getsource(target)).encode())
     except (OSError, TypeError):
-        source = getattr(getattr(target, "__code__", None), "co_code", repr(target).encode())
-    name = f"{target.__module__}:{target.__qualname__}:".encode()
-    return hashlib.sha256(name + source).hexdigest()
+        return repr(_code_of(getattr(target, "__code__", None))).encode()
+
+
+def _module_name(target: Any) -> str:
+    """Return the full name of a function's module; with ``python -m``, that of the one that is ``__main__``."""
+    name = str(target.__module__)
+    spec = getattr(sys.modules.get(name), "__spec__", None)
+    return str(spec.name) if name == "__main__" and spec is not None else name
+
+
+def _code_of(code: object) -> object:
+    """Return what compiled code does, without where it stands."""
+    if isinstance(code, types.CodeType):
+        return (code.co_code, code.co_names, code.co_varnames, [_code_of(each) for each in code.co_consts])
+    # The order of a set isn't the same in the next process.
+    return sorted(map(repr, code)) if isinstance(code, frozenset) else code
 
 
 def _inputs_of(binding: Binding) -> list[dict[str, Any]] | None:

@@ -63,6 +63,9 @@ class Orders:
     secret: str
     """Proves that the link is its own; the parent speaks for it with the same."""
     packages: tuple[str, ...]
+    """Directories that the child hashes."""
+    known: tuple[tuple[str, str], ...] = ()
+    """Those whose hashes the parent has made, behind these: what is on this disk need not be hashed to be found."""
     grace: float = 30.0
     replaces: dict[str, Any] | None = None
     """What ``Hello`` says of the children that had its place and of whose end no other child has told."""
@@ -83,7 +86,7 @@ class Orders:
     def from_line(cls, line: bytes) -> Orders:
         """Decode in the child."""
         obj = orjson.loads(line)
-        return cls(**{**obj, "packages": tuple(obj["packages"])})
+        return cls(**{**obj, "packages": tuple(obj["packages"]), "known": tuple(map(tuple, obj["known"]))})
 
 
 def describe_exit(code: int) -> str:
@@ -127,8 +130,8 @@ class Workers:
         self._token = token
         self._count = count
         self._packages = [str(Path(package).resolve()) for package in packages]
-        self._hashes: set[str] = set()
-        """Hashes of the plans' packages that the children were told of."""
+        self._known: list[tuple[str, str]] = []
+        """The plans' packages that the children were told of: hash and directory."""
         self._gone = gone
         self._held = held
         """Called with a child's link id and secret, and what is seen of it."""
@@ -192,12 +195,10 @@ class Workers:
             raise LocalProtocolError(
                 "blocks written in this process's code can't run in child processes; use workers=0"
             )
-        new = [str(root) for hash, root in plan.roots.items() if hash not in self._hashes]
+        new = [each for hash, root in plan.roots.items() if (each := (hash, str(root))) not in self._known]
         if new:
-            self._hashes.update(plan.roots)
-            # A root whose files have changed comes again: children hash it anew.
-            self._packages += [root for root in new if root not in self._packages]
-            line = orjson.dumps({"packages": new}) + b"\n"
+            self._known += new
+            line = orjson.dumps({"known": new}) + b"\n"
             for child in list(self._children):
                 if child.stdin is not None:
                     await child.stdin.send(line)
@@ -294,6 +295,7 @@ class Workers:
             link_id=link_id,
             secret=self._secret(link_id),
             packages=tuple(self._packages),
+            known=tuple(self._known),
             grace=self._grace,
             replaces=replaces,
             sync_slots=self._sync_slots,
@@ -305,9 +307,9 @@ class Workers:
         await child.stdin.send(orders.to_line())
         self._children.add(child)
         # Packages that were added while the orders were on their way.
-        missed = self._packages[len(orders.packages) :]
+        missed = self._known[len(orders.known) :]
         if missed:
-            await child.stdin.send(orjson.dumps({"packages": missed}) + b"\n")
+            await child.stdin.send(orjson.dumps({"known": missed}) + b"\n")
 
     async def _listen_to(self, child: anyio.abc.Process, link_id: str) -> None:
         """Read what a child says, line by line, to its end."""

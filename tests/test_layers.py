@@ -14,10 +14,12 @@ import asyncblock
 ROOT = Path(asyncblock.__file__).parent
 
 # Module or package: what of ours it may import. The roof may import anything.
-GROUND = {"errors", "packages", "crashpoints", "syntax"}
+GROUND = {"errors", "packages", "identity", "patterns", "crashpoints", "syntax"}
 LAYERS: dict[str, set[str]] = {
     "errors": set(),
-    "packages": {"errors"},
+    "packages": {"errors", "identity", "patterns"},
+    "patterns": set(),
+    "identity": {"syntax"},
     "crashpoints": set(),
     "syntax": set(),
     "collector": set(),
@@ -32,7 +34,7 @@ LAYERS: dict[str, set[str]] = {
     "preview": {"values", "pieces", "offload", "errors"},
     "store": {"errors"},
     "shapes": {"errors"},
-    "block": {"shapes", "errors"},
+    "block": {"shapes", "identity", "errors"},
     "body": {"offload", "errors"},
     "scratch": set(),
     "context": {
@@ -57,7 +59,7 @@ ROOF = {"embedding", "running", "cli", "examples", "testing", "__init__", "__mai
 DOORS = {
     "websockets": {"transport/websocket.py"},
     "sqlite3": {"server/journal"},
-    "yaml": {"flow/yamlfile.py", "examples/__init__.py"},
+    "yaml": {"flow/yamlfile.py", "examples/__init__.py", "packages.py"},
     "typer": {"cli"},
     "rich": {"cli"},
     "jsonschema_rs": {"schemas.py"},

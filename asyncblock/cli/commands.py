@@ -56,7 +56,7 @@ async def run(wanted: Wanted, workers: int, data_dir: Path | None) -> int:
         directory = data_dir or new_run_directory()
         packages = tuple(plan.roots.values())
         # In this process prints go where a debugger's prompt goes, unless the output is data.
-        async with embedded(directory, workers=workers, packages=packages, capture=wanted.json) as mainframe:
+        async with embedded(directory, workers=workers, capture=wanted.json) as mainframe:
             remember_run(directory, packages)
             session = await mainframe.start(plan, wanted.inputs)
             try:

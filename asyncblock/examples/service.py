@@ -1,61 +1,27 @@
 """A web service around flows: it starts them, streams their events, cancels them, and runs blocks of its own.
 
 ``uvicorn asyncblock.examples.service:app`` has a mainframe inside; with ``ASYNCBLOCK_URL`` and ``ASYNCBLOCK_TOKEN`` the
-same service is a client and an executor of one that is served elsewhere, over one websocket for both.
+same service is a client and an executor of one that is served elsewhere, over one websocket for both. Its blocks stand
+in a module of their own, ``counting``: sessions in flight go on when a new version of the routes here is deployed.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, TypedDict
+from typing import Any
 
 import orjson
 from fastapi import Depends, FastAPI, Header, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 
 import asyncblock
-from asyncblock import Context, Flow, Mainframe, Session
+from asyncblock import Mainframe, Session
+
+from .counting import count, counting, split
 
 __all__ = ["app"]
-
-
-class Text(TypedDict):
-    text: str
-    pause: float
-
-
-class Words(TypedDict):
-    words: list[str]
-
-
-@asyncblock.block
-async def split(inputs: Text, ctx: Context) -> Words:
-    """Cut a text into words, a line at a time; ``pause`` makes it slow enough to watch."""
-    lines = inputs["text"].splitlines()
-    words: list[str] = []
-    for number, line in enumerate(lines, 1):
-        words += line.lower().split()
-        await ctx.report_progress(100 * number / len(lines))
-        await asyncio.sleep(inputs["pause"])
-    return {"words": words}
-
-
-@asyncblock.block
-def count(inputs: Words, ctx: Context) -> dict[str, Any]:
-    """Count the words; an ordinary function, so it runs in a worker thread."""
-    return {"counts": dict(Counter(inputs["words"]).most_common(10))}
-
-
-def counting() -> Flow:
-    """The flow of this service's own."""
-    flow = Flow("counting")
-    words = flow.node(split, {"text": flow.input("text"), "pause": flow.input("pause", value=0)})
-    flow.output("counts", flow.node(count, {"words": words["words"]})["counts"])
-    return flow
 
 
 @asynccontextmanager

@@ -91,6 +91,10 @@ _PATIENCE = 60.0
 """Seconds that a process which was started for one job waits for it: the mainframe may have forgotten it meanwhile."""
 
 
+_PARENT_PATIENCE = 2.0
+"""Seconds that a parent's order, which was given before a session began, may take to be read."""
+
+
 async def _live(orders: Orders, say: Callable[[str], None]) -> None:
     global _executor
     stop = asyncio.Event()
@@ -98,11 +102,13 @@ async def _live(orders: Orders, say: Callable[[str], None]) -> None:
     _on_signals(loop, stop)
     Interrupts(loop)
     executor = _executor = Executor(packages=orders.packages, sync_slots=orders.sync_slots, capture=True)
+    executor.catalog.add_known(orders.known)
+    executor.catalog.patience = _PARENT_PATIENCE if orders.mainframe_in_parent else 0.0
     executor.trace_fd = orders.trace_fd
     executor.on_retire = lambda: say(RETIRING)
     executor.once = orders.once
     if not orders.once:
-        executor.spawner = Spawner(orders, lambda: [str(root) for root in executor.catalog.roots()])
+        executor.spawner = Spawner(orders, executor.catalog.known)
     tls = ssl.create_default_context(cafile=orders.ca_file) if orders.ca_file else None
     async with open_link(
         orders.url, orders.token, tls=tls, link_id=orders.link_id, secret=orders.secret, replaces=orders.replaces
@@ -152,7 +158,7 @@ def _watch_stdin(
 
 
 def _more_orders(executor: Executor, line: bytes) -> None:
-    executor.add_packages_soon(orjson.loads(line)["packages"])
+    executor.add_known_soon(orjson.loads(line)["known"])
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +24,16 @@ class Catalog:
 
     def __init__(self, blocks: Iterable[AnyBlock], packages: Sequence[str | Path]) -> None:
         self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self.patience = 0.0
+        """Seconds that a block waits for its own package's directory: a parent's order may be on its way."""
         self._loader = Loader()
         self._directories = [Path(package).resolve() for package in packages]
-        self._roots: dict[str, Path] = {}
+        self._roots: dict[str, list[Path]] = {}
+        """By hash; two copies of the same code may have different data beside them."""
         self._names: dict[str, str] = {}
         self._code: dict[tuple[str, str], AnyBlock] = {(shell.entry, shell.function): shell}
-        self._bindings: dict[tuple[str, str, str, str, str], Binding] = {}
+        self._bindings: dict[tuple[str, ...], Binding] = {}
         for block in blocks:
             self._add_block(block)
 
@@ -49,21 +53,38 @@ class Catalog:
     def _add_root(self, root: Path) -> bool:
         if not root.is_dir():
             raise Unavailable(f"package directory {root} isn't there")
-        digest = package_hash(root)
+        return self._add(package_hash(root), root)
+
+    def _add(self, digest: str, root: Path) -> bool:
+        name = package_name(root)
         with self._lock:
             new = digest not in self._roots
-            self._roots[digest] = root
-            self._names[digest] = package_name(root)
+            roots = self._roots.setdefault(digest, [])
+            if root in roots:
+                roots.remove(root)
+            # The latest first: it is meant where a block doesn't say which.
+            roots.insert(0, root)
+            self._names[digest] = name
+            self._changed.notify_all()
         return new
 
-    def add_directories(self, directories: Sequence[str]) -> bool:
-        """Add package directories; tell whether any is new. Reads files."""
-        new = [self._add_root(Path(directory)) for directory in directories]
+    def add_known(self, known: Iterable[tuple[str, str | Path]]) -> bool:
+        """Add hashes and package directories, as somebody on this disk has put them together; tell whether any is new.
+
+        What has been edited meanwhile, or written by a block, is found all the same: whoever asked for that hash asks
+        for that directory.
+        """
+        new = [self._add(digest, Path(root)) for digest, root in known]
         return any(new)
+
+    def known(self) -> list[tuple[str, str]]:
+        """Return hashes and package directories, as ``add_known`` takes them."""
+        with self._lock:
+            return [(digest, str(root)) for digest, roots in self._roots.items() for root in reversed(roots)]
 
     def add_plan(self, plan: Plan) -> bool:
         """Add the packages and code blocks that a plan made in this process refers to; tell whether any is new."""
-        new = [self._add_root(root) for root in plan.roots.values()]
+        new = [self.add_known(plan.roots.items())]
         new += [self._add_block(block) for block in plan.code_blocks if isinstance(block, AnyBlock)]
         return any(new)
 
@@ -89,10 +110,10 @@ class Catalog:
 
     def function(self, spec: dict[str, Any], session_id: str) -> Callable[..., object]:
         """Return a function as ``load`` finds it, whatever its parameters. Raises as ``load``."""
-        entry, function, digest = str(spec["entry"]), str(spec["function"]), str(spec["hash"])
+        entry, function = str(spec["entry"]), str(spec["function"])
         if block := self._block(spec):
             return block.fn
-        root = self.root(digest, str(spec["package"]))
+        root = self.root(spec)
         return self._loader.load(root, entry, function, session_id=session_id, dir=str(spec.get("dir") or "."))
 
     def _block(self, spec: dict[str, Any]) -> AnyBlock | None:
@@ -105,23 +126,26 @@ class Catalog:
             raise LocalProtocolError(f"this executor has no block {function!r} of module {entry!r}")
         return block
 
-    def root(self, digest: str, name: str) -> Path:
-        """Return the directory of a package by its hash."""
+    def root(self, spec: Mapping[str, Any]) -> Path:
+        """Return the directory of a block's package: that which the plan was made of, where it is here. May wait."""
+        digest, wanted = str(spec["hash"]), str(spec.get("root"))
         with self._lock:
-            root = self._roots.get(digest)
-        if root is None:
-            raise LocalProtocolError(f"this executor has no package {name!r} with hash {digest[:12]}")
-        return root
+            roots = self._roots.get(digest, [])
+            if self.patience and roots and not _named(roots, wanted) and Path(wanted).is_dir():
+                self._changed.wait_for(lambda: _named(roots, wanted), self.patience)
+            if not roots:
+                raise LocalProtocolError(f"this executor has no package {spec['package']!r} with hash {digest[:12]}")
+            return _named(roots, wanted) or roots[0]
 
-    def root_of(self, digest: str) -> Path | None:
-        """Return the directory of a package by its hash; None for code blocks and for what isn't here."""
+    def roots_of(self, digest: str) -> list[Path]:
+        """Return the directories of a package by its hash; none for code blocks and for what isn't here."""
         with self._lock:
-            return self._roots.get(digest)
+            return [*self._roots.get(digest, ())]
 
     def roots(self) -> list[Path]:
         """Return all package directories."""
         with self._lock:
-            return list(self._roots.values())
+            return [root for roots in self._roots.values() for root in roots]
 
     def end_session(self, session_id: str) -> None:
         """Let go of what was loaded for a session."""
@@ -135,11 +159,16 @@ class Catalog:
         self._loader.close()
 
 
-def key_of(spec: dict[str, Any], session_id: str) -> tuple[str, str, str, str, str]:
+def _named(roots: Sequence[Path], wanted: str) -> Path | None:
+    return next((root for root in roots if str(root) == wanted), None)
+
+
+def key_of(spec: dict[str, Any], session_id: str) -> tuple[str, ...]:
     """Return what a block's binding is known by."""
     return (
         session_id,
         str(spec.get("hash")),
+        str(spec.get("root")),
         str(spec.get("dir")),
         str(spec.get("entry")),
         str(spec.get("function")),

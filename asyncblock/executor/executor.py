@@ -162,10 +162,10 @@ class Executor:
         if hosting is not None and not hosting._jobs and not hosting.over.done():
             hosting.over.set_result(None)
 
-    def add_packages_soon(self, directories: Sequence[str]) -> None:
-        """Announce further package directories. On the executor's loop."""
+    def add_known_soon(self, known: Iterable[tuple[str, str]]) -> None:
+        """Announce further package directories with their hashes. On the executor's loop."""
         assert self._hosting is not None
-        self._hosting.add_packages_soon(directories)
+        self._hosting.add_known_soon(known)
 
     async def drain(self, grace: float) -> None:
         """Take no new jobs, let the running ones finish within ``grace`` seconds, cancel the rest.
@@ -418,12 +418,12 @@ class _Hosting:
             # Nobody need wait for it: ``attached`` may be used without ``run``.
             self.over.exception()
 
-    def add_packages_soon(self, directories: Sequence[str]) -> None:
-        """Hash and announce further package directories in a task."""
-        self._tasks.create_task(self._add_packages(directories))
+    def add_known_soon(self, known: Iterable[tuple[str, str]]) -> None:
+        """Announce further package directories in a task."""
+        self._tasks.create_task(self._add_known(known))
 
-    async def _add_packages(self, directories: Sequence[str]) -> None:
-        if await wait_in_thread(self.executor.catalog.add_directories, directories):
+    async def _add_known(self, known: Iterable[tuple[str, str]]) -> None:
+        if await wait_in_thread(self.executor.catalog.add_known, known):
             await self.link.announce()
         self.services.packages_known()
 

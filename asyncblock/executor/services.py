@@ -45,6 +45,8 @@ class ServiceSpec:
     start_at: str = "block_start"
     stop_at: str = "session_end"
     keep_alive: float | None = None
+    root: str = ""
+    """The package's directory, where several have the same code."""
 
     @classmethod
     def of(cls, block: Mapping[str, Any]) -> ServiceSpec:
@@ -61,6 +63,7 @@ class ServiceSpec:
             # The original writes it with a capital on its wire.
             stop_at=str(service.get("stop_at") or "session_end").lower(),
             keep_alive=float(keep_alive) if isinstance(keep_alive, (int, float)) else None,
+            root=str(block.get("root", "")),
         )
 
     @property
@@ -81,6 +84,7 @@ class ServiceSpec:
             "dir": self.directory,
             "entry": self.entry,
             "function": self.function,
+            "root": self.root,
         }
 
 
@@ -104,7 +108,8 @@ class Services:
 
         **Cancellation** leaves the service running. Raises what the service failed with; the next call starts it anew.
         """
-        key, service = self._started(ServiceSpec.of(block), session_id)
+        root = await wait_in_thread(self._hosting.executor.catalog.root, block)
+        key, service = self._started(ServiceSpec.of({**block, "root": root}), session_id)
         service.calls += 1
         self._stay(key)
         try:
@@ -164,27 +169,9 @@ class Services:
 
     def _find(self, digest: str) -> list[ServiceSpec]:
         """Read the manifests of a package's services; those that can't be read are none."""
-        found: list[ServiceSpec] = []
         catalog = self._hosting.executor.catalog
-        name, root = catalog.packages().get(digest, ""), catalog.root_of(digest)
-        if root is None:
-            return found
-        for file in sorted(each for folder in FILES["service"][0] for each in root.glob(f"{folder}/*/service.oo.y*ml")):
-            manifest, _ = read_yaml(file)
-            executor = manifest.get("executor") if manifest is not None else None
-            if not isinstance(executor, Mapping):
-                continue
-            directory = file.parent.relative_to(root)
-            block = {
-                "package": name,
-                "hash": digest,
-                "dir": directory.as_posix(),
-                "entry": (directory / str(executor.get("entry", "index.py"))).as_posix(),
-                "function": executor.get("function", "main"),
-                "service": executor,
-            }
-            found.append(ServiceSpec.of(block))
-        return found
+        name = catalog.packages().get(digest, "")
+        return [each for root in catalog.roots_of(digest) for each in _services_in(root, name, digest)]
 
     def _started(self, spec: ServiceSpec, session_id: str) -> tuple[Key, RunningService]:
         """Return the running service, started if need be."""
@@ -220,3 +207,24 @@ class Services:
         service = self._running.pop(key, None)
         if service is not None:
             await service.stop()
+
+
+def _services_in(root: Path, name: str, digest: str) -> list[ServiceSpec]:
+    found: list[ServiceSpec] = []
+    for file in sorted(each for folder in FILES["service"][0] for each in root.glob(f"{folder}/*/service.oo.y*ml")):
+        manifest, _ = read_yaml(file)
+        executor = manifest.get("executor") if manifest is not None else None
+        if not isinstance(executor, Mapping):
+            continue
+        directory = file.parent.relative_to(root)
+        block = {
+            "package": name,
+            "hash": digest,
+            "root": root,
+            "dir": directory.as_posix(),
+            "entry": (directory / str(executor.get("entry", "index.py"))).as_posix(),
+            "function": executor.get("function", "main"),
+            "service": executor,
+        }
+        found.append(ServiceSpec.of(block))
+    return found

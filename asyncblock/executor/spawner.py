@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
@@ -27,9 +27,9 @@ _LEAVE_GRACE = 5.0
 class Spawner:
     """The processes that one executor process has started. Lives on the executor's loop."""
 
-    def __init__(self, orders: Orders, packages: Callable[[], Sequence[str]]) -> None:
+    def __init__(self, orders: Orders, known: Callable[[], list[tuple[str, str]]]) -> None:
         self._orders = orders
-        self._packages = packages
+        self._known_packages = known
         self._processes: dict[str, asyncio.subprocess.Process] = {}
         self._known: set[str] = set()
 
@@ -70,12 +70,12 @@ class Spawner:
         finally:
             os.close(trace_fd)
         self._processes[link_id] = process
-        packages = tuple(self._packages())
         orders = replace(
             self._orders,
             link_id=link_id,
             secret=secret,
-            packages=packages,
+            packages=(),
+            known=tuple(self._known_packages()),
             replaces=None,
             once=True,
             trace_fd=trace_fd,

@@ -166,6 +166,7 @@ class Manifests:
             "language": language,
             "package": package.name,
             "hash": digest,
+            "root": str(package.root),
             "dir": directory.relative_to(package.root).as_posix(),
             "entry": source.relative_to(package.root).as_posix() if entry else "",
             "function": function,
