@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import anyio.to_thread
+
+from .forks import fresh_lock
 
 __all__ = ["READS", "SLOTS", "Abandoned", "TooLong", "run_in_thread", "show_in_thread", "wait_in_thread"]
 
@@ -44,8 +47,13 @@ class _Slots:
     """A counting lock for tasks of any loop, first come first served."""
 
     def __init__(self, total: int) -> None:
-        self._lock = threading.Lock()
-        self._free = total
+        self._lock = fresh_lock()
+        self._total = total
+        self.renew()
+
+    def renew(self) -> None:
+        """Let all be free."""
+        self._free = self._total
         self._lost = 0
         self._waiting: deque[Future[None]] = deque()
 
@@ -111,6 +119,15 @@ _shown = _Slots(SLOTS)
 _waits = _Slots(_WAITING)
 READS = _Slots(_WAITING)
 """For files that authors name: a pipe whose other end is silent holds nothing of ours."""
+
+
+def _after_fork() -> None:
+    # The threads that would free them aren't in the child.
+    for slots in (_slots, _shown, _waits, READS):
+        slots.renew()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 async def run_in_thread(fn: Callable[..., T], *args: Any) -> T:

@@ -12,7 +12,6 @@ import gc
 import heapq
 import re
 import sys
-import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
@@ -21,6 +20,7 @@ from typing import Any, Final
 import orjson
 
 from .errors import UnserializableValue
+from .forks import fresh_lock
 from .values import MAX_DEPTH, Encoded, dumps, explained, form_of
 
 __all__ = ["dumps_pieces", "loads_blocks", "paced"]
@@ -319,7 +319,7 @@ def _sorted(value: set[Any] | frozenset[Any]) -> Iterator[Any]:
 # ---------------------------------------------------------------------- parsing
 
 _TEXT_PART: Final = re.compile(rb'(?:[^"\\]+|\\[^u]|\\u[0-9a-fA-F]{4})*')
-_promoting = threading.Lock()
+_promoting = fresh_lock()
 
 
 def loads_blocks(blocks: Iterable[bytes]) -> Any:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from .errors import LocalProtocolError
+from .errors import Closed, LocalProtocolError
+from .forks import fresh_lock, generation
 
 __all__ = ["EXECUTOR_NAME", "Store", "StoreKey"]
 
@@ -55,11 +55,14 @@ class Store:
     """Var values by key. Its methods may be called from any thread."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = fresh_lock()
+        self._born = generation()
         self._sessions: dict[str, dict[StoreKey, Any]] = {}
 
     def put(self, key: StoreKey, value: object) -> None:
-        """Keep a value."""
+        """Keep a value. Raises ``Closed`` in a forked process."""
+        if generation() != self._born:
+            raise Closed("a var value lives in the executor's process; return it to the block, and send it there")
         with self._lock:
             self._sessions.setdefault(key.session_id, {})[key] = value
 

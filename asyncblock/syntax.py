@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ast
-import threading
 from typing import Final
+
+from .forks import fresh_lock
 
 __all__ = ["parse"]
 
-_LOCK: Final = threading.Lock()
+_LOCK: Final = fresh_lock()
 
 
 def parse(source: bytes, filename: str) -> ast.Module:

@@ -1,9 +1,8 @@
 """Executor processes: started, watched and stopped by whoever hosts them.
 
-A child gets its orders (address, token, link id, packages) on its standard input and leaves when that pipe closes:
-after the word to do so in order; without it (the parent was killed) at once if the mainframe was in the parent, for
-then nobody can take what it says. Its exit is evidence: the mainframe learns of it at once, and a new child takes its
-place.
+A child gets its orders (address, token, link id, packages) over a private socket and leaves when that closes: after
+the word to do so in order; without it (the parent was killed) at once if the mainframe was in the parent, for then
+nobody can take what it says. Its exit is evidence: the mainframe learns of it at once, and a new child takes its place.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import hmac
 import logging
 import os
 import secrets
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -21,16 +19,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import anyio
-import anyio.abc
 import orjson
 
+from .children import Child, describe_exit
+from .forks import claim
 from .lifesigns import Held, Lifesigns, listening
 
 if TYPE_CHECKING:
     from .flow.plan import Plan
 
-__all__ = ["LEAVE", "READY", "RETIRING", "Orders", "Workers", "describe_exit"]
+__all__ = ["LEAVE", "READY", "RETIRING", "Orders", "Workers"]
 
 logger = logging.getLogger("asyncblock.workers")
 
@@ -38,7 +36,7 @@ LEAVE = b'{"leave":true}\n'
 """The parent's last order."""
 
 READY = "ready"
-"""A child's first line on its standard output: it takes jobs. Its last line is its report."""
+"""A child's first line: it takes jobs. Its last line is its report."""
 
 RETIRING = "retiring"
 """A child's line when it takes no more jobs, because a thread of it can't be stopped: it leaves when the others end."""
@@ -79,7 +77,7 @@ class Orders:
     """A pipe for tracebacks while the interpreter's lock is held."""
 
     def to_line(self) -> bytes:
-        """Encode for the child's standard input."""
+        """Encode for the child."""
         return orjson.dumps({name: getattr(self, name) for name in self.__slots__}) + b"\n"
 
     @classmethod
@@ -87,17 +85,6 @@ class Orders:
         """Decode in the child."""
         obj = orjson.loads(line)
         return cls(**{**obj, "packages": tuple(obj["packages"]), "known": tuple(map(tuple, obj["known"]))})
-
-
-def describe_exit(code: int) -> str:
-    """Say for people how a process ended."""
-    if code < 0:
-        try:
-            name = signal.Signals(-code).name
-        except ValueError:
-            name = f"signal {-code}"
-        return f"the executor process was killed by {name}"
-    return f"the executor process exited with code {code}"
 
 
 def _and_before(dead: dict[str, Any], untold: dict[str, Any] | None) -> dict[str, Any]:
@@ -141,7 +128,7 @@ class Workers:
         self._ca_file = ca_file
         self._mainframe_in_parent = mainframe_in_parent
         self._quiet = quiet
-        self._children: set[anyio.abc.Process] = set()
+        self._children: set[Child] = set()
         self._tasks: asyncio.TaskGroup
         self._stopping = False
         self._welcomed: set[str] = set()
@@ -166,22 +153,20 @@ class Workers:
             await self._dismiss(child)
         await self._tasks.__aexit__(None, None, None)
 
-    async def _dismiss(self, child: anyio.abc.Process) -> None:
+    async def _dismiss(self, child: Child) -> None:
         """Tell a child to drain and leave."""
-        if child.stdin is not None:
-            with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
-                await child.stdin.send(LEAVE)
-            await child.stdin.aclose()
+        await child.tell(LEAVE)
+        child.hang_up()
 
     def kill(self) -> None:
         """End all children at once, whatever they do."""
         for child in self._children:
-            if child.returncode is None:
+            if not child.ended:
                 child.kill()
 
     def pids(self) -> list[int]:
         """Return the process ids of the children that run."""
-        return [child.pid for child in self._children if child.returncode is None]
+        return [child.pid for child in self._children if not child.ended]
 
     async def serve_plan(self, plan: Plan) -> None:
         """Make all children serve the packages of a plan.
@@ -200,8 +185,7 @@ class Workers:
             self._known += new
             line = orjson.dumps({"known": new}) + b"\n"
             for child in list(self._children):
-                if child.stdin is not None:
-                    await child.stdin.send(line)
+                await child.tell(line)
 
     async def ready(self, timeout: float = 10.0) -> None:
         """Wait until all children take jobs, so that the first doesn't get them all; no longer than ``timeout``.
@@ -243,17 +227,15 @@ class Workers:
         """Run one child to its end; return its exit code."""
         options = ["-X", "dev"] if sys.flags.dev_mode else []
         traces, trace_fd = os.pipe()
+        claim(traces)
         try:
-            child = await anyio.open_process(
-                [sys.executable, *options, "-m", "asyncblock.executor"],
-                stdout=asyncio.subprocess.PIPE,
-                stderr=None,
-                start_new_session=True,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            child = Child(
+                [sys.executable, *options, "-u", "-m", "asyncblock.executor"],
+                lambda line: self._heard(line.strip(), link_id),
+                env=os.environ,
                 pass_fds=(trace_fd,),
             )
         except BaseException:
-            # A cancel too: no process has the other end.
             os.close(traces)
             raise
         finally:
@@ -264,19 +246,13 @@ class Workers:
                 await self._give_orders(child, link_id, replaces, trace_fd)
                 if self._stopping:
                     await self._dismiss(child)
-                await self._listen_to(child, link_id)
-                return await child.wait()
-            except (anyio.BrokenResourceError, anyio.ClosedResourceError):
                 return await child.wait()
             except asyncio.CancelledError:
                 child.kill()
-                with anyio.CancelScope(shield=True):
-                    await child.wait()
+                await asyncio.shield(child.wait())
                 raise
             finally:
                 self._children.discard(child)
-                with anyio.CancelScope(shield=True):
-                    await child.aclose()
 
     def _heard_traces(self, link_id: str, held: Held) -> None:
         if self._held is not None:
@@ -286,9 +262,7 @@ class Workers:
         """Return the secret of a child's link: known to the child and here, and made again rather than kept."""
         return hmac.new(self._key, link_id.encode(), "sha256").hexdigest()
 
-    async def _give_orders(
-        self, child: anyio.abc.Process, link_id: str, replaces: dict[str, Any] | None, trace_fd: int
-    ) -> None:
+    async def _give_orders(self, child: Child, link_id: str, replaces: dict[str, Any] | None, trace_fd: int) -> None:
         orders = Orders(
             url=self._url,
             token=self._token,
@@ -303,23 +277,12 @@ class Workers:
             mainframe_in_parent=self._mainframe_in_parent,
             trace_fd=trace_fd,
         )
-        assert child.stdin is not None
-        await child.stdin.send(orders.to_line())
+        await child.tell(orders.to_line())
         self._children.add(child)
         # Packages that were added while the orders were on their way.
         missed = self._known[len(orders.known) :]
         if missed:
-            await child.stdin.send(orjson.dumps({"known": missed}) + b"\n")
-
-    async def _listen_to(self, child: anyio.abc.Process, link_id: str) -> None:
-        """Read what a child says, line by line, to its end."""
-        assert child.stdout is not None
-        rest = b""
-        async for piece in child.stdout:
-            *lines, rest = (rest + piece).split(b"\n")
-            for line in lines:
-                self._heard(line.decode("utf-8", "replace").strip(), link_id)
-        self._heard(rest.decode("utf-8", "replace").strip(), link_id)
+            await child.tell(orjson.dumps({"known": missed}) + b"\n")
 
     def _heard(self, line: str, link_id: str) -> None:
         if line == READY:

@@ -14,43 +14,45 @@ import asyncblock
 ROOT = Path(asyncblock.__file__).parent
 
 # Module or package: what of ours it may import. The roof may import anything.
-GROUND = {"errors", "packages", "identity", "patterns", "crashpoints", "syntax"}
+GROUND = {"errors", "forks", "packages", "identity", "patterns", "crashpoints", "syntax"}
 LAYERS: dict[str, set[str]] = {
     "errors": set(),
     "packages": {"errors", "identity", "patterns"},
     "patterns": set(),
     "identity": {"syntax"},
     "crashpoints": set(),
-    "syntax": set(),
+    "forks": set(),
+    "children": {"forks"},
+    "syntax": {"forks"},
     "collector": set(),
     "wire": {"errors"},
-    "transport": {"errors"},
+    "transport": {"forks", "errors"},
     "iothread": {"offload", "errors"},
-    "link": {"iothread", "scratch", "wire", "transport", "crashpoints", "errors"},
+    "link": {"forks", "iothread", "scratch", "wire", "transport", "crashpoints", "errors"},
     "values": {"errors"},
-    "pieces": {"values", "errors"},
-    "offload": {"errors"},
+    "pieces": {"forks", "values", "errors"},
+    "offload": {"forks", "errors"},
     "schemas": {"values", "errors"},
-    "preview": {"values", "pieces", "offload", "errors"},
-    "store": {"errors"},
+    "preview": {"forks", "values", "pieces", "offload", "errors"},
+    "store": {"forks", "errors"},
     "shapes": {"errors"},
     "block": {"shapes", "identity", "errors"},
     "body": {"offload", "errors"},
     "scratch": set(),
     "context": {
-        "link", "iothread", "wire", "preview", "store", "body", "values", "pieces", "offload", "schemas", "shapes", "events", "errors",
+        "forks", "link", "iothread", "wire", "preview", "store", "body", "values", "pieces", "offload", "schemas", "shapes", "events", "errors",
     },
     "events": {"wire", "errors"},
     "client": {"link", "iothread", "wire", "transport", "values", "pieces", "offload", "schemas", "events", "flow", "examples", "body", "shapes", "errors"},
     "executor": {
         "context", "client", "link", "iothread", "wire", "store", "block", "shapes", "body", "scratch", "preview", "values", "pieces",
-        "offload", "flow", "workers", "lifesigns", "collector",
+        "offload", "flow", "workers", "children", "lifesigns", "collector",
         *GROUND,
     },
     "flow": {"shapes", *GROUND},
     "server": {"flow", "wire", "transport", *GROUND},
     "hosting": {"server", "iothread"},
-    "workers": {"flow", "lifesigns", "errors"},
+    "workers": {"children", "forks", "flow", "lifesigns", "errors"},
     "lifesigns": set(),
 }  # fmt: skip
 ROOF = {"embedding", "running", "cli", "examples", "testing", "__init__", "__main__"}
@@ -63,7 +65,7 @@ DOORS = {
     "typer": {"cli"},
     "rich": {"cli"},
     "jsonschema_rs": {"schemas.py"},
-    "anyio": {"offload.py", "workers.py"},
+    "anyio": {"offload.py"},
     "fastapi": {"examples/service"},
 }
 # Imported by nobody here: authors' values bring them in.

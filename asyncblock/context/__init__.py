@@ -13,6 +13,7 @@ from .context import Context
 from .directed import ToFlow, ToNode
 from .engine import Engine
 from .face import JobInfo
+from .lines import divert_rings
 from .payloads import MAX_VALUE, now_ms
 from .places import Places
 from .secrecy import CredentialInput, Secrecy
@@ -31,5 +32,6 @@ __all__ = [
     "ToFlow",
     "ToNode",
     "dataframes",
+    "divert_rings",
     "now_ms",
 ]

@@ -268,6 +268,10 @@ class SyncContext(SyncAsking):
         for record in log_records(self._job.secrecy.text(text), stdio):
             self._send(self._channel.telemetry, record)
 
+    def _relay(self, record: bytes, lane: str) -> None:
+        self._check()
+        self._send(self._channel.data if lane == "data" else self._channel.telemetry, record)
+
     def _show(self, payload: object) -> None:
         if not self._finish_said and self._channel.trouble is None:
             self.preview(payload)

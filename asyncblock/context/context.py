@@ -395,6 +395,11 @@ class Context(AsyncAsking):
     def _line(self, text: str, stdio: Stdio) -> None:
         self._ring.add(self._job.secrecy.text(text), stdio)
 
+    def _relay(self, record: bytes, lane: str) -> None:
+        self._check()
+        sending = self._send(self._channel.data if lane == "data" else self._channel.telemetry, record)
+        asyncio.run_coroutine_threadsafe(sending, self._loop).result()
+
     def _show(self, payload: object) -> None:
         if not self._finish_said and self._channel.trouble is None:
             self._shown.add(self, payload)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import events
 from ..errors import Closed, InvalidInputs, LocalProtocolError, Rejected, UnknownBlock
+from ..forks import generation
 from ..link import Link
 from ..offload import run_in_thread
 from ..pieces import loads_blocks
@@ -43,7 +44,8 @@ class Engine:
         spawn: Spawn,
         parked: Callable[[], AbstractContextManager[None]],
     ) -> None:
-        self.loop = asyncio.get_running_loop()
+        self._loop = asyncio.get_running_loop()
+        self._born = generation()
         self.parked = parked
         """Gives the worker thread's place to others while a job waits for another one."""
         self._link = link
@@ -52,6 +54,13 @@ class Engine:
         self._reading = asyncio.Semaphore(_READS)
         self._feeds: dict[str, Feed] = {}
         self._described: OrderedDict[tuple[str, str, str], dict[str, Any]] = OrderedDict()
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The executor's loop. Raises ``Closed`` in a forked process, where it doesn't run."""
+        if generation() != self._born:
+            raise Closed("a forked process can't ask the mainframe; let the block do it")
+        return self._loop
 
     async def ask(self, job: JobInfo, method: str, id: str | None = None, **params: Any) -> dict[str, Any]:
         """Ask for a job that holds an open attempt here; the same ``id`` gets the same answer.

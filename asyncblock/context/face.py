@@ -180,6 +180,9 @@ class Face(Surroundings):
     def _line(self, text: str, stdio: Stdio) -> None:
         raise LocalProtocolError("this context captures no lines")
 
+    def _relay(self, record: bytes, lane: str) -> None:
+        raise LocalProtocolError("this context relays nothing")
+
     def _show(self, payload: object) -> None:
         raise LocalProtocolError("this context shows nothing")
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .context import Context
     from .face import Face
 
-__all__ = ["LineRing", "LineSink", "job_logger"]
+__all__ = ["LineRing", "LineSink", "divert_rings", "job_logger"]
 
 
 class LineSink:
@@ -31,6 +31,15 @@ class LineSink:
     def line(self) -> Callable[[str, Stdio], None]:
         """Takes a line."""
         return self._face._line
+
+    @property
+    def outlet(self) -> Outlet:
+        """Where the job's records go."""
+        return self._face._outlet
+
+    def record(self, record: bytes, lane: str) -> None:
+        """Send a record that was made in a forked process; waits for room. Not on the block's loop."""
+        self._face._relay(record, lane)
 
     @property
     def show(self) -> Callable[[object], None]:
@@ -122,6 +131,19 @@ class LineRing:
                 continue
             await ctx._room(channel.telemetry, len(self._records[0]))
             self._pump()
+
+
+def divert_rings(take: Callable[[str, Stdio], None]) -> None:
+    """In a forked process: give the lines of its parent's jobs to a function; the loop that sends them isn't here."""
+    usual = LineRing.add
+
+    def add(self: LineRing, text: str, stdio: Stdio) -> None:
+        if self._outlet.inherited:
+            take(text, stdio)
+        else:
+            usual(self, text, stdio)
+
+    setattr(LineRing, "add", add)  # noqa: B010  # in the child alone, for good
 
 
 def _dropped_record(count: int) -> bytes:

@@ -10,10 +10,11 @@ import hashlib
 import os
 import re
 import shutil
-import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath
 from typing import Any
+
+from ..forks import fresh_lock
 
 __all__ = ["Places"]
 
@@ -30,7 +31,7 @@ class Places:
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         self._environ = environ
-        self._lock = threading.Lock()
+        self._lock = fresh_lock()
         self._made: dict[str, set[Path]] = {}
         """Temporary directories by session."""
         self._troubled: set[str] = set()

@@ -1,7 +1,8 @@
-"""An executor process: ``python -m asyncblock.executor``, with its orders on standard input.
+"""An executor process: ``python -m asyncblock.executor --orders FD``, with its orders on a private socket.
 
-It leaves in order on SIGTERM, SIGINT, or when standard input closes (its parent is gone): no new jobs, running ones
-finish within the grace, everything is acknowledged, the report goes to standard output. A second signal forces.
+The process belongs to the blocks: its standard input is the null device, and what they fork or start sees nothing of
+ours (``forks``). It leaves in order on SIGTERM, SIGINT, or when the orders end (its parent is gone): no new jobs,
+running ones finish within the grace, everything is acknowledged, the report is the last word. A second signal forces.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import ssl
 import sys
 import threading
@@ -18,12 +20,13 @@ from contextlib import suppress
 
 import orjson
 
-from .. import collector
+from .. import collector, forks
+from ..children import FD_OPTION
 from ..client import Mainframe, open_link
 from ..errors import AsyncBlockError
-from ..iothread import inbox_of
+from ..iothread import IOThread, inbox_of
 from ..workers import LEAVE, READY, RETIRING, Orders
-from . import capture
+from . import capture, console
 from .blockloop import block_loop
 from .executor import Executor
 from .interrupts import Interrupts
@@ -35,31 +38,100 @@ logger = logging.getLogger("asyncblock.executor")
 def main() -> None:
     """Run the executor process."""
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
-    orders = Orders.from_line(sys.stdin.buffer.readline())
-    parent = os.dup(1)
-    # Whatever prints past the capture must not end up in the report.
-    os.dup2(2, 1)
+    parent = Parent(_socket_of(sys.argv))
+    orders = Orders.from_line(parent.first_line())
+    if orders.trace_fd is not None:
+        # As the socket: passed on to here, and no further.
+        os.set_inheritable(orders.trace_fd, False)
     # Blocks run on threads here, where windows can't be opened.
     os.environ.setdefault("MPLBACKEND", "agg")
+    console.install()
     capture.install()
     collector.calm()
     code = 0
     try:
         with asyncio.Runner(loop_factory=block_loop) as runner:
             try:
-                runner.run(_live(orders, lambda word: _say(parent, word)))
+                runner.run(_live(orders, parent))
             except AsyncBlockError as error:
                 logger.error("%s", error)
                 code = 1
             finally:
+                if forks.generation():
+                    # A block has forked and the child has come back to this process's event loop, which isn't its own.
+                    os._exit(1)
                 # Before the runner waits for threads.
                 if _executor is not None:
-                    _say(parent, str(_executor.report))
+                    parent.say(str(_executor.report))
                 end_within(_LINGER, code)
     finally:
         capture.uninstall()
-        os.close(parent)
+        parent.close()
     raise SystemExit(code)
+
+
+def _socket_of(arguments: list[str]) -> socket.socket:
+    match arguments[1:]:
+        case [option, number] if option == FD_OPTION and number.isdecimal():
+            made = socket.socket(fileno=int(number))
+            # It was passed on to here; it goes no further.
+            made.set_inheritable(False)
+            return made
+    raise SystemExit("this is started by 'asyncblock run', 'serve' and 'executor'; see 'asyncblock executor --help'")
+
+
+class Parent:
+    """Whoever started this process, at the other end of the socket."""
+
+    def __init__(self, socket: socket.socket) -> None:
+        self._socket = socket
+        self._rest = b""
+
+    def first_line(self) -> bytes:
+        """Wait for the first order."""
+        while b"\n" not in self._rest:
+            data = self._socket.recv(1 << 16)
+            if not data:
+                raise SystemExit(1)
+            self._rest += data
+        line, _, self._rest = self._rest.partition(b"\n")
+        return line + b"\n"
+
+    def say(self, line: str) -> None:
+        """Say a line. A parent that was killed hears nothing; its child leaves in order all the same."""
+        with suppress(OSError):
+            self._socket.sendall(f"{line}\n".encode())
+
+    def listen(self, io: IOThread, order: Callable[[bytes], None], gone: Callable[[], None]) -> None:
+        """Take further orders on the I/O thread, where no block can hold them up."""
+
+        def take(lines: list[bytes]) -> None:
+            for line in lines:
+                order(line + b"\n")
+
+        def read() -> None:
+            try:
+                data = self._socket.recv(1 << 16, socket.MSG_DONTWAIT)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:
+                data = b""
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            take(lines)
+            if not data:
+                io.loop.remove_reader(self._socket)
+                gone()
+
+        def begin() -> None:
+            *lines, self._rest = self._rest.split(b"\n")
+            take(lines)
+            io.loop.add_reader(self._socket, read)
+
+        io.post(begin)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
 
 
 def end_within(seconds: float, code: int) -> None:
@@ -76,12 +148,6 @@ def end_within(seconds: float, code: int) -> None:
     clock.start()
 
 
-def _say(parent: int, line: str) -> None:
-    # A parent that was killed reads nothing; its child leaves in order all the same.
-    with suppress(BrokenPipeError):
-        os.write(parent, f"{line}\n".encode())
-
-
 _executor: Executor | None = None
 
 _LINGER = 10.0
@@ -95,7 +161,7 @@ _PARENT_PATIENCE = 2.0
 """Seconds that a parent's order, which was given before a session began, may take to be read."""
 
 
-async def _live(orders: Orders, say: Callable[[str], None]) -> None:
+async def _live(orders: Orders, parent: Parent) -> None:
     global _executor
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -105,7 +171,7 @@ async def _live(orders: Orders, say: Callable[[str], None]) -> None:
     executor.catalog.add_known(orders.known)
     executor.catalog.patience = _PARENT_PATIENCE if orders.mainframe_in_parent else 0.0
     executor.trace_fd = orders.trace_fd
-    executor.on_retire = lambda: say(RETIRING)
+    executor.on_retire = lambda: parent.say(RETIRING)
     executor.once = orders.once
     if not orders.once:
         executor.spawner = Spawner(orders, executor.catalog.known)
@@ -113,16 +179,18 @@ async def _live(orders: Orders, say: Callable[[str], None]) -> None:
     async with open_link(
         orders.url, orders.token, tls=tls, link_id=orders.link_id, secret=orders.secret, replaces=orders.replaces
     ) as link:
+        # Before any author's code runs here: all that is open is ours.
+        forks.claim_all()
         async with executor.attached(Mainframe(link)):
-            say(READY)
+            parent.say(READY)
             if orders.once:
                 loop.call_later(_PATIENCE, executor.leave_if_idle)
-            _watch_stdin(loop, stop, orders, lambda line: _more_orders(executor, line))
+            _take_orders(parent, link.io, loop, stop, orders, lambda line: _more_orders(executor, line))
             await executor.until(stop)
             await executor.drain(orders.grace)
     if executor.stuck:
         # What doesn't end would keep the loop, and so the process, from ending.
-        say(str(executor.report))
+        parent.say(str(executor.report))
         os._exit(0)
 
 
@@ -134,27 +202,37 @@ def _on_signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, seen)
+        forks.claim_handler(number)
 
 
-def _watch_stdin(
-    loop: asyncio.AbstractEventLoop, stop: asyncio.Event, orders: Orders, order: Callable[[bytes], None]
+def _take_orders(
+    parent: Parent,
+    io: IOThread,
+    loop: asyncio.AbstractEventLoop,
+    stop: asyncio.Event,
+    orders: Orders,
+    order: Callable[[bytes], None],
 ) -> None:
-    """Take further orders from the parent; when the pipe closes, leave."""
+    """Take further orders from the parent; when there are no more, leave."""
     inbox = inbox_of(loop)
+    told = False
 
-    def watch() -> None:
-        for line in sys.stdin.buffer:
-            if line == LEAVE:
-                break
-            inbox.post(order, line)
+    def take(line: bytes) -> None:
+        nonlocal told
+        if line == LEAVE:
+            told = True
+            inbox.post(stop.set)
         else:
-            if orders.mainframe_in_parent or orders.once:
-                # The parent was killed, and the mainframe with it. The session may go on elsewhere at any moment:
-                # what this process would still do would be done twice.
-                os._exit(1)
+            inbox.post(order, line)
+
+    def gone() -> None:
+        if not told and (orders.mainframe_in_parent or orders.once):
+            # The parent was killed, and the mainframe with it. The session may go on elsewhere at any moment: what
+            # this process would still do would be done twice.
+            os._exit(1)
         inbox.post(stop.set)
 
-    threading.Thread(target=watch, name="asyncblock orders", daemon=True).start()
+    parent.listen(io, take, gone)
 
 
 def _more_orders(executor: Executor, line: bytes) -> None:

@@ -21,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import LocalProtocolError
+from ..forks import generation
 from ..iothread import loop_class
 from ..offload import wait_in_thread
 from .generators import Generators
@@ -89,6 +90,7 @@ class _Guards(_Base):
         super().__init__()
         self.settings: weakref.WeakKeyDictionary[Any, _Settings] = weakref.WeakKeyDictionary()
         self._awaited: asyncio.Future[Any] | None = None
+        self._born = generation()
         self._generators = Generators(self)
 
     def _mine(self) -> _Settings | None:
@@ -106,7 +108,8 @@ class _Guards(_Base):
             try:
                 return super().run_until_complete(awaited)
             except BaseException as error:
-                if self.is_closed():
+                if self.is_closed() or generation() != self._born:
+                    # In a forked process it isn't the loop's turn any more: what it waits on is its parent's.
                     raise
                 if awaited.done():
                     return awaited.result()

@@ -8,11 +8,13 @@
   stderr. The handlers that the root logger had before don't see them. Its level falls to INFO if it was higher, and
   those handlers go on dropping what the former level dropped. asyncblock's own loggers are never captured;
 * ``plt.show()`` and plotly's ``fig.show()`` in a job become previews of it (``shows``);
-* threads that a job starts, and calls that it submits to a ``ThreadPoolExecutor``, belong to the job.
+* threads that a job starts, and calls that it submits to a ``ThreadPoolExecutor``, belong to the job;
+* so do processes that it forks (``forked``).
 
-What is not captured: child processes and extensions that write to the file descriptors (``subprocess.run`` with
-``capture_output=True`` and a ``print`` does it); ``multiprocessing.pool.ThreadPool`` and other pools with workers of
-their own, whose threads belong to the job that made them; streams that were bound before the installation.
+What is not captured: programs that a job starts, and extensions, which write to the file descriptors
+(``subprocess.run`` with ``capture_output=True`` and a ``print`` does it); ``multiprocessing.pool.ThreadPool`` and other
+pools with workers of their own, whose threads belong to the job that made them; streams that were bound before the
+installation.
 
 In a process that isn't the executor's nothing of this is installed: there a block has ``ctx.logger``.
 """
@@ -27,6 +29,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
+from ..forks import fresh_lock
 from .lines import JobStream, Sink, Stdio, active_sink, current_sink, deliver, flush_job, past_capture
 from .shows import Shows
 
@@ -35,7 +38,7 @@ __all__ = ["Sink", "current_sink", "flush_job", "install", "uninstall"]
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_lock = threading.Lock()
+_lock = fresh_lock()
 _installed: _Installation | None = None
 _users = 0
 

@@ -7,7 +7,6 @@ import contextvars
 import logging
 import os
 import secrets
-import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
@@ -18,6 +17,7 @@ from ..block import AnyBlock
 from ..client import Mainframe, open_link
 from ..context import Engine, Places
 from ..errors import AsyncBlockError
+from ..forks import fresh_lock
 from ..iothread import inbox_of
 from ..lifesigns import Held
 from ..link import Link, Outlet
@@ -222,7 +222,7 @@ class _Hosting:
         self.engine = Engine(link, self.store, tasks.create_task, self._parked)
         self.loop_port: Window = link.new_port()
         self.thread_port: Window = link.new_port()
-        self.thread_lock = threading.Lock()
+        self.thread_lock = fresh_lock()
         self.threads = asyncio.Semaphore(executor._sync_slots)
         self.watchdog = Watchdog(
             self._stalled, job_of=_job_of, roots=executor.catalog.roots(), threshold=usual_threshold()
@@ -443,7 +443,7 @@ class _Hosting:
         """Cancel what runs, wait for its clean-up and for the acknowledgements."""
         self._draining = True
         if self.executor.spawner is not None:
-            self.executor.spawner.dismiss_all()
+            await self.executor.spawner.dismiss_all()
         for job in list(self._jobs.values()):
             job.cancel("the executor is leaving", 10.0)
         pending = [job.task for job in self._jobs.values() if job.task is not None]

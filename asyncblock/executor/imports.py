@@ -33,11 +33,12 @@ from types import ModuleType
 from urllib.parse import unquote
 
 from ..errors import LocalProtocolError
+from ..forks import fresh, fresh_lock
 from .redirect import compile_redirected
 
 __all__ = ["Edition"]
 
-_lock = threading.Lock()
+_lock = fresh_lock()
 _editions: dict[str, Edition] = {}
 _ordinals: Counter[str] = Counter()
 
@@ -56,7 +57,7 @@ class Edition:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.lock = threading.RLock()
+        self.lock = fresh(threading.RLock())
         """Held while a block is loaded: two threads that import modules of a circle from different ends would see
         half of each other's."""
         self._readings: dict[str, _Reading] = {}

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import LocalProtocolError
+from ..forks import undo_in_child
 from .tasks import blame, owner
 
 __all__ = ["Interrupts"]
@@ -34,6 +35,8 @@ class Interrupts:
         self._replace(signal, "getsignal", lambda number: _bare(self._getsignal(number)))
         self._replace(signal, "raise_signal", self._sent_by(signal.raise_signal, lambda number: number))
         self._replace(_thread, "interrupt_main", self._sent_by(_thread.interrupt_main, _interrupts))
+        # A forked process isn't the executor's: what it sends itself and what its handlers raise is its own affair.
+        undo_in_child(self.undo)
         self._replace(os, "kill", self._sent_by(os.kill, lambda pid, number: number if pid == os.getpid() else None))
 
     def _replace(self, module: Any, name: str, function: Callable[..., Any]) -> None:

@@ -20,7 +20,7 @@ from ..shapes import Declared, handles_of
 from ..values import is_small
 from ..wire.messages import Dispatch
 from ..wire.records import encode
-from . import shows
+from . import forked, shows
 from .blockloop import forget
 from .capture import current_sink, flush_job
 from .failure import author_traceback, summary
@@ -270,7 +270,8 @@ class RunningJob:
         try:
             if binding.shape is not None:
                 inputs = await self._shaped(binding, ctx.inputs)
-            return _by_handle(await binding.call(inputs, ctx))
+            with forked.children_end():
+                return _by_handle(await binding.call(inputs, ctx))
         except SystemExit as exit:
             # Caught here: a SystemExit that leaves a task would end the event loop.
             return _Exited(exit.code)
@@ -304,7 +305,8 @@ class RunningJob:
         def work() -> None:
             self._thread = threading.get_ident()
             try:
-                value: object = context.run(_run_sync, binding, ctx, self._info.inputs_def)
+                with forked.children_end():
+                    value: object = context.run(_run_sync, binding, ctx, self._info.inputs_def)
             except SystemExit as exit:
                 value = _Exited(exit.code)
             except BaseException as error:
@@ -428,6 +430,8 @@ class RunningJob:
         ctx = self._ctx
         if isinstance(ctx, Context):
             flush_job(ctx.sink)
+        if ctx is not None:
+            await forked.last_words(ctx.sink)
         if ctx is None:
             ctx = self._ctx = Context(self._info, {}, self._outlet, self._hosting.store)
         try:
@@ -471,6 +475,7 @@ class RunningJob:
         if self._ctx is not None:
             shows.end_job(self._ctx.sink)
             job_of_lines.pop(self._ctx.sink.line, None)
+            forked.end_soon(self._ctx.sink)
         forget(self._hosting.loop, self)
         if self._release is not None:
             self._release()

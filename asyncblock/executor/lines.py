@@ -14,7 +14,21 @@ from collections.abc import Callable, Hashable, Iterable
 from contextvars import ContextVar
 from typing import Any, Literal, Protocol, TextIO
 
-__all__ = ["JobStream", "Sink", "Stdio", "active_sink", "current_sink", "deliver", "flush_job", "past_capture"]
+from ..forks import fresh_lock
+
+__all__ = [
+    "JobStream",
+    "Partial",
+    "Sink",
+    "Stdio",
+    "TextSink",
+    "active_sink",
+    "current_sink",
+    "deliver",
+    "divert_lines",
+    "flush_job",
+    "past_capture",
+]
 
 Stdio = Literal["stdout", "stderr"]
 
@@ -28,14 +42,23 @@ class Sink(Protocol):
         """Take a line, without its newline."""
 
 
+class TextSink(Sink, Protocol):
+    """Takes pieces of lines too."""
+
+    def text(self, text: str, stdio: Stdio, /) -> None:
+        """Take text; a line is whole when its newline comes."""
+
+
 current_sink: ContextVar[Sink | None] = ContextVar("asyncblock_sink", default=None)
 """Where the lines of the job that runs here go; None outside a job."""
 
 MAX_PARTIAL = 64 << 10
 """Characters without a newline that are kept; a longer line goes out in pieces."""
 
-_lock = threading.Lock()
-_partials: dict[tuple[Hashable, Stdio], _Partial] = {}
+_lock = fresh_lock()
+_far: TextSink | None = None
+"""In a process that a job has forked: takes everything, whatever the context."""
+_partials: dict[tuple[Hashable, Stdio], Partial] = {}
 
 
 class _Thread(threading.local):
@@ -46,7 +69,7 @@ class _Thread(threading.local):
 _thread = _Thread()
 
 
-class _Partial:
+class Partial:
     """The line in the making on one stream of one job."""
 
     __slots__ = ("decoder", "pieces", "size")
@@ -76,6 +99,14 @@ class _Partial:
             self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
         return self.decoder.decode(data)
 
+    def end(self) -> str:
+        """Return the line that is in the making."""
+        return _overwritten(self.rest())
+
+    def rest(self) -> str:
+        """Return the text that is no whole line yet."""
+        return "".join(self.pieces) + (self.decoder.decode(b"", final=True) if self.decoder else "")
+
     @property
     def empty(self) -> bool:
         return not self.pieces and (self.decoder is None or self.decoder.getstate()[0] == b"")
@@ -88,7 +119,15 @@ def _overwritten(line: str) -> str:
 
 def active_sink() -> Sink | None:
     """Return the current job's sink; None outside a job, and while a sink is at work in this thread."""
-    return None if _thread.past else current_sink.get()
+    return None if _thread.past else _far or current_sink.get()
+
+
+def divert_lines(far: TextSink) -> None:
+    """In a forked process: give everything that it writes to a sink. What its parent had begun to write is let go."""
+    global _far
+    _far = far
+    _partials.clear()
+    _thread.past = False
 
 
 class past_capture:
@@ -129,8 +168,7 @@ def flush_job(sink: Sink) -> None:
         with past_capture(), _lock:
             partial = _partials.pop((_key(sink), stdio), None)
         if partial is not None:
-            tail = partial.decoder.decode(b"", final=True) if partial.decoder else ""
-            rest = _overwritten("".join(partial.pieces) + tail)
+            rest = partial.end()
             stream = getattr(sys, stdio)
             deliver(sink, [rest] if rest else [], stdio, stream.echo if isinstance(stream, JobStream) else None)
 
@@ -151,7 +189,7 @@ def _take(sink: Sink, data: str | bytes, stdio: Stdio, echo: Callable[[str], obj
         with _lock:
             partial = _partials.get(key)
             if partial is None:
-                partial = _partials[key] = _Partial()
+                partial = _partials[key] = Partial()
             lines = partial.add(data if isinstance(data, str) else partial.decode(data))
             if partial.empty:
                 del _partials[key]
@@ -189,8 +227,13 @@ class JobStream(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        # In a job too: a line without its newline stays back, but an echo is due.
+        # In a job too: a line without its newline stays back, but an echo is due. A forked process may end after this.
         self.real.flush()
+        if _far is not None and not _thread.past:
+            with _lock:
+                partial = _partials.pop((_key(_far), self.stdio), None)
+            if partial is not None:
+                _far.text(partial.rest(), self.stdio)
 
     def fileno(self) -> int:
         return self.real.fileno()

@@ -11,18 +11,18 @@ import functools
 import importlib
 import importlib.abc
 import sys
-import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from ..forks import fresh_lock
 from .lines import Sink, active_sink
 
 __all__ = ["Shows", "end_job"]
 
-_lock = threading.Lock()
+_lock = fresh_lock()
 _owners: WeakKeyDictionary[Any, Hashable] = WeakKeyDictionary()
 """pyplot's figures, and the job whose they are."""
 

@@ -7,11 +7,12 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 
+from ..children import Child, describe_exit
+from ..forks import claim
 from ..lifesigns import Held, Lifesigns, listening
-from ..workers import LEAVE, Orders, describe_exit
+from ..workers import LEAVE, Orders
 
 __all__ = ["SPAWN_SLOTS", "Spawner"]
 
@@ -30,7 +31,7 @@ class Spawner:
     def __init__(self, orders: Orders, known: Callable[[], list[tuple[str, str]]]) -> None:
         self._orders = orders
         self._known_packages = known
-        self._processes: dict[str, asyncio.subprocess.Process] = {}
+        self._processes: dict[str, Child] = {}
         self._known: set[str] = set()
 
     async def live(
@@ -54,17 +55,15 @@ class Spawner:
 
     async def _run(self, link_id: str, secret: str, held: Callable[[Held], None]) -> str:
         traces, trace_fd = os.pipe()
+        claim(traces)
         try:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "asyncblock.executor"),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.DEVNULL,
-                start_new_session=True,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            process = Child(
+                (sys.executable, "-u", "-m", "asyncblock.executor"),
+                lambda line: logger.debug("the process of a block says %s", line),
+                env=os.environ,
                 pass_fds=(trace_fd,),
             )
         except BaseException:
-            # A cancel too: no process has the other end.
             os.close(traces)
             raise
         finally:
@@ -82,14 +81,11 @@ class Spawner:
         )
         with listening(traces, Lifesigns(process.pid, held)):
             try:
-                assert process.stdin is not None
-                with suppress(ConnectionError):
-                    process.stdin.write(orders.to_line())
-                    await process.stdin.drain()
+                await process.tell(orders.to_line())
                 return describe_exit(await process.wait())
             except asyncio.CancelledError:
                 process.kill()
-                await process.wait()
+                await asyncio.shield(process.wait())
                 raise
             finally:
                 del self._processes[link_id]
@@ -100,25 +96,22 @@ class Spawner:
         **Cancellation** leaves it with the word alone.
         """
         process = self._processes.get(link_id)
-        if process is None or process.returncode is not None:
+        if process is None or process.ended:
             return
-        self._dismiss(process)
+        await self._dismiss(process)
         try:
             async with asyncio.timeout(_LEAVE_GRACE):
                 await process.wait()
         except TimeoutError:
             logger.warning("the process of a block that was ended didn't leave; it is killed")
-            with suppress(ProcessLookupError):
-                process.kill()
+            process.kill()
 
-    def dismiss_all(self) -> None:
-        """Tell every process to leave when its job has ended."""
-        for process in self._processes.values():
-            self._dismiss(process)
+    async def dismiss_all(self) -> None:
+        """Tell every process to leave when its job has ended. **Cancellation** leaves some without the word."""
+        for process in list(self._processes.values()):
+            await self._dismiss(process)
 
     @staticmethod
-    def _dismiss(process: asyncio.subprocess.Process) -> None:
-        if process.stdin is not None and not process.stdin.is_closing():
-            with suppress(ConnectionError):
-                process.stdin.write(LEAVE)
-            process.stdin.close()
+    async def _dismiss(process: Child) -> None:
+        await process.tell(LEAVE)
+        process.hang_up()

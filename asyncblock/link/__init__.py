@@ -8,9 +8,9 @@ threads may touch is ``Outlet`` and ``Draft`` (one for each job, one for each la
 
 from __future__ import annotations
 
-from .desk import Outlet
+from .desk import Outlet, divert_records
 from .draft import Abandoned, Draft
 from .link import FIRST_TIMEOUT, Host, Link
 from .questions import Rows
 
-__all__ = ["FIRST_TIMEOUT", "Abandoned", "Draft", "Host", "Link", "Outlet", "Rows"]
+__all__ = ["FIRST_TIMEOUT", "Abandoned", "Draft", "Host", "Link", "Outlet", "Rows", "divert_records"]

@@ -25,7 +25,7 @@ from ..wire.windows import DATA_WINDOW, LINK_WINDOW, TELEMETRY_WINDOW, Lane, Win
 from .draft import Draft
 from .room import room_of
 
-__all__ = ["Desk", "Outlet"]
+__all__ = ["Desk", "Outlet", "divert_records"]
 
 PREVIEW_PATIENCE = 10.0
 """Seconds after which a finish no longer waits for bodies of previews."""
@@ -62,6 +62,11 @@ class Outlet:
         channel.starting = sent
         if channel.start_sent or channel.trouble is not None:
             sent()
+
+    @property
+    def inherited(self) -> bool:
+        """Tell whether its link is another process's, from which this one was forked."""
+        return self._desk.io.forked
 
     @property
     def started(self) -> bool:
@@ -175,6 +180,50 @@ class Outlet:
         bodies = item.bodies if isinstance(item, Parcel) else () if isinstance(item, bytes) else list(item)
         if bodies:
             self._post(self._desk.forget, bodies)
+
+
+def divert_records(take: Callable[[bytes, str], bool], own: Outlet | None) -> None:
+    """In a forked process: give the records of one outlet to a function, and refuse what others of the parent's get.
+
+    The link's threads aren't there: what was put in its place as ever would never leave.
+    """
+    words = "this job's link belongs to the executor's process"
+    usual = {name: getattr(Outlet, name) for name in ("try_accept", "put_progress", "put_preview")}
+
+    def accept(self: Outlet, lane: Lane, item: bytes | Parcel) -> bool:
+        if not self.inherited:
+            return bool(usual["try_accept"](self, lane, item))
+        record, bodies = (item.record, item.bodies) if isinstance(item, Parcel) else (item, ())
+        if bodies or own is None or self.channel is not own.channel:
+            raise Closed(f"{words}, and a forked one can't send this; return it to the block")
+        if not take(record, "data" if lane is self.channel.data else "telemetry"):
+            raise Closed(f"{words}, and that has ended")
+        return True
+
+    def progress(self: Outlet, record: bytes) -> None:
+        if not self.inherited:
+            usual["put_progress"](self, record)
+        else:
+            accept(self, self.channel.telemetry, record)
+
+    def preview(self: Outlet, id: str, parcel: Parcel) -> bool:
+        if not self.inherited:
+            return bool(usual["put_preview"](self, id, parcel))
+        return accept(self, self.channel.telemetry, parcel)
+
+    def unless_forked(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(self: Outlet, *args: Any, **kwargs: Any) -> Any:
+            if self.inherited:
+                raise Closed(f"{words}; a forked one sends small values and reports, and leaves all else to the block")
+            return original(self, *args, **kwargs)
+
+        return call
+
+    # For good: this is the child's copy of the class. A look at each call would cost the parent's blocks their speed.
+    taken = {"try_accept": accept, "try_record": accept, "put_progress": progress, "put_preview": preview}
+    refused = {name: unless_forked(getattr(Outlet, name)) for name in ("mark", "finish", "small_body")}
+    for name, method in {**taken, **refused}.items():
+        setattr(Outlet, name, method)
 
 
 @dataclass(slots=True, eq=False)

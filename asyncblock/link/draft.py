@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from ..errors import Unavailable
+from ..errors import Closed, Unavailable
 from ..scratch import root
 from ..wire.bodies import CHUNK_SIZE, Body, Encoding
 
@@ -37,7 +37,9 @@ class Draft:
         self._pieces: Iterator[bytes] = iter(())
 
     def begin(self, pieces: Iterator[bytes], encoding: Encoding) -> None:
-        """Say what it is made of. Raises ``Abandoned``."""
+        """Say what it is made of. Raises ``Abandoned``; ``Closed`` in a forked process."""
+        if self._desk.io.forked:
+            raise Closed("a forked process can't send a value of more than 64 KiB; return it to the block")
         self._pieces = pieces
         self.body.encoding = encoding
         with self._lock:

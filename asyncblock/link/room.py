@@ -9,7 +9,6 @@ from __future__ import annotations
 import heapq
 import os
 import tempfile
-import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from ..errors import LocalProtocolError
+from ..forks import claim, fresh_lock
 from ..scratch import root
 from ..wire.bodies import CHUNK_SIZE, Body
 
@@ -43,7 +43,7 @@ class Room:
         self.file_limit = file
         self.in_memory = 0
         self.in_file = 0
-        self._lock = threading.Lock()
+        self._lock = fresh_lock()
         self._file: _File | None = None
         self._making: dict[Body, None] = {}
         self._waiting: deque[Callable[[], None]] = deque()
@@ -167,6 +167,7 @@ class _File:
     def __init__(self) -> None:
         with tempfile.TemporaryFile(dir=root(), buffering=0) as file:
             self.fd = os.dup(file.fileno())
+        claim(self.fd)
         self.close = weakref.finalize(self, os.close, self.fd)
         self._next = 0
         self._free: list[int] = []

@@ -5,14 +5,15 @@ from __future__ import annotations
 import io
 import math
 import sys
-import threading
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
+from ..forks import fresh_lock
+
 __all__ = ["current_figure", "figure_of", "is_artist", "is_drawable", "is_figure", "png_of", "settings"]
 
-_one_at_a_time = threading.Lock()
+_one_at_a_time = fresh_lock()
 """Matplotlib's text and font caches aren't made for threads."""
 
 _LONGEST_SIDE = 16_000

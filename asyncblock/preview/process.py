@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 
+from .. import forks
 from .worker import ANSWER
 
 __all__ = ["Crashed", "TimedOut", "WorkerProcess"]
@@ -44,6 +45,9 @@ class WorkerProcess:
         )
         assert self._child.stdin is not None and self._child.stdout is not None
         self._to, self._from = self._child.stdin.fileno(), self._child.stdout.fileno()
+        # It ends with the last that could ask it.
+        forks.claim(self._to)
+        forks.claim(self._from)
         os.set_blocking(self._to, False)
         os.set_blocking(self._from, False)
         self._ready = False

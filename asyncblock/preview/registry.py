@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import logging
 import sys
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import LocalProtocolError
+from ..forks import fresh_lock
 from .limits import Limits
 
 __all__ = ["Converter", "Kind", "Take", "find", "register", "register_builtin"]
@@ -47,7 +47,7 @@ class Entry:
             return False
 
 
-_lock = threading.Lock()
+_lock = fresh_lock()
 _users: list[Entry] = []
 _builtin: list[Entry] = []
 

@@ -13,6 +13,7 @@ import sys
 from importlib import import_module
 from typing import Any
 
+from ..forks import claim
 from .figure import png_of
 from .parcels import unpack
 
@@ -32,9 +33,13 @@ _FIGURES = 500
 
 def main() -> None:
     """Draw figures until the pipe closes."""
+    # What a figure's own code reads and prints must not be taken from the requests nor end up among the answers, and
+    # what it starts has neither of them.
     requests, answers = os.fdopen(os.dup(0), "rb", buffering=0), os.dup(1)
-    # What a figure's own code prints must not end up among the answers.
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
+    claim(requests.fileno())
+    claim(answers)
     import_module("matplotlib").use("agg")
     warm_up()
     # An answer to nothing: the time that the first figure has begins here.

@@ -38,6 +38,7 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.typing import Subprotocol
 
+from .. import forks
 from ..errors import ConnectionLost, LocalProtocolError, Rejected, RemoteProtocolError, Unauthorized, Unavailable
 from . import Transport
 
@@ -81,6 +82,8 @@ class _Hearing(Connection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.heard_at = self.loop.time()
+        # A forked child that kept it would keep the connection open when this process is gone.
+        forks.claim(transport.get_extra_info("socket").fileno())
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
@@ -324,6 +327,7 @@ async def serve_websocket(
     for listening in server.sockets:
         # Connections that are accepted inherit them.
         _limit_buffers(listening)
+        forks.claim(listening.fileno())
     async with server:
         yield next(iter(server.sockets)).getsockname()[1]
 

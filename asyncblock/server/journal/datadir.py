@@ -18,6 +18,7 @@ from typing import Any
 import orjson
 
 from ...errors import Unavailable
+from ...forks import claim
 
 __all__ = ["DataDir", "default_data_dir", "read_address", "read_token"]
 
@@ -132,6 +133,8 @@ def _lock(path: Path) -> int:
     fd = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # A forked child that kept it would keep the lock.
+        claim(fd)
         os.ftruncate(fd, 0)
         os.pwrite(fd, str(os.getpid()).encode(), 0)
     except OSError as error:
