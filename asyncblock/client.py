@@ -373,32 +373,48 @@ async def connect(
         yield Mainframe(link)
 
 
+@dataclass(slots=True, eq=False)
+class _Held:
+    """A link that is shared, and how many use it or wait for its first Welcome."""
+
+    link: Link
+    users: int = 0
+
+
 class _SharedLinks:
-    """The links of this process by address and token, each with its number of users."""
+    """The links of this process by address and token. On the I/O thread.
+
+    Nobody waits for another's address here, and on one address each waits as long as it wants to.
+    """
 
     def __init__(self) -> None:
-        self._lock = asyncio.Lock()
-        self._links: dict[tuple[str, str | None], tuple[Link, int]] = {}
+        self._links: dict[tuple[str, str | None], _Held] = {}
 
     async def acquire(self, key: tuple[str, str | None], make: Callable[[], Link], timeout: float | None) -> Link:
-        async with self._lock:
-            link, users = self._links.get(key, (None, 0))
-            if link is None or link.over:
-                link, users = make(), 0
-                await link.open(timeout)
-            self._links[key] = (link, users + 1)
-            return link
+        held = self._links.get(key)
+        if held is None or held.link.over:
+            held = self._links[key] = _Held(make())
+            held.link.begin()
+        held.users += 1
+        try:
+            await held.link.welcomed(timeout)
+        except BaseException:
+            await asyncio.shield(self._leave(key, held))
+            raise
+        return held.link
 
     async def release(self, key: tuple[str, str | None], link: Link) -> None:
-        async with self._lock:
-            held, users = self._links.get(key, (None, 0))
-            if held is not link:
-                return
-            if users > 1:
-                self._links[key] = (link, users - 1)
-                return
-            del self._links[key]
-        await link.close()
+        held = self._links.get(key)
+        # Another one stands there when this link had ended before its users left.
+        if held is not None and held.link is link:
+            await self._leave(key, held)
+
+    async def _leave(self, key: tuple[str, str | None], held: _Held) -> None:
+        held.users -= 1
+        if held.users == 0:
+            if self._links.get(key) is held:
+                del self._links[key]
+            await held.link.close()
 
 
 _shared_links: dict[IOThread, _SharedLinks] = {}

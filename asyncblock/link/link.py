@@ -180,6 +180,21 @@ class Link:
         """
         return await self.io.run(self._start(timeout))
 
+    def begin(self) -> None:
+        """Begin to connect, for as long as it takes. On the I/O thread; ``close`` ends it."""
+        self._task = self.io.spawn(self._live(None), f"asyncblock link to {self.address}")
+
+    async def welcomed(self, timeout: float | None) -> None:
+        """Wait until the first Welcome has come. On the I/O thread, by as many as like.
+
+        **Cancellation** leaves the link as it is, and so does the timeout. Raises as ``open`` does.
+        """
+        await asyncio.wait([self._welcomed], timeout=timeout)
+        if self._welcomed.done():
+            self._welcomed.result()
+            return
+        raise ConnectionLost(str(self._loss or f"nobody answered at {self.address} within {timeout:g} s"))
+
     async def request(self, method: str, params: dict[str, Any], *, id: str | None = None) -> dict[str, Any]:
         """Ask the mainframe and wait for the answer, across reconnects; the same ``id`` gets the same answer.
 

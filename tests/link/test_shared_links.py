@@ -1,0 +1,87 @@
+"""The links of a process: one for each address, and none of them waits for another's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+import asyncblock
+from asyncblock import client
+from asyncblock.errors import ConnectionLost
+from asyncblock.hosting import hosted_mainframe, listening
+from asyncblock.iothread import shared
+
+
+@asynccontextmanager
+async def silent() -> AsyncIterator[tuple[str, asyncio.Event]]:
+    """Listen, take connections in and never say a word; the event tells that somebody came."""
+    came = asyncio.Event()
+
+    async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        came.set()
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(hold, "127.0.0.1", 0) as server:
+        yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}", came
+
+
+@asynccontextmanager
+async def served(directory: Path) -> AsyncIterator[tuple[str, str]]:
+    async with shared().lease() as io, hosted_mainframe(io, directory) as server:
+        async with listening(io, server, "127.0.0.1", 0) as url:
+            yield url, server.token
+
+
+async def hold(url: str, timeout: float | None) -> None:
+    async with asyncblock.connect(url, "any", timeout=timeout):
+        await asyncio.Event().wait()
+
+
+async def test_an_address_that_says_nothing_holds_up_no_other_one(tmp_path: Path) -> None:
+    async with silent() as (dead, came), served(tmp_path) as (url, token):
+        waiting = asyncio.create_task(hold(dead, None))
+        await came.wait()
+        # Joining, leaving and joining again, while the other one waits for as long as it takes.
+        async with asyncio.timeout(10):
+            for _ in range(2):
+                async with asyncblock.connect(url, token) as mainframe:
+                    await mainframe.info()
+        assert not waiting.done()
+        waiting.cancel()
+        await asyncio.wait([waiting])
+
+
+async def test_each_waits_for_an_address_as_long_as_it_wants_to() -> None:
+    async with silent() as (dead, came):
+        patient = asyncio.create_task(hold(dead, None))
+        await came.wait()
+        async with asyncio.timeout(10):
+            with pytest.raises(ConnectionLost, match=r"nobody answered at ws://127.0.0.1:\d+ within 0.2 s"):
+                await hold(dead, 0.2)
+        assert not patient.done()
+        patient.cancel()
+        await asyncio.wait([patient])
+        # The last one to leave closes it: nothing tries that address any more.
+        assert all(not links._links for links in client._shared_links.values())
+
+
+async def test_those_who_come_later_share_a_link_that_is_still_being_opened(tmp_path: Path) -> None:
+    async with silent() as (dead, came):
+        first = asyncio.create_task(hold(dead, None))
+        await came.wait()
+        second = asyncio.create_task(hold(dead, None))
+        [held] = [held for links in client._shared_links.values() for held in links._links.values()]
+        async with asyncio.timeout(10):
+            while held.users < 2:  # noqa: ASYNC110  # it is counted on another thread
+                await asyncio.sleep(0.001)
+            first.cancel()
+            await asyncio.wait([first])
+            assert not held.link.over
+            second.cancel()
+            await asyncio.wait([second])
+        assert held.link.over
