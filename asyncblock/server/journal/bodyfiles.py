@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from ...errors import RemoteProtocolError, Unavailable
 from .contract import BodyKey
 from .files import sync_directory
+from .ground import check_file
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -129,6 +130,7 @@ class BodyFiles:
         if self._sync:
             file.sync()
             sync_directory(body_path(self._root, key).parent)
+        check_file(file.fd, body_path(self._root, key))
         self._shut(key, forget=True)
         return length
 
@@ -167,6 +169,7 @@ class BodyFiles:
         try:
             return os.open(path, flags, 0o600)
         except FileNotFoundError:
+            # Not the directory of all: one that was deleted mustn't come back empty.
             path.parent.mkdir(mode=0o700)
             if self._sync:
                 sync_directory(self._root)

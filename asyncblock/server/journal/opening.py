@@ -14,6 +14,7 @@ from .bodyfiles import body_path, scan
 from .contract import BodyKey, Opening
 from .database import Connect, Connection, Synchronous, open_reader, open_writer
 from .datadir import DataDir
+from .ground import Ground
 from .ledger import Ledger
 from .lineage import Lineage
 from .schema import prepare
@@ -35,6 +36,7 @@ class Parts:
     writing: Connection
     copying: Connection
     reading: list[Connection]
+    ground: Ground
     lineage: Lineage
     opening: Opening
     ledger: Ledger
@@ -85,6 +87,7 @@ def _open_in(place: DataDir, synchronous: Synchronous, connect: Connect, stack: 
         writing=writing,
         copying=copying,
         reading=reading,
+        ground=Ground((place.journal_path, place.journal_path.with_name(place.journal_path.name + "-wal"))),
         lineage=lineage,
         opening=Opening(
             epoch=lineage.epoch,

@@ -63,7 +63,7 @@ class SqliteJournal:
             sync=parts.synchronous == "full",
         )
         self._prunes: dict[int, asyncio.Future[Any]] = {}
-        self._writer = Writer(parts.writing, parts.copying, self._reports(), self._chores())
+        self._writer = Writer(parts.writing, parts.copying, parts.ground, self._reports(), self._chores())
 
     @classmethod
     async def open(

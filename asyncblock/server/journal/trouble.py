@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from ...errors import AsyncBlockError, Unavailable
+from .ground import GroundLost
 
 __all__ = ["DISK_ERRORS", "Trouble", "back_off", "explain"]
 
@@ -59,7 +60,9 @@ def explain(error: Exception, place: object) -> AsyncBlockError:
     """Turn what the disk or the database said into an error that says what to do."""
     number = error.errno if isinstance(error, OSError) else None
     full = number in (errno.ENOSPC, errno.EDQUOT) or getattr(error, "sqlite_errorname", "") == "SQLITE_FULL"
-    if full:
+    if isinstance(error, GroundLost):
+        advice = "put it back as it was, and it goes on; else stop this mainframe and start it again"
+    elif full:
         advice = "the disk is full; make room there, it goes on by itself"
     elif isinstance(error, (OSError, sqlite3.OperationalError)):
         advice = "it is tried again until it works"

@@ -20,6 +20,7 @@ from ...errors import AsyncBlockError
 from .checkpoint import LAST_BYTES, MAX_BYTES, START_BYTES, Checkpointer, checkpoint
 from .contract import BeginPrune, DropLink, LinkRow, Write
 from .database import Connection, transaction
+from .ground import Ground
 from .lanes import Lanes
 from .pruner import Pruner
 from .schema import append_statement, row_statements, span
@@ -103,12 +104,15 @@ class _Totals:
 class Writer:
     """The thread that writes. Made at the opening; ``stop`` ends it."""
 
-    def __init__(self, connection: Connection, copying: Connection, reports: Reports, chores: Chores) -> None:
+    def __init__(
+        self, connection: Connection, copying: Connection, ground: Ground, reports: Reports, chores: Chores
+    ) -> None:
         self.commits = 0
         """Transactions so far. Read from the event loop, where a stale figure does no harm."""
         self.error: Exception | None = None
         """The last thing that went wrong."""
         self._connection = connection
+        self._ground = ground
         self._reports = reports
         self._chores = chores
         self._advance_at = time.monotonic() + _ADVANCE_INTERVAL
@@ -180,11 +184,14 @@ class Writer:
 
     def _commit(self, group: list[Write]) -> bool:
         """Commit a group, however often it takes; False when the journal closes and it can't be done."""
-        troubled = False
+        troubled = applied = False
         for pause in back_off():
             try:
-                crashpoints.reached("before_commit")
-                self._apply(group)
+                if not applied:
+                    crashpoints.reached("before_commit")
+                    self._apply(group)
+                    applied = True
+                self._ground.check()
             except Exception as error:
                 if not self._troubled(error, pause, first=not troubled):
                     return False

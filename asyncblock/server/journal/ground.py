@@ -1,0 +1,58 @@
+"""The ground that a journal stands on: its files, by device and inode, as they were when it was opened.
+
+A file that was deleted or replaced while it is open takes everything that is written to it, and nobody finds that
+again. So the writers look here after a commit and before they say that something is stored: two calls of ``stat``, 2 us
+each, beside a commit of 50 us and more.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+__all__ = ["Ground", "GroundLost", "check_file"]
+
+
+class GroundLost(OSError):
+    """A file of the journal isn't where it was any more."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        super().__init__(errno.ESTALE, f"{path} was deleted, moved or replaced while it was in use")
+
+    def __str__(self) -> str:
+        return str(self.args[1])
+
+
+class Ground:
+    """Which files some paths mean. Used by one thread."""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self._known = {path: _identity(path) for path in paths}
+
+    def check(self) -> None:
+        """Raise ``GroundLost`` unless each path still means its file."""
+        for path, known in self._known.items():
+            found = _identity(path)
+            if known is None:
+                # It hadn't been made yet.
+                self._known[path] = found
+            elif found != known:
+                raise GroundLost(path)
+
+
+def check_file(fd: int, path: Path) -> None:
+    """Raise ``GroundLost`` unless a path means an open file."""
+    status = os.fstat(fd)
+    if _identity(path) != (status.st_dev, status.st_ino):
+        raise GroundLost(path)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return status.st_dev, status.st_ino
