@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import orjson
 
+from .brought import brought
 from .errors import UnserializableValue
 from .forks import fresh_lock
 from .values import MAX_DEPTH, Encoded, dumps, explained, form_of
@@ -251,7 +252,7 @@ def _weigh_other(value: Any, budget: int, depth: int) -> int:
         return budget - len(value.data)
     if type(value) is orjson.Fragment:
         return -1
-    numpy = sys.modules.get("numpy")
+    numpy = brought("numpy", "ndarray")
     if numpy is not None and isinstance(value, numpy.ndarray):
         return -1 if value.dtype.kind == "O" and value.size > 1 else budget - _CONSTANT - 24 * int(value.size)
     members = _members(value)
@@ -291,7 +292,7 @@ def _items(value: Any) -> Iterator[Any] | None:
         return iter(value)
     if isinstance(value, (set, frozenset)):
         return _sorted(value)
-    numpy = sys.modules.get("numpy")
+    numpy = brought("numpy", "ndarray")
     if numpy is not None and isinstance(value, numpy.ndarray) and value.ndim:
         rows: Iterator[Any] = iter(value)
         return rows
@@ -300,7 +301,7 @@ def _items(value: Any) -> Iterator[Any] | None:
 
 def _is_flat(value: Any) -> bool:
     """Tell whether a value is an array of numbers or times in one dimension."""
-    numpy = sys.modules.get("numpy")
+    numpy = brought("numpy", "ndarray")
     return numpy is not None and isinstance(value, numpy.ndarray) and value.ndim == 1 and value.dtype.kind in "biufmM"
 
 

@@ -13,13 +13,13 @@ import datetime
 import decimal
 import enum
 import os
-import sys
 import uuid
 from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
 
+from .brought import brought
 from .errors import UnserializableValue
 
 __all__ = ["MAX_DEPTH", "Encoded", "dumps", "explained", "form_of", "is_small", "least_size", "loads"]
@@ -108,11 +108,11 @@ def _memory(value: object) -> int:
     """Return what an array or a frame takes, its texts and objects not counted."""
     if type(value) in _NO_ARRAYS:
         return 0
-    numpy = sys.modules.get("numpy")
+    numpy = brought("numpy", "ndarray")
     if numpy is not None and isinstance(value, numpy.ndarray):
         # Two characters for a digit and its comma, five for a constant.
         return max(value.nbytes, (5 if value.dtype.kind == "b" else 2) * value.size) if value.dtype.kind != "O" else 0
-    pandas = sys.modules.get("pandas")
+    pandas = brought("pandas", "DataFrame")
     if pandas is not None and isinstance(value, pandas.DataFrame):
         # Asked column by column: a very wide one would take a while to say.
         return int(value.memory_usage(deep=False).sum()) if value.shape[1] <= _MEMBERS else 0
@@ -178,7 +178,7 @@ def _sorted(value: set[Any] | frozenset[Any]) -> list[Any]:
 
 
 def _of_numpy_or_pandas(value: object) -> object:
-    numpy = sys.modules.get("numpy")
+    numpy = brought("numpy", "ndarray")
     if numpy is not None:
         if isinstance(value, numpy.ndarray):
             return _of_array(value)
@@ -188,7 +188,7 @@ def _of_numpy_or_pandas(value: object) -> object:
             return None if numpy.isnat(value) else value / numpy.timedelta64(1, "s")
         if isinstance(value, numpy.generic):
             return value.item()
-    pandas = sys.modules.get("pandas")
+    pandas = brought("pandas", "DataFrame")
     if pandas is not None and (value is pandas.NaT or value is pandas.NA):
         return None
     raise TypeError(f"Type is not JSON serializable: {type(value).__name__}")

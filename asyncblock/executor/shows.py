@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from ..brought import brought
 from ..forks import fresh_lock
 from .lines import Sink, active_sink
 
@@ -33,9 +34,8 @@ class Shows(importlib.abc.MetaPathFinder):
     def __init__(self) -> None:
         self._patched: list[tuple[Any, str, Any, Any]] = []
         for name in _PATCHES:
-            # One that is being imported at this moment isn't complete.
-            module = sys.modules.get(name)
-            if module is not None and not getattr(module.__spec__, "_initializing", False):
+            module = brought(name)
+            if module is not None:
                 self.patch(module)
         sys.meta_path.insert(0, self)
 
@@ -99,7 +99,7 @@ class _PatchingLoader(importlib.abc.Loader):
 
 def end_job(sink: Sink) -> None:
     """Close the figures that a job has left open in pyplot."""
-    pyplot = sys.modules.get("matplotlib.pyplot")
+    pyplot = brought("matplotlib.pyplot", "get_fignums")
     if pyplot is None:
         return
     for figure in _open_figures(pyplot, sink.line):

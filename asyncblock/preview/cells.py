@@ -8,12 +8,12 @@ import decimal
 import enum
 import math
 import re
-import sys
 from collections.abc import Collection, Iterable, Mapping, Sized
 from contextlib import suppress
 from itertools import islice
 from typing import Any
 
+from ..brought import brought
 from ..errors import UnserializableValue
 from ..values import dumps, loads
 from .limits import Limits
@@ -91,7 +91,7 @@ def _cell(value: Any, limits: Limits, room: _Room | None = None) -> Any:
     if isinstance(value, (decimal.Decimal, complex, datetime.timedelta)):
         # As text: JSON has no such number, and a float would lose digits.
         return None if value != value else str(value)
-    numpy = sys.modules.get("numpy")
+    numpy = brought("numpy", "ndarray")
     if numpy is not None and isinstance(value, numpy.generic):
         return _numpy_scalar(value, limits)
     return _nested(value, limits, room)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
+from ..brought import brought
 from ..forks import fresh_lock
 
 __all__ = ["current_figure", "figure_of", "is_artist", "is_drawable", "is_figure", "png_of", "settings"]
@@ -32,7 +33,7 @@ def is_figure(value: object) -> bool:
 
 def is_artist(value: object) -> bool:
     """Tell whether a value is a part of a matplotlib figure, and not a whole one."""
-    module = sys.modules.get("matplotlib.figure")
+    module = brought("matplotlib.figure", "Figure")
     return not (module is not None and isinstance(value, module.Figure)) and is_figure(value)
 
 
@@ -43,7 +44,7 @@ def current_figure(pyplot: Any) -> Any:
 
 def figure_of(value: Any) -> Any:
     """Return the matplotlib Figure that a value is or belongs to; None when there is none."""
-    module = sys.modules.get("matplotlib.figure")
+    module = brought("matplotlib.figure", "Figure")
     if module is None:
         return None
     owner = value
@@ -60,7 +61,7 @@ def figure_of(value: Any) -> Any:
 
 def _attribute(owner: Any) -> Any:
     # A part by its type: other things that hold a figure may know better how they look.
-    artist = sys.modules.get("matplotlib.artist")
+    artist = brought("matplotlib.artist", "Artist")
     if artist is None or not isinstance(owner, artist.Artist):
         return None
     try:

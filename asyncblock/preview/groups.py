@@ -7,12 +7,12 @@ of several things of different kinds one of type ``group``, whose ``data`` are p
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from types import MappingProxyType
 from typing import Any
 
+from ..brought import brought
 from .cells import cell, shortened
 from .figure import figure_of, is_artist, is_drawable, is_figure
 from .jupyter import is_offering
@@ -163,7 +163,7 @@ def _parts(value: Any) -> Iterable[tuple[Any, Any]] | None:
 
 
 def _is_of_objects(value: Any) -> bool:
-    numpy, pandas = sys.modules.get("numpy"), sys.modules.get("pandas")
+    numpy, pandas = brought("numpy", "ndarray"), brought("pandas", "DataFrame")
     kinds = (getattr(numpy, "ndarray", None), getattr(pandas, "Series", None))
     return any(kind is not None and isinstance(value, kind) and value.dtype == object for kind in kinds)
 
@@ -196,7 +196,7 @@ def _is_single(value: Any) -> bool:
         return False
     if type(value) in (list, tuple, dict):
         return False
-    numpy = sys.modules.get("numpy")
+    numpy = brought("numpy", "ndarray")
     if numpy is not None and isinstance(value, getattr(numpy, "ndarray", ())):
         return is_picture(value) or _is_of_axes(value)
     return find(value) is not None or is_offering(value) or is_drawable(value) or held(value) is not None

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any, BinaryIO
 
+from ..brought import brought
 from .turns import let_go
 
 __all__ = ["Kept", "NotSendable", "frame", "pack", "read_frame", "read_here", "unpack"]
@@ -96,10 +97,10 @@ class _Pickler(pickle.Pickler):
             self._beside.check(self._file.tell())
             let_go()
             self._since = time.perf_counter()
-        numpy = sys.modules.get("numpy")
+        numpy = brought("numpy", "ndarray")
         if numpy is not None and type(obj) is numpy.ndarray and _is_gappy_view(obj, numpy.ndarray):
             return _as_view(obj)
-        masked = sys.modules.get("numpy.ma")
+        masked = brought("numpy.ma", "MaskedArray")
         if masked is not None and type(obj) is masked.MaskedArray and not obj.dtype.hasobject:
             # An image's numbers; its own way is by way of one long text of bytes.
             return _masked, (obj.data, obj.mask, obj.fill_value)
@@ -115,7 +116,7 @@ def _from_kept(number: int) -> Any:
 
 
 def _is_figure(obj: Any) -> bool:
-    module = sys.modules.get("matplotlib.figure")
+    module = brought("matplotlib.figure", "Figure")
     return module is not None and isinstance(obj, module.Figure)
 
 

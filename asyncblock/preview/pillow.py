@@ -12,6 +12,7 @@ import sys
 from contextlib import suppress
 from typing import Any
 
+from ..brought import brought
 from .levels import as_bytes
 from .limits import Limits
 from .png import fitting_url, png_of_rows, steps
@@ -164,7 +165,7 @@ def _wide(strip: Any, down: int, across: int) -> Any:
 
 def _grey(data: bytes, size: tuple[int, int], words: set[str]) -> bytes:
     """Return floats as bytes, from the darkest to the brightest."""
-    numpy = sys.modules.get("numpy")
+    numpy = brought("numpy", "ndarray")
     if numpy is not None:
         shown, chosen = as_bytes(numpy.frombuffer(data, "float32").reshape(size[1], size[0]))
         words.add(chosen)
