@@ -29,6 +29,7 @@ class Interrupts:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self._pid = os.getpid()
         self._patched: list[tuple[Any, str, Any, Any]] = []
         self._signal, self._getsignal = signal.signal, signal.getsignal
         self._replace(signal, "signal", self._set)
@@ -51,14 +52,17 @@ class Interrupts:
 
     def _set(self, signalnum: int, handler: Any) -> Any:
         who = owner()
-        if who is not None and callable(handler) and not isinstance(handler, signal.Handlers):
+        # A process that the block has forked is its own.
+        own = os.getpid() != self._pid
+        if who is not None and not own and callable(handler) and not isinstance(handler, signal.Handlers):
             handler = _Handler(handler, who)
         return _bare(self._signal(signalnum, handler))
 
     def _sent_by(self, original: Callable[..., Any], number_of: Callable[..., Any]) -> Callable[..., Any]:
         def send(*args: Any) -> Any:
             who, number = owner(), number_of(*args)
-            if who is None or number not in _OURS or isinstance(self._getsignal(number), _Handler):
+            ours = number in _OURS and os.getpid() == self._pid and not isinstance(self._getsignal(number), _Handler)
+            if who is None or not ours:
                 return original(*args)
             name = signal.Signals(number).name
             words = f"the block sent {name} to its own process, where other jobs run; it has ended itself alone"
@@ -80,12 +84,13 @@ class _Handler:
         self.handler = handler
         self._who = who
         self._context = contextvars.copy_context()
+        self._pid = os.getpid()
 
     def __call__(self, number: int, frame: Any) -> Any:
         try:
             return self._context.copy().run(self.handler, number, frame)
         except BaseException as error:
-            if owner() is self._who:
+            if owner() is self._who or os.getpid() != self._pid:
                 # Its own code is what was interrupted: a time limit for it, say.
                 raise
             blame(error, self._who)

@@ -109,6 +109,11 @@ ENDS = {
 }
 
 SUCCEEDS = {
+    "a forked process that ends itself": (
+        "pid = os.fork()\n"
+        "if pid == 0:\n    signal.signal(signal.SIGTERM, signal.SIG_DFL); os.kill(os.getpid(), signal.SIGTERM); os._exit(1)\n"
+        "assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGTERM"
+    ),
     "a thread that exits": "threading.Timer(0, sys.exit).start(); threading.Thread(target=sys.exit, args=(1,)).start()",
     "exit with 0 in a callback": "loop.call_soon(sys.exit); await forever()",
     "GeneratorExit in a callback": "def out(): raise GeneratorExit\nloop.call_soon(out); await asyncio.sleep(0.05)",
