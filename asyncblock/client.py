@@ -18,6 +18,7 @@ import orjson
 from . import __version__, events
 from .body import Body
 from .errors import (
+    BlockFailed,
     ConnectionLost,
     FlowFailed,
     InvalidFlow,
@@ -90,8 +91,9 @@ class Session:
     run at once, each is a cursor of its own. Losing the connection is no end: the iteration goes on where it was.
     """
 
-    def __init__(self, link: Link, session_id: str) -> None:
+    def __init__(self, link: Link, session_id: str, journal: str | None = None) -> None:
         self._link = link
+        self._journal = journal
         self.session_id = session_id
 
     def __aiter__(self) -> AsyncIterator[events.AnyEvent]:
@@ -145,15 +147,41 @@ class Session:
         """Wait until the session has succeeded and return the last value of each output of the flow.
 
         **Cancellation** leaves the session running.
-        Raises ``FlowFailed`` with the session's error when it failed or was cancelled.
+        Raises ``FlowFailed`` with the session's error when it failed or was cancelled, and with the author's traceback
+        as its cause.
         """
         end = await self.wait()
         if end.state != "succeeded":
-            raise FlowFailed(end.error or end.state, session_id=self.session_id, state=end.state)
+            cause = await self._cause(end)
+            node_id = None if end.failed is None else end.failed.node_id
+            raise FlowFailed(
+                end.error or end.state,
+                session_id=self.session_id,
+                state=end.state,
+                node_id=node_id,
+                journal=self._journal,
+            ) from cause
         outputs = dict(end.outputs)
         for handle, ref in end.bodies.items():
             outputs[handle] = await self.fetch(ref)
         return outputs
+
+    async def _cause(self, end: SessionFinished) -> BlockFailed | None:
+        """Return what the block said that failed the session; None where no block did."""
+        job = end.failed
+        if job is None or job.offset is None:
+            return None
+        page = await self._link.read(self.session_id, job.offset)
+        offset, lines = page.rows[0]
+        for event in events.events_of_row(self.session_id, offset, lines):
+            if isinstance(event, events.BlockFinished) and (event.job_id, event.attempt) == (job.job_id, job.attempt):
+                words = f"node {event.node_id}: {event.error}"
+                failed = BlockFailed(words, node_id=event.node_id, traceback=event.traceback or "")
+                if event.traceback:
+                    # A note is printed with the error.
+                    failed.add_note(event.traceback.rstrip())
+                return failed
+        return None
 
     async def fetch(self, ref: BodyRef) -> Any:
         """Fetch a large value that an event refers to.
@@ -187,9 +215,11 @@ class Session:
 class Mainframe:
     """A handle on a mainframe. Get one from ``connect`` or ``embedded``; any task of any loop may use it."""
 
-    def __init__(self, link: Link, local: LocalHost | None = None) -> None:
+    def __init__(self, link: Link, local: LocalHost | None = None, *, journal: str | None = None) -> None:
         self.link = link
         self._local = local
+        self._journal = journal
+        """Where the journal is, for people; None for one that is deleted at the end."""
 
     @property
     def address(self) -> str:
@@ -226,7 +256,7 @@ class Mainframe:
         values = {name: await _encoded(value, name) for name, value in given.items()}
         params = {"session_id": session_id, "plan": plan.to_json(), "inputs": values, "title": title}
         await self.link.request("start", params, id=session_id)
-        return Session(self.link, session_id)
+        return Session(self.link, session_id, self._journal)
 
     async def resolve(self, load: Callable[[Collection[str]], Plan]) -> Plan:
         """Load a flow on a worker thread; one with blocks in another language when an executor has announced it.
@@ -243,7 +273,7 @@ class Mainframe:
 
     def session(self, session_id: str) -> Session:
         """Return a handle on a session that somebody else started."""
-        return Session(self.link, session_id)
+        return Session(self.link, session_id, self._journal)
 
     async def sessions(self, *, state: str | None = None, limit: int = 100) -> list[SessionInfo]:
         """List sessions, the newest first.
@@ -370,7 +400,7 @@ async def connect(
         raise LocalProtocolError("no mainframe address: give a url or set ASYNCBLOCK_URL")
     token = token or os.environ.get("ASYNCBLOCK_TOKEN")
     async with open_link(url, token, timeout=timeout, tls=tls) as link:
-        yield Mainframe(link)
+        yield Mainframe(link, journal=url)
 
 
 @dataclass(slots=True, eq=False)

@@ -48,6 +48,7 @@ async def embedded(
     with, every call that waits for it raises ``MainframeFailed`` then, and leaving the block does.
     """
     async with AsyncExitStack() as stack:
+        journal = None if data_dir is None else str(data_dir)
         if data_dir is None:
             data_dir = stack.enter_context(tempfile.TemporaryDirectory(prefix="asyncblock-"))
         io = await stack.enter_async_context(shared().lease())
@@ -72,13 +73,13 @@ async def embedded(
             )
             if workers > 1:
                 await pool.ready()
-            yield Mainframe(link, pool)
+            yield Mainframe(link, pool, journal=journal)
             return
         if capture:
             capturing.install()
             stack.callback(capturing.uninstall)
         executor = Executor(blocks, packages, capture=capture)
-        mainframe = Mainframe(link, executor)
+        mainframe = Mainframe(link, executor, journal=journal)
         await stack.enter_async_context(executor.attached(mainframe))
         yield mainframe
 

@@ -186,12 +186,25 @@ class BlockFailed(AsyncBlockError):
 
 
 class FlowFailed(AsyncBlockError):
-    """A session ended without success. ``state`` is ``"failed"`` or ``"cancelled"``."""
+    """A session ended without success. ``state`` is ``"failed"`` or ``"cancelled"``.
 
-    def __init__(self, message: str, *, session_id: str, state: str = "failed", node_id: str | None = None) -> None:
+    ``node_id`` is the node whose block failed, and ``__cause__`` a ``BlockFailed`` with the author's traceback, where
+    they are known. ``journal`` is where everything that happened can be read: an address or a data directory.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        session_id: str,
+        state: str = "failed",
+        node_id: str | None = None,
+        journal: str | None = None,
+    ) -> None:
         self.session_id = session_id
         self.state = state
         self.node_id = node_id
+        self.journal = journal
         super().__init__(message)
 
 

@@ -30,6 +30,7 @@ __all__ = [
     "BlockStarted",
     "BlockWarning",
     "Event",
+    "FailedJob",
     "FlowJobFinished",
     "FlowJobOutput",
     "FlowJobStarted",
@@ -67,7 +68,7 @@ class Event:
         for cls in reversed(type(self).__mro__):
             for name in getattr(cls, "__slots__", ()):
                 value = getattr(self, name)
-                if value is None and name in ("body", "bodies", "error", "traceback", "id", "error_type"):
+                if value is None and name in ("body", "bodies", "error", "failed", "traceback", "id", "error_type"):
                     continue
                 out[name] = _plain(value)
         return out
@@ -76,6 +77,8 @@ class Event:
 def _plain(value: Any) -> Any:
     if isinstance(value, BodyRef):
         return value.to_json()
+    if isinstance(value, FailedJob):
+        return {each.name: getattr(value, each.name) for each in fields(value)}
     if isinstance(value, dict):
         return {key: _plain(each) for key, each in value.items()}
     return value
@@ -100,6 +103,17 @@ class SessionCancelled(Event):
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class FailedJob:
+    """The job of which a session has failed."""
+
+    job_id: str
+    node_id: str | None = None
+    attempt: int = 1
+    offset: int | None = None
+    """The journal row of its BlockFinished, which has the traceback; None where the mainframe has ended it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionFinished(Event):
     """The session's one terminal state: ``succeeded``, ``failed`` or ``cancelled``."""
@@ -111,6 +125,8 @@ class SessionFinished(Event):
     """The last value of each output of the flow."""
     bodies: dict[str, BodyRef] = field(default_factory=dict)
     """Outputs that are bodies."""
+    failed: FailedJob | None = None
+    """What failed, where it is known."""
 
     def to_json(self) -> dict[str, Any]:
         return {**Event.to_json(self), "error": self.error}
@@ -528,6 +544,12 @@ def _read(name: str, value: Any, link: str) -> Any:
     return value
 
 
+def _failed_job(obj: Any) -> FailedJob | None:
+    if not isinstance(obj, dict):
+        return None
+    return FailedJob(obj["job_id"], obj.get("node_id"), obj.get("attempt", 1), obj.get("offset"))
+
+
 def _entry_event(session_id: str, offset: int, obj: dict[str, Any]) -> AnyEvent:
     common: dict[str, Any] = {"session_id": session_id, "offset": offset, "t": obj.get("t", 0)}
     job: dict[str, Any] = {**common, "job_id": obj.get("job_id", ""), "attempt": obj.get("attempt", 1)}
@@ -547,6 +569,7 @@ def _entry_event(session_id: str, offset: int, obj: dict[str, Any]) -> AnyEvent:
                 error=obj["error"],
                 outputs=obj["outputs"],
                 bodies={handle: ref for handle, ref in bodies.items() if ref is not None},
+                failed=_failed_job(obj.get("failed")),
             )
         case "JobCreated":
             return JobCreated(**job, node_id=obj["node_id"], stacks=tuple(obj["stacks"]))

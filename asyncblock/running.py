@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from . import flow as language
 from .embedding import embedded
+from .errors import FlowFailed
+from .flow.plan import Plan
+from .offload import wait_in_thread
+from .runs import new_run_directory, remember_run
 from .shapes import Results
 
 __all__ = ["Flow"]
@@ -20,11 +26,39 @@ class Flow(language.Flow):
     ) -> dict[str, Any]:
         """Run the flow on an embedded mainframe and return its outputs.
 
-        **Durability**: with a ``data_dir`` the session's journal stays there; else it is deleted at the end.
+        **Durability**: with a ``data_dir`` the session's journal stays there; else it is deleted when the flow has
+        succeeded, and kept among the last runs when it has failed.
         **Cancellation** cancels the session: blocks may clean up.
-        Raises ``InvalidFlow`` with every problem before anything runs, ``FlowFailed`` with the session's error.
+        Raises ``InvalidFlow`` with every problem before anything runs, ``FlowFailed`` with the session's error, the
+        author's traceback as its cause, and where the journal is.
         """
         plan = self.plan()
-        async with embedded(data_dir, workers=workers) as mainframe:
-            session = await mainframe.start(plan, inputs)
-            return await session.outputs()
+        directory = Path(data_dir) if data_dir is not None else Path(tempfile.mkdtemp(prefix="asyncblock-"))
+        try:
+            async with embedded(directory, workers=workers) as mainframe:
+                session = await mainframe.start(plan, inputs)
+                outputs = await session.outputs()
+        except FlowFailed as failed:
+            kept = directory if data_dir is not None else await wait_in_thread(_keep, directory, plan)
+            failed.journal = str(kept)
+            failed.add_note(f"the journal of session {failed.session_id} is kept in {kept}")
+            raise
+        except BaseException:
+            if data_dir is None:
+                shutil.rmtree(directory, ignore_errors=True)
+            raise
+        if data_dir is None:
+            await wait_in_thread(shutil.rmtree, directory, True)
+        return outputs
+
+
+def _keep(directory: Path, plan: Plan) -> Path:
+    """Move a run's data directory to those that are kept for a while; where that can't be, leave it."""
+    try:
+        kept = new_run_directory()
+        kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        shutil.move(directory, kept)
+    except OSError:
+        return directory
+    remember_run(kept, plan.roots.values())
+    return kept

@@ -56,7 +56,7 @@ LAYERS: dict[str, set[str]] = {
     "workers": {"children", "forks", "flow", "lifesigns", "errors"},
     "lifesigns": set(),
 }  # fmt: skip
-ROOF = {"embedding", "running", "cli", "examples", "testing", "__init__", "__main__"}
+ROOF = {"embedding", "running", "runs", "cli", "examples", "testing", "__init__", "__main__"}
 
 # Third-party names and the doors through which they enter.
 DOORS = {

@@ -10,8 +10,20 @@ from .. import collector
 __all__ = ["main"]
 
 
+INTERRUPTED = 130
+"""The exit code of a command that was interrupted."""
+
+
 def main() -> None:
     """Run the command line."""
+    try:
+        _main()
+    except KeyboardInterrupt:
+        # While modules were imported, before a command could ask for its signals.
+        raise SystemExit(INTERRUPTED) from None
+
+
+def _main() -> None:
     try:
         from .app import app
     except ModuleNotFoundError as error:

@@ -25,13 +25,14 @@ from ..iothread import shared
 from ..lifesigns import Held
 from ..link import Link
 from ..packages import package_root
+from ..runs import find_run, new_run_directory, packages_of_run, remember_run
 from ..server.journal.datadir import default_data_dir
 from ..workers import Workers
 from .display import open_display
 from .following import follow
 from .interrupts import Interrupts
 from .parts import Part, keep_inputs
-from .places import COMMAND_TIMEOUT, Target, find_run, new_run_directory, packages_of_run, reach, remember_run
+from .places import COMMAND_TIMEOUT, Target, reach
 from .witness import Witness
 
 __all__ = ["Wanted", "executor", "resume", "run", "serve", "submit", "watch"]

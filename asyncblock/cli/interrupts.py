@@ -8,10 +8,9 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-__all__ = ["INTERRUPTED", "Interrupts"]
+from . import INTERRUPTED
 
-INTERRUPTED = 130
-"""The exit code of a command that was interrupted."""
+__all__ = ["INTERRUPTED", "Interrupts"]
 
 
 class Interrupts:

@@ -1,32 +1,23 @@
-"""Where things are: the mainframe that a command talks to, and the data directories of ``run``."""
+"""Where things are: the mainframe that a command talks to."""
 
 from __future__ import annotations
 
-import secrets
-import shutil
 import ssl
-import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import orjson
-
 from ..client import Mainframe, connect
 from ..errors import Unavailable
-from ..server.journal.datadir import DataDir, default_data_dir, read_address, read_token
-from ..server.journal.peek import peek_sessions
+from ..server.journal.datadir import default_data_dir, read_address, read_token
 from ..transport.websocket import is_loopback
 
-__all__ = ["COMMAND_TIMEOUT", "Target", "find_run", "new_run_directory", "packages_of_run", "reach", "remember_run"]
+__all__ = ["COMMAND_TIMEOUT", "Target", "reach"]
 
 COMMAND_TIMEOUT = 5.0
 """Seconds that a command tries to reach a mainframe."""
-
-_KEPT_RUNS = 20
-"""Data directories of ``run`` that are kept for ``resume``; the oldest beyond are deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,54 +69,3 @@ async def reach(target: Target) -> AsyncIterator[Mainframe]:
     url, token = target.address()
     async with connect(url, token, timeout=COMMAND_TIMEOUT, tls=target.tls()) as mainframe:
         yield mainframe
-
-
-def _runs() -> list[Path]:
-    parent = default_data_dir() / "runs"
-    return sorted(path for path in parent.iterdir() if path.is_dir()) if parent.is_dir() else []
-
-
-def new_run_directory() -> Path:
-    """Name a data directory for one run, and delete the oldest of earlier ones that nobody uses."""
-    older = _runs()
-    for path in older[: max(len(older) - _KEPT_RUNS + 1, 0)]:
-        try:
-            with DataDir.open(path):
-                shutil.rmtree(path, ignore_errors=True)
-        except Unavailable:
-            continue
-    return default_data_dir() / "runs" / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
-
-
-def remember_run(directory: Path, packages: Iterable[Path]) -> None:
-    """Note in a run's data directory where the blocks of its sessions are, for ``resume``. The directory is ours."""
-    every = dict.fromkeys([*packages_of_run(directory), *map(str, packages)])
-    fresh = directory / "run.new"
-    fresh.write_bytes(orjson.dumps({"packages": list(every)}))
-    fresh.replace(directory / "run")
-
-
-def packages_of_run(directory: Path) -> list[str]:
-    """Return the packages that runs in a data directory have used."""
-    try:
-        return [str(package) for package in orjson.loads((directory / "run").read_bytes())["packages"]]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
-
-
-def find_run(session_id: str) -> Path:
-    """Return the data directory of the run that has a session.
-
-    Raises ``Unavailable`` when none has; the message lists what could be resumed.
-    """
-    unfinished = []
-    for directory in reversed(_runs()):
-        for row in peek_sessions(directory):
-            if row.session_id == session_id:
-                return directory
-            if row.state == "running":
-                unfinished.append(f"{row.session_id} ({row.title})")
-    known = f"; these haven't ended: {', '.join(unfinished)}" if unfinished else ""
-    raise Unavailable(
-        f"none of the last {_KEPT_RUNS} runs has a session {session_id!r}; give --data-dir if the run had one{known}"
-    )

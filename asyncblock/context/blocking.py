@@ -263,7 +263,10 @@ class SyncContext(SyncAsking):
         wait()
 
     def _line(self, text: str, stdio: Stdio) -> None:
-        if self._finish_said or self._channel.trouble is not None:
+        if self._finish_said:
+            self._line_too_late(text)
+            return
+        if self._channel.trouble is not None:
             return
         for record in log_records(self._job.secrecy.text(text), stdio):
             self._send(self._channel.telemetry, record)

@@ -393,6 +393,9 @@ class Context(AsyncAsking):
         await settled
 
     def _line(self, text: str, stdio: Stdio) -> None:
+        if self._ring.closed:
+            self._line_too_late(text)
+            return
         self._ring.add(self._job.secrecy.text(text), stdio)
 
     def _relay(self, record: bytes, lane: str) -> None:

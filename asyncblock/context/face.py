@@ -63,6 +63,9 @@ class JobInfo:
     """What the job may ask; None for one without a mainframe."""
 
 
+_TOLD_LATE: Final = 20
+"""Lines of a job that has ended which are told."""
+
 _SHORT_TEXT: Final = 4096
 """Characters of a text that is small however they are encoded."""
 
@@ -98,6 +101,8 @@ class Face(Surroundings):
         self._tail = b""
         self.unawaited = 0
         """Calls of this context that were made and never awaited."""
+        self._too_late = 0
+        """Lines that came when the job had ended."""
         self.returned_large = False
         """Some of what the block has returned was large."""
 
@@ -182,6 +187,15 @@ class Face(Surroundings):
 
     def _relay(self, record: bytes, lane: str) -> None:
         raise LocalProtocolError("this context relays nothing")
+
+    def _line_too_late(self, text: str) -> None:
+        """Tell of a line that comes when the job has ended: its log is closed, the process's isn't."""
+        self._too_late += 1
+        if self._too_late > _TOLD_LATE:
+            return
+        who = f"node {self.node_id} (job {self.job_id})"
+        more = "; what it prints from here on is dropped" if self._too_late == _TOLD_LATE else ""
+        logger.warning("%s has ended, and prints: %s%s", who, self._text(text), more)
 
     def _show(self, payload: object) -> None:
         raise LocalProtocolError("this context shows nothing")

@@ -5,6 +5,7 @@ signal handler raises; and what one block sets on it, all others get. Here
 
 * tasks, callbacks and the finalisers of asynchronous generators are guarded: the job in whose context they run is
   blamed. What gets past the guards stops the loop for a moment, and goes on when somebody is blamed;
+* the error of a task that nobody awaits is told to the job that has started it;
 * each job, and each service, has a default executor, a task factory and a handler of exceptions of its own.
 """
 
@@ -285,7 +286,9 @@ def _make_task(loop: asyncio.AbstractEventLoop, coro: Coro, **kwargs: Any) -> as
     settings = loop.settings.get(who) if isinstance(loop, _Guards) else None
     if settings is not None and settings.factory is not None:
         return settings.factory(loop, guarded, **kwargs)
-    return asyncio.Task(guarded, loop=loop, **kwargs)
+    task: asyncio.Task[Any] = asyncio.Task(guarded, loop=loop, **kwargs)
+    who.task_begun(task, coro)
+    return task
 
 
 async def _guarded(coro: Coroutine[Any, Any, Any], who: RunningJob | RunningService) -> Any:
@@ -302,7 +305,11 @@ def _tell_trouble(loop: asyncio.AbstractEventLoop, trouble: dict[str, Any]) -> N
     who = _concerned(trouble)
     settings = loop.settings.get(who) if who is not None and isinstance(loop, _Guards) else None
     if settings is None or settings.handler is None:
-        loop.default_exception_handler(trouble)
+        task, error = trouble.get("task") or trouble.get("future"), trouble.get("exception")
+        if who is not None and isinstance(task, asyncio.Task) and error is not None:
+            who.task_failed(task, error)
+        else:
+            loop.default_exception_handler(trouble)
         return
     try:
         settings.handler(loop, trouble)

@@ -94,6 +94,8 @@ class Executor:
         self.on_retire: Callable[[], None] | None = None
         """Called when this process should be replaced, because a thread of it can't be stopped. None where the process
         isn't the executor's own: then the thread is left, and jobs go on coming."""
+        self.on_failure: Callable[[str, BaseException], None] | None = None
+        """Told of each exception that ends an attempt, with the job's id. On the executor's loop."""
         self.spawner: Spawner | None = None
         """Starts processes for blocks with ``spawn: true``. None where this executor can't."""
         self.once = False

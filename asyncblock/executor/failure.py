@@ -21,7 +21,7 @@ from pathlib import Path
 from ..errors import AsyncBlockError
 from .origin import Origins
 
-__all__ = ["MAX_TRACEBACK", "author_traceback", "summary"]
+__all__ = ["MAX_TRACEBACK", "author_traceback", "further_lines", "summary"]
 
 MAX_TRACEBACK = 64 << 10
 """Bytes of a traceback's text: what a record carries inline. The middle is what goes."""
@@ -66,6 +66,15 @@ def _first_line(exc: BaseException) -> str:
     except Exception as error:
         return f"(its text can't be had: str() raised {type(error).__name__})"
     return _encodable(lines[0]).strip() if lines else ""
+
+
+def further_lines(exc: BaseException) -> str:
+    """Return a word of the lines that a summary leaves out; "" where there are none. Never raises."""
+    try:
+        further = len(str(exc).strip().splitlines()) - 1
+    except Exception:
+        return ""
+    return f" (and {further} more {'line' if further == 1 else 'lines'})" if further > 0 else ""
 
 
 def _select_all(shown: traceback.TracebackException, exc: BaseException, origins: Origins) -> None:

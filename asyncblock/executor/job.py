@@ -8,7 +8,7 @@ import contextvars
 import ctypes
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..block import Binding
@@ -23,9 +23,10 @@ from ..wire.records import encode
 from . import forked, shows
 from .blockloop import forget
 from .capture import current_sink, flush_job
-from .failure import author_traceback, summary
+from .failure import author_traceback, further_lines, summary
 from .inputs import InputFiles, gather_inputs
 from .kinds import Kind
+from .leftovers import Leftovers
 from .standing import standing_at
 from .tasks import ENDS, current_job, job_of_lines
 from .vault import Vault
@@ -67,6 +68,7 @@ class RunningJob:
         "_info",
         "_kind",
         "_large",
+        "_leftovers",
         "_main",
         "_message",
         "_outlet",
@@ -113,6 +115,8 @@ class RunningJob:
         self._exit: Ending | None = None
         """What a task or a callback of the block has ended it with."""
         self._files = InputFiles(hosting)
+        self._leftovers: Leftovers | None = None
+        """The tasks that the block has started, on a loop that is the executor's."""
         self._large = False
         """Some of its inputs are large."""
         self._parting: list[Any] = []
@@ -131,9 +135,26 @@ class RunningJob:
         if self._stall_over is not None:
             self._stall_over.set()
             self._stall_over = None
-        channel = self._outlet.channel
-        if channel.finish is None and channel.trouble is None:
-            self._outlet.try_accept(channel.telemetry, encode("BlockWarning", now_ms(), warning=words))
+        self._warn(words)
+
+    def task_begun(self, task: asyncio.Task[Any], coroutine: Coroutine[Any, Any, Any]) -> None:
+        """Take note of a task that the block has started."""
+        if self._leftovers is None:
+            who = f"node {self._kind.node_id} (job {self._info.job_id})"
+            self._leftovers = Leftovers(who, self._hosting.executor.catalog.roots, self._info.secrecy.text)
+        self._leftovers.add(task, coroutine)
+
+    def task_failed(self, task: asyncio.Task[Any], error: BaseException) -> None:
+        """Tell of a task's error that nobody has asked for: in the job's log while it is open."""
+        if self._leftovers is not None:
+            self._leftovers.failed(task, error, self._stderr())
+
+    def _stderr(self) -> Callable[[str], object] | None:
+        ctx = self._ctx
+        if not isinstance(ctx, Context) or self._outlet.channel.finish is not None:
+            return None
+        take = ctx.sink.line
+        return lambda text: take(text, "stderr")
 
     def cancel(self, reason: str, grace: float) -> None:
         """Cancel the block; it may clean up for ``grace`` seconds. A repeated cancel changes nothing."""
@@ -411,10 +432,12 @@ class RunningJob:
         }
 
     def _failure(self, error: BaseException) -> Ending:
+        if self._hosting.executor.on_failure is not None:
+            self._hosting.executor.on_failure(self._info.job_id, error)
         roots = self._hosting.executor.catalog.roots()
         clean = self._info.secrecy.text
         return {
-            "error": summary(error, clean),
+            "error": summary(error, clean) + further_lines(error),
             "error_type": type(error).__name__,
             "traceback": author_traceback(error, roots=roots, clean=clean),
         }
@@ -432,6 +455,8 @@ class RunningJob:
             flush_job(ctx.sink)
         if ctx is not None:
             await forked.last_words(ctx.sink)
+        if isinstance(ctx, Context) and self._leftovers is not None:
+            self._tell_leftovers(self._leftovers, running="error" not in ending and not ending.get("cancelled"))
         if ctx is None:
             ctx = self._ctx = Context(self._info, {}, self._outlet, self._hosting.store)
         try:
@@ -453,6 +478,20 @@ class RunningJob:
             self._hosting.places.job_failed(self._info.session_id)
         self._count(ending)
         self._done()
+
+    def _tell_leftovers(self, leftovers: Leftovers, *, running: bool) -> None:
+        """Tell, while the job's log is open, what the block leaves behind."""
+        for task, error in leftovers.failures():
+            leftovers.failed(task, error, self._stderr())
+        words = leftovers.still_running() if running else None
+        if words is not None:
+            self._warn(words)
+
+    def _warn(self, words: str) -> None:
+        """Send a warning, if there is room for it."""
+        channel = self._outlet.channel
+        if channel.finish is None and channel.trouble is None:
+            self._outlet.try_accept(channel.telemetry, encode("BlockWarning", now_ms(), warning=words))
 
     async def _after_stall(self, over: asyncio.Event) -> None:
         try:

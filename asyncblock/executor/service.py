@@ -13,7 +13,7 @@ import functools
 import inspect
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -196,6 +196,14 @@ class RunningService:
         error = await done
         if error is not None:
             raise error
+
+    def task_begun(self, task: asyncio.Task[Any], coroutine: Coroutine[Any, Any, Any]) -> None:
+        """Take no note: a service may have tasks of its own as long as it likes."""
+
+    def task_failed(self, task: asyncio.Task[Any], error: BaseException) -> None:
+        """Tell of a task's error that nobody has asked for."""
+        text = author_traceback(error, roots=self._roots()).rstrip()
+        logger.error("service %s: its task %s failed:\n%s", self.name, getattr(task.get_coro(), "__name__", task), text)
 
     def exited(self, error: BaseException) -> None:
         """What the service started raised what ends a process: the service is over, the executor isn't."""

@@ -100,6 +100,11 @@ class Run:
         job = self._jobs.get(job_id)
         return job is not None and job.flow.outer is not None
 
+    @property
+    def decided(self) -> bool:
+        """Tell whether it is settled how the flow ends."""
+        return self.finished or self._verdict is not None
+
     def feed(self, fact: Fact) -> list[Decision]:
         """Apply a fact and return what follows from it. A fact about a job that has ended changes nothing."""
         if self.finished:

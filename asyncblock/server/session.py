@@ -77,6 +77,8 @@ class Session:
         self.state = "running"
         """``running``, ``ending``, then ``succeeded``, ``failed`` or ``cancelled``."""
         self.error: str | None = None
+        self.failed: dict[str, Any] | None = None
+        """The job that failed the session: its node, and the row that has its error."""
         self.next_offset = 0
         self.stored_offset = 0
         """Rows below this offset are in the journal: what readers may see."""
@@ -295,7 +297,11 @@ class Session:
         self._undecided.pop(job_id, None)
         if self._run.is_open(job_id):
             turn.say(self, "JobFailed", job_id=job_id, attempt=1, error=error, retry=False, t=_now())
-            self._feed(turn, Finished(job_id, error))
+            self._feed_failure(turn, error, None, job_id=job_id, **self._node_of(job_id))
+
+    def _node_of(self, flow_job_id: str) -> dict[str, Any]:
+        flow = self.flow_jobs.get(flow_job_id)
+        return {} if flow is None else {"node_id": flow.node_id}
 
     def row_stored(self) -> None:
         """A row has committed: let readers look."""
@@ -389,7 +395,7 @@ class Session:
             # Cancelled by its executor, because that leaves: another attempt may do better.
             ours = bool(record.get("cancelled")) and job.cancelling is not None
             retried = record.get("error_type") not in job.policy.not_retried and not ours
-            self._fold_failure(turn, job, error, retried, finished=True)
+            self._fold_failure(turn, job, error, retried, finished=True, offset=place[0])
             return
         self._close_attempt(turn, attempt, finished=True)
         outputs = {h: ("record", *place, h) for h in (*record.get("result", ()), *record.get("bodies", ()))}
@@ -402,7 +408,16 @@ class Session:
         self._feed(turn, Finished(job.job_id, None, outputs))
         self._end_if_quiet(turn)
 
-    def _fold_failure(self, turn: Turn | None, job: Job, error: str, retry: bool, *, finished: bool = False) -> None:
+    def _fold_failure(
+        self,
+        turn: Turn | None,
+        job: Job,
+        error: str,
+        retry: bool,
+        *,
+        finished: bool = False,
+        offset: int | None = None,
+    ) -> None:
         if job.attempt is not None:
             self._close_attempt(turn, job.attempt, finished=finished)
         self.requests.cancel_all(turn, job, f"the job that asked for it has ended ({error})")
@@ -415,8 +430,16 @@ class Session:
             return
         self._end_job(turn, job)
         self.requests.tell(turn, job, error)
-        self._feed(turn, Finished(job.job_id, error, {}))
+        self._feed_failure(turn, error, offset, job_id=job.job_id, node_id=job.node_id, attempt=job.attempts)
         self._end_if_quiet(turn)
+
+    def _feed_failure(self, turn: Turn | None, error: str, offset: int | None, *, job_id: str, **who: Any) -> None:
+        """Feed a job's error, and keep in mind whose it was if the flow fails of it."""
+        if not self._run.decided:
+            self.failed = {"job_id": job_id, **who, **({} if offset is None else {"offset": offset})}
+        self._feed(turn, Finished(job_id, error, {}))
+        if not self._run.decided:
+            self.failed = None
 
     def _retry_later(self, turn: Turn, job: Job, error: str) -> None:
         """Journal when the next attempt is due: the pause outlives the mainframe."""
@@ -726,6 +749,7 @@ class Session:
             session_id=self.session_id,
             state=verdict.state,
             error=verdict.error,
+            **({"failed": self.failed} if self.failed is not None and verdict.state == "failed" else {}),
             outputs={handle: each.value for handle, each in found.items() if each.body is None},
             bodies={handle: each.body for handle, each in found.items() if each.body is not None},
             t=self.finished_at,
@@ -888,7 +912,7 @@ class Session:
                 self.state, self.error, self.finished_at = obj["state"], obj["error"], obj["t"]
             case "JobFailed":
                 self._undecided.pop(obj["job_id"], None)
-                self._feed(None, Finished(obj["job_id"], obj["error"]))
+                self._feed_failure(None, obj["error"], None, job_id=obj["job_id"], **self._node_of(obj["job_id"]))
             case "JournalBroken":
                 pass
             case "JobStalled" | "JobAssigned" | "JobReleased" | "BlockPreview" | "BlockJobFinished":

@@ -12,6 +12,7 @@ from .. import events
 from ..block import AnyBlock, block
 from ..client import Mainframe, Session
 from ..embedding import memory_link
+from ..errors import BlockFailed
 from ..executor import Executor
 from ..flow.builder import Flow
 from ..hosting import living_on
@@ -51,16 +52,27 @@ class RunBlock(Protocol):
     """The type of ``run_block`` and of the fixture ``block_run``."""
 
     async def __call__(
-        self, main: Callable[..., Any] | AnyBlock, inputs: Results | None = None, *, timeout: float = 30.0
+        self,
+        main: Callable[..., Any] | AnyBlock,
+        inputs: Results | None = None,
+        *,
+        timeout: float = 30.0,
+        check: bool = True,
     ) -> BlockResult:
-        """Run a block and return what it did."""
+        """Run a block and return what it did, or raise what it raised."""
         ...
 
 
 async def run_block(
-    main: Callable[..., Any] | AnyBlock, inputs: Results | None = None, *, timeout: float = 30.0
+    main: Callable[..., Any] | AnyBlock,
+    inputs: Results | None = None,
+    *,
+    timeout: float = 30.0,
+    check: bool = True,
 ) -> BlockResult:
-    """Run a block function, or what ``@block`` made of one, and return what it did; a failed block is a result too.
+    """Run a block function, or what ``@block`` made of one, and return what it did.
+
+    What the block raised is raised here; with ``check=False`` a failed block is a result too.
 
     ::
 
@@ -69,25 +81,32 @@ async def run_block(
 
     **Durability**: everything in the result is in the (in-memory) journal. **Cancellation** cancels the block.
     Raises ``InvalidFlow`` when the inputs aren't those that the block declares; ``TimeoutError`` after ``timeout``
-    seconds.
+    seconds; ``BlockFailed`` when the block failed without an exception: it said so, or ``sys.exit``.
     """
     made = main if isinstance(main, AnyBlock) else block(main)
     given = by_handle(inputs or {})
     flow = Flow(made.name)
     flow.node(made, {name: flow.input(name) for name in given}, node_id="block")
-    async with asyncio.timeout(timeout), _mainframe(made) as mainframe:
+    raised: list[BaseException] = []
+    async with asyncio.timeout(timeout), _mainframe(made, raised) as mainframe:
         session = await mainframe.start(flow, given)
-        return await _result(session)
+        result = await _result(session)
+    if check and result.state != "succeeded":
+        if raised:
+            raise raised[-1]
+        raise BlockFailed(result.error or result.state, node_id="block")
+    return result
 
 
 @asynccontextmanager
-async def _mainframe(made: AnyBlock) -> AsyncIterator[Mainframe]:
+async def _mainframe(made: AnyBlock, raised: list[BaseException]) -> AsyncIterator[Mainframe]:
     async with (
         shared().lease() as io,
         living_on(io, MemoryMainframe(), "in-memory mainframe") as server,
         memory_link(io, server.accept_soon, "the in-memory mainframe") as link,
     ):
         executor = Executor([made])
+        executor.on_failure = lambda _, error: raised.append(error)
         mainframe = Mainframe(link, executor)
         async with executor.attached(mainframe):
             yield mainframe

@@ -41,7 +41,7 @@ async def test_a_failure_is_a_result_too(block_run: RunBlock) -> None:
     def main(inputs: dict[str, Any]) -> None:
         raise ValueError("no such row")
 
-    result = await block_run(main)
+    result = await block_run(main, check=False)
     assert result.state == "failed"
     assert result.error is not None and "no such row" in result.error
 
