@@ -1,7 +1,9 @@
-"""How modules of block packages are imported: an edition of a package is a synthetic package in ``sys.modules``.
+"""How modules of block packages are imported: an edition of a package is a synthetic package below ``blocks_of``.
 
-Its name is ``blocks_of_<directory>_<digest of the path>``; every directory below the root is a sub-package, with or
-without ``__init__.py``. So relative imports work everywhere, and the ``utils.py`` of two packages are two modules.
+Its name is the path of its directory, spelt as an identifier: the same in every process and every run, so what is
+pickled here can be read by the workers of a process pool and by the next run. Every directory below the root is a
+sub-package, with or without ``__init__.py``. So relative imports work everywhere, and the ``utils.py`` of two packages
+are two modules. While two editions of a package are in use in one process, the later has a number in its name.
 
 Absolute imports of the package's own files are turned into imports under that name when a module is compiled. A
 top-level name means, in this order: the standard library's module; a module beside the importing one; one in the
@@ -20,10 +22,10 @@ import hashlib
 import importlib
 import importlib.abc
 import importlib.util
+import os
 import re
 import sys
 import threading
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,11 +38,12 @@ from ..errors import LocalProtocolError
 from ..forks import fresh, fresh_lock
 from .redirect import compile_redirected
 
-__all__ = ["Edition"]
+__all__ = ["Edition", "install", "name_of", "root_of"]
+
+_TOP = "blocks_of"
 
 _lock = fresh_lock()
 _editions: dict[str, Edition] = {}
-_ordinals: Counter[str] = Counter()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ class _Reading:
 class Edition:
     """A package's code as the sessions that began with it see it: its modules, from one reading of each file."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, name: str | None = None) -> None:
         self.root = root
         self.lock = fresh(threading.RLock())
         """Held while a block is loaded: two threads that import modules of a circle from different ends would see
@@ -63,7 +66,25 @@ class Edition:
         self._readings: dict[str, _Reading] = {}
         self._block_dirs: dict[Path, Path | None] = {}
         self._running = threading.local()
-        self.name = _register(self)
+        self.name = _register(self, name)
+        self.found = name is not None
+        """Made for a name that something has asked for, a pickle perhaps, and not for a loader."""
+
+    @classmethod
+    def of(cls, root: Path) -> Edition:
+        """Return the edition of a package that a name was asked for before, or else a new one, as nobody else's."""
+        with _lock:
+            edition = _editions.get(f"{_TOP}.{name_of(root)}")
+            if edition is not None and edition.found:
+                edition.found = False
+            else:
+                edition = None
+        if edition is None:
+            return cls(root)
+        if edition.is_fresh():
+            return edition
+        edition.retire()
+        return cls(root)
 
     def import_file(self, path: Path) -> ModuleType:
         """Import a file under the root, once. Raises what the file raises."""
@@ -81,11 +102,9 @@ class Edition:
         """Take the modules out of ``sys.modules``. What still refers to them goes on working."""
         with _lock:
             _editions.pop(self.name, None)
-            if not _editions and _finder in sys.meta_path:
-                sys.meta_path.remove(_finder)
         for name in list(sys.modules):
             if name == self.name or name.startswith(f"{self.name}."):
-                sys.modules.pop(name, None)
+                _forget(name)
 
     def _is_same(self, path: Path, reading: _Reading) -> bool:
         try:
@@ -105,7 +124,7 @@ class Edition:
 
     def find(self, fullname: str) -> ModuleSpec | None:
         """Return the spec of a module by its full name, for the import system."""
-        location = self.root.joinpath(*map(unquote, fullname.split(".")[1:]))
+        location = self.root.joinpath(*map(unquote, fullname.split(".")[2:]))
         file = self._file_at(location)
         if file is None:
             if not location.is_dir():
@@ -209,24 +228,71 @@ class _Finder(importlib.abc.MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        edition = _editions.get(fullname.partition(".")[0])
+        top, _, below = fullname.partition(".")
+        if top != _TOP or not below:
+            return None
+        edition = _edition_named(below.partition(".")[0])
         return None if edition is None else edition.find(fullname)
 
 
 _finder = _Finder()
 
 
-def _register(edition: Edition) -> str:
-    digest = hashlib.sha256(str(edition.root).encode("utf-8", "surrogateescape")).hexdigest()[:8]
-    base = f"blocks_of_{re.sub(r'[^0-9A-Za-z_]', '_', edition.root.name)}_{digest}"
+def install() -> None:
+    """Let modules below ``blocks_of`` be found in this process."""
+    if _finder not in sys.meta_path:
+        sys.meta_path.insert(0, _finder)
+
+
+def _edition_named(name: str) -> Edition | None:
+    """Return the edition of a name; where there is none, one of the files as they are."""
     with _lock:
-        _ordinals[base] += 1
-        # The first keeps the plain name: it is the same in the next process, for those who pickle their objects.
-        name = base if _ordinals[base] == 1 else f"{base}_{_ordinals[base]}"
+        edition = _editions.get(f"{_TOP}.{name}")
+    if edition is not None:
+        return edition
+    root = root_of(name)
+    return Edition(root, f"{_TOP}.{name}") if root is not None and root.is_dir() else None
+
+
+def _register(edition: Edition, name: str | None) -> str:
+    plain = name_of(edition.root)
+    with _lock:
+        if name is None:
+            names = (f"{_TOP}.{plain}", *(f"{_TOP}.e{number}{plain}" for number in range(2, len(_editions) + 3)))
+            name = next(each for each in names if each not in _editions)
         _editions[name] = edition
-        if _finder not in sys.meta_path:
-            sys.meta_path.insert(0, _finder)
     return name
+
+
+def name_of(root: Path) -> str:
+    """Return the path of a package as an identifier, from which ``root_of`` can tell it."""
+    return "".join(map(_letter, os.fsencode(root), b"/" + os.fsencode(root)))
+
+
+def root_of(name: str) -> Path | None:
+    """Return the path that a package's name says; None for what is no such name."""
+    name = re.sub(r"^e[0-9]+(?=_)", "", name)
+    path = re.sub(_ESCAPED, lambda found: _MEANT.get(found[0]) or chr(int(found[0][2:], 16)), name)
+    try:
+        root = Path(os.fsdecode(path.encode("latin-1")))
+    except UnicodeEncodeError:
+        return None
+    return root if root.is_absolute() and name_of(root) == name else None
+
+
+_PLAIN = frozenset(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+
+_SPELT = {ord("/"): "_", ord("_"): "_1", ord("."): "_2", ord("-"): "_3"}
+_MEANT = {spelt: chr(byte) for byte, spelt in _SPELT.items()}
+
+_ESCAPED = re.compile("_0[0-9a-f]{2}|_[123]|_")
+
+
+def _letter(byte: int, before: int) -> str:
+    # A digit after a slash would be taken for a part of an escape.
+    if byte in _PLAIN and not (before == ord("/") and chr(byte).isdigit()):
+        return chr(byte)
+    return _SPELT.get(byte) or f"_0{byte:02x}"
 
 
 def _component(part: str) -> str:

@@ -91,8 +91,10 @@ class _Package:
         old = self._current
         if old is not None and old.is_fresh():
             return old
-        self._current = Edition(self._root)
+        # First, for the new one has its name then.
+        self._current = None
         self._retire(old)
+        self._current = Edition.of(self._root)
         return self._current
 
     def end_session(self, session_id: str) -> None:

@@ -22,7 +22,7 @@ def loader() -> Iterator[Loader]:
     loader = Loader()
     yield loader
     loader.close()
-    assert [name for name in sys.modules if name.startswith("blocks_of_")] == []
+    assert [name for name in sys.modules if name.startswith("blocks_of.")] == []
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_import(
     root = package({"blocks/a/main.py": f"{statement}\ndef main(): return {expression}", **init, **files})
     assert call(loader, root) == "ok"
     assert sys.path == path
-    leaked = {name for name in set(sys.modules) - before if not name.startswith("blocks_of_demo_")}
+    leaked = {name for name in set(sys.modules) - before if name.partition(".")[0] != "blocks_of"}
     assert leaked <= {"queue"}
 
 
@@ -242,7 +242,7 @@ def test_failed_import_leaves_nothing_and_says_the_same_again(
     for _ in range(2):
         with pytest.raises(kind, match=words):
             call(loader, root, "main.py")
-        assert [name for name in sys.modules if name.startswith("blocks_of_") and "." in name] == []
+        assert [name for name in sys.modules if name.startswith("blocks_of.") and name.count(".") > 1] == []
     package({"__init__.py": "", "main.py": "import helper\ndef main(): return helper.x", "helper.py": "x = 'mended'"})
     assert call(loader, root, "main.py") == "mended"
 
@@ -334,7 +334,7 @@ def test_deleted_file_is_missed_by_a_new_session(loader: Loader, package: Write)
 
 def test_old_modules_leave_with_their_last_session(loader: Loader, package: Write) -> None:
     def tops() -> int:
-        return len([name for name in sys.modules if name.startswith("blocks_of_") and "." not in name])
+        return len([name for name in sys.modules if name.startswith("blocks_of.") and name.count(".") == 1])
 
     root = package({"main.py": "def main(): return 1"})
     for session in ("s", "t"):
