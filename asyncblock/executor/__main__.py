@@ -16,7 +16,7 @@ import ssl
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 
 import orjson
 
@@ -24,7 +24,7 @@ from .. import collector, forks
 from ..children import FD_OPTION
 from ..client import Mainframe, open_link
 from ..errors import AsyncBlockError
-from ..iothread import IOThread, inbox_of
+from ..iothread import IOThread, inbox_of, shared
 from ..workers import LEAVE, READY, RETIRING, Orders
 from . import capture, console
 from .blockloop import block_loop
@@ -163,9 +163,9 @@ _PARENT_PATIENCE = 2.0
 
 async def _live(orders: Orders, parent: Parent) -> None:
     global _executor
-    stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    _on_signals(loop, stop)
+    leaving = _Leaving()
+    _on_signals(loop, leaving)
     Interrupts(loop)
     executor = _executor = Executor(packages=orders.packages, sync_slots=orders.sync_slots, capture=True)
     executor.catalog.add_known(orders.known)
@@ -176,29 +176,57 @@ async def _live(orders: Orders, parent: Parent) -> None:
     if not orders.once:
         executor.spawner = Spawner(orders, executor.catalog.known)
     tls = ssl.create_default_context(cafile=orders.ca_file) if orders.ca_file else None
-    async with open_link(
-        orders.url, orders.token, tls=tls, link_id=orders.link_id, secret=orders.secret, replaces=orders.replaces
-    ) as link:
+    async with AsyncExitStack() as stack:
+        io = await stack.enter_async_context(shared().lease())
+        # From here on, for whoever started this process may end while it still looks for the mainframe.
+        more = _MoreOrders(executor)
+        _take_orders(parent, io, loop, leaving, orders, more.take)
+        link = await stack.enter_async_context(
+            open_link(
+                orders.url,
+                orders.token,
+                tls=tls,
+                link_id=orders.link_id,
+                secret=orders.secret,
+                replaces=orders.replaces,
+            )
+        )
         # Before any author's code runs here: all that is open is ours.
         forks.claim_all()
-        async with executor.attached(Mainframe(link)):
-            parent.say(READY)
-            if orders.once:
-                loop.call_later(_PATIENCE, executor.leave_if_idle)
-            _take_orders(parent, link.io, loop, stop, orders, lambda line: _more_orders(executor, line))
-            await executor.until(stop)
-            await executor.drain(orders.grace)
+        await stack.enter_async_context(executor.attached(Mainframe(link)))
+        leaving.begun = True
+        more.carry_out()
+        parent.say(READY)
+        if orders.once:
+            loop.call_later(_PATIENCE, executor.leave_if_idle)
+        await executor.until(leaving.stop)
+        await executor.drain(orders.grace)
     if executor.stuck:
         # What doesn't end would keep the loop, and so the process, from ending.
         parent.say(str(executor.report))
         os._exit(0)
 
 
-def _on_signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+class _Leaving:
+    """Whether this process is to leave. Before it takes jobs it does so at once: nobody has given it anything yet."""
+
+    def __init__(self) -> None:
+        self.begun = False
+        """It takes jobs."""
+        self.stop = asyncio.Event()
+
+    def leave(self) -> None:
+        """Leave in order."""
+        if not self.begun:
+            os._exit(0)
+        self.stop.set()
+
+
+def _on_signals(loop: asyncio.AbstractEventLoop, leaving: _Leaving) -> None:
     def seen() -> None:
-        if stop.is_set():
+        if leaving.stop.is_set():
             os._exit(130)
-        stop.set()
+        leaving.leave()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, seen)
@@ -209,7 +237,7 @@ def _take_orders(
     parent: Parent,
     io: IOThread,
     loop: asyncio.AbstractEventLoop,
-    stop: asyncio.Event,
+    leaving: _Leaving,
     orders: Orders,
     order: Callable[[bytes], None],
 ) -> None:
@@ -221,7 +249,7 @@ def _take_orders(
         nonlocal told
         if line == LEAVE:
             told = True
-            inbox.post(stop.set)
+            inbox.post(leaving.leave)
         else:
             inbox.post(order, line)
 
@@ -230,13 +258,30 @@ def _take_orders(
             # The parent was killed, and the mainframe with it. The session may go on elsewhere at any moment: what
             # this process would still do would be done twice.
             os._exit(1)
-        inbox.post(stop.set)
+        inbox.post(leaving.leave)
 
     parent.listen(io, take, gone)
 
 
-def _more_orders(executor: Executor, line: bytes) -> None:
-    executor.add_known_soon(orjson.loads(line)["known"])
+class _MoreOrders:
+    """Further package directories. Those that come before the executor is attached wait until it is."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self._early: list[bytes] | None = []
+
+    def take(self, line: bytes) -> None:
+        """Take an order."""
+        if self._early is not None:
+            self._early.append(line)
+        else:
+            self._executor.add_known_soon(orjson.loads(line)["known"])
+
+    def carry_out(self) -> None:
+        """Carry out what has come, and what comes from here on at once."""
+        early, self._early = self._early or [], None
+        for line in early:
+            self.take(line)
 
 
 if __name__ == "__main__":

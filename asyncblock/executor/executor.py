@@ -55,6 +55,9 @@ _LEAVE_PATIENCE = 15.0
 _LAST_ACKS = 5.0
 """Seconds that the mainframe has to acknowledge what was sent, before the report counts what it didn't."""
 
+_LAST_CHANCE = 1.0
+"""Seconds for the same when there is no connection: it may be back, and if it isn't, waiting would help nobody."""
+
 
 class Report:
     """What an executor has done, for the line that it prints when it leaves."""
@@ -448,9 +451,14 @@ class _Hosting:
             await self.executor.spawner.dismiss_all()
         for job in list(self._jobs.values()):
             job.cancel("the executor is leaving", 10.0)
-        pending = [job.task for job in self._jobs.values() if job.task is not None]
+        jobs = [job for job in self._jobs.values() if job.task is not None]
+        pending = [job.task for job in jobs if job.task is not None]
+        if at_work := [job.code_over for job in jobs if job.code_over is not None]:
+            await asyncio.wait(at_work, timeout=_LEAVE_PATIENCE)
+        # What has come to its end waits for its acknowledgement, and that for a mainframe.
+        patience = _LAST_CHANCE if self.link.away else _LAST_ACKS
         if pending:
-            await asyncio.wait(pending, timeout=_LEAVE_PATIENCE)
+            await asyncio.wait(pending, timeout=patience)
         for task in self._left:
             task.cancel()
         if self._left:
@@ -459,7 +467,7 @@ class _Hosting:
         self.engine.close()
         if self.lifeline is not None:
             self.lifeline.stop()
-        self.executor.report.unacknowledged += await self.link.drain(_LAST_ACKS)
+        self.executor.report.unacknowledged += await self.link.drain(patience)
         # Those that still wait for an acknowledgement would wait for as long as the mainframe is away.
         for task in (*pending, *([self._telling] if self._telling is not None else ())):
             task.cancel()

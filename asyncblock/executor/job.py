@@ -126,6 +126,11 @@ class RunningJob:
 
     # ------------------------------------------------------------------ what others may ask
 
+    @property
+    def code_over(self) -> asyncio.Future[None] | None:
+        """Done when the block's own code has ended, or is waited for no longer; None before it begins."""
+        return self._over
+
     def stall_began(self) -> None:
         """The watchdog saw a stall of this job's: its word about the end of it comes before the finish."""
         self._stall_over = self._stall_over or asyncio.Event()

@@ -168,6 +168,11 @@ class Link:
         """Tell whether the link has ended for good."""
         return self._over is not None
 
+    @property
+    def away(self) -> bool:
+        """Tell whether there is no connection at the moment. It may be back before the answer is read."""
+        return self._state is not State.OPEN
+
     def new_port(self) -> Window:
         """Return a share of the link's window for one producing thread (or threads under one lock)."""
         return self._desk.new_port()
