@@ -41,6 +41,7 @@ Beside another commit (--against REF):
   The interval holds the true ratio with 95 % (Hodges-Lehmann, Wilcoxon's signed ranks: benchmarks/paired.py says why).
   Rounds go on until it reaches no further than --within from the ratio, or until --rounds or --seconds are over: then
   the interval is wider, and the line says so. {FEWEST} rounds are always measured: fewer have no 95 % interval.
+  Where others use the machine, too, intervals are wide: half the width takes four times as many rounds.
   What REF can't run, because it doesn't have a name that a benchmark uses, is named as not shown.
 
   python -m benchmarks throughput dispatch latency --ours --against main     did my change slow anything?

@@ -8,6 +8,7 @@ round. A machine that is slow for a while is slow for both.
 from __future__ import annotations
 
 import compileall
+import math
 import shutil
 import statistics
 import time
@@ -135,7 +136,8 @@ class _Rounds:
                 self.theirs.setdefault(case.name, []).append(theirs[case.figure])
                 self.ours.setdefault(case.name, []).append(ours[case.figure])
             self._judge(cases)
-            say(f"{name}, round {number}: {'; '.join(map(self._progress, cases))}")
+            left = self._left(cases, limits, number)
+            say(f"{name}, round {number}: {'; '.join(map(self._progress, cases))}{left}")
             if self._enough(cases, limits, number, until):
                 return
 
@@ -176,6 +178,13 @@ class _Rounds:
             return f"{case.name} {self.missing[case.name]}"
         interval = f" ({now.low:.3f} to {now.high:.3f})" if now.low else ""
         return f"{case.name} {now.ratio:.3f}x{interval}".lstrip()
+
+    def _left(self, cases: Sequence[Case], limits: Limits, number: int) -> str:
+        """Say how many more rounds it may take: half the width takes four times as many."""
+        widest = max((self.estimates[case.name].reach for case in cases if case.name in self.estimates), default=0.0)
+        if number < _FIRST_LOOK or widest <= limits.within:
+            return ""
+        return f"; about {math.ceil(number * ((widest / limits.within) ** 2 - 1))} more for {limits.within:.3g}"
 
     def _enough(self, cases: Sequence[Case], limits: Limits, number: int, until: float) -> bool:
         if number < FEWEST or number % 2:

@@ -108,9 +108,12 @@ def test_each_side_has_its_own_package_and_a_slower_one_has_a_ratio_that_says_so
 
 
 @pytest.mark.timeout(600)
-def test_a_narrow_interval_ends_the_rounds_and_a_wide_one_is_measured_until_a_limit(both: Sides) -> None:
+def test_a_narrow_interval_ends_the_rounds_and_a_wide_one_is_measured_until_a_limit(
+    both: Sides, capsys: pytest.CaptureFixture[str]
+) -> None:
     wide = compare("startup", [importing()], both, Limits(within=1e-6, rounds=10)).against
     assert wide is not None and wide.rounds == {"": 10} and "wider than" in wide.said("")
+    assert "more for 1e-06" in capsys.readouterr().err
     over = compare("startup", [importing()], both, Limits(within=1e-6, seconds=0)).against
     assert over is not None and over.rounds == {"": 6}
 
