@@ -28,7 +28,7 @@ from .lifesigns import Held, Lifesigns, listening
 if TYPE_CHECKING:
     from .flow.plan import Plan
 
-__all__ = ["LEAVE", "READY", "RETIRING", "Orders", "Workers"]
+__all__ = ["LEAVE", "OUTDATED", "READY", "RETIRING", "Orders", "Workers"]
 
 logger = logging.getLogger("asyncblock.workers")
 
@@ -40,6 +40,10 @@ READY = "ready"
 
 RETIRING = "retiring"
 """A child's line when it takes no more jobs, because a thread of it can't be stopped: it leaves when the others end."""
+
+OUTDATED = "outdated"
+"""A child's line when files that it has loaded were edited: it keeps to the sessions that it has begun, and leaves when
+there are none. So one process has one reading of a file."""
 
 _RESTART_PAUSE = (0.2, 10.0)
 """Seconds before a child that died is replaced: the first pause and the longest; doubled while children die young."""
@@ -119,6 +123,10 @@ class Workers:
         self._packages = [str(Path(package).resolve()) for package in packages]
         self._known: list[tuple[str, str]] = []
         """The plans' packages that the children were told of: hash and directory."""
+        self._before: list[tuple[str, str]] = []
+        """Those that were edited since; only the children that have loaded them serve them, while there are such."""
+        self._outdated: set[str] = set()
+        """Link ids of these children."""
         self._gone = gone
         self._held = held
         """Called with a child's link id and secret, and what is seen of it."""
@@ -180,12 +188,27 @@ class Workers:
             raise LocalProtocolError(
                 "blocks written in this process's code can't run in child processes; use workers=0"
             )
-        new = [each for hash, root in plan.roots.items() if (each := (hash, str(root))) not in self._known]
+        latest = {root: hash for hash, root in self._known}
+        new = [(hash, str(root)) for hash, root in plan.roots.items() if latest.get(str(root)) != hash]
         if new:
-            self._known += new
-            line = orjson.dumps({"known": new}) + b"\n"
-            for child in list(self._children):
-                await child.tell(line)
+            roots = {root for _, root in new}
+            self._before += [each for each in self._known if each[1] in roots and each not in new]
+            self._known = [each for each in self._known if each[1] not in roots] + new
+            await self._tell_known(new)
+
+    async def _tell_known(self, known: list[tuple[str, str]]) -> None:
+        line = orjson.dumps({"known": known}) + b"\n"
+        for child in list(self._children):
+            await child.tell(line)
+
+    async def _left_behind(self, link_id: str) -> None:
+        """With the last of the outdated children the others get what they alone have served: a session may have begun
+        with it and still be without a job."""
+        self._outdated.discard(link_id)
+        if self._before and not self._outdated:
+            before, self._before = [each for each in self._before if each not in self._known], []
+            self._known = before + self._known
+            await self._tell_known(before)
 
     async def ready(self, timeout: float = 10.0) -> None:
         """Wait until all children take jobs, so that the first doesn't get them all; no longer than ``timeout``.
@@ -212,6 +235,7 @@ class Workers:
             reason = describe_exit(code)
             if link_id in self._retiring:
                 self._retiring.discard(link_id)
+                await self._left_behind(link_id)
                 if self._gone is not None:
                     self._gone(link_id, reason)
                 return
@@ -280,7 +304,7 @@ class Workers:
         await child.tell(orders.to_line())
         self._children.add(child)
         # Packages that were added while the orders were on their way.
-        missed = self._known[len(orders.known) :]
+        missed = [each for each in self._known if each not in orders.known]
         if missed:
             await child.tell(orjson.dumps({"known": missed}) + b"\n")
 
@@ -290,11 +314,19 @@ class Workers:
             self._count_ready()
         elif line == RETIRING:
             logger.warning("an executor process retires: a thread of it can't be stopped; a new one takes its place")
+            self._fill_place_of(link_id)
+        elif line == OUTDATED:
+            logger.info("files that an executor process has loaded were edited; a new one takes its place")
+            self._outdated.add(link_id)
+            self._fill_place_of(link_id)
+        elif line:
+            self.reports.append(line)
+
+    def _fill_place_of(self, link_id: str) -> None:
+        if link_id not in self._retiring:
             self._retiring.add(link_id)
             if not self._stopping:
                 self._tasks.create_task(self._keep_one())
-        elif line:
-            self.reports.append(line)
 
     def _count_ready(self) -> None:
         self._unready -= 1

@@ -77,6 +77,10 @@ class Catalog:
         new = [self._add(digest, Path(root)) for digest, root in known]
         return any(new)
 
+    def is_outdated(self, roots: Iterable[Path]) -> bool:
+        """Tell whether files of any of the packages were loaded and have been edited since. Reads files."""
+        return any(self._loader.is_outdated(root) for root in roots)
+
     def known(self) -> list[tuple[str, str]]:
         """Return hashes and package directories, as ``add_known`` takes them."""
         with self._lock:

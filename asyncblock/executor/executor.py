@@ -97,6 +97,9 @@ class Executor:
         self.on_retire: Callable[[], None] | None = None
         """Called when this process should be replaced, because a thread of it can't be stopped. None where the process
         isn't the executor's own: then the thread is left, and jobs go on coming."""
+        self.on_outdated: Callable[[], None] | None = None
+        """Called when files that this process has loaded were edited, for another process to take its place. None where
+        that can't be: then it has several readings of a file at once."""
         self.on_failure: Callable[[str, BaseException], None] | None = None
         """Told of each exception that ends an attempt, with the job's id. On the executor's loop."""
         self.spawner: Spawner | None = None
@@ -237,6 +240,9 @@ class _Hosting:
         self._inbox = inbox_of(self.loop)
         self._jobs: dict[tuple[str, int], RunningJob] = {}
         self._draining = False
+        self._sessions: set[str] = set()
+        """Those that have had a job here and haven't ended."""
+        self._outdated = False
         self._quiet = asyncio.Event()
         self._telling: asyncio.Task[None] | None = None
         """Speaks for a process that was started for one job."""
@@ -318,6 +324,7 @@ class _Hosting:
     def _begin(self, message: Dispatch, kind: Kind, outlet: Outlet) -> None:
         outlet.use_port(self.loop_port)
         job = RunningJob(self, message, kind, outlet)
+        self._sessions.add(message.session_id)
         self._jobs[job.key] = job
         self.services.job_begins(message.block, message.session_id)
         self._quiet.clear()
@@ -333,6 +340,7 @@ class _Hosting:
             self.over.set_result(None)
         if not self._jobs:
             self._quiet.set()
+            self._leave_if_outdated()
 
     def job_is_over(self, job: RunningJob) -> bool:
         """Tell whether a job's finish is in the journal, or never will be."""
@@ -372,6 +380,12 @@ class _Hosting:
         if self.executor.spawner is not None:
             self._tasks.create_task(self.executor.spawner.end(link_id))
 
+    def _leave_if_outdated(self) -> None:
+        """Leave, once no session is under way whose code only this process has."""
+        if self._outdated and not (self._draining or self._jobs or self._sessions):
+            self._draining = True
+            self._tasks.create_task(self._retire())
+
     async def _retire(self) -> None:
         """Leave when the other jobs are done."""
         await self.drain(None)
@@ -384,6 +398,7 @@ class _Hosting:
             act(job)
 
     def _forget_session(self, session_id: str) -> None:
+        self._sessions.discard(session_id)
         self.store.drop_session(session_id)
         directories = self.places.end_session(session_id)
         if directories:
@@ -391,6 +406,7 @@ class _Hosting:
         self.services.end_session(session_id)
         self.engine.end_session(session_id)
         self.executor.catalog.end_session(session_id)
+        self._leave_if_outdated()
 
     @contextmanager
     def _parked(self) -> Iterator[None]:
@@ -428,6 +444,16 @@ class _Hosting:
         self._tasks.create_task(self._add_known(known))
 
     async def _add_known(self, known: Iterable[tuple[str, str]]) -> None:
+        known, executor = list(known), self.executor
+        if executor.on_outdated is not None:
+            roots = [Path(root) for _, root in known]
+            if not self._outdated and await wait_in_thread(executor.catalog.is_outdated, roots):
+                self._outdated = True
+                executor.on_outdated()
+                self._leave_if_outdated()
+            if self._outdated:
+                # It is for the other one.
+                return
         if await wait_in_thread(self.executor.catalog.add_known, known):
             await self.link.announce()
         self.services.packages_known()

@@ -52,6 +52,12 @@ class Loader:
             )
         return found
 
+    def is_outdated(self, root: Path) -> bool:
+        """Tell whether files of a package were loaded and have been edited since."""
+        with self._lock:
+            package = self._packages.get(root.resolve())
+        return package is not None and package.is_outdated()
+
     def end_session(self, session_id: str) -> None:
         """Let go of the modules that only this session still used."""
         for package in self._all():
@@ -86,6 +92,10 @@ class _Package:
             if edition is None:
                 edition = self._by_session[session_id] = self._fresh()
             return edition
+
+    def is_outdated(self) -> bool:
+        with self._lock:
+            return self._current is not None and not self._current.is_fresh()
 
     def _fresh(self) -> Edition:
         old = self._current
