@@ -11,13 +11,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import PreviewFailed, UnserializableValue
-from . import arrow as arrow  # they register their converters
-from . import charts as charts
+from . import animation as animation  # they register their converters
+from . import arrow as arrow
 from . import picture as picture
 from . import pillow as pillow
+from . import plotlyfigure as plotlyfigure
+from . import styled as styled
 from . import table as table
+from . import vega as vega
 from .cells import lenient, safe_repr
-from .figure import current_figure, is_drawable, is_figure
+from .figure import current_figure, is_drawable, is_figure, is_plot
 from .groups import Again, grouped, held
 from .jupyter import as_json, is_offering, shown, text_payload
 from .limits import Limits
@@ -119,4 +122,5 @@ def _pyplot(module: Any, limits: Limits) -> Any:
 
 
 register_builtin(is_figure, _figure)
+register_builtin(is_plot, _figure)
 register_builtin(lambda value: getattr(value, "__name__", None) == "matplotlib.pyplot", _pyplot)

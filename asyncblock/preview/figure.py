@@ -1,18 +1,30 @@
-"""Drawing a matplotlib figure as PNG, on an Agg canvas of our own: no window, no pyplot. Parent and worker use it."""
+"""Drawing what matplotlib draws as PNG, on an Agg canvas of our own: no window, no pyplot. Parent and worker use it."""
 
 from __future__ import annotations
 
 import io
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from typing import Any
 
 from ..brought import brought
 from ..forks import fresh_lock
+from .frames import Frames, gif_of
 
-__all__ = ["current_figure", "figure_of", "is_artist", "is_drawable", "is_figure", "png_of", "settings"]
+__all__ = [
+    "current_figure",
+    "figure_of",
+    "is_artist",
+    "is_drawable",
+    "is_figure",
+    "is_plot",
+    "is_portable",
+    "png_of",
+    "settings",
+]
 
 _one_at_a_time = fresh_lock()
 """Matplotlib's text and font caches aren't made for threads."""
@@ -20,10 +32,35 @@ _one_at_a_time = fresh_lock()
 _LONGEST_SIDE = 16_000
 """Pixels; Agg refuses images of 65,536."""
 
+_MOST = 6 << 20
+"""Bytes of a picture where no limit is said."""
+
+_FARTHEST = 3
+"""How much larger than the figure a picture of all that is drawn may be."""
+
+_DRAWN_BY_WORKER = ("plotnine.ggplot.ggplot", "plotnine.composition._compose.Compose", "seaborn._core.plot.Plot")
+"""Plots of other libraries that are drawn with matplotlib, take long, and can be pickled."""
+
 
 def is_drawable(value: object) -> bool:
     """Tell whether a value is a figure, belongs to one (Axes, a line), or draws itself by ``savefig``."""
-    return is_figure(value) or callable(getattr(type(value), "savefig", None))
+    return is_figure(value) or is_plot(value) or callable(getattr(type(value), "savefig", None))
+
+
+def is_plot(value: object) -> bool:
+    """Tell whether a value is a plot that another library draws with matplotlib."""
+    return brought("matplotlib", "rc_context") is not None and any(is_named(value, name) for name in _DRAWN_BY_WORKER)
+
+
+def is_portable(value: object) -> bool:
+    """Tell whether the worker process can be asked to draw a value."""
+    return is_plot(value) or isinstance(value, Frames) or is_figure(value)
+
+
+def is_named(value: object, name: str) -> bool:
+    """Tell whether a value's class, or one that it inherits from, has a name, or lives in a module or package of it."""
+    names = (f"{each.__module__}.{each.__qualname__}." for each in type(value).__mro__)
+    return any(each.startswith(f"{name}.") for each in names)
 
 
 def is_figure(value: object) -> bool:
@@ -78,33 +115,94 @@ def settings() -> dict[str, Any]:
     return {name: value for name, value in chosen if "backend" not in name and dict.get(given, name) != value}
 
 
-def png_of(value: Any, pixels: int, chosen: Mapping[str, Any] | None = None) -> bytes:
-    """Draw a figure, or whatever has a ``savefig``. Its own canvas and its dpi are put back."""
+def png_of(value: Any, pixels: int, chosen: Mapping[str, Any] | None = None, size: int = _MOST) -> bytes:
+    """Draw a figure, or whatever draws itself, as PNG; frames as GIF. No more pixels and bytes than that.
+
+    A figure is drawn as notebooks do, with all that is outside of it, by its author's settings for saved figures. Its
+    own canvas is put back.
+    """
+    with _one_at_a_time, _settings_of(chosen):
+        if isinstance(value, Frames):
+            return gif_of(value, pixels, size, _still_of)
+        figure = figure_of(value)
+        if figure is not None:
+            return _fitting(lambda most: _png_of(figure, most), pixels, size)
+        made = _made_by(value)
+        drawn = figure_of(made)
+        if drawn is not None:
+            return _fitting(lambda most: _png_of(drawn, most), pixels, size)
+        buffer = io.BytesIO()
+        save = value.savefig if hasattr(value, "savefig") else value.save
+        save(buffer, format="png")
+        if buffer.tell() > size:
+            raise ValueError(f"its picture has {buffer.tell():,} bytes; the limit is {size:,}")
+        return buffer.getvalue()
+
+
+def _settings_of(chosen: Mapping[str, Any] | None) -> AbstractContextManager[Any]:
+    matplotlib = brought("matplotlib", "rc_context")
+    return nullcontext() if matplotlib is None else matplotlib.rc_context(dict(chosen or {}))
+
+
+def _made_by(value: Any) -> Any:
+    """Return the figure that plotnine makes of its plot; None for what isn't one."""
+    return value.draw() if is_named(value, "plotnine") and hasattr(value, "draw") else None
+
+
+def _fitting(draw: Callable[[int], bytes], pixels: int, size: int) -> bytes:
+    """Draw until it has few enough bytes: few figures need a second time."""
+    for _ in range(6):
+        made = draw(pixels)
+        if len(made) <= size:
+            return made
+        pixels = max(1, int(min(pixels, len(made)) * size / len(made) * 0.8))
+    raise ValueError(f"its picture has more than {size:,} bytes however small it is drawn")
+
+
+def _png_of(figure: Any, pixels: int, *, whole: bool = True) -> bytes:
     buffer = io.BytesIO()
-    figure = figure_of(value)
-    with _one_at_a_time:
-        if figure is None:
-            value.savefig(buffer, format="png")
-            return buffer.getvalue()
-        agg = import_module("matplotlib.backends.backend_agg")
-        canvas, dpi = figure.canvas, figure.dpi
-        drawn_at = _dpi(figure, pixels)
-        try:
-            with sys.modules["matplotlib"].rc_context(dict(chosen or {})):
-                ours = agg.FigureCanvasAgg(figure)
-                if drawn_at != dpi:
-                    figure.set_dpi(drawn_at)
-                ours.print_png(buffer)
-        finally:
-            figure.set_canvas(canvas)
-            if drawn_at != dpi:
-                figure.set_dpi(dpi)
+    canvas, before = figure.canvas, figure.dpi
+    settings = sys.modules["matplotlib"].rcParams
+    dpi = float(before if settings["savefig.dpi"] == "figure" else settings["savefig.dpi"])
+    try:
+        ours = import_module("matplotlib.backends.backend_agg").FigureCanvasAgg(figure)
+        # A renderer has the whole figure's memory.
+        figure.set_dpi(_fitting_dpi(before, figure.get_size_inches(), pixels))
+        box = _box(figure, ours.get_renderer(), settings["savefig.pad_inches"]) if whole else None
+        sides = figure.get_size_inches() if box is None else (box.width, box.height)
+        with sys.modules["matplotlib"].rc_context({"savefig.bbox": None}):
+            # Not by its own class: an author's may save elsewhere.
+            save = sys.modules["matplotlib.figure"].Figure.savefig
+            save(figure, buffer, format="png", dpi=_fitting_dpi(dpi, sides, pixels), bbox_inches=box)
+    finally:
+        figure.set_canvas(canvas)
+        figure.set_dpi(before)
     return buffer.getvalue()
 
 
-def _dpi(figure: Any, pixels: int) -> float:
-    """Return the figure's dpi, or fewer when its image would be larger than it may."""
-    dpi = float(figure.dpi)
-    width, height = (float(side) * dpi for side in figure.get_size_inches())
+def _still_of(figure: Any, pixels: int) -> bytes:
+    """Draw a frame: all of an animation have the same size."""
+    return _png_of(figure, pixels, whole=False)
+
+
+def _box(figure: Any, renderer: Any, padding: Any) -> Any:
+    """Return the part of the figure's plane that has something in it, in inches; None for the figure itself.
+
+    What is far outside, as a text at a point that isn't shown, would make a picture of nearly nothing.
+    """
+    if figure.get_layout_engine() is not None or any(axes.name == "3d" for axes in figure.axes):
+        # These find their places only when they are drawn; for others that would be twice the work.
+        with renderer._draw_disabled():
+            figure.draw(renderer)
+    box = figure.get_tightbbox(renderer)
+    width, height = figure.get_size_inches()
+    if not (0 < box.width <= _FARTHEST * width and 0 < box.height <= _FARTHEST * height):
+        return None
+    return box.padded(padding if isinstance(padding, (int, float)) else 0.1)
+
+
+def _fitting_dpi(dpi: float, sides: Sequence[float], pixels: int) -> float:
+    """Return a dpi, or fewer when the image would be larger than it may."""
+    width, height = (float(side) * dpi for side in sides)
     scale = min(1.0, math.sqrt(pixels / max(width * height, 1.0)), _LONGEST_SIDE / max(width, height, 1.0))
     return dpi if scale == 1.0 else dpi * scale

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 from ..brought import brought
 from .turns import let_go
 
-__all__ = ["Kept", "NotSendable", "frame", "pack", "read_frame", "read_here", "unpack"]
+__all__ = ["Kept", "NotSendable", "dump", "frame", "pack", "read_frame", "read_here", "unpack"]
 
 _COUNT = struct.Struct(">I")
 _SIZE = struct.Struct(">Q")
@@ -63,14 +63,15 @@ class Kept:
 class _Beside:
     """The arrays that travel beside a pickle. Not the pickler itself: it refers to what it calls."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, *, everything_within: bool = False) -> None:
         self.buffers: list[memoryview] = []
+        self._least = limit if everything_within else _BESIDE
         self._limit = limit
         self._size = 0
 
     def take(self, buffer: pickle.PickleBuffer) -> bool:
         view = buffer.raw()
-        if view.nbytes < _BESIDE:
+        if view.nbytes < self._least:
             return True
         self._size += view.nbytes
         self.check(0)
@@ -177,6 +178,18 @@ def pack(value: object, limit: int, kept: Kept | None = None) -> list[bytes | me
     except Exception as problem:  # whatever the parts of the author's figure raise
         raise NotSendable(f"{type(problem).__name__}: {problem}") from None
     return frame([file.getbuffer(), *beside.buffers])
+
+
+def dump(value: object, limit: int) -> bytes:
+    """Pickle a value in one piece. Raises ``NotSendable``."""
+    file = io.BytesIO()
+    try:
+        _Pickler(file, _Beside(limit, everything_within=True), None).dump(value)
+    except NotSendable:
+        raise
+    except Exception as problem:
+        raise NotSendable(f"{type(problem).__name__}: {problem}") from None
+    return file.getvalue()
 
 
 def frame(parts: list[memoryview]) -> list[bytes | memoryview]:

@@ -18,10 +18,11 @@ from concurrent.futures import Future
 from typing import Any
 
 from ..errors import PreviewFailed
-from .figure import figure_of, png_of, settings
+from .figure import figure_of, is_portable, png_of, settings
 from .limits import Limits
 from .parcels import Kept, NotSendable, pack, read_here
 from .process import Crashed, TimedOut, WorkerProcess
+from .signatures import media_type_of
 from .urls import data_url
 from .worker import DRAWN, UNREADABLE
 
@@ -88,17 +89,24 @@ class Rendering:
         figure = self.value if self._pieces is None else read_here(self._pieces)[0]
         # A future that has failed leads back here by the frames of its exception.
         self._pieces, self._kept, self.future = None, None, Future()
-        return data_url(png_of(figure, self.limits.pixels))
+        data = png_of(figure, self.limits.pixels, None, self._most)
+        return data_url(data, media_type_of(data) or "image/png")
 
     def pieces(self) -> Sequence[bytes | bytearray | memoryview]:
         """Return the request for the worker. Raises ``NotSendable``."""
         return self._pieces if self._pieces is not None else self._packed()
 
     def _packed(self) -> list[bytes | memoryview]:
-        figure = figure_of(self.value)
-        if figure is None:
+        if not is_portable(self.value):
             raise NotSendable("it isn't matplotlib's")
-        return pack((figure, self.limits.pixels, settings()), self.limits.figure_bytes, self._kept)
+        value = figure_of(self.value) or self.value
+        request = (value, self.limits.pixels, self._most, settings())
+        return pack(request, self.limits.figure_bytes, self._kept)
+
+    @property
+    def _most(self) -> int:
+        """Bytes of the picture: base64 makes four of three."""
+        return self.limits.bytes * 3 // 4 - 100
 
 
 class _Renderer:
@@ -170,7 +178,7 @@ class _Renderer:
         pieces = rendering.pieces()
         status, data = self._asked(rendering, pieces)
         if status == DRAWN:
-            return data_url(bytes(data))
+            return data_url(data, media_type_of(data) or "image/png")
         words = data.decode("utf-8", "replace")
         if status == UNREADABLE:
             raise NotSendable(words)

@@ -65,11 +65,11 @@ def warm_up() -> None:
 
 def _answer(load: Any) -> tuple[int, bytes]:
     try:
-        figure, pixels, chosen = load()
+        figure, pixels, size, chosen = load()
     except Exception as problem:
         return UNREADABLE, _words(problem)
     try:
-        return DRAWN, png_of(figure, pixels, chosen)
+        return DRAWN, png_of(figure, pixels, chosen, size)
     except Exception as problem:
         return FAILED, _words(problem)
     finally:

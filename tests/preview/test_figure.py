@@ -87,7 +87,7 @@ async def test_a_figure_is_drawn_in_the_worker_process_and_the_next_one_too(tmp_
     pids = set()
     for name in ("a", "b"):
         made = await finished(figure(Drawn(tmp_path / name)))
-        assert picture(made["data"]).size == (100, 50)
+        assert picture(made["data"]).size == (97, 61)
         pids.add(drawn(tmp_path / name)[0])
     assert pids == {preview.worker_pid()}
     assert pids != {os.getpid()}
@@ -133,7 +133,7 @@ async def test_the_figure_keeps_its_canvas_and_dpi(tmp_path: Path) -> None:
 
 async def test_a_figure_that_cannot_be_pickled_is_drawn_on_a_thread(tmp_path: Path) -> None:
     made = await finished(figure(Bound(tmp_path / "a")))
-    assert picture(made["data"]).size == (100, 50)
+    assert picture(made["data"]).size == (97, 61)
     pid, thread = drawn(tmp_path / "a")
     assert pid == os.getpid() and thread != "MainThread"
 
@@ -374,3 +374,104 @@ async def test_a_worker_that_has_grown_is_replaced(tmp_path: Path) -> None:
     assert preview.worker_pid() is None
     await finished(figure(Drawn(tmp_path / "b")))
     assert drawn(tmp_path / "a")[0] != drawn(tmp_path / "b")[0] == preview.worker_pid()
+
+
+# ---------------------------------------------------------------------- as its author sees it
+
+
+def test_what_is_outside_of_the_axes_is_not_cut() -> None:
+    made = Figure(figsize=(2, 2), dpi=100)
+    axes = made.subplots()
+    axes.plot([1, 2], label="a label that is rather long")
+    within = picture(show(made)["data"]).size
+    axes.legend(bbox_to_anchor=(1.05, 1), loc="upper left")
+    assert picture(show(made)["data"]).size[0] > within[0] + 100
+
+
+def test_what_is_far_away_does_not_make_the_picture_large() -> None:
+    made = Figure(figsize=(2, 2), dpi=100)
+    axes = made.subplots()
+    axes.set_xlim(0, 1)
+    axes.text(100, 0.5, "far")
+    assert picture(show(made)["data"]).size == (200, 200)
+
+
+def test_the_authors_settings_of_saved_figures_are_kept() -> None:
+    made = figure()
+    plain = picture(show(made)["data"])
+    with matplotlib.rc_context({"savefig.dpi": 200, "savefig.facecolor": "yellow"}):
+        chosen = picture(show(made)["data"])
+    assert chosen.getpixel((0, 0))[:3] == (255, 255, 0)
+    assert abs(chosen.size[0] - 4 * plain.size[0]) <= 8
+    with matplotlib.rc_context({"savefig.transparent": True}):
+        assert picture(show(made)["data"]).getpixel((0, 0))[3] == 0
+
+
+@pytest.mark.parametrize("layout", ["constrained", "tight", None])
+def test_layouts_and_three_dimensions_are_drawn(layout: Any) -> None:
+    made = Figure(layout=layout)
+    made.add_subplot(1, 2, 1).set_xlabel("x")
+    made.add_subplot(1, 2, 2, projection="3d").set_zlabel("z")
+    assert show(made)["type"] == "image"
+
+
+def test_a_figure_of_noise_has_few_enough_bytes() -> None:
+    made = Figure(figsize=(8, 8), dpi=150)
+    made.subplots().imshow(np.random.default_rng(1).random((1200, 1200, 3)), interpolation="none")
+    assert 50_000 < len(show(made, bytes=300_000)["data"]) <= 300_000
+
+
+def moving(**options: Any) -> Any:
+    from matplotlib.animation import FuncAnimation
+
+    made = Figure(figsize=(1, 1), dpi=50)
+    axes = made.subplots()
+    [line] = axes.plot([0], [0])
+    axes.set_xlim(0, 50)
+    axes.set_ylim(0, 50)
+
+    def draw(number: int) -> Any:
+        line.set_data([0, number], [0, number])
+        return [line]
+
+    return FuncAnimation(made, draw, **options)
+
+
+def test_an_animation_moves() -> None:
+    animation = moving(frames=5, interval=200)
+    canvas = animation._fig.canvas
+    url = show(animation)["data"]
+    with _gif(url) as image:
+        assert image.n_frames == 5 and image.size == (50, 50)
+        assert image.info["duration"] == 200
+    assert animation._fig.canvas is canvas
+
+
+def test_of_a_long_animation_the_first_frames_are_shown() -> None:
+    from itertools import count
+
+    made = show(moving(frames=count, save_count=10_000))
+    assert made["note"] == "the first 30 frames"
+    with _gif(made["data"]) as image:
+        assert image.n_frames == 30
+
+
+def test_an_animation_whose_frames_cannot_be_made_is_a_still() -> None:
+    from matplotlib.animation import FuncAnimation
+
+    def draw(number: int) -> Any:
+        raise ValueError("no frame")
+
+    made = show(FuncAnimation(Figure(figsize=(1, 1)), draw, frames=3, init_func=list))
+    assert made["data"].startswith("data:image/png") and "ValueError: no frame" in made["note"]
+
+
+def _gif(url: str) -> Any:
+    import io
+    from base64 import b64decode
+
+    from PIL import Image
+
+    head, _, data = url.partition(",")
+    assert head == "data:image/gif;base64"
+    return Image.open(io.BytesIO(b64decode(data)))

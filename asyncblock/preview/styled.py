@@ -1,0 +1,61 @@
+"""Tables with a style of their own: of pandas' Styler and of great_tables only as many rows as are shown are styled.
+
+Both can't be pickled and work in Python for each cell: about 0.1 ms, on the thread. ``_CELLS`` bounds that.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .cells import sendable
+from .jupyter import payload_of
+from .limits import Limits
+from .registry import register_builtin
+from .table import table_of
+
+__all__: list[str] = []
+
+_CELLS = 400
+"""Cells that are styled."""
+
+_LEAST = 5
+"""Rows that are styled, however wide the table is."""
+
+
+def _shown_rows(rows: int, columns: int) -> int:
+    return min(rows, max(_LEAST, _CELLS // max(columns, 1)))
+
+
+def _styler(styler: Any, limits: Limits) -> Any:
+    frame = styler.data
+    rows, columns = frame.shape
+    width = min(columns, limits.columns)
+    shown = _shown_rows(rows, width)
+    note = {}
+    if shown < rows or width < columns:
+        note = {"note": f"the first {shown:,} of {rows:,} rows, styled by themselves"}
+        part = frame.iloc[:shown, :width]
+        try:
+            again = part.style.use(styler.export())
+            # Its own numbers are formatted by functions of a cell's value, which are in no export.
+            again._display_funcs = styler._display_funcs
+            again.caption = styler.caption
+            html = again.to_html()
+        except Exception:
+            # A style for a row or a column that isn't shown.
+            return {"type": "table", "data": table_of(frame, limits), "note": "without its style"}
+    else:
+        html = styler.to_html()
+    return {**payload_of({"text/html": sendable(html)}, limits), **note}
+
+
+def _great(table: Any, limits: Limits) -> Any:
+    frame = table._tbl_data
+    rows, columns = frame.shape
+    if rows <= _shown_rows(rows, columns):
+        return payload_of({"text/html": table.as_raw_html()}, limits)
+    return {"type": "table", "data": table_of(frame, limits), "note": f"without its style: it has {rows:,} rows"}
+
+
+register_builtin("pandas.io.formats.style.Styler", _styler)
+register_builtin("great_tables.gt.GT", _great)
