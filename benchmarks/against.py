@@ -13,7 +13,7 @@ import shutil
 import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -79,16 +79,18 @@ def sides(ref: str, extras: Sequence[str], repository: Path = ROOT) -> Iterator[
         # A copy: whoever goes on editing while it runs measures what was there when it began.
         shutil.copytree(ROOT / "benchmarks", files / "benchmarks", ignore=shutil.ignore_patterns("__pycache__"))
         compileall.compile_dir(files, quiet=2)
-        with source(commit, repository) as old, source(None, repository) as new:
-            same = fingerprint(old) == fingerprint(new)
-            with built(f"{ref} ({commit[:9]})", old, extras) as theirs:
-                with built("the working tree", new, extras, None if same else theirs.versions) as ours:
-                    notes = _differences(theirs, ours)
-                    if same:
-                        notes.append(f"{ref} and the working tree have the same package: the ratio is the machine's")
-                    for note in notes:
-                        say(note)
-                    yield Sides(ref, commit, Side(ref, theirs.python, files), Side("today", ours.python, files), notes)
+        with ExitStack() as builds:
+            with source(commit, repository) as old, source(None, repository) as new:
+                same = fingerprint(old) == fingerprint(new)
+                theirs = builds.enter_context(built(f"{ref} ({commit[:9]})", old, extras))
+                like = None if same else theirs.versions
+                ours = builds.enter_context(built("the working tree", new, extras, like))
+            notes = _differences(theirs, ours)
+            if same:
+                notes.append(f"{ref} and the working tree have the same package: the ratio is the machine's")
+            for note in notes:
+                say(note)
+            yield Sides(ref, commit, Side(ref, theirs.python, files), Side("today", ours.python, files), notes)
 
 
 def _differences(theirs: Build, ours: Build) -> list[str]:
