@@ -291,4 +291,4 @@ end_within(0.01, 3)
     async with asyncio.timeout(30):
         _, words = await done.communicate()
     assert done.returncode == 3
-    assert b"threads that blocks have left don't end, the process does: left" in words
+    assert b"threads and processes that blocks have left don't end, this process does: left" in words

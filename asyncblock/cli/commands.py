@@ -19,6 +19,7 @@ from ..client import REFUSED_LANGUAGE, Mainframe, Session, open_link, resolve_fl
 from ..embedding import embedded
 from ..errors import InvalidFlow, Unavailable
 from ..examples import examples as shipped
+from ..executor.console import share_input
 from ..flow.plan import Plan
 from ..hosting import hosted_mainframe, listening
 from ..iothread import shared
@@ -56,6 +57,8 @@ async def run(wanted: Wanted, workers: int, data_dir: Path | None) -> int:
         _warn(plan)
         directory = data_dir or new_run_directory()
         packages = tuple(plan.roots.values())
+        if not workers:
+            share_input()
         # In this process prints go where a debugger's prompt goes, unless the output is data.
         async with embedded(directory, workers=workers, capture=wanted.json) as mainframe:
             remember_run(directory, packages)

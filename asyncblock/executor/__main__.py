@@ -140,7 +140,9 @@ def end_within(seconds: float, code: int) -> None:
     def end() -> None:
         ours = {threading.main_thread(), threading.current_thread()}
         left = [each.name for each in threading.enumerate() if not each.daemon and each not in ours]
-        logger.warning("threads that blocks have left don't end, the process does: %s", ", ".join(left))
+        pools = sys.modules.get("multiprocessing")
+        left += [each.name for each in pools.active_children()] if pools is not None else []
+        logger.warning("threads and processes that blocks have left don't end, this process does: %s", ", ".join(left))
         os._exit(code)
 
     clock = threading.Timer(seconds, end)

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..errors import LocalProtocolError
 
-__all__ = ["NoTerminal", "install"]
+__all__ = ["NoTerminal", "install", "share_input"]
 
 _NO_INPUT = (
     "a block has no standard input: give the flow an input (run --input NAME=VALUE), or run it in the command's own "
@@ -31,14 +31,26 @@ class NoTerminal(LocalProtocolError):
     """A debugger was called where there is no terminal. The author's to mend: ``asyncblock run --in-process``."""
 
 
-class NullInput(io.TextIOWrapper):
-    """``sys.stdin`` for all blocks of the process: always at its end, and ``exit()`` doesn't close it for others."""
+class SharedInput(io.TextIOWrapper):
+    """``sys.stdin`` for all blocks of the process: ``exit()`` doesn't close it for the others."""
 
-    def __init__(self) -> None:
-        super().__init__(io.BufferedReader(io.FileIO(0, closefd=False)), encoding="utf-8")
+    def __init__(self, encoding: str = "utf-8", errors: str = "strict") -> None:
+        super().__init__(io.BufferedReader(io.FileIO(0, closefd=False)), encoding=encoding, errors=errors)
 
     def close(self) -> None:
         """Do nothing: the stream is everybody's."""
+
+
+class NullInput(SharedInput):
+    """One that is always at its end."""
+
+
+def share_input() -> None:
+    """Let ``exit()`` in one block leave standard input to the next, in a command's process that runs blocks."""
+    stdin = sys.stdin
+    # None where a command has none, another object in tests.
+    if isinstance(stdin, io.TextIOWrapper) and not stdin.closed and stdin.fileno() == 0:
+        sys.stdin = SharedInput(stdin.encoding, stdin.errors or "strict")
 
 
 def install() -> None:
