@@ -1,81 +1,68 @@
-"""The store: var values, kept in the process that made them until their session ends. They are lost with it."""
+"""The store: var values, kept in the process that made them until no job can ask for them any more.
+
+What is put in is detached from what its author goes on to change, and what is handed out from what a consumer changes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from typing import Any
 
+from .detached import detached
 from .errors import Closed, LocalProtocolError
 from .forks import fresh_lock, generation
+from .wire.ranges import Ranges
+from .wire.stored import EXECUTOR_NAME, StoreKey
 
 __all__ = ["EXECUTOR_NAME", "Store", "StoreKey"]
 
-EXECUTOR_NAME: Final = "asyncblock"
+Attempts = dict[tuple[str, int], dict[int, "_Kept"]]
+"""Values by job and attempt, and by their place there."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoreKey:
-    """What travels in place of a var value: who holds it, and the one output that it is."""
+class _Kept:
+    """A value and the key that travels for it."""
 
-    executor: str
-    handle: str
-    job_id: str
-    session_id: str
-    attempt: int | None = None
-    """The attempt of the job; None in what earlier versions have sent, which named a handle's last value."""
-    place: int | None = None
-    """Which of the attempt's var values it is, in the order of the calls, from 0."""
-    cache: str | None = field(default=None, compare=False)
-    """The name under which the value is kept beyond its process, if it is."""
+    __slots__ = ("key", "value")
 
-    def to_json(self) -> dict[str, str | int]:
-        """Return what travels."""
-        named = ((name, getattr(self, name)) for name in sorted(_FIELDS | _ORDER | _KEPT))
-        return {name: value for name, value in named if value is not None}
-
-    @classmethod
-    def match(cls, value: object) -> StoreKey | None:
-        """Return the key that a JSON value is, or None when it is something else."""
-        if not isinstance(value, Mapping) or value.get("executor") != EXECUTOR_NAME:
-            return None
-        names = value.keys() - _KEPT
-        if names != _FIELDS and names != _FIELDS | _ORDER:
-            return None
-        fits = all(type(each) is (int if name in _ORDER else str) for name, each in value.items())
-        return cls(**value) if fits else None
-
-
-_FIELDS: Final = {"executor", "handle", "job_id", "session_id"}
-_ORDER: Final = {"attempt", "place"}
-_KEPT: Final = {"cache"}
+    def __init__(self, key: StoreKey, value: object) -> None:
+        self.key = key
+        self.value = value
 
 
 class Store:
-    """Var values by key. Its methods may be called from any thread."""
+    """Var values by key. Its methods may be called from any thread.
+
+    Values that are let go are returned: freeing a large one takes a while, and is no thread's affair that has others.
+    """
 
     def __init__(self) -> None:
         self._lock = fresh_lock()
         self._born = generation()
-        self._sessions: dict[str, dict[StoreKey, Any]] = {}
+        self._sessions: dict[str, Attempts] = {}
 
     def put(self, key: StoreKey, value: object) -> None:
-        """Keep a value. Raises ``Closed`` in a forked process."""
+        """Keep a value as it is now: detach it before. Raises ``Closed`` in a forked process."""
         if generation() != self._born:
             raise Closed("a var value lives in the executor's process; return it to the block, and send it there")
         with self._lock:
-            self._sessions.setdefault(key.session_id, {})[key] = value
+            attempts = self._sessions.setdefault(key.session_id, {})
+            attempts.setdefault(_attempt(key), {})[key.place or 0] = _Kept(key, value)
 
     def get(self, key: StoreKey) -> Any:
-        """Return a value. Raises ``LocalProtocolError`` when it isn't here."""
+        """Return a value, detached from the one that is kept. Raises ``LocalProtocolError`` when it isn't here."""
+        return detached(self.look(key))
+
+    def look(self, key: StoreKey) -> Any:
+        """Return the value that is kept itself, not to be changed. Raises as ``get``."""
         with self._lock:
-            try:
-                return self._sessions[key.session_id][key]
-            except KeyError:
-                raise LocalProtocolError(
-                    f"the var value of handle {key.handle!r} of job {key.job_id} isn't in this process: a var value "
-                    "lives as long as the executor process that made it, and until its session ends"
-                ) from None
+            found = self._find(key)
+        if found is None:
+            raise LocalProtocolError(
+                f"the var value of handle {key.handle!r} of job {key.job_id} isn't in this process: a var value lives "
+                "as long as the executor process that made it, and until no job can ask for it any more"
+            )
+        return found.value
 
     def own(self, value: object, session_id: str) -> object:
         """Return what a value is: for the key of a value of the session, as events show it, that value."""
@@ -83,13 +70,76 @@ class Store:
         if key is None or key.session_id != session_id:
             return value
         with self._lock:
-            return self._sessions.get(session_id, {}).get(key, value)
+            found = self._find(key)
+        return value if found is None else found.value
 
-    def drop_session(self, session_id: str) -> None:
+    def _find(self, key: StoreKey) -> _Kept | None:
+        if key.place is None:
+            return None
+        return self._sessions.get(key.session_id, {}).get(_attempt(key), {}).get(key.place)
+
+    # ------------------------------------------------------------------ letting go
+
+    def forget(self, keys: Iterable[StoreKey]) -> list[_Kept]:
+        """Let go of values that were never sent."""
+        gone = []
+        with self._lock:
+            for key in keys:
+                gone += self._take(key.session_id, _attempt(key), [key.place or 0])
+        return gone
+
+    def release(self, session_id: str, job_id: str, attempt: int, places: Iterable[int]) -> list[_Kept]:
+        """Let go of values of an attempt."""
+        with self._lock:
+            return self._take(session_id, (job_id, attempt), places)
+
+    def retain(
+        self, session_id: str, living: dict[tuple[str, int], tuple[Ranges | None, Ranges]], is_open: Callable[..., bool]
+    ) -> list[_Kept]:
+        """Let go of what doesn't live any more, by what the mainframe has seen of each attempt and what of that lives.
+
+        What it hasn't seen of an attempt is on its way; ``None`` for an attempt that nothing comes of any more. Of
+        attempts that it says nothing about, those that ``is_open(job_id, attempt)`` keep all.
+        """
+        gone = []
+        with self._lock:
+            for attempt, kept in list(self._sessions.get(session_id, {}).items()):
+                known = living.get(attempt)
+                if known is None and is_open(*attempt):
+                    continue
+                seen, live = known if known is not None else (None, Ranges())
+                dead = [place for place in kept if place not in live and (seen is None or place in seen)]
+                gone += self._take(session_id, attempt, dead)
+        return gone
+
+    def _take(self, session_id: str, attempt: tuple[str, int], places: Iterable[int]) -> list[_Kept]:
+        attempts = self._sessions.get(session_id, {})
+        kept = attempts.get(attempt)
+        if kept is None:
+            return []
+        gone = [found for place in places if (found := kept.pop(place, None)) is not None]
+        if not kept:
+            del attempts[attempt]
+            if not attempts:
+                del self._sessions[session_id]
+        return gone
+
+    def drop_session(self, session_id: str) -> list[_Kept]:
         """Let go of a session's values."""
         with self._lock:
-            self._sessions.pop(session_id, None)
+            attempts = self._sessions.pop(session_id, {})
+        return [each for kept in attempts.values() for each in kept.values()]
+
+    @property
+    def sessions(self) -> list[str]:
+        """The sessions that have values here."""
+        with self._lock:
+            return list(self._sessions)
 
     def __len__(self) -> int:
         with self._lock:
-            return sum(map(len, self._sessions.values()))
+            return sum(len(kept) for attempts in self._sessions.values() for kept in attempts.values())
+
+
+def _attempt(key: StoreKey) -> tuple[str, int]:
+    return key.job_id, key.attempt or 0

@@ -83,14 +83,6 @@ class _Asking(Face, ABC):
         _raise_if(block, missing)
         return dict(inputs)
 
-    def _in_process(self, handle: str, value: object, media_type: str | None) -> object:
-        """Put a var input into the store, unless JSON carries it as it is; return what travels."""
-        if media_type != "oomol/var" or isinstance(value, (int, float, str, bool)):
-            return value
-        key = self._next_key(handle)
-        self._store.put(key, self._store.own(value, self._job.session_id))
-        return key.to_json()
-
     def _misfits(self, defs: HandleDefs, prepared: Mapping[str, Prepared]) -> dict[str, str]:
         values = {
             handle: each.content()
@@ -161,12 +153,12 @@ class AsyncAsking(_Asking):
         prepared: dict[str, Prepared] = {}
         try:
             for handle, value in given.items():
-                value = self._in_process(handle, value, media_types.get(handle))
-                if _is_raw(value, media_types.get(handle)):
+                media_type = media_types.get(handle)
+                if _is_raw(value, media_type):
                     check_size(value, handle)
                     prepared[handle] = await self._made(self._large(value, handle, raw=True))
                 else:
-                    prepared[handle] = await self._prepare(value, handle)
+                    prepared[handle] = await self._prepared(value, handle, media_type, output=False)
             await self._fit(prepared)
             if strict:
                 _raise_if(block, await run_in_thread(self._misfits, defs, prepared))
@@ -213,7 +205,9 @@ class AsyncAsking(_Asking):
     async def flush(self) -> None: ...
 
     @abstractmethod
-    async def _prepare(self, value: object, handle: str | None) -> Prepared: ...
+    async def _prepared(
+        self, value: object, handle: str, media_type: str | None, *, output: bool = True
+    ) -> Prepared: ...
 
     @abstractmethod
     async def _made(self, large: Large) -> Prepared: ...
@@ -250,12 +244,12 @@ class SyncAsking(_Asking):
         prepared: dict[str, Prepared] = {}
         try:
             for handle, value in given.items():
-                value = self._in_process(handle, value, media_types.get(handle))
-                if _is_raw(value, media_types.get(handle)):
+                media_type = media_types.get(handle)
+                if _is_raw(value, media_type):
                     check_size(value, handle)
                     prepared[handle] = self._made(self._large(value, handle, raw=True))
                 else:
-                    prepared[handle] = self._prepare(value, handle)
+                    prepared[handle] = self._prepared(value, handle, media_type, output=False)
             self._fit(prepared)
             if strict:
                 _raise_if(block, self._misfits(defs, prepared))
@@ -295,7 +289,7 @@ class SyncAsking(_Asking):
     def flush(self) -> None: ...
 
     @abstractmethod
-    def _prepare(self, value: object, handle: str | None) -> Prepared: ...
+    def _prepared(self, value: object, handle: str, media_type: str | None, *, output: bool = True) -> Prepared: ...
 
     @abstractmethod
     def _made(self, large: Large) -> Prepared: ...

@@ -6,11 +6,12 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ..detached import detached
 from ..errors import Closed, ConnectionLost, LeaseLost, LocalProtocolError, Rejected
 from ..link import Abandoned, Outlet
 from ..preview import Limits, Making
 from ..shapes import Results, by_handle
-from ..store import Store
+from ..store import Store, StoreKey
 from ..wire.bodies import Parcel
 from ..wire.records import encode
 from ..wire.windows import Lane
@@ -57,8 +58,8 @@ class SyncContext(SyncAsking):
         self._check()
         if self._is_undefined(handle):
             self._send(self._channel.data, self._undefined(handle))
-        prepared = self._prepare(self._travelling(value, handle), handle)
-        self._send(self._channel.data, self._output_item(handle, prepared, targets))
+        prepared = self._prepared(value, handle, self._is_var(handle))
+        self._send(self._channel.data, self._output_item(handle, prepared, targets), [prepared.key])
         if done:
             self.done()
 
@@ -66,7 +67,8 @@ class SyncContext(SyncAsking):
         """As ``Context.outputs``."""
         self._check()
         prepared = self._prepare_many(values)
-        self._send(self._channel.data, self._many_item("BlockOutputs", "outputs", prepared))
+        item = self._many_item("BlockOutputs", "outputs", prepared)
+        self._send(self._channel.data, item, self._keys_of(prepared.values()))
 
     def flush(self) -> None:
         """As ``Context.flush``."""
@@ -201,7 +203,7 @@ class SyncContext(SyncAsking):
         prepared: dict[str, Prepared] = {}
         try:
             for handle, value in values.items():
-                prepared[handle] = self._prepare(self._travelling(value, handle), handle)
+                prepared[handle] = self._prepared(value, handle, self._is_var(handle))
             self._fit(prepared)
         except BaseException:
             # A cancel too: nobody else knows what was made, and what it holds of the budget.
@@ -209,24 +211,33 @@ class SyncContext(SyncAsking):
             raise
         return prepared
 
-    def _travelling(self, value: object, handle: str) -> object:
-        travels = self._stored(value, handle)
-        if (problem := self._kept(value, travels)) is not None:
-            self.send_warning(problem)
-        return travels
+    def _prepared(self, value: object, handle: str, media_type: str | None, *, output: bool = True) -> Prepared:
+        if not self._stays(value, media_type):
+            return self._prepare(value, handle)
+        key = self._put(detached(self._store.own(value, self._job.session_id)), handle, output=output)
+        try:
+            if key.cache is not None and (problem := self._save(key)) is not None:
+                self.send_warning(problem)
+            prepared = self._prepare(key.to_json(), handle)
+        except BaseException:
+            self._forget([key])
+            raise
+        prepared.key = key
+        return prepared
 
     def _fit(self, prepared: dict[str, Prepared]) -> None:
         """As ``Context``'s."""
         for handle in too_many(prepared):
             prepared[handle] = self._made(self._text_of(prepared[handle]))
 
-    def _send(self, lane: Lane, item: bytes | Parcel) -> None:
+    def _send(self, lane: Lane, item: bytes | Parcel, keys: Sequence[StoreKey | None] = ()) -> None:
         size = len(item) if isinstance(item, bytes) else len(item.record)
         try:
             self._until(lambda: self._outlet.try_accept(lane, item), lane, size)
         except BaseException:
-            # A cancel too: a record that was not accepted must not keep its bodies.
+            # A cancel too: a record that was not accepted must not keep its bodies, nor the values that it names.
             self._outlet.forget(item)
+            self._forget(keys)
             raise
 
     def _until(self, accepted: Callable[[], bool], lane: Lane, size: int) -> None:

@@ -12,7 +12,7 @@ from ..link import Abandoned, Outlet
 from ..offload import run_in_thread
 from ..preview import Limits, Making
 from ..shapes import Results, by_handle
-from ..store import Store
+from ..store import Store, StoreKey
 from ..wire.bodies import Body, Parcel
 from ..wire.records import encode
 from ..wire.windows import Lane
@@ -74,8 +74,14 @@ class Context(AsyncAsking):
         Waits while the job's window (2 MiB) or the link's is full. A value over 64 KiB is encoded off the loop and
         leaves while it is; of such values a process keeps 64 MiB in memory and 4 GiB in a temporary file until they are
         acknowledged, and waits beyond. A handle for bytes takes ``bytes``, what is like them, and a ``Body``.
-        A var handle keeps the value in this process, until its session ends, and sends its ``StoreKey``; each output
-        is a value of its own, however often the handle is sent.
+        A var handle keeps the value in this process and sends its ``StoreKey``; each output is a value of its own. It
+        is let go when no job can ask for it: none that waits, runs or may be tried again, nor one that runs this
+        block; the last value of each output of the flow stays until the session ends, the file of
+        ``serialize_for_cache`` until later runs of the flow. Consumers get what the value was at the call, and share no
+        changes: DataFrames of pandas and polars are copies that cost nothing until one is written (real ones for
+        pandas 2 without copy on write), arrays and bytearrays are copied, for each consumer too, unless nobody can
+        write them (``array.flags.writeable = False``); anything else, and what is in a list or a dict, is the very
+        object: leave it alone once it is sent.
         An undefined handle sends an error that names it; the value is sent all the same.
         ``to_node`` (``{"node_id", "input_handle"}`` each) and ``to_flow`` (``{"output_handle"}`` each) choose among the
         handle's connections; where only one of them is given, the other kind gets nothing.
@@ -86,6 +92,8 @@ class Context(AsyncAsking):
         """
         # Written out and not under ``counted``: the extra coroutine would cost a fifth of a call (throughput).
         self.unawaited += 1
+        if self._job.var_handles:
+            value = self._at_the_call(value, handle)
         if to_node is not None or to_flow is not None:
             return self._output_directed(value, handle, done, targets_of(to_node, to_flow))
         return self._output(value, handle, done)
@@ -114,16 +122,23 @@ class Context(AsyncAsking):
     async def _output_long(self, value: object, handle: str, targets: Targets | None = None) -> None:
         if self._is_undefined(handle):
             await self._send(self._channel.data, self._undefined(handle))
-        prepared = await self._prepare(await self._travelling(value, handle), handle)
-        await self._send(self._channel.data, self._output_item(handle, prepared, targets))
+        prepared = await self._prepared(value, handle, self._is_var(handle))
+        await self._send(self._channel.data, self._output_item(handle, prepared, targets), [prepared.key])
 
-    async def _travelling(self, value: object, handle: str) -> object:
-        travels = self._stored(value, handle)
-        if type(travels) is dict and "cache" in travels and travels is not value:
-            problem = await run_in_thread(self._kept, value, travels)
-            if problem is not None:
+    async def _prepared(self, value: object, handle: str, media_type: str | None, *, output: bool = True) -> Prepared:
+        """Encode a value, or keep it and encode its key."""
+        if not self._stays(value, media_type):
+            return await self._prepare(value, handle)
+        key = self._put(await self._taken(value), handle, output=output)
+        try:
+            if key.cache is not None and (problem := await run_in_thread(self._save, key)) is not None:
                 await self.send_warning(problem)
-        return travels
+            prepared = await self._prepare(key.to_json(), handle)
+        except BaseException:
+            self._forget([key])
+            raise
+        prepared.key = key
+        return prepared
 
     @counted
     async def outputs(self, values: Results) -> None:
@@ -133,7 +148,8 @@ class Context(AsyncAsking):
         """
         self._check()
         prepared = await self._prepare_many(values)
-        await self._send(self._channel.data, self._many_item("BlockOutputs", "outputs", prepared))
+        item = self._many_item("BlockOutputs", "outputs", prepared)
+        await self._send(self._channel.data, item, self._keys_of(prepared.values()))
 
     @counted
     async def flush(self) -> None:
@@ -336,7 +352,7 @@ class Context(AsyncAsking):
         prepared: dict[str, Prepared] = {}
         try:
             for handle, value in values.items():
-                prepared[handle] = await self._prepare(await self._travelling(value, handle), handle)
+                prepared[handle] = await self._prepared(value, handle, self._is_var(handle))
             await self._fit(prepared)
         except BaseException:
             # A cancel too: nobody else knows what was made, and what it holds of the budget.
@@ -349,7 +365,7 @@ class Context(AsyncAsking):
         for handle in too_many(prepared):
             prepared[handle] = await self._made(self._text_of(prepared[handle]))
 
-    async def _send(self, lane: Lane, item: bytes | Parcel) -> None:
+    async def _send(self, lane: Lane, item: bytes | Parcel, keys: Sequence[StoreKey | None] = ()) -> None:
         try:
             if self._ring.waiting:
                 await self._ring.drained(self)
@@ -357,8 +373,9 @@ class Context(AsyncAsking):
                 await self._room(lane, len(item) if isinstance(item, bytes) else len(item.record))
                 self._check()
         except BaseException:
-            # A cancel too: a record that was not accepted must not keep its bodies.
+            # A cancel too: a record that was not accepted must not keep its bodies, nor the values that it names.
             self._outlet.forget(item)
+            self._forget(keys)
             raise
         await self._give_turn()
 

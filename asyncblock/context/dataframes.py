@@ -19,7 +19,7 @@ from typing import Any, Final
 from ..errors import Unavailable
 from ..store import StoreKey
 
-__all__ = ["cache_name", "is_dataframe", "is_kept", "load", "retain", "save"]
+__all__ = ["cache_name", "is_dataframe", "is_kept", "load", "remove", "retain", "save"]
 
 _WRITERS: Final = {"pandas": "to_parquet", "polars": "write_parquet"}
 """Libraries whose DataFrames can be kept, and how they write one."""
@@ -86,6 +86,13 @@ def retain(directory: Path, session_id: str, kept: Collection[str], before: Coll
         name = path.stem
         if name not in kept and (name in before or name[_PLACE : _PLACE + _SESSION] == session):
             path.unlink(missing_ok=True)
+
+
+def remove(directory: Path, names: Collection[str]) -> None:
+    """Remove files of values that nobody asks for any more."""
+    for name in names:
+        with suppress(OSError):
+            (directory / f"{name}.parquet").unlink()
 
 
 def is_kept(directory: Path, name: str) -> bool:

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from .. import events
+from ..detached import detached, is_quick
 from ..errors import Closed, InvalidInputs, LocalProtocolError, Rejected, UnknownBlock
 from ..forks import generation
 from ..link import Link
@@ -164,7 +165,10 @@ class Engine:
             blocks = await self._link.io.run(self._link.downloads.fetch(body))
             return await run_in_thread(b"".join if body.encoding == "raw" else loads_blocks, blocks)
         key = StoreKey.match(inline)
-        return inline if key is None else self._store.get(key)
+        if key is None:
+            return inline
+        value = self._store.look(key)
+        return detached(value) if is_quick(value) else await run_in_thread(detached, value)
 
     async def _referred(self, output: events.FlowJobOutput) -> Any:
         """Find the value that a flow has put out: it stands in the row where a job has sent it."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from itertools import count
+from dataclasses import dataclass, field
 from time import time_ns
 from types import MappingProxyType
 from typing import Any, ClassVar, Final
@@ -15,11 +14,10 @@ import orjson
 from ..errors import Closed, LocalProtocolError, Rejected, Unavailable
 from ..link import Outlet
 from ..pieces import dumps_pieces
-from ..store import EXECUTOR_NAME, Store, StoreKey
+from ..store import Store
 from ..values import dumps, form_of, is_small
 from ..wire.bodies import INLINE_LIMIT, Encoding, Parcel
 from ..wire.records import encode
-from .dataframes import cache_name, is_dataframe, save
 from .directed import Targets
 from .engine import Engine
 from .large import Large
@@ -27,7 +25,7 @@ from .lines import LineSink, job_logger
 from .payloads import Prepared, Raw, Stdio, bodies_of, check_size, now_ms, raw_pieces, short_bytes, shorten
 from .places import Places
 from .secrecy import CredentialInput, Secrecy
-from .surroundings import Surroundings
+from .staying import Staying
 
 __all__ = ["Face", "JobInfo", "too_many"]
 
@@ -79,13 +77,14 @@ class KeepAlive:
         return "Context.keepAlive"
 
 
-class Face(Surroundings):
+class Face(Staying):
     """What both faces share: the properties, the records, the rules."""
 
     __asyncblock_context__ = True
     _KEEP_ALIVE: ClassVar[KeepAlive] = KeepAlive()
 
     def __init__(self, job: JobInfo, inputs: Mapping[str, Any], outlet: Outlet, store: Store) -> None:
+        super().__init__()
         self._job = job
         self._inputs = dict(inputs)
         self._outlet = outlet
@@ -93,8 +92,6 @@ class Face(Surroundings):
         self._store = store
         self._logger: logging.Logger | None = None
         self._finish_said = False
-        self._places = count()
-        """The places of the var values of this attempt."""
         self._prefixes: dict[str, bytes] = {}
         """The beginnings of the records of plain handles."""
         self._tail_ms = 0
@@ -156,7 +153,7 @@ class Face(Surroundings):
     @property
     def node_id(self) -> str | None:
         """The node of the flow that this job runs for; None outside a flow."""
-        return self._job.stacks[-1].get("node_id") if self._job.stacks else None
+        return self._node()
 
     @property
     def inputs_def(self) -> Mapping[str, Mapping[str, Any]]:
@@ -219,33 +216,6 @@ class Face(Surroundings):
         return encode(
             "BlockError", now_ms(), error=f"Output handle key: [{handle}] is not defined in Block outputs schema."
         )
-
-    def _stored(self, value: object, handle: str) -> object:
-        """Put a var handle's value into the store, unless JSON carries it as it is; return what travels."""
-        if handle not in self._job.var_handles or isinstance(value, (int, float, str, bool)):
-            return value
-        value = self._store.own(value, self.session_id)
-        key = self._next_key(handle)
-        if is_dataframe(value) and self._job.outputs_def and self._job.outputs_def[handle].get("_serialize_for_cache"):
-            key = replace(key, cache=cache_name(self._flow(), self.node_id, key, value))
-        self._store.put(key, value)
-        return key.to_json()
-
-    def _next_key(self, handle: str) -> StoreKey:
-        """Return the key of the next var value: each names one value, however often its handle is sent."""
-        job = self._job
-        return StoreKey(EXECUTOR_NAME, handle, job.job_id, job.session_id, job.attempt, next(self._places))
-
-    def _kept(self, value: object, travels: object) -> str | None:
-        """Keep a DataFrame for later runs; return what to warn of. Writes a file."""
-        key = StoreKey.match(travels)
-        if key is None or key.cache is None or value is travels:
-            return None
-        try:
-            save(self._job.places.values_dir(), key.cache, self._store.get(key))
-        except Exception as problem:  # whatever the author's library raises
-            return f"the value of handle {key.handle!r} can't be kept for later runs: {problem}"
-        return None
 
     def _prepare_small(self, value: object, handle: str | None, *, telemetry: bool = False) -> Prepared | None:
         """Encode a value that is certainly small; None when it must be encoded off the loop, or waits for room."""
@@ -319,8 +289,9 @@ class Face(Surroundings):
         return not (special or self._is_undefined(handle))
 
     def _release(self, prepared: Mapping[str, Prepared]) -> None:
-        """Let the bodies go that were made for values that will not be sent."""
+        """Let go of what was made of values that will not be sent."""
         self._outlet.forget(bodies_of(prepared))
+        self._forget(self._keys_of(prepared.values()))
 
     def _output_item(self, handle: str, prepared: Prepared, targets: Targets | None = None) -> bytes | Parcel:
         if targets:
@@ -418,6 +389,7 @@ def too_many(values: Mapping[str, Prepared]) -> list[str]:
     for handle, each in values.items():
         if each.inline is not None:
             left -= len(each.inline)
-            if left < 0:
+            # What stands for a value that stays has to be seen.
+            if left < 0 and each.key is None:
                 found.append(handle)
     return found

@@ -10,6 +10,7 @@ from typing import Literal
 
 from ..body import Body as FileBody
 from ..errors import LocalProtocolError, PayloadTooLarge
+from ..store import StoreKey
 from ..values import least_size
 from ..wire.bodies import CHUNK_SIZE, INLINE_LIMIT, Body
 from ..wire.records import encode
@@ -47,6 +48,8 @@ class Prepared:
 
     inline: bytes | None
     body: Body | None = None
+    key: StoreKey | None = None
+    """Stands for a value that stays in this process."""
 
     def content(self) -> bytes:
         """Return the encoded value."""

@@ -58,5 +58,8 @@ class Surroundings:
         flow_job_id, node_id = str(level.get("flow_job_id")), str(level.get("node_id"))
         return self._job.places.node_store(self._job.session_id, flow_job_id, node_id)
 
+    def _node(self) -> str | None:
+        return self._job.stacks[-1].get("node_id") if self._job.stacks else None
+
     def _flow(self) -> str | None:
         return self._job.stacks[0].get("flow") if self._job.stacks else None

@@ -25,7 +25,7 @@ from ..offload import wait_in_thread
 from ..preview import keep_worker, release_worker
 from ..scratch import Scratch
 from ..store import Store
-from ..wire.messages import Cancel, Close, Dispatch, ServiceMessage, Spawn, Unspawn
+from ..wire.messages import Cancel, Close, Dispatch, Live, Release, ServiceMessage, Spawn, Unspawn
 from ..wire.windows import Window
 from .catalog import Catalog
 from .job import RunningJob, started_record
@@ -36,6 +36,7 @@ from .parting import part_with
 from .services import Services
 from .spawner import SPAWN_SLOTS, Spawner
 from .tasks import current_job
+from .upkeep import Upkeep
 from .watchdog import Stall, Watchdog, usual_threshold
 
 if TYPE_CHECKING:
@@ -222,6 +223,7 @@ class _Hosting:
         self.loop = asyncio.get_running_loop()
         self.over: asyncio.Future[None] = self.loop.create_future()
         self.store = Store()
+        self.upkeep = Upkeep(self)
         self.places = Places()
         self.scratch = Scratch()
         self.services = Services(self)
@@ -264,6 +266,7 @@ class _Hosting:
                 "spawn": SPAWN_SLOTS if executor.spawner is not None and not executor.once else 0,
             },
             "once": executor.once,
+            "understands": [Release.op, Live.op],
         }
 
     def dispatch(self, message: Dispatch, outlet: Outlet) -> None:
@@ -296,6 +299,12 @@ class _Hosting:
     def session_ended(self, session_id: str) -> None:
         self.kinds.end_session(session_id)
         self._inbox.post(self._forget_session, session_id)
+
+    def release(self, message: Release) -> None:
+        self._inbox.post(self.upkeep.release, message)
+
+    def live(self, message: Live) -> None:
+        self._inbox.post(self.upkeep.live, message)
 
     def service_message(self, message: ServiceMessage) -> None:
         self._inbox.post(self.services.message, message)
@@ -399,7 +408,7 @@ class _Hosting:
 
     def _forget_session(self, session_id: str) -> None:
         self._sessions.discard(session_id)
-        self.store.drop_session(session_id)
+        self.upkeep.end_session(session_id)
         directories = self.places.end_session(session_id)
         if directories:
             self._tasks.create_task(self._tidy(directories))

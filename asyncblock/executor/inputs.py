@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .. import offload
 from ..body import Body
 from ..context import JobInfo, dataframes
+from ..detached import detached, is_quick
 from ..errors import AsyncBlockError, LocalProtocolError, Unavailable
 from ..pieces import loads_blocks
 from ..store import StoreKey
@@ -119,13 +120,14 @@ def _any_holds(blocks: Iterable[bytes]) -> bool:
 
 
 async def _var(hosting: _Hosting, info: JobInfo, key: StoreKey) -> object:
-    """Return a var value: the very object, or one that has been kept beyond its process."""
+    """Return a var value, or what a file has of it beyond its process; what its consumer changes is its consumer's."""
     try:
         if key.session_id != info.session_id:
             raise LocalProtocolError(
                 f"a var value of session {key.session_id} can't be had in session {info.session_id}"
             )
-        return hosting.store.get(key)
+        value = hosting.store.look(key)
+        return detached(value) if is_quick(value) else await offload.run_in_thread(detached, value)
     except LocalProtocolError:
         if key.cache is None:
             raise

@@ -131,6 +131,11 @@ class RunningJob:
         """Done when the block's own code has ended, or is waited for no longer; None before it begins."""
         return self._over
 
+    @property
+    def session_id(self) -> str:
+        """The job's session."""
+        return self._info.session_id
+
     def stall_began(self) -> None:
         """The watchdog saw a stall of this job's: its word about the end of it comes before the finish."""
         self._stall_over = self._stall_over or asyncio.Event()

@@ -13,8 +13,8 @@ of its own, with fresh queues; its outputs go on as they come. A flow is over wh
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, Protocol
 
 from .entries import (
     BlockRequested,
@@ -35,10 +35,10 @@ from .entries import (
     Started,
     Weighed,
 )
-from .plan import NodePlan, Plan, Source, Spec
+from .plan import REMEMBERED, NodePlan, Plan, Source, Spec
 from .state import FlowJob, Job, NodeState
 
-__all__ = ["MAX_DEPTH", "MAX_FLOW_JOBS", "Run"]
+__all__ = ["MAX_DEPTH", "MAX_FLOW_JOBS", "Holder", "Run"]
 
 MAX_DEPTH = 50
 """Levels of flows and blocks inside of each other. A subflow that calls itself for ever ends here."""
@@ -47,8 +47,23 @@ MAX_FLOW_JOBS = 100_000
 """Runs of subflows that may be open at once; each costs some hundred bytes for every node of its flow."""
 
 
+class Holder(Protocol):
+    """Counts who holds values that are let go when nobody does."""
+
+    def take(self, ref: Ref) -> bool:
+        """Count one more; tell whether it is such a value."""
+        ...
+
+    def drop(self, ref: Ref) -> None:
+        """Count one less."""
+        ...
+
+
 class Run:
     """The state of one session's flow."""
+
+    holder: Holder | None = None
+    """Hears which values stand in queues and are inputs of open jobs; None while there are none to count."""
 
     def __init__(self, plan: Plan, session_id: str) -> None:
         self._plan = plan
@@ -265,6 +280,7 @@ class Run:
         """A request of a job that has ended, or one that was made before, changes nothing."""
         if fact.caller in self._jobs and fact.job_id not in self._jobs and fact.key in self._plan.catalog:
             self._asked.append(fact)
+            self._held(fact.inputs)
 
     def _on_progressed(self, fact: Progressed) -> None:
         job = self._jobs.get(fact.job_id)
@@ -293,9 +309,13 @@ class Run:
             self._fail(flow, started.refused)
         else:
             self._begin(flow)
+        if job.held:
+            # Handed out to its nodes; only what each job of a slot gets goes on being asked for.
+            held, job.held = job.held, self._held({k: v for k, v in started.inputs.items() if REMEMBERED in k})
+            self._let_go(held)
 
     def _on_flow_output(self, _: FlowJobOutput) -> None:
-        self._emitted.popleft()
+        self._let_go((self._emitted.popleft().ref,))
 
     def _on_flow_progress(self, told: FlowJobProgress) -> None:
         flow = self._flows[told.job_id]
@@ -332,18 +352,32 @@ class Run:
 
     def _open(self, entry: JobCreated | FlowJobStarted) -> Job:
         node = None
+        held = self._held(entry.inputs)
         if entry.caller is None:
             flow = self._flows[entry.stacks[-1]["flow_job_id"]]
             node = flow.nodes[entry.node_id]
+            if self.holder is not None:
+                self._let_go([queue.head for queue in node.queues.values()])
             node.pop()
             node.running += 1
             node.started = True
             self._created += 1
         else:
             flow = self._jobs[entry.caller].flow
-            self._asked.popleft()
-        job = flow.jobs[entry.job_id] = self._jobs[entry.job_id] = Job(entry.job_id, flow, node, entry.stacks)
+            self._let_go(self._asked.popleft().inputs.values())
+        job = Job(entry.job_id, flow, node, entry.stacks, held=held)
+        flow.jobs[entry.job_id] = self._jobs[entry.job_id] = job
         return job
+
+    def _held(self, inputs: Mapping[str, Ref]) -> tuple[Ref, ...]:
+        """Hold inputs; return those that have to be let go some time."""
+        holder = self.holder
+        return () if holder is None else tuple(ref for ref in inputs.values() if holder.take(ref))
+
+    def _let_go(self, refs: Iterable[Ref]) -> None:
+        if self.holder is not None:
+            for ref in refs:
+                self.holder.drop(ref)
 
     def _remove(self, job: Job) -> None:
         """A job is over without an error."""
@@ -375,6 +409,7 @@ class Run:
     def _forget(self, job: Job) -> None:
         del self._jobs[job.job_id]
         del job.flow.jobs[job.job_id]
+        self._let_go(job.held)
 
     def _drop(self, flow: FlowJob) -> None:
         """A flow is over: whatever is still open in it, at any depth, counts no more."""
@@ -382,10 +417,14 @@ class Run:
         while dropped:
             each = dropped.pop()
             each.ended = True
+            if self.holder is not None:
+                for node in each.nodes.values():
+                    self._let_go(node.waiting)
             each.unlink()
             self._flows.pop(each.job_id, None)
             for job in each.jobs.values():
                 self._jobs.pop(job.job_id, None)
+                self._let_go(job.held)
                 if job.nested is not None:
                     dropped.append(job.nested)
             each.jobs.clear()
@@ -408,16 +447,22 @@ class Run:
                 node = flow.nodes[target.node_id]
                 node.push(target.handle, ref)
                 self._touched.append(node)
+                if self.holder is not None:
+                    self.holder.take(ref)
 
     def _put_out(self, flow: FlowJob, handle: str, ref: Ref) -> None:
         """A value of a flow's output goes on at once: to the flow around it, or to the block that asked."""
         outer = flow.outer
         if outer is None:
+            self._held({handle: ref})
+            if (before := self._outputs.get(handle)) is not None:
+                self._let_go((before,))
             self._outputs[handle] = ref
         elif outer.node is not None:
             self._produce(outer.flow, outer.node.plan.node_id, handle, ref)
         else:
             self._emitted.append(FlowJobOutput(flow.job_id, handle, ref))
+            self._held({handle: ref})
 
     def close(self) -> None:
         """Let go of everything: nobody asks or feeds any more."""

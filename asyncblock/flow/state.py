@@ -54,6 +54,11 @@ class NodeState:
             self.empty -= 1
         queue.append(ref)
 
+    @property
+    def waiting(self) -> list[Ref]:
+        """What stands in the queues."""
+        return [ref for queue in self.queues.values() for ref in queue]
+
     def refill(self, handle: str, refs: References) -> None:
         """Take over the values of a handle's queue from a snapshot."""
         self.empty -= bool(refs) and not self.queues[handle]
@@ -87,6 +92,8 @@ class Job:
     stacks: list[dict[str, Any]]
     nested: FlowJob | None = None
     """The run of a subflow that it is."""
+    held: tuple[Ref, ...] = ()
+    """Those of its inputs that the run's holder keeps for it."""
 
 
 class FlowJob:
@@ -189,7 +196,7 @@ class FlowJob:
             "total": self.total,
             "done": self.done,
             "jobs": [
-                [job.job_id, None if job.node is None else job.node.plan.node_id, job.stacks]
+                [job.job_id, None if job.node is None else job.node.plan.node_id, job.stacks, *job.held]
                 for job in self.jobs.values()
             ],
             "started": [node_id for node_id, node in self.nodes.items() if node.started],
@@ -227,9 +234,9 @@ class FlowJob:
                 flow.nodes[node_id].refill(handle, References.from_json(entries))
         for node_id, progress in obj["progress"].items():
             flow.nodes[node_id].progress = progress
-        for job_id, node_id, stacks in obj["jobs"]:
+        for job_id, node_id, stacks, *held in obj["jobs"]:
             node = None if node_id is None else flow.nodes[node_id]
-            flow.jobs[job_id] = Job(job_id, flow, node, stacks)
+            flow.jobs[job_id] = Job(job_id, flow, node, stacks, held=tuple(held))
             if node is not None:
                 node.running += 1
         return flow

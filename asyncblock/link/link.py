@@ -34,10 +34,12 @@ from ..wire.messages import (
     Gone,
     Hello,
     Kept,
+    Live,
     Message,
     Page,
     Ping,
     Refused,
+    Release,
     Reply,
     ServiceMessage,
     SessionEnded,
@@ -106,6 +108,14 @@ class Host(Protocol):
 
     def session_ended(self, session_id: str) -> None:
         """Let go of what belongs to a session."""
+        ...
+
+    def release(self, message: Release) -> None:
+        """Let go of var values that nobody asks for any more."""
+        ...
+
+    def live(self, message: Live) -> None:
+        """Let go of all that doesn't live."""
         ...
 
     def service_message(self, message: ServiceMessage) -> None:
@@ -464,6 +474,10 @@ class Link:
                 self._desk.complain(message.channel, Rejected(words, code="record"))
             case SessionEnded() if self._host is not None:
                 self._host.session_ended(message.session_id)
+            case Release() if self._host is not None:
+                self._host.release(message)
+            case Live() if self._host is not None:
+                self._host.live(message)
             case ServiceMessage() if self._host is not None:
                 self._host.service_message(message)
             case Fetched():

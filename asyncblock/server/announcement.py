@@ -19,6 +19,9 @@ _MAX_NAME = 200
 
 _MAX_SLOTS = 1_000_000
 
+_MAX_OPS = 100
+"""Names of messages that are read."""
+
 
 @dataclass(frozen=True, slots=True)
 class ExecutorInfo:
@@ -35,6 +38,8 @@ class ExecutorInfo:
     """How many processes of their own it starts for blocks with ``spawn: true``."""
     once: bool = False
     """It is such a process: it takes the one job that it was started for."""
+    understands: frozenset[str] = frozenset()
+    """Which of the messages that not every executor knows may be sent to it."""
 
     @classmethod
     def from_json(cls, obj: dict[str, Any] | None) -> ExecutorInfo | None:
@@ -57,6 +62,9 @@ class ExecutorInfo:
         once = obj.get("once", False)
         if type(once) is not bool:
             raise _wrong("once", "true or false", once)
+        understands = obj.get("understands", [])
+        if type(understands) is not list or not all(_is_name(each, _MAX_NAME) for each in understands[:_MAX_OPS]):
+            raise _wrong("understands", "a list of names of messages", understands)
         return cls(
             frozenset(languages),
             packages,
@@ -64,6 +72,7 @@ class ExecutorInfo:
             _slots(slots, "sync", total),
             _slots(slots, "spawn", 0),
             once,
+            frozenset(understands[:_MAX_OPS]),
         )
 
 

@@ -99,11 +99,23 @@ class Dispatcher:
         link = self._choose(need)
         if link is None:
             return False
+        lost = job.session.lives.missing(job.inputs.values(), "" if need[3] == SPAWN else link.link_id)
+        if lost is not None:
+            turn.after(lambda: self._value_lost(job, lost))
+            return True
         if need[3] == SPAWN:
             self.spawning.ask(job, link)
         else:
             self._assign(turn, job, link)
         return True
+
+    def _value_lost(self, job: Job, lost: str) -> None:
+        """End a job whose inputs are where it can't run: another attempt would do no better."""
+        turn = self._sessions.turn()
+        words = f"node {job.node_id} needs {lost}, which was in the memory of its executor's process: "
+        words += "that has ended, or can't run this block"
+        job.session.fail_job(turn, job, words, retry=False)
+        turn.commit()
 
     def came(self, turn: Turn, link: LinkState) -> None:
         """An executor has said what it can do: hand out what waited for it."""

@@ -303,7 +303,7 @@ class Gateway:
         # Before anything is handed out. Records of channels that were closed may still come, and those of sessions that
         # were over before this mainframe began aren't in its memory: a number given twice would mix two jobs up.
         link.next_channel = max(link.next_channel, hello.next_channel, *(entry[0] + 1 for entry in hello.channels), 1)
-        link.executor = executor
+        link.announced(executor)
         link.last_heard = link.seen = self.sessions.loop.time()
         self.sessions.dispatch.back(link)
 
@@ -340,6 +340,7 @@ class Gateway:
                 self.sessions.dispatch.send(attempt)
             attempt.job.session.say_cancel(attempt.job)
         self.sessions.dispatch.spawning.ask_again(link)
+        self.sessions.releases.restate(link)
         if link.executor is not None:
             with self.sessions.turn() as turn:
                 self.sessions.dispatch.came(turn, link)

@@ -244,7 +244,7 @@ class Incoming:
     def _announce(self, message: Announce) -> None:
         if message.executor is not None and "executor" not in self._roles:
             raise Dismissed(Bye("unauthorized", "this token may not run blocks", stop=True))
-        self._link.executor = ExecutorInfo.from_json(message.executor)
+        self._link.announced(ExecutorInfo.from_json(message.executor))
         with self._sessions.turn() as turn:
             self._sessions.dispatch.came(turn, self._link)
 

@@ -124,6 +124,8 @@ class LinkState:
     """The highest batch in the journal."""
     connection: Connection | None = None
     executor: ExecutorInfo | None = None
+    understands: frozenset[str] = frozenset()
+    """As its executor has announced, which may take no jobs meanwhile."""
     attempts: dict[int, Attempt] = field(default_factory=dict)
     """Open and fenced attempts by channel."""
     next_channel: int = 1
@@ -149,6 +151,12 @@ class LinkState:
     defect_at: int = -1
     ack_due: bool = False
     """An acknowledgement will be sent in this turn of the loop."""
+
+    def announced(self, executor: ExecutorInfo | None) -> None:
+        """Take in what its executor can run now."""
+        self.executor = executor
+        if executor is not None:
+            self.understands = executor.understands
 
     def send(self, message: Message) -> None:
         """Send a control line if there is a connection; after a Welcome commands are derived again."""

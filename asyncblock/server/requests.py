@@ -41,6 +41,7 @@ class BlockRequests:
         offset = session.next_offset
         self.note(asked, offset)
         session._feed(turn, asked)
+        session.lives.caller_over(asked.job_id)
         return offset
 
     def note(self, asked: BlockRequested, offset: int) -> None:
@@ -49,6 +50,8 @@ class BlockRequests:
         if caller is not None:
             caller.asked[asked.job_id] = offset
             caller.blocks.add(asked.job_id)
+            if caller.attempt is not None:
+                self._session.lives.note_given(caller.attempt, asked.inputs)
 
     def weigh(self, turn: Turn, job: Job, node_id: str, weight: float) -> None:
         """A job gives a node of its flow another weight in the flow's progress."""

@@ -40,6 +40,7 @@ from ..wire.records import check
 from .dispatch import BESIDE, Dispatcher
 from .jobs import Attempt, Job, JobState
 from .journal import Snapshot
+from .lives import Lives
 from .requests import BlockRequests
 from .snapshots import VERSION, attempt_from_json, created_from_json, job_to_json, restore_job
 from .spill import INLINE_BYTES, sizes, spill
@@ -95,6 +96,8 @@ class Session:
         self.finished_at: int | None = None
         self.requests = BlockRequests(self)
         self._run = Run(plan, session_id)
+        self.lives = Lives(session_id, self._count_holders)
+        """Which var values may still be asked for."""
         self._verdict: RunFinished | None = None
         self._replaying = False
         self._undecided: dict[str, JobCreated] = {}
@@ -180,6 +183,8 @@ class Session:
                 skip = {i for i, _ in refused}
                 self._fold_records(turn, attempt, records, (self.next_offset, line), size, skip)
             self._check_size(turn, attempt)
+        elif flat is None:
+            self._note_late(attempt, records, (self.next_offset, line))
         return [(first + i, reason) for i, reason in refused]
 
     def _check_size(self, turn: Turn, attempt: Attempt) -> None:
@@ -332,7 +337,7 @@ class Session:
                     targets = (record.get("to_node"), record.get("to_flow"))
                     self._fold_value(turn, attempt, (*place, index), record, handle, size, targets)
                 else:
-                    self.counted += 1
+                    self._fold_unconsumed(attempt, (*place, index), handle, record.get("output"))
             elif kind == "BlockOutputs":
                 for handle in (*record["outputs"], *record.get("bodies", ())):
                     self._fold_value(turn, attempt, (*place, index), record, handle, size, (None, None))
@@ -361,6 +366,10 @@ class Session:
         """Large values for a block that the job will ask for."""
         self._owner.values.keep((self.number, *place), record, attempt.link.link_id, size)
         attempt.job.arguments[record["id"]] = (place, [*record["values"], *record.get("bodies", ())])
+        for handle, value in record["values"].items():
+            if self.lives.note(attempt, place, handle, value):
+                # Until the order comes that names it.
+                self.lives.take_for(record["id"], ("record", *place, handle))
 
     def _fold_value(
         self,
@@ -372,15 +381,37 @@ class Session:
         size: int,
         targets: tuple[Any, Any],
     ) -> None:
+        value = record.get("output") if record["type"] == "BlockOutput" else record["outputs"].get(handle)
         if not self._run.consumers(attempt.job.job_id, handle):
-            self.counted += 1
+            self._fold_unconsumed(attempt, place, handle, value)
             return
         self._owner.values.keep((self.number, *place), record, attempt.link.link_id, size)
         ref = ("record", *place, handle)
+        is_var = type(value) is dict and self.lives.note(attempt, place, handle, value)
         if attempt.job.policy.holds:
             attempt.hold((*ref, *targets))
+            if is_var:
+                self.lives.take(ref)
         else:
             self._feed(turn, Output(attempt.job.job_id, handle, ref, *targets))
+
+    def _fold_unconsumed(self, attempt: Attempt, place: tuple[int, int, int], handle: str, value: Any) -> None:
+        """A value that no node takes: the job may have it that has asked for this one."""
+        self.counted += 1
+        if type(value) is dict and self.lives.note(attempt, place, handle, value):
+            self._keep_for_caller(attempt.job.caller, ("record", *place, handle))
+
+    def _keep_for_caller(self, caller: str | None, ref: Any) -> None:
+        """A job may ask, as long as it runs, for what the blocks have put out that it has asked for."""
+        if caller is not None and caller in self.jobs:
+            self.lives.take_for(caller, ref)
+
+    def _note_late(self, attempt: Attempt, records: list[Any], place: tuple[int, int]) -> None:
+        """Of an attempt that doesn't count any more nobody takes anything: its var values can go."""
+        for index, record in enumerate(records):
+            if record.get("type") in ("BlockOutput", "BlockOutputs", "BlockFinished"):
+                for handle, value in _values_of(record):
+                    self.lives.note(attempt, (*place, index), handle, value)
 
     def _fold_finish(
         self, turn: Turn | None, attempt: Attempt, place: tuple[int, int, int], record: dict[str, Any], size: int
@@ -401,6 +432,9 @@ class Session:
         outputs = {h: ("record", *place, h) for h in (*record.get("result", ()), *record.get("bodies", ()))}
         if any(self._run.consumers(job.job_id, handle) for handle in outputs):
             self._owner.values.keep((self.number, *place), record, attempt.link.link_id, size)
+        for handle, value in _values_of(record):
+            if self.lives.note(attempt, place, handle, value):
+                self._keep_for_caller(job.caller, outputs[handle])
         for *ref, to_node, to_flow in attempt.held or ():
             self._feed(turn, Output(job.job_id, ref[4], tuple(ref), to_node, to_flow))
         self._end_job(turn, job)
@@ -485,6 +519,11 @@ class Session:
             flow, node_id = around.flow, around.node_id
             around = self.flow_jobs.get(around.stacks[-1]["flow_job_id"])
 
+    def _fold_flow_output(self, output: FlowJobOutput) -> None:
+        started = self.flow_jobs.get(output.job_id)
+        if started is not None:
+            self._keep_for_caller(started.caller, output.ref)
+
     def _fold_flow_end(self, turn: Turn | None, ended: FlowJobFinished) -> None:
         """A run of a subflow is over; after an error, what still runs in it is cancelled."""
         started = self.flow_jobs.pop(ended.job_id, None)
@@ -527,6 +566,7 @@ class Session:
     def _close_attempt(self, turn: Turn | None, attempt: Attempt, *, finished: bool) -> None:
         """Fence an attempt: it is over, whatever still comes of it."""
         attempt.fenced = True
+        self.lives.attempt_over(attempt)
         if turn is not None:
             self._owner.dispatch.freed(turn, attempt, finished=finished)
 
@@ -537,6 +577,7 @@ class Session:
         self.jobs.pop(job.job_id, None)
         self._since.pop(job.job_id, None)
         self._stop_timer(job.job_id)
+        self.lives.caller_over(job.job_id)
         self.requests.forget(job)
 
     # ------------------------------------------------------------------ the flow's decisions
@@ -579,6 +620,8 @@ class Session:
                 self._owner.dispatch.enqueue(turn, self._create(decision))
         elif isinstance(decision, FlowJobStarted):
             self._open_flow(decision)
+        elif isinstance(decision, FlowJobOutput):
+            self._fold_flow_output(decision)
         elif isinstance(decision, FlowJobFinished):
             self._fold_flow_end(turn, decision)
         elif isinstance(decision, RunFinished):
@@ -698,6 +741,7 @@ class Session:
     def leave(self) -> None:
         """Leave no circles behind, now that the end is in the journal: they would stay until the collector comes."""
         self._run.close()
+        self.lives.close()
         del self.requests
 
     def stop_timers(self) -> None:
@@ -808,6 +852,14 @@ class Session:
 
         turn.after(lambda: self._begin(read(), "reading values"))
 
+    def _count_holders(self) -> None:
+        self._run.holder = self.lives
+
+    def release_values(self, turn: Turn) -> None:
+        """Let go of var values that nothing holds any more, once it is in the journal why."""
+        if self.lives.due and (gone := self.lives.settle()):
+            turn.after(lambda: self._owner.releases.add(self.session_id, gone))
+
     # ------------------------------------------------------------------ recovery
 
     def snapshot_if_due(self) -> Snapshot | None:
@@ -831,6 +883,7 @@ class Session:
             "flow_jobs": [each.to_json() for each in self.flow_jobs.values()],
             "undecided": [each.to_json() for each in self._undecided.values() if self._run.is_open(each.job_id)],
             "since": self._since,
+            "lives": self.lives.to_json(),
             "links": sorted(link.link_id for link in self.links),
         }
 
@@ -857,6 +910,7 @@ class Session:
             created = created_from_json(each)
             self._undecided[created.job_id] = created
         self.links = {self._owner.dispatch.link(link_id) for link_id in obj["links"]}
+        self.lives.restore(obj.get("lives"))
         return True
 
     def replay_row(self, offset: int, payload: bytes) -> None:
@@ -869,6 +923,8 @@ class Session:
                 self._replay_records(obj, (offset, line), len(text))
             else:
                 self._replay_line(obj)
+        if self.lives.due:
+            self.lives.settle()
 
     def _replay_records(self, obj: dict[str, Any], place: tuple[int, int], size: int) -> None:
         attempt = self._replayed_attempts.get((obj["job_id"], obj["attempt"]))
@@ -879,6 +935,8 @@ class Session:
         if not obj.get("late"):
             skip = {index for index, _ in obj.get("refused", ())}
             self._fold_records(None, attempt, records, place, size // max(len(records), 1), skip)
+        else:
+            self._note_late(attempt, records, place)
 
     def _replay_line(self, obj: dict[str, Any]) -> None:
         job = self.jobs.get(obj.get("job_id", ""))
@@ -895,6 +953,7 @@ class Session:
                 asked = BlockRequested(**{name: obj[name] for name in names})
                 self.requests.note(asked, self.next_offset - 1)
                 self._feed(None, asked)
+                self.lives.caller_over(asked.job_id)
             case "NodeWeighed":
                 self._feed(None, Weighed(obj["job_id"], obj["node_id"], obj["weight"]))
             case "JobAssigned" if job is not None:
@@ -940,6 +999,8 @@ class Session:
                 self._create(decision, obj.get("t"))
         elif isinstance(decision, FlowJobStarted):
             self._open_flow(decision, obj.get("t"))
+        elif isinstance(decision, FlowJobOutput):
+            self._fold_flow_output(decision)
         elif isinstance(decision, FlowJobFinished):
             self._fold_flow_end(None, decision)
         elif isinstance(decision, RunFinished):
@@ -973,6 +1034,14 @@ class Session:
 
 def _now() -> int:
     return time.time_ns() // 1_000_000
+
+
+def _values_of(record: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Return the values that stand in a record of outputs, by handle."""
+    if record["type"] == "BlockOutput":
+        return [(record.get("handle", ""), record.get("output"))]
+    values = record.get("outputs" if record["type"] == "BlockOutputs" else "result")
+    return list(values.items()) if isinstance(values, dict) else []
 
 
 def _is_inside(stacks: list[dict[str, Any]], flow_job_id: str) -> bool:

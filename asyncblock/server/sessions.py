@@ -17,6 +17,7 @@ from .dispatch import Dispatcher
 from .jobs import Job, JobState
 from .journal import Journal, SessionRow
 from .journal.trouble import DISK_ERRORS
+from .releases import Releases
 from .session import Session
 from .settings import Settings
 from .supervision import Supervisor, in_words
@@ -53,6 +54,7 @@ class Sessions:
         self.values = Values(journal)
         self.tail = Tail()
         self.dispatch = Dispatcher(self)
+        self.releases = Releases(self)
         self.running: dict[str, Session] = {}
         self.rows: dict[str, SessionRow] = {}
         """Every session that the journal knows, by id."""

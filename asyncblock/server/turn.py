@@ -84,6 +84,7 @@ class Turn:
         """Hand everything to the journal. Never waits."""
         for session, row in self._rows.items():
             self._seal(session, row)
+            session.release_values(self)
             snapshot = session.snapshot_if_due()
             if snapshot is not None:
                 self.write.snapshot(snapshot)

@@ -105,6 +105,10 @@ Downwards a body is asked for with ``fetch`` and comes as chunks numbered by the
 values that this attempt has put out before, whatever their handles, or handed to blocks that it runs. So each output is
 a value of its own. Peers that have no ``attempt`` and no ``place`` in it mean the handle's last value. ``cache`` beside
 them is the name of a file that the value is kept in beyond its process. Jobs that such values join run on one executor.
+Values are let go when no job can ask for them any more. An executor that names ``release`` and ``live`` in its
+announcement, under ``understands``, is told: ``release {session_id, values}`` says which can go, and after each Welcome
+``live`` what lives of those that were seen of each attempt, for a release may have been lost; those that weren't seen
+are on their way. Others keep all until ``session_ended``.
 
 **Questions.** ``request`` has an id of the asker's choice; the same id gets the same answer, so it is simply sent
 again after a Welcome. ``read`` asks for rows of a session's journal from an offset and is answered by one ``page`` as

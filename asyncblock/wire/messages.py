@@ -317,6 +317,29 @@ class SessionEnded(Message):
 
 
 @dataclass(slots=True)
+class Release(Message):
+    """Var values of a session that no job can ask for any more. To an executor that understands it."""
+
+    op: ClassVar[str] = "release"
+    session_id: str
+    values: list[Any]
+    """``[job_id, attempt, [[first, end], ...]]``: ranges of places, the end not included."""
+
+
+@dataclass(slots=True)
+class Live(Message):
+    """What lives of an executor's var values; after a Welcome, for releases may have been lost. In one part or more."""
+
+    op: ClassVar[str] = "live"
+    sessions: dict[str, Any]
+    """The sessions that run and have had jobs on this link; null for one of which that isn't known, else a list of
+    ``[job_id, attempt, seen, places]``, in ranges: which values of the attempt the mainframe has seen, null for all
+    that there will be, and which of them live. Attempts may be left out that are over and have none."""
+    more: bool = False
+    """Another part follows."""
+
+
+@dataclass(slots=True)
 class ServiceMessage(Message):
     """Something that a client says to a running service. Not kept, not repeated."""
 
@@ -381,7 +404,8 @@ MESSAGES: Final[dict[str, type[Message]]] = {
     cls.op: cls
     for cls in (
         Hello, Announce, Whole, Discard, Stalled, Gone, Request, Read, Unread, Fetch, Ping, Bye, Welcome, Ack, Kept,
-        Dispatch, Cancel, Spawn, Unspawn, Close, SessionEnded, ServiceMessage, Refused, Reply, Page, Fetched,
+        Dispatch, Cancel, Spawn, Unspawn, Close, SessionEnded, Release, Live, ServiceMessage, Refused, Reply, Page,
+        Fetched,
     )
 }  # fmt: skip
 

@@ -66,6 +66,8 @@ RECEIVE: Final[Mapping[Role, Mapping[State, Mapping[str, State]]]] = {
             "unspawn": _OPEN,
             "close": _OPEN,
             "session_ended": _OPEN,
+            "release": _OPEN,
+            "live": _OPEN,
             "service_message": _OPEN,
             "refused": _OPEN,
             "reply": _OPEN,

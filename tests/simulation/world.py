@@ -23,7 +23,7 @@ from asyncblock.testing import Faults, MemoryMainframe, MemoryNetwork, OneLoop
 from asyncblock.testing.chaos.audit import Audit, audit_journal
 from asyncblock.wire import records
 from asyncblock.wire.bodies import Parcel
-from asyncblock.wire.messages import Cancel, Close, Dispatch, ServiceMessage, Spawn, Unspawn
+from asyncblock.wire.messages import Cancel, Close, Dispatch, Live, Release, ServiceMessage, Spawn, Unspawn
 from asyncblock.wire.windows import LINK_WINDOW, Lane
 
 __all__ = ["World"]
@@ -106,6 +106,12 @@ class Executor:
 
     def session_ended(self, session_id: str) -> None:
         pass
+
+    def release(self, message: Release) -> None:
+        raise AssertionError("there are no var values here")
+
+    def live(self, message: Live) -> None:
+        raise AssertionError("this executor doesn't understand it")
 
     def service_message(self, message: ServiceMessage) -> None:
         raise AssertionError("there are no services here")

@@ -20,11 +20,13 @@ from asyncblock.wire.messages import (
     Gone,
     Hello,
     Kept,
+    Live,
     Message,
     Page,
     Ping,
     Read,
     Refused,
+    Release,
     Reply,
     Request,
     ServiceMessage,
@@ -92,6 +94,11 @@ GOLDEN: list[tuple[Message, bytes]] = [
     (Cancel("s.1", 1, "enough"), b'{"op":"cancel","job_id":"s.1","attempt":1,"reason":"enough","grace":10.0}'),
     (Close(3, "s.1", 1, "lost"), b'{"op":"close","channel":3,"job_id":"s.1","attempt":1,"reason":"lost"}'),
     (SessionEnded("s"), b'{"op":"session_ended","session_id":"s"}'),
+    (Release("s", [["s.1", 1, [[0, 3]]]]), b'{"op":"release","session_id":"s","values":[["s.1",1,[[0,3]]]]}'),
+    (
+        Live({"s": [["s.1", 1, [[0, 3]], [[2, 3]]]], "t": None}),
+        b'{"op":"live","sessions":{"s":[["s.1",1,[[0,3]],[[2,3]]]],"t":null},"more":false}',
+    ),
     (
         ServiceMessage("s", "n", "4a5h", "services/a", {"x": 1}, "s.1"),
         b'{"op":"service_message","session_id":"s","node_id":"n","package":"4a5h","dir":"services/a",'

@@ -1,0 +1,79 @@
+"""Values that stay: what a var handle is given is kept in this process, and a key travels in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from ..detached import detached, is_quick
+from ..offload import run_in_thread
+from ..store import EXECUTOR_NAME, Store, StoreKey
+from .dataframes import cache_name, is_dataframe, save
+from .payloads import Prepared
+from .surroundings import Surroundings
+
+if TYPE_CHECKING:
+    from .face import JobInfo
+
+__all__ = ["VAR", "Staying"]
+
+VAR = "oomol/var"
+
+
+class Staying(Surroundings):
+    """The part of both faces that keeps var values."""
+
+    _job: JobInfo
+    _store: Store
+    _let_go: Any
+
+    def __init__(self) -> None:
+        self._places = count()
+        """The places of the var values of this attempt."""
+
+    def _stays(self, value: object, media_type: str | None) -> bool:
+        """Tell whether a value is kept here: JSON carries some as they are."""
+        return media_type == VAR and not isinstance(value, (int, float, str, bool))
+
+    def _is_var(self, handle: str) -> str | None:
+        return VAR if handle in self._job.var_handles else None
+
+    def _at_the_call(self, value: object, handle: object) -> object:
+        """Return what a value is now, where that is known at once: its await may begin later."""
+        if type(handle) is not str or handle not in self._job.var_handles or not is_quick(value):
+            return value
+        return detached(value)
+
+    async def _taken(self, value: object) -> object:
+        """Return a value that its author can't change any more; off the loop where that takes long."""
+        value = self._store.own(value, self._job.session_id)
+        return detached(value) if is_quick(value) else await run_in_thread(detached, value)
+
+    def _put(self, value: object, handle: str, *, output: bool = True) -> StoreKey:
+        """Keep a detached value; each has a key of its own, however often its handle is sent."""
+        job = self._job
+        key = StoreKey(EXECUTOR_NAME, handle, job.job_id, job.session_id, job.attempt, next(self._places))
+        definition = (job.outputs_def or {}).get(handle, {}) if output else {}
+        if definition.get("_serialize_for_cache") and is_dataframe(value):
+            key = replace(key, cache=cache_name(self._flow(), self._node(), key, value))
+        self._store.put(key, value)
+        return key
+
+    def _save(self, key: StoreKey) -> str | None:
+        """Keep a DataFrame for later runs; return what to warn of. Writes a file."""
+        assert key.cache is not None
+        try:
+            save(self._job.places.values_dir(), key.cache, self._store.look(key))
+        except Exception as problem:  # whatever the author's library raises
+            return f"the value of handle {key.handle!r} can't be kept for later runs: {problem}"
+        return None
+
+    def _forget(self, keys: Iterable[StoreKey | None]) -> None:
+        """Let go of values that weren't sent."""
+        self._store.forget(key for key in keys if key is not None)
+
+    @staticmethod
+    def _keys_of(prepared: Iterable[Prepared]) -> list[StoreKey]:
+        return [each.key for each in prepared if each.key is not None]

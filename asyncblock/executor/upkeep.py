@@ -1,0 +1,110 @@
+"""Upkeep of the store: var values go when the mainframe says that no job can ask for them any more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import offload
+from ..context import dataframes
+from ..store import StoreKey
+from ..wire.messages import Live, Release
+from ..wire.ranges import Ranges
+from .parting import part_with
+
+if TYPE_CHECKING:
+    from .executor import _Hosting
+
+__all__ = ["Upkeep"]
+
+Source = tuple[str, str, int | None, str]
+"""Session, job, attempt and handle of values that a file is kept of."""
+
+
+class Upkeep:
+    """Lets values of an executor go. Lives on its loop; what takes time is done on a worker thread."""
+
+    def __init__(self, hosting: _Hosting) -> None:
+        self._hosting = hosting
+        self._latest: dict[Source, StoreKey] = {}
+        """The latest value of each source that has gone: a later run may take it from its file, not those before."""
+        self._living: dict[str, list[Any] | None] = {}
+        """What has come of a message in several parts."""
+
+    def release(self, message: Release) -> None:
+        """Let go of some values of a session."""
+        gone = []
+        for job_id, attempt, places in filter(_is_entry, message.values):
+            gone += self._hosting.store.release(message.session_id, job_id, attempt, Ranges.from_json(places))
+        self._part(gone)
+
+    def live(self, message: Live) -> None:
+        """Let go of all that doesn't live: after a Welcome, when releases may have been lost."""
+        for session_id, entries in message.sessions.items():
+            before = self._living.get(session_id)
+            both = isinstance(before, list) and isinstance(entries, list)
+            self._living[session_id] = [*before, *entries] if both else entries  # type: ignore[misc]  # both are lists
+        if message.more:
+            return
+        living, self._living = self._living, {}
+        hosting = self._hosting
+        busy = {job.session_id for job in hosting._jobs.values()}
+        for session_id in hosting._sessions - living.keys() - busy:
+            # The word about its end was lost.
+            hosting.session_ended(session_id)
+        gone = []
+        for session_id, entries in living.items():
+            if isinstance(entries, list):
+                known = {
+                    (job_id, attempt): (None if seen is None else Ranges.from_json(seen), Ranges.from_json(places))
+                    for job_id, attempt, seen, places in filter(_is_statement, entries)
+                }
+                gone += hosting.store.retain(session_id, known, self._is_open)
+        self._part(gone)
+
+    def end_session(self, session_id: str) -> None:
+        """Let go of a session."""
+        for source in [source for source in self._latest if source[0] == session_id]:
+            del self._latest[source]
+        self._part(self._hosting.store.drop_session(session_id), files=False)
+
+    def _is_open(self, job_id: str, attempt: int) -> bool:
+        return (job_id, attempt) in self._hosting._jobs
+
+    def _part(self, gone: list[Any], *, files: bool = True) -> None:
+        """Free values on a worker thread: a large one takes a while. Their files go too, but the latest."""
+        if not gone:
+            return
+        hosting = self._hosting
+        names = [name for kept in gone if (name := self._superseded(kept.key)) is not None] if files else []
+        values = [kept.value for kept in gone]
+        gone.clear()
+        hosting._tasks.create_task(
+            offload.wait_in_thread(_free, values, hosting.places.values_dir() if names else None, names)
+        )
+
+    def _superseded(self, key: StoreKey) -> str | None:
+        if key.cache is None:
+            return None
+        source = (key.session_id, key.job_id, key.attempt, key.handle)
+        before = self._latest.get(source)
+        if before is None or (before.place or 0) < (key.place or 0):
+            self._latest[source], key = key, before or key
+            return None if before is None else key.cache
+        return key.cache
+
+
+def _free(values: list[Any], directory: Path | None, names: list[str]) -> None:
+    part_with(values)
+    if directory is not None:
+        dataframes.remove(directory, names)
+
+
+def _is_entry(entry: object) -> bool:
+    return isinstance(entry, list) and [type(each) for each in entry] == [str, int, list]
+
+
+def _is_statement(entry: object) -> bool:
+    if not isinstance(entry, list) or len(entry) != 4:
+        return False
+    return [type(each) for each in entry[:2]] == [str, int] and (entry[2] is None or type(entry[2]) is list)

@@ -1,0 +1,253 @@
+"""Lives: which var values of a session may still be asked for. The others can go, and their executors are told so.
+
+A value is held by the queues it waits in, by jobs that have it as an input and haven't ended (they may be tried again),
+by the attempt at whose end it goes downstream, by the job that runs the block which has put it out, and, the last one
+of each output of the flow, by the session. What nothing holds at the end of a turn is released.
+
+All of this follows from the journal, so a mainframe that comes back knows it again. What an executor didn't hear is
+said in another way after its next Welcome: what was seen of each attempt, and what of that lives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..wire.ranges import Ranges
+from ..wire.stored import EXECUTOR_NAME, StoreKey
+
+if TYPE_CHECKING:
+    from ..flow.entries import Ref
+    from .jobs import Attempt
+
+__all__ = ["Gone", "Lives"]
+
+Place = tuple[int, int, int, str]
+"""Where a reference to a value stands in the journal: row, line, record, and the handle."""
+Gone = tuple[str, str, int, int]
+"""A value that can go: the link of its executor, its job, attempt, and place there."""
+
+
+class _Made:
+    """What one attempt has put out."""
+
+    __slots__ = ("attempt", "closed", "job_id", "link_id", "seen", "values")
+
+    def __init__(self, job_id: str, attempt: int, link_id: str) -> None:
+        self.job_id = job_id
+        self.attempt = attempt
+        self.link_id = link_id
+        self.closed = False
+        """Nothing comes of it any more."""
+        self.seen = Ranges()
+        self.values: dict[int, _Value] = {}
+
+
+class _Value:
+    """A value that lives."""
+
+    __slots__ = ("holds", "kept", "made", "number", "places")
+
+    def __init__(self, made: _Made, number: int, kept: bool) -> None:
+        self.made = made
+        self.number = number
+        self.kept = kept
+        """There is a file of it, too."""
+        self.holds = 0
+        self.places: tuple[Place, ...] = ()
+        """Where references to it stand; more than one when it was sent on as it came."""
+
+
+class Lives:
+    """The var values of one session. ``begin`` is called when there is the first."""
+
+    def __init__(self, session_id: str, begin: Callable[[], object]) -> None:
+        self._session_id = session_id
+        self._begin = begin
+        self.complete = True
+        """Every value is known here; False for a session that goes on from a snapshot without them."""
+        self._made: dict[tuple[str, int], _Made] = {}
+        self._places: dict[Place, _Value] = {}
+        self._callers: dict[str, list[Ref]] = {}
+        """What jobs hold of the blocks that they run."""
+        self._idle: list[_Value] = []
+
+    # ------------------------------------------------------------------ values come
+
+    def note(self, attempt: Attempt, place: tuple[int, int, int], handle: str, value: object) -> bool:
+        """Look at a value in a record; tell whether it is a var value that lives."""
+        found = self._known(attempt, value)
+        if found is None:
+            return False
+        at = (*place, handle)
+        if at not in self._places:
+            self._places[at] = found
+            found.places += (at,)
+        return True
+
+    def note_given(self, attempt: Attempt, refs: Mapping[str, Ref]) -> None:
+        """Look at the inputs of a block that a job runs."""
+        for ref in refs.values():
+            if ref[0] == "given":
+                self._known(attempt, ref[1])
+
+    def _known(self, attempt: Attempt, value: object) -> _Value | None:
+        if type(value) is not dict or value.get("executor") != EXECUTOR_NAME:
+            return None
+        key = StoreKey.match(value)
+        if key is None or key.place is None or key.attempt is None or key.session_id != self._session_id:
+            return None
+        made = self._made.get((key.job_id, key.attempt))
+        if (key.job_id, key.attempt) != (attempt.job.job_id, attempt.number):
+            # Sent on as it came.
+            return None if made is None else made.values.get(key.place)
+        if made is None:
+            if not self._made:
+                self._begin()
+            made = self._made[key.job_id, key.attempt] = _Made(key.job_id, key.attempt, attempt.link.link_id)
+            made.closed = attempt.fenced
+        found = made.values.get(key.place)
+        if found is None:
+            if key.place in made.seen:
+                return None
+            made.seen.add(key.place)
+            found = made.values[key.place] = _Value(made, key.place, key.cache is not None)
+            self._idle.append(found)
+        return found
+
+    # ------------------------------------------------------------------ who holds them
+
+    def take(self, ref: Ref) -> bool:
+        """Hold the value that a reference stands for; tell whether it is a var value that lives."""
+        found = self._find(ref)
+        if found is None:
+            return False
+        found.holds += 1
+        return True
+
+    def drop(self, ref: Ref) -> None:
+        """Hold it no more."""
+        found = self._find(ref)
+        if found is not None:
+            found.holds -= 1
+            if found.holds <= 0:
+                self._idle.append(found)
+
+    def _find(self, ref: Ref) -> _Value | None:
+        if not self._made:
+            return None
+        if ref[0] == "record":
+            return self._places.get((ref[1], ref[2], ref[3], ref[4]))
+        key = StoreKey.match(ref[1]) if ref[0] == "given" else None
+        if key is None or key.place is None or key.attempt is None or key.session_id != self._session_id:
+            return None
+        made = self._made.get((key.job_id, key.attempt))
+        return None if made is None else made.values.get(key.place)
+
+    def take_for(self, caller: str, ref: Ref) -> None:
+        """Let a job hold what a block has put out that it runs."""
+        if self.take(ref):
+            self._callers.setdefault(caller, []).append(ref)
+
+    def caller_over(self, job_id: str) -> None:
+        """A job asks for nothing any more that its blocks have put out."""
+        for ref in self._callers.pop(job_id, ()):
+            self.drop(ref)
+
+    def attempt_over(self, attempt: Attempt) -> None:
+        """An attempt is over: what waited for its end goes downstream now, or never."""
+        if not self._made:
+            return
+        for held in attempt.held or ():
+            self.drop(held)
+        job = attempt.job
+        made = self._made.get((job.job_id, attempt.number))
+        if made is not None:
+            made.closed = True
+            self._tidy(made)
+        for never_asked in job.arguments.keys() - job.asked.keys():
+            self.caller_over(never_asked)
+        self.caller_over(job.job_id)
+
+    def missing(self, refs: Iterable[Ref], link_id: str) -> str | None:
+        """Return words for an input that isn't in an executor's memory, but was in another one's; None if none is."""
+        for ref in refs:
+            found = self._find(ref)
+            if found is not None and found.made.link_id != link_id and not found.kept:
+                handle = found.places[0][3] if found.places else "of a block"
+                return f"the var value of handle {handle!r} of job {found.made.job_id} (attempt {found.made.attempt})"
+        return None
+
+    # ------------------------------------------------------------------ values go
+
+    @property
+    def due(self) -> bool:
+        """Tell whether there is something to settle."""
+        return bool(self._idle)
+
+    def settle(self) -> list[Gone]:
+        """Return the values that nothing holds, and forget them."""
+        idle, self._idle = self._idle, []
+        gone: list[Gone] = []
+        for value in idle:
+            made = value.made
+            if value.holds > 0 or made.values.get(value.number) is not value:
+                continue
+            del made.values[value.number]
+            for place in value.places:
+                del self._places[place]
+            gone.append((made.link_id, made.job_id, made.attempt, value.number))
+            self._tidy(made)
+        return gone
+
+    def _tidy(self, made: _Made) -> None:
+        if made.closed and not made.values:
+            self._made.pop((made.job_id, made.attempt), None)
+
+    def of_link(self, link_id: str) -> list[list[Any]]:
+        """Return what an executor may keep: job, attempt, what was seen (None: all there will be), what lives of it."""
+        return [
+            [made.job_id, made.attempt, None if made.closed else made.seen.to_json(), Ranges(made.values).to_json()]
+            for made in self._made.values()
+            if made.link_id == link_id
+        ]
+
+    def close(self) -> None:
+        """Leave no circles behind: the session is over."""
+        for made in self._made.values():
+            made.values.clear()
+        del self._begin
+
+    # ------------------------------------------------------------------ snapshots
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the state as JSON-ready data."""
+        return {
+            "complete": self.complete,
+            "callers": self._callers,
+            "made": [
+                [made.job_id, made.attempt, made.link_id, made.closed, made.seen.to_json(),
+                 [[each.number, each.kept, each.holds, each.places] for each in made.values.values()]]
+                for made in self._made.values()
+            ],
+        }  # fmt: skip
+
+    def restore(self, obj: Mapping[str, Any] | None) -> None:
+        """Take over what ``to_json`` gave; None for a snapshot that has nothing of it."""
+        if obj is None:
+            self.complete = False
+            return
+        self.complete = obj["complete"]
+        self._callers = {caller: list(refs) for caller, refs in obj["callers"].items()}
+        for job_id, attempt, link_id, closed, seen, values in obj["made"]:
+            made = self._made[job_id, attempt] = _Made(job_id, attempt, link_id)
+            made.closed, made.seen = closed, Ranges.from_json(seen)
+            for number, kept, holds, places in values:
+                value = made.values[number] = _Value(made, number, kept)
+                value.holds = holds
+                value.places = tuple((row, line, index, handle) for row, line, index, handle in places)
+                self._places.update(dict.fromkeys(value.places, value))
+                if holds <= 0:
+                    self._idle.append(value)
+        if self._made:
+            self._begin()

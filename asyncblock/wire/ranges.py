@@ -1,0 +1,61 @@
+"""Ranges: a set of whole numbers that mostly follow each other, in the room that its gaps take."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+
+__all__ = ["Ranges"]
+
+
+class Ranges:
+    """A set of numbers from 0, kept as ranges ``[first, end)`` in order."""
+
+    __slots__ = ("_ends", "_firsts")
+
+    def __init__(self, numbers: Iterable[int] = ()) -> None:
+        self._firsts: list[int] = []
+        self._ends: list[int] = []
+        for number in numbers:
+            self.add(number)
+
+    def add(self, number: int) -> None:
+        """Add a number; one that is there already changes nothing."""
+        firsts, ends = self._firsts, self._ends
+        at = bisect_right(firsts, number)
+        joins_before = at > 0 and ends[at - 1] >= number
+        if joins_before and ends[at - 1] > number:
+            return
+        joins_after = at < len(firsts) and firsts[at] == number + 1
+        if joins_before and joins_after:
+            ends[at - 1] = ends.pop(at)
+            firsts.pop(at)
+        elif joins_before:
+            ends[at - 1] = number + 1
+        elif joins_after:
+            firsts[at] = number
+        else:
+            firsts.insert(at, number)
+            ends.insert(at, number + 1)
+
+    def __contains__(self, number: int) -> bool:
+        at = bisect_right(self._firsts, number)
+        return at > 0 and self._ends[at - 1] > number
+
+    def __iter__(self) -> Iterator[int]:
+        for first, end in zip(self._firsts, self._ends, strict=True):
+            yield from range(first, end)
+
+    def to_json(self) -> list[list[int]]:
+        """Return what travels: ``[first, end]`` of each range, the end not included."""
+        return [[first, end] for first, end in zip(self._firsts, self._ends, strict=True)]
+
+    @classmethod
+    def from_json(cls, obj: object) -> Ranges:
+        """Read what ``to_json`` gave; what isn't like it is left out."""
+        made = cls()
+        for pair in obj if isinstance(obj, list) else ():
+            if isinstance(pair, list) and [type(each) for each in pair] == [int, int] and pair[0] < pair[1]:
+                made._firsts.append(pair[0])
+                made._ends.append(pair[1])
+        return made

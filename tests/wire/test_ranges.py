@@ -1,0 +1,24 @@
+"""Sets of numbers as ranges."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asyncblock.wire.ranges import Ranges
+
+
+@given(st.lists(st.integers(0, 40)))
+def test_it_is_a_set_in_the_room_of_its_gaps(numbers: list[int]) -> None:
+    ranges = Ranges(numbers)
+    expected = sorted(set(numbers))
+    assert list(ranges) == expected
+    assert [number for number in range(42) if number in ranges] == expected
+    told = ranges.to_json()
+    assert list(Ranges.from_json(told)) == expected
+    assert len(told) == sum(number - 1 not in expected for number in expected)
+
+
+def test_what_is_no_range_is_left_out() -> None:
+    assert list(Ranges.from_json([[1, 3], [5], "x", [7, 6], [8.0, 9], [True, 4]])) == [1, 2]
+    assert list(Ranges.from_json({"a": 1})) == []
