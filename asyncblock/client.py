@@ -49,6 +49,9 @@ if TYPE_CHECKING:
 __all__ = ["REFUSED_LANGUAGE", "LocalHost", "Mainframe", "Pruned", "Session", "SessionInfo", "connect", "open_link"]
 
 
+_PAGE = 1000
+"""Sessions that a mainframe lists at once."""
+
 REFUSED_LANGUAGE = "can't be run here; "
 """What a flow's loader says of a block whose language nobody has announced."""
 
@@ -65,6 +68,8 @@ class SessionInfo:
     finished_at: int | None
     error: str | None
     bytes: int
+    progress: float | None = None
+    """How far a running one is, in percent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +134,7 @@ class Session:
 
         **Cancellation** is safe. Raises ``Rejected`` when the mainframe doesn't know the session.
         """
-        return SessionInfo(**await self._link.request("session", {"session_id": self.session_id}))
+        return _session_info(await self._link.request("session", {"session_id": self.session_id}))
 
     async def wait(self) -> SessionFinished:
         """Wait until the session has ended, however it ended.
@@ -275,16 +280,26 @@ class Mainframe:
         """Return a handle on a session that somebody else started."""
         return Session(self.link, session_id, self._journal)
 
-    async def sessions(self, *, state: str | None = None, limit: int = 100) -> list[SessionInfo]:
-        """List sessions, the newest first.
+    async def sessions(
+        self, *, state: str | None = None, limit: int | None = 100, prefix: str = ""
+    ) -> list[SessionInfo]:
+        """List sessions, the newest first: ``limit`` of them, or all; only those whose id begins with ``prefix``.
 
         **Cancellation** is safe.
         """
-        params: dict[str, Any] = {"limit": limit}
-        if state is not None:
-            params["state"] = state
-        answer = await self.link.request("sessions", params)
-        return [SessionInfo(**row) for row in answer["sessions"]]
+        found: dict[str, SessionInfo] = {}
+        params: dict[str, Any] = {} if state is None else {"state": state}
+        if prefix:
+            params["prefix"] = prefix
+        while limit is None or len(found) < limit:
+            params["limit"] = _PAGE if limit is None else min(limit - len(found), _PAGE)
+            answer = await self.link.request("sessions", params)
+            page = [info for row in answer["sessions"] if (info := _session_info(row)).session_id not in found]
+            found.update((info.session_id, info) for info in page if info.session_id.startswith(prefix))
+            if len(answer["sessions"]) < params["limit"] or not page:
+                break
+            params["before"] = [page[-1].created_at, page[-1].session_id]
+        return list(found.values())
 
     async def prune(self, *, older: float | None = None, keep: int | None = None) -> Pruned:
         """Delete sessions that ended more than ``older`` seconds ago, but never the ``keep`` newest ones.
@@ -307,12 +322,21 @@ class Mainframe:
         """
         return await self.link.request("info", {})
 
-    async def cancel_job(self, session_id: str, job_id: str, reason: str = "cancelled") -> None:
+    async def cancel_job(
+        self, session_id: str, job_id: str, reason: str = "cancelled", *, prefix: bool = False
+    ) -> None:
         """Cancel one job; its flow fails unless the block's retry policy says otherwise.
 
+        With ``prefix`` the beginning of its id is enough.
         **Cancellation** leaves the cancel standing if it was sent.
         """
-        await self.link.request("cancel_job", {"session_id": session_id, "job_id": job_id, "reason": reason})
+        params = {"session_id": session_id, "job_id": job_id, "reason": reason}
+        await self.link.request("cancel_job", {**params, "prefix": True} if prefix else params)
+
+
+def _session_info(row: dict[str, Any]) -> SessionInfo:
+    # What a later mainframe says besides isn't known here.
+    return SessionInfo(**{name: value for name, value in row.items() if name in SessionInfo.__dataclass_fields__})
 
 
 async def _encoded(value: object, name: str) -> Any:
@@ -356,10 +380,12 @@ def resolve_flow(
         if wrong := plan.input_problems(inputs or {}):
             raise InvalidFlow([Problem(words) for words in wrong])
         return plan
-    from .examples import find
+    from .examples import examples, find
+    from .flow.named import find_flow
 
     path = find(flow) if isinstance(flow, str) and not Path(flow).exists() else None
-    return load_flow(path or flow, search_paths=search_paths, inputs=inputs, shape=shape, languages=languages)
+    named = path or find_flow(flow, lambda: [each.name for each in examples()])
+    return load_flow(named, search_paths=search_paths, inputs=inputs, shape=shape, languages=languages)
 
 
 def _newest(found: list[events.AnyEvent]) -> list[events.AnyEvent]:

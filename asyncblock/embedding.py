@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -71,6 +72,8 @@ async def embedded(
                     held=lambda link_id, _, held: io.post(partial(server.executor_held, link_id, **held.to_json())),
                 )
             )
+            # So that commands can follow and cancel what runs here.
+            server.place.write_address({"url": url, "pid": os.getpid()})
             if workers > 1:
                 await pool.ready()
             yield Mainframe(link, pool, journal=journal)

@@ -54,18 +54,24 @@ def packages_of_run(directory: Path) -> list[str]:
         return []
 
 
-def find_run(session_id: str) -> Path:
-    """Return the data directory of the run that has a session.
+def find_run(session_id: str) -> tuple[Path, str]:
+    """Return the data directory of the run that has a session, and the session's id, of which the beginning is enough.
 
-    Raises ``Unavailable`` when none has; the message lists what could be resumed.
+    Raises ``Unavailable`` when none has, or several; the message lists what could be resumed.
     """
-    unfinished = []
+    unfinished, found = [], {}
     for directory in reversed(local_runs()):
         for row in peek_sessions(directory):
             if row.session_id == session_id:
-                return directory
+                return directory, session_id
+            if row.session_id.startswith(session_id):
+                found[row.session_id] = directory
             if row.state == "running":
                 unfinished.append(f"{row.session_id} ({row.title})")
+    if len(found) > 1:
+        raise Unavailable(f"several sessions begin with {session_id!r}: {', '.join(found)}; say more of the id")
+    for whole, directory in found.items():
+        return directory, whole
     known = f"; these haven't ended: {', '.join(unfinished)}" if unfinished else ""
     raise Unavailable(
         f"none of the last {_KEPT_RUNS} runs has a session {session_id!r}; give --data-dir if the run had one{known}"

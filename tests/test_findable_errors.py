@@ -59,7 +59,7 @@ async def test_a_failed_flow_names_the_node_shows_the_authors_line_and_keeps_the
     [row] = peek_sessions(Path(failed.journal))
     assert (row.session_id, row.state) == (failed.session_id, "failed")
     # Among those of the command, so that they are listed and don't pile up.
-    assert find_run(failed.session_id) == Path(failed.journal)
+    assert find_run(failed.session_id) == (Path(failed.journal), failed.session_id)
 
 
 async def test_the_journal_of_a_flow_that_succeeds_is_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,13 +14,15 @@ import orjson
 import typer
 
 from .. import __version__
-from ..errors import AsyncBlockError, InvalidFlow, MainframeFailed
+from ..errors import AsyncBlockError, InvalidFlow, MainframeFailed, Unauthorized
 from . import commands, housekeeping
+from . import sessions as known
 from .flows import add_commands
-from .inputs import parse_duration, parse_inputs, parse_object
+from .inputs import parse_duration, parse_inputs, parse_limit, parse_object
 from .interrupts import INTERRUPTED
 from .parts import Part
 from .places import Target
+from .scaffold import new
 
 __all__ = ["app"]
 
@@ -37,18 +39,20 @@ app = typer.Typer(
         "Exit codes: 0 success, 1 the flow failed, 2 bad usage or a flow that can't be run, 130 interrupted."
     ),
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 add_commands(app)
+app.command()(new)
 
 listing = typer.Typer(invoke_without_command=True, help="List a mainframe's sessions, or prune them.")
 app.add_typer(listing, name="sessions")
 
 Flow = Annotated[str, typer.Argument(help="A flow.oo.yaml, its directory, or the name of an example.")]
-SessionId = Annotated[str, typer.Argument(help="The session's id: the first line that run and submit print.")]
+SessionId = Annotated[
+    str, typer.Argument(metavar="SESSION", help="The session's id, or its beginning: run and submit print it first.")
+]
 Inputs = Annotated[
     Optional[list[str]],  # noqa: UP045  # typer reads the annotation at run time
     typer.Option("--input", "-i", metavar="NAME=VALUE", help="An input of the flow; JSON, or else text. Repeatable."),
@@ -128,6 +132,7 @@ class State(StrEnum):
     succeeded = "succeeded"
     failed = "failed"
     cancelled = "cancelled"
+    interrupted = "interrupted"
 
 
 class Synchronous(StrEnum):
@@ -148,6 +153,12 @@ def _run(work: Coroutine[Any, Any, int]) -> NoReturn:
     except MainframeFailed as error:
         _complain(str(error))
         code = EXIT_FAILED
+    except Unauthorized as error:
+        hint = ""
+        if "refused the token" in str(error):
+            hint = "; give another one with --token or ASYNCBLOCK_TOKEN, or --data-dir of a mainframe on this machine"
+        _complain(f"{error}{hint}")
+        code = EXIT_USAGE
     except AsyncBlockError as error:
         _complain(str(error))
         code = EXIT_USAGE
@@ -330,7 +341,32 @@ def watch(
     json: Json = False,
 ) -> None:
     """Follow a session from its beginning to its end. Ctrl-C only stops watching. Exit codes as for run."""
-    _run(commands.watch(session_id, Target(url, token, data_dir, tls_ca), offset, json))
+    _run(known.watch(session_id, Target(url, token, data_dir, tls_ca), offset, json))
+
+
+@app.command()
+def cancel(
+    session_id: SessionId,
+    job: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--job", metavar="JOB", help="Cancel only this job of it: its id, or the beginning of it."),
+    ] = None,
+    reason: Annotated[str, typer.Option(help="What is said to whoever watches.")] = "cancelled",
+    url: Url = None,
+    token: Token = None,
+    tls_ca: TlsCa = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Cancel a session, or one of its jobs; blocks may clean up. One that has ended is left as it is."""
+    _run(known.cancel(session_id, Target(url, token, data_dir, tls_ca), job, reason))
+
+
+@app.command()
+def outputs(
+    session_id: SessionId, url: Url = None, token: Token = None, tls_ca: TlsCa = None, data_dir: DataDir = None
+) -> None:
+    """Wait for the end of a session and print its outputs as a JSON object. Exit codes as for run."""
+    _run(known.outputs(session_id, Target(url, token, data_dir, tls_ca)))
 
 
 @listing.callback()
@@ -341,13 +377,16 @@ def sessions(
     tls_ca: TlsCa = None,
     data_dir: DataDir = None,
     state: Annotated[Optional[State], typer.Option(help="Only those in this state.")] = None,  # noqa: UP045
-    limit: Annotated[int, typer.Option(min=1, help="How many at most, the newest first.")] = 20,
+    limit: Annotated[str, typer.Option(metavar="N|all", help="How many at most, the newest first.")] = "20",
     json: Json = False,
 ) -> None:
-    """List a mainframe's sessions, or prune them: id, when it began, state, title."""
+    """List sessions, or prune them: id, when it began, how long it took, how far it is, state, title and error.
+
+    Those of the mainframe, and of the last local runs unless --url or --data-dir says which mainframe is meant.
+    """
     target = Target(url, token, data_dir, tls_ca)
     if context.invoked_subcommand is None:
-        _run(housekeeping.sessions(target, None if state is None else state.value, limit, json))
+        _run(known.sessions(target, None if state is None else state.value, parse_limit(limit), json))
     context.obj = target
 
 

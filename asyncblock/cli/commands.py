@@ -36,7 +36,7 @@ from .parts import Part, keep_inputs
 from .places import COMMAND_TIMEOUT, Target, reach
 from .witness import Witness
 
-__all__ = ["Wanted", "executor", "resume", "run", "serve", "submit", "watch"]
+__all__ = ["Wanted", "executor", "resume", "run", "serve", "submit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,10 @@ def _warn(plan: Plan) -> None:
 async def resume(session_id: str, workers: int, data_dir: Path | None, json: bool) -> int:
     """Let a session of a run that was interrupted go on from its data directory."""
     with Interrupts() as interrupts:
-        directory = await asyncio.to_thread(find_run, session_id) if data_dir is None else data_dir
+        if data_dir is None:
+            directory, session_id = await asyncio.to_thread(find_run, session_id)
+        else:
+            directory = data_dir
         packages = packages_of_run(directory)
         if not packages:
             raise Unavailable(
@@ -124,13 +127,6 @@ async def submit(wanted: Wanted, target: Target, detach: bool) -> int:
                 return 0
             async with open_display(wanted.json) as display:
                 return await follow(session, display, interrupts, cancel=True)
-
-
-async def watch(session_id: str, target: Target, offset: int, json: bool) -> int:
-    """Follow a session that somebody started."""
-    with Interrupts() as interrupts:
-        async with reach(target) as mainframe, open_display(json) as display:
-            return await follow(mainframe.session(session_id), display, interrupts, cancel=False, offset=offset)
 
 
 async def executor(target: Target, packages: tuple[Path, ...], grace: float, sync_slots: int | None) -> int:

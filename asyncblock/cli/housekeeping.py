@@ -1,28 +1,13 @@
-"""What the commands do that look after a mainframe: its sessions listed and pruned, its health examined."""
+"""What the commands do that look after a mainframe: its sessions pruned, its health examined."""
 
 from __future__ import annotations
-
-import time
 
 import orjson
 
 from .doctor import examine
 from .places import Target, reach
 
-__all__ = ["doctor", "prune", "sessions"]
-
-
-async def sessions(target: Target, state: str | None, limit: int, json: bool) -> int:
-    """List sessions."""
-    async with reach(target) as mainframe:
-        found = await mainframe.sessions(state=state, limit=limit)
-    for each in found:
-        if json:
-            print(orjson.dumps(each).decode())
-        else:
-            began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(each.created_at / 1000))
-            print(f"{each.session_id}  {began}  {each.state:<9}  {each.title}")
-    return 0
+__all__ = ["doctor", "prune"]
 
 
 async def prune(target: Target, older: float | None, keep: int | None, json: bool) -> int:

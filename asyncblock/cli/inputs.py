@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import typer
 
-__all__ = ["parse_duration", "parse_inputs", "parse_object"]
+__all__ = ["parse_duration", "parse_inputs", "parse_limit", "parse_object"]
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
@@ -47,6 +47,15 @@ def parse_object(given: str | None, option: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise typer.BadParameter(f"{where} is no JSON object", param_hint=option)
     return found
+
+
+def parse_limit(text: str) -> int | None:
+    """Read how many are wanted; None for all."""
+    if text == "all":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise typer.BadParameter(f"{text!r} is no number from 1; write one, or 'all'", param_hint="--limit")
+    return int(text)
 
 
 def parse_duration(text: str) -> float:

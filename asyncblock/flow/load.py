@@ -420,5 +420,5 @@ def _first(report: Report) -> str:
 
 def _nowhere(path: Path) -> str:
     if path.is_dir():
-        return f"the directory holds no {FLOW_FILES[0]}"
+        return f"the directory holds no {FLOW_FILES[0]}, and no flow in a directory 'flows'"
     return "there is no such flow; give a file, a directory, or the name of an example (asyncblock examples)"

@@ -116,6 +116,11 @@ class Run:
         return job is not None and job.flow.outer is not None
 
     @property
+    def rate(self) -> int:
+        """Return how far the flow is, in percent."""
+        return self._root.rate
+
+    @property
     def decided(self) -> bool:
         """Tell whether it is settled how the flow ends."""
         return self.finished or self._verdict is not None
@@ -430,9 +435,10 @@ class Run:
             each.jobs.clear()
 
     def _advance(self, node: NodeState, rate: float) -> None:
-        if node.flow.outer is not None and rate > node.progress:
+        if rate > node.progress:
             node.flow.advance(node, rate)
-            self._moved.append(node.flow)
+            if node.flow.outer is not None:
+                self._moved.append(node.flow)
 
     def _produce(
         self, flow: FlowJob, node_id: str | None, handle: str, ref: Ref, to_node: Any = None, to_flow: Any = None

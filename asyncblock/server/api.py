@@ -8,7 +8,9 @@ from typing import Any, Final
 from ..errors import Rejected
 from ..wire.messages import ServiceMessage
 from .greeting import proof
+from .jobs import Job
 from .journal import SessionRow
+from .session import Session
 from .sessions import Sessions
 from .turn import Turn
 
@@ -53,11 +55,20 @@ def _cancel(sessions: Sessions, turn: Turn, params: Params) -> dict[str, Any]:
 
 def _cancel_job(sessions: Sessions, turn: Turn, params: Params) -> dict[str, Any]:
     session = sessions.running.get(_field(params, "session_id", str))
-    job = session.jobs.get(_field(params, "job_id", str)) if session is not None else None
+    job = _job(session, _field(params, "job_id", str), _field(params, "prefix", bool, False)) if session else None
     if session is None or job is None:
         raise Rejected("no such job runs here", code="unknown_job")
     session.cancel_one(turn, job, _field(params, "reason", str, "cancelled")[:_MAX_TEXT])
     return {}
+
+
+def _job(session: Session, job_id: str, prefix: bool) -> Job | None:
+    if not prefix or job_id in session.jobs:
+        return session.jobs.get(job_id)
+    found = [job for name, job in session.jobs.items() if name.startswith(job_id)]
+    if len(found) > 1:
+        raise Rejected(f"{len(found)} jobs begin with {job_id!r}; say more of its id", code="params")
+    return found[0] if found else None
 
 
 def _message_service(sessions: Sessions, turn: Turn, params: Params) -> dict[str, Any]:
@@ -82,15 +93,42 @@ def _session(sessions: Sessions, turn: Turn, params: Params) -> dict[str, Any]:
     row = sessions.rows.get(_field(params, "session_id", str))
     if row is None:
         raise Rejected(f"no session {params['session_id']!r} here", code="unknown_session")
-    return _row(row)
+    return _told(sessions, row)
 
 
 def _sessions(sessions: Sessions, turn: Turn, params: Params) -> dict[str, Any]:
     limit = min(max(_field(params, "limit", int, 100), 0), _MAX_ROWS)
     state = _field(params, "state", str, None)
-    rows = [row for row in sessions.rows.values() if state is None or row.state == state]
-    rows.sort(key=lambda row: row.created_at, reverse=True)
-    return {"sessions": [_short(_row(row)) for row in rows[:limit]]}
+    prefix = _field(params, "prefix", str, "")
+    before = _before(params)
+    rows = [
+        row
+        for row in sessions.rows.values()
+        if (state is None or row.state == state)
+        and row.session_id.startswith(prefix)
+        and (before is None or _order(row) < before)
+    ]
+    rows.sort(key=_order, reverse=True)
+    return {"sessions": [_short(_told(sessions, row)) for row in rows[:limit]]}
+
+
+def _order(row: SessionRow) -> tuple[int, str]:
+    return row.created_at, row.session_id
+
+
+def _before(params: Params) -> tuple[int, str] | None:
+    """Read where a page begins: behind the last session of the one before."""
+    match params.get("before"):
+        case None:
+            return None
+        case [int(created_at), str(session_id)]:
+            return created_at, session_id
+    raise Rejected("parameter 'before' must be [created_at, session_id]", code="params")
+
+
+def _told(sessions: Sessions, row: SessionRow) -> dict[str, Any]:
+    running = sessions.running.get(row.session_id)
+    return {**_row(row), "progress": None if running is None else running.rate}
 
 
 def _short(row: dict[str, Any]) -> dict[str, Any]:

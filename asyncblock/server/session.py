@@ -118,6 +118,11 @@ class Session:
         return self._owner.settings.cancel_grace
 
     @property
+    def rate(self) -> int:
+        """Return how far the flow is, in percent."""
+        return self._run.rate
+
+    @property
     def ended(self) -> bool:
         """Tell whether the session has reached its terminal state."""
         return self.state in ("succeeded", "failed", "cancelled")
@@ -350,8 +355,7 @@ class Session:
             elif kind == "BlockArguments":
                 self._fold_arguments(attempt, (*place, index), record, size)
             elif kind == "BlockProgress":
-                if len(job.stacks) > 1:
-                    self._feed(turn, Progressed(job.job_id, record["rate"]))
+                self._feed(turn, Progressed(job.job_id, record["rate"]))
             elif kind == "BlockPreview" and turn is not None and len(job.stacks) > 1:
                 self._forward_preview(turn, job, record, attempt.link.link_id)
 

@@ -20,7 +20,7 @@ import orjson
 from ...errors import Unavailable
 from ...forks import claim
 
-__all__ = ["DataDir", "default_data_dir", "read_address", "read_token"]
+__all__ = ["DataDir", "default_data_dir", "holder", "read_address", "read_token"]
 
 _OTHER = "choose another directory with --data-dir or ASYNCBLOCK_DATA_DIR"
 
@@ -53,6 +53,22 @@ def read_address(path: Path) -> dict[str, Any] | None:
     except (OSError, orjson.JSONDecodeError):
         return None
     return address if isinstance(address, dict) else None
+
+
+def holder(path: Path) -> int | None:
+    """Return the process that uses a data directory; None when none does."""
+    try:
+        pid = int((path / "lock").read_text())
+    except (OSError, ValueError):
+        return None
+    try:
+        # One that was killed has left its number.
+        os.kill(pid, 0)
+    except PermissionError:
+        pass
+    except OSError:
+        return None
+    return pid
 
 
 class DataDir:

@@ -1,0 +1,232 @@
+"""What the commands do with sessions that are there: list, follow, cancel them, and fetch their outputs.
+
+They are those of the mainframe that is meant, and, where that is this machine's own, those of the last local runs. A
+session is named by its id, or by so much of its beginning that no other one is meant.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from base64 import b64encode
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from ..client import Mainframe, Session, SessionInfo, connect
+from ..embedding import embedded
+from ..errors import AsyncBlockError, FlowFailed, Unavailable
+from ..runs import local_runs
+from ..server.journal.contract import SessionRow
+from ..server.journal.datadir import holder, read_address, read_token
+from ..server.journal.peek import peek_sessions
+from .display import open_display
+from .following import EXIT_CODES, follow
+from .interrupts import Interrupts
+from .places import COMMAND_TIMEOUT, Target, reach
+
+__all__ = ["cancel", "outputs", "sessions", "watch"]
+
+_ID = 16
+"""Characters of a session's whole id."""
+
+_ERROR = 60
+"""Characters of an error in a list."""
+
+_NAMED = 5
+"""Sessions that an error lists."""
+
+
+# ---------------------------------------------------------------------- finding one
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Run:
+    """A session of a local run, and where it is."""
+
+    row: SessionRow
+    directory: Path
+
+    @property
+    def state(self) -> str:
+        """Its state; a run whose process was killed before its end is ``interrupted``."""
+        if self.row.state == "running" and holder(self.directory) is None:
+            return "interrupted"
+        return self.row.state
+
+
+def _runs(prefix: str = "") -> list[_Run]:
+    found = []
+    for directory in local_runs():
+        found += [_Run(row, directory) for row in peek_sessions(directory) if row.session_id.startswith(prefix)]
+    return found
+
+
+def _is_local(target: Target) -> bool:
+    return target.url is None and target.data_dir is None
+
+
+@asynccontextmanager
+async def _reached(name: str, target: Target) -> AsyncIterator[tuple[Mainframe, Session]]:
+    """Find a session and connect to where it is for the duration of the block.
+
+    Raises ``Unavailable`` when none or several are meant.
+    """
+    runs = _runs(name) if _is_local(target) else []
+    exact = [run for run in runs if run.row.session_id == name]
+    if exact or (runs and read_address(target.directory) is None):
+        async with _opened(_only(name, exact or runs)) as (mainframe, session):
+            yield mainframe, session
+        return
+    async with reach(target) as mainframe:
+        known = [] if len(name) >= _ID else await mainframe.sessions(prefix=name, limit=_NAMED + 1)
+        ids = [each.session_id for each in known] + [run.row.session_id for run in runs]
+        if len(ids) > 1:
+            raise _several(name, ids)
+        if not runs:
+            # One that nobody knows is refused by the mainframe, which says so.
+            yield mainframe, mainframe.session(ids[0] if ids else name)
+            return
+    async with _opened(runs[0]) as (mainframe, session):
+        yield mainframe, session
+
+
+def _only(name: str, runs: list[_Run]) -> _Run:
+    if len(runs) > 1:
+        raise _several(name, [run.row.session_id for run in runs])
+    return runs[0]
+
+
+def _several(name: str, ids: list[str]) -> Unavailable:
+    named = ", ".join(ids[:_NAMED]) + (", ..." if len(ids) > _NAMED else "")
+    return Unavailable(f"several sessions begin with {name!r}: {named}; say more of the id")
+
+
+@asynccontextmanager
+async def _opened(run: _Run) -> AsyncIterator[tuple[Mainframe, Session]]:
+    """Reach a session of a local run: by the door of its process, or in its data directory when that has ended."""
+    session_id, state = run.row.session_id, run.state
+    if state == "interrupted":
+        raise Unavailable(f"session {session_id} was interrupted; go on with it: asyncblock resume {session_id}")
+    if holder(run.directory) is None:
+        async with embedded(run.directory) as mainframe:
+            yield mainframe, mainframe.session(session_id)
+        return
+    address = read_address(run.directory)
+    if address is None:
+        words = f"session {session_id} runs in the process {holder(run.directory)}, which lets nobody else in"
+        raise Unavailable(f"{words} (run --in-process)")
+    token = read_token(run.directory)
+    async with connect(str(address["url"]), token, timeout=COMMAND_TIMEOUT) as mainframe:
+        yield mainframe, mainframe.session(session_id)
+
+
+# ---------------------------------------------------------------------- what is done with one
+
+
+async def watch(name: str, target: Target, offset: int, json: bool) -> int:
+    """Follow a session that somebody started."""
+    with Interrupts() as interrupts:
+        async with _reached(name, target) as (_, session), open_display(json) as display:
+            return await follow(session, display, interrupts, cancel=False, offset=offset)
+
+
+async def cancel(name: str, target: Target, job: str | None, reason: str) -> int:
+    """Cancel a session, or one of its jobs."""
+    with Interrupts():
+        async with _reached(name, target) as (mainframe, session):
+            if job is not None:
+                await mainframe.cancel_job(session.session_id, job, reason, prefix=True)
+                print(f"job {job} of session {session.session_id} is being cancelled")
+                return 0
+            info = await session.info()
+            if info.state != "running":
+                print(f"session {session.session_id} has ended already: {info.state}", file=sys.stderr)
+                return 0
+            await session.cancel(reason)
+            print(f"session {session.session_id} is being cancelled")
+    return 0
+
+
+async def outputs(name: str, target: Target) -> int:
+    """Print the outputs of a session as one JSON object, when it has ended."""
+    with Interrupts():
+        async with _reached(name, target) as (_, session):
+            try:
+                found = await session.outputs()
+            except FlowFailed as failed:
+                print(f"asyncblock: session {session.session_id} {failed.state}: {failed}", file=sys.stderr)
+                return EXIT_CODES.get(failed.state, 1)
+    sys.stdout.buffer.write(orjson.dumps(found, default=_plain, option=orjson.OPT_INDENT_2) + b"\n")
+    return 0
+
+
+def _plain(value: Any) -> str:
+    return b64encode(value).decode() if isinstance(value, (bytes, bytearray)) else str(value)
+
+
+# ---------------------------------------------------------------------- the list
+
+
+async def sessions(target: Target, state: str | None, limit: int | None, json: bool) -> int:
+    """List sessions, the newest first; their header goes to stderr, so that lines are sessions."""
+    runs = _runs() if _is_local(target) else []
+    found: list[tuple[SessionInfo, str | None]] = [
+        (_info(run), str(run.directory)) for run in runs if state is None or run.state == state
+    ]
+    try:
+        async with reach(target) as mainframe:
+            found += [(each, None) for each in await mainframe.sessions(state=state, limit=limit)]
+    except AsyncBlockError as error:
+        if not runs:
+            raise
+        if read_address(target.directory) is not None:
+            print(f"asyncblock: only local runs are listed: {error}", file=sys.stderr)
+    found.sort(key=lambda each: each[0].created_at, reverse=True)
+    if not json and found:
+        print(_line("SESSION", "BEGAN", "TIME", "DONE", "STATE", "TITLE"), file=sys.stderr, flush=True)
+    for info, directory in found[:limit]:
+        if json:
+            print(orjson.dumps({**dataclasses.asdict(info), "data_dir": directory}).decode())
+        else:
+            print(_told(info))
+    return 0
+
+
+def _info(run: _Run) -> SessionInfo:
+    row = run.row
+    return SessionInfo(
+        row.session_id, row.title, row.path, run.state, row.created_at, row.finished_at, row.error, row.bytes
+    )
+
+
+def _told(info: SessionInfo) -> str:
+    began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(info.created_at / 1000))
+    until = info.finished_at or (time.time() * 1000 if info.state == "running" else None)
+    lasted = "" if until is None else _duration((until - info.created_at) / 1000)
+    done = "" if info.progress is None else f"{info.progress:.0f}%"
+    title = info.title if info.error is None else f"{info.title}: {_cut(info.error)}"
+    return _line(info.session_id, began, lasted, done, info.state, title)
+
+
+def _line(*parts: str) -> str:
+    session, began, lasted, done, state, title = parts
+    return f"{session:<16}  {began:<19}  {lasted:>7}  {done:>4}  {state:<9}  {title}"
+
+
+def _cut(error: str) -> str:
+    line, *more = error.splitlines() or [""]
+    return line if len(line) <= _ERROR and not more else f"{line[:_ERROR]}..."
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{max(seconds, 0):.1f}s"
+    minutes = int(seconds) // 60
+    if minutes < 60:
+        return f"{minutes}m{int(seconds) % 60:02}s"
+    return f"{minutes // 60}h{minutes % 60:02}m" if minutes < 48 * 60 else f"{minutes // 1440}d{minutes // 60 % 24}h"

@@ -1,0 +1,62 @@
+"""``asyncblock new``: what it makes runs, and its tests pass; and names of flows that are nearly right."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from ..flows import one_block
+from ..processes import run
+
+
+async def test_what_it_makes_runs_and_its_tests_pass(tmp_path: Path) -> None:
+    made = await run("new", "my-prices", "--in", tmp_path, state=tmp_path)
+    assert made.process.returncode == 0, made.err
+    package = tmp_path / "my-prices"
+    done = await run("run", package, state=tmp_path)
+    assert 'summary = {"price":10.875,"amount":5.0}' in "\n".join(done.out), done.err
+    own = tmp_path / "own.csv"
+    own.write_text("a,b\n1,x\n3,y\n")
+    done = await run("run", package, "-i", f"path={own}", state=tmp_path)
+    assert 'summary = {"a":2.0}' in "\n".join(done.out), done.err
+    assert (await run("check", package, state=tmp_path)).process.returncode == 0
+    tests = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", package),
+        stdout=asyncio.subprocess.PIPE,
+        cwd=package,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+    )
+    out, _ = await tests.communicate()
+    assert b"2 passed" in out, out.decode()
+    # A second time nothing is touched.
+    again = await run("new", "my-prices", "--in", tmp_path, state=tmp_path)
+    assert again.process.returncode == 2 and "isn't empty" in "\n".join(again.err)
+
+
+@pytest.mark.parametrize("name", ["My Prices", "../up", "1st", ""])
+async def test_what_can_be_no_packages_name_is_refused(tmp_path: Path, name: str) -> None:
+    refused = await run("new", name, "--in", tmp_path, state=tmp_path)
+    assert refused.process.returncode == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_names_that_are_nearly_right_are_suggested(tmp_path: Path) -> None:
+    refused = await run("run", "stoks", state=tmp_path)
+    assert "Did you mean 'stocks'?" in "\n".join(refused.err)
+
+
+async def test_a_package_with_several_flows_says_which_there_are(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        one_block(tmp_path / "flows" / name, "async def main(inputs, ctx):\n    await ctx.output(1, 'out')\n")
+    refused = await run("run", tmp_path, state=tmp_path)
+    text = "\n".join(refused.err)
+    assert refused.process.returncode == 2 and "has 2 flows" in text and str(tmp_path / "flows" / "second") in text
+
+
+async def test_shells_can_be_taught_to_complete(tmp_path: Path) -> None:
+    shown = await run("--show-completion", "bash", state=tmp_path)
+    assert shown.process.returncode == 0 and "COMPLETE=complete_bash" in "\n".join(shown.out)
