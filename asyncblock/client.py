@@ -202,7 +202,7 @@ class Session:
         **Durability**: none; it reaches the callbacks of a service that runs and whose executor is connected.
         **Cancellation** may leave it sent. Raises ``Rejected`` when the session is over or has no such service node.
         """
-        params = {"session_id": self.session_id, "node_id": node_id, "payload": loads(dumps(payload))}
+        params = {"session_id": self.session_id, "node_id": node_id, "payload": await _encoded(payload, "payload")}
         if job_id is not None:
             params["job_id"] = job_id
         answer = await self._link.request("message_service", params)
@@ -357,7 +357,9 @@ def _encode_large(value: object, name: str) -> orjson.Fragment:
 
 
 def _check_inputs(plan: Plan, inputs: Mapping[str, object]) -> None:
-    problems = misfits(plan.inputs_def, {name: dumps(value, handle=name) for name, value in inputs.items()})
+    problems = misfits(
+        plan.inputs_def, {name: b"".join(dumps_pieces(value, handle=name)) for name, value in inputs.items()}
+    )
     if problems:
         words = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
         raise InvalidInputs(f"flow {plan.title!r} can't be run with these inputs: {words}", problems=problems)

@@ -7,13 +7,13 @@ them the thread gives up the GIL.
 
 from __future__ import annotations
 
-import dataclasses
 import gc
 import heapq
+import json
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import Any, Final
 
@@ -22,7 +22,8 @@ import orjson
 from .brought import brought
 from .errors import UnserializableValue
 from .forks import fresh_lock
-from .values import MAX_DEPTH, Encoded, dumps, explained, form_of
+from .forms import Encoded, NoForm, form_of, has_fields, is_numeric, key_text, members, rows_as_lists
+from .values import MAX_DEPTH, dumps, explained
 
 __all__ = ["dumps_pieces", "loads_blocks", "paced"]
 
@@ -86,9 +87,9 @@ class _Maker:
     def _container(self, value: object, lead: bytes, path: str, depth: int) -> Iterator[bytes]:
         if _is_flat(value):
             return self._flat(value, lead, path)
-        members = _members(value)
-        if members is not None:
-            return self._object(members, lead, path, depth)
+        found = members(value)
+        if found is not None:
+            return self._object(value, found, lead, path, depth)
         items = _items(value)
         if items is not None:
             return self._array(items, lead, path, depth)
@@ -98,8 +99,8 @@ class _Maker:
             return self.value(_read(value, self._handle, path), lead, path, depth + 1)
         try:
             form = form_of(value)
-        except TypeError:
-            # What orjson knows and we don't split, or what nobody knows.
+        except Exception:
+            # What orjson knows and we don't split, or what nobody knows; or an author's method has failed.
             return iter((lead + self._whole(value, path),))
         return self.value(form, lead, path, depth + 1)
 
@@ -140,8 +141,9 @@ class _Maker:
 
     def _flat(self, array: Any, lead: bytes, path: str) -> Iterator[bytes]:
         opening = lead + b"[\n"
-        for start in range(0, len(array), _FLAT):
-            yield opening + self._whole(array[start : start + _FLAT], path)[1:-1]
+        step = _FLAT * len(array) // array.size
+        for start in range(0, len(array), step):
+            yield opening + self._whole(array[start : start + step], path)[1:-1]
             opening = b"\n,"
         yield b"\n]"
 
@@ -153,13 +155,17 @@ class _Maker:
             shifted = f"[{start + int(index)}]{rest}" if index.isdecimal() else error.path
             raise UnserializableValue(error.reason, handle=error.handle, path=(path + shifted).lstrip(".")) from None
 
-    def _object(self, members: Iterator[tuple[Any, Any]], lead: bytes, path: str, depth: int) -> Iterator[bytes]:
+    def _object(
+        self, value: object, found: Iterator[tuple[Any, Any]], lead: bytes, path: str, depth: int
+    ) -> Iterator[bytes]:
         opening = lead + b"{\n"
         below = MAX_DEPTH - depth - 1
-        batch: dict[Any, Any] = {}
+        batch: dict[str, Any] = {}
         room = PIECE
-        for key, item in _unchanged(members, self._handle, path):
-            room -= len(key) if isinstance(key, str) else 0
+        written: set[str] = set()
+        for given, item in _unchanged(found, self._handle, path):
+            key = given if type(given) is str else self._key(given, written, value, path)
+            room -= len(key)
             left = weigh(item, room, below)
             if left < 0:
                 if batch:
@@ -178,6 +184,17 @@ class _Maker:
             yield opening + self._whole(batch, path)[1:-1]
         yield b"\n}" if opening == b"\n," or batch else lead + b"{}"
 
+    def _key(self, key: object, written: set[str], value: Any, path: str) -> str:
+        """Return the text of a key that isn't plain text; ``written`` are those of the object so far."""
+        try:
+            text = key_text(key)
+            if not isinstance(key, str) and (text in written or text in value):
+                raise NoForm(f"two of its keys have the text {text!r}")
+        except NoForm as error:
+            raise UnserializableValue(str(error), handle=self._handle, path=path.lstrip(".")) from None
+        written.add(text)
+        return text
+
 
 def _unchanged(items: Iterator[Any], handle: str | None, path: str) -> Iterator[Any]:
     try:
@@ -194,13 +211,24 @@ def _at(path: str, error: UnserializableValue) -> UnserializableValue:
     return UnserializableValue(error.reason, handle=error.handle, path=(path + separator + error.path).lstrip("."))
 
 
+_LONG_NUMBER: Final = re.compile(rb"[0-9]{19}")
+
+
 def _read(fragment: orjson.Fragment, handle: str | None, path: str) -> Any:
     """Read what an author says is JSON: what isn't would end the link, and lines in it would not be ours."""
     try:
-        return orjson.loads(orjson.dumps(fragment))
+        text = orjson.dumps(fragment)
+        if _LONG_NUMBER.search(text):
+            json.loads(text, parse_int=_integer)
+        return orjson.loads(text)
     except (ValueError, TypeError) as error:
         reason = f"the fragment isn't JSON: {error}"
         raise UnserializableValue(reason, handle=handle, path=path.lstrip(".")) from None
+
+
+def _integer(digits: str) -> None:
+    if len(digits) > 20 or not -(2**63) <= int(digits) < 2**64:
+        raise ValueError(f"the integer {digits:.30} has more than 64 bits; orjson would lose digits")
 
 
 _CONSTANT: Final = 16
@@ -250,14 +278,14 @@ def _weigh_other(value: Any, budget: int, depth: int) -> int:
         return budget - len(value)
     if type(value) is Encoded:
         return budget - len(value.data)
-    if type(value) is orjson.Fragment:
+    if type(value) is orjson.Fragment or (has_fields(value) and members(value) is None):
         return -1
     numpy = brought("numpy", "ndarray")
     if numpy is not None and isinstance(value, numpy.ndarray):
-        return -1 if value.dtype.kind == "O" and value.size > 1 else budget - _CONSTANT - 24 * int(value.size)
-    members = _members(value)
-    if members is not None:
-        for _, item in members:
+        return budget - _CONSTANT - 24 * int(value.size) if is_numeric(value) else -1
+    found = members(value)
+    if found is not None:
+        for _, item in found:
             budget = weigh(item, budget - _CONSTANT, depth - 1)
             if budget < 0:
                 return -1
@@ -271,21 +299,6 @@ def _weigh_other(value: Any, budget: int, depth: int) -> int:
     return budget - 4 * _CONSTANT
 
 
-def _members(value: Any) -> Iterator[tuple[Any, Any]] | None:
-    """Return the members of what is written as an object."""
-    if isinstance(value, dict):
-        return iter(value.items())
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return iter(zip(value._fields, value, strict=True))
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        names = [field.name for field in dataclasses.fields(value)]
-        # As orjson does: private attributes stay at home.
-        return ((name, getattr(value, name)) for name in names if not name.startswith("_") and hasattr(value, name))
-    if isinstance(value, Mapping):
-        return iter(value.items())
-    return None
-
-
 def _items(value: Any) -> Iterator[Any] | None:
     """Return the items of what is written as an array."""
     if isinstance(value, (list, tuple)):
@@ -294,15 +307,16 @@ def _items(value: Any) -> Iterator[Any] | None:
         return _sorted(value)
     numpy = brought("numpy", "ndarray")
     if numpy is not None and isinstance(value, numpy.ndarray) and value.ndim:
-        rows: Iterator[Any] = iter(value)
-        return rows
+        return iter(value) if is_numeric(value) else rows_as_lists(value)
     return None
 
 
 def _is_flat(value: Any) -> bool:
-    """Tell whether a value is an array of numbers or times in one dimension."""
+    """Tell whether a value is an array of numbers or times of which some rows make a line."""
     numpy = brought("numpy", "ndarray")
-    return numpy is not None and isinstance(value, numpy.ndarray) and value.ndim == 1 and value.dtype.kind in "biufmM"
+    if numpy is None or not isinstance(value, numpy.ndarray) or not value.ndim:
+        return False
+    return is_numeric(value) and 0 < value.size <= _FLAT * len(value)
 
 
 def _sorted(value: set[Any] | frozenset[Any]) -> Iterator[Any]:

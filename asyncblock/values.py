@@ -1,42 +1,37 @@
 """Values as JSON: the stated form of everything that a block may send, and words for what it may not.
 
-Beyond what JSON has: dataclasses, named tuples and other mappings are objects; tuples, sets (sorted where they can be)
-and numpy arrays are arrays; datetimes, dates, times and pandas timestamps are ISO 8601 text, timedeltas seconds; UUIDs
-and paths are text; an Enum is its value; a Decimal is a number with all its digits; numpy scalars are numbers; NaN,
-Infinity, NaT and NA are null. Everything else is an ``UnserializableValue`` at the call, with the path to it.
+Beyond what JSON has: dataclasses, named tuples, classes of attrs and msgspec and other mappings are objects, and so is
+what ``model_dump(mode="json")`` of a pydantic model gives; tuples, sets (sorted where they can be) and numpy arrays are
+arrays; datetimes, dates, times and pandas timestamps are ISO 8601 text, timedeltas seconds; UUIDs and paths are text;
+an Enum is its value; numpy scalars are numbers, and a Decimal is one whose digits survive in a double; NaN, Infinity,
+NaT, NA and what an array masks are null. Keys are text, or what has an unambiguous one: numbers, truth values, dates,
+times, UUIDs, paths, and enums of these.
+
+Everything else is an ``UnserializableValue`` at the call, with the path to it: a key such as a tuple or None, two keys
+of one object with the same text, an integer beyond 64 bits, a Decimal with more digits, a text with lone surrogates.
+Whatever is encoded here can be decoded.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import datetime
-import decimal
 import enum
-import os
-import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator
 from typing import Any, Final
 
 import orjson
 
 from .brought import brought
 from .errors import UnserializableValue
+from .forms import Encoded, NoForm, form_of, has_fields, is_numeric, key_text, members, rows_as_lists, spelled
 
 __all__ = ["MAX_DEPTH", "Encoded", "dumps", "explained", "form_of", "is_small", "least_size", "loads"]
 
 MAX_DEPTH: Final = 200
 """orjson refuses deeper values (254 levels); the margin is for the record around them."""
 
-_INT64: Final = range(-(2**63), 2**64)
-
-
-class Encoded:
-    """JSON of one line that we have made ourselves; written as it is."""
-
-    __slots__ = ("data",)
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
+_LOWEST: Final = -(2**63)
+_HIGHEST: Final = 2**64 - 1
 
 
 def dumps(value: object, *, handle: str | None = None) -> bytes:
@@ -44,7 +39,11 @@ def dumps(value: object, *, handle: str | None = None) -> bytes:
     try:
         return orjson.dumps(value, default=form_of)
     except (TypeError, RecursionError) as error:
-        raise explained(value, handle, error) from None
+        try:
+            # Seldom: keys that aren't text, times with a zone.
+            return orjson.dumps(spelled(value), default=form_of)
+        except (TypeError, RecursionError):
+            raise explained(value, handle, error) from None
 
 
 def loads(data: bytes | memoryview) -> Any:
@@ -73,6 +72,7 @@ def is_small(value: object, limit: int = 64 << 10) -> bool:
         kind is not orjson.Fragment
         and not isinstance(value, (dict, list, tuple, set, frozenset))
         and not hasattr(value, "__len__")
+        and not has_fields(value)
     )
 
 
@@ -140,76 +140,16 @@ def _weigh(value: Any, budget: int, depth: int) -> int:
     return budget
 
 
-# ---------------------------------------------------------------------- forms that orjson doesn't know
-
-
-def form_of(value: object) -> object:
-    """Return something that orjson can encode in place of a value; TypeError for what has no form."""
-    if isinstance(value, tuple):
-        fields = getattr(value, "_fields", None)
-        return list(value) if fields is None else dict(zip(fields, value, strict=True))
-    if isinstance(value, Encoded):
-        return orjson.Fragment(value.data)
-    if isinstance(value, (set, frozenset)):
-        return _sorted(value)
-    if isinstance(value, decimal.Decimal):
-        return orjson.Fragment(format(value, "f") if value.is_finite() else "null")
-    if isinstance(value, datetime.timedelta):
-        return value.total_seconds()
-    if isinstance(value, (datetime.datetime, datetime.date, datetime.time)):
-        # Subclasses such as pandas' Timestamp; NaT says that it isn't equal to itself.
-        return value.isoformat() if value == value else None
-    if isinstance(value, enum.Enum):
-        return value.value
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if isinstance(value, uuid.UUID):
-        return str(value)
-    if isinstance(value, Mapping):
-        return dict(value)
-    return _of_numpy_or_pandas(value)
-
-
-def _sorted(value: set[Any] | frozenset[Any]) -> list[Any]:
-    try:
-        return sorted(value)
-    except TypeError:
-        return list(value)
-
-
-def _of_numpy_or_pandas(value: object) -> object:
-    numpy = brought("numpy", "ndarray")
-    if numpy is not None:
-        if isinstance(value, numpy.ndarray):
-            return _of_array(value)
-        if isinstance(value, numpy.datetime64):
-            return None if numpy.isnat(value) else str(value)
-        if isinstance(value, numpy.timedelta64):
-            return None if numpy.isnat(value) else value / numpy.timedelta64(1, "s")
-        if isinstance(value, numpy.generic):
-            return value.item()
-    pandas = brought("pandas", "DataFrame")
-    if pandas is not None and (value is pandas.NaT or value is pandas.NA):
-        return None
-    raise TypeError(f"Type is not JSON serializable: {type(value).__name__}")
-
-
-def _of_array(array: Any) -> object:
-    if array.dtype.kind in "biuf" and array.flags.c_contiguous and array.dtype.itemsize <= 8:
-        try:
-            return orjson.Fragment(orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY))
-        except TypeError:
-            return array.tolist()
-    # orjson would write NaT as a moment in 1677: datetimes go one by one.
-    return list(array) if array.dtype.kind in "mM" else array.tolist()
-
-
 # ---------------------------------------------------------------------- what went wrong, and where
 
 
 def explained(value: object, handle: str | None, error: BaseException) -> UnserializableValue:
     """Return what is wrong with a value, with the path to it."""
-    found = _culprit(value, "", set(), 0)
+    try:
+        found = _culprit(value, "", set(), 0)
+    except Exception as problem:
+        # An author's method, which may raise what it likes.
+        return UnserializableValue(f"{type(problem).__name__} while it was read: {problem}", handle=handle)
     if found is None:
         return UnserializableValue(str(error), handle=handle)
     path, reason = found
@@ -220,39 +160,50 @@ def _culprit(value: object, path: str, above: set[int], depth: int) -> tuple[str
     """Walk to the first thing that has no form; return its path and why."""
     if depth > MAX_DEPTH:
         return path[:200] + "...", f"it is nested more than {MAX_DEPTH} levels deep"
-    if isinstance(value, (dict, list, tuple)) or dataclasses.is_dataclass(value):
-        if id(value) in above:
-            return path, "it contains itself"
-        return _culprit_inside(value, path, above | {id(value)}, depth + 1)
-    if isinstance(value, bool):
+    if isinstance(value, (bool, float)):
         return None
-    if isinstance(value, int) and value not in _INT64:
+    if isinstance(value, int) and not _LOWEST <= int.__add__(value, 0) <= _HIGHEST:
         return path, "the integer has more than 64 bits; send it as text"
     if isinstance(value, str):
         return (path, "the text has lone surrogates") if _has_surrogates(value) else None
+    found = members(value)
+    numpy = brought("numpy", "ndarray")
+    if numpy is not None and isinstance(value, numpy.ndarray) and value.ndim and not is_numeric(value):
+        value = list(rows_as_lists(value))
+    if found is not None or isinstance(value, (list, tuple)):
+        if id(value) in above:
+            return path, "it contains itself"
+        return _culprit_inside(value, found, path, above | {id(value)}, depth + 1)
     try:
-        orjson.dumps(value, default=form_of)
-    except (TypeError, RecursionError):
-        return path, _why(value)
+        orjson.dumps(spelled(value), default=form_of)
+    except (TypeError, RecursionError) as error:
+        return path, _why(value, error)
     return None
 
 
-def _culprit_inside(value: Any, path: str, above: set[int], depth: int) -> tuple[str, str] | None:
-    if dataclasses.is_dataclass(value):
-        steps = [(f".{field.name}", getattr(value, field.name, None)) for field in dataclasses.fields(value)]
-    elif isinstance(value, dict):
-        for key in value:
-            if not isinstance(key, str):
-                return path, f"the key {key!r} is of type {type(key).__name__}; keys are text"
-            if _has_surrogates(key):
-                return path, "a key has lone surrogates"
-        steps = [(f".{key}", item) for key, item in value.items()]
+def _culprit_inside(
+    value: Any, found: Iterator[tuple[Any, Any]] | None, path: str, above: set[int], depth: int
+) -> tuple[str, str] | None:
+    if found is None:
+        steps = ((f"[{index}]", item) for index, item in enumerate(value))
     else:
-        steps = [(f"[{index}]", item) for index, item in enumerate(value)]
+        texts: set[str] = set()
+        named = list(found)
+        for key, _ in named:
+            try:
+                text = key_text(key)
+            except NoForm as error:
+                return path, str(error)
+            if _has_surrogates(text):
+                return path, "a key has lone surrogates"
+            if text in texts:
+                return path, f"two of its keys have the text {text!r}"
+            texts.add(text)
+        steps = ((f".{key_text(key)}", item) for key, item in named)
     for step, item in steps:
-        found = _culprit(item, path + step, above, depth)
-        if found is not None:
-            return found
+        culprit = _culprit(item, path + step, above, depth)
+        if culprit is not None:
+            return culprit
     return None
 
 
@@ -264,7 +215,10 @@ def _has_surrogates(text: str) -> bool:
     return False
 
 
-def _why(value: object) -> str:
+def _why(value: object, error: BaseException) -> str:
+    cause = error.__cause__
+    if isinstance(error, NoForm) or isinstance(cause, NoForm):
+        return str(error if isinstance(error, NoForm) else cause)
     name = type(value).__name__
     if isinstance(value, (bytes, bytearray, memoryview)) or getattr(value, "__asyncblock_body__", False):
         return f"JSON has no {name}; declare the handle as oomol/bin"
@@ -272,4 +226,6 @@ def _why(value: object) -> str:
         return f"it is a {name}: was an 'await' forgotten?"
     if hasattr(value, "__next__") or hasattr(value, "__anext__"):
         return f"it is a {name}: make a list of it first"
+    if cause is not None and not isinstance(cause, TypeError):
+        return f"{name} can't be written as JSON: {type(cause).__name__}: {cause}"
     return f"JSON has no form for {name}; declare the handle as oomol/var to hand it on in this process"

@@ -134,7 +134,7 @@ def _parses(text: bytes) -> bool:
     [
         ({"rows": [[0] * 40, [0] * 40 + [object()]]}, "rows[1][40]"),
         ({"a": {"b": [1] * 50 + [{"c": object()}]}}, "a.b[50].c"),
-        (Holder("x" * 50, [1, 2, 3, {1: 2}]), "rows[3]"),
+        (Holder("x" * 50, [1, 2, 3, {(1,): 2}]), "rows[3]"),
         ([Pair([1] * 40, object())], "[0].right"),
     ],
 )

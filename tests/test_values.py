@@ -5,13 +5,17 @@ import dataclasses
 import datetime
 import decimal
 import enum
+import os
 import pathlib
 import uuid
 from typing import Any
 
+import attrs
+import msgspec
 import numpy as np
 import orjson
 import pandas as pd
+import pydantic
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,6 +36,60 @@ class Point:
 
 
 Pair = collections.namedtuple("Pair", "a b")
+
+
+class Odd(datetime.tzinfo):
+    """A time zone that orjson doesn't know, some seconds off."""
+
+    def __init__(self, seconds: int) -> None:
+        self.seconds = seconds
+
+    def dst(self, when: datetime.datetime | None) -> None:
+        return None
+
+    def tzname(self, when: datetime.datetime | None) -> str:
+        return "odd"
+
+    def utcoffset(self, when: datetime.datetime | None) -> datetime.timedelta:
+        return datetime.timedelta(seconds=self.seconds)
+
+
+class Metres(float):
+    def __float__(self) -> float:
+        raise RuntimeError("not asked")
+
+
+class Whole(int):
+    pass
+
+
+class Shade(enum.StrEnum):
+    DARK = "dark"
+
+
+class Fails:
+    def __fspath__(self) -> str:
+        raise RuntimeError("odd")
+
+
+os.PathLike.register(Fails)
+
+
+class Struct(msgspec.Struct):
+    a: int
+
+
+class Model(pydantic.BaseModel):
+    when: datetime.date
+    inner: list[Any]
+
+
+@attrs.define
+class Attrs:
+    x: int
+    y: Any
+
+
 UTC = datetime.UTC
 
 FORMS: list[tuple[Any, str]] = [
@@ -47,15 +105,41 @@ FORMS: list[tuple[Any, str]] = [
     (datetime.datetime(2020, 1, 2, 3, 4, 5, tzinfo=UTC), '"2020-01-02T03:04:05+00:00"'),
     (datetime.date(2020, 1, 2), '"2020-01-02"'),
     (datetime.time(3, 4), '"03:04:00"'),
+    (datetime.time(3, 4, tzinfo=UTC), '"03:04:00+00:00"'),
+    (datetime.time(3, 4, tzinfo=Odd(30)), '"03:04:00+00:00:30"'),
     (datetime.timedelta(minutes=1.5), "90.0"),
     (uuid.UUID(int=1), '"00000000-0000-0000-0000-000000000001"'),
-    (decimal.Decimal("1.2300000000000000000001"), "1.2300000000000000000001"),
+    (decimal.Decimal("1.23"), "1.23"),
+    (decimal.Decimal("5"), "5"),
+    (decimal.Decimal("1E+300"), "1e+300"),
+    (decimal.Decimal("sNaN"), "null"),
     (decimal.Decimal("NaN"), "null"),
     (pathlib.PurePosixPath("/a/b"), '"/a/b"'),
     (Colour.RED, '"red"'),
     (np.float64(1.5), "1.5"),
     (np.int32(7), "7"),
     (np.bool_(True), "true"),
+    (np.float32(0.1), "0.1"),
+    (np.array(0.1, "f4"), "0.1"),
+    (np.array([0.1], "f4"), "[0.1]"),
+    (np.array([0.1, 0.1], "f4")[::2], "[0.1]"),
+    (np.array([0.1], ">f4"), "[0.1]"),
+    ([np.float32(0.1)], "[0.1]"),
+    (np.array([np.float32(0.1)], object), "[0.1]"),
+    (np.ma.masked_array(np.array([0.1, 2], "f4"), [False, True]), "[0.1,null]"),
+    (np.ma.masked_array([[1, 2], [3, 4]], [[False, True], [False, False]]), "[[1,null],[3,4]]"),
+    (np.float16(0.5), "0.5"),
+    (np.longdouble(0.5), "0.5"),
+    (np.array([0.5], np.longdouble), "[0.5]"),
+    (Metres(1.5), "1.5"),
+    (collections.Counter([1, 1, 2]), '{"1":2,"2":1}'),
+    ({datetime.date(2020, 1, 2): 1, uuid.UUID(int=1): 2}, '{"2020-01-02":1,"00000000-0000-0000-0000-000000000001":2}'),
+    ({np.str_("a"): 1, Shade.DARK: 2, Colour.RED: 3}, '{"a":1,"dark":2,"red":3}'),
+    ({np.int64(1): 1, 1.5: 2, np.float32(0.1): 3, decimal.Decimal("1.20"): 4}, '{"1":1,"1.5":2,"0.1":3,"1.20":4}'),
+    ({True: 1, pathlib.PurePosixPath("a"): 2, pd.Timestamp("2020"): 3}, '{"true":1,"a":2,"2020-01-01T00:00:00":3}'),
+    (pd.DataFrame({"a": [1]}).to_dict(), '{"a":{"0":1}}'),
+    (Model(when=datetime.date(2020, 1, 2), inner=[Struct(a=1)]), '{"when":"2020-01-02","inner":[{"a":1}]}'),
+    (Attrs(1, [Struct(a=2)]), '{"x":1,"y":[{"a":2}]}'),
     (np.arange(3), "[0,1,2]"),
     (np.arange(6).reshape(2, 3)[:, ::2], "[[0,2],[3,5]]"),
     (np.array([1.0, np.nan]), "[1.0,null]"),
@@ -97,7 +181,24 @@ WRONG: list[tuple[Any, str, str]] = [
     (object(), "", "oomol/var"),
     ([b"x"], "[0]", "oomol/bin"),
     ({"n": 2**64}, "n", "64 bits"),
-    ({"a": {1: 2}}, "a", "key 1 is of type int"),
+    ({"a": {(1, 2): 2}}, "a", "key (1, 2) is of type tuple"),
+    ({"a": {None: 2}}, "a", "NoneType"),
+    ({"a": {float("nan"): 2}}, "a", "key nan"),
+    ({"a": {b"x": 2}}, "a", "bytes"),
+    ({"a": [{1: 2, "1": 3}]}, "a[0]", "two of its keys have the text '1'"),
+    ({"a": {Colour.RED: 2, "red": 3}}, "a", "two of its keys"),
+    (collections.UserDict({"a": collections.UserDict({(): 1})}), "a", "tuple"),
+    ([decimal.Decimal(2**70)], "[0]", "Decimal has digits"),
+    ([decimal.Decimal("1E+400")], "[0]", "Decimal has digits"),
+    ({"a": decimal.Decimal("1E-400")}, "a", "Decimal has digits"),
+    (Attrs(1, decimal.Decimal("0.1000000000000000000001")), "y", "Decimal has digits"),
+    ([np.longdouble("0.1")], "[0]", "longdouble"),
+    (np.array([1, 2j]), "[0]", "complex"),
+    ([1 + 2j], "[0]", "complex"),
+    ([Whole(2**70)], "[0]", "64 bits"),
+    (np.array([1, 2**70], object), "", "64 bits"),
+    ([Fails()], "[0]", "odd"),
+    ([Model(when=datetime.date(2020, 1, 2), inner=[object()])], "[0]", "serialize"),
     (["\ud800"], "[0]", "surrogates"),
     ({"\ud800": 1}, "", "surrogates"),
     (Loop().me, "me", "contains itself"),

@@ -22,7 +22,7 @@ from .directed import Targets
 from .engine import Engine
 from .large import Large
 from .lines import LineSink, job_logger
-from .payloads import Prepared, Raw, Stdio, bodies_of, check_size, now_ms, raw_pieces, short_bytes, shorten
+from .payloads import Prepared, Raw, Stdio, bodies_of, check_size, now_ms, raw_pieces, short_bytes, shorten, text_of
 from .places import Places
 from .secrecy import CredentialInput, Secrecy
 from .staying import Staying
@@ -210,6 +210,8 @@ class Face(Staying):
     def _is_undefined(self, handle: str) -> bool:
         if not isinstance(handle, str):
             raise LocalProtocolError(f"a handle is a str, not {type(handle).__name__}; write output(value, handle)")
+        if text_of(handle) != handle:
+            raise LocalProtocolError(f"the handle {handle!r} has lone surrogates")
         return self._job.outputs_def is not None and handle not in self._job.outputs_def
 
     def _undefined(self, handle: str) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -134,9 +133,16 @@ def preview_words(kind: str, problem: Exception) -> str:
 
 
 def rate(progress: object) -> float:
-    if isinstance(progress, bool) or not isinstance(progress, (int, float)) or math.isnan(progress):
+    # Whatever is a number, numpy's and Decimals too; a text isn't, though ``float`` reads it.
+    if isinstance(progress, bool) or not hasattr(progress, "__float__"):
         raise LocalProtocolError(f"progress is a number from 0 to 100, not {progress!r}")
-    return min(max(progress, 0), 100)
+    try:
+        number = progress if type(progress) is int else float(progress)
+    except (TypeError, ValueError, OverflowError):
+        raise LocalProtocolError(f"progress is a number from 0 to 100, not {progress!r}") from None
+    if number != number:
+        raise LocalProtocolError(f"progress is a number from 0 to 100, not {progress!r}")
+    return min(max(number, 0), 100)
 
 
 def shorten(text: object) -> str:

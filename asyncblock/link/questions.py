@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import AsyncBlockError, PayloadTooLarge, Rejected, Unauthorized
+from ..errors import AsyncBlockError, LocalProtocolError, PayloadTooLarge, Rejected, Unauthorized
 from ..wire.frames import MAX_MESSAGE
 from ..wire.messages import Page, Read, Reply, Request, Unread, encode
 
@@ -47,7 +47,11 @@ class Questions:
 
     async def request(self, method: str, params: dict[str, Any], id: str) -> dict[str, Any]:
         """Ask, and wait for the answer."""
-        line = encode(Request(id, method, params))
+        try:
+            line = encode(Request(id, method, params))
+        except TypeError as error:
+            # An address, a title, a reason: what is a value was encoded before.
+            raise LocalProtocolError(f"the request {method!r} can't be sent: {error}") from None
         if len(line) > MAX_MESSAGE:
             raise PayloadTooLarge(f"the request {method!r}", size=len(line), limit=MAX_MESSAGE)
         pending = self._requests[id] = self._ask(line)

@@ -81,7 +81,7 @@ def _cell(value: Any, limits: Limits, room: _Room | None = None) -> Any:
     if isinstance(value, enum.Enum):
         return _cell(value.value, limits, room)
     if isinstance(value, int):
-        return int(value) if value in _INT64 else shortened(str(value), limits.cell)
+        return int(value) if int(value) in _INT64 else shortened(str(value), limits.cell)
     if isinstance(value, float):
         return _float(float(value))
     if isinstance(value, str):

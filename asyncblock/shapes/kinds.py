@@ -112,7 +112,12 @@ def by_handle(values: Results) -> Mapping[str, Any]:
         raise LocalProtocolError(
             f"values by handle are a dict or a dataclass and the like, not {type(values).__name__}"
         )
-    return found
+    if all(type(handle) is str for handle in found):
+        return found
+    for handle in found:
+        if not isinstance(handle, str):
+            raise LocalProtocolError(f"a handle is a str, not {type(handle).__name__}: {handle!r:.80}")
+    return {str.__str__(handle): value for handle, value in found.items()}
 
 
 class _Dataclass(Protocol):
