@@ -60,6 +60,8 @@ async def embedded(
         if workers:
             from .workers import Workers
 
+            server.sessions.dispatch.absence.own = True
+
             url = await stack.enter_async_context(listening(io, server, "127.0.0.1", 0))
             pool = await stack.enter_async_context(
                 Workers(

@@ -40,12 +40,14 @@ __all__ = [
     "JobReleased",
     "JobRetrying",
     "JobStalled",
+    "JobWaiting",
     "JournalBroken",
     "LateRecords",
     "Other",
     "SessionCancelled",
     "SessionFinished",
     "SessionStarted",
+    "VersionAccepted",
     "events_of_row",
     "value_in_row",
 ]
@@ -343,6 +345,28 @@ class JobReleased(BlockEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JobWaiting(BlockEvent):
+    """No connected executor can run the job: said soon, and again when there is another reason."""
+
+    type: ClassVar[str] = "JobWaiting"
+    version: str
+    """The hash of the code that is missing."""
+    reason: str
+    """What is missing, what there is, what to do, and how long it waits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionAccepted(BlockEvent):
+    """The job runs another version of its code than its session began with: its executor was told to."""
+
+    type: ClassVar[str] = "VersionAccepted"
+    version: str
+    """What the session began with."""
+    instead: list[str]
+    """What its executor has."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LateRecords(BlockEvent):
     """Records of an attempt that was over already: kept to be looked at, they change nothing."""
 
@@ -369,6 +393,7 @@ AnyEvent: TypeAlias = (
     SessionStarted
     | SessionCancelled
     | SessionFinished
+    | VersionAccepted
     | JournalBroken
     | JobCreated
     | FlowJobStarted
@@ -389,6 +414,7 @@ AnyEvent: TypeAlias = (
     | BlockFinished
     | JobFailed
     | JobStalled
+    | JobWaiting
     | JobRetrying
     | JobReleased
     | LateRecords
@@ -597,6 +623,10 @@ def _entry_event(session_id: str, offset: int, obj: dict[str, Any]) -> AnyEvent:
             return JobRetrying(**job, node_id=obj["node_id"], **plan)
         case "JobReleased":
             return JobReleased(**job, node_id=obj.get("node_id", ""), reason=obj["reason"])
+        case "JobWaiting":
+            return JobWaiting(**job, node_id=obj["node_id"], version=obj["version"], reason=obj["reason"])
+        case "VersionAccepted":
+            return VersionAccepted(**job, node_id=obj["node_id"], version=obj["version"], instead=obj["instead"])
         case "JobStalled":
             return JobStalled(**job, node_id=obj["node_id"], seconds=obj["seconds"], where=obj["where"])
     fields = {key: value for key, value in obj.items() if key not in ("type", "t")}

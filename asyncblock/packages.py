@@ -24,7 +24,7 @@ from .errors import Unavailable
 from .identity import MAX_SOURCE, open_file, read_file, syntax_digest
 from .patterns import Rules
 
-__all__ = ["package_hash", "package_name", "package_root"]
+__all__ = ["PACKAGE_FILES", "edit_mark", "package_hash", "package_name", "package_root", "watched"]
 
 PACKAGE_FILES = ("package.oo.yaml", "package.oo.yml")
 _LAYOUT = ("flows", "subflows", "slotflows", "blocks", "tasks", "services")
@@ -151,7 +151,15 @@ def code_files(root: Path, *, flows: bool = False) -> dict[str, Path]:
     return found
 
 
-def _walk(root: Path, rules: Rules) -> Iterator[tuple[str, Path]]:
+def watched(root: Path) -> set[Path]:
+    """Return the directories of a package in which code may come, go or change. Raises as ``package_hash``."""
+    entered: set[Path] = set()
+    for _ in _walk(root, _rules_of(root), entered):
+        pass
+    return entered
+
+
+def _walk(root: Path, rules: Rules, entered: set[Path] | None = None) -> Iterator[tuple[str, Path]]:
     """Yield the files of a package with their relative paths. What can't be listed holds nothing that could run."""
     waiting: list[tuple[str, Path, frozenset[tuple[int, int]]]] = [("", root, frozenset())]
     while waiting:
@@ -165,6 +173,8 @@ def _walk(root: Path, rules: Rules) -> Iterator[tuple[str, Path]]:
         names = {each.name for each in entries}
         if prefix and not _belongs(names) and not rules.reach(prefix[:-1]):
             continue
+        if entered is not None:
+            entered.add(directory)
         here = above | {(status.st_dev, status.st_ino)}
         for each in entries:
             name = prefix + each.name

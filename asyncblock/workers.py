@@ -28,12 +28,15 @@ from .lifesigns import Held, Lifesigns, listening
 if TYPE_CHECKING:
     from .flow.plan import Plan
 
-__all__ = ["LEAVE", "OUTDATED", "READY", "RETIRING", "Orders", "Workers"]
+__all__ = ["LEAVE", "OUTDATED", "READY", "RETIRE", "RETIRING", "Orders", "Workers"]
 
 logger = logging.getLogger("asyncblock.workers")
 
 LEAVE = b'{"leave":true}\n'
 """The parent's last order."""
+
+RETIRE = b'{"retire":true}\n'
+"""Take no more jobs, and leave when the running ones have ended, however long they take: another one has the place."""
 
 READY = "ready"
 """A child's first line: it takes jobs. Its last line is its report."""
@@ -75,6 +78,8 @@ class Orders:
     ca_file: str | None = None
     mainframe_in_parent: bool = False
     """Without the parent there is nobody to report to."""
+    accept: tuple[str, ...] = ()
+    """Versions whose sessions go on under the code that is here."""
     once: bool = False
     """Take one job and leave: a process of a block's own."""
     trace_fd: int | None = None
@@ -88,7 +93,14 @@ class Orders:
     def from_line(cls, line: bytes) -> Orders:
         """Decode in the child."""
         obj = orjson.loads(line)
-        return cls(**{**obj, "packages": tuple(obj["packages"]), "known": tuple(map(tuple, obj["known"]))})
+        return cls(
+            **{
+                **obj,
+                "packages": tuple(obj["packages"]),
+                "known": tuple(map(tuple, obj["known"])),
+                "accept": tuple(obj["accept"]),
+            }
+        )
 
 
 def _and_before(dead: dict[str, Any], untold: dict[str, Any] | None) -> dict[str, Any]:
@@ -116,6 +128,7 @@ class Workers:
         ca_file: str | None = None,
         mainframe_in_parent: bool = False,
         quiet: bool = True,
+        accept: Sequence[str] = (),
     ) -> None:
         self._url = url
         self._token = token
@@ -136,7 +149,9 @@ class Workers:
         self._ca_file = ca_file
         self._mainframe_in_parent = mainframe_in_parent
         self._quiet = quiet
-        self._children: set[Child] = set()
+        self._accept = tuple(accept)
+        self._children: dict[Child, str] = {}
+        """Those that run, with their link ids."""
         self._tasks: asyncio.TaskGroup
         self._stopping = False
         self._welcomed: set[str] = set()
@@ -210,6 +225,22 @@ class Workers:
             self._known = before + self._known
             await self._tell_known(before)
 
+    async def renew(self) -> None:
+        """Put new children, which read the packages anew, in the place of all; the old ones finish what they run.
+
+        **Cancellation** may leave old ones that take jobs.
+        """
+        old = [(child, link_id) for child, link_id in self._children.items() if link_id not in self._retiring]
+        self._unready = len(old)
+        self._all_ready.clear()
+        for _, link_id in old:
+            self._retiring.add(link_id)
+            self._tasks.create_task(self._keep_one())
+        # First, so that no job waits for a process to start.
+        await self.ready()
+        for child, _ in old:
+            await child.tell(RETIRE)
+
     async def ready(self, timeout: float = 10.0) -> None:
         """Wait until all children take jobs, so that the first doesn't get them all; no longer than ``timeout``.
 
@@ -276,7 +307,7 @@ class Workers:
                 await asyncio.shield(child.wait())
                 raise
             finally:
-                self._children.discard(child)
+                self._children.pop(child, None)
 
     def _heard_traces(self, link_id: str, held: Held) -> None:
         if self._held is not None:
@@ -294,6 +325,7 @@ class Workers:
             secret=self._secret(link_id),
             packages=tuple(self._packages),
             known=tuple(self._known),
+            accept=self._accept,
             grace=self._grace,
             replaces=replaces,
             sync_slots=self._sync_slots,
@@ -302,7 +334,7 @@ class Workers:
             trace_fd=trace_fd,
         )
         await child.tell(orders.to_line())
-        self._children.add(child)
+        self._children[child] = link_id
         # Packages that were added while the orders were on their way.
         missed = [each for each in self._known if each not in orders.known]
         if missed:

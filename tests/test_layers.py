@@ -67,6 +67,7 @@ DOORS = {
     "yaml": {"flow/yamlfile.py", "examples/__init__.py", "packages.py"},
     "typer": {"cli"},
     "rich": {"cli"},
+    "watchfiles": {"cli/edits.py"},
     "jsonschema_rs": {"schemas.py"},
     "anyio": {"offload.py"},
     "fastapi": {"examples/service"},

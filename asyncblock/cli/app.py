@@ -15,7 +15,7 @@ import typer
 
 from .. import __version__
 from ..errors import AsyncBlockError, InvalidFlow, MainframeFailed, Unauthorized
-from . import commands, housekeeping
+from . import again, commands, housekeeping
 from . import sessions as known
 from .flows import add_commands
 from .inputs import parse_duration, parse_inputs, parse_limit, parse_object
@@ -205,6 +205,9 @@ def run(
         bool,
         typer.Option("--use-cache", help="With --nodes: give nodes what they last had, and keep that for next time."),
     ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Run it again after each edit of its code or its flows. Needs watchfiles.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Run a flow here, from start to end, and show its progress.
@@ -217,7 +220,7 @@ def run(
     part = Part.read(nodes, nodes_inputs, use_cache=use_cache)
     given = {**parse_object(inputs, "--inputs"), **parse_inputs(input or [])}
     wanted = commands.Wanted(flow, given, tuple(search or ()), json, part)
-    _run(commands.run(wanted, 0 if in_process else workers, data_dir))
+    _run((again.run_again if watch else commands.run)(wanted, 0 if in_process else workers, data_dir))
 
 
 @app.command()
@@ -260,6 +263,20 @@ def serve(
         typer.Option(metavar="URL", help="A web page's origin that may connect (https://HOST). Repeatable."),
     ] = None,
     insecure: Annotated[bool, typer.Option("--insecure", help="Listen beyond loopback without TLS.")] = False,
+    no_executor_timeout: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(
+            min=0, metavar="SECONDS", help="How long a job waits for an executor with its package. Default: 30."
+        ),
+    ] = None,
+    version_timeout: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(
+            min=0,
+            metavar="SECONDS",
+            help="The same in a session that is under way, when a deploy has taken its code away. Default: an hour.",
+        ),
+    ] = None,
 ) -> None:
     """Serve a mainframe until interrupted.
 
@@ -279,6 +296,8 @@ def serve(
             tls_key=tls_key,
             origins=frozenset(origin or ()),
             insecure=insecure,
+            no_executor_timeout=no_executor_timeout,
+            version_timeout=version_timeout,
         )
     )
 
@@ -298,13 +317,32 @@ def executor(
         Optional[int],  # noqa: UP045
         typer.Option(min=1, help="Threads for blocks that are no coroutines. Default: two a core."),
     ] = None,
+    accept: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            envvar="ASYNCBLOCK_ACCEPT",
+            metavar="VERSION",
+            help="Run the code that is here for sessions that began with this version of it; 'any' for every version. "
+            "Repeatable.",
+        ),
+    ] = None,
+    reload: Annotated[
+        bool,
+        typer.Option(
+            "--reload", help="After an edit, start a new process; the old one ends what it runs. Needs watchfiles."
+        ),
+    ] = False,
 ) -> None:
     """Run blocks for a mainframe until interrupted. The shipped examples are always served.
+
+    A job comes here if its package has the same version here: the hash of its code, not of data. Where a session says
+    that it waits for a version, --accept lets it go on under another one.
 
     Ctrl-C or SIGTERM: no new jobs, running ones have the grace, everything is acknowledged, then a line says what was
     done. A second one leaves at once.
     """
-    _run(commands.executor(Target(url, token, data_dir, tls_ca), tuple(package or ()), grace, sync_slots))
+    target = Target(url, token, data_dir, tls_ca)
+    _run(commands.executor(target, tuple(package or ()), grace, sync_slots, tuple(accept or ()), reload))
 
 
 @app.command()

@@ -9,7 +9,7 @@ import ssl
 import sys
 from collections.abc import Callable, Collection
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,24 +19,27 @@ from ..client import REFUSED_LANGUAGE, Mainframe, Session, open_link, resolve_fl
 from ..embedding import embedded
 from ..errors import InvalidFlow, Unavailable
 from ..examples import examples as shipped
+from ..executor.catalog import accepted
 from ..executor.console import share_input
 from ..flow.plan import Plan
 from ..hosting import hosted_mainframe, listening
 from ..iothread import shared
 from ..lifesigns import Held
 from ..link import Link
-from ..packages import package_root
+from ..packages import package_hash, package_root
 from ..runs import find_run, new_run_directory, packages_of_run, remember_run
 from ..server.journal.datadir import default_data_dir
 from ..workers import Workers
 from .display import open_display
+from .edits import Edits, need_watchfiles
 from .following import follow
 from .interrupts import Interrupts
 from .parts import Part, keep_inputs
 from .places import COMMAND_TIMEOUT, Target, reach
+from .reloading import following
 from .witness import Witness
 
-__all__ = ["Wanted", "executor", "resume", "run", "serve", "submit"]
+__all__ = ["Wanted", "executor", "resolve", "resume", "run", "run_plan", "serve", "submit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,24 +56,30 @@ class Wanted:
 async def run(wanted: Wanted, workers: int, data_dir: Path | None) -> int:
     """Run a flow on a mainframe of its own."""
     with Interrupts() as interrupts:
-        plan = await asyncio.to_thread(_resolve, wanted)
-        _warn(plan)
-        directory = data_dir or new_run_directory()
-        packages = tuple(plan.roots.values())
-        if not workers:
-            share_input()
-        # In this process prints go where a debugger's prompt goes, unless the output is data.
-        async with embedded(directory, workers=workers, capture=wanted.json) as mainframe:
-            remember_run(directory, packages)
-            session = await mainframe.start(plan, wanted.inputs)
-            try:
-                return await _follow_own(session, wanted.json, interrupts, plain=not workers)
-            finally:
-                if wanted.part.use_cache:
-                    await keep_inputs(mainframe.link, session, plan, wanted.inputs)
+        plan = await asyncio.to_thread(resolve, wanted)
+        return await run_plan(wanted, plan, workers, data_dir, interrupts)
 
 
-def _resolve(wanted: Wanted, languages: Collection[str] = ()) -> Plan:
+async def run_plan(wanted: Wanted, plan: Plan, workers: int, data_dir: Path | None, interrupts: Interrupts) -> int:
+    """Run what a flow was resolved to. **Cancellation** ends it in order: its blocks may clean up."""
+    _warn(plan)
+    directory = data_dir or new_run_directory()
+    packages = tuple(plan.roots.values())
+    if not workers:
+        share_input()
+    # In this process prints go where a debugger's prompt goes, unless the output is data.
+    async with embedded(directory, workers=workers, capture=wanted.json) as mainframe:
+        remember_run(directory, packages)
+        session = await mainframe.start(plan, wanted.inputs)
+        try:
+            return await _follow_own(session, wanted.json, interrupts, plain=not workers)
+        finally:
+            if wanted.part.use_cache:
+                await keep_inputs(mainframe.link, session, plan, wanted.inputs)
+
+
+def resolve(wanted: Wanted, languages: Collection[str] = ()) -> Plan:
+    """Make a plan of a flow. Reads files."""
     return resolve_flow(wanted.flow, wanted.inputs, wanted.search, shape=wanted.part.shape, languages=languages)
 
 
@@ -111,14 +120,14 @@ async def submit(wanted: Wanted, target: Target, detach: bool) -> int:
     """Start a flow on a running mainframe."""
     with Interrupts() as interrupts:
         try:
-            plan = await asyncio.to_thread(_resolve, wanted)
+            plan = await asyncio.to_thread(resolve, wanted)
         except InvalidFlow as error:
             if not any(REFUSED_LANGUAGE in problem.message for problem in error.problems):
                 raise
             plan = None
         async with reach(target) as mainframe:
             if plan is None:
-                plan = await mainframe.resolve(lambda languages: _resolve(wanted, languages))
+                plan = await mainframe.resolve(lambda languages: resolve(wanted, languages))
             _warn(plan)
             session = await mainframe.start(plan, wanted.inputs)
             if detach:
@@ -129,8 +138,18 @@ async def submit(wanted: Wanted, target: Target, detach: bool) -> int:
                 return await follow(session, display, interrupts, cancel=True)
 
 
-async def executor(target: Target, packages: tuple[Path, ...], grace: float, sync_slots: int | None) -> int:
+async def executor(
+    target: Target,
+    packages: tuple[Path, ...],
+    grace: float,
+    sync_slots: int | None,
+    accept: tuple[str, ...] = (),
+    reload: bool = False,
+) -> int:
     """Keep an executor process running until told to leave."""
+    accepted(accept)
+    if reload:
+        need_watchfiles("--reload")
     missing = [str(package) for package in packages if not package.is_dir()]
     if missing:
         raise Unavailable(f"there is no package directory {', '.join(missing)}")
@@ -147,7 +166,9 @@ async def executor(target: Target, packages: tuple[Path, ...], grace: float, syn
             await _must_run_blocks(Mainframe(link), url)
         witness = await stack.enter_async_context(Witness.of(own_link))
         # A flow's directory is as good as its package's, which may be above.
-        served = [*map(package_root, packages), *(example.root for example in shipped())]
+        own = [*map(package_root, packages)]
+        served = [*own, *(example.root for example in shipped())]
+        edits = Edits(package_hash, own) if reload else None
         ca_file = str(target.tls_ca) if target.tls() is not None else None
         with interrupts.handled_by(stop.set):
             async with Workers(
@@ -159,10 +180,12 @@ async def executor(target: Target, packages: tuple[Path, ...], grace: float, syn
                 grace=grace,
                 sync_slots=sync_slots,
                 ca_file=ca_file,
+                accept=accept,
             ) as workers:
                 interrupts.restore = workers.kill
                 print(f"executor for {url}, {len(served)} packages; Ctrl-C to leave", file=sys.stderr, flush=True)
-                await stop.wait()
+                async with following(edits, workers):
+                    await stop.wait()
                 words = f"leaving: running jobs have {grace:g} s to finish; a second signal ends them"
                 print(words, file=sys.stderr, flush=True)
     for report in workers.reports:
@@ -188,12 +211,23 @@ async def serve(
     tls_key: Path | None,
     origins: frozenset[str],
     insecure: bool,
+    no_executor_timeout: float | None,
+    version_timeout: float | None,
 ) -> int:
     """Serve a mainframe until told to stop."""
     from ..server.settings import Settings
 
     directory = data_dir or default_data_dir() / "mainframe"
-    settings = Settings(synchronous=synchronous, token_file=token_file, origins=origins, insecure=insecure)
+    settings = Settings(
+        synchronous=synchronous,
+        token_file=token_file,
+        origins=origins,
+        insecure=insecure,
+    )
+    if no_executor_timeout is not None:
+        settings = replace(settings, no_executor_timeout=no_executor_timeout)
+    if version_timeout is not None:
+        settings = replace(settings, version_timeout=version_timeout)
     tls = _server_tls(tls_cert, tls_key)
     stop = asyncio.Event()
     with Interrupts() as interrupts:

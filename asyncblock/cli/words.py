@@ -64,6 +64,11 @@ def words(event: events.Event, name: str | None = None) -> tuple[str, str | None
         case events.JobRetrying():
             # What went wrong was told just before, by whoever ended the attempt.
             return f"{node}: attempt {event.attempt + 1} follows in {event.pause:g} s", "yellow"
+        case events.JobWaiting():
+            return f"{node}: waiting: {event.reason}", "yellow"
+        case events.VersionAccepted():
+            there = ", ".join(each[:12] for each in event.instead)
+            return f"{node}: goes on with version {there} in place of {event.version[:12]}", "yellow"
         case events.JobReleased():
             return f"{node}: given to another executor: {event.reason}", "yellow"
         case events.LateRecords():

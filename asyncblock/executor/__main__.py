@@ -25,7 +25,7 @@ from ..children import FD_OPTION
 from ..client import Mainframe, open_link
 from ..errors import AsyncBlockError
 from ..iothread import IOThread, inbox_of, shared
-from ..workers import LEAVE, OUTDATED, READY, RETIRING, Orders
+from ..workers import LEAVE, OUTDATED, READY, RETIRE, RETIRING, Orders
 from . import capture, console
 from .blockloop import block_loop
 from .executor import Executor
@@ -169,7 +169,9 @@ async def _live(orders: Orders, parent: Parent) -> None:
     leaving = _Leaving()
     _on_signals(loop, leaving)
     Interrupts(loop)
-    executor = _executor = Executor(packages=orders.packages, sync_slots=orders.sync_slots, capture=True)
+    executor = _executor = Executor(
+        packages=orders.packages, sync_slots=orders.sync_slots, capture=True, accept=orders.accept
+    )
     executor.catalog.add_known(orders.known)
     executor.catalog.patience = _PARENT_PATIENCE if orders.mainframe_in_parent else 0.0
     executor.trace_fd = orders.trace_fd
@@ -277,6 +279,8 @@ class _MoreOrders:
         """Take an order."""
         if self._early is not None:
             self._early.append(line)
+        elif line == RETIRE:
+            self._executor.retire_soon()
         else:
             self._executor.add_known_soon(orjson.loads(line)["known"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,10 @@ from .shell import shell
 if TYPE_CHECKING:
     from ..flow.plan import Plan
 
-__all__ = ["Catalog", "key_of"]
+__all__ = ["Catalog", "accepted", "key_of"]
+
+_SHORTEST = 6
+"""Characters of a version that name it: fewer might mean another one too."""
 
 
 class Catalog:
@@ -27,6 +31,8 @@ class Catalog:
         self._changed = threading.Condition(self._lock)
         self.patience = 0.0
         """Seconds that a block waits for its own package's directory: a parent's order may be on its way."""
+        self.accepts: tuple[str, ...] = ()
+        """How versions begin that aren't here and instead of which those of the same package are run that are."""
         self._loader = Loader()
         self._directories = [Path(package).resolve() for package in packages]
         self._roots: dict[str, list[Path]] = {}
@@ -42,7 +48,7 @@ class Catalog:
             raise LocalProtocolError(f"{block!r} is no block; put @asyncblock.block above the function")
         new = block.hash not in self._names
         self._code[block.entry, block.function] = block
-        self._names[block.hash] = block.package
+        self._names[block.hash] = f"{block.package}:{block.function}"
         return new
 
     def hash_all(self) -> None:
@@ -137,6 +143,10 @@ class Catalog:
             roots = self._roots.get(digest, [])
             if self.patience and roots and not _named(roots, wanted) and Path(wanted).is_dir():
                 self._changed.wait_for(lambda: _named(roots, wanted), self.patience)
+            if not roots and self.accepts and digest.startswith(self.accepts):
+                named = [hash for hash, name in self._names.items() if name == spec["package"] and hash in self._roots]
+                # The latest, where an edit has made several.
+                roots = self._roots[named[-1]] if named else []
             if not roots:
                 raise LocalProtocolError(f"this executor has no package {spec['package']!r} with hash {digest[:12]}")
             return _named(roots, wanted) or roots[0]
@@ -161,6 +171,22 @@ class Catalog:
         """Let go of everything that was loaded; a further load reads the files anew."""
         self._bindings.clear()
         self._loader.close()
+
+
+def accepted(versions: Iterable[str]) -> tuple[str, ...]:
+    """Return how versions begin that an operator accepts; the environment's where none are given.
+
+    Raises ``LocalProtocolError`` for what can't name a version.
+    """
+    text = " ".join(versions) or os.environ.get("ASYNCBLOCK_ACCEPT", "")
+    given = text.replace(",", " ").split()
+    for each in given:
+        if each != "any" and (len(each) < _SHORTEST or not set(each) <= set("0123456789abcdef")):
+            raise LocalProtocolError(
+                f"{each!r} isn't a version; give at least {_SHORTEST} of its digits, as a waiting session says "
+                "them, or 'any'"
+            )
+    return tuple("" if each == "any" else each for each in given)
 
 
 def _named(roots: Sequence[Path], wanted: str) -> Path | None:

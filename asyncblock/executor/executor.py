@@ -27,7 +27,7 @@ from ..scratch import Scratch
 from ..store import Store
 from ..wire.messages import Cancel, Close, Dispatch, Live, Release, ServiceMessage, Spawn, Unspawn
 from ..wire.windows import Window
-from .catalog import Catalog
+from .catalog import Catalog, accepted
 from .job import RunningJob, started_record
 from .kinds import Kind, Kinds, slim
 from .lifeline import Lifeline
@@ -79,7 +79,9 @@ class Executor:
 
     ``blocks`` are functions under ``@asyncblock.block``; ``packages`` are directories with ``package.oo.yaml``.
     Attach it to a mainframe with ``run`` or ``attached``; async blocks run on the loop that does so, ``def`` blocks in
-    at most ``sync_slots`` worker threads (default: two for each core).
+    at most ``sync_slots`` worker threads (default: two for each core). ``accept`` are versions of blocks, or beginnings
+    of them, whose sessions go on under the code that is here; ``any`` is every version (default: those of the
+    environment's ``ASYNCBLOCK_ACCEPT``, separated by commas).
     """
 
     def __init__(
@@ -90,8 +92,10 @@ class Executor:
         async_slots: int = ASYNC_SLOTS,
         sync_slots: int | None = None,
         capture: bool = False,
+        accept: Iterable[str] = (),
     ) -> None:
         self.catalog = Catalog(blocks, packages)
+        self.catalog.accepts = accepted(accept)
         self.report = Report()
         self.capture = capture
         """Whether what blocks print and log is theirs; whoever asks for it has installed ``executor.capture``."""
@@ -175,6 +179,11 @@ class Executor:
         """Announce further package directories with their hashes. On the executor's loop."""
         assert self._hosting is not None
         self._hosting.add_known_soon(known)
+
+    def retire_soon(self) -> None:
+        """Take no new jobs, and leave when the running ones have ended. On the executor's loop."""
+        assert self._hosting is not None
+        self._hosting._tasks.create_task(self._hosting._retire())
 
     async def drain(self, grace: float) -> None:
         """Take no new jobs, let the running ones finish within ``grace`` seconds, cancel the rest.
@@ -267,6 +276,7 @@ class _Hosting:
             },
             "once": executor.once,
             "understands": [Release.op, Live.op],
+            **({"accepts": [*executor.catalog.accepts]} if executor.catalog.accepts else {}),
         }
 
     def dispatch(self, message: Dispatch, outlet: Outlet) -> None:

@@ -14,6 +14,8 @@ _MAX_LANGUAGES = 100
 _MAX_PACKAGES = 10_000
 """Packages of an executor; each costs about 300 bytes for as long as its link is known."""
 
+_MAX_ACCEPTED = 100
+
 _MAX_NAME = 200
 """Characters of a language or of a package's hash."""
 
@@ -40,6 +42,12 @@ class ExecutorInfo:
     """It is such a process: it takes the one job that it was started for."""
     understands: frozenset[str] = frozenset()
     """Which of the messages that not every executor knows may be sent to it."""
+    accepts: tuple[str, ...] = ()
+    """How versions begin that it doesn't have, and runs what it has of the same package for."""
+
+    def accepts_instead(self, version: str, package: str) -> bool:
+        """Tell whether it runs another version of a package instead of this one."""
+        return bool(self.accepts) and version.startswith(self.accepts) and package in self.packages.values()
 
     @classmethod
     def from_json(cls, obj: dict[str, Any] | None) -> ExecutorInfo | None:
@@ -56,6 +64,9 @@ class ExecutorInfo:
         for hash, name in packages.items():
             if not _is_name(hash, _MAX_NAME) or not _is_name(name, MAX_WORDS):
                 raise _wrong("packages", "an object of names by hash", {hash: name})
+        accepts = obj.get("accepts", [])
+        if type(accepts) is not list or len(accepts) > _MAX_ACCEPTED or not all(map(_is_prefix, accepts)):
+            raise _wrong("accepts", f"up to {_MAX_ACCEPTED} beginnings of versions", accepts)
         if "async" not in slots:
             raise RemoteProtocolError("an announcement's 'executor' lacks 'slots.async', how many jobs it runs at once")
         total = _slots(slots, "async", 0)
@@ -73,6 +84,7 @@ class ExecutorInfo:
             _slots(slots, "spawn", 0),
             once,
             frozenset(understands[:_MAX_OPS]),
+            tuple(accepts),
         )
 
 
@@ -93,6 +105,10 @@ def _slots(slots: dict[str, Any], name: str, default: int) -> int:
 
 def _is_name(value: object, longest: int) -> bool:
     return type(value) is str and 0 < len(value) <= longest
+
+
+def _is_prefix(value: object) -> bool:
+    return type(value) is str and len(value) <= _MAX_NAME
 
 
 def _wrong(name: str, words: str, value: object) -> RemoteProtocolError:

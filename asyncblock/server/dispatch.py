@@ -7,7 +7,6 @@ place). Time during which the mainframe was down doesn't count.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import deque
 from collections.abc import Mapping
@@ -15,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import AsyncBlockError, Closed
 from ..wire.messages import Close, Dispatch, encode
+from .absence import Absence
 from .jobs import Attempt, Job, JobState
 from .journal.trouble import DISK_ERRORS
 from .links import LinkState
+from .needs import SPAWN, Need, has_version, need_of, need_of_block, serves
 from .spawning import Spawning, spawn_slots
 from .spill import INLINE_BYTES, spill
 from .turn import Turn
@@ -38,12 +39,6 @@ _SURE = 2.0
 BESIDE = "@"
 """Begins the group of a job that another one has asked for; the caller's link follows, if that can run it."""
 
-SPAWN = "spawn"
-"""In place of a group: a process of its own."""
-
-Need = tuple[str, str, str | None, str | None, bool]
-"""What a job asks of an executor: language, package hash, session and group of a pinned one, a thread."""
-
 
 class Dispatcher:
     """Hands out jobs and keeps the leases."""
@@ -53,7 +48,7 @@ class Dispatcher:
         self.links: dict[str, LinkState] = {}
         self._waiting: dict[Need, deque[Job]] = {}
         self._pins: dict[tuple[str, str], LinkState] = {}
-        self._alarms: dict[Need, asyncio.TimerHandle] = {}
+        self.absence = Absence(sessions, self.links, self._waiting)
         self.spawning = Spawning(self._assign, self.enqueue)
 
     def link(self, link_id: str) -> LinkState:
@@ -67,14 +62,14 @@ class Dispatcher:
 
     def enqueue(self, turn: Turn, job: Job) -> None:
         """Hand a job out, now or when an executor is free."""
-        need = _need(job)
+        need = need_of(job)
         if need in self._waiting:
             self._waiting[need].append(job)
             self._pump(turn, need)
         elif not self._hand_out(turn, need, job):
             self._waiting[need] = deque([job])
         if need in self._waiting:
-            self._watch(need)
+            self.absence.waits(need, job)
 
     def withdraw(self, job: Job) -> None:
         """Hand a job out no more; its place in the queue is skipped when it comes up."""
@@ -99,11 +94,11 @@ class Dispatcher:
         link = self._choose(need)
         if link is None:
             return False
-        lost = job.session.lives.missing(job.inputs.values(), "" if need[3] == SPAWN else link.link_id)
+        lost = job.session.lives.missing(job.inputs.values(), "" if need.group == SPAWN else link.link_id)
         if lost is not None:
             turn.after(lambda: self._value_lost(job, lost))
             return True
-        if need[3] == SPAWN:
+        if need.group == SPAWN:
             self.spawning.ask(job, link)
         else:
             self._assign(turn, job, link)
@@ -121,30 +116,32 @@ class Dispatcher:
         """An executor has said what it can do: hand out what waited for it."""
         self.spawning.arrived(turn, link)
         self.pump_all(turn)
+        self.absence.review()
 
     def _choose(self, need: Need) -> LinkState | None:
-        if need[3] == SPAWN:
-            hosts = [link for link in self.links.values() if _serves(link, need) and spawn_slots(link) > 0]
+        if need.group == SPAWN:
+            hosts = [link for link in self.links.values() if serves(link, need) and spawn_slots(link) > 0]
             return max(hosts, key=spawn_slots, default=None)
-        if need[3] is not None and need[3].startswith(BESIDE):
-            return self._choose_beside(need, need[3].removeprefix(BESIDE))
-        if need[3] is not None:
-            pinned = self._pins.get((need[2] or "", need[3]))
+        if need.group is not None and need.group.startswith(BESIDE):
+            return self._choose_beside(need, need.group.removeprefix(BESIDE))
+        if need.group is not None:
+            pinned = self._pins.get((need.session or "", need.group))
             if pinned is not None and pinned.executor is not None:
                 return pinned if _free(pinned, need) > 0 else None
-        best, most = None, 0
+        best, most = None, (False, 0)
         for link in self.links.values():
             free = _free(link, need)
-            if free > most:
-                best, most = link, free
+            # Those that run another version instead come last.
+            if free > 0 and (rank := (has_version(link, need), free)) > most:
+                best, most = link, rank
         return best
 
     def _choose_beside(self, need: Need, link_id: str) -> LinkState | None:
         """Choose for a job that another one waits for: slots don't count, or all of them might wait for each other."""
         link = self.links.get(link_id)
         if link is not None and link.executor is not None:
-            return link if _serves(link, need) else None
-        serving = [link for link in self.links.values() if link.executor is not None and _serves(link, need)]
+            return link if serves(link, need) else None
+        serving = [link for link in self.links.values() if link.executor is not None and serves(link, need)]
         return max(serving, key=lambda link: link.executor.slots - link.load if link.executor else 0, default=None)
 
     @property
@@ -154,7 +151,7 @@ class Dispatcher:
 
     def serves(self, link: LinkState, block: Mapping[str, Any]) -> bool:
         """Tell whether a link can run a block."""
-        return _serves(link, (str(block.get("language", "python")), str(block.get("hash", "")), None, None, False))
+        return serves(link, need_of_block(block))
 
     def _assign(self, turn: Turn, job: Job, link: LinkState) -> None:
         job.attempts += 1
@@ -166,6 +163,9 @@ class Dispatcher:
         if job.group is not None:
             self._pins[job.session.session_id, job.group] = link
         job.session.assign(turn, job, attempt)
+        executor = link.executor
+        if executor is not None and executor.accepts and not has_version(link, need_of(job)):
+            job.session.goes_on(turn, job, [hash for hash, name in executor.packages.items() if name == job.code])
         turn.after(lambda: self.send(attempt))
 
     def send(self, attempt: Attempt) -> None:
@@ -220,55 +220,13 @@ class Dispatcher:
         for key in [key for key in self._pins if key[0] == session_id]:
             del self._pins[key]
 
-    # ------------------------------------------------------------------ executors that aren't there
-
-    def _watch(self, need: Need) -> None:
-        """Give executors with the package some time to come."""
-        if need not in self._alarms and not any(_serves(link, need) for link in self.links.values()):
-            alarm = self._sessions.supervisor.later(
-                self._sessions.settings.no_executor_timeout,
-                self._nobody_came,
-                need,
-                what="the end of a wait for executors",
-            )
-            self._alarms[need] = alarm
+    # ------------------------------------------------------------------ leases
 
     def stop_timers(self) -> None:
-        """Let no lease run out and no alarm ring any more."""
-        for timer in self._alarms.values():
-            timer.cancel()
+        """Let no lease run out and tell of no absence any more."""
+        self.absence.stop()
         for link in self.links.values():
             self.back(link)
-
-    def _nobody_came(self, need: Need) -> None:
-        self._alarms.pop(need, None)
-        queue = self._waiting.get(need)
-        if queue is None or any(_serves(link, need) for link in self.links.values()):
-            return
-        with self._sessions.turn() as turn:
-            for job in list(queue):
-                job.session.fail_job(turn, job, self._nobody(need, job), retry=False)
-
-    def _nobody(self, need: Need, job: Job) -> str:
-        package = job.block.get("package")
-        held = [
-            f"{name!r} {hash[:12]}"
-            for link in self.links.values()
-            if link.executor is not None and link.connection is not None
-            for hash, name in link.executor.packages.items()
-            if name == package
-        ]
-        have = f"executors have {', '.join(sorted(set(held)))}" if held else "no connected executor has that package"
-        have += "; start one with 'asyncblock executor --package DIR', DIR being the same files"
-        if need[3] == SPAWN:
-            have += "; it wants a process of its own (spawn: true), which an executor in another program can't start"
-        waited = self._sessions.settings.no_executor_timeout
-        return (
-            f"no executor could run node {job.node_id} within {waited:g} s: it needs {need[0]} and "
-            f"package {package!r} with hash {need[1][:12]}; {have}"
-        )
-
-    # ------------------------------------------------------------------ leases
 
     def adopt(self, attempt: Attempt) -> None:
         """After a restart: an open attempt belongs to its link again; its lease begins anew."""
@@ -283,6 +241,8 @@ class Dispatcher:
 
     def lost(self, link: LinkState) -> None:
         """A link has no connection: its lease runs out unless it comes back."""
+        if link.executor is not None:
+            self.absence.review()
         if link.load and link.lease_timer is None:
             link.lease_timer = self._sessions.supervisor.later(
                 self._sessions.settings.lease, self._expired, link, what="the end of a lease"
@@ -334,6 +294,7 @@ class Dispatcher:
                     job.session.fail_job(turn, job, f"the executor of node {job.node_id} is gone: {reason}", retry=True)
         for link_id in with_it:
             self.process_ended(link_id, f"whoever started it is gone: {reason}")
+        self.absence.review()
 
     def process_ended(self, link_id: str, reason: str) -> None:
         """Take in that a process which was started for one job has ended."""
@@ -365,30 +326,10 @@ def _count(attempt: Attempt, change: int) -> None:
         attempt.link.sync_load += change
 
 
-def _need(job: Job) -> Need:
-    language = str(job.block.get("language", "python"))
-    session = job.session.session_id if job.group is not None else None
-    if job.block.get("spawn"):
-        return (language, str(job.block.get("hash", "")), None, SPAWN, False)
-    return (language, str(job.block.get("hash", "")), session, job.group, job.in_thread)
-
-
-def _serves(link: LinkState, need: Need) -> bool:
-    executor = link.executor
-    return (
-        executor is not None
-        and not executor.once
-        and link.connection is not None
-        and (need[3] != SPAWN or executor.spawn_slots > 0)
-        and need[0] in executor.languages
-        and (need[1] in executor.packages or not need[1])
-    )
-
-
 def _free(link: LinkState, need: Need) -> int:
-    if link.executor is None or not _serves(link, need):
+    if link.executor is None or not serves(link, need):
         return 0
-    if need[4]:
+    if need.in_thread:
         free = link.executor.sync_slots - link.sync_load
         return free if free > 0 else free + _parked(link)
     return link.executor.slots - (link.load - link.sync_load)

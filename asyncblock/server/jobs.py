@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from ..flow.references import References
+from .needs import name_of
 
 if TYPE_CHECKING:
     from ..flow.entries import JobCreated
@@ -144,11 +145,14 @@ class Job:
     arguments: dict[str, tuple[tuple[int, int, int], list[str]]] = field(default_factory=dict)
     """Places and handles of large values that it will ask for a job with, by the job's id."""
 
+    code: str = field(init=False)
+    """What its version is a version of."""
     in_thread: bool = field(init=False)
     """The block is known to be a plain function, which takes a thread of its executor's."""
 
     def __post_init__(self) -> None:
         block = self.block
+        self.code = name_of(block)
         self.in_thread = bool(block.get("sync")) and not block.get("spawn") and "service" not in block
         self.policy = RetryPolicy.of(block)
         self.retries_left = self.policy.retries

@@ -106,6 +106,8 @@ class Session:
         self._replayed_attempts: dict[tuple[str, int], Attempt] = {}
         self.links: set[LinkState] = set()
         """Those that have had a job of this session."""
+        self.served: set[str] = set()
+        """Packages, and code blocks, of which an executor has had a job of this session."""
         self._deadline: asyncio.TimerHandle | None = None
         self._timeouts: dict[str, asyncio.TimerHandle] = {}
         self._since: dict[str, int] = {}
@@ -254,6 +256,17 @@ class Session:
             t=_now(),
         )
         self.links.add(attempt.link)
+        self.served.add(job.code)
+
+    def waits(self, turn: Turn, job: Job, reason: str) -> None:
+        """Note that no executor can run a job."""
+        fields = {"job_id": job.job_id, "node_id": job.node_id, "attempt": job.attempts + 1}
+        turn.say(self, "JobWaiting", **fields, version=job.block.get("hash", ""), reason=reason, t=_now())
+
+    def goes_on(self, turn: Turn, job: Job, versions: list[str]) -> None:
+        """Note that a job runs another version of its code than that which the session began with."""
+        fields = {"job_id": job.job_id, "node_id": job.node_id, "attempt": job.attempts}
+        turn.say(self, "VersionAccepted", **fields, version=job.block.get("hash", ""), instead=versions, t=_now())
 
     def release(self, turn: Turn, job: Job, reason: str) -> None:
         """Take a job back from an executor that never began it; it is handed out again."""
@@ -889,6 +902,7 @@ class Session:
             "since": self._since,
             "lives": self.lives.to_json(),
             "links": sorted(link.link_id for link in self.links),
+            "served": sorted(self.served),
         }
 
     def restore(self, snapshot: Snapshot) -> bool:
@@ -915,6 +929,7 @@ class Session:
             self._undecided[created.job_id] = created
         self.links = {self._owner.dispatch.link(link_id) for link_id in obj["links"]}
         self.lives.restore(obj.get("lives"))
+        self.served = set(obj.get("served", ()))
         return True
 
     def replay_row(self, offset: int, payload: bytes) -> None:
@@ -980,7 +995,7 @@ class Session:
                 pass
             case "JobStalled" | "JobAssigned" | "JobReleased" | "BlockPreview" | "BlockJobFinished":
                 pass
-            case "JobCancelling" | "JobRetrying":
+            case "JobCancelling" | "JobRetrying" | "JobWaiting" | "VersionAccepted":
                 pass
             case _:
                 self._replay_decision(obj)
@@ -992,6 +1007,7 @@ class Session:
         job.retry_at = None
         self._replayed_attempts[job.job_id, attempt.number] = attempt
         self.links.add(link)
+        self.served.add(job.code)
 
     def _replay_decision(self, obj: dict[str, Any]) -> None:
         decision = decision_from_json(obj)

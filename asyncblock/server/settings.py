@@ -23,7 +23,10 @@ class Settings:
     cancel_grace: float = 10.0
     """That a cancelled block has to clean up."""
     no_executor_timeout: float = 30.0
-    """That a job waits for an executor with its package before it fails: a rollout's gap."""
+    """That a job waits for an executor with its package before it fails: a rollout's gap. Told at once."""
+    version_timeout: float = 3600.0
+    """The same in a session whose jobs have run that package before, in a version that is gone: somebody has to be
+    called, who brings it back or accepts the new one."""
     token_file: Path | None = None
     """Further tokens with roles."""
     origins: frozenset[str] = field(default_factory=frozenset)

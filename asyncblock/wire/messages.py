@@ -98,7 +98,8 @@ class Hello(Message):
 class Announce(Message):
     """What an executor can run: ``{"languages", "packages": {hash: name}, "slots": {"async", "sync", "spawn"}}``.
 
-    With ``"once": true`` it is a process that a Spawn has asked for.
+    With ``"once": true`` it is a process that a Spawn has asked for. ``"accepts"`` lists how hashes begin that it
+    doesn't have: jobs that need one of them may come all the same, if it has a package of that name, and run that.
     """
 
     op: ClassVar[str] = "announce"

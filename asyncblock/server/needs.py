@@ -1,0 +1,72 @@
+"""What a job asks of an executor, and whether a link's executor can give it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from .jobs import Job
+    from .links import LinkState
+
+__all__ = ["SPAWN", "Need", "has_version", "name_of", "need_of", "need_of_block", "serves"]
+
+SPAWN = "spawn"
+"""In place of a group: a process of its own."""
+
+
+class Need(NamedTuple):
+    """What a job asks of an executor."""
+
+    language: str
+    version: str
+    """The hash of its package; empty for what every executor has."""
+    session: str | None
+    """Of a pinned job."""
+    group: str | None
+    in_thread: bool
+    package: str
+
+
+def name_of(block: Mapping[str, Any]) -> str:
+    """Return what the versions of a block's code are versions of: its package, or for a code block the function."""
+    package = str(block.get("package"))
+    return f"{package}:{block.get('function')}" if package.startswith("python:") else package
+
+
+def need_of(job: Job) -> Need:
+    """Return what a job asks for."""
+    block = job.block
+    version = str(block.get("hash", ""))
+    language = str(block.get("language", "python"))
+    if block.get("spawn"):
+        return Need(language, version, None, SPAWN, False, job.code)
+    session = job.session.session_id if job.group is not None else None
+    return Need(language, version, session, job.group, job.in_thread, job.code)
+
+
+def need_of_block(block: Mapping[str, Any]) -> Need:
+    """Return what a block asks for, wherever it runs."""
+    return Need(str(block.get("language", "python")), str(block.get("hash", "")), None, None, False, name_of(block))
+
+
+def serves(link: LinkState, need: Need) -> bool:
+    """Tell whether a link's executor can run a job, if it has room."""
+    executor = link.executor
+    return (
+        executor is not None
+        and not executor.once
+        and link.connection is not None
+        and (need.group != SPAWN or executor.spawn_slots > 0)
+        and need.language in executor.languages
+        and (
+            not need.version
+            or need.version in executor.packages
+            or executor.accepts_instead(need.version, need.package)
+        )
+    )
+
+
+def has_version(link: LinkState, need: Need) -> bool:
+    """Tell whether a link's executor has just that version, rather than another one that it runs instead."""
+    return link.executor is not None and (not need.version or need.version in link.executor.packages)
