@@ -37,7 +37,7 @@ from .pieces import dumps_pieces, loads_blocks, paced
 from .schemas import misfits
 from .shapes import Results, by_handle
 from .transport import Transport
-from .transport.websocket import connect_websocket
+from .transport.websocket import connect_websocket, headers_of
 from .values import dumps, is_small, loads
 from .wire.bodies import BodyRef
 from .wire.frames import MAX_MESSAGE
@@ -414,11 +414,14 @@ async def connect(
     *,
     timeout: float | None = FIRST_TIMEOUT,
     tls: ssl.SSLContext | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Mainframe]:
     """Connect to the mainframe at ``url`` for the duration of the block.
 
-    ``url`` and ``token`` default to ``ASYNCBLOCK_URL`` and ``ASYNCBLOCK_TOKEN``. All users in one process share one
-    link, and so one websocket. ``timeout`` (seconds) bounds the first connection; later losses are healed silently.
+    ``url`` and ``token`` default to ``ASYNCBLOCK_URL`` and ``ASYNCBLOCK_TOKEN``. ``headers`` go with the websocket's
+    HTTP request, for proxies on the way, and so do those of ``ASYNCBLOCK_HEADERS`` (``NAME: VALUE`` lines). All users
+    in one process share one link, and so one websocket. ``timeout`` (seconds) bounds the first connection; later losses
+    are healed silently.
     **Cancellation** closes what was opened.
     Raises ``ConnectionLost`` naming the address when nobody answers in time, ``Unauthorized`` for a wrong token,
     ``RemoteProtocolError`` when whoever answers is no mainframe of this version.
@@ -427,8 +430,12 @@ async def connect(
     if not url:
         raise LocalProtocolError("no mainframe address: give a url or set ASYNCBLOCK_URL")
     token = token or os.environ.get("ASYNCBLOCK_TOKEN")
-    async with open_link(url, token, timeout=timeout, tls=tls) as link:
+    async with open_link(url, token, timeout=timeout, tls=tls, headers=headers) as link:
         yield Mainframe(link, journal=url)
+
+
+_Key = tuple[Any, ...]
+"""Address, token and headers."""
 
 
 @dataclass(slots=True, eq=False)
@@ -440,15 +447,15 @@ class _Held:
 
 
 class _SharedLinks:
-    """The links of this process by address and token. On the I/O thread.
+    """The links of this process by address, token and headers. On the I/O thread.
 
     Nobody waits for another's address here, and on one address each waits as long as it wants to.
     """
 
     def __init__(self) -> None:
-        self._links: dict[tuple[str, str | None], _Held] = {}
+        self._links: dict[_Key, _Held] = {}
 
-    async def acquire(self, key: tuple[str, str | None], make: Callable[[], Link], timeout: float | None) -> Link:
+    async def acquire(self, key: _Key, make: Callable[[], Link], timeout: float | None) -> Link:
         held = self._links.get(key)
         if held is None or held.link.over:
             held = self._links[key] = _Held(make())
@@ -461,13 +468,13 @@ class _SharedLinks:
             raise
         return held.link
 
-    async def release(self, key: tuple[str, str | None], link: Link) -> None:
+    async def release(self, key: _Key, link: Link) -> None:
         held = self._links.get(key)
         # Another one stands there when this link had ended before its users left.
         if held is not None and held.link is link:
             await self._leave(key, held)
 
-    async def _leave(self, key: tuple[str, str | None], held: _Held) -> None:
+    async def _leave(self, key: _Key, held: _Held) -> None:
         held.users -= 1
         if held.users == 0:
             if self._links.get(key) is held:
@@ -485,6 +492,7 @@ async def open_link(
     *,
     timeout: float | None = FIRST_TIMEOUT,
     tls: ssl.SSLContext | None = None,
+    headers: Mapping[str, str] | None = None,
     link_id: str | None = None,
     secret: str | None = None,
     replaces: dict[str, Any] | None = None,
@@ -494,10 +502,13 @@ async def open_link(
     ``link_id``, its ``secret`` and ``replaces`` are given to a process by whoever started it.
     """
 
-    async def dial() -> Transport:
-        return await connect_websocket(url, token, max_message=MAX_MESSAGE, tls=tls, agent=f"asyncblock/{__version__}")
+    more = {**headers_of(os.environ.get("ASYNCBLOCK_HEADERS", "")), **(headers or {})}
 
-    key = (url, token)
+    async def dial() -> Transport:
+        agent = f"asyncblock/{__version__}"
+        return await connect_websocket(url, token, max_message=MAX_MESSAGE, tls=tls, agent=agent, headers=more)
+
+    key = (url, token, *sorted(more.items()))
     async with shared().lease() as io:
         links = await io.run(_links_of(io))
         link = await io.run(

@@ -40,6 +40,11 @@ class Target:
         A directory's token is for its own mainframe: it isn't shown to any other machine.
         """
         served = read_address(self.directory)
+        if self.url is not None and "@" in urlsplit(self.url).netloc:
+            raise Unavailable(
+                "the address has a user or a password in it: a mainframe takes a token (--token), and what a proxy on "
+                "the way asks for goes into ASYNCBLOCK_HEADERS (NAME: VALUE, a line each)"
+            )
         if self.url is None:
             if served is None:
                 raise Unavailable(

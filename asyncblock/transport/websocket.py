@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -39,10 +40,11 @@ from websockets.protocol import State
 from websockets.typing import Subprotocol
 
 from .. import forks
-from ..errors import ConnectionLost, LocalProtocolError, Rejected, RemoteProtocolError, Unauthorized, Unavailable
+from ..errors import ConnectionLost, LocalProtocolError, RemoteProtocolError, Unavailable
 from . import Transport
+from .answers import NO_UPGRADE, Answer, mark, redirect_of, refusal, shown_url
 
-__all__ = ["SUBPROTOCOL", "HttpAnswer", "connect_websocket", "is_loopback", "serve_websocket"]
+__all__ = ["SUBPROTOCOL", "HttpAnswer", "connect_websocket", "headers_of", "is_loopback", "serve_websocket"]
 
 SUBPROTOCOL = "asyncblock.v1"
 """The websocket subprotocol: the wire's name and major version."""
@@ -71,6 +73,9 @@ _MAX_QUEUE = 4
 _CLOSE_TIMEOUT = 2.0
 """Seconds for the closing handshake; after that the connection is aborted (a peer may be gone for good)."""
 
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+"""What RFC 9110 (5.6.2) calls a token."""
+
 _HANDSHAKE_TIMEOUT = 10.0
 """Seconds for TCP, TLS and the HTTP upgrade together."""
 
@@ -97,6 +102,21 @@ class _Dialled(_Hearing, ClientConnection):
 
 class _Accepted(_Hearing, ServerConnection):
     pass
+
+
+class _Connect(websockets.asyncio.client.connect):
+    """Follows redirects on the same host only: what is sent there, token and headers, is for that host."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        if not isinstance(exc, InvalidStatus):
+            return exc
+        target = redirect_of(self.uri, _answer(exc))
+        return exc if target is None else target
+
+
+def _answer(error: InvalidStatus) -> Answer:
+    response = error.response
+    return Answer(response.status_code, response.headers, bytes(response.body or b""))
 
 
 class WebsocketTransport:
@@ -179,23 +199,29 @@ async def connect_websocket(
     max_message: int,
     tls: ssl.SSLContext | None = None,
     agent: str = "asyncblock",
+    headers: Mapping[str, str] | None = None,
 ) -> Transport:
-    """Open a websocket to the mainframe at ``url`` (``ws://`` or ``wss://``).
+    """Open a websocket to the mainframe at ``url`` (``ws://`` or ``wss://``), with further HTTP ``headers``.
 
     **Cancellation** is safe; nothing stays open.
-    Raises ``LocalProtocolError`` for an address that isn't one, ``ConnectionLost`` when nobody answers there,
-    ``Unauthorized`` for a wrong token, ``Rejected`` when the mainframe refuses, ``RemoteProtocolError`` when whoever
-    answers speaks another protocol.
+    Raises ``LocalProtocolError`` for an address that isn't one, ``ConnectionLost`` when nobody answers there, or a
+    proxy says that it can't get through now, ``Unauthorized`` when the mainframe itself refuses the token, ``Rejected``
+    when it refuses otherwise, or somebody else answers, ``RemoteProtocolError`` for another protocol.
     """
     parts = urlsplit(url)
+    if "@" in parts.netloc:
+        raise LocalProtocolError(
+            f"the address {shown_url(url)!r} was given with a user or a password: a mainframe takes a token, and what "
+            "a proxy on the way asks for goes into a header of its own (ASYNCBLOCK_HEADERS)"
+        )
     if parts.scheme not in ("ws", "wss") or not parts.hostname:
         raise LocalProtocolError(f"{url!r} is no mainframe address; write ws://HOST:PORT or wss://HOST:PORT")
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    own = {"Authorization": f"Bearer {token}"} if token else {}
     try:
-        connection = await websockets.asyncio.client.connect(
+        connection = await _Connect(
             url,
             subprotocols=[Subprotocol(SUBPROTOCOL)],
-            additional_headers=headers,
+            additional_headers={**own, **(headers or {})},
             user_agent_header=agent,
             compression=None,
             ping_interval=None,
@@ -212,7 +238,7 @@ async def connect_websocket(
     except InvalidURI as error:
         raise LocalProtocolError(f"{url!r} is no mainframe address: {error}") from error
     except InvalidStatus as error:
-        raise _refused(url, error) from error
+        raise refusal(url, _answer(error), SUBPROTOCOL) from error
     except ProxyError as error:
         raise ConnectionLost(f"the proxy on the way to {url} let nothing through: {error}") from error
     except (InvalidHandshake, InvalidMessage) as error:
@@ -235,6 +261,17 @@ async def connect_websocket(
     return WebsocketTransport(connection)
 
 
+def headers_of(text: str) -> dict[str, str]:
+    """Read ``NAME: VALUE`` lines. Raises ``LocalProtocolError`` for a line that isn't one, without its value."""
+    headers: dict[str, str] = {}
+    for line in filter(None, map(str.strip, text.splitlines())):
+        name, colon, value = line.partition(":")
+        if not colon or not _HEADER_NAME.fullmatch(name.strip()) or not value.strip().isprintable():
+            raise LocalProtocolError(f"a header is written NAME: VALUE, and the one that begins {name[:40]!r} isn't")
+        headers[name.strip()] = value.strip()
+    return headers
+
+
 def _limit_buffers(sock: socket.socket) -> None:
     """Keep the kernel from queueing what the scheduler should decide about."""
     for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
@@ -243,18 +280,6 @@ def _limit_buffers(sock: socket.socket) -> None:
     unsent = getattr(socket, "TCP_NOTSENT_LOWAT", None)
     if unsent is not None:
         sock.setsockopt(socket.IPPROTO_TCP, unsent, _UNSENT)
-
-
-def _refused(url: str, error: InvalidStatus) -> Exception:
-    status = error.response.status_code
-    text = bytes(error.response.body or b"").decode("utf-8", "replace").strip()
-    if status in (401, 403):
-        return Unauthorized(f"the mainframe at {url} refused the token: {text or HTTPStatus(status).phrase}")
-    if status == 400 and "subprotocol" in text:
-        return RemoteProtocolError(f"whoever answers at {url} speaks another version than {SUBPROTOCOL}: {text}")
-    if status in (429, 503):
-        return ConnectionLost(f"the mainframe at {url} isn't accepting connections now: {text}")
-    return Rejected(f"{url} answered HTTP {status} to the websocket upgrade: {text:.200}", code="upgrade")
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,6 +317,8 @@ async def serve_websocket(
 
     async def admit(connection: ServerConnection, request: Request) -> Response | None:
         headers = {name.lower(): value for name, value in request.headers.raw_items()}
+        if "sec-websocket-key" in headers and "upgrade" not in headers:
+            return _response(HttpAnswer(426, NO_UPGRADE.encode() + b"\n"))
         verdict = await gatekeeper(request.path, headers)
         if isinstance(verdict, HttpAnswer):
             return _response(verdict)
@@ -308,6 +335,7 @@ async def serve_websocket(
             host,
             port,
             process_request=admit,
+            process_response=_sign,
             subprotocols=[Subprotocol(SUBPROTOCOL)],
             select_subprotocol=_select_subprotocol,
             compression=None,
@@ -332,6 +360,10 @@ async def serve_websocket(
         yield next(iter(server.sockets)).getsockname()[1]
 
 
+def _sign(connection: ServerConnection, request: Request, response: Response) -> None:
+    mark(response.headers, SUBPROTOCOL)
+
+
 def _select_subprotocol(connection: ServerConnection, offered: list[Subprotocol] | object) -> Subprotocol | None:
     names = list(offered) if isinstance(offered, (list, tuple)) else []
     if SUBPROTOCOL not in names:
@@ -347,4 +379,5 @@ def _response(answer: HttpAnswer) -> Response:
             "Connection": "close",
         }
     )
+    mark(headers, SUBPROTOCOL)
     return Response(answer.status, HTTPStatus(answer.status).phrase, headers, answer.body)

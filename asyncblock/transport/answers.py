@@ -1,0 +1,119 @@
+"""HTTP answers to a websocket upgrade: whose word they are, and what a caller is told of them.
+
+Between a peer and the mainframe there may be proxies, and these answer too: while they reload, when what is behind them
+is away, when they want a login of their own. Only the mainframe's own word is final. Its answers carry a header that
+no proxy makes up.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import urljoin, urlsplit, urlunsplit
+
+from ..errors import AsyncBlockError, ConnectionLost, Rejected, RemoteProtocolError, Unauthorized
+
+__all__ = ["NO_UPGRADE", "Answer", "OWN_HEADER", "mark", "redirect_of", "refusal", "shown_url"]
+
+OWN_HEADER: Final = "Asyncblock-Mainframe"
+"""In each answer of a mainframe; its value is the subprotocol that it speaks."""
+
+NO_UPGRADE: Final = (
+    "the request has a websocket's key and no 'Upgrade: websocket': a proxy on the way has dropped it. Let it pass "
+    "Upgrade and Connection (nginx: proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; "
+    'proxy_set_header Connection "upgrade")'
+)
+
+_MAX_TEXT = 200
+"""Characters of an answer's text that are told."""
+
+_PASSING = frozenset({401, 403, 407, 408, 425, 429, 500, 502, 503, 504})
+"""What proxies answer while something is in their way, a login of theirs included: worth another try."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer as it came; the names of its headers in any case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def mark(headers: MutableMapping[str, str], subprotocol: str) -> None:
+    """Say in an answer's headers that the mainframe itself has made it."""
+    headers[OWN_HEADER] = subprotocol
+
+
+def shown_url(url: str) -> str:
+    """Return an address without user and password, which belong into no message and no log."""
+    parts = urlsplit(url)
+    if "@" not in parts.netloc:
+        return url
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def redirect_of(url: str, answer: Answer) -> str | None:
+    """Return where an answer redirects to, as a websocket's address; None unless that is the same host and port."""
+    location = answer.headers.get("Location")
+    if answer.status not in (301, 302, 303, 307, 308) or location is None:
+        return None
+    target = urlsplit(urljoin(url, location))
+    scheme = {"http": "ws", "https": "wss"}.get(target.scheme, target.scheme)
+    here = urlsplit(url)
+    if (scheme, target.hostname, target.port) != (here.scheme, here.hostname, here.port):
+        return None
+    return urlunsplit(target._replace(scheme=scheme))
+
+
+def refusal(url: str, answer: Answer, subprotocol: str) -> AsyncBlockError:
+    """Return the error that an answer other than the upgrade means."""
+    status, text = answer.status, _text(answer)
+    if not _is_own(answer.headers):
+        return _of_a_proxy(url, status, text)
+    if status in (401, 403):
+        return Unauthorized(f"the mainframe at {url} refused the token: {text}")
+    if status == 400 and "subprotocol" in text:
+        return RemoteProtocolError(f"whoever answers at {url} speaks another version than {subprotocol}: {text}")
+    if status in (429, 503):
+        return ConnectionLost(f"the mainframe at {url} isn't accepting connections now: {text}")
+    return Rejected(f"the mainframe at {url} answered HTTP {status} to the websocket upgrade: {text}", code="upgrade")
+
+
+def _of_a_proxy(url: str, status: int, text: str) -> AsyncBlockError:
+    words = f"{url} answered HTTP {status} to the websocket upgrade, and not by the mainframe's word: {text}"
+    if status in (401, 403, 407):
+        return ConnectionLost(
+            f"{words}. If a proxy on the way asks for a login, send it with ASYNCBLOCK_HEADERS (NAME: VALUE)"
+        )
+    if 300 <= status < 400:
+        return Rejected(f"{words}. It redirects to another host, where the token isn't sent", code="upgrade")
+    if status in _PASSING:
+        return ConnectionLost(words)
+    return Rejected(f"{words}. Is it the right address, and does a proxy there pass websockets?", code="upgrade")
+
+
+def _is_own(headers: Mapping[str, str]) -> bool:
+    # Mainframes before this header named themselves in one that proxies replace.
+    return OWN_HEADER in headers or headers.get("Server") == "asyncblock"
+
+
+def _text(answer: Answer) -> str:
+    """Return the first words of an answer's body; of a page for browsers, its title."""
+    text = answer.body.decode("utf-8", "replace").strip()
+    if "html" in answer.headers.get("Content-Type", "") or text.startswith("<"):
+        found = re.search(r"<title[^>]*>([^<]{1,200})</title>", text, re.IGNORECASE)
+        text = found[1].strip() if found else ""
+    if len(text) > _MAX_TEXT:
+        text = text[:_MAX_TEXT] + "..."
+    return text or _phrase(answer.status)
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "no reason given"
