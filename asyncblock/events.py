@@ -285,12 +285,17 @@ class BlockError(BlockEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockPreview(BlockEvent):
-    """Something to look at: ``payload`` is ``{"type", "data"}``."""
+    """Something to look at: ``payload`` is ``{"type", "data"}``.
+
+    Where it is a body, ``about`` says what: its ``type`` and ``size``, and as far as they are known ``title``,
+    ``note``, ``rows``, ``columns``, ``pixels`` (width and height) and ``count`` of several things.
+    """
 
     type: ClassVar[str] = "BlockPreview"
     payload: Any = None
     id: str | None = None
     body: BodyRef | None = None
+    about: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -612,7 +617,7 @@ def _entry_event(session_id: str, offset: int, obj: dict[str, Any]) -> AnyEvent:
         case "FlowJobProgress":
             return BlockProgress(**job, node_id=obj["node_id"], rate=obj["rate"])
         case "BlockPreview":
-            shown = {key: _read(key, obj[key], obj["link"]) for key in ("payload", "id", "body") if key in obj}
+            shown = {key: _read(key, obj[key], obj["link"]) for key in ("payload", "id", "body", "about") if key in obj}
             return BlockPreview(**job, node_id=obj["node_id"], **shown)
         case "JobAssigned":
             return JobAssigned(**job, node_id=obj.get("node_id", ""), link=obj["link"])

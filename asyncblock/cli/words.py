@@ -126,12 +126,23 @@ def _name(event: events.BlockPreview) -> str:
 
 def _preview(event: events.BlockPreview) -> str:
     if event.body is not None:
-        return f"{event.body.length:,} bytes"
+        return _about(event.about or {}, event.body.length)
     payload = event.payload if isinstance(event.payload, dict) else {}
     data = payload.get("data")
     if payload.get("type") == "table" and isinstance(data, dict):
         return f"table, {data.get('row_count', len(data.get('rows', ())))} rows, {len(data.get('columns', ()))} columns"
     return str(payload.get("type", "value"))
+
+
+def _about(about: dict[str, Any], size: int) -> str:
+    parts = [str(about.get("type", "value"))]
+    if isinstance(about.get("title"), str):
+        parts.append(repr(about["title"]))
+    parts += [f"{about[name]:,} {name}" for name in ("rows", "columns") if isinstance(about.get(name), int)]
+    pixels = about.get("pixels")
+    if isinstance(pixels, list) and len(pixels) == 2:
+        parts.append(f"{pixels[0]} x {pixels[1]} pixels")
+    return ", ".join([*parts, f"{size:,} bytes"])
 
 
 def _value(value: Any, body: object) -> str:

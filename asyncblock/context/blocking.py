@@ -118,7 +118,7 @@ class SyncContext(SyncAsking):
         except Exception as problem:
             self.send_warning(preview_words(type(payload).__name__, problem))
             return
-        item = self._one_item("BlockPreview", "payload", prepared, **({} if id is None else {"id": id}))
+        item = self._preview_record(made, prepared, id)
         if id is None:
             self._send(self._channel.telemetry, item)
             return

@@ -250,7 +250,7 @@ class Context(AsyncAsking):
             raise
         except Exception as problem:
             return self._warning(preview_words(kind, problem))
-        return self._one_item("BlockPreview", "payload", prepared, **({} if id is None else {"id": id}))
+        return self._preview_record(made, prepared, id)
 
     @counted
     async def report_progress(self, progress: float) -> None:

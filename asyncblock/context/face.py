@@ -14,6 +14,7 @@ import orjson
 from ..errors import Closed, LocalProtocolError, Rejected, Unavailable
 from ..link import Outlet
 from ..pieces import dumps_pieces
+from ..preview import about
 from ..store import Store
 from ..values import dumps, form_of, is_small
 from ..wire.bodies import INLINE_LIMIT, Encoding, Parcel
@@ -318,6 +319,14 @@ class Face(Staying):
             return Parcel(encode(type_, now_ms(), **{key: orjson.Fragment(prepared.inline)}, **fields))
         assert prepared.body is not None
         return Parcel(encode(type_, now_ms(), body=prepared.body.ref.to_json(), **fields), [prepared.body])
+
+    def _preview_record(self, made: Mapping[str, Any], prepared: Prepared, id: str | None) -> Parcel:
+        """Build a preview's record; beside a body it says what it is."""
+        fields: dict[str, object] = {} if id is None else {"id": id}
+        if prepared.body is not None:
+            words = dumps({**about(made), "size": prepared.body.length})
+            fields["about"] = orjson.Fragment(self._guarded(words, None))
+        return self._one_item("BlockPreview", "payload", prepared, **fields)
 
     def _finished_item(self, result: Mapping[str, Prepared], ending: Mapping[str, Any]) -> Parcel:
         if result:

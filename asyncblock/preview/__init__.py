@@ -7,6 +7,7 @@ didn't bring; the caller's payload is never changed.
 
 from __future__ import annotations
 
+from .about import about
 from .limits import Limits, default_limits, set_default_limits
 from .making import Making
 from .registry import register
@@ -15,6 +16,7 @@ from .renderer import close_worker, keep_worker, release_worker, worker_pid
 __all__ = [
     "Limits",
     "Making",
+    "about",
     "close_worker",
     "default_limits",
     "keep_worker",

@@ -13,12 +13,15 @@ from typing import Any
 from ..errors import PreviewFailed, UnserializableValue
 from . import animation as animation  # they register their converters
 from . import arrow as arrow
+from . import libraries as libraries
+from . import pages as pages
 from . import picture as picture
 from . import pillow as pillow
 from . import plotlyfigure as plotlyfigure
 from . import styled as styled
 from . import table as table
 from . import vega as vega
+from . import widgets as widgets
 from .cells import lenient, safe_repr
 from .figure import current_figure, is_drawable, is_figure, is_plot
 from .groups import Again, grouped, held

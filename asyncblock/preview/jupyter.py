@@ -17,6 +17,7 @@ from ..values import Encoded, dumps, loads
 from .cells import DOTS, sendable
 from .heads import head_of, text_head
 from .limits import Limits
+from .network import needs_of
 from .turns import let_go
 from .urls import data_url
 
@@ -118,8 +119,11 @@ def _offered(method: Any, media_type: str) -> Any:
     return method(include=None, exclude=None)
 
 
-def payload_of(bundle: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
-    """Return a payload of a mime bundle; what is too large or isn't JSON is left out, and if that is all, told."""
+def payload_of(bundle: Mapping[str, Any], limits: Limits, needs: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return a payload of a mime bundle; what is too large or isn't JSON is left out, and if that is all, told.
+
+    A page says what it needs; ``needs`` is what is known of it already.
+    """
     kept: dict[str, Any] = {}
     out: list[str] = []
     for media_type, made in bundle.items():
@@ -138,6 +142,8 @@ def payload_of(bundle: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
         payload: dict[str, Any] = {"type": "text", "data": "; ".join(out) or f"only as {', '.join(kept)}"}
     else:
         payload = {"type": _KINDS[best], "data": _data(best, kept.pop(best)), "mime_type": best}
+    if best == "text/html":
+        payload.update(needs_of(payload["data"]) if needs is None else needs)
     if kept:
         payload["mime"] = {media_type: _in_bundle(made) for media_type, made in kept.items()}
     return payload

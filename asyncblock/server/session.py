@@ -521,7 +521,7 @@ class Session:
     def _forward_preview(self, turn: Turn, job: Job, record: dict[str, Any], link: str) -> None:
         """Show a preview as the subflow node's too, level by level, as long as each flow forwards the node's."""
         flow, node_id, around = job.flow, job.node_id, self.flow_jobs.get(job.stacks[-1]["flow_job_id"])
-        shown = {key: record[key] for key in ("payload", "id", "body") if key in record}
+        shown = {key: record[key] for key in ("payload", "id", "body", "about") if key in record}
         while around is not None and node_id in self.plan.flow(flow).forward_previews:
             turn.say(
                 self,

@@ -88,10 +88,13 @@ it is still being made: a byte 0x01, the body's number on this link and the offs
 most 64 KiB. After the last one ``whole {n, length, sha256}`` asks the mainframe to check the body and to put it on its
 disk, and ``kept {n}`` says that it has; the job's records wait for that, and those of other jobs pass. Then comes the
 record that names it: ``{"n", "length", "sha256", "encoding": "json" | "raw"}`` in ``body`` in place of the value, or in
-``bodies`` by handle. A record may come without that question; then the link's later messages wait while the mainframe
-checks. The sender keeps a body until its record is acknowledged. ``discard {bodies}`` says that no record will name
-these (their calls were cancelled, say), and the mainframe deletes what it has; so does a sender with the numbers in a
-Welcome that it doesn't know. A Welcome names the two in ``understands``; to a mainframe that doesn't, neither is sent.
+``bodies`` by handle. Beside a preview's, ``about`` says in an object what it is, for those who list previews: ``type``,
+``size`` in bytes, and as far as they are known ``title``, ``note``, ``mime_type``, ``needs``, ``rows``, ``columns``,
+``pixels`` (width, height) and ``count``. A record may come without that question; then the link's later messages wait
+while the mainframe checks. The sender keeps a body until its record is acknowledged. ``discard {bodies}`` says that no
+record will name these (their calls were cancelled, say), and the mainframe deletes what it has; so does a sender with
+the numbers in a Welcome that it doesn't know. A Welcome names the two in ``understands``; to a mainframe that doesn't,
+neither is sent.
 A body of ``json`` is one JSON value as a whole; its line breaks,
 the only white space in it, let a reader parse it a line at a time, without holding up what else its process does. A
 ``,`` at the beginning of a line is left out; then a line is ``[`` or ``{`` (opens a container, to be put where the

@@ -65,7 +65,7 @@ RECORDS: Final[Mapping[str, Shape]] = {
             ("traceback", _TEXT),
         ),
     ),
-    "BlockPreview": Shape(Kind.REPORT, (), (("id", _TEXT),), one_of=("payload", "body")),
+    "BlockPreview": Shape(Kind.REPORT, (), (("id", _TEXT), ("about", _OBJECT)), one_of=("payload", "body")),
     "BlockProgress": Shape(Kind.REPORT, (("rate", _NUMBER),)),
     "BlockLog": Shape(Kind.REPORT, (("log", _TEXT), ("stdio", _TEXT))),
     "BlockLogJSON": Shape(Kind.REPORT, one_of=("json", "body")),

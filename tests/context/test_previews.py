@@ -87,6 +87,33 @@ async def test_previews_keep_their_order_and_of_one_id_the_latest_stays(kind: st
     assert others[0]["type"] == "table" and len(others) == 100
 
 
+@KINDS
+async def test_a_large_preview_says_what_it_is_beside_its_body(kind: str, wait: str, tmp_path: Path) -> None:
+    found = await run_block(
+        tmp_path,
+        f"""
+        import numpy as np
+        {kind} main(inputs, ctx):
+            noise = np.random.default_rng(1).integers(0, 255, (300, 200, 3)).astype("uint8")
+            {wait}ctx.preview(noise)
+            {wait}ctx.preview({{"type": "image", "data": noise, "title": "noise"}})
+            {wait}ctx.preview({{"type": "table", "title": "rows", "data": [["x" * 900] * 30] * 7}})
+            {wait}ctx.preview([noise, noise])
+            {wait}ctx.preview("small")
+        """,
+    )
+    *large, small = all_of(found, events.BlockPreview)
+    assert all(each.payload is None for each in large)
+    assert [(each.about or {})["size"] for each in large] == [each.body and each.body.length for each in large]
+    assert [{**(each.about or {}), "size": 0} for each in large] == [
+        {"type": "image", "pixels": [200, 300], "size": 0},
+        {"type": "image", "title": "noise", "pixels": [200, 300], "size": 0},
+        {"type": "table", "title": "rows", "rows": 7, "columns": 30, "size": 0},
+        {"type": "image", "pixels": [200, 300], "count": 2, "size": 0},
+    ]
+    assert small.about is None and small.payload["data"] == "small"
+
+
 async def test_what_is_shown_is_taken_when_the_await_begins(tmp_path: Path) -> None:
     found = await run_block(
         tmp_path,

@@ -23,6 +23,7 @@ GOOD: list[dict[str, Any]] = [
     {"type": "BlockFinished", "cancelled": True},
     {"type": "BlockPreview", "payload": {"type": "text", "data": "x"}, "id": "1"},
     {"type": "BlockPreview", "body": REF},
+    {"type": "BlockPreview", "body": REF, "about": {"type": "image", "size": 5}},
     {"type": "BlockProgress", "rate": 0},
     {"type": "BlockProgress", "rate": 99.5},
     {"type": "BlockLog", "log": "", "stdio": "stderr"},

@@ -1,0 +1,93 @@
+"""Values of libraries that offer nothing to Jupyter, by what they can be turned into: a frame, a picture, a summary."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any
+
+from ..brought import brought
+from .cells import cell, label
+from .limits import Limits
+from .registry import register_builtin
+from .table import made_table, table_of
+
+__all__: list[str] = []
+
+_ATTRIBUTES = 20
+"""Attributes of a graph's edges that are shown."""
+
+
+def _graph(graph: Any, limits: Limits) -> dict[str, Any]:
+    """Show a graph's edges; of one without any its nodes."""
+    nodes, edges = graph.number_of_nodes(), graph.number_of_edges()
+    note = f"a {type(graph).__name__} of {nodes:,} nodes and {edges:,} edges"
+    if not edges:
+        rows = [[cell(node, limits)] for node in islice(graph.nodes, limits.whole)]
+        return {"type": "table", "data": _first(["node"], rows, nodes, limits), "note": note}
+    shown = list(islice(graph.edges(data=True), limits.whole + 1))
+    names = list(dict.fromkeys(name for *_, attributes in shown for name in attributes))[:_ATTRIBUTES]
+    rows = [
+        [cell(source, limits), cell(target, limits), *(cell(attributes.get(name), limits) for name in names)]
+        for source, target, attributes in shown
+    ]
+    columns = ["source", "target", *(label(name, limits) for name in names)]
+    return {"type": "table", "data": _first(columns, rows, edges, limits), "note": note}
+
+
+def _first(columns: list[Any], rows: list[list[Any]], count: int, limits: Limits) -> dict[str, Any]:
+    """Return the first rows: to get at the last ones of a graph, all are made."""
+    if count <= limits.whole:
+        return made_table(columns, rows, None, count, len(columns), limits)
+    return made_table(columns, rows[: 2 * limits.ends], [], count, len(columns), limits)
+
+
+def _picture(value: Any, limits: Limits) -> Any:
+    return value.to_image() if getattr(value, "layout_", None) is not None else repr(type(value).__name__)
+
+
+def _summary(results: Any, limits: Limits) -> Any:
+    """Return what statsmodels shows of results; its own has a method for Jupyter."""
+    return results.summary()
+
+
+def _native(value: Any, limits: Limits) -> Any:
+    """Return the frame or the series that narwhals has around it."""
+    return value.to_native()
+
+
+def _index(index: Any, limits: Limits) -> dict[str, Any]:
+    # An index is never changed; only what is shown of it is made a frame.
+    if len(index) <= limits.whole:
+        return {"type": "table", "data": table_of(index.to_frame(index=False), limits)}
+    ends = (index[: limits.ends], index[len(index) - limits.ends :])
+    head, tail = (table_of(part.to_frame(index=False), limits) for part in ends)
+    table = made_table(head["columns"], head["rows"], tail["rows"], len(index), len(head["columns"]), limits)
+    return {"type": "table", "data": table}
+
+
+def _extension(array: Any, limits: Limits) -> Any:
+    """Return pandas' arrays, Categorical among them, as a series."""
+    pandas = brought("pandas", "Series")
+    return pandas.Series(array, name="value")
+
+
+def _groups(groups: Any, limits: Limits) -> dict[str, Any]:
+    """Show how many rows each group has."""
+    sizes = groups.size() if hasattr(groups, "size") else groups.len()
+    return {
+        "type": "table",
+        "data": table_of(sizes, limits),
+        "note": f"the sizes of the groups of a {type(groups).__name__}",
+    }
+
+
+register_builtin("networkx.classes.graph.Graph", _graph)
+register_builtin("wordcloud.wordcloud.WordCloud", _picture)
+register_builtin("statsmodels.base.wrapper.ResultsWrapper", _summary)
+register_builtin("statsmodels.base.model.Results", _summary)
+for _name in ("dataframe.BaseFrame", "series.Series"):
+    register_builtin(f"narwhals.{_name}", _native)
+register_builtin("pandas.Index", _index)
+register_builtin("pandas.api.extensions.ExtensionArray", _extension)
+register_builtin("pandas.core.groupby.groupby.GroupBy", _groups)
+register_builtin("polars.dataframe.group_by.GroupBy", _groups)
