@@ -505,10 +505,11 @@ def _line_events(session_id: str, offset: int, obj: dict[str, Any]) -> list[AnyE
 def _record_events(session_id: str, offset: int, obj: dict[str, Any]) -> list[AnyEvent]:
     records = obj["records"]
     if obj.get("late"):
+        times = [record["t"] for record in records if type(record) is dict and type(record.get("t")) is int]
         late = LateRecords(
             session_id=session_id,
             offset=offset,
-            t=max((int(record.get("t", 0)) for record in records if isinstance(record, dict)), default=0),
+            t=max(times, default=0),
             job_id=obj["job_id"],
             node_id=obj["node_id"],
             attempt=obj["attempt"],

@@ -409,12 +409,17 @@ class Link:
 
     async def _pulse(self, transport: Transport) -> None:
         """Send a sign of life each heartbeat; three without a byte from the other side end the connection."""
+        loop = self.io.loop
+        ping_at = loop.time() + self._heartbeat
         while True:
-            await asyncio.sleep(self._heartbeat)
-            silence = self.io.loop.time() - transport.heard_at
-            if silence > 3 * self._heartbeat:
+            silent_at = transport.heard_at + 3 * self._heartbeat
+            if silent_at <= loop.time():
                 transport.abort()
-                raise ConnectionLost(f"nothing came from {self.address} for {silence:.0f} s")
+                raise ConnectionLost(f"nothing came from {self.address} for {loop.time() - transport.heard_at:.0f} s")
+            await asyncio.sleep(max(min(ping_at, silent_at) - loop.time(), 0.001))
+            if loop.time() < ping_at:
+                continue
+            ping_at = loop.time() + self._heartbeat
             self._send(Ping(lag=self._host.lag() * 1000 if self._host is not None else 0.0))
 
     def _end(self, error: AsyncBlockError) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Rejected, RemoteProtocolError
@@ -28,6 +29,10 @@ __all__ = ["Answers"]
 logger = logging.getLogger("asyncblock.server")
 
 
+_ORDER_COST = 1000
+"""Bytes that an order costs besides its answer while it waits for the journal."""
+
+
 class Answers:
     """Answers what one connection asks, within what its token may."""
 
@@ -48,6 +53,14 @@ class Answers:
         self._tasks = tasks
         self._reads: dict[int, PageReader] = {}
         self._questions = 0
+        self._orders = 0
+        self._done = asyncio.Event()
+
+    async def room(self) -> None:
+        """Wait while many orders wait for the disk."""
+        while self._orders >= self._settings.max_questions:
+            self._done.clear()
+            await self._done.wait()
 
     def end(self) -> None:
         """Read nothing more: the connection has ended."""
@@ -70,7 +83,7 @@ class Answers:
             self._tasks.create_task(self._answer(message, roles, question))
             return
         if message.method in ONCE:
-            self._questions += 1
+            self._orders += 1
             self._tasks.create_task(self._order_once(message))
         else:
             self._carry_out(message)
@@ -85,7 +98,8 @@ class Answers:
             self._connection.send_line(_failure(message, error))
             return
         finally:
-            self._questions -= 1
+            self._orders -= 1
+            self._done.set()
         answer = gateway.answers.get(key, kept.answer if kept is not None else None)
         if answer is None:
             self._carry_out(message, key)
@@ -110,10 +124,12 @@ class Answers:
             connection.send_line(_failure(message, error))
             return
         line = _encoded(reply)
+        self._connection.owe(len(line) + _ORDER_COST)
         if key is not None:
             self._gateway.answers[key] = line
+            turn.after(partial(self._gateway.answers.pop, key, None))
             turn.write.request(RequestRow(request_id=key, answer=line, at=int(time.time() * 1000)))
-        turn.after(lambda: connection.send_line(line))
+        turn.after(partial(_pay, connection, line))
         turn.commit()
 
     def _refuse(self, message: Request, error: Rejected) -> None:
@@ -168,9 +184,11 @@ class Answers:
             error = "this token may not read sessions"
             self._connection.send(_failed_page(message.id, error))
             return
-        for id in [id for id, reader in self._reads.items() if reader.done]:
-            del self._reads[id]
+        # One that has the same number is withdrawn: two answers couldn't be told apart.
+        self.unread(Unread(message.id))
         limit = self._settings.max_reads
+        if len(self._reads) >= limit:
+            self._reads = {id: reader for id, reader in self._reads.items() if not reader.done}
         if len(self._reads) >= limit:
             self._connection.send(_failed_page(message.id, f"{limit} reads wait already on this link"))
             return
@@ -196,6 +214,11 @@ class Answers:
             self._connection.feed(
                 BodyReader(self._sessions.journal, self._connection, message, self._may_fetch).produce
             )
+
+
+def _pay(connection: Connection, line: bytes) -> None:
+    connection.pay(len(line) + _ORDER_COST)
+    connection.send_line(line)
 
 
 def _failed_page(id: int, error: str) -> Message:

@@ -83,7 +83,10 @@ def _message_service(sessions: Sessions, turn: Turn, params: Params) -> dict[str
         raise Rejected(f"session {session_id!r} has no service node {node_id!r}", code="unknown_node")
     where = (str(block["hash"]), str(block.get("dir", ".")))
     job_id = _field(params, "job_id", str, None)
-    told = [link for link in session.links if link.connection is not None]
+    here = [(link, link.connection) for link in session.links if link.connection is not None]
+    told = [link for link, connection in here if not connection.clogged]
+    if here and not told:
+        raise Rejected("the executors of that session don't read what they were told before", code="overload")
     for link in told:
         link.send(ServiceMessage(session_id, node_id, *where, params.get("payload"), job_id))
     return {"executors": len(told)}

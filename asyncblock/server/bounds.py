@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import orjson
 
-__all__ = ["MAX_BODY", "MAX_DEPTH", "MAX_LINE", "MAX_RECORDS", "MAX_WORDS", "is_deep"]
+__all__ = ["MAX_BODY", "MAX_CHANNELS", "MAX_DEPTH", "MAX_LINE", "MAX_LINES", "MAX_RECORDS", "MAX_WORDS", "is_deep"]
 
 MAX_LINE = 2 << 20
 """Bytes of a line of records: with what the journal puts around it, it has to fit into a message of a reader."""
 
 MAX_RECORDS = 10_000
 """Records in a batch; senders stop at 512. This and the next one are the protocol's: every sender knows them."""
+
+MAX_LINES = 20_000
+"""Lines of a text message that comes in: a batch of records one by one, and as many control lines."""
+
+MAX_CHANNELS = 50_000
+"""Open jobs that a Hello may name."""
 
 MAX_BODY = 256 << 20
 """Bytes of a body. Senders refuse larger values at the call."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..errors import AsyncBlockError, Closed
@@ -17,7 +18,7 @@ from ..wire.messages import Close, Dispatch, encode
 from .absence import Absence
 from .jobs import Attempt, Job, JobState
 from .journal.trouble import DISK_ERRORS
-from .links import LinkState
+from .links import Connection, LinkState
 from .needs import SPAWN, Need, has_version, need_of, need_of_block, serves
 from .spawning import Spawning, spawn_slots
 from .spill import INLINE_BYTES, spill
@@ -158,6 +159,7 @@ class Dispatcher:
         attempt = Attempt(job, job.attempts, link, link.next_channel)
         link.next_channel += 1
         link.attempts[attempt.channel] = attempt
+        link.given = True
         _count(attempt, 1)
         job.attempt, job.state = attempt, JobState.ASSIGNED
         if job.group is not None:
@@ -170,11 +172,21 @@ class Dispatcher:
 
     def send(self, attempt: Attempt) -> None:
         """Send a dispatch; repeating it changes nothing."""
-        if attempt.fenced or attempt.link.connection is None:
+        connection = attempt.link.connection
+        if attempt.fenced or connection is None:
+            return
+        if connection.clogged:
+            # Its executor doesn't read: what it is to do is kept as jobs, not as messages.
+            connection.feed(partial(self._send_later, attempt, connection))
             return
         found = attempt.job.session.resolve_now(attempt.job.inputs)
         if found is None or not _say(attempt, found):
             self._sessions.supervisor.begin(self._read_and_send(attempt), "a dispatch", attempt.job.session)
+
+    async def _send_later(self, attempt: Attempt, connection: Connection) -> None:
+        """Send a dispatch when the connection takes one."""
+        if attempt.link.connection is connection:
+            self.send(attempt)
 
     async def _read_and_send(self, attempt: Attempt) -> None:
         """Send a dispatch whose inputs have to be read, or are too large for a message and become bodies."""
@@ -278,8 +290,12 @@ class Dispatcher:
         link.lease_timer = None
         self.gone(link, f"nothing was heard of its executor for {self._sessions.settings.lease:g} s")
 
-    def gone(self, link: LinkState, reason: str) -> None:
-        """End every lease of a link, by evidence or because its time is up."""
+    def gone(self, link: LinkState, reason: str, blamed: Container[int] = ()) -> None:
+        """End every lease of a link, by evidence or because its time is up.
+
+        Attempts that haven't begun are handed out again as if they had never been, but not those on channels that are
+        ``blamed`` for it: the next executor would have the same.
+        """
         link.executor = None
         with self._sessions.turn() as turn:
             with_it = self.spawning.host_gone(turn, link)
@@ -288,7 +304,7 @@ class Dispatcher:
                 if attempt.fenced:
                     continue
                 link.send(Close(attempt.channel, job.job_id, attempt.number, f"lease lost: {reason}"))
-                if job.state is JobState.ASSIGNED and job.cancelling is None:
+                if job.state is JobState.ASSIGNED and job.cancelling is None and attempt.channel not in blamed:
                     job.session.release(turn, job, reason)
                 else:
                     job.session.fail_job(turn, job, f"the executor of node {job.node_id} is gone: {reason}", retry=True)

@@ -10,7 +10,10 @@ import asyncio
 import logging
 import secrets
 import time
+from collections import OrderedDict
 from functools import partial
+from itertools import islice
+from typing import Any
 
 from ..errors import AsyncBlockError, Closed, ConnectionLost, RemoteProtocolError
 from ..transport import Transport
@@ -32,7 +35,7 @@ from ..wire.windows import DATA_WINDOW, LINK_WINDOW, TELEMETRY_WINDOW
 from . import greeting
 from .access import Principal, hash_token
 from .announcement import ExecutorInfo
-from .bounds import MAX_BODY, MAX_LINE, MAX_RECORDS, MAX_WORDS
+from .bounds import MAX_BODY, MAX_CHANNELS, MAX_LINE, MAX_LINES, MAX_RECORDS, MAX_WORDS
 from .incoming import Incoming
 from .jobs import JobState
 from .journal import LinkRow
@@ -52,6 +55,12 @@ _GREETING_TIMEOUT = 10.0
 RETRY_AFTER = 2.0
 """Seconds after which a connection comes back that ended by no fault of its peer."""
 
+_MAX_IDLE = 10_000
+"""Links without a connection that never had a job and are kept: each costs about 1 kB."""
+
+_CLOSES = 200
+"""Closes that are said in one message."""
+
 _MAX_DEFECTS = 3
 """Connections of a link that end by the same defect before the link does."""
 
@@ -65,6 +74,8 @@ class Gateway:
         self._epoch = epoch
         self._heartbeat = heartbeat
         self._connections: set[Connection] = set()
+        self._idle: OrderedDict[str, LinkState] = OrderedDict()
+        """Links without a connection that never had a job, those that left last at the end."""
         self._has_room = asyncio.Event()
         sessions.on_stored = self.make_room
         self.answers: dict[str, bytes] = {}
@@ -82,6 +93,7 @@ class Gateway:
             link = LinkState(row.link_id, row.link_no, row.token_hash, row.boot, row.generation)
             link.received = link.stored = row.stored_seq
             link.seen = self.sessions.loop.time()
+            link.given = True
             link.bodies = dict(self.sessions.journal.bodies.under_way(row.link_id))
             link.unnamed = sum(link.bodies.values())
             self._links[row.link_id] = link
@@ -109,6 +121,7 @@ class Gateway:
             return
         if self._links.get(link.link_id) is link:
             del self._links[link.link_id]
+            self._idle.pop(link.link_id, None)
         if link.number:
             with self.sessions.turn() as turn:
                 turn.write.drop_link(link.number)
@@ -129,6 +142,16 @@ class Gateway:
         self.answers.clear()
         with self.sessions.turn() as turn:
             turn.write.drop_requests(int((time.time() - self.sessions.settings.link_expiry) * 1000))
+
+    def _left(self, link: LinkState) -> None:
+        """Keep few of the links that have left and never had a job: whoever makes new ones doesn't fill the memory."""
+        if link.given or link.bodies or self._links.get(link.link_id) is not link:
+            return
+        link.executor = None
+        self._idle[link.link_id] = link
+        while len(self._idle) > _MAX_IDLE:
+            _, oldest = self._idle.popitem(last=False)
+            self.forget(oldest)
 
     def expire(self) -> None:
         """Forget the links that have been away for too long and hold no jobs."""
@@ -201,6 +224,7 @@ class Gateway:
             if link is not None and link.connection is connection:
                 link.connection = None
                 self.sessions.dispatch.lost(link)
+                self._left(link)
 
     async def _await_hello(self, transport: Transport) -> Hello:
         try:
@@ -210,7 +234,10 @@ class Gateway:
             raise ConnectionLost("no Hello came in time") from None
         if not frames.is_text(message):
             raise RemoteProtocolError("the first message must be a Hello")
-        for header, _ in frames.split(message):
+        if message.count(b"[") > 2 * MAX_CHANNELS:
+            # Told before it is read: what would be thrown away costs the others 100 ms.
+            raise RemoteProtocolError(f"'hello': {MAX_CHANNELS} channels may be named")
+        for header, _ in frames.split(message, MAX_LINES):
             advance(Role.UPPER, State.GREETING, str(header["op"]))
             hello = decode(header)
             if isinstance(hello, Hello):
@@ -219,8 +246,8 @@ class Gateway:
 
     def _admit(self, hello: Hello, roles: frozenset[str]) -> ExecutorInfo | None:
         """Check what can be checked of a Hello alone; return what it announces."""
-        greeting.check(hello)
         greeting.check_roles(hello, roles)
+        greeting.check(hello)
         if self.trouble is not None:
             raise greeting.turn_away("trouble", self.trouble, stop=False, retry_after=RETRY_AFTER)
         limit = self.sessions.settings.max_links
@@ -305,6 +332,7 @@ class Gateway:
         link.next_channel = max(link.next_channel, hello.next_channel, *(entry[0] + 1 for entry in hello.channels), 1)
         link.announced(executor)
         link.last_heard = link.seen = self.sessions.loop.time()
+        self._idle.pop(link.link_id, None)
         self.sessions.dispatch.back(link)
 
     def _welcome(self, link: LinkState, token: str, resumed: bool) -> Welcome:
@@ -329,10 +357,7 @@ class Gateway:
     def _reconcile(self, link: LinkState, hello: Hello) -> None:
         """Derive the commands again from what the executor has and what it should have."""
         claimed = {entry[0]: entry for entry in hello.channels}
-        for channel, (_, job_id, number) in claimed.items():
-            attempt = link.attempts.get(channel)
-            if attempt is None or attempt.fenced:
-                link.send(Close(channel, job_id, number, "the mainframe doesn't count it as open"))
+        self._close_unknown(link, claimed)
         for attempt in list(link.attempts.values()):
             if attempt.fenced:
                 continue
@@ -345,20 +370,42 @@ class Gateway:
             with self.sessions.turn() as turn:
                 self.sessions.dispatch.came(turn, link)
 
+    def _close_unknown(self, link: LinkState, claimed: dict[int, list[Any]]) -> None:
+        """Say of what isn't counted as open that it isn't: as the socket takes it, a Hello may name many."""
+        attempts = link.attempts
+        unknown = [entry for channel, entry in claimed.items() if channel not in attempts or attempts[channel].fenced]
+        if not unknown or link.connection is None:
+            return
+        rest = iter(unknown)
+
+        async def next_closes() -> bytes | None:
+            words = "the mainframe doesn't count it as open"
+            some = islice(rest, _CLOSES)
+            lines = [encode(Close(channel, job_id, number, words)) for channel, job_id, number in some]
+            return b"\n".join(lines) or None
+
+        link.connection.feed(next_closes)
+
     async def _pulse(self, link: LinkState, connection: Connection, principal: Principal) -> None:
+        loop = self.sessions.loop
+        ping_at = loop.time() + self._heartbeat
         while True:
-            await asyncio.sleep(self._heartbeat)
+            if connection.held:
+                link.last_heard = loop.time()
+            silent_at = max(link.last_heard, connection.transport.heard_at) + 3 * self._heartbeat
+            if silent_at <= loop.time():
+                connection.transport.abort()
+                raise ConnectionLost("no heartbeat came")
+            # Three heartbeats of silence end before the fourth ping is due.
+            await asyncio.sleep(max(min(ping_at, silent_at) - loop.time(), 0.001))
+            if loop.time() < ping_at:
+                continue
+            ping_at = loop.time() + self._heartbeat
             if (change := principal.change) is not None:
                 # Its jobs are nobody's: whoever took the token away means that.
                 self.sessions.dispatch.gone(link, change)
                 connection.bye(Bye("unauthorized", change, stop=True))
                 return
-            if connection.held:
-                link.last_heard = self.sessions.loop.time()
-            heard_at = max(link.last_heard, connection.transport.heard_at)
-            if self.sessions.loop.time() - heard_at > 3 * self._heartbeat:
-                connection.transport.abort()
-                raise ConnectionLost("no heartbeat came")
             connection.send(Ping(stored=link.stored))
 
     async def _failed_at(self, link: LinkState | None, transport: Transport, error: BaseException) -> None:
@@ -381,7 +428,8 @@ class Gateway:
         reason = words[:MAX_WORDS]
         logger.warning("the link of %s is over: %s", transport.peer, reason)
         if link is not None:
-            self.sessions.dispatch.gone(link, f"its link broke the protocol: {reason}")
+            blamed = link.attempts if link.suspects is None else link.suspects
+            self.sessions.dispatch.gone(link, f"its link broke the protocol: {reason}", blamed)
         await self._say(transport, Bye("unreadable", reason, stop=True))
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import RemoteProtocolError
 from ..wire.messages import VERSION, Bye, Hello
 from .access import hash_token
-from .bounds import MAX_WORDS
+from .bounds import MAX_CHANNELS, MAX_WORDS
 from .links import Dismissed, LinkState
 
 __all__ = ["check", "check_roles", "claimed", "dead_links", "proof", "turn_away"]
@@ -24,6 +24,8 @@ _NAME = re.compile(r"(?!mainframe-)[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
 _MAX_DEAD = 1000
 """Links that a Hello may tell the end of."""
+
+_CHANNEL = (int, str, int)
 
 _SECRET = range(16, 201)
 """Characters of a secret: shorter ones can be guessed, longer ones are a slip."""
@@ -46,9 +48,10 @@ def check(hello: Hello) -> None:
         raise RemoteProtocolError("'hello': next_channel is out of bounds")
     if hello.secret is not None and len(hello.secret) not in _SECRET:
         raise RemoteProtocolError(f"'hello': a secret has {_SECRET[0]} to {_SECRET[-1]} characters")
+    if len(hello.channels) > MAX_CHANNELS:
+        raise RemoteProtocolError(f"'hello': {len(hello.channels)} channels are named; {MAX_CHANNELS} may be")
     for entry in hello.channels:
-        kinds = [type(each) for each in entry] if isinstance(entry, list) else []
-        if kinds != [int, str, int]:
+        if type(entry) is not list or tuple(map(type, entry)) != _CHANNEL:
             raise RemoteProtocolError("'hello': a channel is [number, job id, attempt]")
     for dead in _said_to_be_dead(hello.replaces):
         if not isinstance(dead, dict) or not isinstance(dead.get("link"), str):

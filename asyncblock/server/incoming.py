@@ -6,8 +6,6 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from ..errors import ConnectionLost, RemoteProtocolError
 from ..wire import frames
 from ..wire.frames import Batch
@@ -28,14 +26,14 @@ from ..wire.messages import (
     Whole,
     decode,
 )
-from ..wire.records import flat_outputs
 from ..wire.states import Role, State, advance
 from . import greeting
 from .access import barred
 from .announcement import ExecutorInfo
 from .answers import Answers
-from .bounds import MAX_DEPTH, MAX_LINE, MAX_RECORDS, MAX_WORDS, is_deep
+from .bounds import MAX_LINE, MAX_LINES, MAX_RECORDS, MAX_WORDS
 from .journal import BodyRow
+from .lines import Line, read_line
 from .links import Connection, Dismissed, LinkState
 from .turn import Turn
 from .uploads import Uploads
@@ -46,14 +44,23 @@ if TYPE_CHECKING:
 
 __all__ = ["Incoming"]
 
-_UNREAD_BYTES = 8 << 20
-"""Answers that wait for a connection's socket before more is read from it: whoever asks has to listen."""
+_FOR_THE_DISK = frozenset({"batch", "stalled"})
+"""What is written without being answered."""
+
+_REFUSALS = 16
+"""Refused records of a batch that are told one by one; from then on each channel's are told at once."""
+
+_REFUSAL_COST = 200
+"""Bytes that a refusal has about."""
+
+_STALLS = 0.1
+"""Seconds between two stalls of a job that are journaled: a watchdog sees none that are shorter."""
 
 _TURN_BYTES = 32 << 10
 """Bytes of batches after which others have a turn: less than 1 ms of work."""
 
-_BATCH_COST = 4 << 10
-"""What a batch costs besides its bytes, in bytes."""
+_MESSAGE_COST = 4 << 10
+"""What a control line costs besides the data that follows it, in bytes."""
 
 
 class Incoming:
@@ -87,16 +94,20 @@ class Incoming:
                 message = await transport.receive()
                 self._check_fence()
                 link.last_heard = loop.time()
+                link.suspects = None
                 if frames.is_text(message):
-                    for header, lines in frames.split(message):
+                    for header, lines in frames.split(message, MAX_LINES):
                         self._advance(str(header["op"]))
                         if header["op"] == "batch":
                             await self._batch(frames.take_batch(header, lines))
-                            await self._gateway.room(self._connection)
-                            await self._give_turn(len(message))
                         else:
                             self._handle(decode(header))
-                            await self._connection.listening(_UNREAD_BYTES)
+                            await self._answers.room()
+                        await self._connection.listening()
+                        if header["op"] in _FOR_THE_DISK:
+                            # Cancels don't wait for the records of others.
+                            await self._gateway.room(self._connection)
+                        await self._give_turn(sum(map(len, lines)))
                 else:
                     self._advance("chunk")
                     self._gateway.bytes_received += await self._uploads.chunk(message)
@@ -114,7 +125,7 @@ class Incoming:
         What is received already comes without a turn of the loop: acknowledgements and other links would wait for all
         of it. After each small one it would hold up the commit of just that one (latency).
         """
-        self._since_turn += size + _BATCH_COST
+        self._since_turn += size + _MESSAGE_COST
         if self._since_turn > _TURN_BYTES:
             self._since_turn = 0
             await asyncio.sleep(0)
@@ -167,17 +178,19 @@ class Incoming:
             return
         if batch.seq != link.received + 1:
             raise RemoteProtocolError(f"batch {batch.seq} came after {link.received}; some are missing")
+        link.suspects = frozenset(channel for channel, _ in batch.runs)
         for channel, raw in batch.runs:
             if len(raw) > MAX_LINE:
                 raise RemoteProtocolError(f"a line of {len(raw)} bytes came on channel {channel}; {MAX_LINE} may be")
-        runs = [(channel, raw, *_records(raw)) for channel, raw in batch.runs]
-        count = sum(len(records) for _, _, records, _ in runs)
+        runs = [await read_line(channel, raw) for channel, raw in batch.runs]
+        # A line without a record costs as much as one.
+        count = sum(max(len(run.records), 1) for run in runs)
         if count > MAX_RECORDS:
             raise RemoteProtocolError(f"batch {batch.seq} has {count} records; the limit is {MAX_RECORDS}")
         rows: list[BodyRow] = []
-        for channel, raw, records, flat in runs:
-            if flat is None and b'"sha256"' in raw:
-                rows += await self._uploads.named(self._link.attempts.get(channel), records)
+        for run in runs:
+            if run.flat is None and b'"sha256"' in run.raw:
+                rows += await self._uploads.named(self._link.attempts.get(run.channel), run.records)
         # Bodies take time: a newer connection may be here and have sent the batch again.
         self._check_fence()
         lingered, turn = self._sessions.lingers, self._sessions.next_turn()
@@ -185,20 +198,24 @@ class Incoming:
             turn.write.body(row)
         link.received = batch.seq
         broken: list[tuple[Session, Exception]] = []
-        for channel, raw, records, flat in runs:
+        refusals: list[Refused] = []
+        for run in runs:
             try:
-                refused = self._take(turn, channel, raw, records, flat)
+                refused = self._take(turn, run)
             except Exception as error:
                 # A defect of ours, which the same record would meet again: the session ends of it, not the link.
-                broken.append((link.attempts[channel].job.session, error))
+                broken.append((link.attempts[run.channel].job.session, error))
                 continue
-            for index, reason in refused:
-                turn.after(partial(link.send, Refused(channel, index, reason[:MAX_WORDS])))
+            if refused:
+                _refuse(refusals, run.channel, refused)
+        if refusals:
+            self._connection.owe(cost := _REFUSAL_COST * len(refusals))
+            turn.after(partial(self._tell_refused, refusals, cost))
         turn.write.mark(link.number, batch.seq)
         turn.after(partial(self._stored, batch.seq))
         self._gateway.bytes_received += sum(len(raw) for _, raw in batch.runs)
         # A second one of those doesn't wait: executors hold small batches back while several aren't stored.
-        if not lingered and all(_only_starts(records) for _, _, records, _ in runs):
+        if not lingered and all(_only_starts(run.records) for run in runs):
             self._sessions.linger(turn)
         else:
             turn.commit()
@@ -211,13 +228,17 @@ class Incoming:
         if self._link.connection is not self._connection:
             raise ConnectionLost("a newer connection of this link is open")
 
-    def _take(
-        self, turn: Turn, channel: int, raw: bytes, records: list[Any], flat: set[str] | None
-    ) -> list[tuple[int, str]]:
-        attempt = self._link.attempts.get(channel)
+    def _take(self, turn: Turn, run: Line) -> list[tuple[int, str]]:
+        attempt = self._link.attempts.get(run.channel)
         if attempt is None:
-            return [(index, f"no job has channel {channel}") for index in range(len(records))]
-        return attempt.job.session.take(turn, attempt, raw, records, flat)
+            reason = f"no job has channel {run.channel}"
+            return [(index, reason) for index in range(len(run.records))]
+        return attempt.job.session.take(turn, attempt, run)
+
+    def _tell_refused(self, refusals: list[Refused], cost: int) -> None:
+        self._connection.pay(cost)
+        for each in refusals:
+            self._link.send(each)
 
     def _stored(self, seq: int) -> None:
         self._link.stored = max(self._link.stored, seq)
@@ -237,7 +258,9 @@ class Incoming:
 
     def _stalled(self, message: Stalled) -> None:
         attempt = self._link.attempts.get(message.channel)
-        if attempt is not None and not attempt.fenced:
+        now = self._sessions.loop.time()
+        if attempt is not None and not attempt.fenced and now - attempt.stalled_at > _STALLS:
+            attempt.stalled_at = now
             with self._sessions.turn() as turn:
                 attempt.job.session.stalled(turn, attempt, message.seconds, message.where[:MAX_WORDS])
 
@@ -254,16 +277,12 @@ def _only_starts(records: list[Any]) -> bool:
     return len(records) == 1 and isinstance(records[0], dict) and records[0].get("type") == "JobStarted"
 
 
-def _records(raw: bytes) -> tuple[list[Any], set[str] | None]:
-    """Parse a line of records; return what ``flat_outputs`` says of them, too."""
-    try:
-        records = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise RemoteProtocolError(f"a line of records isn't JSON: {error}") from None
-    if not isinstance(records, list):
-        raise RemoteProtocolError("a line of records isn't an array")
-    flat = flat_outputs(records)
-    # Counting costs little; what can't be deep isn't looked at.
-    if flat is None and raw.count(b"[") + raw.count(b"{") - len(records) > MAX_DEPTH and is_deep(records):
-        raise RemoteProtocolError(f"a record is nested more than {MAX_DEPTH} levels deep")
-    return records, flat
+def _refuse(refusals: list[Refused], channel: int, refused: list[tuple[int, str]]) -> None:
+    """Say what was refused: one by one while it is little, the rest of a channel's at once."""
+    for place, (index, reason) in enumerate(refused):
+        words = reason[:MAX_WORDS]
+        if len(refusals) < _REFUSALS:
+            refusals.append(Refused(channel, index, words))
+        else:
+            refusals.append(Refused(channel, index, words, len(refused) - place))
+            return

@@ -85,6 +85,12 @@ class Attempt:
     """Records seen on the channel: the next one's index."""
     fenced: bool = False
     """Its lease ended: what still comes is kept for inspection and changes nothing."""
+    started: bool = False
+    """Its ``JobStarted`` is in the journal."""
+    finished: bool = False
+    """Its ``BlockFinished`` is."""
+    stalled_at: float = float("-inf")
+    """The loop's time at which a stall of it was journaled."""
     held: References | None = None
     """Outputs (the reference's items, to_node, to_flow) kept back until a job with retries has finished;
     None until there is one."""

@@ -21,6 +21,13 @@ Producer = Callable[[], Awaitable[bytes | None]]
 """Makes the next bulk message when the socket can take one; None when it has no more."""
 
 
+UNREAD_BYTES = 8 << 20
+"""Answers that wait for a connection's socket or the journal before more is read from it."""
+
+CLOGGED_BYTES = 1 << 20
+"""Control lines that wait for the socket before dispatches are made one by one, and messages to services are lost."""
+
+
 class Dismissed(Exception):
     """The connection is turned away with this goodbye."""
 
@@ -38,6 +45,7 @@ class Connection:
         self._sendable = asyncio.Event()
         self._closing = False
         self._queued = 0
+        self._owed = 0
         self._drained = asyncio.Event()
         self.held = False
         """Nothing is read from it at the moment, for the disk has to catch up."""
@@ -52,11 +60,25 @@ class Connection:
         self._queued += len(line)
         self._sendable.set()
 
-    async def listening(self, limit: int) -> None:
-        """Wait while more than so many bytes of control lines wait for the socket."""
-        while self._queued > limit:
+    def owe(self, size: int) -> None:
+        """Count what will be said once something is in the journal; ``pay`` follows."""
+        self._owed += size
+
+    def pay(self, size: int) -> None:
+        """What was owed is queued."""
+        self._owed -= size
+        self._drained.set()
+
+    async def listening(self) -> None:
+        """Wait while what is said on this connection isn't read: whoever asks has to listen."""
+        while self._queued + self._owed > UNREAD_BYTES:
             self._drained.clear()
             await self._drained.wait()
+
+    @property
+    def clogged(self) -> bool:
+        """Much waits for the socket: what can be made later is."""
+        return self._queued > CLOGGED_BYTES
 
     @property
     def sources(self) -> int:
@@ -149,6 +171,11 @@ class LinkState:
     defects: int = 0
     """Connections in a row that a defect of ours has ended while this was stored:"""
     defect_at: int = -1
+    given: bool = False
+    """It has had a job, or may have had one before the mainframe began."""
+    suspects: frozenset[int] | None = None
+    """The channels whose records are being read: if that ends the link, their attempts have begun. None when it is
+    nobody's record in particular."""
     ack_due: bool = False
     """An acknowledgement will be sent in this turn of the loop."""
 

@@ -36,10 +36,11 @@ from ..flow.entries import (
 from ..flow.plan import Plan
 from ..flow.run import Run
 from ..wire.messages import Cancel, Close, SessionEnded
-from ..wire.records import check
+from ..wire.records import TERMINAL, check
 from .dispatch import BESIDE, Dispatcher
 from .jobs import Attempt, Job, JobState
 from .journal import Snapshot
+from .lines import Line
 from .lives import Lives
 from .requests import BlockRequests
 from .snapshots import VERSION, attempt_from_json, created_from_json, job_to_json, restore_job
@@ -158,40 +159,32 @@ class Session:
         )
         self._feed(turn, Started())
 
-    def take(
-        self, turn: Turn, attempt: Attempt, raw: bytes, records: list[Any], flat: set[str] | None
-    ) -> list[tuple[int, str]]:
-        """Take in a run of records; return (index, reason) of those that are refused.
-
-        ``flat`` holds their handles where ``flat_outputs`` has found that they are nothing else.
-        """
-        if self.ended:
-            attempt.records += len(records)
-            return [(attempt.records - len(records) + i, "its session is over") for i in range(len(records))]
-        refused = [] if flat is not None else _refused(records)
-        late = attempt.fenced or attempt.job.state is JobState.ENDED
-        first = attempt.records
+    def take(self, turn: Turn, attempt: Attempt, run: Line) -> list[tuple[int, str]]:
+        """Take in a run of records; return (index, reason) of those that are refused."""
+        records, first = run.records, attempt.records
         attempt.records += len(records)
-        if self.ended:
-            # Nothing comes after the last row.
-            return []
+        if self.ended or attempt.finished:
+            over = "its session is over" if self.ended else "its job has finished"
+            return [(first + i, over) for i in range(len(records))]
+        late = attempt.fenced or attempt.job.state is JobState.ENDED
+        refused = [] if run.flat is not None and attempt.started else _refused(run, attempt.started or late)
         # Joined at once: each concatenation would copy all of it (throughput).
-        parts = [attempt.prefix, b',"n":%d,"records":' % first, raw]
+        parts = [attempt.prefix, b',"n":%d,"records":' % first, run.raw]
         if refused:
-            parts += b',"refused":', orjson.dumps(refused)
+            parts += b',"refused":', orjson.dumps(_once(refused))
         if late:
             parts.append(b',"late":true')
         line = turn.line(self, b"".join((*parts, b"}")))
         if not late:
-            size = len(raw) // max(len(records), 1)
-            if flat is not None and not any(self._consumed(attempt.job, handle) for handle in flat):
+            size = len(run.raw) // max(len(records), 1)
+            if run.flat is not None and not refused and not any(self._consumed(attempt.job, h) for h in run.flat):
                 self.counted += len(records)
             else:
                 skip = {i for i, _ in refused}
                 self._fold_records(turn, attempt, records, (self.next_offset, line), size, skip)
             self._check_size(turn, attempt)
-        elif flat is None:
-            self._note_late(attempt, records, (self.next_offset, line))
+        elif run.flat is None:
+            self._note_late(attempt, records, (self.next_offset, line), {i for i, _ in refused})
         return [(first + i, reason) for i, reason in refused]
 
     def _check_size(self, turn: Turn, attempt: Attempt) -> None:
@@ -360,6 +353,7 @@ class Session:
                 for handle in (*record["outputs"], *record.get("bodies", ())):
                     self._fold_value(turn, attempt, (*place, index), record, handle, size, (None, None))
             elif kind == "JobStarted":
+                attempt.started = True
                 if job.state is JobState.ASSIGNED:
                     job.state = JobState.RUNNING
             elif kind == "BlockFinished":
@@ -423,10 +417,10 @@ class Session:
         if caller is not None and caller in self.jobs:
             self.lives.take_for(caller, ref)
 
-    def _note_late(self, attempt: Attempt, records: list[Any], place: tuple[int, int]) -> None:
+    def _note_late(self, attempt: Attempt, records: list[Any], place: tuple[int, int], skip: set[int]) -> None:
         """Of an attempt that doesn't count any more nobody takes anything: its var values can go."""
         for index, record in enumerate(records):
-            if record.get("type") in ("BlockOutput", "BlockOutputs", "BlockFinished"):
+            if index not in skip and record["type"] in ("BlockOutput", "BlockOutputs", "BlockFinished"):
                 for handle, value in _values_of(record):
                     self.lives.note(attempt, (*place, index), handle, value)
 
@@ -434,6 +428,7 @@ class Session:
         self, turn: Turn | None, attempt: Attempt, place: tuple[int, int, int], record: dict[str, Any], size: int
     ) -> None:
         job = attempt.job
+        attempt.finished = True
         error = record.get("error")
         if record.get("cancelled"):
             error = job.overdue or f"cancelled: {job.cancelling or 'by its executor'}"
@@ -951,11 +946,11 @@ class Session:
             return
         records = obj["records"]
         attempt.records = obj["n"] + len(records)
+        skip = {index for index, _ in obj.get("refused", ())}
         if not obj.get("late"):
-            skip = {index for index, _ in obj.get("refused", ())}
             self._fold_records(None, attempt, records, place, size // max(len(records), 1), skip)
         else:
-            self._note_late(attempt, records, place)
+            self._note_late(attempt, records, place, skip)
 
     def _replay_line(self, obj: dict[str, Any]) -> None:
         job = self.jobs.get(obj.get("job_id", ""))
@@ -1075,5 +1070,29 @@ def _too_large_to_test(handles: list[str]) -> str:
     )
 
 
-def _refused(records: list[Any]) -> list[tuple[int, str]]:
-    return [(index, reason[:150]) for index, record in enumerate(records) if (reason := check(record)) is not None]
+def _refused(run: Line, started: bool) -> list[tuple[int, str]]:
+    """Return which records of a run can't be taken, and why: the form is wrong, or the place."""
+    found = []
+    finished = False
+    for index, record in enumerate(run.records):
+        reason = run.bad.get(index) or check(record)
+        if reason is None:
+            kind = record["type"]
+            if finished:
+                reason = f"{kind} comes after BlockFinished"
+            elif kind == "JobStarted":
+                reason = "JobStarted comes twice" if started else None
+                started = True
+            elif not started:
+                reason = f"{kind} comes before JobStarted"
+            elif kind == TERMINAL:
+                finished = True
+        if reason is not None:
+            found.append((index, reason[:150]))
+    return found
+
+
+def _once(refused: list[tuple[int, str]]) -> list[tuple[int, str]]:
+    """Say a reason once where many records in a row have the same: the row is as large as what came, not larger."""
+    before = ["", *(reason for _, reason in refused)]
+    return [(index, "" if reason == last else reason) for (index, reason), last in zip(refused, before, strict=False)]

@@ -36,6 +36,8 @@ class Settings:
 
     session_bytes: int = 10 << 30
     """Bytes of journal and bodies that a session may take before it fails: one flow mustn't fill the disk of all."""
+    unnamed_bytes: int = 10 << 30
+    """Bytes on disk of a link's bodies that no record has named yet: many jobs may send large ones by turns."""
     queue_bytes: int = 64 << 20
     """Bytes that may wait for the disk before batches are read more slowly: one link's window, and seconds of writing.
     With one message more for each link it bounds what the senders' windows alone would not."""

@@ -70,5 +70,6 @@ def attempt_from_json(job: Job, link: LinkState, obj: Mapping[str, Any]) -> Atte
     """Return the open attempt of a job."""
     attempt = Attempt(job, obj["number"], link, obj["channel"])
     attempt.records = obj["records"]
+    attempt.started = job.state is JobState.RUNNING
     attempt.held = References.from_json(obj["held"])
     return attempt

@@ -7,7 +7,7 @@ import logging
 from typing import Any
 
 from ..errors import RemoteProtocolError, Unavailable
-from ..wire.bodies import BodyRef, decode_chunk
+from ..wire.bodies import CHUNK_SIZE, BodyRef, decode_chunk
 from ..wire.messages import Bye, Discard, Kept, Whole
 from .bounds import MAX_BODY
 from .jobs import Attempt
@@ -19,12 +19,18 @@ __all__ = ["Uploads"]
 
 logger = logging.getLogger("asyncblock.server")
 
-_MAX_BODIES = 100_000
-"""Bodies of a link that no record has named yet: a Welcome tells of each."""
+_MAX_BODIES = 10_000
+"""Bodies of a link that no record has named yet: each costs about 500 bytes, and a Welcome tells of it."""
+
+_MAX_NUMBER = (1 << 53) - 1
+"""The last number of a body: what every peer's numbers hold exactly."""
 
 _UNWRITTEN = 1 << 20
 """Bytes of a connection's chunks that may wait for the disk before its reader waits too; what follows a body waits for
 as much."""
+
+_CHUNK_COST = 1 << 10
+"""Bytes that a chunk costs besides its own while it waits."""
 
 _DISK_PATIENCE = 0.1
 """Seconds that a reader waits for the disk before it looks at the next message."""
@@ -50,6 +56,11 @@ class Uploads:
         Waits, for a bounded time, while much waits for the disk.
         """
         n, offset, piece = decode_chunk(message)
+        if not 0 < n <= _MAX_NUMBER or len(piece) > CHUNK_SIZE:
+            words = (
+                f"a chunk of {len(piece)} bytes for body {n} came: {CHUNK_SIZE} may be, for bodies 1 to {_MAX_NUMBER}"
+            )
+            raise RemoteProtocolError(words)
         have = self._link.bodies.get(n, 0)
         if offset > have:
             raise RemoteProtocolError(f"a chunk of body {n} for offset {offset} came; {have} bytes are here")
@@ -62,7 +73,7 @@ class Uploads:
         if len(self._link.bodies) >= _MAX_BODIES and n not in self._link.bodies:
             raise RemoteProtocolError(f"{_MAX_BODIES} bodies came that no record names")
         self._link.unnamed += offset + len(piece) - have
-        if self._link.unnamed > self._sessions.settings.session_bytes:
+        if self._link.unnamed > self._sessions.settings.unnamed_bytes:
             raise RemoteProtocolError(f"bodies of {self._link.unnamed} bytes came that no record names")
         try:
             write = self._sessions.journal.bodies.write(BodyKey(self._link.link_id, n), offset, piece)
@@ -76,6 +87,8 @@ class Uploads:
         return len(piece)
 
     def _hold_back(self, write: asyncio.Future[int], size: int) -> None:
+        # Many small ones are held back too: each is an order to the disk.
+        size += _CHUNK_COST
         self._unwritten += size
         self._last_write = write
 
@@ -93,6 +106,8 @@ class Uploads:
     def whole(self, message: Whole) -> None:
         """Check a body and put it on disk, while other messages pass."""
         n, have = message.n, self._link.bodies.get(message.n, 0)
+        if not 0 < n <= _MAX_NUMBER:
+            raise RemoteProtocolError(f"{n} can't be the number of a body: 1 to {_MAX_NUMBER}")
         if have != message.length:
             raise RemoteProtocolError(f"body {n} came with {have} bytes; it is said to have {message.length}")
         if n in self._keeping:
@@ -116,6 +131,8 @@ class Uploads:
 
     def discard(self, message: Discard) -> None:
         """Delete bodies that no record will name."""
+        if len(message.bodies) > _MAX_BODIES:
+            raise RemoteProtocolError(f"{len(message.bodies)} bodies are to be deleted; {_MAX_BODIES} may be")
         for n in message.bodies:
             if type(n) is not int or not 0 <= n < 1 << 62:
                 raise RemoteProtocolError(f"{n!r:.100} can't be the number of a body")

@@ -12,11 +12,13 @@ import logging
 import re
 import socket
 import ssl
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from ipaddress import ip_address
+from typing import Any
 from urllib.parse import urlsplit
 
 import websockets.asyncio.client
@@ -35,8 +37,9 @@ from websockets.exceptions import (
     ProxyError,
     WebSocketException,
 )
+from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
-from websockets.protocol import State
+from websockets.protocol import Event, State
 from websockets.typing import Subprotocol
 
 from .. import forks
@@ -70,6 +73,9 @@ _AT_ONCE = 16 << 10
 _MAX_QUEUE = 4
 """Messages that are read ahead of their receiver; what is read can't be passed by."""
 
+_CHUNK = b"\x01"
+"""The first byte of a binary message."""
+
 _CLOSE_TIMEOUT = 2.0
 """Seconds for the closing handshake; after that the connection is aborted (a peer may be gone for good)."""
 
@@ -84,6 +90,16 @@ class _Hearing(Connection):
     """Notes when bytes come: on a thin line, a message may take longer than silence may last."""
 
     heard_at = 0.0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.opcodes: deque[Opcode] = deque()
+        """Those of the messages that wait for their receiver, as their first frames have them."""
+
+    def process_event(self, event: Event) -> None:
+        if isinstance(event, Frame) and event.opcode in (Opcode.TEXT, Opcode.BINARY):
+            self.opcodes.append(event.opcode)
+        super().process_event(event)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.heard_at = self.loop.time()
@@ -162,9 +178,15 @@ class WebsocketTransport:
 
     async def receive(self) -> bytes:
         try:
-            return await self._connection.recv(decode=False)
+            message = await self._connection.recv(decode=False)
         except ConnectionClosed as error:
             raise _lost(error) from error
+        opcode = self._connection.opcodes.popleft()
+        # The bytes tell the two apart for whoever reads them; that they came as what they are is checked here.
+        if (opcode is Opcode.BINARY) != (message[:1] == _CHUNK):
+            words = "a binary message is a chunk, and begins with 0x01" if opcode is Opcode.BINARY else "text is JSON"
+            raise RemoteProtocolError(f"a {opcode.name.lower()} message that begins with {message[:8]!r} came; {words}")
+        return message
 
     async def close(self) -> None:
         try:

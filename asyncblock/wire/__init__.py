@@ -5,11 +5,12 @@ are below. A process has one *link* to a mainframe, whatever it does there; a li
 *session* is one run of a flow, a *job* one run of a block, tried in numbered *attempts*.
 
 **Messages.** A connection moves whole messages in order: a websocket with the subprotocol ``asyncblock.v1`` and
-``Authorization: Bearer TOKEN``, at most 4 MiB a message, no compression. A *text* message is UTF-8, one or more lines
-separated by ``\\n``; each line is JSON without a raw newline. Control lines are objects with an ``op``; their fields
-are the dataclasses of ``messages``. Two of them are followed by data lines: ``batch`` by one for each entry of its
-``channels``, ``page`` by as many as its ``lines`` says. A *binary* message is a chunk of a body (``bodies``). Unknown
-fields are skipped. Which op may come when is the table in ``states``.
+``Authorization: Bearer TOKEN``, at most 4 MiB a message, no compression. A *text* message (by its opcode) is UTF-8
+without a byte order mark, one or more lines separated by ``\\n``; each line is JSON without a raw newline. Control
+lines are objects with an ``op``; their fields are the dataclasses of ``messages``. Two of them are followed by data
+lines: ``batch`` by one for each entry of its ``channels``, ``page`` by as many as its ``lines`` says. A *binary*
+message begins with 0x01 and is a chunk of a body (``bodies``). Unknown fields are skipped. Which op may come when is
+the table in ``states``.
 
 **Greeting.** Below sends ``hello``: version, its link id (random, for the link's life), boot (random for each process),
 generation (counts the link's connections), the resume token of its last Welcome, what it can run, and its open jobs as
@@ -63,9 +64,15 @@ asks an executor with free ``spawn`` slots for one; the process is a link of its
 ``gone {link, reason, secret}`` upwards is the evidence that it has ended.
 
 **Two kinds of wrong.** *Unreadable* (not JSON, a missing field, a gap in ``seq``, a wrong sum): ``bye`` with ``stop:
-true``; the link is over and its jobs end with that reason. *Refused* (an unknown type, a wrong field, an unknown
-channel): the batch is journaled and acknowledged, the record isn't applied, and ``refused {channel, index, reason}``
-goes back; the next call of that job raises it. So nothing bad is sent for ever.
+true``; the link is over and its jobs end with that reason. An attempt whose own batch ended its link counts, also when
+nothing of it was journaled. *Refused* (an unknown type, a wrong field, an unknown channel, a record out of place): the
+batch is journaled and acknowledged, the record isn't applied, and ``refused {channel, index, reason}`` goes back; the
+next call of that job raises it. So nothing bad is sent for ever. After 16 of a batch, those of a channel are told as
+one, with a ``count``. Out of place are records before ``JobStarted``, a second one of that, and whatever comes after
+``BlockFinished``. Refused, too, is a record whose JSON the grammar allows and readers don't take, or take differently:
+half a surrogate pair, a number beyond doubles, an integer beyond 64 bits, more than 200 levels, a key twice in an
+object; the journal has the first 16 KiB of it as a text in its place. An output on a handle that the block doesn't
+declare is journaled and shown, and reaches nobody.
 
 **Windows.** All on the sender's side, in bytes of encoded records, freed by acknowledgements: 2 MiB of data and 256
 KiB of telemetry a job, 64 MiB a link (``windows``). A job with nothing in flight may always add one record. Finish
@@ -73,11 +80,13 @@ and control need no room. A Welcome names the windows of this mainframe, and a s
 on, and slower while its disk is behind: what waits there is bounded too.
 
 **Limits**, the same everywhere and named in a Welcome: 4 MiB a message, 2 MiB a line of records, 10,000 records a
-batch, 256 MiB a body, 200 levels of nesting, 3 MiB of plan and inputs. Values that are small one by one and together
-more than 1 MiB travel as bodies, upwards in one record and downwards in one dispatch, where the mainframe makes the
-bodies. Ids of links are 1 to 100 letters, digits, ``-`` and ``_``, a letter or digit
-first, and don't begin with ``mainframe-``. What breaks these is unreadable; what a caller can
-mend (a plan, a request) is refused to it.
+batch (a line without any counts as one), 256 MiB a body, 200 levels of nesting, 3 MiB of plan and inputs. Values that
+are small one by one and together more than 1 MiB travel as bodies, upwards in one record and downwards in one dispatch,
+where the mainframe makes the bodies. Upwards a message has 20,000 lines at most, a Hello names 50,000 channels, a link
+has 10,000 bodies (and 10 GiB of them) that no record names yet, a ``discard`` names 10,000; bodies are numbered from 1
+to 2^53 - 1. Ids of links are 1 to 100 letters, digits, ``-`` and ``_``, a letter or digit first, and don't begin with
+``mainframe-``. What breaks these is unreadable; what a caller can mend (a plan, a request) is refused to it. Whoever
+asks has to listen: while 8 MiB of answers wait for a connection's socket, nothing is read from it.
 
 **Order.** Control first, always. Then jobs take turns by bytes (``scheduler``). Within a job data comes before
 telemetry, each in the order of the calls; progress, and previews with the same id, are latest-wins slots; the finish

@@ -30,7 +30,7 @@ class Batch:
 
 def is_text(message: bytes) -> bool:
     """Tell whether a message is text. A chunk begins with 0x01, which no JSON text does."""
-    return message[:1] == b"{"
+    return message[:1] != b"\x01"
 
 
 def join_batch(seq: int, runs: Sequence[tuple[int, Sequence[bytes]]]) -> bytes:
@@ -44,11 +44,14 @@ def join_page(header: bytes, rows: Sequence[bytes]) -> bytes:
     return b"\n".join([header, *rows])
 
 
-def split(message: bytes) -> Iterator[tuple[dict[str, object], list[bytes]]]:
+def split(message: bytes, max_lines: int | None = None) -> Iterator[tuple[dict[str, object], list[bytes]]]:
     """Split a text message into control lines and the data lines that belong to each.
 
-    Raises ``RemoteProtocolError`` when a control line is no JSON object with an ``op``, or lines are missing.
+    Raises ``RemoteProtocolError`` when a control line is no JSON object with an ``op``, or lines are missing, or there
+    are more than ``max_lines``.
     """
+    if max_lines is not None and (count := message.count(b"\n") + 1) > max_lines:
+        raise RemoteProtocolError(f"a message has {count} lines; {max_lines} may be")
     lines = _lines(message)
     index = 0
     while index < len(lines):
@@ -76,7 +79,8 @@ def _header(line: bytes) -> dict[str, object]:
     try:
         header = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        raise RemoteProtocolError(f"a control line isn't JSON: {error}") from None
+        begins = f"; it begins with {line[:20]!r}" if line[:1] != b"{" else ""
+        raise RemoteProtocolError(f"a control line isn't JSON: {error}{begins}") from None
     if not isinstance(header, dict) or not isinstance(header.get("op"), str):
         raise RemoteProtocolError("a control line isn't an object with an 'op'")
     return header

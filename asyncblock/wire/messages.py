@@ -364,6 +364,9 @@ class Refused(Message):
     channel: int
     index: int
     reason: str
+    count: int = 1
+    """How many of the channel's records are told of: where many of a batch were refused, all but the first few are told
+    at once."""
 
 
 @dataclass(slots=True)
@@ -422,8 +425,10 @@ def encode(message: Message) -> bytes:
     line: dict[str, object] = {"op": message.op}
     for name in _SPECS[message.op]:
         line[name] = getattr(message, name)
-    if message.op in _WITH_SECRET and line["secret"] is None:
-        del line["secret"]
+    if message.op in _LATER:
+        name, default = _LATER[message.op]
+        if line[name] == default:
+            del line[name]
     return orjson.dumps(line)
 
 
@@ -432,7 +437,7 @@ def decode(line: dict[str, object]) -> Message:
     op = line["op"]
     cls = MESSAGES.get(op) if isinstance(op, str) else None
     if cls is None:
-        raise RemoteProtocolError(f"unknown control message {op!r}")
+        raise RemoteProtocolError(f"unknown control message {op!r:.80}")
     values: dict[str, Any] = {}
     for name, (kinds, required) in _SPECS[cls.op].items():
         value = line.get(name, _MISSING)
@@ -445,7 +450,8 @@ def decode(line: dict[str, object]) -> Message:
         elif name in _SECRETS:
             raise RemoteProtocolError(f"{op!r}: field {name!r} can't be {type(value).__name__}")
         else:
-            raise RemoteProtocolError(f"{op!r}: field {name!r} can't be {value!r:.80}")
+            shown = f"{value!r:.80}" if not isinstance(value, (str, list, dict)) else _shown(value)
+            raise RemoteProtocolError(f"{op!r}: field {name!r} can't be {shown}")
     return cls(**values)
 
 
@@ -464,5 +470,12 @@ def _spec(cls: type[Message]) -> dict[str, tuple[frozenset[type], bool]]:
 
 
 _SPECS: Final = {op: _spec(cls) for op, cls in MESSAGES.items()}
-_WITH_SECRET: Final = frozenset(op for op, spec in _SPECS.items() if "secret" in spec)
-"""What has a field that earlier lines don't have; it isn't written while there is nothing in it."""
+_LATER: Final = {op: ("secret", None) for op, spec in _SPECS.items() if "secret" in spec} | {"refused": ("count", 1)}
+"""Fields that earlier lines don't have, by op: they aren't written while they say nothing."""
+
+
+def _shown(value: str | list[Any] | dict[str, Any]) -> str:
+    """Return a value for people, however large it is."""
+    if isinstance(value, str):
+        return f"{value[:80]!r:.80}"
+    return "a list" if isinstance(value, list) else "an object"
