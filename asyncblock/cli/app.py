@@ -454,6 +454,29 @@ def prune(
 
 
 @app.command()
+def backup(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where the backup goes; it isn't there yet.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Copy a mainframe's data directory while it runs: one moment of its journal, with everything that it names.
+
+    The mainframe isn't held up. DIR appears when it is whole. Exit codes: 0 it is made, 2 it can't be.
+    """
+    _run(housekeeping.backup(Target(data_dir=data_dir), directory))
+
+
+@app.command()
+def restore(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A backup.")], data_dir: DataDir = None
+) -> None:
+    """Make a data directory of a backup, for 'asyncblock serve --data-dir'. One that is there is never overwritten.
+
+    Whoever was connected before learns that what came after the backup is gone.
+    """
+    _run(housekeeping.restore(Target(data_dir=data_dir), directory))
+
+
+@app.command()
 def doctor(
     url: Url = None, token: Token = None, tls_ca: TlsCa = None, data_dir: DataDir = None, json: Json = False
 ) -> None:

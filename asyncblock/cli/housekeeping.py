@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
+
 import orjson
 
+from ..server.journal.copying import copy_journal
 from .doctor import examine
 from .places import Target, reach
 
-__all__ = ["doctor", "prune"]
+__all__ = ["backup", "doctor", "prune", "restore"]
 
 
 async def prune(target: Target, older: float | None, keep: int | None, json: bool) -> int:
@@ -18,6 +22,24 @@ async def prune(target: Target, older: float | None, keep: int | None, json: boo
         print(orjson.dumps(pruned).decode())
     else:
         print(f"{len(pruned.sessions)} sessions deleted, {pruned.bytes:,} bytes")
+    return 0
+
+
+async def backup(target: Target, to: Path) -> int:
+    """Copy the data directory of a mainframe, which may run meanwhile."""
+    return await _copy(target.directory, to, "backed up")
+
+
+async def restore(target: Target, backup: Path) -> int:
+    """Make a data directory of a backup."""
+    return await _copy(backup, target.directory, "restored")
+
+
+async def _copy(source: Path, to: Path, done: str) -> int:
+    copied = await asyncio.to_thread(copy_journal, source, to)
+    lost = f"; {copied.missing} bodies weren't there, their sessions were being pruned" if copied.missing else ""
+    what = f"{copied.sessions} sessions and {copied.bodies} bodies, {copied.bytes:,} bytes"
+    print(f"{source} {done} to {to}: {what}{lost}")
     return 0
 
 

@@ -17,11 +17,12 @@ import asyncio
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
 from ..errors import AsyncBlockError
 from .origin import Origins
 
-__all__ = ["MAX_TRACEBACK", "author_traceback", "further_lines", "summary"]
+__all__ = ["MAX_TRACEBACK", "author_traceback", "further_lines", "missing_extra", "summary"]
 
 MAX_TRACEBACK = 64 << 10
 """Bytes of a traceback's text: what a record carries inline. The middle is what goes."""
@@ -75,6 +76,24 @@ def further_lines(exc: BaseException) -> str:
     except Exception:
         return ""
     return f" (and {further} more {'line' if further == 1 else 'lines'})" if further > 0 else ""
+
+
+_EXTRAS: Final = {
+    **dict.fromkeys(("pandas", "matplotlib"), "preview"),
+    "pyarrow": "cache",
+    "jsonschema_rs": "schema",
+    **dict.fromkeys(("fastapi", "uvicorn"), "service"),
+    **dict.fromkeys(("typer", "rich"), "cli"),
+    "uvloop": "fast",
+}
+"""What brings modules that may be missing."""
+
+
+def missing_extra(exc: BaseException) -> str:
+    """Return how a module that is missing can be had; "" where asyncblock doesn't know. Never raises."""
+    name = getattr(exc, "name", None) if isinstance(exc, ModuleNotFoundError) else None
+    extra = _EXTRAS.get(str(name).partition(".")[0])
+    return "" if extra is None else f"; it comes with pip install 'asyncblock[{extra}]'"
 
 
 def _select_all(shown: traceback.TracebackException, exc: BaseException, origins: Origins) -> None:

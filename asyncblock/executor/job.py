@@ -23,7 +23,7 @@ from ..wire.records import encode
 from . import forked, shows
 from .blockloop import forget
 from .capture import current_sink, flush_job
-from .failure import author_traceback, further_lines, summary
+from .failure import author_traceback, further_lines, missing_extra, summary
 from .inputs import InputFiles, gather_inputs
 from .kinds import Kind
 from .leftovers import Leftovers
@@ -447,7 +447,7 @@ class RunningJob:
         roots = self._hosting.executor.catalog.roots()
         clean = self._info.secrecy.text
         return {
-            "error": summary(error, clean) + further_lines(error),
+            "error": summary(error, clean) + further_lines(error) + missing_extra(error),
             "error_type": type(error).__name__,
             "traceback": author_traceback(error, roots=roots, clean=clean),
         }

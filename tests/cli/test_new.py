@@ -12,6 +12,8 @@ import pytest
 from ..flows import one_block
 from ..processes import run
 
+pytestmark = pytest.mark.timeout(180)  # many commands, each of which has to start
+
 
 async def test_what_it_makes_runs_and_its_tests_pass(tmp_path: Path) -> None:
     made = await run("new", "my-prices", "--in", tmp_path, state=tmp_path)

@@ -7,12 +7,15 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import orjson
+import pytest
 
 import asyncblock
 from asyncblock import Context
 
 from ..flows import one_block
 from ..processes import run, start
+
+pytestmark = pytest.mark.timeout(180)  # many commands, each of which has to start
 
 WAITS = """
 import asyncio
