@@ -14,6 +14,9 @@ from asyncblock import events, forks
 
 from ..flows import all_of, end_of, node, one_block, run_block, run_flow, write_flow
 
+# Since 3.12: the test's own process forks in some of these, and has threads.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+
 FORK = """
 import multiprocessing as mp, os, signal, sys, time
 

@@ -18,6 +18,9 @@ from asyncblock.executor.imports import name_of, root_of
 
 from ..flows import end_of, node, one_block, run_block, run_flow, write_flow
 
+# Since 3.12: the test's own process forks in some of these, and has threads.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+
 KINDS = """
 import dataclasses, enum, functools, multiprocessing as mp, os, pickle, typing
 from concurrent.futures import ProcessPoolExecutor
