@@ -23,31 +23,36 @@ Attempts = dict[tuple[str, int], dict[int, "_Kept"]]
 class _Kept:
     """A value and the key that travels for it."""
 
-    __slots__ = ("key", "value")
+    __slots__ = ("key", "size", "value")
 
-    def __init__(self, key: StoreKey, value: object) -> None:
+    def __init__(self, key: StoreKey, value: object, size: int) -> None:
         self.key = key
         self.value = value
+        self.size = size
 
 
 class Store:
     """Var values by key. Its methods may be called from any thread.
 
     Values that are let go are returned: freeing a large one takes a while, and is no thread's affair that has others.
+    Whoever has freed them says so (``freed``).
     """
 
     def __init__(self) -> None:
         self._lock = fresh_lock()
         self._born = generation()
         self._sessions: dict[str, Attempts] = {}
+        self.size = 0
+        """Bytes that the values take, about."""
 
-    def put(self, key: StoreKey, value: object) -> None:
+    def put(self, key: StoreKey, value: object, size: int = 0) -> None:
         """Keep a value as it is now: detach it before. Raises ``Closed`` in a forked process."""
         if generation() != self._born:
             raise Closed("a var value lives in the executor's process; return it to the block, and send it there")
         with self._lock:
+            self.size += size
             attempts = self._sessions.setdefault(key.session_id, {})
-            attempts.setdefault(_attempt(key), {})[key.place or 0] = _Kept(key, value)
+            attempts.setdefault(_attempt(key), {})[key.place or 0] = _Kept(key, value, size)
 
     def get(self, key: StoreKey) -> Any:
         """Return a value, detached from the one that is kept. Raises ``LocalProtocolError`` when it isn't here."""
@@ -80,13 +85,13 @@ class Store:
 
     # ------------------------------------------------------------------ letting go
 
-    def forget(self, keys: Iterable[StoreKey]) -> list[_Kept]:
+    def forget(self, keys: Iterable[StoreKey]) -> None:
         """Let go of values that were never sent."""
-        gone = []
+        gone: list[_Kept] = []
         with self._lock:
             for key in keys:
                 gone += self._take(key.session_id, _attempt(key), [key.place or 0])
-        return gone
+            self.size -= sum(each.size for each in gone)
 
     def release(self, session_id: str, job_id: str, attempt: int, places: Iterable[int]) -> list[_Kept]:
         """Let go of values of an attempt."""
@@ -129,6 +134,11 @@ class Store:
         with self._lock:
             attempts = self._sessions.pop(session_id, {})
         return [each for kept in attempts.values() for each in kept.values()]
+
+    def freed(self, size: int) -> None:
+        """Take note that bytes of values that were let go are free."""
+        with self._lock:
+            self.size -= size
 
     @property
     def sessions(self) -> list[str]:

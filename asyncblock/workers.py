@@ -23,6 +23,7 @@ import orjson
 
 from .children import Child, describe_exit
 from .forks import claim
+from .hostmemory import EXECUTORS
 from .lifesigns import Held, Lifesigns, listening
 
 if TYPE_CHECKING:
@@ -287,7 +288,7 @@ class Workers:
             child = Child(
                 [sys.executable, *options, "-u", "-m", "asyncblock.executor"],
                 lambda line: self._heard(line.strip(), link_id),
-                env=os.environ,
+                env={**os.environ, EXECUTORS: str(self._count)},
                 pass_fds=(trace_fd,),
             )
         except BaseException:

@@ -37,6 +37,7 @@ LAYERS: dict[str, set[str]] = {
     "schemas": {"values", "errors"},
     "preview": {"forms", "brought", "forks", "values", "pieces", "offload", "errors"},
     "detached": set(),
+    "hostmemory": set(),
     "store": {"detached", "forks", "wire", "errors"},
     "shapes": {"errors"},
     "block": {"shapes", "identity", "errors"},
@@ -49,13 +50,13 @@ LAYERS: dict[str, set[str]] = {
     "client": {"link", "iothread", "wire", "transport", "values", "pieces", "offload", "schemas", "events", "flow", "examples", "body", "shapes", "errors"},
     "executor": {
         "context", "client", "link", "iothread", "wire", "detached", "store", "block", "shapes", "body", "scratch", "preview", "values", "pieces",
-        "offload", "flow", "workers", "brought", "children", "lifesigns", "collector",
+        "offload", "flow", "workers", "brought", "children", "lifesigns", "collector", "hostmemory",
         *GROUND,
     },
     "flow": {"shapes", *GROUND},
     "server": {"flow", "wire", "transport", *GROUND},
     "hosting": {"server", "iothread"},
-    "workers": {"children", "forks", "flow", "lifesigns", "errors"},
+    "workers": {"children", "forks", "flow", "hostmemory", "lifesigns", "errors"},
     "lifesigns": set(),
 }  # fmt: skip
 ROOF = {"embedding", "running", "runs", "cli", "examples", "testing", "__init__", "__main__"}

@@ -185,6 +185,8 @@ def findings_of(info: dict[str, Any], here: float) -> Iterator[Finding]:
     yield _disk(journal)
     yield _journal(journal)
     yield _executors(info)
+    if "var_values" in info:
+        yield _var_values(info["var_values"])
 
 
 def _version(theirs: str) -> str:
@@ -221,6 +223,13 @@ def _executors(info: dict[str, Any]) -> Finding:
     count = info["executors"]
     hint = "" if count else "; no job can run: start 'asyncblock executor'"
     return Finding("executors", count > 0, f"{count} connected{hint}")
+
+
+def _var_values(values: dict[str, Any]) -> Finding:
+    held, limit = values["held_bytes"], values["limit_bytes"]
+    words = f"{_size(held)} of {_size(limit)} of var values in the executors' memory"
+    full = "; blocks wait to put out more: consumers are slow, or raise ASYNCBLOCK_VAR_MEMORY"
+    return Finding("values", not held or held < limit, words if not held or held < limit else f"{words}{full}")
 
 
 def _size(count: float) -> str:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..detached import detached
+from ..detached import detached, size_of
 from ..errors import Closed, ConnectionLost, LeaseLost, LocalProtocolError, Rejected
 from ..link import Abandoned, Outlet
 from ..preview import Limits, Making
@@ -214,6 +214,12 @@ class SyncContext(SyncAsking):
     def _prepared(self, value: object, handle: str, media_type: str | None, *, output: bool = True) -> Prepared:
         if not self._stays(value, media_type):
             return self._prepare(value, handle)
+        if (
+            output
+            and (room := self._job.room) is not None
+            and (problem := self._wait(room(size_of(value)))) is not None
+        ):
+            self.send_warning(problem)
         key = self._put(detached(self._store.own(value, self._job.session_id)), handle, output=output)
         try:
             if key.cache is not None and (problem := self._save(key)) is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from time import time_ns
 from types import MappingProxyType
@@ -58,6 +58,9 @@ class JobInfo:
     secrecy: Secrecy = field(default_factory=Secrecy)
     credential: Callable[[CredentialInput], dict[str, str]] | None = None
     """Looks a credential up; on a worker thread."""
+    room: Callable[[int], Coroutine[Any, Any, str | None]] | None = None
+    """Waits until a var value of some bytes has room; returns what to warn of. None where values go only with the
+    job's end: to wait for that would be for ever."""
     engine: Engine | None = None
     """What the job may ask; None for one without a mainframe."""
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from ..detached import detached, is_quick
+from ..detached import detached, is_quick, size_of
 from ..offload import run_in_thread
 from ..store import EXECUTOR_NAME, Store, StoreKey
 from .dataframes import cache_name, is_dataframe, save
@@ -58,7 +58,7 @@ class Staying(Surroundings):
         definition = (job.outputs_def or {}).get(handle, {}) if output else {}
         if definition.get("_serialize_for_cache") and is_dataframe(value):
             key = replace(key, cache=cache_name(self._flow(), self._node(), key, value))
-        self._store.put(key, value)
+        self._store.put(key, value, size_of(value))
         return key
 
     def _save(self, key: StoreKey) -> str | None:

@@ -27,6 +27,7 @@ from ..scratch import Scratch
 from ..store import Store
 from ..wire.messages import Cancel, Close, Dispatch, Live, Release, ServiceMessage, Spawn, Unspawn
 from ..wire.windows import Window
+from .budget import Budget, limit_here
 from .catalog import Catalog, accepted
 from .job import RunningJob, started_record
 from .kinds import Kind, Kinds, slim
@@ -233,6 +234,7 @@ class _Hosting:
         self.over: asyncio.Future[None] = self.loop.create_future()
         self.store = Store()
         self.upkeep = Upkeep(self)
+        self.budget = Budget(self, limit_here())
         self.places = Places()
         self.scratch = Scratch()
         self.services = Services(self)
@@ -322,6 +324,9 @@ class _Hosting:
     def lag(self) -> float:
         return self.watchdog.lag
 
+    def held(self) -> tuple[int, int]:
+        return self.store.size, self.budget.limit
+
     def link_over(self, error: AsyncBlockError) -> None:
         self._inbox.post(self._lose_everything, error)
 
@@ -345,6 +350,7 @@ class _Hosting:
         job = RunningJob(self, message, kind, outlet)
         self._sessions.add(message.session_id)
         self._jobs[job.key] = job
+        self.budget.change()
         self.services.job_begins(message.block, message.session_id)
         self._quiet.clear()
         if self.lifeline is not None:
@@ -357,6 +363,7 @@ class _Hosting:
             self.lifeline.end()
         if self.executor.once and not self.over.done():
             self.over.set_result(None)
+        self.budget.change()
         if not self._jobs:
             self._quiet.set()
             self._leave_if_outdated()

@@ -9,6 +9,7 @@ import ctypes
 import logging
 import threading
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..block import Binding
@@ -132,6 +133,11 @@ class RunningJob:
         return self._over
 
     @property
+    def is_ending(self) -> bool:
+        """Whether it was told to end."""
+        return self._cancelled is not None
+
+    @property
     def session_id(self) -> str:
         """The job's session."""
         return self._info.session_id
@@ -171,6 +177,7 @@ class RunningJob:
         if self._cancelled is not None or self._fenced is not None:
             return
         self._cancelled = reason
+        self._hosting.budget.change()
         self._begin_no_more(reason)
         if self._main is not None and not self._main.done():
             self._main.cancel(reason)
@@ -188,6 +195,7 @@ class RunningJob:
         if self._fenced is None:
             self._fenced = reason
             self._cancelled = self._cancelled or reason
+            self._hosting.budget.change()
             self._begin_no_more(reason)
             if self._ctx is not None:
                 self._ctx.release_blocks(f"lost its lease: {reason}")
@@ -615,7 +623,19 @@ def _job_info(message: Dispatch, kind: Kind, hosting: _Hosting) -> JobInfo:
         places=hosting.places,
         credential=_credential,
         engine=hosting.engine,
+        room=partial(hosting.budget.room, (message.job_id, message.attempt))
+        if kind.var_handles and _goes_on(kind)
+        else None,
     )
+
+
+def _goes_on(kind: Kind) -> bool:
+    """Tell whether a block's outputs go downstream, and may be let go, while it runs."""
+    retries = kind.block.get("retries")
+    if isinstance(retries, dict) and retries.get("retries") and retries.get("release") != "stream":
+        return False
+    # What a block that another one runs has put out stays until that ends.
+    return not any(str(level.get("node_id", "")).startswith("run_block::") for level in kind.stacks)
 
 
 def _credential(credential: CredentialInput) -> dict[str, str]:

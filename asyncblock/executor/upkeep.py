@@ -77,11 +77,15 @@ class Upkeep:
             return
         hosting = self._hosting
         names = [name for kept in gone if (name := self._superseded(kept.key)) is not None] if files else []
-        values = [kept.value for kept in gone]
+        values, size = [kept.value for kept in gone], sum(kept.size for kept in gone)
         gone.clear()
-        hosting._tasks.create_task(
-            offload.wait_in_thread(_free, values, hosting.places.values_dir() if names else None, names)
-        )
+        hosting._tasks.create_task(self._free(values, size, names))
+
+    async def _free(self, values: list[Any], size: int, names: list[str]) -> None:
+        hosting = self._hosting
+        await offload.wait_in_thread(_free, values, hosting.places.values_dir() if names else None, names)
+        hosting.store.freed(size)
+        hosting.budget.change()
 
     def _superseded(self, key: StoreKey) -> str | None:
         if key.cache is None:

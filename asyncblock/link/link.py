@@ -126,6 +126,10 @@ class Host(Protocol):
         """Say how late the blocks' event loop runs, in seconds."""
         ...
 
+    def held(self) -> tuple[int, int]:
+        """Say how many bytes of var values there are, and how many there may be."""
+        ...
+
     def link_over(self, error: AsyncBlockError) -> None:
         """Stop every job of this link: what they sent can't be continued."""
         ...
@@ -182,6 +186,11 @@ class Link:
     def away(self) -> bool:
         """Tell whether there is no connection at the moment. It may be back before the answer is read."""
         return self._state is not State.OPEN
+
+    @property
+    def connected(self) -> bool:
+        """Tell whether there is a connection now, beyond its greeting."""
+        return self._transport is not None and self._state is State.OPEN
 
     def new_port(self) -> Window:
         """Return a share of the link's window for one producing thread (or threads under one lock)."""
@@ -420,7 +429,7 @@ class Link:
             if loop.time() < ping_at:
                 continue
             ping_at = loop.time() + self._heartbeat
-            self._send(Ping(lag=self._host.lag() * 1000 if self._host is not None else 0.0))
+            self._send(Ping() if self._host is None else Ping(self._host.lag() * 1000, 0, *self._host.held()))
 
     def _end(self, error: AsyncBlockError) -> None:
         """Settle everything that still waits; the first reason stays."""

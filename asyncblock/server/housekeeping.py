@@ -29,6 +29,10 @@ async def _info(sessions: Sessions, params: Params, roles: frozenset[str]) -> di
         "now": int(time.time() * 1000),
         "roles": sorted(roles),
         "executors": len(live),
+        "var_values": {
+            "held_bytes": sum(link.held for link in links if link.connection is not None),
+            "limit_bytes": sum(link.may_hold for link in links if link.connection is not None),
+        },
         "languages": sorted({language for executor in live for language in executor.languages}),
         "sessions": {"known": len(sessions.rows), "running": len(sessions.running)},
         "limits": {

@@ -133,7 +133,7 @@ class Incoming:
     def _handle(self, message: Message) -> None:
         match message:
             case Ping():
-                pass
+                self._link.held, self._link.may_hold = message.held, message.may_hold
             case Stalled():
                 self._stalled(message)
             case Request():

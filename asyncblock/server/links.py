@@ -176,6 +176,10 @@ class LinkState:
     suspects: frozenset[int] | None = None
     """The channels whose records are being read: if that ends the link, their attempts have begun. None when it is
     nobody's record in particular."""
+    held: int = 0
+    """Bytes of var values in its process, as it said last."""
+    may_hold: int = 0
+    """How many there may be."""
     ack_due: bool = False
     """An acknowledgement will be sent in this turn of the loop."""
 

@@ -134,9 +134,10 @@ caller's id, its attempt and a name without dots, joined by dots, and carries ``
 ``BlockJobFinished`` or ``FlowJobFinished`` is its end. ``cancel_block``, ``query_block``, ``query_downstream`` and
 ``update_node_weight`` are the others.
 
-**Life.** Both sides send ``ping`` each ``heartbeat`` seconds; any byte is a sign of life; three heartbeats of silence
-end the connection. ``bye`` with ``stop: false`` asks to come back after ``retry_after`` seconds. After a loss the
-link connects again for ever, with full jitter between 0.1 and 20 s.
+**Life.** Both sides send ``ping`` each ``heartbeat`` seconds, executors with the bytes of values that stay there and
+how many may be; any byte is a sign of life; three heartbeats of silence end the connection. ``bye`` with ``stop:
+false`` asks to come back after ``retry_after`` seconds. After a loss the link connects again for ever, with full jitter
+between 0.1 and 20 s.
 
 **Versions.** A version that can't be served gets a ``bye`` with code ``version``. Fields are added, never given
 another meaning; record types are added, never changed; golden frames under ``tests/wire`` hold both.

@@ -196,6 +196,10 @@ class Ping(Message):
     lag: float = 0.0
     stored: int = 0
     """Downwards: the mark again, so that a lost acknowledgement heals itself."""
+    held: int = 0
+    """Upwards: bytes of var values in this process, about."""
+    may_hold: int = 0
+    """Upwards: how many it may hold."""
 
 
 @dataclass(slots=True)

@@ -22,6 +22,7 @@ from ..processes import Command, free_port, run, start
 
 NAMES = [
     "address", "tls", "health", "websocket", "version", "token", "clock", "limits", "disk", "journal", "executors",
+    "values",
 ]  # fmt: skip
 
 
@@ -269,6 +270,8 @@ INFO: dict[str, Any] = {
         ({"journal": {**INFO["journal"], "free_bytes": 5 << 20}}, "disk", "5.0 MiB free; make room"),
         ({"journal": {**INFO["journal"], "trouble": "disk full"}}, "journal", "nothing is stored now: disk full"),
         ({"executors": 0}, "executors", "no job can run"),
+        ({"var_values": {"held_bytes": 1 << 20, "limit_bytes": 2 << 20}}, None, ""),
+        ({"var_values": {"held_bytes": 3 << 20, "limit_bytes": 2 << 20}}, "values", "3.0 MiB of 2.0 MiB of var values"),
     ],
 )
 def test_what_the_mainframe_says_is_judged(changes: dict[str, Any], name: str | None, words: str) -> None:

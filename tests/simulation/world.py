@@ -107,6 +107,9 @@ class Executor:
     def session_ended(self, session_id: str) -> None:
         pass
 
+    def held(self) -> tuple[int, int]:
+        return 0, 0
+
     def release(self, message: Release) -> None:
         raise AssertionError("there are no var values here")
 

@@ -75,7 +75,7 @@ GOLDEN: list[tuple[Message, bytes]] = [
     (Gone("0dd", "killed"), b'{"op":"gone","link":"0dd","reason":"killed"}'),
     (Spawn("0dd", "s.1"), b'{"op":"spawn","link":"0dd","job_id":"s.1"}'),
     (Unspawn("0dd", "over"), b'{"op":"unspawn","link":"0dd","reason":"over"}'),
-    (Ping(1.5, 7), b'{"op":"ping","lag":1.5,"stored":7}'),
+    (Ping(1.5, 7, 5, 9), b'{"op":"ping","lag":1.5,"stored":7,"held":5,"may_hold":9}'),
     (Bye("closed", "done", True), b'{"op":"bye","code":"closed","reason":"done","stop":true,"retry_after":null}'),
     (
         Welcome(1, "e", "t", True, 7, {"2": 10}, {"data": 1}, {"message": 1}, 5.0, ["whole"]),
@@ -130,6 +130,10 @@ def test_a_welcome_of_a_mainframe_that_knows_less_is_read() -> None:
 
 def test_every_message_has_a_golden_line() -> None:
     assert {message.op for message, _ in GOLDEN} == set(MESSAGES)
+
+
+def test_a_ping_of_an_earlier_peer_is_read() -> None:
+    assert decode(orjson.loads(b'{"op":"ping","lag":1.5,"stored":7}')) == Ping(1.5, 7)
 
 
 def test_a_greeting_of_an_earlier_minor_version_is_read() -> None:

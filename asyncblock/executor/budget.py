@@ -1,0 +1,107 @@
+"""The budget of var values: who puts out more than the process may hold waits until some of it is let go.
+
+There is no waiting where that can free nothing. A value goes when a job that has it ends, so there is hope as long as
+another job runs here, or something has just begun, ended or gone; when every job here waits itself, or nothing has
+happened for a minute, the budget is exceeded, with a warning.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from typing import TYPE_CHECKING, Final
+
+from ..hostmemory import SETTING, var_budget
+
+if TYPE_CHECKING:
+    from .executor import _Hosting
+
+__all__ = ["Budget", "limit_here"]
+
+logger = logging.getLogger("asyncblock.executor")
+
+_ALONE: Final = 1.0
+"""Seconds without a change after which nobody comes any more, where every job waits: a dispatch takes milliseconds."""
+
+_LONG: Final = 60.0
+"""Seconds without a change after which one more value is let in, where others still run: they may need it."""
+
+
+def limit_here() -> int:
+    """Return the bytes of var values that this process may hold; a setting that says nothing is told and left out."""
+    try:
+        return var_budget()
+    except ValueError as error:
+        logger.warning("%s; var values may take a quarter of the memory", error)
+        return var_budget({name: value for name, value in os.environ.items() if name != SETTING})
+
+
+class Budget:
+    """Says when a value has room. Lives on the executor's loop."""
+
+    def __init__(self, hosting: _Hosting, limit: int) -> None:
+        self.limit = limit
+        self._hosting = hosting
+        self._waiting: dict[tuple[str, int], int] = {}
+        """How many calls of each job wait."""
+        self._changes = 0
+        self._changed = asyncio.Event()
+        self._moved = 0.0
+        self._exceeded = -1
+        """The count of changes at which it was exceeded last: until the next one nobody waits in vain again."""
+
+    def change(self) -> None:
+        """Take note that a job has begun or ended, or values have gone."""
+        self._changes += 1
+        self._moved = self._hosting.loop.time()
+        self._changed.set()
+
+    def has_room(self, size: int) -> bool:
+        """Tell whether a value need not wait; one that is larger than everything may come alone."""
+        held = self._hosting.store.size
+        return held == 0 or held + size <= self.limit
+
+    async def room(self, key: tuple[str, int], size: int) -> str | None:
+        """Wait until a job's value has room; return a warning if it has none. **Cancellation** is safe."""
+        if self.has_room(size):
+            return None
+        self._waiting[key] = self._waiting.get(key, 0) + 1
+        try:
+            return await self._wait(key, size)
+        finally:
+            self._waiting[key] -= 1
+            if not self._waiting[key]:
+                del self._waiting[key]
+
+    async def _wait(self, key: tuple[str, int], size: int) -> str | None:
+        hosting = self._hosting
+        began = hosting.loop.time()
+        while not self.has_room(size):
+            job = hosting._jobs.get(key)
+            if job is None or job.is_ending:
+                return None
+            others = any(other not in self._waiting for other in hosting._jobs)
+            if not others and self._exceeded == self._changes:
+                return None
+            if not hosting.link.connected:
+                # What it was sent hasn't been heard, so nobody has been given it.
+                began = hosting.loop.time()
+            left = max(began, self._moved) + (_LONG if others else _ALONE) - hosting.loop.time()
+            if left <= 0:
+                self._exceeded, self._moved = self._changes, hosting.loop.time()
+                return self._words(others)
+            self._changed.clear()
+            try:
+                async with asyncio.timeout(left):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass
+        return None
+
+    def _words(self, others: bool) -> str:
+        why = "nothing has been let go for a minute" if others else "every job here waits, so nothing would be let go"
+        held = self._hosting.store.size
+        words = f"var values take {held >> 20} MiB, more than the {self.limit >> 20} MiB that they may: {why}"
+        logger.warning("%s", words)
+        return words
