@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,10 @@ import asyncblock
 from asyncblock import Context, Flow, SyncContext, events
 from asyncblock.client import Mainframe
 from asyncblock.errors import UnknownBlock
+from asyncblock.server import MainframeServer
+from asyncblock.server.releases import Releases
+from asyncblock.server.settings import Settings
+from asyncblock.testing import FaultProxy
 
 from ..engine.blocks import plan_of
 from ..flows import all_of, end_of
@@ -221,6 +226,42 @@ async def test_a_value_that_was_not_sent_is_not_kept(mainframe: Mainframe) -> No
     source = flow.node(sends_badly)
     flow.node(take, {"v": source["v"]})
     await succeeded(mainframe, flow)
+
+
+@asyncblock.block(outputs=OUT)
+async def two(inputs: Mapping[str, Any], ctx: Context) -> None:
+    for name in "ab":
+        await ctx.output(Thing(name), "v")
+    await living.are()
+
+
+async def test_a_release_that_was_lost_is_made_up_for_after_the_next_welcome(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    global living, taken
+    living, taken = Living(), asyncio.Queue()
+    lost: asyncio.Queue[int] = asyncio.Queue()
+
+    def lose(releases: Releases) -> None:
+        due, releases._due, releases._timer = releases._due, {}, None
+        for places in (places for attempts in due.values() for places in attempts.values()):
+            for place in places:
+                lost.put_nowait(place)
+
+    monkeypatch.setattr(Releases, "_tell", lose)
+    flow = Flow("cut")
+    flow.node(take, {"v": flow.node(two)["v"]})
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(MainframeServer(tmp_path / "data", Settings(heartbeat=0.3)))
+        url = await stack.enter_async_context(server.listen("127.0.0.1", 0))
+        proxy = await stack.enter_async_context(FaultProxy("127.0.0.1", int(url.rpartition(":")[2])))
+        mainframe = await stack.enter_async_context(asyncblock.connect(f"ws://127.0.0.1:{proxy.port}", server.token))
+        await stack.enter_async_context(asyncblock.Executor(blocks=[two, take]).attached(mainframe))
+        session = await mainframe.start(flow)
+        assert sorted([await lost.get(), await lost.get()]) == [0, 1]
+        assert living.names == {"a", "b"}
+        proxy.cut()
+        assert (await session.wait()).state == "succeeded"
 
 
 # ---------------------------------------------------------------------- what a consumer gets

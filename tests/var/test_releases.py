@@ -141,10 +141,29 @@ async def test_records_that_come_too_late_release_their_values(tmp_path: Path) -
         late = host.peer()
         jobs = [[first["channel"], first["job_id"], 1]]
         await late.hello("old", executor=EXECUTOR, generation=2, token=token, channels=jobs)
-        await late.batch(2, first["channel"], output(first, 0))
+        odd = [7, {"type": "BlockOutput", "handle": [], "output": key(first, 5), "t": 1}, {"type": "BlockOutputs"}]
+        await late.batch(2, first["channel"], *odd, output(first, 0))
         assert await released(late, 1) == [(first["job_id"], 1, 0)]
         await new.batch(1, second["channel"], STARTED, FINISHED)
         assert (await new.until("session_ended"))["session_id"] == "s"
+
+
+async def test_references_of_earlier_versions_go_on_after_a_restart(tmp_path: Path) -> None:
+    async with mainframe(tmp_path) as host:
+        peer = host.peer()
+        token = (await peer.hello("x", executor=EXECUTOR))["token"]
+        await peer.ask("start", session_id="s", plan=flow())
+        a = await peer.until("dispatch")
+        old = {name: value for name, value in key(a, 0).items() if name not in ("attempt", "place")}
+        await peer.batch(1, a["channel"], STARTED, {**output(a, 0), "output": old}, FINISHED)
+        b = await peer.until("dispatch")
+        assert b["inputs"] == {"v": old}
+    async with mainframe(tmp_path) as host:
+        peer = host.peer()
+        await peer.hello("x", executor=EXECUTOR, generation=2, token=token)
+        assert (await peer.until("dispatch"))["inputs"] == {"v": old}
+        await peer.batch(2, b["channel"], STARTED, FINISHED)
+        assert (await peer.until("session_ended"))["session_id"] == "s"
 
 
 async def test_peers_that_do_not_understand_it_hear_nothing_of_it(tmp_path: Path) -> None:
