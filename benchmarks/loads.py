@@ -44,11 +44,40 @@ def _long_line() -> Any:
     return figure
 
 
+def _traces() -> Any:
+    """100 traces of 50 points, of plotly."""
+    graphs = import_module("plotly.graph_objects")
+    return graphs.Figure([graphs.Scatter(x=list(range(50)), y=list(range(50))) for _ in range(100)])
+
+
+def _styled() -> Any:
+    """5000 x 10 numbers in pandas' Styler."""
+    numbers = import_module("numpy").random.default_rng(1).normal(size=(5000, 10))
+    return import_module("pandas").DataFrame(numbers).style.background_gradient()
+
+
+def _sixteen_bits() -> Any:
+    """49 million pixels of 16 bits."""
+    numpy = import_module("numpy")
+    return import_module("PIL.Image").fromarray(numpy.arange(7000 * 7000, dtype="uint16").reshape(7000, 7000))
+
+
+def _facets() -> Any:
+    """200 points in two facets, of plotnine."""
+    plotnine = import_module("plotnine")
+    frame = import_module("pandas").DataFrame({"x": range(200), "y": range(200), "g": list("ab") * 100})
+    return plotnine.ggplot(frame, plotnine.aes("x", "y")) + plotnine.geom_point() + plotnine.facet_wrap("g")
+
+
 FIGURES: Mapping[str, Callable[[], list[Any]]] = {
     "figure": lambda: [_lines()],
     "ten_figures": lambda: [_lines() for _ in range(10)],
     "subplots_6x6": lambda: [_subplots()],
     "line_1M_points": lambda: [_long_line()],
+    "plotly_100_traces": lambda: [_traces()],
+    "styler_5000": lambda: [_styled()],
+    "i16_49mpx": lambda: [_sixteen_bits()],
+    "plotnine": lambda: [_facets()],
 }
 
 
@@ -70,7 +99,10 @@ VALUES: Mapping[str, Callable[[], Any]] = {"nested_60MB": _nested, "numpy_5M": _
 def draw(figure: Any) -> bytes:
     """Draw a figure as everybody does."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
+    if hasattr(figure, "to_html"):
+        return str(figure.to_html()).encode()
+    save = figure.savefig if hasattr(figure, "savefig") else figure.save
+    save(buffer, format="png")
     return buffer.getvalue()
 
 

@@ -14,12 +14,14 @@ import os
 import queue
 import threading
 from collections.abc import Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from typing import Any
 
 from ..errors import PreviewFailed
 from .figure import figure_of, is_portable, png_of, settings
 from .limits import Limits
+from .packing import PATIENCE, Packing
 from .parcels import Kept, NotSendable, pack, read_here
 from .process import Crashed, TimedOut, WorkerProcess
 from .signatures import media_type_of
@@ -45,6 +47,8 @@ class Rendering:
         """What stands in front of the URL and behind it."""
         self._pieces: list[bytearray] | None = None
         self._kept: Kept | None = None
+        self.packing: Packing | None = None
+        """Its way to the worker, once its turn has come."""
         self._renderer: _Renderer | None = None
 
     def take(self) -> None:
@@ -109,6 +113,28 @@ class Rendering:
         return self.limits.bytes * 3 // 4 - 100
 
 
+_LATE = 8
+"""Figures that may be pickled beside the line; the ninth holds it up."""
+
+
+class _Later(Exception):
+    """A figure comes back into the line when it is pickled."""
+
+
+def _give_up(rendering: Rendering) -> None:
+    if rendering.packing is not None:
+        _settle(rendering, PreviewFailed(f"pickling it took longer than {rendering.limits.seconds:g} s"))
+
+
+def _settle(rendering: Rendering, outcome: str | Exception) -> None:
+    # One that was late may have been given up.
+    with suppress(InvalidStateError):
+        if isinstance(outcome, str):
+            rendering.future.set_result(outcome)
+        else:
+            rendering.future.set_exception(outcome)
+
+
 class _Renderer:
     """The thread, and its worker process. Once closed it takes nothing more."""
 
@@ -119,6 +145,8 @@ class _Renderer:
         self._closed = False
         self._process: WorkerProcess | None = None
         self._current: Rendering | None = None
+        self._late = 0
+        """Figures that are still being pickled, after their turn."""
 
     def submit(self, rendering: Rendering) -> bool:
         with self._lock:
@@ -159,23 +187,55 @@ class _Renderer:
 
     def _work(self) -> None:
         while (rendering := self._line.get()) is not None:
-            if not rendering.future.set_running_or_notify_cancel():
+            if not self._is_due(rendering):
                 continue
             try:
                 url = self._draw(rendering)
+            except _Later:
+                continue
             except Exception as error:
-                rendering.future.set_exception(error)
+                _settle(rendering, error)
             except BaseException as problem:
                 # A figure's own methods may raise anything; whoever waits must not be ended by it.
-                rendering.future.set_exception(PreviewFailed(f"it raised {type(problem).__name__}"))
+                _settle(rendering, PreviewFailed(f"it raised {type(problem).__name__}"))
             else:
-                rendering.future.set_result(url)
+                _settle(rendering, url)
             # Nothing of an author's figure is kept until the next one comes.
             del rendering
         self._end_process()
 
+    def _is_due(self, rendering: Rendering) -> bool:
+        """Tell whether somebody still waits for a rendering whose turn has come, or has come again."""
+        if rendering.packing is None:
+            return rendering.future.set_running_or_notify_cancel()
+        self._late -= 1
+        if rendering.abandoned:
+            _settle(rendering, PreviewFailed("nobody waited for it any more"))
+        return not rendering.future.done()
+
+    def _packed(self, rendering: Rendering) -> Sequence[bytes | bytearray | memoryview]:
+        """Return the request for the worker. Raises ``_Later`` where others go first, and what pickling raises."""
+        packing = rendering.packing
+        if packing is None:
+            packing = rendering.packing = Packing(rendering.pieces, lambda: self._line.put(rendering))
+            seconds = rendering.limits.seconds
+            if not packing.wait(PATIENCE if self._late < _LATE else seconds):
+                self._late += 1
+                clock = threading.Timer(seconds, _give_up, (rendering,))
+                clock.daemon = True
+                clock.start()
+                raise _Later
+        return packing.pieces()
+
     def _draw(self, rendering: Rendering) -> str:
-        pieces = rendering.pieces()
+        try:
+            pieces = self._packed(rendering)
+        except _Later:
+            raise
+        except BaseException:
+            rendering.packing = None
+            raise
+        rendering.packing = None
         status, data = self._asked(rendering, pieces)
         if status == DRAWN:
             return data_url(data, media_type_of(data) or "image/png")

@@ -376,6 +376,39 @@ async def test_a_worker_that_has_grown_is_replaced(tmp_path: Path) -> None:
     assert drawn(tmp_path / "a")[0] != drawn(tmp_path / "b")[0] == preview.worker_pid()
 
 
+class Hanging(Artist):
+    """Is pickled for as long as it likes."""
+
+    def __init__(self, go: threading.Event) -> None:
+        super().__init__()
+        self._go = go
+
+    def __reduce__(self) -> Any:
+        self._go.wait(30)
+        return Artist, ()
+
+
+async def test_a_figure_whose_pickling_hangs_holds_up_no_other() -> None:
+    go = threading.Event()
+    hanging = figure(Hanging(go))
+    try:
+        task = asyncio.create_task(finished(hanging, seconds=2))
+        assert (await finished(figure()))["type"] == "image"
+        assert not task.done()
+        with pytest.raises(PreviewFailed, match="pickling it took longer than 2 s"):
+            await task
+    finally:
+        go.set()
+
+
+async def test_a_figure_that_takes_long_to_be_pickled_is_drawn_when_it_is() -> None:
+    go = threading.Event()
+    task = asyncio.create_task(finished(figure(Hanging(go))))
+    assert (await finished(figure()))["type"] == "image"
+    go.set()
+    assert (await task)["type"] == "image"
+
+
 # ---------------------------------------------------------------------- as its author sees it
 
 
