@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import Future, wait
 from typing import Any
 
 from ..detached import size_of
@@ -36,6 +38,9 @@ from .shown import Shown
 
 __all__ = ["Context"]
 
+_PACE = 1.0
+"""Seconds that a loop may be silent before nobody waits for it any more."""
+
 _CALLS_PER_TURN = 64
 """Sends that a block may make before its loop gets a turn, so that a loop of sends never starves the others."""
 
@@ -55,6 +60,7 @@ class Context(AsyncAsking):
         self._turn = 0
         self._ring = LineRing(outlet, self._inbox)
         self._shown = Shown()
+        self._pacing: Future[None] | None = None
 
     # ------------------------------------------------------------------ data
 
@@ -418,6 +424,17 @@ class Context(AsyncAsking):
             self._line_too_late(text)
             return
         self._ring.add(self._job.secrecy.text(text), stdio)
+
+    def _pace(self) -> None:
+        if not self._ring.crowded or not (self._pacing is None or self._pacing.done()):
+            return
+        self._pacing = asyncio.run_coroutine_threadsafe(self._ring.drained(self), self._loop)
+        while not wait((self._pacing,), _PACE).done:
+            alive = threading.Event()
+            self._loop.call_soon_threadsafe(alive.set)
+            if not alive.wait(_PACE):
+                # The block holds its loop up, perhaps to wait for the very process that prints: then lines are dropped.
+                return
 
     def _relay(self, record: bytes, lane: str) -> None:
         self._check()

@@ -186,6 +186,9 @@ class Face(Staying):
     def _line(self, text: str, stdio: Stdio) -> None:
         raise LocalProtocolError("this context captures no lines")
 
+    def _pace(self) -> None:
+        """Lines of a sync block wait by themselves."""
+
     def _relay(self, record: bytes, lane: str) -> None:
         raise LocalProtocolError("this context relays nothing")
 

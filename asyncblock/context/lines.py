@@ -37,6 +37,10 @@ class LineSink:
         """Where the job's records go."""
         return self._face._outlet
 
+    def pace(self) -> None:
+        """Wait while too many lines wait, for one who can: not on the block's loop."""
+        self._face._pace()
+
     def record(self, record: bytes, lane: str) -> None:
         """Send a record that was made in a forked process; waits for room. Not on the block's loop."""
         self._face._relay(record, lane)
@@ -82,6 +86,11 @@ class LineRing:
         """True while lines wait for room in the window."""
         self.closed = False
         """The finish is queued; later lines are dropped."""
+
+    @property
+    def crowded(self) -> bool:
+        """Whether lines will be dropped soon."""
+        return self._size > self.LIMIT // 2
 
     def add(self, text: str, stdio: Stdio) -> None:
         with self._lock:

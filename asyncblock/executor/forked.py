@@ -130,6 +130,9 @@ class Relay:
             return
         stream = getattr(sys, stdio)
         if not self._over:
+            pace: Callable[[], None] | None = getattr(self.sink, "pace", None)
+            if pace is not None:
+                pace()
             deliver(self.sink, lines, stdio, stream.echo if isinstance(stream, JobStream) else None)
             return
         with past_capture():

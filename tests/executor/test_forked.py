@@ -63,6 +63,31 @@ def work():
     assert [each.log for each in all_of(found, events.BlockLog) if each.stdio == "stderr"] == ["to stderr"]
 
 
+@pytest.mark.parametrize("waits", ["await asyncio.to_thread(process.join)", "process.join()"])
+async def test_twenty_thousand_lines_of_a_process_that_an_async_block_forked_come_or_are_counted(
+    waits: str, tmp_path: Path
+) -> None:
+    """A block that holds its loop up to wait for the process can't take the lines meanwhile: they don't wait for it."""
+    source = f"""{FORK}
+import asyncio
+
+def work():
+    for i in range(20_000):
+        print("line", i, "x" * 200)
+
+async def main(inputs, ctx):
+    process = mp.get_context("fork").Process(target=work)
+    process.start()
+    {waits}
+    return {{"out": process.exitcode}}
+"""
+    found = await run_block(tmp_path, source, workers=1)
+    assert end_of(found).outputs == {"out": 0}
+    dropped = [each for each in all_of(found, events.BlockWarning) if "dropped" in each.warning]
+    assert len(lines(found)) + sum(int(each.warning.split()[0]) for each in dropped) == 20_000
+    assert bool(dropped) == (waits == "process.join()")
+
+
 async def test_lines_of_forked_processes_stay_whole_and_go_to_the_job_that_forked(tmp_path: Path) -> None:
     source = f"""{FORK}
 def work(name):
