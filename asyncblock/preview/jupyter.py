@@ -127,6 +127,10 @@ def payload_of(bundle: Mapping[str, Any], limits: Limits, needs: Mapping[str, An
     kept: dict[str, Any] = {}
     out: list[str] = []
     for media_type, made in bundle.items():
+        # Not ``bytes(made)`` of whatever it is: of a large number that is as many zeros.
+        if media_type in _KINDS and "json" not in media_type and not isinstance(made, (str, bytes, bytearray)):
+            out.append(f"its {media_type} is a {type(made).__name__}, neither text nor bytes")
+            continue
         try:
             size = _size(made, limits.bytes)
         except UnserializableValue as problem:

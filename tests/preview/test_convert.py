@@ -100,6 +100,14 @@ PAYLOADS: dict[str, tuple[Any, dict[str, Any]]] = {
         offering(html="x" * 9_000_000, markdown="m"),
         {"type": "markdown", "data": "m", "mime_type": "text/markdown"},
     ),
+    "a number for markup": (
+        offering(html=5),
+        {"type": "text", "data": "its text/html is a int, neither text nor bytes"},
+    ),
+    "a large number for a picture": (
+        offering(svg=10**12, markdown="m"),
+        {"type": "markdown", "data": "m", "mime_type": "text/markdown"},
+    ),
     "one isn't JSON": (
         offering(json={"a": object()}, markdown="m\ud800"),
         {"type": "markdown", "data": "m\\ud800", "mime_type": "text/markdown"},
