@@ -68,8 +68,12 @@ def package_root(path: Path) -> Path:
 def package_name(root: Path) -> str:
     """Return what people call a package: the name in its ``package.oo.yaml``, or its directory's."""
     for name in PACKAGE_FILES:
+        # A pipe of that name is no manifest, and nobody may ever write into it.
+        file = open_file(root / name)
+        if file is None:
+            continue
         try:
-            with (root / name).open("rb") as file:
+            with file:
                 text = file.read(_MAX_MANIFEST).decode("utf-8")
         except (OSError, UnicodeDecodeError):
             continue

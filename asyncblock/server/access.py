@@ -106,6 +106,7 @@ class Access:
                 return  # the file is being replaced: what was read last stays valid
             raise Unavailable(f"can't read the token file {self._file}: {error.strerror}") from error
         try:
+            self._check_mode(stat.st_mode)
             self._from_file = _parse(text, self._file)
         except Unavailable as error:
             if self._stamp is None:
@@ -113,6 +114,14 @@ class Access:
             # Half written, or a slip: what was read last stays valid, and it is said once.
             logger.error("%s; the tokens from before stay valid", error)
         self._stamp = stamp
+
+    def _check_mode(self, mode: int) -> None:
+        """Refuse a file into which everybody may write tokens; warn of one that everybody may read."""
+        if mode & 0o002:
+            words = f"{self._file} may be written by everybody, who could put tokens in: chmod o-w {self._file}"
+            raise Unavailable(words)
+        if mode & 0o004 and self._stamp is None:
+            logger.warning("the tokens in %s may be read by everybody on this machine: chmod o-r", self._file)
 
 
 def _parse(text: str, path: Path) -> dict[str, frozenset[str]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Rejected, RemoteProtocolError
 from ..wire import frames
-from ..wire.messages import Fetch, Fetched, Message, Page, Read, Reply, Request, Unread, encode
+from ..wire.messages import Fetch, Fetched, Message, Page, Read, Reply, Request, Unread, decode, encode
 from .api import METHODS, ONCE
 from .blocks import JOB_METHODS, attempt_of
 from .bounds import MAX_DEPTH, MAX_WORDS, is_deep
@@ -87,6 +87,14 @@ class Answers:
             self._tasks.create_task(self._order_once(message))
         else:
             self._carry_out(message)
+
+    def unread_request(self, header: dict[str, Any]) -> None:
+        """Refuse a request whose JSON can't be taken."""
+        message = decode(header)
+        assert isinstance(message, Request)
+        why = f"its JSON can't be taken: {header[frames.WRONG]}"
+        if len(message.id) <= MAX_WORDS:
+            self._refuse(message, Rejected(why, code="params"))
 
     async def _order_once(self, message: Request) -> None:
         """Carry out an order unless it was: its answer is kept, for a second time would have another."""

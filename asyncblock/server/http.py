@@ -6,6 +6,7 @@ The names under ``/metrics`` are promises: ``_FIGURES`` says what each of them i
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -44,6 +45,12 @@ _FIGURES = {
     "acks_total": "Acknowledgements sent.",
 }
 
+MAX_HTTP_BODY = 16 << 20
+"""Bytes of a body in one HTTP answer."""
+
+_RANGE = re.compile(r"bytes=(\d{1,15})-(\d{1,15})?")
+"""The one form of a range that is understood; others are answered as if there were none."""
+
 
 class HttpDoor:
     """Decides about every HTTP request: an answer, or the roles with which a websocket comes in."""
@@ -69,7 +76,7 @@ class HttpDoor:
         if path == "/metrics":
             return HttpAnswer(200, self._metrics().encode(), "text/plain; version=0.0.4; charset=utf-8")
         if path.startswith("/bodies/") and caller.roles & {"client", "observer"}:
-            return await self._body(path.removeprefix("/bodies/"))
+            return await self._body(path.removeprefix("/bodies/"), headers.get("range", ""))
         return HttpAnswer(404, b"there is /healthz, /metrics, /bodies/LINK-N, and a websocket at /\n")
 
     def _health(self) -> HttpAnswer:
@@ -107,15 +114,29 @@ class HttpDoor:
         lines += [f'asyncblock_sessions{{state="{state}"}} {count}' for state, count in sorted(states.items())]
         return "\n".join(lines) + "\n"
 
-    async def _body(self, name: str) -> HttpAnswer:
+    async def _body(self, name: str, part: str) -> HttpAnswer:
+        """Answer with a body, or a part of it: what is sent is held in memory, so that is bounded."""
         link, _, number = name.rpartition("-")
         if not (link.isascii() and number.isascii() and number.isdecimal() and len(number) < 20):
             return HttpAnswer(404, b"a body is named LINK-N\n")
+        asked = _RANGE.fullmatch(part)
+        first = int(asked[1]) if asked else 0
+        size = min(int(asked[2]) - first + 1, MAX_HTTP_BODY) if asked and asked[2] else MAX_HTTP_BODY
+        if size < 1:
+            return HttpAnswer(416, b"the range ends before it begins\n")
         try:
-            data = await self._server.journal.bodies.read(BodyKey(link, int(number)), 0, 256 << 20)
+            data = await self._server.journal.bodies.read(BodyKey(link, int(number)), first, size + (not asked))
         except (AsyncBlockError, FileNotFoundError):
             return HttpAnswer(404, b"no such body\n")
         except DISK_ERRORS as error:
             logger.error("body %s can't be read", name, exc_info=error)
             return HttpAnswer(503, f"the body can't be read now: {error}\n".encode())
-        return HttpAnswer(200, data, "application/octet-stream")
+        if len(data) > MAX_HTTP_BODY:
+            words = f"it has more than {MAX_HTTP_BODY} bytes: ask for parts ('Range: bytes=0-'), or fetch it\n"
+            return HttpAnswer(413, words.encode())
+        if asked:
+            if not data:
+                return HttpAnswer(416, b"it ends before that\n")
+            place = {"Content-Range": f"bytes {first}-{first + len(data) - 1}/*"}
+            return HttpAnswer(206, data, "application/octet-stream", place)
+        return HttpAnswer(200, data, "application/octet-stream", {"Accept-Ranges": "bytes"})

@@ -100,6 +100,8 @@ class Incoming:
                         self._advance(str(header["op"]))
                         if header["op"] == "batch":
                             await self._batch(frames.take_batch(header, lines))
+                        elif frames.WRONG in header:
+                            self._answers.unread_request(header)
                         else:
                             self._handle(decode(header))
                             await self._answers.room()

@@ -15,7 +15,7 @@ import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from ipaddress import ip_address
 from typing import Any
@@ -311,6 +311,8 @@ class HttpAnswer:
     status: int
     body: bytes
     content_type: str = "text/plain; charset=utf-8"
+    more: Mapping[str, str] = field(default_factory=dict)
+    """Further headers."""
 
 
 Gatekeeper = Callable[[str, Mapping[str, str]], Awaitable[HttpAnswer | object]]
@@ -399,6 +401,7 @@ def _response(answer: HttpAnswer) -> Response:
             "Content-Type": answer.content_type,
             "Content-Length": str(len(answer.body)),
             "Connection": "close",
+            **answer.more,
         }
     )
     mark(headers, SUBPROTOCOL)

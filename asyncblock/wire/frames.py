@@ -6,6 +6,7 @@ those are not parsed here, so that whoever stores or forwards them can do so byt
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,10 @@ import orjson
 
 from ..errors import RemoteProtocolError
 
-__all__ = ["MAX_MESSAGE", "Batch", "is_text", "join_batch", "join_page", "split", "take_batch"]
+__all__ = ["MAX_MESSAGE", "WRONG", "Batch", "is_text", "join_batch", "join_page", "split", "take_batch"]
+
+WRONG = "\0wrong"
+"""A field of a request that couldn't be read: why. No peer's JSON has it by chance."""
 
 MAX_MESSAGE = 4 << 20
 """Bytes of the largest message that either side accepts. A batch is about 64 KiB and one record; a page of events is
@@ -79,11 +83,26 @@ def _header(line: bytes) -> dict[str, object]:
     try:
         header = orjson.loads(line)
     except orjson.JSONDecodeError as error:
+        if (asked := _request(line, str(error))) is not None:
+            return asked
         begins = f"; it begins with {line[:20]!r}" if line[:1] != b"{" else ""
         raise RemoteProtocolError(f"a control line isn't JSON: {error}{begins}") from None
     if not isinstance(header, dict) or not isinstance(header.get("op"), str):
         raise RemoteProtocolError("a control line isn't an object with an 'op'")
     return header
+
+
+def _request(line: bytes, why: str) -> dict[str, object] | None:
+    """Return the id and method of a request whose JSON the grammar allows and our reader doesn't: it can be refused."""
+    if b'"request"' not in line:
+        return None
+    try:
+        asked = json.loads(line.decode("utf-8"), parse_int=float)
+        named = {"op": asked["op"], "id": asked["id"], "method": asked["method"], "params": {}, WRONG: why}
+        orjson.dumps(named)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return named if named["op"] == "request" else None
 
 
 def _follow(header: dict[str, object]) -> int:

@@ -23,6 +23,7 @@ from asyncblock.errors import Unauthorized, Unavailable
 from asyncblock.executor import Executor
 from asyncblock.server import MainframeServer
 from asyncblock.server.access import Access
+from asyncblock.server.journal import BodyKey
 from asyncblock.server.settings import Settings
 from asyncblock.transport.websocket import connect_websocket
 from asyncblock.wire.frames import MAX_MESSAGE
@@ -198,6 +199,72 @@ async def test_bodies_and_metrics_are_for_those_with_a_token(tmp_path: Path) -> 
             assert await get(place, "beta") == 404
         assert await get("/bodies/x-1", None) == 401
         assert await get("/bodies/x-1", "alpha") == 404
+
+
+async def test_large_bodies_come_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("asyncblock.server.http.MAX_HTTP_BODY", 100_000)
+    async with (
+        MainframeServer(tmp_path / "data") as server,
+        server.listen("127.0.0.1", 0) as url,
+        httpx.AsyncClient(base_url=url.replace("ws", "http", 1), trust_env=False) as client,
+    ):
+        data = bytes(range(256)) * 1000
+        await server.journal.bodies.write(BodyKey("link", 1), 0, data)
+
+        async def get(part: str | None) -> httpx.Response:
+            headers = {"Authorization": f"Bearer {server.token}"} | ({} if part is None else {"Range": part})
+            return await client.get("/bodies/link-1", headers=headers)
+
+        whole = await get(None)
+        assert (whole.status_code, b"Range" in whole.content) == (413, True)
+        found = b""
+        while len(found) < len(data):
+            answer = await get(f"bytes={len(found)}-")
+            assert answer.status_code == 206
+            last = len(found) + len(answer.content) - 1
+            assert answer.headers["content-range"] == f"bytes {len(found)}-{last}/*"
+            found += answer.content
+        assert found == data
+        assert (await get("bytes=5-9")).content == data[5:10]
+        assert [(await get(part)).status_code for part in ("bytes=256000-", "bytes=9-5", "lines=1-2")] == [
+            416,
+            416,
+            413,
+        ]
+
+
+@pytest.mark.parametrize("mode", [0o602, 0o666])
+def test_a_token_file_that_everybody_may_write_is_refused(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "tokens"
+    path.write_text("alpha executor")
+    path.chmod(mode)
+    with pytest.raises(Unavailable, match="chmod o-w"):
+        Access(None, path)
+
+
+def test_a_token_file_that_becomes_writable_for_everybody_is_kept_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "tokens"
+    path.write_text("alpha executor")
+    path.chmod(0o600)
+    access = Access(None, path)
+    assert caplog.text == ""
+    path.write_text("alpha executor\nbeta client")
+    path.chmod(0o666)
+    assert access.roles("beta") is None
+    assert access.roles("alpha") == frozenset({"executor"})
+    assert "chmod o-w" in caplog.text
+
+
+def test_a_token_file_that_everybody_may_read_is_told_and_taken(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "tokens"
+    path.write_text("alpha executor")
+    path.chmod(0o444)
+    assert Access(None, path).roles("alpha") == frozenset({"executor"})
+    assert "may be read by everybody" in caplog.text
 
 
 async def test_metrics_have_the_names_that_are_documented(tmp_path: Path) -> None:

@@ -268,3 +268,19 @@ async def test_bad_records_that_come_late_harm_neither_the_session_nor_its_watch
         client = host.peer()
         await client.hello("again")
         assert (await client.ask("session", session_id="s"))["result"]["state"] == "running"
+
+
+@pytest.mark.parametrize("value", [rb'"\ud800"', b"1e400", b"[" * 1500 + b"]" * 1500])
+async def test_a_request_that_readers_do_not_take_is_refused_and_the_link_goes_on(tmp_path: Path, value: bytes) -> None:
+    async with mainframe(tmp_path) as host:
+        worker, dispatch = await holding(host)
+        line = b'{"op":"request","id":"r","method":"info","params":{"x":%b}}'
+        await worker.transport.send(line % value)
+        if value[:1] == b"[":
+            # So deep that the standard library may not read it either: then it is no request.
+            said = await worker.until("reply", "bye")
+            assert said["op"] == "bye" or said["error"]["code"] == "params"
+            return
+        assert "can't be taken" in (await worker.until("reply"))["error"]["message"]
+        await worker.batch(1, dispatch["channel"], STARTED, FINISHED)
+        assert (await worker.until("ack"))["seq"] == 1

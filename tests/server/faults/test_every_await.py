@@ -39,6 +39,10 @@ NOT_IN_THE_STORY = {
     ("uploads.py", "await self._finish(ref.n, ref.length, ref.sha256)"): "is for peers that don't ask first",
     ("sessions.py", "session = Session.from_first_row("): "needs a snapshot (tests/server/test_snapshots.py)",
     ("answers.py", "kept = await self._sessions.journal.request(key)"): "is for orders of services",
+    ("answers.py", "await self._done.wait()"): "needs 64 orders at once",
+    ("answers.py", "number = await self._sessions.journal.bodies.session_of(key)"): "is for executors' tokens",
+    ("gateway.py", "taken = await self.sessions.journal.bodies.names_any("): "is for links that are away for a day",
+    ("lines.py", ""): "is for records that can't be read (tests/security/test_bad_records.py)",
 }
 """Why a place isn't visited, by its file and the beginning of its line."""
 
