@@ -101,7 +101,7 @@ hashable = st.one_of(
     st.sampled_from([*Colour, *Large]),
     st.just(pathlib.PurePosixPath("a/b")),
     st.datetimes(datetime.datetime(1700, 1, 1), datetime.datetime(2200, 1, 1)).map(pd.Timestamp),
-    st.sampled_from([pd.Timedelta(seconds=1), np.datetime64("NaT"), np.timedelta64(3, "ms")]),
+    st.sampled_from([pd.Timedelta(seconds=1), np.datetime64("NaT", "ns"), np.timedelta64(3, "ms")]),
     st_numpy.scalar_dtypes().flatmap(st_numpy.from_dtype),
     st.floats().map(np.longdouble),
 )

@@ -177,7 +177,8 @@ def pack(value: object, limit: int, kept: Kept | None = None) -> list[bytes | me
         raise
     except Exception as problem:  # whatever the parts of the author's figure raise
         raise NotSendable(f"{type(problem).__name__}: {problem}") from None
-    return frame([file.getbuffer(), *beside.buffers])
+    # Not ``getbuffer``: a file that is freed with an exported buffer complains (CPython 3.13).
+    return frame([memoryview(file.getvalue()), *beside.buffers])
 
 
 def dump(value: object, limit: int) -> bytes:
