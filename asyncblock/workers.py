@@ -29,7 +29,7 @@ from .lifesigns import Held, Lifesigns, listening
 if TYPE_CHECKING:
     from .flow.plan import Plan
 
-__all__ = ["LEAVE", "OUTDATED", "READY", "RETIRE", "RETIRING", "Orders", "Workers"]
+__all__ = ["EDITED", "LEAVE", "OUTDATED", "READY", "RETIRE", "RETIRING", "Orders", "Workers"]
 
 logger = logging.getLogger("asyncblock.workers")
 
@@ -44,6 +44,14 @@ READY = "ready"
 
 RETIRING = "retiring"
 """A child's line when it takes no more jobs, because a thread of it can't be stopped: it leaves when the others end."""
+
+EDITED = "edited"
+"""A child's line when it takes no more jobs, because a package was edited after it had announced what it holds."""
+
+_RETIRES = {
+    RETIRING: "a thread of it can't be stopped",
+    EDITED: "a package of it was edited",
+}
 
 OUTDATED = "outdated"
 """A child's line when files that it has loaded were edited: it keeps to the sessions that it has begun, and leaves when
@@ -345,8 +353,8 @@ class Workers:
         if line == READY:
             self._welcomed.add(link_id)
             self._count_ready()
-        elif line == RETIRING:
-            logger.warning("an executor process retires: a thread of it can't be stopped; a new one takes its place")
+        elif line in _RETIRES:
+            logger.warning("an executor process retires: %s; a new one takes its place", _RETIRES[line])
             self._fill_place_of(link_id)
         elif line == OUTDATED:
             logger.info("files that an executor process has loaded were edited; a new one takes its place")

@@ -25,7 +25,7 @@ from ..children import FD_OPTION
 from ..client import Mainframe, open_link
 from ..errors import AsyncBlockError
 from ..iothread import IOThread, inbox_of, shared
-from ..workers import LEAVE, OUTDATED, READY, RETIRE, RETIRING, Orders
+from ..workers import EDITED, LEAVE, OUTDATED, READY, RETIRE, RETIRING, Orders
 from . import capture, console
 from .blockloop import block_loop
 from .executor import Executor
@@ -177,6 +177,7 @@ async def _live(orders: Orders, parent: Parent) -> None:
     executor.trace_fd = orders.trace_fd
     executor.on_retire = lambda: parent.say(RETIRING)
     executor.on_outdated = None if orders.once else lambda: parent.say(OUTDATED)
+    executor.on_edited = lambda: parent.say(EDITED)
     executor.once = orders.once
     if not orders.once:
         executor.spawner = Spawner(orders, executor.catalog.known)

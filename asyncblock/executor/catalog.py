@@ -17,10 +17,14 @@ from .shell import shell
 if TYPE_CHECKING:
     from ..flow.plan import Plan
 
-__all__ = ["Catalog", "accepted", "key_of"]
+__all__ = ["Catalog", "PackageEdited", "accepted", "key_of"]
 
 _SHORTEST = 6
 """Characters of a version that name it: fewer might mean another one too."""
+
+
+class PackageEdited(LocalProtocolError):
+    """A package holds other code than it did when this executor announced it."""
 
 
 class Catalog:
@@ -37,6 +41,8 @@ class Catalog:
         self._directories = [Path(package).resolve() for package in packages]
         self._roots: dict[str, list[Path]] = {}
         """By hash; two copies of the same code may have different data beside them."""
+        self._hashed: dict[Path, str] = {}
+        """Those whose hashes were made here: who has made one asks for the directory, whatever it holds by then."""
         self._names: dict[str, str] = {}
         self._code: dict[tuple[str, str], AnyBlock] = {(shell.entry, shell.function): shell}
         self._bindings: dict[tuple[str, ...], Binding] = {}
@@ -59,7 +65,19 @@ class Catalog:
     def _add_root(self, root: Path) -> bool:
         if not root.is_dir():
             raise Unavailable(f"package directory {root} isn't there")
-        return self._add(package_hash(root), root)
+        digest = package_hash(root)
+        self._hashed[root] = digest
+        return self._add(digest, root)
+
+    def look_again(self) -> None:
+        """Make the hashes of package directories anew; edited ones are what they hold now. Reads files."""
+        for root, before in list(self._hashed.items()):
+            if package_hash(root) != before:
+                with self._lock:
+                    self._roots[before].remove(root)
+                    if not self._roots[before]:
+                        del self._roots[before], self._names[before]
+                self._add_root(root)
 
     def _add(self, digest: str, root: Path) -> bool:
         name = package_name(root)
@@ -80,7 +98,10 @@ class Catalog:
         What has been edited meanwhile, or written by a block, is found all the same: whoever asked for that hash asks
         for that directory.
         """
-        new = [self._add(digest, Path(root)) for digest, root in known]
+        found = [(digest, Path(root)) for digest, root in known]
+        for _, root in found:
+            self._hashed.pop(root, None)
+        new = [self._add(digest, root) for digest, root in found]
         return any(new)
 
     def is_outdated(self, roots: Iterable[Path]) -> bool:
@@ -124,6 +145,13 @@ class Catalog:
         if block := self._block(spec):
             return block.fn
         root = self.root(spec)
+        before = self._hashed.get(root)
+        if before is not None and (now := package_hash(root)) != before:
+            # What was asked for, or accepted, isn't what would be read now.
+            raise PackageEdited(
+                f"package {spec['package']!r} was edited: its executor announced version {before[:12]} of it, and it "
+                f"holds {now[:12]} now"
+            )
         return self._loader.load(root, entry, function, session_id=session_id, dir=str(spec.get("dir") or "."))
 
     def _block(self, spec: dict[str, Any]) -> AnyBlock | None:

@@ -108,6 +108,9 @@ class Executor:
         that can't be: then it has several readings of a file at once."""
         self.on_failure: Callable[[str, BaseException], None] | None = None
         """Told of each exception that ends an attempt, with the job's id. On the executor's loop."""
+        self.on_edited: Callable[[], None] | None = None
+        """Called when a package was edited under this process, for another one to take its place. None where the
+        process isn't the executor's own: then it loads what is there now, beside what it has loaded."""
         self.spawner: Spawner | None = None
         """Starts processes for blocks with ``spawn: true``. None where this executor can't."""
         self.once = False
@@ -383,6 +386,30 @@ class _Hosting:
             await self.link.announce()
             self.executor.on_retire()
             self._tasks.create_task(self._retire())
+
+    async def give_back(self, job: RunningJob, reason: str) -> bool:
+        """Return a job that hasn't begun, for its code isn't here any more, and say what is; tell whether that is done.
+
+        A process that has loaded some of the old code loads none of the new one: another one takes its place.
+        """
+        executor = self.executor
+        if executor.once:
+            return False
+        try:
+            await wait_in_thread(executor.catalog.look_again)
+            if executor.on_edited is not None and not self._draining:
+                self._draining = True
+                executor.on_edited()
+                self._tasks.create_task(self._retire())
+            # First, so that it isn't sent here again.
+            await self.link.announce()
+            job_id, attempt = job.key
+            params = {"session_id": job.session_id, "job_id": job_id, "attempt": attempt, "reason": reason}
+            await self.link.request("give_back", params)
+        except AsyncBlockError as error:
+            logger.warning("a job whose code was edited can't be given back: %s", error)
+            return False
+        return True
 
     def _start_process(self, link_id: str, secret: str) -> None:
         if self.executor.spawner is not None:

@@ -24,6 +24,7 @@ from ..wire.records import encode
 from . import forked, shows
 from .blockloop import forget
 from .capture import current_sink, flush_job
+from .catalog import PackageEdited
 from .failure import author_traceback, further_lines, missing_extra, summary
 from .inputs import InputFiles, gather_inputs
 from .kinds import Kind
@@ -250,6 +251,10 @@ class RunningJob:
             self._ctx = self._context(binding, await self._inputs(binding))
         except asyncio.CancelledError:
             await self._conclude({"cancelled": True})
+            return
+        except PackageEdited as error:
+            if not await self._hosting.give_back(self, str(error)):
+                await self._conclude(self._failure(error))
             return
         except BaseException as error:
             await self._conclude(self._failure(error))

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import InvalidInputs, Rejected, UnknownBlock
 from ..flow.entries import BlockRequested
 from ..flow.plan import NodePlan, Plan, Source
-from .jobs import Attempt, Job
+from ..wire.messages import Close
+from .bounds import MAX_WORDS
+from .jobs import Attempt, Job, JobState
 from .links import LinkState
 from .turn import Turn
 
@@ -127,6 +129,19 @@ def _cancel_block(turn: Turn, attempt: Attempt, params: Params) -> dict[str, Any
     return {}
 
 
+def _give_back(turn: Turn, attempt: Attempt, params: Params) -> dict[str, Any]:
+    """Take a job back from an executor that hasn't begun it, and can't: its code was edited there."""
+    job, reason = attempt.job, _text(params, "reason")[:MAX_WORDS]
+    if job.state is not JobState.ASSIGNED:
+        raise Rejected(f"job {job.job_id} has begun", code="begun")
+    attempt.link.send(Close(attempt.channel, job.job_id, attempt.number, reason))
+    if job.cancelling is None:
+        job.session.release(turn, job, reason)
+    else:
+        job.session.fail_job(turn, job, f"cancelled: {job.cancelling}", retry=False)
+    return {}
+
+
 # ---------------------------------------------------------------------- looking around
 
 
@@ -230,6 +245,7 @@ def _text(params: Params, name: str) -> str:
 JOB_METHODS: Final[dict[str, Method]] = {
     "run_block": _run_block,
     "cancel_block": _cancel_block,
+    "give_back": _give_back,
     "query_block": _query_block,
     "query_downstream": _query_downstream,
     "update_node_weight": _update_node_weight,

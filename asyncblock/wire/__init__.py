@@ -132,7 +132,8 @@ link that holds the open attempt may. ``run_block`` names a block and the id of 
 caller's id, its attempt and a name without dots, joined by dots, and carries ``inputs``; larger ones go ahead in a
 ``BlockArguments`` record with that id. The answer is the offset from which on the session's journal tells of the job;
 ``BlockJobFinished`` or ``FlowJobFinished`` is its end. ``cancel_block``, ``query_block``, ``query_downstream`` and
-``update_node_weight`` are the others.
+``update_node_weight`` are the others. ``give_back`` returns a job that hasn't begun, with a ``reason``: its code
+was edited since the executor announced it.
 
 **Life.** Both sides send ``ping`` each ``heartbeat`` seconds, executors with the bytes of values that stay there and
 how many may be; any byte is a sign of life; three heartbeats of silence end the connection. ``bye`` with ``stop:

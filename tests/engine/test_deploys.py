@@ -204,6 +204,29 @@ async def test_a_job_that_waits_for_a_slot_says_when_its_executor_leaves(tmp_pat
         assert await executor.wait() == 0
 
 
+async def test_a_package_that_was_edited_under_its_executor_does_not_run_as_what_it_was(tmp_path: Path) -> None:
+    """The job goes back, the executor says what it has now, and a process that has loaded nothing takes its place."""
+    package, flow = a_package(tmp_path)
+    old = package_hash(package.root)[:12]
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(served(tmp_path))
+        executor = await stack.enter_async_context(executing(tmp_path, package))
+        submit = await stack.enter_async_context(submitting(tmp_path, flow, "--json"))
+        await submit.until_line("running")
+        new = edit(package, "second")
+        (tmp_path / GATE).touch()
+        released = orjson.loads(await submit.until_line("JobReleased"))
+        assert released["reason"] == (
+            f"package 'pack' was edited: its executor announced version {old} of it, and it holds {new} now"
+        )
+        await submit.until_line(f"no executor has version {old} of node two; have {new} of pack; bring it back")
+        await executor.until_line("a package of it was edited; a new one takes its place", err=True)
+        async with submitting(tmp_path, flow) as after:
+            async with asyncio.timeout(20):
+                assert await after.wait() == 0
+            assert '  out = "second"' in after.out
+
+
 # ---------------------------------------------------------------------- services
 
 SERVICE = """
