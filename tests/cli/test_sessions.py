@@ -21,7 +21,7 @@ WAITS = """
 import asyncio
 async def main(inputs, ctx):
     await ctx.report_progress(40)
-    print("waiting")
+    print("here I am")
     try:
         await asyncio.Event().wait()
     finally:
@@ -33,12 +33,12 @@ GIVES = "async def main(inputs, ctx):\n    await ctx.output({'n': 1}, 'out')\n"
 async def test_a_local_run_is_listed_followed_cancelled_and_kept(tmp_path: Path) -> None:
     path = one_block(tmp_path / "f", WAITS)
     async with start("run", path, state=tmp_path) as running:
-        await running.until_line("waiting")
+        await running.until_line("here I am")
         session_id = running.out[0].split()[1].rstrip(":")
         [row] = (await run("sessions", "--json", state=tmp_path)).events()
         assert (row["session_id"], row["state"]) == (session_id, "running") and row["data_dir"]
         async with start("watch", session_id[:6], state=tmp_path) as watching:
-            await watching.until_line("waiting")
+            await watching.until_line("here I am")
             cancelled = await run("cancel", session_id[:6], "--reason", "enough", state=tmp_path)
             assert cancelled.out == [f"session {session_id} is being cancelled"]
             await watching.until_line("cancelled: enough")
@@ -49,7 +49,7 @@ async def test_a_local_run_is_listed_followed_cancelled_and_kept(tmp_path: Path)
     assert listed.err[0].split() == ["SESSION", "BEGAN", "TIME", "DONE", "STATE", "TITLE"]
     assert listed.out[0].startswith(session_id) and "cancelled" in listed.out[0]
     again = await run("watch", session_id[:6], state=tmp_path)
-    assert again.process.returncode == 130 and any("waiting" in line for line in again.out)
+    assert again.process.returncode == 130 and any("here I am" in line for line in again.out)
     ended = await run("cancel", session_id, state=tmp_path)
     assert (ended.process.returncode, ended.err) == (0, [f"session {session_id} has ended already: cancelled"])
     failed = await run("outputs", session_id, state=tmp_path)
@@ -59,7 +59,7 @@ async def test_a_local_run_is_listed_followed_cancelled_and_kept(tmp_path: Path)
 async def test_a_run_that_was_killed_is_interrupted_and_resumed_by_the_beginning_of_its_id(tmp_path: Path) -> None:
     path = one_block(tmp_path / "f", WAITS)
     async with start("run", path, state=tmp_path) as running:
-        await running.until_line("waiting")
+        await running.until_line("here I am")
         session_id = running.out[0].split()[1].rstrip(":")
         running.kill(signal.SIGKILL)
         await running.process.wait()
@@ -93,7 +93,7 @@ async def test_a_served_mainframes_sessions_are_named_by_their_beginning_too(tmp
         executor = await stack.enter_async_context(start("executor", "--package", path.parent, state=tmp_path))
         await executor.until_line("executor for", err=True)
         submit = await stack.enter_async_context(start("submit", path, "--json", state=tmp_path))
-        await submit.until_line("waiting")
+        await submit.until_line("here I am")
         session_id = submit.events()[0]["session_id"]
         [row] = (await run("sessions", "--json", state=tmp_path)).events()
         assert (row["session_id"], row["progress"], row["data_dir"]) == (session_id, 40, None)
