@@ -1083,10 +1083,11 @@ def _refused(run: Line, started: bool) -> list[tuple[int, str]]:
             elif kind == "JobStarted":
                 reason = "JobStarted comes twice" if started else None
                 started = True
+            elif kind == TERMINAL:
+                # Without JobStarted, too: the block's code or its inputs can't be had, so it never begins.
+                finished = True
             elif not started:
                 reason = f"{kind} comes before JobStarted"
-            elif kind == TERMINAL:
-                finished = True
         if reason is not None:
             found.append((index, reason[:150]))
     return found
