@@ -153,12 +153,12 @@ class Gateway:
             _, oldest = self._idle.popitem(last=False)
             self.forget(oldest)
 
-    def expire(self) -> None:
-        """Forget the links that have been away for too long and hold no jobs."""
+    async def expire(self) -> None:
+        """Forget the links that have been away for too long and hold no jobs, one after the other."""
         limit = self.sessions.loop.time() - self.sessions.settings.link_expiry
         for link in list(self._links.values()):
             if link.connection is None and not link.load and max(link.seen, link.last_heard) < limit:
-                self.sessions.supervisor.begin(self._expire(link), "forgetting a link")
+                await self._expire(link)
 
     async def _expire(self, link: LinkState) -> None:
         """Forget a link, unless values of it are still there: nobody else may have its id, which its row proves."""

@@ -164,7 +164,7 @@ class MainframeServer:
         """Forget what nobody will ask for again."""
         await asyncio.sleep(_TICK)
         while True:
-            self.gateway.expire()
+            await self.gateway.expire()
             self.gateway.drop_answers()
             await asyncio.sleep(_FORGET_INTERVAL)
 

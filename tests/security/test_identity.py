@@ -560,7 +560,7 @@ async def test_a_link_whose_values_are_there_is_known_however_long_it_is_away(tm
         links = house.server.sessions.dispatch.links
         async with asyncio.timeout(20):
             while "idle" in links:
-                house.server.gateway.expire()
+                await house.server.gateway.expire()
                 await asyncio.sleep(0.01)
         again = await (await house.peer("executor")).hello("worker", generation=2, token=own.token)
         assert (again["op"], again["resumed"], again["stored"]) == ("welcome", True, 2)

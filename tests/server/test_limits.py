@@ -283,7 +283,7 @@ async def test_a_link_that_stays_away_is_forgotten_unless_it_holds_a_job(tmp_pat
             await peer.ended()
         while host.server.gateway.connections > 1:
             await here.ask("sessions")
-        host.server.gateway.expire()
+        await host.server.gateway.expire()
         await host.server.journal.flush()
         assert {row.link_id for row in await host.server.journal.links()} == {"busy", "here"}
 

@@ -113,11 +113,12 @@ async def _outcome(session: Any) -> str:
 
 
 def _settings() -> Any:
-    from asyncblock.server import gateway, values
+    from asyncblock.server import gateway, mainframe, values
     from asyncblock.server.settings import Settings
 
     values.__dict__["_BUDGET"] = 1  # Everything is read from the journal.
     gateway.__dict__["RETRY_AFTER"] = 0.05
+    mainframe.__dict__["_TICK"] = 0.01
     return Settings(heartbeat=0.5, queue_bytes=100_000, snapshot_bytes=1 << 19)
 
 

@@ -33,6 +33,7 @@ NOT_IN_THE_STORY = {
         "await self._drained.wait()",
     ): "needs 8 MiB of answers that nobody reads (tests/server/test_limits.py)",
     ("mainframe.py", "await asyncio.wait(self._connections)"): "waits for connections that a client left open",
+    ("gateway.py", "await self._expire(link)"): "is for links that were away for a day (tests/server/test_limits.py)",
     ("mainframe.py", "await asyncio.sleep(_FORGET_INTERVAL)"): "is reached once in ten minutes, and is a sleep",
     ("uploads.py", "await asyncio.wait([self._last_write]"): "needs a slow disk (tests/server/test_bodies.py)",
     ("uploads.py", "await asyncio.wait([keeping])"): "needs a slow disk (tests/server/test_bodies.py)",
