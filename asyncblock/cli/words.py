@@ -135,7 +135,8 @@ def _preview(event: events.BlockPreview) -> str:
 
 
 def _about(about: dict[str, Any], size: int) -> str:
-    parts = [str(about.get("type", "value"))]
+    # Executors of before say nothing of it.
+    parts = [str(about["type"])] if "type" in about else []
     if isinstance(about.get("title"), str):
         parts.append(repr(about["title"]))
     parts += [f"{about[name]:,} {name}" for name in ("rows", "columns") if isinstance(about.get(name), int)]

@@ -72,12 +72,13 @@ def redirect_of(url: str, answer: Answer) -> str | None:
 def refusal(url: str, answer: Answer, subprotocol: str) -> AsyncBlockError:
     """Return the error that an answer other than the upgrade means."""
     status, text = answer.status, _text(answer)
+    if status == 400 and "subprotocol" in text:
+        # A websocket server's own word, whoever serves with it.
+        return RemoteProtocolError(f"whoever answers at {url} speaks another version than {subprotocol}: {text}")
     if not _is_own(answer.headers):
         return _of_a_proxy(url, status, text)
     if status in (401, 403):
         return Unauthorized(f"the mainframe at {url} refused the token: {text}")
-    if status == 400 and "subprotocol" in text:
-        return RemoteProtocolError(f"whoever answers at {url} speaks another version than {subprotocol}: {text}")
     if status in (429, 503):
         return ConnectionLost(f"the mainframe at {url} isn't accepting connections now: {text}")
     return Rejected(f"the mainframe at {url} answered HTTP {status} to the websocket upgrade: {text}", code="upgrade")

@@ -264,6 +264,7 @@ async def test_files_of_serve_that_cannot_be_read_are_named(tmp_path: Path) -> N
     refused(await run(*serve, "--tls-cert", missing, "--tls-key", missing, state=tmp_path), str(missing))
     refused(await run(*serve, "--token-file", missing, state=tmp_path), str(missing))
     (tmp_path / "tokens").write_text("abc king\n")
+    (tmp_path / "tokens").chmod(0o600)
     refused(await run(*serve, "--token-file", tmp_path / "tokens", state=tmp_path), "tokens:1", "executor, client")
     refused(await run(*serve, "--host", "0.0.0.0", state=tmp_path), "--tls-cert", "--insecure")
     refused(await run("sessions", "--url", "wss://localhost:1", "--tls-ca", missing, state=tmp_path), str(missing))
