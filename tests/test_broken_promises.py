@@ -205,7 +205,7 @@ async def test_a_mainframe_that_forgot_a_link_ends_its_jobs_with_a_typed_error(t
         finally:
             await lower.__aexit__(None, None, None)
     assert end.state == "failed"
-    assert "its process began anew" in str(end.error)
+    assert "the journal doesn't know its link any more" in str(end.error)
     assert all_of(found, events.JournalBroken) == []
     assert told(flow).startswith("ConnectionLost: ")
     assert "doesn't know this link any more" in told(flow)

@@ -124,7 +124,7 @@ def test_both_faces_have_the_same_members_and_each_says_what_it_promises() -> No
         text = getattr(Context, name).__doc__
         assert "**Durability**" in text, name
         assert "ancellation**" in text, name
-    assert "until its session ends" in str(Context.output.__doc__)
+    assert "no job can ask for it" in str(Context.output.__doc__)
 
 
 @SYNC

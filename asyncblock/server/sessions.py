@@ -215,6 +215,9 @@ class Sessions:
                 session.resume(turn)
                 if broken is not None:
                     session.journal_broken(turn, self.journal.epoch, broken)
+        for link in [each for each in self.dispatch.links.values() if not each.number and each.load]:
+            # Whoever says that it is theirs can't prove it, so nobody will ever go on with those jobs.
+            self.dispatch.gone(link, "the journal doesn't know its link any more")
         return len(unfinished)
 
     def _give_up(self, row: SessionRow, reason: str) -> None:
