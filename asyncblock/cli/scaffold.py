@@ -19,6 +19,7 @@ _FILES = {
     "blocks/summarize/block.oo.yaml": "summarize.block.oo.yaml",
     "blocks/summarize/main.py": "summarize.main.py",
     "tests/test_{module}.py": "test.py",
+    "pytest.ini": "pytest.ini",
     "sample.csv": "sample.csv",
 }
 """Where each template goes."""
