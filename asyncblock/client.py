@@ -455,31 +455,25 @@ class _SharedLinks:
     def __init__(self) -> None:
         self._links: dict[_Key, _Held] = {}
 
-    async def acquire(self, key: _Key, make: Callable[[], Link], timeout: float | None) -> Link:
+    async def join(self, key: _Key, make: Callable[[], Link]) -> Link:
+        """Return the link for a key, begun if need be, with one more user. ``leave`` it."""
         held = self._links.get(key)
         if held is None or held.link.over:
             held = self._links[key] = _Held(make())
             held.link.begin()
         held.users += 1
-        try:
-            await held.link.welcomed(timeout)
-        except BaseException:
-            await asyncio.shield(self._leave(key, held))
-            raise
         return held.link
 
-    async def release(self, key: _Key, link: Link) -> None:
+    async def leave(self, key: _Key, link: Link) -> None:
+        """Take a user away; the last one closes the link."""
         held = self._links.get(key)
-        # Another one stands there when this link had ended before its users left.
-        if held is not None and held.link is link:
-            await self._leave(key, held)
-
-    async def _leave(self, key: _Key, held: _Held) -> None:
+        if held is None or held.link is not link:
+            # Another one stands there, for this link had ended before its users left.
+            return
         held.users -= 1
         if held.users == 0:
-            if self._links.get(key) is held:
-                del self._links[key]
-            await held.link.close()
+            del self._links[key]
+            await link.close()
 
 
 _shared_links: dict[IOThread, _SharedLinks] = {}
@@ -511,13 +505,21 @@ async def open_link(
     key = (url, token, *sorted(more.items()))
     async with shared().lease() as io:
         links = await io.run(_links_of(io))
-        link = await io.run(
-            links.acquire(key, lambda: Link(io, dial, url, link_id=link_id, secret=secret, replaces=replaces), timeout)
+        joining = asyncio.ensure_future(
+            io.run(links.join(key, lambda: Link(io, dial, url, link_id=link_id, secret=secret, replaces=replaces)))
         )
         try:
+            await asyncio.shield(joining)
+        except asyncio.CancelledError:
+            # What has joined leaves: the thread ends with its last link only.
+            await io.run(links.leave(key, await joining))
+            raise
+        link = joining.result()
+        try:
+            await io.run(link.welcomed(timeout))
             yield link
         finally:
-            await asyncio.shield(io.run(links.release(key, link)))
+            await asyncio.shield(io.run(links.leave(key, link)))
 
 
 async def _links_of(io: IOThread) -> _SharedLinks:

@@ -129,7 +129,8 @@ OUT_OF_PLACE: list[tuple[list[list[Any]], list[tuple[int, str]]]] = [
         [[{"type": "BlockOutput", "handle": "out", "output": 1, "done": False, "t": 1}], [STARTED]],
         [(0, "before JobSt")],
     ),
-    ([[FINISHED], [STARTED]], [(0, "BlockFinished comes before JobStarted")]),
+    # A job that can't begin, for its code or its inputs can't be had, says nothing but its finish.
+    ([[FINISHED], [STARTED]], [(0, "after BlockFinished|no job has channel|its job has finished|its session is over")]),
     ([[STARTED, STARTED]], [(1, "twice")]),
     ([[STARTED], [STARTED]], [(1, "twice")]),
     ([[STARTED, FINISHED, FINISHED]], [(2, "after BlockFinished")]),

@@ -17,7 +17,7 @@ import pytest
 from asyncblock.server.settings import Settings
 from asyncblock.testing import FaultProxy
 from asyncblock.transport.websocket import connect_websocket
-from asyncblock.wire.bodies import encode_chunk
+from asyncblock.wire.bodies import CHUNK_SIZE, encode_chunk
 
 from ..peers import HASH, Peer, mainframe, node, plan
 from .served import ROLES, Served, served
@@ -146,15 +146,21 @@ async def batch(case: Case) -> str:
     return outcome(refused[0] if refused else said)
 
 
+async def send_body(peer: Peer, n: int) -> None:
+    """Send all of a body, in chunks of the size that may be."""
+    for start in range(0, len(DATA), CHUNK_SIZE):
+        await peer.transport.send(encode_chunk(n, start, DATA[start : start + CHUNK_SIZE]))
+
+
 async def chunk(case: Case) -> str:
-    await case.peer.transport.send(encode_chunk(77, 0, DATA))
+    await case.peer.transport.send(encode_chunk(77, 0, DATA[:CHUNK_SIZE]))
     return await case.settled()
 
 
 async def whole(case: Case) -> str:
     n = 1 if case.it is case.own else 66
     if case.it is case.own and case.role == "executor":
-        await case.peer.transport.send(encode_chunk(n := 78, 0, DATA))
+        await send_body(case.peer, n := 78)
     await case.peer.say("whole", n=n, length=len(DATA), sha256=REF["sha256"])
     return outcome(await case.peer.until("kept", "bye"))
 
@@ -362,7 +368,7 @@ async def worker(house: Served, link: str, session: str, next_channel: int = 1) 
     made = plan(node("n", block={"hash": f"h{link}"}))
     await house.client.link.request("start", {"session_id": session, "plan": made})
     dispatch = await peer.until("dispatch")
-    await peer.transport.send(encode_chunk(1, 0, DATA))
+    await send_body(peer, 1)
     await peer.batch(1, dispatch["channel"], STARTED, NAMING)
     await peer.until("ack")
     return peer, Things(link, session, dispatch["job_id"], dispatch["channel"], welcome["token"], link)

@@ -36,9 +36,10 @@ async def test_inputs_that_are_too_many_for_a_message_reach_the_executor_as_bodi
         after = node("b", {handle: {"sources": [["a", handle]]} for handle in handles})
         await worker.ask("start", session_id="s", plan=plan(node("a"), after))
         first = await worker.until("dispatch")
-        for seq, handle in enumerate(handles, 1):
+        await worker.batch(1, first["channel"], STARTED)
+        for seq, handle in enumerate(handles, 2):
             await worker.batch(seq, first["channel"], output(handle, handle * 20_000))
-        await worker.batch(101, first["channel"], FINISHED)
+        await worker.batch(102, first["channel"], FINISHED)
         second = await worker.until("dispatch")
         given = dict(second["inputs"])
         for handle, ref in second["bodies"].items():
@@ -179,7 +180,7 @@ async def test_a_body_over_the_limit_and_bodies_that_nothing_names_are_unreadabl
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("asyncblock.server.uploads.MAX_BODY", 100_000)
-    async with mainframe(tmp_path, Settings(session_bytes=150_000)) as host:
+    async with mainframe(tmp_path, Settings(unnamed_bytes=150_000)) as host:
         one, two = host.peer(), host.peer()
         await one.hello("one", slots=1)
         await two.hello("two", slots=1)
