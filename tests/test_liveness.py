@@ -86,7 +86,8 @@ async def test_a_process_that_works_with_the_lock_held_keeps_its_lease(tmp_path:
     found = await run_block(tmp_path / "f", source, workers=1, settings=settings)
     assert end_of(found).outputs == {"out": 1}
     assert all_of(found, events.JobFailed) == []
-    assert all_of(found, events.JobStalled)[0].where == f"main ({tmp_path / 'f' / 'n.py'}:13)"
+    # The calibration may stall, too, where the machine is busy.
+    assert f"main ({tmp_path / 'f' / 'n.py'}:13)" in [each.where for each in all_of(found, events.JobStalled)]
 
 
 async def test_a_frozen_process_loses_its_lease_and_is_fenced_when_it_wakes(tmp_path: Path) -> None:
