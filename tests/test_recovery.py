@@ -87,6 +87,8 @@ async def test_a_killed_mainframe_comes_back_and_everything_goes_on(tmp_path: Pa
             async with start(*serve, state=tmp_path) as second:
                 assert await submit.wait() == 0
                 assert await watch.wait() == 0
+                # The link of the command itself may be back later than that of the process which runs the blocks.
+                await executor.until_line("is back after", err=True)
                 executor.kill(signal.SIGTERM)
                 assert await executor.wait() == 0
                 assert second.process.returncode is None

@@ -126,8 +126,9 @@ async def test_a_process_whose_interpreter_s_lock_is_held_is_spoken_for_and_keep
         assert await session.outputs() == {"out": 1}
         found = [event async for event in session]
     assert all_of(found, events.JobFailed) == []
-    stalled = all_of(found, events.JobStalled)[0]
-    assert stalled.where == f"main ({place / 'holds.py'}:9)"
+    # Where the machine is busy the lines before the hold may stall, too.
+    where = f"main ({place / 'holds.py'}:9)"
+    [stalled, *_] = [each for each in all_of(found, events.JobStalled) if each.where == where]
     [finished] = all_of(found, events.BlockFinished)
     # Told while it lasts: a dump comes after one second, and 5 s are held.
     assert finished.t - stalled.t > 1500
