@@ -88,6 +88,9 @@ class Edition:
 
     def import_file(self, path: Path) -> ModuleType:
         """Import a file under the root, once. Raises what the file raises."""
+        # While one thread imports the top package, which sets the finder up, another's import of a module below it
+        # wouldn't wait: the import system only looks whether the parent is in ``sys.modules``. This waits.
+        importlib.import_module(_TOP)
         module = importlib.import_module(self._module_name(path))
         if module.__file__ != str(path):
             raise LocalProtocolError(f"{path} can't be loaded: {module.__file__} has the same module name and hides it")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import textwrap
 from pathlib import Path
@@ -177,5 +176,8 @@ async def test_what_would_end_the_process_ends_only_the_job_that_did_it(
         }
         wrong |= {name: found[name] for name in SUCCEEDS if found[name] != "succeeded"}
         assert not wrong
-        await asyncio.to_thread(Path(fifo).write_bytes, b"x")
+        # To read and write, for this waits for no reader where there is none any more.
+        told = os.open(fifo, os.O_RDWR)
+        os.write(told, b"x")
         assert await beside.outputs() == {"out": [process, 1, 7]}
+        os.close(told)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pickle
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -219,3 +220,54 @@ def test_a_package_s_name_says_its_path_and_no_other(parts: list[bytes]) -> None
 def test_what_is_no_package_s_name_is_found_nowhere(name: str) -> None:
     root = root_of(name)
     assert root is None or name_of(root) == name
+
+
+FIRST_TWO = """
+import importlib.machinery, sys, threading
+from pathlib import Path
+
+from asyncblock.executor.imports import Edition
+
+begun, go_on = threading.Event(), threading.Event()
+
+class Held(importlib.machinery.SourceFileLoader):
+    def exec_module(self, module):
+        begun.set()
+        go_on.wait()
+        super().exec_module(module)
+
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name != "blocks_of":
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name)
+        spec.loader = Held(name, spec.origin)
+        return spec
+
+sys.meta_path.insert(0, Finder())
+found = {}
+
+def load(name):
+    try:
+        found[name] = Edition.of(Path(sys.argv[1], name)).import_file(Path(sys.argv[1], name, "main.py")).NAME
+    except ImportError as error:
+        found[name] = error
+
+first, second = (threading.Thread(target=load, args=(name,), daemon=True) for name in ("one", "two"))
+first.start()
+begun.wait()
+second.start()
+second.join(0.3)
+assert not found, found
+go_on.set()
+first.join(), second.join()
+assert found == {"one": "one", "two": "two"}, found
+"""
+
+
+def test_the_first_two_packages_of_a_process_may_be_imported_at_the_same_time(tmp_path: Path) -> None:
+    """The second waits for what sets the names up; the import system by itself wouldn't."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "main.py").write_text(f"NAME = {name!r}\n")
+    subprocess.run([sys.executable, "-c", FIRST_TWO, tmp_path], check=True, timeout=60)
