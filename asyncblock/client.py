@@ -32,6 +32,7 @@ from .errors import (
 from .events import SessionFinished
 from .iothread import IOThread, shared
 from .link import FIRST_TIMEOUT, Link
+from .metadata import gathered
 from .offload import run_in_thread, wait_in_thread
 from .pieces import dumps_pieces, loads_blocks, paced
 from .schemas import misfits
@@ -239,10 +240,13 @@ class Mainframe:
         title: str = "",
         search_paths: tuple[Path, ...] = (),
         strict: bool = False,
+        metadata: Mapping[str, Any] | None = None,
     ) -> Session:
         """Start a flow: a path, an example's name, a ``Flow`` built in Python, or a plan.
 
-        ``strict`` compares the inputs with their schemas.
+        ``strict`` compares the inputs with their schemas. ``metadata`` (texts, numbers, booleans and None by name, 16
+        KiB at most) is what its blocks have as ``ctx.metadata``: who asked, a trace id. The values of context variables
+        that ``asyncblock.metadata.carry`` has registered are added.
 
         **Durability**: on return the session is in the journal, with its whole plan.
         **Cancellation** may leave the session started.
@@ -252,6 +256,7 @@ class Mainframe:
         the input; ``InvalidInputs`` for those that don't fit; ``Rejected`` when the mainframe refuses.
         """
         given = by_handle(inputs or {})
+        said = gathered(metadata)
         plan = await self.resolve(lambda languages: resolve_flow(flow, given, search_paths, languages=languages))
         if strict:
             await wait_in_thread(_check_inputs, plan, given)
@@ -260,6 +265,8 @@ class Mainframe:
         session_id = secrets.token_hex(8)
         values = {name: await _encoded(value, name) for name, value in given.items()}
         params = {"session_id": session_id, "plan": plan.to_json(), "inputs": values, "title": title}
+        if said:
+            params["metadata"] = said
         await self.link.request("start", params, id=session_id)
         return Session(self.link, session_id, self._journal)
 

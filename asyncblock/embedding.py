@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from .block import AnyBlock
 from .client import Mainframe
+from .errors import DataDirInUse
 from .executor import Executor
 from .executor import capture as capturing
 from .hosting import hosted_mainframe, listening
@@ -45,7 +46,8 @@ async def embedded(
     ``capture=True`` makes ``print`` and ``logging`` of blocks lines of their jobs, for which it patches this process's
     streams and loggers; ``ctx.logger`` needs no patching. ``settings`` are the mainframe's: durability, times, limits.
     **Cancellation** ends it in order: blocks are cancelled and may clean up.
-    Raises ``Unavailable`` when the data directory is in use. Should the mainframe meet an error that it can't go on
+    Raises ``DataDirInUse``, an ``Unavailable``, when another process has a mainframe in the data directory: several
+    processes of a service connect to one that is served. Should the mainframe meet an error that it can't go on
     with, every call that waits for it raises ``MainframeFailed`` then, and leaving the block does.
     """
     async with AsyncExitStack() as stack:
@@ -53,7 +55,7 @@ async def embedded(
         if data_dir is None:
             data_dir = stack.enter_context(tempfile.TemporaryDirectory(prefix="asyncblock-"))
         io = await stack.enter_async_context(shared().lease())
-        server = await stack.enter_async_context(hosted_mainframe(io, Path(data_dir), settings))
+        server = await stack.enter_async_context(_own_mainframe(io, Path(data_dir), settings))
         await io.run(_bury(server))
         accept = partial(_accept, server)
         link = await stack.enter_async_context(memory_link(io, accept, "the embedded mainframe"))
@@ -87,6 +89,24 @@ async def embedded(
         mainframe = Mainframe(link, executor, journal=journal)
         await stack.enter_async_context(executor.attached(mainframe))
         yield mainframe
+
+
+@asynccontextmanager
+async def _own_mainframe(io: IOThread, data_dir: Path, settings: Settings | None) -> AsyncIterator[MainframeServer]:
+    """Run a mainframe on the I/O thread; say for a library, not for a command, that its directory is in use."""
+    try:
+        async with hosted_mainframe(io, data_dir, settings) as server:
+            yield server
+    except DataDirInUse as error:
+        where = "this process" if error.holder == str(os.getpid()) else f"process {error.holder}"
+        raise DataDirInUse(
+            f"the data directory {error.path} has a mainframe already, in {where}. Several processes of a service "
+            "(uvicorn --workers, gunicorn -w) share one that is served: serve + connect, that is "
+            f"'asyncblock serve --data-dir {error.path}' once, and asyncblock.connect(url, token) in each of them "
+            "instead of embedded(). For a mainframe of this process's own give embedded() another directory, or none",
+            path=error.path,
+            holder=error.holder,
+        ) from error
 
 
 def _accept(server: MainframeServer, transport: Transport) -> None:

@@ -25,6 +25,7 @@
   * ``FlowFailed`` - a session ended with an error; carries the failed node and its message.
   * ``Unavailable`` - a local resource that somebody else holds or that isn't there: data directory, port.
 
+    * ``DataDirInUse`` - a data directory that another mainframe uses.
     * ``MainframeFailed`` - the mainframe in this process met an error that it can't go on with, and has ended.
 
 ``asyncio.CancelledError`` is never raised, wrapped or swallowed by asyncblock.
@@ -41,6 +42,7 @@ __all__ = [
     "BlockFailed",
     "Closed",
     "ConnectionLost",
+    "DataDirInUse",
     "FlowFailed",
     "InvalidFlow",
     "InvalidInputs",
@@ -210,6 +212,15 @@ class FlowFailed(AsyncBlockError):
 
 class Unavailable(AsyncBlockError):
     """A local resource that somebody else holds or that isn't there: a data directory, a port, an extra."""
+
+
+class DataDirInUse(Unavailable):
+    """A data directory that another mainframe uses: that of process ``holder``, where that is known."""
+
+    def __init__(self, message: str, *, path: str, holder: str) -> None:
+        self.path = path
+        self.holder = holder
+        super().__init__(message)
 
 
 class MainframeFailed(Unavailable):

@@ -95,6 +95,8 @@ class SessionStarted(Event):
     path: str | None
     nodes: tuple[str, ...] = ()
     """The flow's nodes, in the order of the file."""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    """What whoever started it said of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -588,7 +590,8 @@ def _entry_event(session_id: str, offset: int, obj: dict[str, Any]) -> AnyEvent:
     match obj["type"]:
         case "SessionStarted":
             nodes = tuple(str(node.get("node_id")) for node in obj["plan"].get("nodes", ()) if isinstance(node, dict))
-            return SessionStarted(**common, title=obj["title"], path=obj.get("path"), nodes=nodes)
+            said = obj.get("metadata", {})
+            return SessionStarted(**common, title=obj["title"], path=obj.get("path"), nodes=nodes, metadata=said)
         case "SessionCancelled":
             return SessionCancelled(**common, reason=obj["reason"])
         case "JournalBroken":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,14 @@ class Flow(language.Flow):
     __doc__ = language.Flow.__doc__
 
     async def run(
-        self, inputs: Results | None = None, *, data_dir: str | Path | None = None, workers: int = 0
+        self,
+        inputs: Results | None = None,
+        *,
+        data_dir: str | Path | None = None,
+        workers: int = 0,
+        metadata: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Run the flow on an embedded mainframe and return its outputs.
+        """Run the flow on an embedded mainframe and return its outputs; ``metadata`` as in ``Mainframe.start``.
 
         **Durability**: with a ``data_dir`` the session's journal stays there; else it is deleted when the flow has
         succeeded, and kept among the last runs when it has failed.
@@ -36,7 +42,7 @@ class Flow(language.Flow):
         directory = Path(data_dir) if data_dir is not None else Path(tempfile.mkdtemp(prefix="asyncblock-"))
         try:
             async with embedded(directory, workers=workers) as mainframe:
-                session = await mainframe.start(plan, inputs)
+                session = await mainframe.start(plan, inputs, metadata=metadata)
                 outputs = await session.outputs()
         except FlowFailed as failed:
             kept = directory if data_dir is not None else await wait_in_thread(_keep, directory, plan)

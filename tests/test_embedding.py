@@ -14,7 +14,15 @@ import yaml
 
 import asyncblock
 from asyncblock import events
-from asyncblock.errors import Closed, FlowFailed, LocalProtocolError, PayloadTooLarge, Rejected, UnserializableValue
+from asyncblock.errors import (
+    Closed,
+    DataDirInUse,
+    FlowFailed,
+    LocalProtocolError,
+    PayloadTooLarge,
+    Rejected,
+    UnserializableValue,
+)
 from asyncblock.iothread import shared
 from asyncblock.testing import run_block
 
@@ -264,3 +272,12 @@ async def test_the_io_thread_is_one_for_all(tmp_path: Path) -> None:
     async with shared().lease() as io:
         async with asyncblock.embedded() as first, asyncblock.embedded() as second:
             assert first.link.io is second.link.io is io
+
+
+async def test_a_data_directory_in_use_is_told_in_words_for_a_library(tmp_path: Path) -> None:
+    async with asyncblock.embedded(tmp_path):
+        with pytest.raises(DataDirInUse, match=r"in this process\..*serve \+ connect.*connect\(url, token\)") as caught:
+            async with asyncblock.embedded(tmp_path):
+                raise AssertionError("it must not open")
+    assert caught.value.path == str(tmp_path)
+    assert "--data-dir or" not in str(caught.value)

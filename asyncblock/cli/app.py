@@ -14,7 +14,7 @@ import orjson
 import typer
 
 from .. import __version__
-from ..errors import AsyncBlockError, InvalidFlow, MainframeFailed, Unauthorized
+from ..errors import AsyncBlockError, DataDirInUse, InvalidFlow, MainframeFailed, Unauthorized
 from . import again, commands, housekeeping
 from . import sessions as known
 from .flows import add_commands
@@ -159,6 +159,10 @@ def _run(work: Coroutine[Any, Any, int]) -> NoReturn:
         if "refused the token" in str(error):
             hint = "; give another one with --token or ASYNCBLOCK_TOKEN, or --data-dir of a mainframe on this machine"
         _complain(f"{error}{hint}")
+        code = EXIT_USAGE
+    except DataDirInUse as error:
+        # What a library says is no use to whoever types commands.
+        _complain(str(error.__cause__ or error))
         code = EXIT_USAGE
     except AsyncBlockError as error:
         _complain(str(error))

@@ -54,6 +54,8 @@ class JobInfo:
     """Output handles whose values are bytes."""
     package: str = ""
     """The name of the block's package."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """What whoever started the session said of it."""
     places: Places = field(default_factory=Places)
     secrecy: Secrecy = field(default_factory=Secrecy)
     credential: Callable[[CredentialInput], dict[str, str]] | None = None
@@ -153,6 +155,12 @@ class Face(Staying):
         if self._job.block_path is not None:
             info["block_path"] = self._job.block_path
         return info
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """What whoever started the session said of it, read-only: ``start(..., metadata={...})``. Blocks that this one
+        runs have the same."""
+        return self._job.metadata
 
     @property
     def node_id(self) -> str | None:

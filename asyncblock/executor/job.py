@@ -16,6 +16,7 @@ from ..block import Binding
 from ..context import Context, CredentialInput, JobInfo, SyncContext, now_ms
 from ..errors import AsyncBlockError, LeaseLost
 from ..link import Outlet
+from ..metadata import give
 from ..offload import Abandoned, run_in_thread, wait_in_thread
 from ..shapes import Declared, handles_of
 from ..values import is_small
@@ -304,6 +305,7 @@ class RunningJob:
         ctx = self._ctx
         assert isinstance(ctx, Context)
         context = contextvars.copy_context()
+        give(context, self._info.metadata)
         context.run(current_sink.set, ctx.sink)
         context.run(current_job.set, self)
         job_of_lines[ctx.sink.line] = self
@@ -341,6 +343,7 @@ class RunningJob:
 
     async def _in_thread(self, binding: Binding, ctx: SyncContext) -> object:
         context = contextvars.copy_context()
+        give(context, self._info.metadata)
         context.run(current_sink.set, ctx.sink)
         job_of_lines[ctx.sink.line] = self
         result = self._result = self._hosting.loop.create_future()
@@ -625,6 +628,7 @@ def _job_info(message: Dispatch, kind: Kind, hosting: _Hosting) -> JobInfo:
         var_handles=kind.var_handles,
         bin_handles=kind.bin_handles,
         package=kind.package,
+        metadata=kind.metadata,
         places=hosting.places,
         credential=_credential,
         engine=hosting.engine,

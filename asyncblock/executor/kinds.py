@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from ..wire.messages import Dispatch
@@ -32,11 +33,15 @@ class Kind:
     var_handles: frozenset[str]
     bin_handles: frozenset[str]
     package: str
+    metadata: Mapping[str, Any]
 
     def fits(self, message: Dispatch) -> bool:
         """Tell whether a dispatch says the same."""
         return (
-            self.block == message.block and self.block_path == message.block_path and [*self.stacks] == message.stacks
+            self.block == message.block
+            and self.block_path == message.block_path
+            and [*self.stacks] == message.stacks
+            and self.metadata == message.metadata
         )
 
 
@@ -92,6 +97,7 @@ def _read(message: Dispatch) -> Kind:
         var_handles=_of_media_type(outputs, "oomol/var"),
         bin_handles=_of_media_type(outputs, "oomol/bin"),
         package=str(message.block.get("package") or "").removeprefix("python:"),
+        metadata=MappingProxyType(message.metadata),
     )
 
 

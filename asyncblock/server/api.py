@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from ..errors import Rejected
+from ..metadata import problem_of
 from ..wire.messages import ServiceMessage
 from .greeting import proof
 from .jobs import Job
@@ -38,12 +39,16 @@ def _field(params: Params, name: str, kind: type | tuple[type, ...], default: An
 
 
 def _start(sessions: Sessions, turn: Turn, params: Params) -> dict[str, Any]:
+    metadata = _field(params, "metadata", dict, {})
+    if (problem := problem_of(metadata)) is not None:
+        raise Rejected(problem, code="params")
     session_id = sessions.start(
         turn,
         _field(params, "session_id", str),
         _field(params, "plan", dict),
         _field(params, "inputs", dict, {}),
         _field(params, "title", str, "")[:_MAX_TEXT],
+        metadata,
     )
     return {"session_id": session_id}
 

@@ -383,4 +383,5 @@ def _message(attempt: Attempt, found: dict[str, Found]) -> Dispatch:
         bodies=bodies,
         block_path=job.block.get("path"),
         timeout=job.timeout,
+        metadata=job.session.metadata,
     )

@@ -68,7 +68,14 @@ class Session:
     """One run of a flow, from its start to its one terminal state."""
 
     def __init__(
-        self, owner: Sessions, number: int, session_id: str, plan: Plan, inputs: dict[str, Any], created_at: int
+        self,
+        owner: Sessions,
+        number: int,
+        session_id: str,
+        plan: Plan,
+        inputs: dict[str, Any],
+        created_at: int,
+        metadata: dict[str, Any] | None = None,
     ) -> None:
         self._owner = owner
         self.number = number
@@ -76,6 +83,8 @@ class Session:
         self.plan = plan
         self.inputs = inputs
         self.created_at = created_at
+        self.metadata = metadata or {}
+        """What whoever started it said of it; its jobs have it."""
         self.state = "running"
         """``running``, ``ending``, then ``succeeded``, ``failed`` or ``cancelled``."""
         self.error: str | None = None
@@ -141,7 +150,8 @@ class Session:
         """Make a session from the first row of its journal, to be filled by ``replay_row``."""
         started = orjson.loads(payload.split(b"\n", 1)[0])
         plan = Plan.from_json(started["plan"])
-        return cls(owner, number, started["session_id"], plan, started["inputs"], started["t"])
+        metadata = started.get("metadata")
+        return cls(owner, number, started["session_id"], plan, started["inputs"], started["t"], metadata)
 
     # ------------------------------------------------------------------ live events
 
@@ -155,6 +165,7 @@ class Session:
             path=self.plan.path,
             plan=plan,
             inputs=self.inputs,
+            **({"metadata": self.metadata} if self.metadata else {}),
             t=_now(),
         )
         self._feed(turn, Started())

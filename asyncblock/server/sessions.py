@@ -105,7 +105,15 @@ class Sessions:
 
     # ------------------------------------------------------------------ orders
 
-    def start(self, turn: Turn, session_id: str, plan: object, inputs: dict[str, Any], title: str) -> str:
+    def start(
+        self,
+        turn: Turn,
+        session_id: str,
+        plan: object,
+        inputs: dict[str, Any],
+        title: str,
+        metadata: dict[str, Any] | None = None,
+    ) -> str:
         """Start a session; one that was started before under this id is left as it is.
 
         Raises ``Rejected`` for a plan that can't be run or when too many sessions run.
@@ -127,7 +135,7 @@ class Sessions:
         made = checked.to_json()
         _check_sizes(checked, made, inputs)
         number = self.journal.new_session_no()
-        session = Session(self, number, session_id, checked, inputs, int(time.time() * 1000))
+        session = Session(self, number, session_id, checked, inputs, int(time.time() * 1000), metadata)
         self.running[session_id] = session
         row = SessionRow(
             session_no=number,

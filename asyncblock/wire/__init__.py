@@ -122,6 +122,10 @@ announcement, under ``understands``, is told: ``release {session_id, values}`` s
 ``live`` what lives of those that were seen of each attempt, for a release may have been lost; those that weren't seen
 are on their way. Others keep all until ``session_ended``.
 
+**Metadata.** A ``start`` may bring ``metadata``, at most 16 KiB: texts, numbers, booleans and null by name, said of the
+session by whoever starts it (who asked, a trace id). It stands in the session's first row, and each ``dispatch`` of the
+session has it; one without has none.
+
 **Questions.** ``request`` has an id of the asker's choice; the same id gets the same answer, so it is simply sent
 again after a Welcome. ``read`` asks for rows of a session's journal from an offset and is answered by one ``page`` as
 soon as there is something; a reader is a cursor (session, offset) and nothing is held for it. Offset -1 asks for the

@@ -269,6 +269,8 @@ class Dispatch(Message):
     """Inputs that are bodies: ``{handle: reference with link}``."""
     block_path: str | None = None
     timeout: float | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    """What whoever started the session said of it: texts, numbers, booleans and null by name."""
 
 
 @dataclass(slots=True)
@@ -474,7 +476,11 @@ def _spec(cls: type[Message]) -> dict[str, tuple[frozenset[type], bool]]:
 
 
 _SPECS: Final = {op: _spec(cls) for op, cls in MESSAGES.items()}
-_LATER: Final = {op: ("secret", None) for op, spec in _SPECS.items() if "secret" in spec} | {"refused": ("count", 1)}
+_LATER: Final[dict[str, tuple[str, Any]]] = {
+    **{op: ("secret", None) for op, spec in _SPECS.items() if "secret" in spec},
+    "refused": ("count", 1),
+    "dispatch": ("metadata", {}),
+}
 """Fields that earlier lines don't have, by op: they aren't written while they say nothing."""
 
 

@@ -20,16 +20,19 @@ COUNTS = {"to": 2, "be": 2, "or": 1, "not": 1, "that": 1, "is": 1, "the": 1, "qu
 
 
 @asynccontextmanager
-async def service(state: Path, **environment: str) -> AsyncIterator[tuple[Command, httpx.AsyncClient]]:
+async def service(
+    state: Path, *options: str, ready: str = "Application startup complete", **environment: str
+) -> AsyncIterator[tuple[Command, httpx.AsyncClient]]:
+    """Run the service by the command that its page has."""
     port = free_port()
-    arguments = ("asyncblock.examples.service:app", "--port", str(port), "--timeout-graceful-shutdown", "5")
+    arguments = ("asyncblock.examples.service:app", "--port", str(port), *options)
     async with start_module("uvicorn", *arguments, state=state, **environment) as server:
-        await server.until_line("Uvicorn running on", err=True)
+        await server.until_line(ready, err=True)
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as client:
             yield server, client
     assert not any("Traceback" in line or "ERROR" in line for line in server.err), server.err
-    # uvicorn ends in order and then raises the signal that it was sent.
-    assert server.process.returncode == -signal.SIGTERM
+    # uvicorn ends in order and then raises the signal that it was sent; its supervisor of several doesn't.
+    assert server.process.returncode == (0 if "--workers" in options else -signal.SIGTERM)
     assert server.family() == []
 
 
@@ -151,3 +154,82 @@ async def test_it_is_client_and_executor_of_a_mainframe_elsewhere_over_one_webso
         answers = [await client.get(f"/sessions/{id}/outputs") for id in ids for client in clients]
         assert all(answer.json() == {"counts": COUNTS} for answer in answers)
         assert [server.sockets(port) for server, _ in services] == [1] * count
+
+
+async def left(server: Command) -> float:
+    """Tell the service to leave, and return how long it took."""
+    began = asyncio.get_running_loop().time()
+    server.kill(signal.SIGTERM)
+    await server.wait()
+    return asyncio.get_running_loop().time() - began
+
+
+async def test_it_leaves_within_seconds_while_browsers_read_events(tmp_path: Path) -> None:
+    async with service(tmp_path) as (server, client):
+        session_id = await started(client, "counting", {"text": TEXT, "pause": 600})
+        begun = [asyncio.Event() for _ in range(3)]
+
+        async def read(seen: asyncio.Event) -> list[dict[str, Any]]:
+            found = []
+            async for _, event in stream(client, session_id):
+                found.append(event)
+                if event["type"] == "BlockProgress":
+                    seen.set()
+            return found
+
+        async with asyncio.TaskGroup() as tasks:
+            readers = [tasks.create_task(read(seen)) for seen in begun]
+            waiting = tasks.create_task(client.get(f"/sessions/{session_id}/outputs"))
+            for seen in begun:
+                await seen.wait()
+            assert await left(server) < 5
+        # Each stream has ended in order: a broken one would have raised.
+        assert all(reader.result()[-1]["type"] != "SessionFinished" for reader in readers)
+        assert waiting.result().status_code in (409, 503)
+
+
+async def test_a_browser_goes_on_at_the_service_that_comes_after(tmp_path: Path) -> None:
+    data = str(tmp_path / "data")
+    async with service(tmp_path, SERVICE_DATA_DIR=data) as (server, client):
+        session_id = await started(client, "counting", {"text": TEXT, "pause": 600})
+        seen = []
+
+        async def read() -> None:
+            async for pair in stream(client, session_id):
+                seen.append(pair)
+                if pair[1]["type"] == "BlockProgress" and server.process.returncode is None:
+                    server.kill(signal.SIGTERM)
+
+        await read()
+        await server.wait()
+    async with service(tmp_path, SERVICE_DATA_DIR=data) as (_, client):
+        rest = [pair async for pair in stream(client, session_id, seen[-1][0])]
+        everything = [pair async for pair in stream(client, session_id)]
+        assert [*seen, *rest] == everything
+        assert everything[-1][1]["type"] == "SessionFinished"
+
+
+async def test_two_workers_share_a_mainframe_that_is_served(tmp_path: Path) -> None:
+    port = free_port()
+    async with start("serve", "--port", str(port), state=tmp_path) as mainframe:
+        await mainframe.until_line("mainframe at", err=True)
+        token = (tmp_path / "asyncblock" / "mainframe" / "token").read_text().strip()
+        environment = {"ASYNCBLOCK_URL": f"ws://127.0.0.1:{port}", "ASYNCBLOCK_TOKEN": token}
+        async with service(tmp_path, "--workers", "2", **environment) as (server, client):
+            ids = [await started(client, "counting", {"text": TEXT}) for _ in range(4)]
+            # A connection of its own for each: the workers take turns at them, and each knows every session.
+            for session_id in ids * 2:
+                async with httpx.AsyncClient(base_url=client.base_url, timeout=30, trust_env=False) as fresh:
+                    assert (await fresh.get(f"/sessions/{session_id}/outputs")).json() == {"counts": COUNTS}
+            assert await left(server) < 10
+
+
+async def test_two_workers_with_a_mainframe_each_are_told_to_serve_and_connect(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    arguments = ("asyncblock.examples.service:app", "--port", str(free_port()), "--workers", "2")
+    async with start_module("uvicorn", *arguments, state=tmp_path, SERVICE_DATA_DIR=str(data)) as server:
+        line = await server.until_line("has a mainframe already", err=True)
+        assert "serve + connect" in line
+        assert f"asyncblock serve --data-dir {data}" in line
+        assert "--data-dir or" not in line
+    assert server.family() == []

@@ -17,7 +17,7 @@ from typing import Any
 
 import orjson
 
-from ...errors import Unavailable
+from ...errors import DataDirInUse, Unavailable
 from ...forks import claim
 
 __all__ = ["DataDir", "default_data_dir", "holder", "read_address", "read_token"]
@@ -157,9 +157,8 @@ def _lock(path: Path) -> int:
         holder = os.pread(fd, 20, 0).decode(errors="replace") or "unknown"
         os.close(fd)
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-            raise Unavailable(
-                f"the data directory {path} is in use by the process {holder}; connect to it, stop it, or {_OTHER}"
-            ) from None
+            words = f"the data directory {path} is in use by the process {holder}; connect to it, stop it, or {_OTHER}"
+            raise DataDirInUse(words, path=str(path), holder=holder) from None
         raise
     return fd
 
