@@ -249,7 +249,8 @@ class Name(str):
 
 
 class Frame:
-    pass
+    def __repr__(self) -> str:
+        return "Frame()"
 
 
 FRAME = Frame()

@@ -154,7 +154,7 @@ FORMS: list[tuple[Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("value", "form"), FORMS, ids=[repr(value)[:30] for value, _ in FORMS])
+@pytest.mark.parametrize(("value", "form"), FORMS, ids=[f"{type(value).__name__}-{form[:30]}" for value, form in FORMS])
 def test_values_json_does_not_have_take_their_stated_form(value: Any, form: str) -> None:
     assert dumps(value).decode() == form
     assert dumps({"k": [value]}).decode() == f'{{"k":[{form}]}}'
