@@ -225,6 +225,7 @@ class AnyBlock:
         backoff: float = 1.0,
         not_retried: Sequence[type[BaseException] | str] = (),
         release: Literal["finish", "stream"] = "finish",
+        cache: bool | Mapping[str, Any] | None = None,
         description: str = "",
     ) -> None:
         functools.update_wrapper(self, fn)
@@ -248,6 +249,7 @@ class AnyBlock:
             names = [each if isinstance(each, str) else each.__name__ for each in not_retried]
             how = {} if release == "finish" else {"release": release}
             self.retries = {"retries": retries, "backoff": backoff, "not_retried": names, **how}
+        self.cache: Mapping[str, Any] | bool | None = cache
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.fn(*args, **kwargs)
@@ -280,6 +282,7 @@ def block(
     backoff: float = ...,
     not_retried: Sequence[type[BaseException] | str] = ...,
     release: Literal["finish", "stream"] = ...,
+    cache: bool | Mapping[str, Any] | None = ...,
     description: str = ...,
 ) -> Callable[[Callable[P, R]], Block[P, R]]: ...
 
@@ -294,6 +297,7 @@ def block(
     backoff: float = 1.0,
     not_retried: Sequence[type[BaseException] | str] = (),
     release: Literal["finish", "stream"] = "finish",
+    cache: bool | Mapping[str, Any] | None = None,
     description: str = "",
 ) -> Block[..., Any] | Callable[[Callable[..., Any]], Block[..., Any]]:
     """Make a block of a function; with or without arguments.
@@ -308,6 +312,9 @@ def block(
     each time), ``not_retried`` the exceptions that end the job at once. Outputs of a block with retries go downstream
     when an attempt has finished, so each comes from one attempt; with ``release="stream"`` they go as they come, at
     least once.
+
+    With ``cache=True`` a later job with the same code, inputs, handles and versions of what it imports has the result
+    without running; ``{"ttl": "12h", "version": "2"}`` says how long, and what else it depends on; ``False`` is never.
     """
 
     def make(fn: Callable[..., Any]) -> Block[..., Any]:
@@ -320,6 +327,7 @@ def block(
             backoff=backoff,
             not_retried=not_retried,
             release=release,
+            cache=cache,
             description=description,
         )
 

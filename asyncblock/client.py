@@ -6,7 +6,7 @@ import asyncio
 import os
 import secrets
 import ssl
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import orjson
 
 from . import __version__, events
+from .block import AnyBlock
 from .body import Body
 from .errors import (
     BlockFailed,
@@ -32,6 +33,7 @@ from .errors import (
 from .events import SessionFinished
 from .iothread import IOThread, shared
 from .link import FIRST_TIMEOUT, Link
+from .many import Many, group_of
 from .metadata import gathered
 from .offload import run_in_thread, wait_in_thread
 from .pieces import dumps_pieces, loads_blocks, paced
@@ -71,6 +73,11 @@ class SessionInfo:
     bytes: int
     progress: float | None = None
     """How far a running one is, in percent."""
+
+    @property
+    def group(self) -> str | None:
+        """The runs that it belongs to, where ``map`` or a matrix has started it with others."""
+        return group_of(self.session_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,15 +267,55 @@ class Mainframe:
         plan = await self.resolve(lambda languages: resolve_flow(flow, given, search_paths, languages=languages))
         if strict:
             await wait_in_thread(_check_inputs, plan, given)
+        return await self._begin(plan, given, secrets.token_hex(8), title, said)
+
+    async def _begin(
+        self, plan: Plan, given: Mapping[str, Any], session_id: str, title: str, metadata: Mapping[str, Any]
+    ) -> Session:
         if self._local is not None:
             await self._local.serve_plan(plan)
-        session_id = secrets.token_hex(8)
         values = {name: await _encoded(value, name) for name, value in given.items()}
         params = {"session_id": session_id, "plan": plan.to_json(), "inputs": values, "title": title}
-        if said:
-            params["metadata"] = said
+        if metadata:
+            params["metadata"] = dict(metadata)
         await self.link.request("start", params, id=session_id)
         return Session(self.link, session_id, self._journal)
+
+    def map(
+        self,
+        flow: str | Path | Plan | Flow | AnyBlock,
+        items: Iterable[Results],
+        *,
+        limit: int = 16,
+        title: str = "",
+        search_paths: tuple[Path, ...] = (),
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Many:
+        """Run a flow, or one block, once for each item, at most ``limit`` at once; an item is what ``inputs`` are.
+
+        ``await mainframe.map(...)`` returns the outputs in the order of the items, and ``async for result in
+        mainframe.map(...)`` gives each result as it comes. A run that fails keeps nothing from the others.
+
+        **Durability**: each run is a session in the journal; their ids begin with that of the group (``Many.group``).
+        **Cancellation** cancels all of them, and so does ``Many.cancel``.
+        Raises ``InvalidFlow``; awaited, ``MapFailed`` with all results when any run has failed.
+        """
+        if limit < 1:
+            raise LocalProtocolError(f"limit is how many run at once, from 1, not {limit!r}")
+        said = gathered(metadata)
+        wanted = flow_of(flow) if isinstance(flow, AnyBlock) else flow
+
+        async def load(given: Mapping[str, Any]) -> Plan:
+            if isinstance(wanted, (str, Path)):
+                return await self.resolve(lambda known: resolve_flow(wanted, given, search_paths, languages=known))
+            return await wait_in_thread(plan_of, wanted)
+
+        async def start(plan: Plan, given: Mapping[str, Any], session_id: str) -> Session:
+            if wrong := plan.input_problems(given):
+                raise InvalidFlow([Problem(words) for words in wrong])
+            return await self._begin(plan, given, session_id, title, said)
+
+        return Many(load, start, self.session, items, limit)
 
     async def resolve(self, load: Callable[[Collection[str]], Plan]) -> Plan:
         """Load a flow on a worker thread; one with blocks in another language when an executor has announced it.
@@ -385,7 +432,7 @@ def resolve_flow(
     from .flow.plan import Plan
 
     if isinstance(flow, (Plan, Flow)):
-        plan = flow.plan() if isinstance(flow, Flow) else flow
+        plan = plan_of(flow)
         if wrong := plan.input_problems(inputs or {}):
             raise InvalidFlow([Problem(words) for words in wrong])
         return plan
@@ -395,6 +442,28 @@ def resolve_flow(
     path = find(flow) if isinstance(flow, str) and not Path(flow).exists() else None
     named = path or find_flow(flow, lambda: [each.name for each in examples()])
     return load_flow(named, search_paths=search_paths, inputs=inputs, shape=shape, languages=languages)
+
+
+def plan_of(flow: Plan | Flow) -> Plan:
+    """Return the plan of a flow that isn't in a file. Raises ``InvalidFlow``."""
+    from .flow import Flow
+
+    return flow.plan() if isinstance(flow, Flow) else flow
+
+
+def flow_of(block: AnyBlock) -> Flow:
+    """Return the flow of one block: its inputs are the flow's, and so are its outputs."""
+    from .flow import Flow
+
+    flow = Flow(block.name)
+    named = {each["handle"]: each for each in block.inputs_def or ()}
+    inputs = {
+        name: flow.input(name, **{k: v for k, v in each.items() if k != "handle"}) for name, each in named.items()
+    }
+    node = flow.node(block, inputs)
+    for each in block.outputs_def or ():
+        flow.output(each["handle"], node[each["handle"]])
+    return flow
 
 
 def _newest(found: list[events.AnyEvent]) -> list[events.AnyEvent]:

@@ -23,6 +23,7 @@
   * ``InvalidFlow`` (also ``ValueError``) - a flow that can't be run; carries every problem with file and line.
   * ``BlockFailed`` - a block ended with an error; carries the author's own frames.
   * ``FlowFailed`` - a session ended with an error; carries the failed node and its message.
+  * ``MapFailed`` - some of many runs failed; carries the results of all.
   * ``Unavailable`` - a local resource that somebody else holds or that isn't there: data directory, port.
 
     * ``DataDirInUse`` - a data directory that another mainframe uses.
@@ -35,7 +36,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 __all__ = [
     "AsyncBlockError",
@@ -49,6 +50,7 @@ __all__ = [
     "LeaseLost",
     "LocalProtocolError",
     "MainframeFailed",
+    "MapFailed",
     "PayloadTooLarge",
     "PreviewFailed",
     "Problem",
@@ -207,6 +209,17 @@ class FlowFailed(AsyncBlockError):
         self.state = state
         self.node_id = node_id
         self.journal = journal
+        super().__init__(message)
+
+
+class MapFailed(AsyncBlockError):
+    """Some of the runs of a ``Mainframe.map`` failed. ``results`` has a ``MapResult`` for each item, in order.
+
+    Those that succeeded have their outputs in it, the others their ``error``.
+    """
+
+    def __init__(self, message: str, *, results: Sequence[Any]) -> None:
+        self.results = tuple(results)
         super().__init__(message)
 
 

@@ -16,6 +16,7 @@ from .wire.bodies import BodyRef
 
 __all__ = [
     "AnyEvent",
+    "BlockCache",
     "BlockError",
     "BlockEvent",
     "BlockFinished",
@@ -278,6 +279,21 @@ class BlockWarning(BlockEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BlockCache(BlockEvent):
+    """What the cache of results had for a job: ``hit`` or ``miss`` when it begins, ``kept`` or ``not kept`` at its end.
+
+    What a ``hit`` is followed by was put out by an earlier job.
+    """
+
+    type: ClassVar[str] = "BlockCache"
+    state: str
+    why: str
+    """In words; empty for ``kept``."""
+    made_at: int | None = None
+    """When the result of a hit was made, in ms since the epoch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BlockError(BlockEvent):
     """An error that a block tells of; it doesn't fail the job."""
 
@@ -419,6 +435,7 @@ AnyEvent: TypeAlias = (
     | BlockError
     | BlockPreview
     | BlockFinished
+    | BlockCache
     | JobFailed
     | JobStalled
     | JobWaiting
@@ -435,7 +452,7 @@ _RECORDS: Final[dict[str, type[BlockEvent]]] = {
         cls.type: cls
         for cls in (
             BlockOutput, BlockOutputs, BlockProgress, BlockLog, BlockLogJSON, BlockMessage, BlockWarning, BlockError,
-            BlockPreview, BlockFinished,
+            BlockPreview, BlockFinished, BlockCache,
         )
     },
 }  # fmt: skip

@@ -11,6 +11,7 @@ import hashlib
 import os
 import site
 import stat
+import sys
 import sysconfig
 import threading
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from typing import Final
 
 from .syntax import parse
 
-__all__ = ["MAX_SOURCE", "module_digest", "open_file", "read_file", "syntax_digest"]
+__all__ = ["MAX_SOURCE", "imports_in", "module_digest", "module_imports", "open_file", "read_file", "syntax_digest"]
 
 MAX_SOURCE: Final = 4 << 20
 """Bytes of a source that is parsed: more was made by a program."""
@@ -146,20 +147,41 @@ def module_digest(name: str, file: Path) -> str | None:
     """
     if read_file(file) is None:
         return None
-    found: dict[str, bytes] = {}
+    found = {module: syntax_digest(source, str(path)) for module, (path, source) in _modules(name, file).items()}
+    whole = hashlib.sha256()
+    for module in sorted(found):
+        text = module.encode("utf-8", "surrogatepass")
+        whole.update(b"%d:%b:" % (len(text), text) + found[module])
+    return whole.hexdigest()
+
+
+def module_imports(name: str, file: Path) -> frozenset[str]:
+    """Return the first parts of the names that those modules import, but for the standard library's and their own."""
+    found = _modules(name, file)
+    tops: set[str] = set()
+    for path, source in found.values():
+        try:
+            tree = parse(source, str(path))
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            continue
+        for node in imports_in(tree):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+            tops |= {each.partition(".")[0] for each in names if isinstance(node, ast.Import) or not node.level}
+    return frozenset(tops - sys.stdlib_module_names - {module.partition(".")[0] for module in found})
+
+
+def _modules(name: str, file: Path) -> dict[str, tuple[Path, bytes]]:
+    """Return a module and those of its package that it imports, and these import, with their sources."""
+    found: dict[str, tuple[Path, bytes]] = {}
     package = _Package(name, file)
     waiting = [(name, file)]
     while waiting:
         module, path = waiting.pop()
         if module in found or (source := read_file(path)) is None:
             continue
-        found[module] = syntax_digest(source, str(path))
+        found[module] = (path, source)
         waiting.extend(package.imported(module, path, source))
-    whole = hashlib.sha256()
-    for module in sorted(found):
-        text = module.encode("utf-8", "surrogatepass")
-        whole.update(b"%d:%b:" % (len(text), text) + found[module])
-    return whole.hexdigest()
+    return found
 
 
 class _Package:
@@ -188,7 +210,7 @@ class _Package:
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             return
         home = module if path.name == "__init__.py" else module.rpartition(".")[0]
-        for node in _imports(tree):
+        for node in imports_in(tree):
             if isinstance(node, ast.Import):
                 for alias in node.names:
                     yield from self._find(alias.name)
@@ -216,7 +238,7 @@ class _Package:
                 return
 
 
-def _imports(tree: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
+def imports_in(tree: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
     """Yield the imports of a source, those in functions too, but not what is imported for typing only."""
     waiting: list[ast.AST] = [tree]
     while waiting:

@@ -24,7 +24,16 @@ from .errors import Unavailable
 from .identity import MAX_SOURCE, open_file, read_file, syntax_digest
 from .patterns import Rules
 
-__all__ = ["PACKAGE_FILES", "edit_mark", "package_hash", "package_name", "package_root", "watched"]
+__all__ = [
+    "PACKAGE_FILES",
+    "code_files",
+    "edit_mark",
+    "is_manifest",
+    "package_hash",
+    "package_name",
+    "package_root",
+    "watched",
+]
 
 PACKAGE_FILES = ("package.oo.yaml", "package.oo.yml")
 _LAYOUT = ("flows", "subflows", "slotflows", "blocks", "tasks", "services")
@@ -143,16 +152,21 @@ def code_files(root: Path, *, flows: bool = False) -> dict[str, Path]:
     named: set[str] = set()
     for name, path in _walk(root, rules):
         file = path.name
-        is_manifest, is_flow = _MANIFEST.fullmatch(file), _FLOW.fullmatch(file)
-        if is_manifest or is_flow:
+        manifest, is_flow = is_manifest(name), _FLOW.fullmatch(file)
+        if manifest or is_flow:
             named |= _entries(path, name)
-        if is_manifest or (is_flow and flows) or file.endswith(_SOURCES) or rules.includes(name):
+        if manifest or (is_flow and flows) or file.endswith(_SOURCES) or rules.includes(name):
             found[name] = path
     for name in named - found.keys():
         path = root / name
         if not rules.excludes(name) and path.is_file():
             found[name] = path
     return found
+
+
+def is_manifest(name: str) -> bool:
+    """Tell whether a file of a package says what its blocks are: a relative path."""
+    return _MANIFEST.fullmatch(name.rpartition("/")[2]) is not None
 
 
 def watched(root: Path) -> set[Path]:

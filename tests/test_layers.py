@@ -14,10 +14,11 @@ import asyncblock
 ROOT = Path(asyncblock.__file__).parent
 
 # Module or package: what of ours it may import. The roof may import anything.
-GROUND = {"errors", "forks", "packages", "identity", "patterns", "crashpoints", "syntax"}
+GROUND = {"errors", "forks", "packages", "identity", "importable", "patterns", "crashpoints", "syntax"}
 LAYERS: dict[str, set[str]] = {
     "errors": set(),
     "packages": {"errors", "identity", "patterns"},
+    "importable": {"packages", "identity", "syntax"},
     "patterns": set(),
     "identity": {"syntax"},
     "crashpoints": set(),
@@ -35,6 +36,7 @@ LAYERS: dict[str, set[str]] = {
     "pieces": {"forms", "brought", "forks", "values", "errors"},
     "offload": {"forks", "errors"},
     "metadata": {"errors"},
+    "many": {"shapes", "errors"},
     "schemas": {"values", "errors"},
     "preview": {"forms", "brought", "forks", "values", "pieces", "offload", "errors"},
     "detached": set(),
@@ -48,7 +50,7 @@ LAYERS: dict[str, set[str]] = {
         "forks", "link", "iothread", "wire", "preview", "detached", "store", "body", "values", "forms", "pieces", "offload", "schemas", "shapes", "events", "errors",
     },
     "events": {"wire", "errors"},
-    "client": {"link", "iothread", "wire", "transport", "values", "pieces", "offload", "schemas", "events", "flow", "examples", "body", "shapes", "metadata", "errors"},
+    "client": {"link", "iothread", "wire", "transport", "values", "pieces", "offload", "schemas", "events", "flow", "examples", "body", "block", "many", "shapes", "metadata", "errors"},
     "executor": {
         "context", "client", "link", "iothread", "wire", "detached", "store", "block", "shapes", "body", "scratch", "preview", "values", "pieces",
         "offload", "flow", "workers", "brought", "children", "lifesigns", "collector", "hostmemory", "metadata",

@@ -16,10 +16,12 @@ import typer
 from .. import __version__
 from ..errors import AsyncBlockError, DataDirInUse, InvalidFlow, MainframeFailed, Unauthorized
 from . import again, commands, housekeeping
+from . import cache as caching
 from . import sessions as known
 from .flows import add_commands
 from .inputs import parse_duration, parse_inputs, parse_limit, parse_object
 from .interrupts import INTERRUPTED
+from .many import Sets, parse_matrix, parse_rows
 from .parts import Part
 from .places import Target
 from .scaffold import new
@@ -49,6 +51,9 @@ app.command()(new)
 
 listing = typer.Typer(invoke_without_command=True, help="List a mainframe's sessions, or prune them.")
 app.add_typer(listing, name="sessions")
+
+caches = typer.Typer(invoke_without_command=True, help="Show the cache of results, or prune it.")
+app.add_typer(caches, name="cache")
 
 Flow = Annotated[str, typer.Argument(help="A flow.oo.yaml, its directory, or the name of an example.")]
 SessionId = Annotated[
@@ -123,6 +128,21 @@ NodesInputs = Annotated[
         metavar="FILE|JSON",
         help='Inputs of nodes: {"node": {"handle": value}}. They stand for the handle\'s own value and its sources.',
     ),
+]
+
+
+UseCache = Annotated[
+    Optional[bool],  # noqa: UP045
+    typer.Option(
+        "--use-cache/--no-cache",
+        help="Take the results of all blocks from the cache where nothing that they depend on has changed, and keep "
+        "them; or of none. Default: of those that say 'cache: true'.",
+        show_default=False,
+    ),
+]
+Refresh = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option("--refresh", metavar="NODE", help="Run this node anew, and keep its new result. Repeatable."),
 ]
 
 
@@ -206,10 +226,8 @@ def run(
     nodes: Nodes = None,
     inputs: InputsFile = None,
     nodes_inputs: NodesInputs = None,
-    use_cache: Annotated[
-        bool,
-        typer.Option("--use-cache", help="With --nodes: give nodes what they last had, and keep that for next time."),
-    ] = False,
+    use_cache: UseCache = None,
+    refresh: Refresh = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Run it again after each edit of its code or its flows. Needs watchfiles.")
     ] = False,
@@ -222,8 +240,8 @@ def run(
 
     Exit codes: 0 success, 1 the flow failed, 2 bad usage or a flow that can't be run, 130 interrupted.
     """
-    part = Part.read(nodes, nodes_inputs, use_cache=use_cache)
     given = {**parse_object(inputs, "--inputs"), **parse_inputs(input or [])}
+    part = Part.read(nodes, nodes_inputs, use_cache=use_cache, refresh=tuple(refresh or ()), given=given)
     wanted = commands.Wanted(flow, given, tuple(search or ()), json, part)
     _run((again.run_again if watch else commands.run)(wanted, 0 if in_process else workers, data_dir))
 
@@ -362,13 +380,39 @@ def submit(
     nodes: Nodes = None,
     inputs: InputsFile = None,
     nodes_inputs: NodesInputs = None,
+    use_cache: UseCache = None,
+    refresh: Refresh = None,
+    matrix: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            "--matrix",
+            metavar="NAME=A,B,...",
+            help="Run it for each value, or for each combination of several. Repeatable.",
+        ),
+    ] = None,
+    rows: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--inputs-file", metavar="FILE", help="Run it for each line: one JSON object of inputs a line."),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many of several runs go on at once.")] = 16,
     detach: Annotated[bool, typer.Option("--detach", help="Print the session's id and leave.")] = False,
     json: Json = False,
 ) -> None:
-    """Start a flow on a running mainframe and follow it to its end. Ctrl-C cancels it. Exit codes as for run."""
+    """Start a flow on a running mainframe and follow it to its end. Ctrl-C cancels it. Exit codes as for run.
+
+    With --matrix or --inputs-file it is started for each set of inputs, as one group: a line for each that ends, and
+    one for all. A run that fails doesn't end the others; then the exit code is 1.
+    """
     given = {**parse_object(inputs, "--inputs"), **parse_inputs(input or [])}
-    wanted = commands.Wanted(flow, given, tuple(search or ()), json, Part.read(nodes, nodes_inputs))
-    _run(commands.submit(wanted, Target(url, token, data_dir, tls_ca), detach))
+    part = Part.read(nodes, nodes_inputs, use_cache=use_cache, refresh=tuple(refresh or ()), given=given)
+    sets = None
+    if matrix and rows is not None:
+        raise typer.BadParameter("give --matrix or --inputs-file", param_hint="--matrix")
+    if matrix or rows is not None:
+        sets = Sets(given, parse_matrix(matrix or ()) if rows is None else parse_rows(rows), limit)
+        given = sets.inputs[0]
+    wanted = commands.Wanted(flow, given, tuple(search or ()), json, part)
+    _run(commands.submit(wanted, Target(url, token, data_dir, tls_ca), detach, sets))
 
 
 @app.command()
@@ -412,6 +456,28 @@ def outputs(
     _run(known.outputs(session_id, Target(url, token, data_dir, tls_ca)))
 
 
+@caches.callback()
+def cache(context: typer.Context, json: Json = False) -> None:
+    """Say where results are kept on this machine, how many, and how large they are."""
+    if context.invoked_subcommand is None:
+        _run(caching.show(json))
+
+
+@caches.command("prune")
+def prune_cache(
+    older: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="AGE", help="Remove what wasn't used for this long: 90s, 15m, 12h, 30d, 2w."),
+    ] = None,
+    all: Annotated[bool, typer.Option("--all", help="Remove everything.")] = False,
+    json: Json = False,
+) -> None:
+    """Remove kept results. Blocks that run may go on writing and reading."""
+    if (older is None) is not all:
+        raise typer.BadParameter("say which results may go: --older AGE, or --all")
+    _run(caching.prune(None if older is None else parse_duration(older), json))
+
+
 @listing.callback()
 def sessions(
     context: typer.Context,
@@ -421,15 +487,20 @@ def sessions(
     data_dir: DataDir = None,
     state: Annotated[Optional[State], typer.Option(help="Only those in this state.")] = None,  # noqa: UP045
     limit: Annotated[str, typer.Option(metavar="N|all", help="How many at most, the newest first.")] = "20",
+    group: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="GROUP", help="The sessions of one group, each on a line of its own."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """List sessions, or prune them: id, when it began, how long it took, how far it is, state, title and error.
 
-    Those of the mainframe, and of the last local runs unless --url or --data-dir says which mainframe is meant.
+    Those of the mainframe, and of the last local runs unless --url or --data-dir says which mainframe is meant. Those
+    that were started together (submit --matrix) are one line, unless --group names them or --json is given.
     """
     target = Target(url, token, data_dir, tls_ca)
     if context.invoked_subcommand is None:
-        _run(known.sessions(target, None if state is None else state.value, parse_limit(limit), json))
+        _run(known.sessions(target, None if state is None else state.value, parse_limit(limit), json, group))
     context.obj = target
 
 

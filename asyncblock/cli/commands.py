@@ -34,7 +34,8 @@ from .display import open_display
 from .edits import Edits, need_watchfiles
 from .following import follow
 from .interrupts import Interrupts
-from .parts import Part, keep_inputs
+from .many import Sets, begin_many, follow_many
+from .parts import Part, remember_inputs
 from .places import COMMAND_TIMEOUT, Target, reach
 from .reloading import following
 from .witness import Witness
@@ -71,11 +72,9 @@ async def run_plan(wanted: Wanted, plan: Plan, workers: int, data_dir: Path | No
     async with embedded(directory, workers=workers, capture=wanted.json) as mainframe:
         remember_run(directory, packages)
         session = await mainframe.start(plan, wanted.inputs)
-        try:
-            return await _follow_own(session, wanted.json, interrupts, plain=not workers)
-        finally:
-            if wanted.part.use_cache:
-                await keep_inputs(mainframe.link, session, plan, wanted.inputs)
+        if wanted.part.use_cache:
+            remember_inputs(plan, wanted.inputs)
+        return await _follow_own(session, wanted.json, interrupts, plain=not workers)
 
 
 def resolve(wanted: Wanted, languages: Collection[str] = ()) -> Plan:
@@ -116,8 +115,8 @@ async def _follow_own(session: Session, json: bool, interrupts: Interrupts, *, p
             raise
 
 
-async def submit(wanted: Wanted, target: Target, detach: bool) -> int:
-    """Start a flow on a running mainframe."""
+async def submit(wanted: Wanted, target: Target, detach: bool, sets: Sets | None = None) -> int:
+    """Start a flow on a running mainframe, once or for each of several sets of inputs."""
     with Interrupts() as interrupts:
         try:
             plan = await asyncio.to_thread(resolve, wanted)
@@ -129,6 +128,12 @@ async def submit(wanted: Wanted, target: Target, detach: bool) -> int:
             if plan is None:
                 plan = await mainframe.resolve(lambda languages: resolve(wanted, languages))
             _warn(plan)
+            if sets is not None:
+                return await (
+                    begin_many(mainframe, plan, sets, wanted.json)
+                    if detach
+                    else follow_many(mainframe, plan, sets, interrupts, json=wanted.json)
+                )
             session = await mainframe.start(plan, wanted.inputs)
             if detach:
                 said = {"session_id": session.session_id}

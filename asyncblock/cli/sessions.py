@@ -10,6 +10,7 @@ import dataclasses
 import sys
 import time
 from base64 import b64encode
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ from ..server.journal.peek import peek_sessions
 from .display import open_display
 from .following import EXIT_CODES, follow
 from .interrupts import Interrupts
+from .many import cancel_group, is_group, outputs_of_group
 from .places import COMMAND_TIMEOUT, Target, reach
 
 __all__ = ["cancel", "outputs", "sessions", "watch"]
@@ -136,8 +138,13 @@ async def watch(name: str, target: Target, offset: int, json: bool) -> int:
 
 
 async def cancel(name: str, target: Target, job: str | None, reason: str) -> int:
-    """Cancel a session, or one of its jobs."""
+    """Cancel a session, one of its jobs, or all sessions of a group."""
     with Interrupts():
+        if is_group(name) and job is None:
+            async with reach(target) as mainframe:
+                count = await cancel_group(mainframe, name, reason)
+            print(f"{count} sessions of group {name} are being cancelled")
+            return 0
         async with _reached(name, target) as (mainframe, session):
             if job is not None:
                 await mainframe.cancel_job(session.session_id, job, reason, prefix=True)
@@ -153,8 +160,13 @@ async def cancel(name: str, target: Target, job: str | None, reason: str) -> int
 
 
 async def outputs(name: str, target: Target) -> int:
-    """Print the outputs of a session as one JSON object, when it has ended."""
+    """Print the outputs of a session as one JSON object, or a list of those of a group, when all has ended."""
     with Interrupts():
+        if is_group(name):
+            async with reach(target) as mainframe:
+                of_group, fine = await outputs_of_group(mainframe, name)
+            sys.stdout.buffer.write(orjson.dumps(of_group, default=_plain, option=orjson.OPT_INDENT_2) + b"\n")
+            return 0 if fine else 1
         async with _reached(name, target) as (_, session):
             try:
                 found = await session.outputs()
@@ -172,15 +184,20 @@ def _plain(value: Any) -> str:
 # ---------------------------------------------------------------------- the list
 
 
-async def sessions(target: Target, state: str | None, limit: int | None, json: bool) -> int:
+_MEMBERS = 50
+"""Sessions that are asked for in place of one: they may be of one group, which is one line."""
+
+
+async def sessions(target: Target, state: str | None, limit: int | None, json: bool, group: str | None = None) -> int:
     """List sessions, the newest first; their header goes to stderr, so that lines are sessions."""
-    runs = _runs() if _is_local(target) else []
+    runs = _runs(group or "") if _is_local(target) else []
+    asked = limit if json or group or limit is None else limit * _MEMBERS
     found: list[tuple[SessionInfo, str | None]] = [
         (_info(run), str(run.directory)) for run in runs if state is None or run.state == state
     ]
     try:
         async with reach(target) as mainframe:
-            found += [(each, None) for each in await mainframe.sessions(state=state, limit=limit)]
+            found += [(each, None) for each in await mainframe.sessions(state=state, limit=asked, prefix=group or "")]
     except AsyncBlockError as error:
         if not runs:
             raise
@@ -189,12 +206,40 @@ async def sessions(target: Target, state: str | None, limit: int | None, json: b
     found.sort(key=lambda each: each[0].created_at, reverse=True)
     if not json and found:
         print(_line("SESSION", "BEGAN", "TIME", "DONE", "STATE", "TITLE"), file=sys.stderr, flush=True)
-    for info, directory in found[:limit]:
-        if json:
-            print(orjson.dumps({**dataclasses.asdict(info), "data_dir": directory}).decode())
-        else:
-            print(_told(info))
+    if json:
+        for info, directory in found[:limit]:
+            print(orjson.dumps({**dataclasses.asdict(info), "group": info.group, "data_dir": directory}).decode())
+        return 0
+    lines = [_told(info) for info, _ in found] if group else _lines([info for info, _ in found])
+    for line in lines[:limit]:
+        print(line)
     return 0
+
+
+def _lines(found: list[SessionInfo]) -> list[str]:
+    """Return a line for each session, and one for all of a group."""
+    groups: dict[str, list[SessionInfo]] = {}
+    for info in found:
+        groups.setdefault(info.group or info.session_id, []).append(info)
+    return [_told(of[0]) if of[0].group is None else _told_group(name, of) for name, of in groups.items()]
+
+
+def _told_group(name: str, of: list[SessionInfo]) -> str:
+    states = Counter(info.state for info in of)
+    state = next((each for each in ("running", "failed", "cancelled", "interrupted") if states[each]), "succeeded")
+    ends = [info.finished_at for info in of]
+    whole = SessionInfo(
+        name,
+        f"{of[0].title} ({', '.join(f'{count} {each}' for each, count in states.items())})",
+        of[0].path,
+        state,
+        min(info.created_at for info in of),
+        None if None in ends else max(end for end in ends if end is not None),
+        None,
+        sum(info.bytes for info in of),
+        None if state != "running" else sum(100.0 if i.progress is None else i.progress for i in of) / len(of),
+    )
+    return _told(whole)
 
 
 def _info(run: _Run) -> SessionInfo:

@@ -53,6 +53,8 @@ def words(event: events.Event, name: str | None = None) -> tuple[str, str | None
             return f"{node}: message {_value(event.payload, event.body)}", None
         case events.BlockWarning():
             return f"{node}: warning: {event.warning}", "yellow"
+        case events.BlockCache():
+            return _cache(event, node)
         case events.BlockError():
             return f"{node}: error: {event.error}", "red"
         case events.BlockPreview():
@@ -83,6 +85,14 @@ def words(event: events.Event, name: str | None = None) -> tuple[str, str | None
         case events.SessionFinished():
             return _end(event)
     return None
+
+
+def _cache(event: events.BlockCache, node: str) -> tuple[str, str | None] | None:
+    if event.state == "hit":
+        return f"{node}: from the cache, {event.why}", "green"
+    if event.state == "miss":
+        return f"{node}: not in the cache: {event.why}", "dim"
+    return None if event.state == "kept" else (f"{node}: its result isn't kept: {event.why}", "yellow")
 
 
 def _end_of(event: events.BlockFinished, node: str) -> tuple[str, str | None]:

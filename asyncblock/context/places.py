@@ -25,8 +25,8 @@ _DONE = ".done"
 class Places:
     """What an executor's jobs share by session, flow, package and node. Its methods may be called from any thread.
 
-    ``ASYNCBLOCK_SESSION_DIR``, ``ASYNCBLOCK_TMP_DIR``, ``ASYNCBLOCK_PKG_DATA_DIR`` and ``ASYNCBLOCK_VALUES_DIR`` put
-    other directories in the place of the user's.
+    ``ASYNCBLOCK_SESSION_DIR``, ``ASYNCBLOCK_TMP_DIR``, ``ASYNCBLOCK_PKG_DATA_DIR``, ``ASYNCBLOCK_VALUES_DIR`` and
+    ``ASYNCBLOCK_CACHE_DIR`` put other directories in the place of the user's.
     """
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
@@ -61,6 +61,10 @@ class Places:
     def values_dir(self) -> Path:
         """Return the directory of values that are kept for later runs."""
         return _made(self._base("ASYNCBLOCK_VALUES_DIR", "XDG_CACHE_HOME", ".cache", "values"))
+
+    def results_dir(self) -> Path:
+        """Return the directory of the cache: results that blocks needn't make again."""
+        return _made(self._base("ASYNCBLOCK_CACHE_DIR", "XDG_CACHE_HOME", ".cache", "results"))
 
     def node_store(self, session_id: str, flow_job_id: str, node_id: str) -> dict[str, Any]:
         """Return what the jobs of one node keep for each other, until their session ends."""

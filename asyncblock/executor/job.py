@@ -24,6 +24,7 @@ from ..wire.messages import Dispatch
 from ..wire.records import encode
 from . import forked, shows
 from .blockloop import forget
+from .caching import Caching
 from .capture import current_sink, flush_job
 from .catalog import PackageEdited
 from .failure import author_traceback, further_lines, missing_extra, summary
@@ -61,6 +62,7 @@ class RunningJob:
 
     __slots__ = (
         "__weakref__",
+        "_caching",
         "_cancelled",
         "_ctx",
         "_deadline",
@@ -122,6 +124,8 @@ class RunningJob:
         """The tasks that the block has started, on a loop that is the executor's."""
         self._large = False
         """Some of its inputs are large."""
+        self._caching: Caching | None = None
+        """Its part in the cache of results, if it has one."""
         self._parting: list[Any] = []
         """What the block has returned, where some of it is large."""
         self._stall_over: asyncio.Event | None = None
@@ -249,7 +253,12 @@ class RunningJob:
         """Run the block to its end; never raises."""
         try:
             binding = await self._binding()
-            self._ctx = self._context(binding, await self._inputs(binding))
+            inputs = await self._inputs(binding)
+            if self._caching is not None:
+                await wait_in_thread(self._caching.look, inputs)
+                if self._caching.kept is not None:
+                    binding = self._caching.kept.binding()
+            self._ctx = self._context(binding, inputs)
         except asyncio.CancelledError:
             await self._conclude({"cancelled": True})
             return
@@ -264,6 +273,8 @@ class RunningJob:
             if not await self._say_started():
                 await self._conclude({"cancelled": True})
                 return
+            if self._caching is not None and "BlockCache" in self._hosting.link.understands:
+                self._outlet.try_accept(self._outlet.channel.telemetry, self._caching.words)
             self._main = self._start_async(binding) if binding.is_async else self._start_sync(binding)
             with self._hosting.watchdog.watching() if binding.is_async else _NOTHING:
                 # Awaited here and not further in: each coroutine in between would stay with every open job (memory).
@@ -292,10 +303,18 @@ class RunningJob:
         message, self._message = self._message, None
         assert message is not None
         self._large = bool(message.bodies)
+        if Caching.wanted(self._kind):
+            self._caching = Caching(self._hosting, self._info, self._kind, message)
         return await gather_inputs(self._hosting, self._info, message, binding.bodies, self._files)
 
     def _context(self, binding: Binding, inputs: Mapping[str, Any]) -> Context | SyncContext:
         hosting = self._hosting
+        if self._caching is not None and self._caching.kept is None:
+            if not binding.is_async:
+                self._outlet.use_port(hosting.thread_port)
+            recording = self._caching.context(inputs, self._outlet, sync=not binding.is_async)
+            if recording is not None:
+                return recording
         if binding.is_async:
             return Context(self._info, inputs, self._outlet, hosting.store)
         self._outlet.use_port(hosting.thread_port)
@@ -537,6 +556,8 @@ class RunningJob:
 
     def _done(self) -> None:
         self._files.end()
+        if self._caching is not None:
+            self._caching.close()
         if self._ctx is not None:
             shows.end_job(self._ctx.sink)
             job_of_lines.pop(self._ctx.sink.line, None)

@@ -35,6 +35,7 @@ class CodeBlock(Protocol[P, R_co]):
     inputs_def: Sequence[Mapping[str, Any]] | None
     outputs_def: Sequence[Mapping[str, Any]] | None
     retries: Mapping[str, Any] | None
+    cache: Mapping[str, Any] | bool | None
     sync: bool
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
@@ -359,4 +360,6 @@ def task_of(block: CodeBlock[..., Any]) -> dict[str, Any]:
         task["outputs_def"] = [dict(each) for each in block.outputs_def]
     if block.retries is not None:
         task["retries"] = dict(block.retries)
+    if block.cache is not None:
+        task["cache"] = dict(block.cache) if isinstance(block.cache, Mapping) else block.cache
     return task

@@ -125,7 +125,7 @@ FEATURES: Final = (
     _works(
         "serialize_for_cache",
         "DataFrames on var handles",
-        _CLI + "test_a_var_value_comes_from_its_cache_or_what_makes_it_runs_again",
+        _CLI + "test_a_var_value_comes_from_the_cache",
     ),
     _refused(
         "undeclared handles",
@@ -178,7 +178,7 @@ FEATURES: Final = (
     _works("10 timeout", "", _LANGUAGE + "test_a_task_that_takes_longer_than_its_timeout_fails_with_it"),
     _works("11 progress", "", _FLOWS + "test_rule_11_a_subflow_node_tells_its_progress"),
     _works("12 partial runs", "--nodes", _CLI + "test_only_some_nodes_and_what_they_need_run"),
-    _works("12 cache", "--use-cache", _CLI + "test_with_the_cache_a_node_has_what_it_had_last"),
+    _works("12 cache", "--use-cache", _CLI + "test_with_the_cache_nothing_runs_again_that_has_not_changed"),
     _works("13 cancel", "", _LANGUAGE + "test_a_cancelled_session_says_so"),
     _works("14 inputs", "--inputs", _CLI + "test_inputs_come_as_json_or_from_a_file_and_single_ones_go_above"),
     _works("14 inputs of nodes", "--nodes-inputs", _CLI + "test_inputs_of_nodes_stand_for_what_feeds_them"),

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..errors import Unavailable
+from ..importable import importable
 from ..packages import PACKAGE_FILES, package_hash, package_name, package_root
+from .caching import cache_of, cache_problem
 from .report import Report, read_handles
 from .retries import retry_problem
 from .source import is_sync, missing_function
@@ -37,6 +39,9 @@ _SHELL_INPUTS: Final = (
     {"handle": "envs", "nullable": True, "value": None},
 )
 _SHELL_OUTPUTS: Final = ({"handle": "stdout"}, {"handle": "stderr"})
+
+_CODE: Final = 32
+"""Characters of the digest of a block's code in a plan."""
 
 _START_AT: Final = ("block_start", "session_start", "app_start")
 _STOP_AT: Final = ("block_end", "session_end", "app_end", "never")
@@ -80,6 +85,7 @@ class Manifests:
         self._hashes: dict[Path, str | None] = {}
         self._packages: dict[Path, Package] = {}
         self._functions: dict[tuple[Path, str], str | None] = {}
+        self._codes: dict[tuple[Path, str], str] = {}
 
     def file(self, path: Path, who: str = "") -> Map | None:
         """Return what a YAML file holds; its problems are reported once, with whoever referred to it first."""
@@ -139,6 +145,8 @@ class Manifests:
         block.additional_outputs = _allowed(manifest, "additional_outputs")
         block.description = _text(manifest.get("description"))
         spec["retries"] = self._retries(who, manifest, file)
+        if "cache" in manifest and (cache := self._cache(who, manifest, file)) is not None:
+            spec["cache"] = cache
         return block
 
     def _spec(self, who: str, language: str, options: Map, file: Path) -> dict[str, Any] | None:
@@ -173,9 +181,18 @@ class Manifests:
             "spawn": bool(options.get("spawn", False)),
             "sync": python and is_sync(source, function),
         }
-        if not python:
+        if python:
+            spec["code"] = self._code_of(package.root, spec["entry"])
+        else:
             spec["options"] = dict(options)
         return spec
+
+    def _code_of(self, root: Path, entry: str) -> str:
+        """Return a digest of what of its package a block can come to run: finer than the package's hash."""
+        key = (root, entry)
+        if key not in self._codes:
+            self._codes[key] = importable(root, entry).digest[:_CODE]
+        return self._codes[key]
 
     def _missing(self, source: Path, function: str) -> str | None:
         key = (source, function)
@@ -206,6 +223,13 @@ class Manifests:
             return {"retries": 1, **found}
         return {"retries": found} if found else None
 
+    def _cache(self, who: str, manifest: Map, file: Path) -> dict[str, Any] | bool | None:
+        problem = cache_problem(manifest["cache"])
+        if problem is not None:
+            self.report.problem(f"{who}: {problem}", file, manifest.line_of("cache"))
+            return None
+        return cache_of(manifest["cache"])
+
     # ------------------------------------------------------------------ services
 
     def service(self, who: str, file: Path, name: str) -> Block | None:
@@ -232,6 +256,9 @@ class Manifests:
             there = ", ".join(repr(each) for each in named)
             self.report.problem(f"{who}: the service has no block {name!r}; it has {there or 'none'}", file)
             return None
+        if found.get("cache"):
+            words = f"{who}: what a service's block returns isn't cached; the service itself can keep it"
+            self.report.problem(words, file, found.line_of("cache"))
         spec = self._spec(who, executor.get("name", "python"), executor, file)
         if spec is None:
             return None

@@ -259,6 +259,7 @@ class _Reader:
         for key in ("language", "package", "hash", "entry", "function"):
             self._expect(isinstance(block.get(key), str), f"{name}: block.{key}")
         self._expect(_is_retries(block.get("retries")), f"{name}: block.retries")
+        self._expect(_is_cache(block.get("cache")), f"{name}: block.cache")
         if str(block.get("package", "")).startswith("python:"):
             return
         for key in ("entry", "dir"):
@@ -311,6 +312,15 @@ def _is_retries(obj: object) -> bool:
         and isinstance(errors, list)
         and all(isinstance(each, str) for each in errors)
     )
+
+
+def _is_cache(obj: object) -> bool:
+    """Tell whether something says how a block's results are cached, or that they aren't."""
+    if not isinstance(obj, dict):
+        return obj is None or isinstance(obj, bool)
+    ttl = obj.get("ttl")
+    fine = ttl is None or (_is_number(ttl) and ttl > 0)
+    return fine and isinstance(obj.get("version", ""), str) and isinstance(obj.get("refresh", False), bool)
 
 
 def _is_number(value: object) -> bool:

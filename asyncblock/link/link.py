@@ -156,6 +156,8 @@ class Link:
         self._generation = 0
         self._token: str | None = None
         self.epoch: str | None = None
+        self.understands: frozenset[str] = frozenset()
+        """What the mainframe says of that which not every mainframe takes."""
         """The identity of the mainframe's journal, as the last Welcome named it."""
         self._replaces = replaces
         self._host: Host | None = None
@@ -510,11 +512,12 @@ class Link:
     def _on_welcome(self, welcome: Welcome) -> None:
         self._check_continuity(welcome)
         self._token, self.epoch = welcome.token, welcome.epoch
+        self.understands = frozenset(each for each in welcome.understands if isinstance(each, str))
         self._heartbeat = welcome.heartbeat
         self._desk.allow(welcome.windows)
         self._replaces = None
         bodies = {int(n): size for n, size in welcome.bodies.items()}
-        self._desk.resume(welcome.stored, bodies, [each for each in welcome.understands if isinstance(each, str)])
+        self._desk.resume(welcome.stored, bodies, self.understands)
         for line in self._questions.lines():
             self._desk.outbox.control(line)
         self.downloads.connected()

@@ -351,7 +351,7 @@ class Gateway:
                 "value": MAX_BODY,
             },
             heartbeat=self._heartbeat,
-            understands=[Whole.op, Discard.op],
+            understands=[Whole.op, Discard.op, "BlockCache"],
         )
 
     def _reconcile(self, link: LinkState, hello: Hello) -> None:

@@ -48,6 +48,10 @@ acknowledged and after a Welcome sends everything above ``stored`` again, byte f
 ``{"op": "ack", "seq": n}`` is cumulative and means: *in the journal*. A ``ping`` repeats the mark, so that a lost
 acknowledgement heals itself.
 
+``BlockCache`` tells what the executor's cache of results had for a job: ``state`` is ``hit`` (what follows was put out
+by an earlier job, at ``made_at``), ``miss``, ``kept`` or ``not kept``, ``why`` says it in words. A Welcome names it in
+``understands``; to a mainframe that doesn't, it isn't sent.
+
 **Channels.** A small integer, given with the dispatch, stands for one attempt of one job on this link; it is never
 used again on it. The first record of an attempt is ``JobStarted``, sent before the author's code runs; the last is
 ``BlockFinished``. A job's records are counted from 0; that count is their index.

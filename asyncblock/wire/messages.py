@@ -233,7 +233,7 @@ class Welcome(Message):
     heartbeat: float
     """Seconds between pings; three of them without a byte are a lost connection."""
     understands: list[Any] = field(default_factory=list)
-    """Which of the messages that aren't in every mainframe may be sent: ``whole`` and ``discard``."""
+    """What of that which isn't in every mainframe may be sent: ``whole``, ``discard``, records ``BlockCache``."""
 
 
 @dataclass(slots=True)

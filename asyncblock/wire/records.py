@@ -71,6 +71,7 @@ RECORDS: Final[Mapping[str, Shape]] = {
     "BlockLogJSON": Shape(Kind.REPORT, one_of=("json", "body")),
     "BlockMessage": Shape(Kind.REPORT, one_of=("payload", "body")),
     "BlockWarning": Shape(Kind.REPORT, (("warning", _TEXT),)),
+    "BlockCache": Shape(Kind.REPORT, (("state", _TEXT), ("why", _TEXT)), (("made_at", _NUMBER),)),
 }
 
 TERMINAL: Final = "BlockFinished"

@@ -119,15 +119,17 @@ async def test_a_value_that_died_with_its_process_is_named_in_the_error(package:
 KEPT = FLOW.replace("{handle: frame,", "{handle: frame, serialize_for_cache: true,")
 
 
-async def test_the_last_frame_that_a_node_had_is_there_for_the_next_run(package: Path, tmp_path: Path) -> None:
+async def test_the_frames_of_a_node_are_there_for_the_next_run(package: Path, tmp_path: Path) -> None:
     write(package / "flows/f/flow.oo.yaml", KEPT)
-    values = tmp_path / "values"
+    places = {"ASYNCBLOCK_VALUES_DIR": str(tmp_path / "values"), "ASYNCBLOCK_CACHE_DIR": str(tmp_path / "results")}
     how = ("run", package / "flows/f", "--json", "--use-cache")
     for _ in range(2):
-        first = await run(*how, state=tmp_path, ASYNCBLOCK_VALUES_DIR=str(values))
-        assert numbers(first.events()) == list(range(COUNT)), first.err
-        assert len(list(values.iterdir())) == 1
-    # What makes the frame doesn't run again.
+        done = await run(*how, state=tmp_path, **places)
+        assert numbers(done.events()) == list(range(COUNT)), done.err
+    done = await run(*how, state=tmp_path, **places)
+    states = [event["state"] for event in done.events() if event["type"] == "BlockCache"]
+    assert set(states) == {"hit"}
+    # What makes the frames is another block now: nothing of the old one is given.
     block(package, "source", "", "frame:var", "def main(inputs):\n    raise RuntimeError('it runs')\n")
-    again = await run(*how, "--nodes", "show", state=tmp_path, ASYNCBLOCK_VALUES_DIR=str(values))
-    assert numbers(again.events()) == [COUNT - 1]
+    again = await run(*how, "--nodes", "show", state=tmp_path, **places)
+    assert "it runs" in again.events()[-1]["error"]

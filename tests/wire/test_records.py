@@ -29,6 +29,8 @@ GOOD: list[dict[str, Any]] = [
     {"type": "BlockLog", "log": "", "stdio": "stderr"},
     {"type": "BlockLogJSON", "json": None},
     {"type": "BlockMessage", "payload": [1]},
+    {"type": "BlockCache", "state": "hit", "why": "kept 3 s ago", "made_at": 1},
+    {"type": "BlockCache", "state": "kept", "why": ""},
     {"type": "BlockWarning", "warning": "w"},
     {"type": "BlockWarning", "warning": "w", "a field of a later version": 1},
 ]
@@ -53,6 +55,7 @@ BAD: list[tuple[object, str]] = [
     ({"type": "BlockProgress", "rate": 101}, "from 0 to 100"),
     ({"type": "BlockProgress", "rate": "half"}, "'rate'"),
     ({"type": "BlockProgress", "rate": True}, "'rate'"),
+    ({"type": "BlockCache", "state": "hit"}, "'why'"),
     ({"type": "BlockLog", "log": "x", "stdio": "stdlog"}, "'stdio'"),
     ({"type": "BlockLog", "log": "x", "stdout": "stdout"}, "'stdio'"),
 ]

@@ -1,0 +1,221 @@
+"""One job's part in the cache: whether its result is there, and if not, that what it puts out is kept."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from ...context import JobInfo, now_ms
+from ...errors import AsyncBlockError, Unavailable
+from ...identity import module_imports
+from ...importable import importable
+from ...link import Outlet
+from ...packages import package_hash
+from ...store import StoreKey
+from ...wire.messages import Dispatch
+from ...wire.records import encode
+from ..kinds import Kind
+from .digests import Named, NoDigest, changed, digest_of
+from .installed import versions
+from .keys import FILES, Key, why_another
+from .recording import Recorder, RecordingContext, RecordingSyncContext
+from .replay import Kept
+from .results import Draft, Results
+
+if TYPE_CHECKING:
+    from ..executor import _Hosting
+
+__all__ = ["Caching"]
+
+_SECRETS: Final = ("oomol/secret", "oomol/credential")
+
+
+class Caching:
+    """What the cache does for one attempt. ``look`` first; then ``kept`` or a recording context."""
+
+    def __init__(self, hosting: _Hosting, info: JobInfo, kind: Kind, message: Dispatch) -> None:
+        self._hosting = hosting
+        self._info = info
+        self._kind = kind
+        self._how: Mapping[str, Any] = kind.block["cache"]
+        self._bodies = {
+            handle: f"{ref.get('encoding')} {ref.get('sha256')}"
+            for handle, ref in message.bodies.items()
+            if isinstance(ref, dict)
+        }
+        self._vars = {handle for handle, value in message.inputs.items() if StoreKey.match(value) is not None}
+        self._key: Key | None = None
+        self._named: list[Named] = []
+        self._results: Results | None = None
+        self._began = time.time()
+        self.kept: Kept | None = None
+        """The result, if it is there."""
+        self._recorder: Recorder | None = None
+        self.words = b""
+        """The record that says what was found."""
+
+    @staticmethod
+    def wanted(kind: Kind) -> bool:
+        """Tell whether a job's result may come from the cache, and be kept there."""
+        return isinstance(kind.block.get("cache"), dict) and "service" not in kind.block
+
+    # ------------------------------------------------------------------ looking
+
+    def look(self, inputs: Mapping[str, Any]) -> None:
+        """Look for the result of these inputs. Reads files: call it off the loop. Never raises."""
+        try:
+            key = self._key = self._make_key(inputs)
+            self._results = results_in(self._hosting.places.results_dir())
+            self._find(self._results, key)
+        except (NoDigest, AsyncBlockError, OSError) as error:
+            self._key = None
+            self._say("miss", f"not cached: {error}")
+
+    def _find(self, results: Results, key: Key) -> None:
+        if self._how.get("refresh"):
+            self._say("miss", "it is to run anew (--refresh)")
+            return
+        file = results.open(key.name)
+        if file is None:
+            self._say("miss", why_another(key.parts, results.last(key.place)))
+            return
+        try:
+            kept = Kept(file)
+        except Exception as error:  # whatever unpickling the author's values raises
+            file.close()
+            self._say("miss", f"its result can't be read any more ({type(error).__name__}: {error})")
+            return
+        ttl = self._how.get("ttl")
+        age = max(0.0, time.time() - kept.at / 1000)
+        if ttl is not None and age >= ttl:
+            why: str | None = f"its result is {_long(age)} old, and good for {_long(ttl)}"
+        else:
+            gone = changed(kept.named)
+            why = None if gone is None else f"{gone}, which its result names, isn't what it was"
+        if why is not None:
+            kept.close()
+            self._say("miss", why)
+            return
+        self.kept = kept
+        results.note(key.place, key.parts)
+        self._say("hit", f"kept {_long(age)} ago", made_at=kept.at)
+
+    def _make_key(self, inputs: Mapping[str, Any]) -> Key:
+        kind = self._kind
+        for handle, definition in {**(kind.outputs_def or {}), **(kind.inputs_def or {})}.items():
+            schema = definition.get("json_schema")
+            if isinstance(schema, dict) and schema.get("contentMediaType") in _SECRETS:
+                raise NoDigest(f"{handle!r} is a secret")
+        if self._info.secrecy.active or kind.block.get("inputs_def_patch"):
+            raise NoDigest("a secret is among its inputs")
+        code, outside, bases = self._code()
+        digests: dict[str, str] = {}
+        for handle, value in inputs.items():
+            named = Named(bases)
+            known = self._bodies.get(handle)
+            try:
+                if known is None:
+                    known = digest_of(value, named, var=handle in self._vars)
+                elif known.startswith("json"):
+                    named.look(value)
+            except NoDigest as error:
+                raise NoDigest(f"input {handle!r}: {error}") from error
+            digests[handle] = f"{known}{FILES}{named.digest()}" if named.files else known
+            self._named.append(named)
+        version = str(self._how.get("version", ""))
+        return Key.of(kind, self._info, code, versions(outside), digests, version)
+
+    def _code(self) -> tuple[str, frozenset[str], list[Path]]:
+        """Return the digest of what the block can come to run, what that imports, and where its files are."""
+        block = self._kind.block
+        if str(block["package"]).startswith("python:"):
+            return str(block["hash"]), self._imported(block), []
+        root = self._hosting.executor.catalog.root(block)
+        if package_hash(root) != block["hash"]:
+            raise NoDigest(
+                "its package was edited since the flow was read, or another version is accepted in its place"
+            )
+        found = importable(root, str(block["entry"]))
+        return found.digest, found.outside, [root, root / str(block["entry"]).rpartition("/")[0]]
+
+    def _imported(self, block: Mapping[str, Any]) -> frozenset[str]:
+        """Return the modules that a block in Python code imports from elsewhere."""
+        fn = self._hosting.executor.catalog.function(dict(block), self._info.session_id)
+        if not inspect.isfunction(fn) or "<locals>" in fn.__qualname__:
+            raise NoDigest("it is no function of a module's own: what else it depends on can't be told")
+        file = inspect.getsourcefile(fn)
+        if file is None or not Path(file).is_file():
+            raise NoDigest("its code stands in no file")
+        return module_imports(fn.__module__, Path(file))
+
+    def _say(self, state: str, why: str, **more: Any) -> None:
+        self.words = encode("BlockCache", now_ms(), state=state, why=self._info.secrecy.text(why), **more)
+
+    # ------------------------------------------------------------------ keeping
+
+    def context(
+        self, inputs: Mapping[str, Any], outlet: Outlet, *, sync: bool
+    ) -> RecordingContext | RecordingSyncContext | None:
+        """Return a context that takes down what the block puts out; None where nothing can be kept."""
+        if self._key is None or self._results is None:
+            return None
+        block, hosting = self._kind.block, self._hosting
+        about = {"block": self._key.parts["block"], "node_id": self._kind.node_id, "session_id": self._info.session_id}
+        bases = [] if str(block["package"]).startswith("python:") else [hosting.executor.catalog.root(block)]
+        recorder = self._recorder = Recorder(self._results, about, hosting.store, bases, self._keep)
+        if sync:
+            lock = hosting.thread_lock
+            return RecordingSyncContext(self._info, inputs, outlet, hosting.store, lock, recorder, self._told)
+        return RecordingContext(self._info, inputs, outlet, hosting.store, recorder, self._told)
+
+    def close(self) -> None:
+        """Let go of files: the job is over."""
+        if self.kept is not None:
+            self.kept.close()
+        if self._recorder is not None:
+            self._recorder.drop()
+
+    def _keep(self, draft: Draft) -> str | None:
+        """Put a result in its place; return why not, if something of what it depends on has changed meanwhile."""
+        assert self._key is not None
+        assert self._results is not None
+        for named in self._named:
+            if (path := named.changed()) is not None:
+                return f"{path}, which an input names, has changed while it ran"
+        try:
+            self._code()
+        except (NoDigest, AsyncBlockError) as error:
+            return str(error)
+        self._results.keep(draft, self._key.name)
+        self._results.note(self._key.place, self._key.parts)
+        return None
+
+    def _told(self, why: str | None) -> bytes | None:
+        """Return the record that says whether the result is kept; None where nothing is to be said."""
+        if why is None or "BlockCache" not in self._hosting.link.understands:
+            return None
+        if not why:
+            return encode("BlockCache", now_ms(), state="kept", why="")
+        return encode("BlockCache", now_ms(), state="not kept", why=self._info.secrecy.text(why))
+
+
+@functools.lru_cache(maxsize=8)
+def results_in(directory: Path) -> Results:
+    """Return the results of a directory. Raises ``Unavailable`` where it can't be trusted."""
+    results = Results(directory)
+    try:
+        results.check()
+    except OSError as error:
+        raise Unavailable(f"the cache {directory} can't be used: {error.strerror}") from error
+    return results
+
+
+def _long(seconds: float) -> str:
+    for unit, size in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"

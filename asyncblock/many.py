@@ -1,0 +1,189 @@
+"""Many runs of one flow at once: bounded, in order or as they come, and what fails keeps nothing from the others."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from .errors import AsyncBlockError, MapFailed, Rejected
+from .shapes import Results, by_handle
+
+if TYPE_CHECKING:
+    from .client import Session
+    from .flow.plan import Plan
+
+__all__ = ["Many", "MapResult", "group_of", "is_group", "new_group"]
+
+_GROUP: Final = re.compile(r"m[0-9a-z]{9}")
+_ID: Final = re.compile(r"(m[0-9a-z]{9})n[0-9]{5,}")
+"""The ids of a group's sessions begin with the group's; no other id, which is hexadecimal, begins so."""
+
+_LETTERS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+Load = Callable[[Mapping[str, Any]], Awaitable["Plan"]]
+Start = Callable[["Plan", Mapping[str, Any], str], Awaitable["Session"]]
+
+
+def new_group() -> str:
+    """Return the id of a new group."""
+    return "m" + "".join(secrets.choice(_LETTERS) for _ in range(9))
+
+
+def is_group(text: str) -> bool:
+    """Tell whether a text is a group's id."""
+    return _GROUP.fullmatch(text) is not None
+
+
+def new_id(group: str, index: int) -> str:
+    """Return the id of a group's session."""
+    return f"{group}n{index:05}"
+
+
+def group_of(session_id: str) -> str | None:
+    """Return the group that a session belongs to; None for one that was started alone."""
+    found = _ID.fullmatch(session_id)
+    return None if found is None else found[1]
+
+
+@dataclass(frozen=True, slots=True)
+class MapResult:
+    """How one of many runs has ended."""
+
+    index: int
+    """Its place among the items."""
+    inputs: dict[str, Any]
+    session_id: str
+    outputs: dict[str, Any] = field(default_factory=dict)
+    error: AsyncBlockError | None = None
+    """Why it has none: ``FlowFailed``, or why it couldn't be started."""
+
+
+class Many:
+    """Runs of one flow, one for each item. Get one from ``Mainframe.map``; nothing runs before it is awaited.
+
+    ``await many`` gives the outputs in the order of the items; iterating gives a ``MapResult`` for each as it ends.
+    """
+
+    def __init__(
+        self, load: Load, start: Start, handle: Callable[[str], Session], items: Iterable[Results], limit: int
+    ) -> None:
+        self._load = load
+        self._start = start
+        self._handle = handle
+        self._items = iter(items)
+        self._limit = limit
+        self._sessions: dict[str, Session] = {}
+        """Those that haven't ended."""
+        self._cancelled: str | None = None
+        self.group = new_group()
+        """What the ids of its sessions begin with, and how they are listed together."""
+
+    def __await__(self) -> Generator[Any, None, list[dict[str, Any]]]:
+        return self._outputs().__await__()
+
+    async def _outputs(self) -> list[dict[str, Any]]:
+        """Wait for all runs and return their outputs in order.
+
+        **Cancellation** cancels all of them. Raises ``InvalidFlow`` when none can be run, ``MapFailed``, with all
+        results, when any has failed.
+        """
+        async with aclosing(self._results()) as ended:
+            found = sorted([each async for each in ended], key=lambda each: each.index)
+        if any(each.error is not None for each in found):
+            raise MapFailed(_words(found), results=found)
+        return [each.outputs for each in found]
+
+    def __aiter__(self) -> AsyncIterator[MapResult]:
+        return self._results()
+
+    async def _results(self) -> AsyncGenerator[MapResult]:
+        """Iterate over the results as the runs end. **Cancellation**, and leaving the loop, cancels those that run."""
+        plan: Plan | None = None
+        running: set[asyncio.Task[MapResult]] = set()
+        index, more = 0, True
+        try:
+            while True:
+                while more and len(running) < self._limit and self._cancelled is None:
+                    try:
+                        item = next(self._items)
+                    except StopIteration:
+                        more = False
+                        break
+                    inputs = dict(by_handle(item))
+                    if plan is None:
+                        # Once for all of them: what is wrong with the flow is no item's.
+                        plan = await self._load(inputs)
+                    running.add(asyncio.create_task(self._one(plan, index, inputs)))
+                    index += 1
+                if not running:
+                    return
+                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    yield task.result()
+        finally:
+            if running:
+                await self._give_up(running)
+
+    async def begin(self) -> list[Session]:
+        """Start all of them at once, wait for none, and return their sessions in order.
+
+        **Durability**: on return each is in the journal. **Cancellation** leaves those that were started.
+        Raises ``InvalidFlow`` and ``Rejected`` for the first that can't be started.
+        """
+        begun: list[Session] = []
+        plan: Plan | None = None
+        for index, item in enumerate(self._items):
+            inputs = dict(by_handle(item))
+            plan = plan or await self._load(inputs)
+            begun.append(await self._start(plan, inputs, new_id(self.group, index)))
+        return begun
+
+    async def cancel(self, reason: str = "cancelled") -> None:
+        """Cancel all of them: those that run may clean up, no further ones begin.
+
+        **Durability**: on return each cancel is in the journal. **Cancellation** leaves those standing that were sent.
+        """
+        self._cancelled = reason
+        await asyncio.gather(*(_cancel(session, reason) for session in list(self._sessions.values())))
+
+    async def _one(self, plan: Plan, index: int, inputs: dict[str, Any]) -> MapResult:
+        session_id = new_id(self.group, index)
+        try:
+            # Before it is there: a cancel that comes meanwhile may find it.
+            self._sessions[session_id] = self._handle(session_id)
+            session = await self._start(plan, inputs, session_id)
+            if self._cancelled is not None:
+                await session.cancel(self._cancelled)
+            return MapResult(index, inputs, session_id, await session.outputs())
+        except AsyncBlockError as error:
+            return MapResult(index, inputs, session_id, error=error)
+        finally:
+            self._sessions.pop(session_id, None)
+
+    async def _give_up(self, running: set[asyncio.Task[MapResult]]) -> None:
+        sessions = list(self._sessions.values())
+        self._cancelled = self._cancelled or "whoever had started it has left"
+        for task in running:
+            task.cancel()
+        orders = [asyncio.ensure_future(_cancel(session, self._cancelled)) for session in sessions]
+        await asyncio.shield(asyncio.gather(*running, *orders, return_exceptions=True))
+
+
+async def _cancel(session: Session, reason: str) -> None:
+    try:
+        await session.cancel(reason)
+    except Rejected:
+        # It isn't there: it couldn't be started, or will see by itself that it is not to run.
+        return
+
+
+def _words(found: list[MapResult]) -> str:
+    failed = [each for each in found if each.error is not None]
+    told = [f"item {each.index}: {each.error}" for each in failed[:3]]
+    more = [f"and {len(failed) - 3} more"] if len(failed) > 3 else []
+    return f"{len(failed)} of {len(found)} runs failed: {'; '.join([*told, *more])}"
