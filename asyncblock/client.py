@@ -40,7 +40,8 @@ from .pieces import dumps_pieces, loads_blocks, paced
 from .schemas import misfits
 from .shapes import Results, by_handle
 from .transport import Transport
-from .transport.websocket import connect_websocket, headers_of
+from .transport.addresses import check_headers, headers_of, shown_url, split_address
+from .transport.websocket import connect_websocket
 from .values import dumps, is_small, loads
 from .wire.bodies import BodyRef
 from .wire.frames import MAX_MESSAGE
@@ -507,7 +508,7 @@ async def connect(
         raise LocalProtocolError("no mainframe address: give a url or set ASYNCBLOCK_URL")
     token = token or os.environ.get("ASYNCBLOCK_TOKEN")
     async with open_link(url, token, timeout=timeout, tls=tls, headers=headers) as link:
-        yield Mainframe(link, journal=url)
+        yield Mainframe(link, journal=shown_url(url))
 
 
 _Key = tuple[Any, ...]
@@ -572,7 +573,10 @@ async def open_link(
     ``link_id``, its ``secret`` and ``replaces`` are given to a process by whoever started it.
     """
 
+    split_address(url)
+    check_headers(headers or {})
     more = {**headers_of(os.environ.get("ASYNCBLOCK_HEADERS", "")), **(headers or {})}
+    shown = shown_url(url)
 
     async def dial() -> Transport:
         agent = f"asyncblock/{__version__}"
@@ -582,7 +586,7 @@ async def open_link(
     async with shared().lease() as io:
         links = await io.run(_links_of(io))
         joining = asyncio.ensure_future(
-            io.run(links.join(key, lambda: Link(io, dial, url, link_id=link_id, secret=secret, replaces=replaces)))
+            io.run(links.join(key, lambda: Link(io, dial, shown, link_id=link_id, secret=secret, replaces=replaces)))
         )
         try:
             await asyncio.shield(joining)

@@ -13,9 +13,9 @@ import logging
 import os
 import secrets
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +85,8 @@ class Orders:
     """What ``Hello`` says of the children that had its place and of whose end no other child has told."""
     sync_slots: int | None = None
     ca_file: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    """What proxies on the way ask for. Not in the environment, which blocks see."""
     mainframe_in_parent: bool = False
     """Without the parent there is nobody to report to."""
     accept: tuple[str, ...] = ()
@@ -138,6 +140,7 @@ class Workers:
         mainframe_in_parent: bool = False,
         quiet: bool = True,
         accept: Sequence[str] = (),
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         self._url = url
         self._token = token
@@ -159,6 +162,7 @@ class Workers:
         self._mainframe_in_parent = mainframe_in_parent
         self._quiet = quiet
         self._accept = tuple(accept)
+        self._headers = dict(headers or {})
         self._children: dict[Child, str] = {}
         """Those that run, with their link ids."""
         self._tasks: asyncio.TaskGroup
@@ -339,6 +343,7 @@ class Workers:
             replaces=replaces,
             sync_slots=self._sync_slots,
             ca_file=self._ca_file,
+            headers=self._headers,
             mainframe_in_parent=self._mainframe_in_parent,
             trace_fd=trace_fd,
         )

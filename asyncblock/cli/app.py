@@ -36,7 +36,8 @@ app = typer.Typer(
     name="asyncblock",
     help="Run flows of asynchronous blocks, on this machine or on many.",
     epilog=(
-        "Environment: ASYNCBLOCK_URL, ASYNCBLOCK_TOKEN and ASYNCBLOCK_TLS_CA stand for --url, --token and --tls-ca; "
+        "Environment: ASYNCBLOCK_URL, ASYNCBLOCK_TOKEN and ASYNCBLOCK_TLS_CA stand for --url, --token and --tls-ca, "
+        "ASYNCBLOCK_HEADERS (NAME: VALUE, a line each) for --header; "
         "ASYNCBLOCK_DATA_DIR is where mainframes keep their data (default: ~/.local/state/asyncblock). "
         "ASYNCBLOCK_VAR_MEMORY is what var values may take of this machine's memory (default: a quarter). "
         "Exit codes: 0 success, 1 the flow failed, 2 bad usage or a flow that can't be run, 130 interrupted."
@@ -91,6 +92,14 @@ TlsCa = Annotated[
         envvar="ASYNCBLOCK_TLS_CA",
         metavar="FILE",
         help="Certificates to trust for wss://, PEM. Default: the system's.",
+    ),
+]
+Header = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option(
+        "--header",
+        metavar="NAME:VALUE",
+        help="A header for proxies on the way; those of ASYNCBLOCK_HEADERS, a line each, go too. Repeatable.",
     ),
 ]
 DataDir = Annotated[
@@ -330,6 +339,7 @@ def executor(
     url: Url = None,
     token: Token = None,
     tls_ca: TlsCa = None,
+    header: Header = None,
     data_dir: DataDir = None,
     package: Annotated[
         Optional[list[Path]],  # noqa: UP045
@@ -364,7 +374,7 @@ def executor(
     Ctrl-C or SIGTERM: no new jobs, running ones have the grace, everything is acknowledged, then a line says what was
     done. A second one leaves at once.
     """
-    target = Target(url, token, data_dir, tls_ca)
+    target = Target(url, token, data_dir, tls_ca, tuple(header or ()))
     _run(commands.executor(target, tuple(package or ()), grace, sync_slots, tuple(accept or ()), reload))
 
 
@@ -375,6 +385,7 @@ def submit(
     url: Url = None,
     token: Token = None,
     tls_ca: TlsCa = None,
+    header: Header = None,
     data_dir: DataDir = None,
     search: Search = None,
     nodes: Nodes = None,
@@ -412,7 +423,7 @@ def submit(
         sets = Sets(given, parse_matrix(matrix or ()) if rows is None else parse_rows(rows), limit)
         given = sets.inputs[0]
     wanted = commands.Wanted(flow, given, tuple(search or ()), json, part)
-    _run(commands.submit(wanted, Target(url, token, data_dir, tls_ca), detach, sets))
+    _run(commands.submit(wanted, Target(url, token, data_dir, tls_ca, tuple(header or ())), detach, sets))
 
 
 @app.command()
@@ -421,6 +432,7 @@ def watch(
     url: Url = None,
     token: Token = None,
     tls_ca: TlsCa = None,
+    header: Header = None,
     data_dir: DataDir = None,
     offset: Annotated[
         int, typer.Option(min=0, help="The journal row to begin at: one past the last that you saw.")
@@ -428,7 +440,7 @@ def watch(
     json: Json = False,
 ) -> None:
     """Follow a session from its beginning to its end. Ctrl-C only stops watching. Exit codes as for run."""
-    _run(known.watch(session_id, Target(url, token, data_dir, tls_ca), offset, json))
+    _run(known.watch(session_id, Target(url, token, data_dir, tls_ca, tuple(header or ())), offset, json))
 
 
 @app.command()
@@ -442,18 +454,24 @@ def cancel(
     url: Url = None,
     token: Token = None,
     tls_ca: TlsCa = None,
+    header: Header = None,
     data_dir: DataDir = None,
 ) -> None:
     """Cancel a session, or one of its jobs; blocks may clean up. One that has ended is left as it is."""
-    _run(known.cancel(session_id, Target(url, token, data_dir, tls_ca), job, reason))
+    _run(known.cancel(session_id, Target(url, token, data_dir, tls_ca, tuple(header or ())), job, reason))
 
 
 @app.command()
 def outputs(
-    session_id: SessionId, url: Url = None, token: Token = None, tls_ca: TlsCa = None, data_dir: DataDir = None
+    session_id: SessionId,
+    url: Url = None,
+    token: Token = None,
+    tls_ca: TlsCa = None,
+    header: Header = None,
+    data_dir: DataDir = None,
 ) -> None:
     """Wait for the end of a session and print its outputs as a JSON object. Exit codes as for run."""
-    _run(known.outputs(session_id, Target(url, token, data_dir, tls_ca)))
+    _run(known.outputs(session_id, Target(url, token, data_dir, tls_ca, tuple(header or ()))))
 
 
 @caches.callback()
@@ -484,6 +502,7 @@ def sessions(
     url: Url = None,
     token: Token = None,
     tls_ca: TlsCa = None,
+    header: Header = None,
     data_dir: DataDir = None,
     state: Annotated[Optional[State], typer.Option(help="Only those in this state.")] = None,  # noqa: UP045
     limit: Annotated[str, typer.Option(metavar="N|all", help="How many at most, the newest first.")] = "20",
@@ -498,7 +517,7 @@ def sessions(
     Those of the mainframe, and of the last local runs unless --url or --data-dir says which mainframe is meant. Those
     that were started together (submit --matrix) are one line, unless --group names them or --json is given.
     """
-    target = Target(url, token, data_dir, tls_ca)
+    target = Target(url, token, data_dir, tls_ca, tuple(header or ()))
     if context.invoked_subcommand is None:
         _run(known.sessions(target, None if state is None else state.value, parse_limit(limit), json, group))
     context.obj = target
@@ -518,6 +537,7 @@ def prune(
     url: Url = None,
     token: Token = None,
     tls_ca: TlsCa = None,
+    header: Header = None,
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
@@ -525,7 +545,13 @@ def prune(
     if older is None and keep is None:
         raise typer.BadParameter("say which sessions may go: --older AGE, --keep N, or both")
     given: Target = context.obj
-    target = Target(url or given.url, token or given.token, data_dir or given.data_dir, tls_ca or given.tls_ca)
+    target = Target(
+        url or given.url,
+        token or given.token,
+        data_dir or given.data_dir,
+        tls_ca or given.tls_ca,
+        (*given.header, *(header or ())),
+    )
     _run(housekeeping.prune(target, None if older is None else parse_duration(older), keep, json))
 
 
@@ -554,14 +580,19 @@ def restore(
 
 @app.command()
 def doctor(
-    url: Url = None, token: Token = None, tls_ca: TlsCa = None, data_dir: DataDir = None, json: Json = False
+    url: Url = None,
+    token: Token = None,
+    tls_ca: TlsCa = None,
+    header: Header = None,
+    data_dir: DataDir = None,
+    json: Json = False,
 ) -> None:
     """Examine a mainframe and the way to it: a line for each thing, "ok" or what to do.
 
     Address, TLS, /healthz, websocket upgrade (through a proxy too), version, token and roles, clock, limits, disk,
     journal, executors. Exit codes: 0 all is well, 1 something isn't, 2 bad usage.
     """
-    _run(housekeeping.doctor(Target(url, token, data_dir, tls_ca), json))
+    _run(housekeeping.doctor(Target(url, token, data_dir, tls_ca, tuple(header or ())), json))
 
 
 @app.command()

@@ -29,6 +29,7 @@ from ..link import Link
 from ..packages import package_hash, package_root
 from ..runs import find_run, new_run_directory, packages_of_run, remember_run
 from ..server.journal.datadir import default_data_dir
+from ..transport.addresses import shown_url
 from ..workers import Workers
 from .display import open_display
 from .edits import Edits, need_watchfiles
@@ -159,13 +160,14 @@ async def executor(
     if missing:
         raise Unavailable(f"there is no package directory {', '.join(missing)}")
     url, token = target.address()
+    headers = target.headers()
     stop = asyncio.Event()
     async with AsyncExitStack() as stack:
         interrupts = stack.enter_context(Interrupts())
 
         # Asked first, so that a wrong address or token is said at once and here.
         def own_link() -> AbstractAsyncContextManager[Link]:
-            return open_link(url, token, timeout=COMMAND_TIMEOUT, tls=target.tls())
+            return open_link(url, token, timeout=COMMAND_TIMEOUT, tls=target.tls(), headers=headers)
 
         async with own_link() as link:
             await _must_run_blocks(Mainframe(link), url)
@@ -186,9 +188,14 @@ async def executor(
                 sync_slots=sync_slots,
                 ca_file=ca_file,
                 accept=accept,
+                headers=headers,
             ) as workers:
                 interrupts.restore = workers.kill
-                print(f"executor for {url}, {len(served)} packages; Ctrl-C to leave", file=sys.stderr, flush=True)
+                print(
+                    f"executor for {shown_url(url)}, {len(served)} packages; Ctrl-C to leave",
+                    file=sys.stderr,
+                    flush=True,
+                )
                 async with following(edits, workers):
                     await stop.wait()
                 words = f"leaving: running jobs have {grace:g} s to finish; a second signal ends them"
@@ -201,7 +208,7 @@ async def executor(
 async def _must_run_blocks(mainframe: Mainframe, url: str) -> None:
     roles = (await mainframe.info())["roles"]
     if "executor" not in roles:
-        raise Unavailable(f"the token for {url} may not run blocks; its roles are {', '.join(roles)}")
+        raise Unavailable(f"the token for {shown_url(url)} may not run blocks; its roles are {', '.join(roles)}")
 
 
 async def serve(

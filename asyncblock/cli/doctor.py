@@ -7,7 +7,7 @@ import ssl
 import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,7 +16,16 @@ import orjson
 
 from .. import __version__
 from ..client import Mainframe, open_link
-from ..errors import AsyncBlockError, ConnectionLost, Rejected, RemoteProtocolError, Unauthorized, Unavailable
+from ..errors import (
+    AsyncBlockError,
+    ConnectionLost,
+    LocalProtocolError,
+    Rejected,
+    RemoteProtocolError,
+    Unauthorized,
+    Unavailable,
+)
+from ..transport.addresses import shown_url, split_address
 from ..transport.websocket import is_loopback
 from .places import COMMAND_TIMEOUT, Target
 
@@ -43,26 +52,23 @@ async def examine(target: Target) -> AsyncIterator[Finding]:
     """Look at everything that can be looked at; a finding that makes the next ones impossible is the last."""
     try:
         url, token = target.address()
-        tls = target.tls()
-    except Unavailable as error:
+        headers, tls, parts = target.headers(), target.tls(), split_address(url)
+    except (Unavailable, LocalProtocolError) as error:
         yield Finding("address", False, str(error))
         return
-    parts = urlsplit(url)
-    if parts.scheme not in ("ws", "wss") or not parts.hostname:
-        yield Finding("address", False, f"{url!r} is no address; write ws://HOST:PORT or wss://HOST:PORT")
-        return
-    proxy = proxy_of(parts.scheme, parts.hostname)
-    reached = await _reach(url, parts.hostname, _port(parts.scheme, parts.port), proxy)
+    host, port = parts.hostname or "", _port(parts.scheme, parts.port)
+    proxy = proxy_of(parts.scheme, host)
+    reached = await _reach(shown_url(url), host, port, proxy)
     yield reached
     if not reached.ok:
         return
-    secure = await _tls(url, parts.hostname, _port(parts.scheme, parts.port), tls, proxy)
+    secure = await _tls(shown_url(url), host, port, tls, proxy)
     yield secure
     if not secure.ok and parts.scheme == "wss":
         return
-    health = await asyncio.to_thread(_health, url, tls)
+    health = await asyncio.to_thread(_health, url, tls, headers)
     yield health
-    async for finding in _inside(url, token, tls, proxy, answered=health.ok):
+    async for finding in _inside(url, token, tls, headers, proxy, answered=health.ok):
         yield finding
 
 
@@ -81,7 +87,7 @@ def proxy_of(scheme: str, host: str) -> str | None:
 
 async def _reach(url: str, host: str, port: int, proxy: str | None) -> Finding:
     if proxy is not None:
-        return Finding("address", True, f"{url}, through the proxy {proxy} (NO_PROXY={host} goes around it)")
+        return Finding("address", True, f"{url}, through the proxy {shown_url(proxy)} (NO_PROXY={host} goes around it)")
     try:
         async with asyncio.timeout(COMMAND_TIMEOUT):
             _, writer = await asyncio.open_connection(host, port)
@@ -122,14 +128,18 @@ def validity(certificate: dict[str, Any], now: float) -> Finding:
     return Finding("tls", days > 14, words if days > 14 else f"{words}; renew it")
 
 
-def _health(url: str, tls: ssl.SSLContext | None) -> Finding:
+def _health(url: str, tls: ssl.SSLContext | None, headers: Mapping[str, str]) -> Finding:
     """Ask /healthz over plain HTTP, the way a load balancer does."""
-    address = url.replace("ws", "http", 1).rstrip("/") + "/healthz"
+    address = url.partition("?")[0].replace("ws", "http", 1).rstrip("/") + "/healthz"
+    request = urllib.request.Request(address)
+    for name, value in headers.items():
+        # For this host, not for one that it may redirect to.
+        request.add_unredirected_header(name, value)
     handlers: list[urllib.request.BaseHandler] = [urllib.request.HTTPSHandler(context=tls)] if tls else []
     if is_loopback(urlsplit(url).hostname or ""):
         handlers.append(urllib.request.ProxyHandler({}))
     try:
-        with urllib.request.build_opener(*handlers).open(address, timeout=COMMAND_TIMEOUT) as answer:
+        with urllib.request.build_opener(*handlers).open(request, timeout=COMMAND_TIMEOUT) as answer:
             said = orjson.loads(answer.read(1 << 16))
         return Finding("health", True, f"{address} says {said['status']}")
     except urllib.error.HTTPError as error:
@@ -140,11 +150,17 @@ def _health(url: str, tls: ssl.SSLContext | None) -> Finding:
 
 
 async def _inside(
-    url: str, token: str | None, tls: ssl.SSLContext | None, proxy: str | None, *, answered: bool
+    url: str,
+    token: str | None,
+    tls: ssl.SSLContext | None,
+    headers: Mapping[str, str],
+    proxy: str | None,
+    *,
+    answered: bool,
 ) -> AsyncIterator[Finding]:
     """Connect as any client does, and ask the mainframe about itself."""
     try:
-        async with open_link(url, token, timeout=COMMAND_TIMEOUT, tls=tls) as link:
+        async with open_link(url, token, timeout=COMMAND_TIMEOUT, tls=tls, headers=headers) as link:
             began = time.time()
             info = await Mainframe(link).info()
             ended = time.time()
@@ -164,7 +180,7 @@ def _no_upgrade(error: AsyncBlockError, proxy: str | None, answered: bool) -> st
     if isinstance(error, RemoteProtocolError):
         return f"{error}; install the same version at both ends (here: {__version__})"
     if proxy is not None:
-        return f"{error}; let the proxy {proxy} pass CONNECT to that port, or set NO_PROXY"
+        return f"{error}; let the proxy {shown_url(proxy)} pass CONNECT to that port, or set NO_PROXY"
     if answered and isinstance(error, (ConnectionLost, Rejected)):
         return f"{error}; HTTP gets through but the upgrade doesn't: let the reverse proxy pass 'Upgrade: websocket'"
     return str(error)

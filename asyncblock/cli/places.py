@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from ..client import Mainframe, connect
 from ..errors import Unavailable
 from ..server.journal.datadir import default_data_dir, read_address, read_token
+from ..transport.addresses import headers_of, split_address
 from ..transport.websocket import is_loopback
 
 __all__ = ["COMMAND_TIMEOUT", "Target", "reach"]
@@ -28,6 +29,8 @@ class Target:
     token: str | None = None
     data_dir: Path | None = None
     tls_ca: Path | None = None
+    header: tuple[str, ...] = ()
+    """Lines ``NAME: VALUE`` that go with the websocket's request, beside those of the environment."""
 
     @property
     def directory(self) -> Path:
@@ -40,11 +43,8 @@ class Target:
         A directory's token is for its own mainframe: it isn't shown to any other machine.
         """
         served = read_address(self.directory)
-        if self.url is not None and "@" in urlsplit(self.url).netloc:
-            raise Unavailable(
-                "the address has a user or a password in it: a mainframe takes a token (--token), and what a proxy on "
-                "the way asks for goes into ASYNCBLOCK_HEADERS (NAME: VALUE, a line each)"
-            )
+        if self.url is not None:
+            split_address(self.url)
         if self.url is None:
             if served is None:
                 raise Unavailable(
@@ -56,6 +56,10 @@ class Target:
         if own or (served is not None and served.get("url") == self.url):
             return self.url, self.token or read_token(self.directory)
         return self.url, self.token
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers that proxies on the way ask for. Raises ``LocalProtocolError`` for a malformed one."""
+        return headers_of(self.header)
 
     def tls(self) -> ssl.SSLContext | None:
         """Return how TLS is checked; None for the system's own certificates, or where there is no TLS."""
@@ -72,5 +76,6 @@ class Target:
 async def reach(target: Target) -> AsyncIterator[Mainframe]:
     """Connect to the mainframe for the duration of the block."""
     url, token = target.address()
-    async with connect(url, token, timeout=COMMAND_TIMEOUT, tls=target.tls()) as mainframe:
+    headers = target.headers()
+    async with connect(url, token, timeout=COMMAND_TIMEOUT, tls=target.tls(), headers=headers) as mainframe:
         yield mainframe

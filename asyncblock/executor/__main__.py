@@ -192,6 +192,7 @@ async def _live(orders: Orders, parent: Parent) -> None:
                 orders.url,
                 orders.token,
                 tls=tls,
+                headers=orders.headers,
                 link_id=orders.link_id,
                 secret=orders.secret,
                 replaces=orders.replaces,

@@ -15,17 +15,19 @@ from typing import Final
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from ..errors import AsyncBlockError, ConnectionLost, Rejected, RemoteProtocolError, Unauthorized
+from .addresses import shown_url
 
-__all__ = ["NO_UPGRADE", "Answer", "OWN_HEADER", "mark", "redirect_of", "refusal", "shown_url"]
+__all__ = ["NO_UPGRADE", "Answer", "OWN_HEADER", "mark", "redirect_of", "refusal"]
 
 OWN_HEADER: Final = "Asyncblock-Mainframe"
 """In each answer of a mainframe; its value is the subprotocol that it speaks."""
 
-NO_UPGRADE: Final = (
-    "the request has a websocket's key and no 'Upgrade: websocket': a proxy on the way has dropped it. Let it pass "
-    "Upgrade and Connection (nginx: proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; "
-    'proxy_set_header Connection "upgrade")'
+_DROPPED: Final = (
+    "a proxy on the way has dropped 'Upgrade: websocket'. Let it pass Upgrade and Connection (nginx: "
+    'proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade")'
 )
+
+NO_UPGRADE: Final = f"the request has a websocket's key and no upgrade: {_DROPPED}"
 
 _MAX_TEXT = 200
 """Characters of an answer's text that are told."""
@@ -48,14 +50,6 @@ def mark(headers: MutableMapping[str, str], subprotocol: str) -> None:
     headers[OWN_HEADER] = subprotocol
 
 
-def shown_url(url: str) -> str:
-    """Return an address without user and password, which belong into no message and no log."""
-    parts = urlsplit(url)
-    if "@" not in parts.netloc:
-        return url
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-
-
 def redirect_of(url: str, answer: Answer) -> str | None:
     """Return where an answer redirects to, as a websocket's address; None unless that is the same host and port."""
     location = answer.headers.get("Location")
@@ -71,7 +65,7 @@ def redirect_of(url: str, answer: Answer) -> str | None:
 
 def refusal(url: str, answer: Answer, subprotocol: str) -> AsyncBlockError:
     """Return the error that an answer other than the upgrade means."""
-    status, text = answer.status, _text(answer)
+    url, status, text = shown_url(url), answer.status, _text(answer)
     if status == 400 and "subprotocol" in text:
         # A websocket server's own word, whoever serves with it.
         return RemoteProtocolError(f"whoever answers at {url} speaks another version than {subprotocol}: {text}")
@@ -81,6 +75,9 @@ def refusal(url: str, answer: Answer, subprotocol: str) -> AsyncBlockError:
         return Unauthorized(f"the mainframe at {url} refused the token: {text}")
     if status in (429, 503):
         return ConnectionLost(f"the mainframe at {url} isn't accepting connections now: {text}")
+    if status == 404:
+        # It took the request for a plain one: nothing of the websocket's has come through.
+        return Rejected(f"the mainframe at {url} got no websocket's request: {_DROPPED}", code="upgrade")
     return Rejected(f"the mainframe at {url} answered HTTP {status} to the websocket upgrade: {text}", code="upgrade")
 
 
@@ -88,7 +85,7 @@ def _of_a_proxy(url: str, status: int, text: str) -> AsyncBlockError:
     words = f"{url} answered HTTP {status} to the websocket upgrade, and not by the mainframe's word: {text}"
     if status in (401, 403, 407):
         return ConnectionLost(
-            f"{words}. If a proxy on the way asks for a login, send it with ASYNCBLOCK_HEADERS (NAME: VALUE)"
+            f"{words}. If a proxy on the way asks for a login, send it with --header NAME:VALUE, or ASYNCBLOCK_HEADERS"
         )
     if 300 <= status < 400:
         return Rejected(f"{words}. It redirects to another host, where the token isn't sent", code="upgrade")

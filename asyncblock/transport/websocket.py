@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import socket
 import ssl
 from collections import deque
@@ -19,7 +18,6 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from ipaddress import ip_address
 from typing import Any
-from urllib.parse import urlsplit
 
 import websockets.asyncio.client
 import websockets.asyncio.server
@@ -31,6 +29,7 @@ from websockets.exceptions import (
     ConnectionClosed,
     InvalidHandshake,
     InvalidMessage,
+    InvalidProxy,
     InvalidStatus,
     InvalidURI,
     NegotiationError,
@@ -45,9 +44,10 @@ from websockets.typing import Subprotocol
 from .. import forks
 from ..errors import ConnectionLost, LocalProtocolError, RemoteProtocolError, Unavailable
 from . import Transport
-from .answers import NO_UPGRADE, Answer, mark, redirect_of, refusal, shown_url
+from .addresses import check_headers, shown_url, split_address
+from .answers import NO_UPGRADE, Answer, mark, redirect_of, refusal
 
-__all__ = ["SUBPROTOCOL", "HttpAnswer", "connect_websocket", "headers_of", "is_loopback", "serve_websocket"]
+__all__ = ["SUBPROTOCOL", "HttpAnswer", "connect_websocket", "is_loopback", "serve_websocket"]
 
 SUBPROTOCOL = "asyncblock.v1"
 """The websocket subprotocol: the wire's name and major version."""
@@ -78,9 +78,6 @@ _CHUNK = b"\x01"
 
 _CLOSE_TIMEOUT = 2.0
 """Seconds for the closing handshake; after that the connection is aborted (a peer may be gone for good)."""
-
-_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-"""What RFC 9110 (5.6.2) calls a token."""
 
 _HANDSHAKE_TIMEOUT = 10.0
 """Seconds for TCP, TLS and the HTTP upgrade together."""
@@ -226,18 +223,12 @@ async def connect_websocket(
     """Open a websocket to the mainframe at ``url`` (``ws://`` or ``wss://``), with further HTTP ``headers``.
 
     **Cancellation** is safe; nothing stays open.
-    Raises ``LocalProtocolError`` for an address that isn't one, ``ConnectionLost`` when nobody answers there, or a
-    proxy says that it can't get through now, ``Unauthorized`` when the mainframe itself refuses the token, ``Rejected``
-    when it refuses otherwise, or somebody else answers, ``RemoteProtocolError`` for another protocol.
+    Raises ``LocalProtocolError`` for an address or a header that isn't one, ``ConnectionLost`` when nobody answers
+    there, or a proxy says that it can't get through now, ``Unauthorized`` when the mainframe itself refuses the token,
+    ``Rejected`` when it refuses otherwise, or somebody else answers, ``RemoteProtocolError`` for another protocol.
     """
-    parts = urlsplit(url)
-    if "@" in parts.netloc:
-        raise LocalProtocolError(
-            f"the address {shown_url(url)!r} was given with a user or a password: a mainframe takes a token, and what "
-            "a proxy on the way asks for goes into a header of its own (ASYNCBLOCK_HEADERS)"
-        )
-    if parts.scheme not in ("ws", "wss") or not parts.hostname:
-        raise LocalProtocolError(f"{url!r} is no mainframe address; write ws://HOST:PORT or wss://HOST:PORT")
+    parts, shown = split_address(url), shown_url(url)
+    check_headers(headers or {})
     own = {"Authorization": f"Bearer {token}"} if token else {}
     try:
         connection = await _Connect(
@@ -252,46 +243,39 @@ async def connect_websocket(
             max_size=max_message,
             max_queue=_MAX_QUEUE,
             write_limit=_WRITE_LIMIT,
-            proxy=None if is_loopback(parts.hostname) else True,
+            proxy=None if is_loopback(parts.hostname or "") else True,
             ssl=(tls or True) if parts.scheme == "wss" else None,
             logger=_logger,
             create_connection=_Dialled,
         )
     except InvalidURI as error:
-        raise LocalProtocolError(f"{url!r} is no mainframe address: {error}") from error
+        raise LocalProtocolError(f"{shown!r} is no mainframe address: {error.msg}") from None
+    except InvalidProxy as error:
+        # Its own words have the whole address of it, a password included.
+        words = f"the proxy {shown_url(error.proxy)!r}, which the environment names, is none: {error.msg}"
+        raise LocalProtocolError(words) from None
     except InvalidStatus as error:
         raise refusal(url, _answer(error), SUBPROTOCOL) from error
     except ProxyError as error:
-        raise ConnectionLost(f"the proxy on the way to {url} let nothing through: {error}") from error
+        raise ConnectionLost(f"the proxy on the way to {shown} let nothing through: {error}") from error
     except (InvalidHandshake, InvalidMessage) as error:
         if isinstance(error.__cause__, EOFError):
-            raise ConnectionLost(f"{url} hung up during the handshake: {error}") from error
-        raise RemoteProtocolError(f"whoever answers at {url} is no asyncblock mainframe: {error}") from error
+            raise ConnectionLost(f"{shown} hung up during the handshake: {error}") from error
+        raise RemoteProtocolError(f"whoever answers at {shown} is no asyncblock mainframe: {error}") from error
     except ssl.SSLError as error:
-        raise RemoteProtocolError(f"TLS with {url} failed: {error}") from error
+        raise RemoteProtocolError(f"TLS with {shown} failed: {error}") from error
     except WebSocketException as error:
-        raise ConnectionLost(f"{url} hung up during the handshake: {error}") from error
+        raise ConnectionLost(f"{shown} hung up during the handshake: {error}") from error
     except (OSError, TimeoutError) as error:
         refused = isinstance(error, ConnectionRefusedError)
         words = "connection refused" if refused else str(error) or type(error).__name__
-        raise ConnectionLost(f"no mainframe at {url}: {words}; is 'asyncblock serve' running there?") from error
+        raise ConnectionLost(f"no mainframe at {shown}: {words}; is 'asyncblock serve' running there?") from error
     if connection.subprotocol != SUBPROTOCOL:
         await connection.close()
-        raise RemoteProtocolError(f"whoever answers at {url} doesn't speak {SUBPROTOCOL}; is it another version?")
+        raise RemoteProtocolError(f"whoever answers at {shown} doesn't speak {SUBPROTOCOL}; is it another version?")
     _limit_buffers(connection.transport.get_extra_info("socket"))
     assert isinstance(connection, _Dialled)
     return WebsocketTransport(connection)
-
-
-def headers_of(text: str) -> dict[str, str]:
-    """Read ``NAME: VALUE`` lines. Raises ``LocalProtocolError`` for a line that isn't one, without its value."""
-    headers: dict[str, str] = {}
-    for line in filter(None, map(str.strip, text.splitlines())):
-        name, colon, value = line.partition(":")
-        if not colon or not _HEADER_NAME.fullmatch(name.strip()) or not value.strip().isprintable():
-            raise LocalProtocolError(f"a header is written NAME: VALUE, and the one that begins {name[:40]!r} isn't")
-        headers[name.strip()] = value.strip()
-    return headers
 
 
 def _limit_buffers(sock: socket.socket) -> None:

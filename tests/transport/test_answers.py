@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import traceback
+
 import pytest
 from websockets.datastructures import Headers
 
+import asyncblock
 from asyncblock.errors import AsyncBlockError, ConnectionLost, LocalProtocolError, Rejected, Unauthorized
-from asyncblock.transport.answers import OWN_HEADER, Answer, redirect_of, refusal, shown_url
-from asyncblock.transport.websocket import SUBPROTOCOL, headers_of
+from asyncblock.transport.addresses import check_headers, headers_of, shown_url, split_address
+from asyncblock.transport.answers import OWN_HEADER, Answer, redirect_of, refusal
+from asyncblock.transport.websocket import SUBPROTOCOL
 
 URL = "ws://mainframe.example:7788/team"
 OWN = {OWN_HEADER: SUBPROTOCOL}
@@ -30,6 +34,7 @@ def answer(status: int, body: bytes = b"", **headers: str) -> Answer:
         (answer(404, b"nothing here"), Rejected, "Is it the right address"),
         (answer(200, b"hello"), Rejected, "does a proxy there pass websockets"),
         (answer(302, Location="http://elsewhere.example/"), Rejected, "redirects to another host"),
+        (answer(404, b"there is /healthz", **OWN), Rejected, "a proxy on the way has dropped 'Upgrade: websocket'"),
         (answer(426, b"a proxy on the way has dropped it", **OWN), Rejected, "a proxy on the way has dropped it"),
         (answer(599), Rejected, "no reason given"),
     ],
@@ -60,13 +65,74 @@ def test_redirects_are_followed_on_the_same_host_only(location: str, target: str
     assert redirect_of(URL, answer(200, Location=location)) is None
 
 
-def test_an_address_is_shown_without_user_and_password() -> None:
-    assert shown_url("wss://me:secret@host:1/x") == "wss://host:1/x"
-    assert shown_url(URL) == URL
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("wss://me:secret@host:1/x", "wss://host:1/x"),
+        ("ws://me:sec/ret@host", "ws://host"),
+        ("me:secret@host:1", "host:1"),
+        ("ws://host/team?key=secret", "ws://host/team?..."),
+        ("ws://me:secret@[host", "ws://[host"),
+        ("ws://host:1/@team", "ws://team"),
+        (URL, URL),
+    ],
+)
+def test_an_address_is_shown_without_user_password_and_query(url: str, shown: str) -> None:
+    assert shown_url(url) == shown
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ws://me:secret@host",
+        "ws://secret@host",
+        "me:secret@host:1",
+        "//me:secret@host",
+        "ws://me:sec/ret@host",
+        "ws://me:secret@[host",
+        "http://me:secret@host",
+        "ws://host:secret@",
+        "ws://",
+        "host:1",
+        "ws://host:x",
+    ],
+)
+def test_what_is_no_address_of_a_mainframe_is_refused_without_its_secrets(url: str) -> None:
+    with pytest.raises(LocalProtocolError) as caught:
+        split_address(url)
+    assert "secret" not in str(caught.value)
+    assert "sec" not in str(caught.value).replace("second", "")
 
 
 def test_headers_are_read_from_lines_and_a_wrong_one_is_told_without_its_value() -> None:
     assert headers_of("X-Api-Key: a:b \n\n Other:1\n") == {"X-Api-Key": "a:b", "Other": "1"}
-    for wrong in ("no colon", "a b: c", ": c"):
-        with pytest.raises(LocalProtocolError, match="NAME: VALUE"):
+    assert headers_of(["Cookie:a=1; b=2"]) == {"Cookie": "a=1; b=2"}
+    for wrong in ("secret", "a b: secret", ": secret", "x: secret\x07", "x: secr\u00e9t", "Authorization: secret"):
+        with pytest.raises(LocalProtocolError) as caught:
             headers_of(wrong)
+        assert "secr" not in str(caught.value)
+    for name in ("Host", "upgrade", "Sec-WebSocket-Protocol", "authorization"):
+        with pytest.raises(LocalProtocolError, match=f"(?i){name}"):
+            check_headers({name: "x"})
+    with pytest.raises(LocalProtocolError, match="NAME: VALUE"):
+        check_headers({"X": "a\r\nY: b"})
+
+
+@pytest.mark.parametrize("name", ["http_proxy", "https_proxy"])
+async def test_a_proxys_password_from_the_environment_is_told_nowhere(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "carrier://me:secret@proxy.example:1")
+    scheme = "wss" if name == "https_proxy" else "ws"
+    with pytest.raises(AsyncBlockError) as caught:
+        async with asyncblock.connect(f"{scheme}://mainframe.example", "token", timeout=2):
+            pass
+    assert "secret" not in "".join(traceback.format_exception(caught.value))
+
+
+async def test_an_address_with_a_password_is_refused_without_saying_it() -> None:
+    url = "ws://me:" + "sec" + "ret@127.0.0.1:1"
+    with pytest.raises(LocalProtocolError, match="a mainframe takes a token") as caught:
+        async with asyncblock.connect(url, "token"):
+            pass
+    assert "secret" not in "".join(traceback.format_exception(caught.value))
