@@ -6,17 +6,35 @@ directory next removes those whose process is gone, however it ended.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import itertools
+import logging
 import os
 import secrets
 import shutil
 import tempfile
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
-__all__ = ["Scratch", "root"]
+from .errors import LocalProtocolError
+
+__all__ = ["FullDisk", "Scratch", "root"]
+
+logger = logging.getLogger("asyncblock.scratch")
+
+PATIENCE: Final = 300.0
+"""Seconds that whoever needs a scratch file waits for a disk that is full: a mainframe that was away is back by then,
+and takes what fills it, or somebody has made room. ``ASYNCBLOCK_DISK_PATIENCE`` sets another number."""
+
+_PAUSES: Final = (0.1, 5.0)
+"""Seconds before a full disk is asked again: the first pause, doubled each time, and the longest. Disks tell nobody
+that they have room again."""
+
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 _LOCK = ".lock"
 """Ends the name of the file whose lock says that the directory beside it is in use."""
@@ -41,6 +59,69 @@ def root() -> Path:
     except (OSError, RuntimeError):
         return Path(tempfile.gettempdir())
     return path if os.access(path, os.W_OK) else Path(tempfile.gettempdir())
+
+
+class FullDisk:
+    """Waiting for room on the disk of the scratch files: how long until the next attempt, and a word to people.
+
+    Any thread may call it.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self.since: float | None = None
+        """Since when somebody waits in vain; None when nobody does."""
+        self._told_at: float | None = None
+        self._pause = _PAUSES[0]
+
+    def pause(self, error: OSError) -> float:
+        """Return the seconds until the next attempt. Raises the error itself when it is another one, or for too long.
+
+        The first time it is said what is waited for.
+        """
+        if error.errno not in _FULL:
+            raise error
+        now, limit = time.monotonic(), patience()
+        if now - (now if self.since is None else self.since) >= limit:
+            raise error
+        if self.since is None:
+            self.since, self._pause = now, _PAUSES[0]
+        if self._told_at is None:
+            self._told_at = now
+            words = "%s waits: there is no room on the disk of %s (%s). It goes on when there is, and fails after %g s"
+            logger.warning(words, self._what, _root_or_its_name(), error.strerror, limit)
+        pause, self._pause = self._pause, min(2 * self._pause, _PAUSES[1])
+        return min(pause, max(self.since + limit - now, 0.01))
+
+    def passed_by(self) -> None:
+        """Take note that nobody waits any more, though the disk is full."""
+        self.since = None
+
+    def over(self) -> None:
+        """Take note that the disk has room."""
+        self.since = None
+        told_at, self._told_at = self._told_at, None
+        if told_at is not None:
+            logger.warning("%s goes on after %.1f s: the disk has room", self._what, time.monotonic() - told_at)
+
+
+def patience() -> float:
+    """Return how many seconds a full disk is waited for. Raises ``LocalProtocolError`` for a wrong setting."""
+    given = os.environ.get("ASYNCBLOCK_DISK_PATIENCE", "")
+    try:
+        seconds = float(given) if given else PATIENCE
+    except ValueError:
+        seconds = -1.0
+    if not seconds >= 0:
+        raise LocalProtocolError(f"ASYNCBLOCK_DISK_PATIENCE is {given!r}; it is a number of seconds")
+    return seconds
+
+
+def _root_or_its_name() -> str:
+    try:
+        return str(root())
+    except OSError as error:
+        return str(error.filename)
 
 
 class Scratch:

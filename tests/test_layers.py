@@ -45,7 +45,7 @@ LAYERS: dict[str, set[str]] = {
     "shapes": {"errors"},
     "block": {"shapes", "identity", "errors"},
     "body": {"offload", "errors"},
-    "scratch": set(),
+    "scratch": {"errors"},
     "context": {
         "forks", "link", "iothread", "wire", "preview", "detached", "store", "body", "values", "forms", "pieces", "offload", "schemas", "shapes", "events", "errors",
     },

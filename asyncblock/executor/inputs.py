@@ -5,6 +5,7 @@ Bytes for which the block has asked so arrive as files, which are there as long 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Set
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from ..context import JobInfo, dataframes
 from ..detached import detached, is_quick
 from ..errors import AsyncBlockError, LocalProtocolError, Unavailable
 from ..pieces import loads_blocks
+from ..scratch import FullDisk
 from ..store import StoreKey
 from ..wire.bodies import BodyRef
 from ..wire.messages import Dispatch
@@ -35,20 +37,33 @@ class InputFiles:
         self._bodies: list[Body] = []
 
     async def fetch(self, handle: str, ref: BodyRef) -> Body:
-        """Fetch a body into a file. **Cancellation** is safe.
+        """Fetch a body into a file, however long it takes until the disk has room. **Cancellation** is safe.
 
-        Raises ``Unavailable`` when the disk has no room for it, ``Rejected`` when it was pruned.
+        Raises ``Unavailable`` when the disk refuses, or has had no room for too long; ``Rejected`` when it was pruned.
         """
+        disk = FullDisk(f"input {handle!r} of {ref.length} bytes")
+        while True:
+            try:
+                body = await self._fetch(ref)
+            except OSError as error:
+                if isinstance(error, AsyncBlockError):
+                    raise
+                await asyncio.sleep(_pause(disk, error, f"input {handle!r} of {ref.length} bytes"))
+            else:
+                disk.over()
+                return body
+
+    async def _fetch(self, ref: BodyRef) -> Body:
         link, scratch = self._hosting.link, self._hosting.scratch
+        body = Body(await offload.wait_in_thread(scratch.new_path), ref.length)
+        self._bodies.append(body)
         try:
-            body = Body(await offload.wait_in_thread(scratch.new_path), ref.length)
-            self._bodies.append(body)
             await link.io.run(link.downloads.save(ref, body.path))
-        except OSError as error:
-            if isinstance(error, AsyncBlockError):
-                raise
-            words = f"input {handle!r} of {ref.length} bytes can't be put into a file: {error}"
-            raise Unavailable(f"{words}. Make room, or name another directory by ASYNCBLOCK_BODIES_DIR") from error
+        except OSError:
+            # What came of it takes room that is wanted.
+            self._bodies.remove(body)
+            self._hosting.remove_soon([body.path])
+            raise
         return body
 
     def end(self) -> None:
@@ -95,6 +110,14 @@ async def gather_inputs(
             if not found:
                 searched.add(handle)
     return await resolve_inputs(info, inputs, message.block.get("inputs_def_patch"), searched)
+
+
+def _pause(disk: FullDisk, error: OSError, what: str) -> float:
+    try:
+        return disk.pause(error)
+    except OSError:
+        words = f"{what} can't be put into a file: {error}"
+        raise Unavailable(f"{words}. Make room, or name another directory by ASYNCBLOCK_BODIES_DIR") from error
 
 
 def _no_bytes(handle: str) -> LocalProtocolError:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from ..errors import AsyncBlockError, ConnectionLost, Rejected, RemoteProtocolError
 from ..wire.bodies import BodyRef
 from ..wire.messages import Fetch, Fetched, Message
+from .gate import Gate
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -22,6 +23,9 @@ __all__ = ["Downloads"]
 
 _PART = 1 << 20
 """Bytes asked for at once: what the mainframe may have under way for one download."""
+
+_AT_ONCE = 64
+"""Parts that are asked for at once, whoever wants them: 64 MiB on their way, which keeps any line busy."""
 
 
 @dataclass(slots=True, eq=False)
@@ -40,6 +44,7 @@ class Downloads:
         self._parts: dict[int, _Part] = {}
         self._connected = asyncio.Event()
         self._over: AsyncBlockError | None = None
+        self._gate = Gate(_AT_ONCE)
 
     async def fetch(self, ref: BodyRef) -> list[bytes]:
         """Fetch a whole body and check its sum; return it in blocks, so that no call need copy all of it.
@@ -65,10 +70,11 @@ class Downloads:
     async def _blocks_of(self, ref: BodyRef) -> AsyncIterator[bytes]:
         length = 0
         while length < ref.length:
-            await self._connected.wait()
-            if self._over is not None:
-                raise self._over
-            block = await self._part(ref, length)
+            async with self._gate:
+                await self._connected.wait()
+                if self._over is not None:
+                    raise self._over
+                block = await self._part(ref, length)
             if block:
                 yield block
                 length += len(block)
@@ -109,8 +115,9 @@ class Downloads:
         else:
             part.done.set_result(None)
 
-    def connected(self) -> None:
-        """Go on with downloads after a Welcome."""
+    def connected(self, max_fetches: int = _AT_ONCE) -> None:
+        """Go on with downloads after a Welcome that allows so many at once."""
+        self._gate.allow(min(max_fetches, _AT_ONCE))
         self._connected.set()
 
     def disconnected(self) -> None:
@@ -124,6 +131,7 @@ class Downloads:
     def end(self, error: AsyncBlockError) -> None:
         """End all downloads with an error."""
         self._over = error
+        self._gate.end(error)
         self.disconnected()
         self._connected.set()
 

@@ -52,8 +52,8 @@ class Draft:
     def make(self, what: str) -> bool:
         """Go on making until all is made; False where there is no room, to be called again when there is.
 
-        Raises ``Abandoned``; ``Unavailable`` saying ``what`` can't be kept, when the file can't be written; what the
-        pieces raise. It is to be abandoned then.
+        Raises ``Abandoned``; ``Unavailable`` saying ``what`` can't be kept, when the file can't be written (a full disk
+        is waited for first); what the pieces raise. It is to be abandoned then.
         """
         room, body = self._desk.room, self.body
         while (block := self._block or self._next_block()) is not None:

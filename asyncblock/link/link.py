@@ -224,6 +224,7 @@ class Link:
     async def request(self, method: str, params: dict[str, Any], *, id: str | None = None) -> dict[str, Any]:
         """Ask the mainframe and wait for the answer, across reconnects; the same ``id`` gets the same answer.
 
+        What would be more than the mainframe takes at once waits here.
         **Cancellation** leaves the order standing at the mainframe if it arrived.
         Raises ``Rejected`` with the mainframe's reason; ``ConnectionLost`` or ``Closed`` when the link is over.
         """
@@ -232,6 +233,7 @@ class Link:
     async def read(self, session_id: str, offset: int, max_bytes: int = 256 << 10) -> Rows:
         """Wait for rows of a session's journal from ``offset`` (-1: for the last one).
 
+        Any number may wait; of more than the mainframe takes at once each has its turns.
         **Cancellation** is safe: nothing is consumed. Raises as ``request``.
         """
         return await self.io.run(self._questions.read(session_id, offset, max_bytes))
@@ -518,9 +520,10 @@ class Link:
         self._replaces = None
         bodies = {int(n): size for n, size in welcome.bodies.items()}
         self._desk.resume(welcome.stored, bodies, self.understands)
+        self._questions.allow(welcome.limits)
         for line in self._questions.lines():
             self._desk.outbox.control(line)
-        self.downloads.connected()
+        self.downloads.connected(self._questions.max_reads)
         self._sendable.set()
         self._tell_return()
         if not self._welcomed.done():

@@ -1,18 +1,39 @@
-"""Questions: requests and reads that are asked again after every Welcome until they are answered."""
+"""Questions: requests and reads that are asked again after every Welcome until they are answered.
+
+A mainframe takes so many of a connection at once, and says how many; the rest waits here. Questions go in order. Of
+the reads each has a turn: whoever waits for the end of a long session must not keep others from reading a short one.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from ..errors import AsyncBlockError, LocalProtocolError, PayloadTooLarge, Rejected, Unauthorized
 from ..wire.frames import MAX_MESSAGE
 from ..wire.messages import Page, Read, Reply, Request, Unread, encode
+from .gate import Gate
 
-__all__ = ["Questions", "Rows"]
+__all__ = ["MAX_QUESTIONS", "MAX_READS", "Questions", "Rows"]
+
+MAX_QUESTIONS: Final = 64
+"""Questions that a mainframe takes at once which doesn't say how many, for it is of an earlier version."""
+
+MAX_READS: Final = 4096
+"""The same of reads, and of fetches."""
+
+_ANSWERED_LATER: Final = frozenset({"info", "prune", "session", "sessions"})
+"""Methods for which the mainframe asks its disk. The others are carried out as they come, and a cancel waits for
+nothing."""
+
+_TURN: Final = 0.25
+"""Seconds after which reads that the mainframe has no answer for make room for others that wait here."""
+
+_TURN_SHARE: Final = 16
+"""Which part of the reads does so at once: 256 of 4096, which costs both sides some 2,000 short lines a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +49,8 @@ class Rows:
 class _Pending:
     line: bytes
     answer: asyncio.Future[Any]
+    again: bool = False
+    """It was withdrawn and asked once more: the first answer may be on its way, and another one be made."""
 
 
 class Questions:
@@ -36,12 +59,29 @@ class Questions:
     def __init__(self, send: Callable[[bytes], None]) -> None:
         self._send = send
         self._requests: dict[str, _Pending] = {}
+        self._questions = Gate(MAX_QUESTIONS)
         self._reads: dict[int, _Pending] = {}
+        """Those that were asked, the oldest first."""
+        self._held: dict[int, _Pending] = {}
+        """Those that wait for their turn, likewise."""
+        self.max_reads = MAX_READS
+        """How many reads, and how many fetches, the mainframe takes at once."""
+        self._turn: asyncio.TimerHandle | None = None
         self._ids = itertools.count(1)
         self._over: AsyncBlockError | None = None
 
+    def allow(self, limits: Mapping[str, Any]) -> None:
+        """Keep to what a Welcome names, on a connection on which nothing has been asked yet."""
+        self._questions.allow(_limit(limits, "questions", MAX_QUESTIONS))
+        self.max_reads = _limit(limits, "reads", MAX_READS)
+        reads = {**self._reads, **self._held}
+        self._reads = dict(itertools.islice(reads.items(), self.max_reads))
+        self._held = dict(itertools.islice(reads.items(), self.max_reads, None))
+        if self._held:
+            self._take_turns()
+
     def lines(self) -> Iterator[bytes]:
-        """Return the lines of everything that is still unanswered."""
+        """Return the lines of everything that was asked and is still unanswered."""
         for pending in (*self._requests.values(), *self._reads.values()):
             yield pending.line
 
@@ -54,7 +94,16 @@ class Questions:
             raise LocalProtocolError(f"the request {method!r} can't be sent: {error}") from None
         if len(line) > MAX_MESSAGE:
             raise PayloadTooLarge(f"the request {method!r}", size=len(line), limit=MAX_MESSAGE)
-        pending = self._requests[id] = self._ask(line)
+        if method not in _ANSWERED_LATER:
+            return await self._request(id, line)
+        self._check_open()
+        async with self._questions:
+            return await self._request(id, line)
+
+    async def _request(self, id: str, line: bytes) -> dict[str, Any]:
+        self._check_open()
+        pending = self._requests[id] = _pending(line)
+        self._send(line)
         try:
             answer: dict[str, Any] = await pending.answer
             return answer
@@ -63,22 +112,60 @@ class Questions:
 
     async def read(self, session_id: str, offset: int, max_bytes: int) -> Rows:
         """Ask for a page of a session's journal, and wait for it."""
+        self._check_open()
         id = next(self._ids)
-        pending = self._reads[id] = self._ask(encode(Read(id, session_id, offset, max_bytes)))
+        pending = _pending(encode(Read(id, session_id, offset, max_bytes)))
+        if len(self._reads) < self.max_reads and not self._held:
+            self._ask(id, pending)
+        else:
+            self._held[id] = pending
+            self._take_turns()
+        cancelled = True
         try:
             rows: Rows = await pending.answer
+            cancelled = False
             return rows
-        except asyncio.CancelledError:
-            self._send(encode(Unread(id)))
-            raise
         finally:
-            del self._reads[id]
+            self._held.pop(id, None)
+            if self._reads.pop(id, None) is not None:
+                if cancelled or pending.again:
+                    # Before its place is another's.
+                    self._send(encode(Unread(id)))
+                self._ask_held()
 
-    def _ask(self, line: bytes) -> _Pending:
+    def _ask(self, id: int, pending: _Pending) -> None:
+        self._reads[id] = pending
+        self._send(pending.line)
+
+    def _ask_held(self) -> None:
+        """Ask what waits, as far as there are places."""
+        while self._held and len(self._reads) < self.max_reads:
+            id = next(iter(self._held))
+            self._ask(id, self._held.pop(id))
+
+    def _take_turns(self) -> None:
+        if self._turn is None:
+            self._turn = asyncio.get_running_loop().call_later(_TURN, self._change_places)
+
+    def _change_places(self) -> None:
+        """Withdraw the oldest reads for others that wait here, at whose end they stand then: nothing is consumed."""
+        self._turn = None
+        count = min(max(self.max_reads // _TURN_SHARE, 1), len(self._held))
+        for id in list(itertools.islice(self._reads, count)):
+            pending = self._reads.pop(id)
+            if pending.answer.done():
+                continue
+            # A page that is on its way answers it all the same.
+            self._send(encode(Unread(id)))
+            pending.again = True
+            self._held[id] = pending
+        self._ask_held()
+        if self._held:
+            self._take_turns()
+
+    def _check_open(self) -> None:
         if self._over is not None:
             raise self._over
-        self._send(line)
-        return _Pending(line, asyncio.get_running_loop().create_future())
 
     def replied(self, message: Reply) -> None:
         """Take in the answer to a request; one that nobody waits for is dropped."""
@@ -94,7 +181,7 @@ class Questions:
 
     def paged(self, message: Page, lines: list[bytes]) -> None:
         """Take in a page; one that nobody waits for is dropped."""
-        pending = self._reads.get(message.id)
+        pending = self._reads.get(message.id) or self._held.get(message.id)
         if pending is None or pending.answer.done():
             return
         if message.error is not None:
@@ -109,12 +196,25 @@ class Questions:
 
     def end_reads(self, error: AsyncBlockError) -> None:
         """End the reads under way: their offsets mean nothing any more."""
-        _settle(self._reads.values(), error)
+        _settle((*self._reads.values(), *self._held.values()), error)
 
     def end(self, error: AsyncBlockError) -> None:
         """Nothing will be answered any more."""
         self._over = error
-        _settle((*self._requests.values(), *self._reads.values()), error)
+        self._questions.end(error)
+        _settle((*self._requests.values(), *self._reads.values(), *self._held.values()), error)
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
+
+
+def _pending(line: bytes) -> _Pending:
+    return _Pending(line, asyncio.get_running_loop().create_future())
+
+
+def _limit(limits: Mapping[str, Any], name: str, usual: int) -> int:
+    given = limits.get(name)
+    return given if type(given) is int and given > 0 else usual
 
 
 def _settle(waiting: Iterable[_Pending], error: AsyncBlockError) -> None:

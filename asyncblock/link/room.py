@@ -1,5 +1,7 @@
 """Room for bodies: so much of a process's memory, then a temporary file, then waiting.
 
+Waiting, too, while the disk of that file is full: what fills it may go to the mainframe at any moment.
+
 What is in the file is there until the mainframe has acknowledged it. The file has no name, so it goes with the process,
 and it goes when nothing is in it any more. Any thread may ask; only the I/O thread gives back and reads.
 """
@@ -12,12 +14,13 @@ import tempfile
 import weakref
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 from weakref import WeakKeyDictionary
 
 from ..errors import LocalProtocolError
 from ..forks import claim, fresh_lock
-from ..scratch import root
+from ..iothread import IOThread
+from ..scratch import FullDisk, root
 from ..wire.bodies import CHUNK_SIZE, Body
 
 __all__ = ["BODY_FILE", "BODY_MEMORY", "Room", "room_of"]
@@ -38,9 +41,19 @@ class Room:
     one of them comes to its end and gives room back. It is that much larger.
     """
 
-    def __init__(self, memory: int = BODY_MEMORY, file: int = BODY_FILE) -> None:
+    def __init__(
+        self,
+        memory: int = BODY_MEMORY,
+        file: int = BODY_FILE,
+        later: Callable[[float, Callable[[], None]], None] | None = None,
+    ) -> None:
         self.memory_limit = memory
         self.file_limit = file
+        self._later = later
+        """Calls a function after some seconds. Without it nobody waits for a full disk."""
+        self._disk = FullDisk("a large value")
+        self._disk_rests = False
+        """It was full just now, and will be asked again."""
         self.in_memory = 0
         self.in_file = 0
         self._lock = fresh_lock()
@@ -63,8 +76,8 @@ class Room:
     def put(self, body: Body, block: bytes, *, force: bool = False) -> bool:
         """Add a block to a body, if there is room; what isn't in memory is written. On a worker thread.
 
-        ``force`` puts it into memory at all events, and doesn't wait for any disk. Raises ``OSError`` as the disk says;
-        nothing is added then. A body that was dropped takes nothing.
+        ``force`` puts it into memory at all events, and doesn't wait for any disk. Raises ``OSError`` as the disk says,
+        which is full only when it has been for long; nothing is added then. A body that was dropped takes nothing.
         """
         size = len(block)
         with self._lock:
@@ -73,9 +86,23 @@ class Room:
             if force or self.in_memory + size <= self.memory_limit:
                 self.in_memory += size
                 body.add(block, size)
+                if self._disk.since is not None:
+                    self._disk.passed_by()
                 return True
             if not self._has_room_in_file(body):
                 return False
+        try:
+            self._put_into_file(body, block, size)
+        except OSError as error:
+            if self._later is None:
+                raise
+            self._rest(self._disk.pause(error), self._later)
+            return False
+        self._disk.over()
+        return True
+
+    def _put_into_file(self, body: Body, block: bytes, size: int) -> None:
+        with self._lock:
             file = self._file = self._file or _File()
             slot = file.take()
             self.in_file += CHUNK_SIZE
@@ -89,7 +116,18 @@ class Room:
                     body.add(slot, size)
                 else:
                     self._free_slot(slot)
-        return True
+
+    def _rest(self, pause: float, later: Callable[[float, Callable[[], None]], None]) -> None:
+        with self._lock:
+            rests, self._disk_rests = self._disk_rests, True
+        if not rests:
+            later(pause, self._ask_disk_again)
+
+    def _ask_disk_again(self) -> None:
+        with self._lock:
+            self._disk_rests = False
+            waiting = self._take_waiting()
+        _call(waiting)
 
     def has_room(self, body: Body) -> bool:
         """Tell whether it is worth trying again."""
@@ -123,6 +161,8 @@ class Room:
         return body.dropped or self.in_memory + CHUNK_SIZE <= self.memory_limit or self._has_room_in_file(body)
 
     def _has_room_in_file(self, body: Body) -> bool:
+        if self._disk_rests:
+            return False
         return self.in_file + CHUNK_SIZE <= self.file_limit or next(iter(self._making), None) is body
 
     def _free_slot(self, slot: _Slot) -> None:
@@ -182,15 +222,22 @@ class _File:
         heapq.heappush(self._free, slot.index)
 
 
-_rooms: WeakKeyDictionary[Any, Room] = WeakKeyDictionary()
+_rooms: WeakKeyDictionary[IOThread, Room] = WeakKeyDictionary()
 
 
-def room_of(io: object) -> Room:
+def room_of(io: IOThread) -> Room:
     """Return the room of an I/O thread, which is a process's. Raises ``LocalProtocolError`` for a wrong setting."""
     room = _rooms.get(io)
     if room is None:
+        # Weakly, or the room would keep its thread's object for ever.
+        thread = weakref.ref(io)
+
+        def later(seconds: float, act: Callable[[], None]) -> None:
+            if (found := thread()) is not None:
+                found.post(lambda: found.loop.call_later(seconds, act))
+
         room = _rooms[io] = Room(
-            _setting("ASYNCBLOCK_BODY_MEMORY", BODY_MEMORY), _setting("ASYNCBLOCK_BODY_FILE", BODY_FILE)
+            _setting("ASYNCBLOCK_BODY_MEMORY", BODY_MEMORY), _setting("ASYNCBLOCK_BODY_FILE", BODY_FILE), later
         )
     return room
 

@@ -27,6 +27,9 @@ _TELL_AFTER = 0.3
 _NOBODY_YET = 1.5
 """The same while none is connected at all: those of a run start with it."""
 
+_PAUSE = 50e-6
+"""Seconds between two looks, by job that waits: five times what the look takes."""
+
 _SHOWN = 5
 """Versions or packages that are listed."""
 
@@ -118,10 +121,15 @@ class Absence:
         now = self._sessions.loop.time()
         lack.since = {job: lack.since.get(job, now) for job in waiting}
         late = [job for job, since in lack.since.items() if now >= since + self._limit(job)]
+        said: dict[tuple[str, bool], str] = {}
         with self._sessions.turn() as turn:
             for job in waiting:
                 place = (job.session.session_id, job.node_id)
-                words = self._words(need, job)
+                # The same for most of them, who may be ten thousand.
+                kind = (job.node_id, job.code in job.session.served)
+                words = said.get(kind)
+                if words is None:
+                    words = said[kind] = self._words(need, job)
                 if now >= lack.since[job] + self._told_after(job) and lack.told.get(place) != words:
                     lack.told[place] = words
                     job.session.waits(turn, job, words)
@@ -134,7 +142,8 @@ class Absence:
             if job not in late and (job.session.session_id, job.node_id) not in lack.told
         ]
         if dues and need in self._lacks:
-            self._ring(need, lack, min(dues))
+            # Each look is at all of them: where they are very many, and more come, it isn't for each single one.
+            self._ring(need, lack, max(min(dues), now + _PAUSE * len(waiting)))
 
     def _told_after(self, job: Job) -> float:
         return _TELL_AFTER if self._executors() else _NOBODY_YET

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
+
+import orjson
 
 from ..errors import Rejected, RemoteProtocolError
 from ..wire import frames
@@ -30,7 +33,7 @@ logger = logging.getLogger("asyncblock.server")
 
 
 _ORDER_COST = 1000
-"""Bytes that an order costs besides its answer while it waits for the journal."""
+"""Bytes that an order costs besides its answer while it waits for the journal, and a question while it waits."""
 
 
 class Answers:
@@ -53,6 +56,9 @@ class Answers:
         self._tasks = tasks
         self._reads: dict[int, PageReader] = {}
         self._questions = 0
+        self._waiting: deque[tuple[Request, int]] = deque()
+        """Questions beyond those that are answered at once, and what they owe."""
+        self._fetches = 0
         self._orders = 0
         self._done = asyncio.Event()
 
@@ -75,18 +81,26 @@ class Answers:
             self._refuse(message, Rejected(f"it is nested more than {MAX_DEPTH} levels deep", code="params"))
             return
         if message.method in QUESTIONS:
-            roles, question = QUESTIONS[message.method]
-            if self._questions >= self._settings.max_questions:
-                self._refuse(message, Rejected(f"{self._questions} questions wait on this link", code="overload"))
-                return
-            self._questions += 1
-            self._tasks.create_task(self._answer(message, roles, question))
+            self._ask(message)
             return
         if message.method in ONCE:
             self._orders += 1
             self._tasks.create_task(self._order_once(message))
         else:
             self._carry_out(message)
+
+    def _ask(self, message: Request) -> None:
+        """Answer a question, beside a bounded number of others; what waits counts among what isn't read yet."""
+        if self._questions < self._settings.max_questions:
+            self._begin(message)
+            return
+        cost = _ORDER_COST + len(orjson.dumps(message.params))
+        self._connection.owe(cost)
+        self._waiting.append((message, cost))
+
+    def _begin(self, message: Request) -> None:
+        self._questions += 1
+        self._tasks.create_task(self._answer(message, *QUESTIONS[message.method]))
 
     def unread_request(self, header: dict[str, Any]) -> None:
         """Refuse a request whose JSON can't be taken."""
@@ -148,15 +162,17 @@ class Answers:
         try:
             if not roles & self._roles:
                 raise Rejected(f"this token may not {message.method!r}", code="unauthorized")
-            reply = Reply(message.id, await question(self._sessions, message.params, self._roles))
+            line = _encoded(Reply(message.id, await question(self._sessions, message.params, self._roles)))
         except Rejected as error:
-            reply = _refusal(message, error)
+            line = _encoded(_refusal(message, error))
         except Exception as error:
-            self._connection.send_line(_failure(message, error))
-            return
-        finally:
-            self._questions -= 1
-        self._connection.send_line(_encoded(reply))
+            line = _failure(message, error)
+        self._connection.send_line(line)
+        self._questions -= 1
+        if self._waiting:
+            next_message, cost = self._waiting.popleft()
+            self._connection.pay(cost)
+            self._begin(next_message)
 
     def _order(self, turn: Turn, message: Request) -> dict[str, Any]:
         asked_by_job = JOB_METHODS.get(message.method)
@@ -214,14 +230,20 @@ class Answers:
         wrong = None
         if not (0 <= message.offset < 1 << 62 and 0 <= message.id < 1 << 62):
             wrong = "there is nothing at that offset"
-        elif self._connection.sources >= self._settings.max_reads:
-            wrong = f"{self._settings.max_reads} reads wait already on this link"
+        elif self._fetches >= self._settings.max_reads:
+            wrong = f"{self._settings.max_reads} fetches wait already on this link"
         if wrong is not None:
             self._connection.send(Fetched(message.id, wrong))
         else:
-            self._connection.feed(
-                BodyReader(self._sessions.journal, self._connection, message, self._may_fetch).produce
-            )
+            self._fetches += 1
+            reader = BodyReader(self._sessions.journal, self._connection, message, self._may_fetch)
+            self._connection.feed(partial(self._fetch_on, reader))
+
+    async def _fetch_on(self, reader: BodyReader) -> bytes | None:
+        chunk = await reader.produce()
+        if chunk is None:
+            self._fetches -= 1
+        return chunk
 
 
 def _pay(connection: Connection, line: bytes) -> None:

@@ -349,6 +349,8 @@ class Gateway:
                 "line": MAX_LINE,
                 "records": MAX_RECORDS,
                 "value": MAX_BODY,
+                "reads": self.sessions.settings.max_reads,
+                "questions": self.sessions.settings.max_questions,
             },
             heartbeat=self._heartbeat,
             understands=[Whole.op, Discard.op, "BlockCache"],

@@ -80,11 +80,6 @@ class Connection:
         """Much waits for the socket: what can be made later is."""
         return self._queued > CLOGGED_BYTES
 
-    @property
-    def sources(self) -> int:
-        """How many sources of bulk messages are queued."""
-        return len(self._bulk)
-
     def feed(self, producer: Producer) -> None:
         """Queue a source of bulk messages."""
         self._bulk.append(producer)

@@ -89,8 +89,10 @@ are small one by one and together more than 1 MiB travel as bodies, upwards in o
 where the mainframe makes the bodies. Upwards a message has 20,000 lines at most, a Hello names 50,000 channels, a link
 has 10,000 bodies (and 10 GiB of them) that no record names yet, a ``discard`` names 10,000; bodies are numbered from 1
 to 2^53 - 1. Ids of links are 1 to 100 letters, digits, ``-`` and ``_``, a letter or digit first, and don't begin with
-``mainframe-``. What breaks these is unreadable; what a caller can mend (a plan, a request) is refused to it. Whoever
-asks has to listen: while 8 MiB of answers wait for a connection's socket, nothing is read from it.
+``mainframe-``. What breaks these is unreadable; what a caller can mend (a plan, a request) is refused to it.
+Of a connection 4096 reads wait for an answer at once, and as many fetches (``reads``); more of them are refused. Of its
+requests 64 ask the disk at once (``questions``); more of them wait. A peer keeps its surplus. Whoever asks has to
+listen: while 8 MiB of answers, and of requests that wait, wait for a connection's socket, nothing is read from it.
 
 **Order.** Control first, always. Then jobs take turns by bytes (``scheduler``). Within a job data comes before
 telemetry, each in the order of the calls; progress, and previews with the same id, are latest-wins slots; the finish

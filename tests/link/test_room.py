@@ -145,20 +145,16 @@ def test_the_file_goes_with_its_room(tmp_path: Path) -> None:
     assert open_files(tmp_path) == 0
 
 
-class Io:
-    """Something that has a room."""
-
-
 def test_the_sizes_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASYNCBLOCK_BODY_MEMORY", "1000")
     monkeypatch.setenv("ASYNCBLOCK_BODY_FILE", "0")
-    io = Io()
+    io = IOThread()
     room = room_of(io)
     assert room is room_of(io)
     assert (room.memory_limit, room.file_limit) == (1000, 0)
     monkeypatch.setenv("ASYNCBLOCK_BODY_FILE", "lots")
     with pytest.raises(LocalProtocolError, match="ASYNCBLOCK_BODY_FILE is 'lots'"):
-        room_of(Io())
+        room_of(IOThread())
 
 
 # ---------------------------------------------------------------------- drafts
@@ -325,12 +321,12 @@ async def _fail(io: IOThread, monkeypatch: pytest.MonkeyPatch) -> None:
     draft.abandon()
 
     def full(fd: int, data: object, offset: int) -> int:
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(os, "pwrite", full)
     draft = outlet.draft(telemetry=False)
     draft.begin(iter(Gate()), "raw")
-    words = r"^the value for handle 'x' has to wait in a temporary file in /.*No space left.*ASYNCBLOCK_BODIES_DIR"
+    words = r"^the value for handle 'x' has to wait in a temporary file in /.*Input/output error.*ASYNCBLOCK_BODIES_DIR"
     with pytest.raises(Unavailable, match=words):
         draft.make("the value for handle 'x'")
     draft.abandon()
