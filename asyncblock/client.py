@@ -97,6 +97,10 @@ class LocalHost(Protocol):
         """Announce the packages and blocks of a plan."""
         ...
 
+    def hurry(self) -> None:
+        """Give running jobs no more time than for their clean-up when this is left."""
+        ...
+
 
 class Session:
     """One run of a flow, seen from outside. Get one from ``Mainframe.start`` or ``Mainframe.session``.
@@ -239,6 +243,11 @@ class Mainframe:
     def address(self) -> str:
         """Where the mainframe is."""
         return self.link.address
+
+    def hurry(self) -> None:
+        """Let executors of this process's own leave with no more than the time for a clean-up, when they are left."""
+        if self._local is not None:
+            self._local.hurry()
 
     async def start(
         self,

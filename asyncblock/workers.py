@@ -29,12 +29,15 @@ from .lifesigns import Held, Lifesigns, listening
 if TYPE_CHECKING:
     from .flow.plan import Plan
 
-__all__ = ["EDITED", "LEAVE", "OUTDATED", "READY", "RETIRE", "RETIRING", "Orders", "Workers"]
+__all__ = ["EDITED", "LEAVE", "LEAVE_NOW", "OUTDATED", "READY", "RETIRE", "RETIRING", "Orders", "Workers"]
 
 logger = logging.getLogger("asyncblock.workers")
 
 LEAVE = b'{"leave":true}\n'
 """The parent's last order."""
+
+LEAVE_NOW = b'{"leave":"now"}\n'
+"""The same, without the grace: what runs is cancelled at once, and may clean up."""
 
 RETIRE = b'{"retire":true}\n'
 """Take no more jobs, and leave when the running ones have ended, however long they take: another one has the place."""
@@ -62,6 +65,10 @@ _RESTART_PAUSE = (0.2, 10.0)
 
 _MAX_UNTOLD = 100
 """Dead children that the next one tells of: while so many died young the leases of those before them ran out."""
+
+_CHILD_PATIENCE = 35.0
+"""Seconds beyond its grace after which a child that was told to leave is killed: more than all that it may wait for by
+itself, so it is stopped, or the interpreter's lock is held in it."""
 
 _YOUNG = 5.0
 """Seconds that a child must live for the pause to begin anew."""
@@ -167,6 +174,7 @@ class Workers:
         """Those that run, with their link ids."""
         self._tasks: asyncio.TaskGroup
         self._stopping = False
+        self._leave = LEAVE
         self._welcomed: set[str] = set()
         """Link ids of the children that have told the mainframe whom they replace."""
         self._retiring: set[str] = set()
@@ -185,14 +193,28 @@ class Workers:
 
     async def __aexit__(self, *exc: object) -> None:
         self._stopping = True
-        for child in list(self._children):
-            await self._dismiss(child)
-        await self._tasks.__aexit__(None, None, None)
+        clock = asyncio.get_running_loop().call_later(self._grace + _CHILD_PATIENCE, self._kill_late)
+        try:
+            for child in list(self._children):
+                await self._dismiss(child)
+            await self._tasks.__aexit__(None, None, None)
+        finally:
+            clock.cancel()
 
     async def _dismiss(self, child: Child) -> None:
         """Tell a child to drain and leave."""
-        await child.tell(LEAVE)
+        await child.tell(self._leave)
         child.hang_up()
+
+    def hurry(self) -> None:
+        """Give running jobs no more grace when this is left: they had their time. They may still clean up."""
+        self._leave, self._grace = LEAVE_NOW, 0.0
+
+    def _kill_late(self) -> None:
+        late = self.pids()
+        if late:
+            logger.warning("%d executor processes didn't leave when they were told to; they are killed", len(late))
+        self.kill()
 
     def kill(self) -> None:
         """End all children at once, whatever they do."""

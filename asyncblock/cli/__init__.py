@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 import sys
+from types import FrameType
 
-from .. import collector
-
-__all__ = ["main"]
+__all__ = ["INTERRUPTED", "main"]
 
 
 INTERRUPTED = 130
@@ -16,11 +17,21 @@ INTERRUPTED = 130
 
 def main() -> None:
     """Run the command line."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)
     try:
         _main()
     except KeyboardInterrupt:
-        # While modules were imported, before a command could ask for its signals.
         raise SystemExit(INTERRUPTED) from None
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """Leave at once: nothing has begun that would have to end in order; what does so asks for its signals itself.
+
+    An exception would meet half-made modules while they are imported, and some that are written in C end by a
+    segmentation fault then.
+    """
+    os._exit(INTERRUPTED)
 
 
 def _main() -> None:
@@ -35,5 +46,7 @@ def _main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # What blocks print may have no form in the terminal's encoding: that must not end their run.
         sys.stdout.reconfigure(errors="backslashreplace")
+    from .. import collector
+
     collector.calm()
     app()

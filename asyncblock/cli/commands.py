@@ -33,8 +33,8 @@ from ..transport.addresses import shown_url
 from ..workers import Workers
 from .display import open_display
 from .edits import Edits, need_watchfiles
-from .following import follow
-from .interrupts import Interrupts
+from .following import NotCancelled, follow
+from .interrupts import INTERRUPTED, Interrupts
 from .many import Sets, begin_many, follow_many
 from .parts import Part, remember_inputs
 from .places import COMMAND_TIMEOUT, Target, reach
@@ -75,7 +75,7 @@ async def run_plan(wanted: Wanted, plan: Plan, workers: int, data_dir: Path | No
         session = await mainframe.start(plan, wanted.inputs)
         if wanted.part.use_cache:
             remember_inputs(plan, wanted.inputs)
-        return await _follow_own(session, wanted.json, interrupts, plain=not workers)
+        return await _follow_own(mainframe, session, wanted.json, interrupts, plain=not workers)
 
 
 def resolve(wanted: Wanted, languages: Collection[str] = ()) -> Plan:
@@ -102,14 +102,21 @@ async def resume(session_id: str, workers: int, data_dir: Path | None, json: boo
                 f"when it is served again: asyncblock serve --data-dir {directory}"
             )
         async with embedded(directory, workers=workers, packages=packages, capture=json) as mainframe:
-            return await _follow_own(mainframe.session(session_id), json, interrupts, plain=not workers)
+            session = mainframe.session(session_id)
+            return await _follow_own(mainframe, session, json, interrupts, plain=not workers)
 
 
-async def _follow_own(session: Session, json: bool, interrupts: Interrupts, *, plain: bool) -> int:
+async def _follow_own(
+    mainframe: Mainframe, session: Session, json: bool, interrupts: Interrupts, *, plain: bool
+) -> int:
     """Follow a session of this process's own mainframe."""
     async with open_display(json, plain=plain) as display:
         try:
             return await follow(session, display, interrupts, cancel=True)
+        except NotCancelled as error:
+            display.note(f"{error}; leaving. To go on with it: asyncblock resume {session.session_id}")
+            mainframe.hurry()
+            return INTERRUPTED
         except BrokenPipeError:
             # Whoever read the output has left: nobody waits for the rest.
             await session.cancel("nobody reads its output any more")
@@ -141,7 +148,11 @@ async def submit(wanted: Wanted, target: Target, detach: bool, sets: Sets | None
                 print(orjson.dumps(said).decode() if wanted.json else session.session_id)
                 return 0
             async with open_display(wanted.json) as display:
-                return await follow(session, display, interrupts, cancel=True)
+                try:
+                    return await follow(session, display, interrupts, cancel=True)
+                except NotCancelled as error:
+                    display.note(f"{error}; leaving. It may run on: asyncblock cancel {session.session_id}")
+                    return INTERRUPTED
 
 
 async def executor(

@@ -10,13 +10,27 @@ from ..client import Session
 from .display import Display
 from .interrupts import INTERRUPTED, Interrupts
 
-__all__ = ["EXIT_CODES", "follow"]
+__all__ = ["EXIT_CODES", "NotCancelled", "follow"]
+
+_TAKE_PATIENCE = 5.0
+"""Seconds that a mainframe has to take a cancel in. One that is away, or whose disk is full, can't."""
+
+_END_PATIENCE = 20.0
+"""Seconds that the session then has to end: ten for its blocks' clean-up, five for their executors to tell of it, and
+as many again."""
 
 EXIT_CODES = {"succeeded": 0, "failed": 1, "cancelled": INTERRUPTED}
 
 
+class NotCancelled(Exception):
+    """A session was cancelled, and it isn't known to have ended. The words say why."""
+
+
 async def follow(session: Session, display: Display, interrupts: Interrupts, *, cancel: bool, offset: int = 0) -> int:
-    """Show a session's events to its end and return the exit code; an interrupt cancels it, or only stops watching."""
+    """Show a session's events to its end and return the exit code; an interrupt cancels it, or only stops watching.
+
+    Raises ``NotCancelled`` when a cancelled session isn't known to have ended in time.
+    """
     asked = asyncio.Event()
     interrupts.restore = display.restore
     watching = asyncio.create_task(_show(session, display, offset))
@@ -29,13 +43,25 @@ async def follow(session: Session, display: Display, interrupts: Interrupts, *, 
             if not cancel:
                 return INTERRUPTED
             display.note("cancelling; once more to leave at once")
-            await session.cancel("interrupted")
-            await watching
+            await _cancel(session, watching)
             return INTERRUPTED
         finally:
             for task in (watching, asking):
                 task.cancel()
             await asyncio.wait({watching, asking})
+
+
+async def _cancel(session: Session, watching: asyncio.Task[int]) -> None:
+    try:
+        async with asyncio.timeout(_TAKE_PATIENCE):
+            await session.cancel("interrupted")
+    except TimeoutError:
+        words = f"the mainframe didn't take the cancel within {_TAKE_PATIENCE:g} s: it is away, or can't write"
+        raise NotCancelled(words) from None
+    await asyncio.wait([watching], timeout=_END_PATIENCE)
+    if not watching.done():
+        raise NotCancelled(f"the session didn't end within {_END_PATIENCE:g} s of its cancel")
+    watching.result()
 
 
 async def _show(session: Session, display: Display, offset: int) -> int:

@@ -9,6 +9,7 @@ import orjson
 
 from ..server.journal.copying import copy_journal
 from .doctor import examine
+from .interrupts import Interrupts
 from .places import Target, reach
 
 __all__ = ["backup", "doctor", "prune", "restore"]
@@ -36,7 +37,8 @@ async def restore(target: Target, backup: Path) -> int:
 
 
 async def _copy(source: Path, to: Path, done: str) -> int:
-    copied = await asyncio.to_thread(copy_journal, source, to)
+    with Interrupts():
+        copied = await asyncio.to_thread(copy_journal, source, to)
     lost = f"; {copied.missing} bodies weren't there, their sessions were being pruned" if copied.missing else ""
     what = f"{copied.sessions} sessions and {copied.bodies} bodies, {copied.bytes:,} bytes"
     print(f"{source} {done} to {to}: {what}{lost}")

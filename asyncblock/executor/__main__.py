@@ -17,6 +17,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 
 import orjson
 
@@ -25,7 +26,7 @@ from ..children import FD_OPTION
 from ..client import Mainframe, open_link
 from ..errors import AsyncBlockError
 from ..iothread import IOThread, inbox_of, shared
-from ..workers import EDITED, LEAVE, OUTDATED, READY, RETIRE, RETIRING, Orders
+from ..workers import EDITED, LEAVE, LEAVE_NOW, OUTDATED, READY, RETIRE, RETIRING, Orders
 from . import capture, console
 from .blockloop import block_loop
 from .executor import Executor
@@ -207,7 +208,7 @@ async def _live(orders: Orders, parent: Parent) -> None:
         if orders.once:
             loop.call_later(_PATIENCE, executor.leave_if_idle)
         await executor.until(leaving.stop)
-        await executor.drain(orders.grace)
+        await executor.drain(0.0 if leaving.now else orders.grace)
     if executor.stuck:
         # What doesn't end would keep the loop, and so the process, from ending.
         parent.say(str(executor.report))
@@ -221,11 +222,14 @@ class _Leaving:
         self.begun = False
         """It takes jobs."""
         self.stop = asyncio.Event()
+        self.now = False
+        """Running jobs have no grace."""
 
-    def leave(self) -> None:
+    def leave(self, *, now: bool = False) -> None:
         """Leave in order."""
         if not self.begun:
             os._exit(0)
+        self.now = now
         self.stop.set()
 
 
@@ -254,9 +258,9 @@ def _take_orders(
 
     def take(line: bytes) -> None:
         nonlocal told
-        if line == LEAVE:
+        if line in (LEAVE, LEAVE_NOW):
             told = True
-            inbox.post(leaving.leave)
+            inbox.post(partial(leaving.leave, now=line == LEAVE_NOW))
         else:
             inbox.post(order, line)
 

@@ -157,6 +157,9 @@ class Executor:
             await self._hosting.link.announce()
             self._hosting.services.packages_known()
 
+    def hurry(self) -> None:
+        """Do nothing: jobs of an executor in this process are cancelled at once when it is left."""
+
     async def until(self, stop: asyncio.Event) -> None:
         """Take jobs until ``stop`` is set or the link is over; raises what ended the link.
 

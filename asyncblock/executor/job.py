@@ -10,7 +10,7 @@ import logging
 import threading
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..block import Binding
 from ..context import Context, CredentialInput, JobInfo, SyncContext, now_ms
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RunningJob", "started_record"]
 
+T = TypeVar("T")
 logger = logging.getLogger("asyncblock.executor")
 
 _FENCED_GRACE = 10.0
@@ -113,7 +114,7 @@ class RunningJob:
         self._over: asyncio.Future[None] | None = None
         """Done when the block has ended or is given up."""
         self._deadline: asyncio.TimerHandle | None = None
-        self._waiting: asyncio.Task[Binding] | None = None
+        self._waiting: asyncio.Task[Any] | None = None
         """Waits for a service to be ready."""
         self._release: Callable[[], None] | None = None
         """Tells the service that the call has ended."""
@@ -288,12 +289,20 @@ class RunningJob:
         spec, session_id = self._kind.block, self._info.session_id
         catalog = self._hosting.executor.catalog
         if "service" in spec:
-            self._waiting = self._hosting.loop.create_task(self._service())
-            return await self._waiting
+            return await self._unless_cancelled(self._service())
         cached = catalog.cached(spec, session_id)
         if cached is not None:
             return cached
-        return await self._hosting.loading.binding(spec, session_id)
+        # A task, so that a cancel need not wait for an import, however long that takes.
+        return await self._unless_cancelled(self._hosting.loading.binding(spec, session_id))
+
+    async def _unless_cancelled(self, work: Coroutine[Any, Any, T]) -> T:
+        task = self._hosting.loop.create_task(work)
+        self._waiting = task
+        try:
+            return await task
+        finally:
+            self._waiting = None
 
     async def _service(self) -> Binding:
         binding, self._release = await self._hosting.services.take(self._kind.block, self._info.session_id)
@@ -305,7 +314,10 @@ class RunningJob:
         self._large = bool(message.bodies)
         if Caching.wanted(self._kind):
             self._caching = Caching(self._hosting, self._info, self._kind, message)
-        return await gather_inputs(self._hosting, self._info, message, binding.bodies, self._files)
+        gathering = gather_inputs(self._hosting, self._info, message, binding.bodies, self._files)
+        if not self._large:
+            return await gathering
+        return await self._unless_cancelled(gathering)
 
     def _context(self, binding: Binding, inputs: Mapping[str, Any]) -> Context | SyncContext:
         hosting = self._hosting

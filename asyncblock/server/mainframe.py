@@ -84,6 +84,7 @@ class MainframeServer:
             stack.push_async_callback(self.journal.close)
             self.token = self.place.token()
             self.supervisor = Supervisor(await stack.enter_async_context(asyncio.TaskGroup()), self._fail)
+            stack.callback(self.supervisor.stop)
             self.journal.on_defect = self.supervisor.broken
             self.sessions = Sessions(self.journal, asyncio.get_running_loop(), self.supervisor, self.settings)
             self.gateway = Gateway(self.sessions, self.journal.epoch, self.settings.heartbeat)

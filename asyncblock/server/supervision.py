@@ -57,6 +57,7 @@ class Supervisor:
         self._loop = asyncio.get_running_loop()
         self._end_server = end_server
         self._ended = False
+        self._begun: set[asyncio.Task[None]] = set()
         self.closed = False
         """The mainframe is closing: nothing new begins, and what fails because of that isn't told."""
 
@@ -67,7 +68,19 @@ class Supervisor:
         if self.closed:
             coroutine.close()
             return None
-        return self._tasks.create_task(self._run(coroutine, what, session), name=f"asyncblock {what}")
+        task = self._tasks.create_task(self._run(coroutine, what, session), name=f"asyncblock {what}")
+        self._begun.add(task)
+        task.add_done_callback(self._begun.discard)
+        return task
+
+    def stop(self) -> None:
+        """Begin nothing more and cancel what was begun: it may wait for a disk that is full, for as long as that is.
+
+        Whatever of it wasn't committed is found in the journal, and done, when the mainframe comes back.
+        """
+        self.closed = True
+        for task in list(self._begun):
+            task.cancel()
 
     async def _run(self, coroutine: Coroutine[Any, Any, None], what: str, session: Breakable | None) -> None:
         try:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from ipaddress import ip_address
 from typing import Any
+from weakref import WeakSet
 
 import websockets.asyncio.client
 import websockets.asyncio.server
@@ -77,7 +78,7 @@ _CHUNK = b"\x01"
 """The first byte of a binary message."""
 
 _CLOSE_TIMEOUT = 2.0
-"""Seconds for the closing handshake; after that the connection is aborted (a peer may be gone for good)."""
+"""Seconds for all of a close; after that the connection is aborted (a peer may be gone for good, or read nothing)."""
 
 _HANDSHAKE_TIMEOUT = 10.0
 """Seconds for TCP, TLS and the HTTP upgrade together."""
@@ -186,8 +187,12 @@ class WebsocketTransport:
         return message
 
     async def close(self) -> None:
+        # The library bounds its wait for the peer's answer, and not that for a socket that takes nothing more.
         try:
-            await self._connection.close()
+            async with asyncio.timeout(_CLOSE_TIMEOUT):
+                await self._connection.close()
+        except TimeoutError:
+            self.abort()
         except asyncio.CancelledError:
             self.abort()
             raise
@@ -318,10 +323,21 @@ async def serve_websocket(
 ) -> AsyncIterator[int]:
     """Accept websockets on ``host:port`` (port 0: any free one) and yield the port.
 
-    Leaving stops listening and waits until all handlers have ended.
+    Leaving stops listening, ends all connections, those of peers that read nothing by force after ``_CLOSE_TIMEOUT``,
+    and waits until all handlers have ended.
     Raises ``Unavailable`` when the port is taken or may not be bound.
     """
     admitted: dict[ServerConnection, object] = {}
+    made: WeakSet[_Accepted] = WeakSet()
+
+    class Tracked(_Accepted):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            made.add(self)
+            super().connection_made(transport)
+
+    def abort_all() -> None:
+        for connection in list(made):
+            connection.transport.abort()
 
     async def admit(connection: ServerConnection, request: Request) -> Response | None:
         headers = {name.lower(): value for name, value in request.headers.raw_items()}
@@ -356,7 +372,7 @@ async def serve_websocket(
             ssl=tls,
             logger=_logger,
             server_header="asyncblock",
-            create_connection=_Accepted,
+            create_connection=Tracked,
         )
     except OSError as error:
         raise Unavailable(f"can't listen on {host}:{port}: {error.strerror or error}") from error
@@ -364,8 +380,16 @@ async def serve_websocket(
         # Connections that are accepted inherit them.
         _limit_buffers(listening)
         forks.claim(listening.fileno())
-    async with server:
-        yield next(iter(server.sockets)).getsockname()[1]
+    clock: asyncio.TimerHandle | None = None
+    try:
+        async with server:
+            try:
+                yield next(iter(server.sockets)).getsockname()[1]
+            finally:
+                clock = asyncio.get_running_loop().call_later(_CLOSE_TIMEOUT, abort_all)
+    finally:
+        if clock is not None:
+            clock.cancel()
 
 
 def _sign(connection: ServerConnection, request: Request, response: Response) -> None:
