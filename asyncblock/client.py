@@ -49,6 +49,7 @@ from .wire.frames import MAX_MESSAGE
 if TYPE_CHECKING:
     from .flow import Flow
     from .flow.plan import Plan
+    from .retrying import Retry
 
 __all__ = ["REFUSED_LANGUAGE", "LocalHost", "Mainframe", "Pruned", "Session", "SessionInfo", "connect", "open_link"]
 
@@ -326,6 +327,59 @@ class Mainframe:
             return await self._begin(plan, given, session_id, title, said)
 
         return Many(load, start, self.session, items, limit)
+
+    async def plan_retry(
+        self,
+        session_id: str,
+        flow: str | Path | Plan | Flow | None = None,
+        *,
+        from_node: str | None = None,
+        inputs: Results | None = None,
+        search_paths: tuple[Path, ...] = (),
+    ) -> Retry:
+        """Work out what of a session that has ended needn't run again, and why the rest does; ``start`` begins it.
+
+        A job stays finished where its code, inputs, the files that these name, handles and imports are the same; its
+        outputs come from the old session's journal. What depends on changed code, and ``from_node`` with all that it
+        feeds, runs again. The flow is read anew from where it was; one built in Python has to be given. ``inputs``
+        stand for those of before. Results are laid ready on this machine: executors elsewhere run everything.
+
+        **Cancellation** is safe. Raises ``LocalProtocolError`` for a session that still runs, ``InvalidFlow``,
+        ``Rejected`` when the mainframe doesn't know the session.
+        """
+        from .retrying import prepare
+
+        given = by_handle(inputs or {})
+
+        async def load(path: str | None, shape: Callable[[Plan], Plan]) -> Plan:
+            wanted = flow if flow is not None else path
+            if wanted is None:
+                raise LocalProtocolError(
+                    f"session {session_id} ran a flow that was built in Python: give the flow, too"
+                )
+            if not isinstance(wanted, (str, Path)):
+                return shape(await wait_in_thread(plan_of, wanted))
+            return await self.resolve(
+                lambda known: resolve_flow(wanted, given, search_paths, shape=shape, languages=known)
+            )
+
+        return await prepare(self, session_id, load, from_node=from_node, inputs=given)
+
+    async def retry(
+        self,
+        session_id: str,
+        flow: str | Path | Plan | Flow | None = None,
+        *,
+        from_node: str | None = None,
+        inputs: Results | None = None,
+        search_paths: tuple[Path, ...] = (),
+    ) -> Session:
+        """Run a flow again from where it failed, in a new session: what has finished isn't run again.
+
+        As ``plan_retry`` says. **Durability** and **Cancellation** as ``start``. Raises as both.
+        """
+        made = await self.plan_retry(session_id, flow, from_node=from_node, inputs=inputs, search_paths=search_paths)
+        return await made.start()
 
     async def resolve(self, load: Callable[[Collection[str]], Plan]) -> Plan:
         """Load a flow on a worker thread; one with blocks in another language when an executor has announced it.

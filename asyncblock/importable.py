@@ -22,6 +22,9 @@ from .syntax import parse
 
 __all__ = ["Importable", "importable"]
 
+_DIGITS: Final = 32
+"""Of a digest: it travels with each dispatch."""
+
 _KNOWN: Final = 4096
 """Sources whose imports are kept."""
 
@@ -106,7 +109,7 @@ class _Search:
                 content = hashlib.sha256(read_file(self._files[name], 256 << 20) or b"").digest()
             text = name.encode("utf-8", "surrogateescape")
             digest.update(b"%d:%b:%b" % (len(text), text, content))
-        return Importable(digest.hexdigest(), tuple(files), frozenset(self._outside), whole)
+        return Importable(digest.hexdigest()[:_DIGITS], tuple(files), frozenset(self._outside), whole)
 
     def _inits(self, name: str) -> Iterator[str]:
         """Yield the ``__init__.py`` of each directory above a file: they run before it."""

@@ -37,6 +37,8 @@ LAYERS: dict[str, set[str]] = {
     "offload": {"forks", "errors"},
     "metadata": {"errors"},
     "many": {"shapes", "errors"},
+    # Asked for by a handle of the client when somebody wants it, and built on what executors keep.
+    "retrying": {"context", "executor", "flow", "importable", "identity", "offload", "store", "wire", "errors"},
     "schemas": {"values", "errors"},
     "preview": {"forms", "brought", "forks", "values", "pieces", "offload", "errors"},
     "detached": set(),
@@ -50,7 +52,7 @@ LAYERS: dict[str, set[str]] = {
         "forks", "link", "iothread", "wire", "preview", "detached", "store", "body", "values", "forms", "pieces", "offload", "schemas", "shapes", "events", "errors",
     },
     "events": {"wire", "errors"},
-    "client": {"link", "iothread", "wire", "transport", "values", "pieces", "offload", "schemas", "events", "flow", "examples", "body", "block", "many", "shapes", "metadata", "errors"},
+    "client": {"link", "iothread", "wire", "transport", "values", "pieces", "offload", "schemas", "events", "flow", "examples", "body", "block", "many", "shapes", "metadata", "retrying", "errors"},
     "executor": {
         "context", "client", "link", "iothread", "wire", "detached", "store", "block", "shapes", "body", "scratch", "preview", "values", "pieces",
         "offload", "flow", "workers", "brought", "children", "lifesigns", "collector", "hostmemory", "metadata",

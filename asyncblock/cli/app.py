@@ -17,6 +17,7 @@ from .. import __version__
 from ..errors import AsyncBlockError, DataDirInUse, InvalidFlow, MainframeFailed, Unauthorized
 from . import again, commands, housekeeping
 from . import cache as caching
+from . import retry as retrying
 from . import sessions as known
 from .flows import add_commands
 from .inputs import parse_duration, parse_inputs, parse_limit, parse_object
@@ -269,6 +270,36 @@ def resume(
     nobody knows how far it came). The session is shown from its beginning. Exit codes as for run.
     """
     _run(commands.resume(session_id, 0 if in_process else workers, data_dir, json))
+
+
+@app.command()
+def retry(
+    session_id: SessionId,
+    from_node: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--from", metavar="NODE", help="Run this node and all that it feeds again, finished or not."),
+    ] = None,
+    input: Inputs = None,
+    workers: Count = 1,
+    in_process: InProcess = False,
+    url: Url = None,
+    token: Token = None,
+    tls_ca: TlsCa = None,
+    data_dir: DataDir = None,
+    search: Search = None,
+    json: Json = False,
+) -> None:
+    """Run a flow that failed again, from where it failed: fix its code, then retry.
+
+    A new session. What had finished isn't run again where its code, its inputs, the files that these name and what it
+    imports are the same; its outputs come from the old session. What runs again, and why, is said before it starts.
+    --input gives an input another value. For a local run, or a session of a mainframe whose executors are on this
+    machine. Exit codes as for run.
+    """
+    target = Target(url, token, data_dir, tls_ca)
+    places = tuple(search or ())
+    given = parse_inputs(input or [])
+    _run(retrying.retry(session_id, target, from_node, given, places, 0 if in_process else workers, json))
 
 
 @app.command()

@@ -40,9 +40,6 @@ _SHELL_INPUTS: Final = (
 )
 _SHELL_OUTPUTS: Final = ({"handle": "stdout"}, {"handle": "stderr"})
 
-_CODE: Final = 32
-"""Characters of the digest of a block's code in a plan."""
-
 _START_AT: Final = ("block_start", "session_start", "app_start")
 _STOP_AT: Final = ("block_end", "session_end", "app_end", "never")
 
@@ -191,7 +188,7 @@ class Manifests:
         """Return a digest of what of its package a block can come to run: finer than the package's hash."""
         key = (root, entry)
         if key not in self._codes:
-            self._codes[key] = importable(root, entry).digest[:_CODE]
+            self._codes[key] = importable(root, entry).digest
         return self._codes[key]
 
     def _missing(self, source: Path, function: str) -> str | None:

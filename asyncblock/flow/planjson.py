@@ -320,6 +320,8 @@ def _is_cache(obj: object) -> bool:
         return obj is None or isinstance(obj, bool)
     ttl = obj.get("ttl")
     fine = ttl is None or (_is_number(ttl) and ttl > 0)
+    retried = obj.get("retry_of", "none")
+    fine = fine and isinstance(retried, str) and retried.isalnum() and isinstance(obj.get("keep", True), bool)
     return fine and isinstance(obj.get("version", ""), str) and isinstance(obj.get("refresh", False), bool)
 
 

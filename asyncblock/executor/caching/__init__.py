@@ -6,7 +6,23 @@ files; ``recording`` takes down what a block puts out, ``replay`` gives it again
 
 from __future__ import annotations
 
-from .caching import Caching
+from .caching import Caching, retried_dir
+from .digests import Named, NoDigest, digest_of, texts_of
+from .installed import changed_since, versions
+from .keys import FILES, Key
 from .results import Results, limit_here
 
-__all__ = ["Caching", "Results", "limit_here"]
+__all__ = [
+    "FILES",
+    "Caching",
+    "Key",
+    "Named",
+    "NoDigest",
+    "Results",
+    "changed_since",
+    "digest_of",
+    "limit_here",
+    "retried_dir",
+    "texts_of",
+    "versions",
+]

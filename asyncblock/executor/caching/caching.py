@@ -29,7 +29,7 @@ from .results import Draft, Results
 if TYPE_CHECKING:
     from ..executor import _Hosting
 
-__all__ = ["Caching"]
+__all__ = ["Caching", "results_in", "retried_dir"]
 
 _SECRETS: Final = ("oomol/secret", "oomol/credential")
 
@@ -69,19 +69,23 @@ class Caching:
         """Look for the result of these inputs. Reads files: call it off the loop. Never raises."""
         try:
             key = self._key = self._make_key(inputs)
-            self._results = results_in(self._hosting.places.results_dir())
-            self._find(self._results, key)
+            directory = self._hosting.places.results_dir()
+            if (before := self._how.get("retry_of")) is not None:
+                self._find(results_in(retried_dir(directory, before)), key, "nothing that was finished fits its inputs")
+            if self.kept is None and self._how.get("keep", True):
+                self._results = results_in(directory)
+                self._find(self._results, key)
         except (NoDigest, AsyncBlockError, OSError) as error:
             self._key = None
             self._say("miss", f"not cached: {error}")
 
-    def _find(self, results: Results, key: Key) -> None:
+    def _find(self, results: Results, key: Key, missing: str | None = None) -> None:
         if self._how.get("refresh"):
             self._say("miss", "it is to run anew (--refresh)")
             return
         file = results.open(key.name)
         if file is None:
-            self._say("miss", why_another(key.parts, results.last(key.place)))
+            self._say("miss", missing or why_another(key.parts, results.last(key.place)))
             return
         try:
             kept = Kept(file)
@@ -101,7 +105,8 @@ class Caching:
             self._say("miss", why)
             return
         self.kept = kept
-        results.note(key.place, key.parts)
+        if missing is None:
+            results.note(key.place, key.parts)
         self._say("hit", f"kept {_long(age)} ago", made_at=kept.at)
 
     def _make_key(self, inputs: Mapping[str, Any]) -> Key:
@@ -127,7 +132,7 @@ class Caching:
             digests[handle] = f"{known}{FILES}{named.digest()}" if named.files else known
             self._named.append(named)
         version = str(self._how.get("version", ""))
-        return Key.of(kind, self._info, code, versions(outside), digests, version)
+        return Key.of(kind.block, self._info.stacks, code, versions(outside), digests, version)
 
     def _code(self) -> tuple[str, frozenset[str], list[Path]]:
         """Return the digest of what the block can come to run, what that imports, and where its files are."""
@@ -212,6 +217,11 @@ def results_in(directory: Path) -> Results:
     except OSError as error:
         raise Unavailable(f"the cache {directory} can't be used: {error.strerror}") from error
     return results
+
+
+def retried_dir(results: Path, session_id: str) -> Path:
+    """Return where the finished results of a session are while it is retried."""
+    return results / "retried" / session_id
 
 
 def _long(seconds: float) -> str:

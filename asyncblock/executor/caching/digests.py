@@ -15,7 +15,7 @@ import orjson
 
 from ...body import Body
 
-__all__ = ["Named", "NoDigest", "digest_of"]
+__all__ = ["Named", "NoDigest", "digest_of", "texts_of"]
 
 _MAX_NAME: Final = 1024
 """Characters of a text that may name a file."""
@@ -88,7 +88,7 @@ class Named:
 
     def look(self, value: object) -> None:
         """Take in the files that texts in a value of JSON name. Raises ``NoDigest`` where they are too much."""
-        for text in _texts(value):
+        for text in texts_of(value):
             if text not in self._seen and 0 < len(text) <= _MAX_NAME and self._is_name(text):
                 self._seen.add(text)
                 for base in self._bases[: 1 if os.path.isabs(text) else None]:
@@ -156,7 +156,7 @@ def changed(files: Mapping[str, str]) -> str | None:
     return None
 
 
-def _texts(value: object) -> Iterator[str]:
+def texts_of(value: object) -> Iterator[str]:
     waiting = [value]
     while waiting:
         each = waiting.pop()

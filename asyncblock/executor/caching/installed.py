@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import importlib.util
+import os
 import site
 import sys
 import sysconfig
@@ -31,6 +32,26 @@ _known: dict[str, str] = {}
 def versions(names: Iterable[str]) -> dict[str, str]:
     """Return what says which version of each top-level module is here. Reads files, and imports none of them."""
     return {name: _known.get(name) or _version(name) for name in sorted(names)}
+
+
+def changed_since(names: Iterable[str], moment: float) -> str | None:
+    """Return the first of these modules whose files were written after a moment (s since the epoch); None if none was.
+
+    Installing writes files anew, whatever their times say that an archive had.
+    """
+    for name in sorted(set(names) - set(_OURS)):
+        try:
+            spec = importlib.util.find_spec(name)
+        except (ImportError, ValueError):
+            continue
+        places = [] if spec is None else [spec.origin or "", *(spec.submodule_search_locations or ())]
+        for place in filter(os.path.isabs, places):
+            try:
+                if os.stat(place).st_ctime > moment:
+                    return name
+            except OSError:
+                continue
+    return None
 
 
 def _version(name: str) -> str:

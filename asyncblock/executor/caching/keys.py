@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
-
-from ...context import JobInfo
-from ..kinds import Kind
 
 __all__ = ["FILES", "Key", "why_another"]
 
@@ -32,10 +29,15 @@ class Key:
 
     @classmethod
     def of(
-        cls, kind: Kind, info: JobInfo, code: str, installed: Mapping[str, str], inputs: Mapping[str, str], version: str
+        cls,
+        block: Mapping[str, Any],
+        stacks: Sequence[Mapping[str, Any]],
+        code: str,
+        installed: Mapping[str, str],
+        inputs: Mapping[str, str],
+        version: str,
     ) -> Key:
         """Make the key of a job."""
-        block = kind.block
         parts = {
             "form": _FORM,
             "block": f"{block.get('package')}/{block.get('entry')}:{block.get('function')}",
@@ -46,7 +48,7 @@ class Key:
             "handles": _digest([_handles(block.get("inputs_def")), _handles(block.get("outputs_def"))]),
             "version": version,
         }
-        nodes = [[level.get("flow"), level.get("node_id")] for level in info.stacks]
+        nodes = [[level.get("flow"), level.get("node_id")] for level in stacks]
         return cls(parts, _digest([nodes, parts["block"]])[:32])
 
     @property

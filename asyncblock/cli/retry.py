@@ -1,0 +1,68 @@
+"""The command ``retry``: a flow that failed is run again from where it failed, by what has changed since."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+from ..embedding import embedded
+from ..errors import Unavailable
+from ..executor.console import share_input
+from ..retrying import Retry
+from ..runs import find_run, remember_run
+from .display import open_display
+from .following import follow
+from .interrupts import Interrupts
+from .places import Target, reach
+
+__all__ = ["retry"]
+
+
+async def retry(
+    session_id: str,
+    target: Target,
+    from_node: str | None,
+    inputs: dict[str, Any],
+    search: tuple[Path, ...],
+    workers: int,
+    json: bool,
+) -> int:
+    """Say what runs again and why, and run it: where the session was, in a local run's directory or on a mainframe."""
+    with Interrupts() as interrupts:
+        directory = None
+        if target.url is None and target.data_dir is None:
+            try:
+                directory, session_id = await asyncio.to_thread(find_run, session_id)
+            except Unavailable:
+                # A served mainframe may know it, and says so if it doesn't.
+                directory = None
+        async with AsyncExitStack() as stack:
+            if directory is None:
+                mainframe = await stack.enter_async_context(reach(target))
+                known = await mainframe.sessions(prefix=session_id, limit=2)
+                if len(known) == 1:
+                    session_id = known[0].session_id
+            else:
+                if not workers:
+                    share_input()
+                mainframe = await stack.enter_async_context(embedded(directory, workers=workers, capture=json))
+            made = await mainframe.plan_retry(session_id, from_node=from_node, inputs=inputs, search_paths=search)
+            _tell(made)
+            if directory is not None:
+                remember_run(directory, made.plan.roots.values())
+            session = await made.start()
+            async with open_display(json, plain=directory is not None and not workers) as display:
+                return await follow(session, display, interrupts, cancel=True)
+
+
+def _tell(made: Retry) -> None:
+    for warning in made.plan.warnings:
+        print(f"{warning} (warning)", file=sys.stderr)
+    kept = ", ".join(made.kept) or "nothing"
+    print(f"retry of session {made.session_id}: {kept} stays as it was", file=sys.stderr)
+    for node_id, why in made.again.items():
+        print(f"  {node_id} runs again: {why}", file=sys.stderr)
+    sys.stderr.flush()
