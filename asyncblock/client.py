@@ -6,7 +6,7 @@ import asyncio
 import os
 import secrets
 import ssl
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -51,7 +51,17 @@ if TYPE_CHECKING:
     from .flow.plan import Plan
     from .retrying import Retry
 
-__all__ = ["REFUSED_LANGUAGE", "LocalHost", "Mainframe", "Pruned", "Session", "SessionInfo", "connect", "open_link"]
+__all__ = [
+    "REFUSED_LANGUAGE",
+    "LocalHost",
+    "Mainframe",
+    "Pruned",
+    "Session",
+    "SessionInfo",
+    "connect",
+    "open_link",
+    "plan_of_row",
+]
 
 
 _PAGE = 1000
@@ -75,6 +85,8 @@ class SessionInfo:
     bytes: int
     progress: float | None = None
     """How far a running one is, in percent."""
+    rows: int | None = None
+    """Rows of its journal; None where the mainframe doesn't say."""
 
     @property
     def group(self) -> str | None:
@@ -118,16 +130,20 @@ class Session:
     def __aiter__(self) -> AsyncIterator[events.AnyEvent]:
         return self.events()
 
-    async def events(self, offset: int = 0, *, latest: bool = False) -> AsyncIterator[events.AnyEvent]:
+    async def events(
+        self, offset: int = 0, *, latest: bool = False, follow: bool = True
+    ) -> AsyncIterator[events.AnyEvent]:
         """Iterate over the session's events from a journal offset, waiting for new ones until it ends.
 
-        ``latest=True`` skips progress and previews that a later one in the same page supersedes.
+        ``latest=True`` skips progress and previews that a later one in the same page supersedes. ``follow=False`` waits
+        for nothing: it ends with what was in the journal at the beginning.
         **Cancellation** is safe: go on with ``offset`` one past the last event's.
         Raises ``Rejected`` when the mainframe doesn't know the session, ``Closed`` when the link is closed, and
         ``ConnectionLost`` when the mainframe came back with another journal, in which offsets mean something else.
         """
         epoch = self._link.epoch
-        while True:
+        until = None if follow else await self._rows()
+        while until is None or offset < until:
             page = await self._link.read(self.session_id, offset)
             if self._link.epoch != epoch:
                 raise ConnectionLost(
@@ -142,6 +158,25 @@ class Session:
             if page.end or isinstance(event, events.SessionFinished):
                 return
             offset = page.next
+
+    async def _rows(self) -> int | None:
+        """Return how many rows there are; None when there will be no more of them anyway."""
+        info = await self.info()
+        if info.rows is None and info.state == "running":
+            raise Rejected(
+                f"the mainframe at {self._link.address} doesn't say how far session {self.session_id} is; a newer "
+                "asyncblock there does, and it can be followed",
+                code="version",
+            )
+        return info.rows
+
+    async def plan(self) -> Plan:
+        """Return the plan that the session runs.
+
+        **Cancellation** is safe. Raises ``Rejected`` when the mainframe doesn't know the session.
+        """
+        page = await self._link.read(self.session_id, 0, max_bytes=1)
+        return await wait_in_thread(plan_of_row, page.rows[0][1])
 
     async def info(self) -> SessionInfo:
         """Return how the session is: its state, times and size.
@@ -528,6 +563,17 @@ def flow_of(block: AnyBlock) -> Flow:
     for each in block.outputs_def or ():
         flow.output(each["handle"], node[each["handle"]])
     return flow
+
+
+def plan_of_row(lines: Sequence[bytes]) -> Plan:
+    """Return the plan in the first row of a session's journal."""
+    from .flow.plan import Plan
+
+    for line in lines:
+        entry = orjson.loads(line)
+        if entry.get("type") == "SessionStarted":
+            return Plan.from_json(entry["plan"])
+    raise Rejected("the session's first row doesn't hold its plan", code="read")
 
 
 def _newest(found: list[events.AnyEvent]) -> list[events.AnyEvent]:

@@ -15,7 +15,7 @@ import typer
 
 from .. import __version__
 from ..errors import AsyncBlockError, DataDirInUse, InvalidFlow, MainframeFailed, Unauthorized
-from . import again, commands, housekeeping
+from . import again, commands, housekeeping, telling
 from . import cache as caching
 from . import retry as retrying
 from . import sessions as known
@@ -241,6 +241,10 @@ def run(
     watch: Annotated[
         bool, typer.Option("--watch", help="Run it again after each edit of its code or its flows. Needs watchfiles.")
     ] = False,
+    report: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--report", metavar="FILE", help="Write a report of the run: one HTML file, when it has ended."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Run a flow here, from start to end, and show its progress.
@@ -252,7 +256,7 @@ def run(
     """
     given = {**parse_object(inputs, "--inputs"), **parse_inputs(input or [])}
     part = Part.read(nodes, nodes_inputs, use_cache=use_cache, refresh=tuple(refresh or ()), given=given)
-    wanted = commands.Wanted(flow, given, tuple(search or ()), json, part)
+    wanted = commands.Wanted(flow, given, tuple(search or ()), json, part, report=report)
     _run((again.run_again if watch else commands.run)(wanted, 0 if in_process else workers, data_dir))
 
 
@@ -525,6 +529,63 @@ def prune_cache(
     if (older is None) is not all:
         raise typer.BadParameter("say which results may go: --older AGE, or --all")
     _run(caching.prune(None if older is None else parse_duration(older), json))
+
+
+@app.command()
+def show(
+    session_id: SessionId,
+    node: Annotated[Optional[str], typer.Argument(metavar="NODE", help="Only this node, with all it shows.")] = None,  # noqa: UP045
+    url: Url = None,
+    token: Token = None,
+    tls_ca: TlsCa = None,
+    header: Header = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Show a session as it is now: its nodes, what they preview, what failed. Nothing goes on for that.
+
+    Tables are drawn; pictures too in a terminal that says that it can (kitty, iTerm2, sixel), else their files are
+    named. Works for sessions that run, have ended, or were killed.
+    """
+    _run(telling.show(session_id, node, Target(url, token, data_dir, tls_ca, tuple(header or ()))))
+
+
+@app.command()
+def report(
+    session_id: SessionId,
+    output: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--output", "-o", metavar="FILE", help="Where it goes. Default: the session's id and .html."),
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Leave nothing out, however large that is.")] = False,
+    url: Url = None,
+    token: Token = None,
+    tls_ca: TlsCa = None,
+    header: Header = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Write one HTML file that tells all of a session: graph, timeline, previews, logs, errors. It needs no network.
+
+    At most 10 MB; what isn't in it is listed in it. Works for sessions that run, have ended, or were killed.
+    """
+    _run(telling.report(session_id, Target(url, token, data_dir, tls_ca, tuple(header or ())), output, full))
+
+
+@app.command()
+def export(
+    session_id: SessionId,
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where it goes; new, or empty.")],
+    url: Url = None,
+    token: Token = None,
+    tls_ca: TlsCa = None,
+    header: Header = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Write everything that came of a session into a directory.
+
+    Outputs as JSON (tables as Parquet too, where pyarrow is), previews as files, logs as text, all events as
+    events.jsonl, and session.json, which says what is what. DIR appears when it is whole.
+    """
+    _run(telling.export_session(session_id, Target(url, token, data_dir, tls_ca, tuple(header or ())), directory))
 
 
 @listing.callback()

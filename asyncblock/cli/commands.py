@@ -27,6 +27,7 @@ from ..iothread import shared
 from ..lifesigns import Held
 from ..link import Link
 from ..packages import package_hash, package_root
+from ..report.recording import Followed
 from ..runs import find_run, new_run_directory, packages_of_run, remember_run
 from ..server.journal.datadir import default_data_dir
 from ..transport.addresses import shown_url
@@ -39,6 +40,7 @@ from .many import Sets, begin_many, follow_many
 from .parts import Part, remember_inputs
 from .places import COMMAND_TIMEOUT, Target, reach
 from .reloading import following
+from .telling import write_report
 from .witness import Witness
 
 __all__ = ["Wanted", "executor", "resolve", "resume", "run", "run_plan", "serve", "submit"]
@@ -53,6 +55,8 @@ class Wanted:
     search: tuple[Path, ...]
     json: bool
     part: Part = field(default_factory=Part)
+    report: Path | None = None
+    """Where a report of the run goes."""
 
 
 async def run(wanted: Wanted, workers: int, data_dir: Path | None) -> int:
@@ -75,7 +79,10 @@ async def run_plan(wanted: Wanted, plan: Plan, workers: int, data_dir: Path | No
         session = await mainframe.start(plan, wanted.inputs)
         if wanted.part.use_cache:
             remember_inputs(plan, wanted.inputs)
-        return await _follow_own(mainframe, session, wanted.json, interrupts, plain=not workers)
+        code = await _follow_own(mainframe, session, wanted.json, interrupts, plain=not workers)
+        if wanted.report is not None:
+            await write_report(Followed(session), wanted.report, full=False)
+        return code
 
 
 def resolve(wanted: Wanted, languages: Collection[str] = ()) -> Plan:

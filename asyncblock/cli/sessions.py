@@ -11,8 +11,8 @@ import sys
 import time
 from base64 import b64encode
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +21,18 @@ import orjson
 from ..client import Mainframe, Session, SessionInfo, connect
 from ..embedding import embedded
 from ..errors import AsyncBlockError, FlowFailed, Unavailable
+from ..report.recording import Followed, Recording, Rows
 from ..runs import local_runs
 from ..server.journal.contract import SessionRow
 from ..server.journal.datadir import holder, read_address, read_token
-from ..server.journal.peek import peek_sessions
+from ..server.journal.peek import peek_session, peek_sessions
 from .display import open_display
 from .following import EXIT_CODES, follow
 from .interrupts import Interrupts
 from .many import cancel_group, is_group, outputs_of_group
 from .places import COMMAND_TIMEOUT, Target, reach
 
-__all__ = ["cancel", "outputs", "sessions", "watch"]
+__all__ = ["cancel", "outputs", "seen", "sessions", "watch"]
 
 _ID = 16
 """Characters of a session's whole id."""
@@ -125,6 +126,44 @@ async def _opened(run: _Run) -> AsyncIterator[tuple[Mainframe, Session]]:
     token = read_token(run.directory)
     async with connect(str(address["url"]), token, timeout=COMMAND_TIMEOUT) as mainframe:
         yield mainframe, mainframe.session(session_id)
+
+
+@asynccontextmanager
+async def seen(name: str, target: Target) -> AsyncIterator[Recording]:
+    """Find a session and open it to be looked at, for the duration of the block; nothing goes on for that.
+
+    Local runs are read from their journals, whether they run, have ended, or were killed; so is a mainframe's data
+    directory that nobody serves. Raises ``Unavailable`` when no session or several are meant.
+    """
+    runs = _runs(name) if _is_local(target) else []
+    served = target.url is not None or holder(target.directory) is not None
+    if not served:
+        rows = peek_sessions(target.directory)
+        runs += [_Run(row, target.directory) for row in rows if row.session_id.startswith(name)]
+    exact = [run for run in runs if run.row.session_id == name]
+    if exact or not served:
+        if not runs:
+            raise Unavailable(f"neither the last local runs nor {target.directory} have a session {name!r}")
+        with _looked_at(_only(name, exact or runs)) as recording:
+            yield recording
+        return
+    async with reach(target) as mainframe:
+        known = [] if len(name) >= _ID else await mainframe.sessions(prefix=name, limit=_NAMED + 1)
+        ids = [each.session_id for each in known] + [run.row.session_id for run in runs]
+        if len(ids) > 1:
+            raise _several(name, ids)
+        if not runs:
+            yield Followed(mainframe.session(ids[0] if ids else name))
+            return
+    with _looked_at(runs[0]) as recording:
+        yield recording
+
+
+@contextmanager
+def _looked_at(run: _Run) -> Iterator[Recording]:
+    interrupted = run.state == "interrupted"
+    with peek_session(run.directory, run.row.session_id) as found:
+        yield Rows(run.row.session_id, found.rows, found.body, interrupted=interrupted)
 
 
 # ---------------------------------------------------------------------- what is done with one
@@ -244,8 +283,9 @@ def _told_group(name: str, of: list[SessionInfo]) -> str:
 
 def _info(run: _Run) -> SessionInfo:
     row = run.row
+    times = (row.created_at, row.finished_at)
     return SessionInfo(
-        row.session_id, row.title, row.path, run.state, row.created_at, row.finished_at, row.error, row.bytes
+        row.session_id, row.title, row.path, run.state, *times, row.error, row.bytes, progress=None, rows=row.rows
     )
 
 

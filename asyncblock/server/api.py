@@ -136,7 +136,8 @@ def _before(params: Params) -> tuple[int, str] | None:
 
 def _told(sessions: Sessions, row: SessionRow) -> dict[str, Any]:
     running = sessions.running.get(row.session_id)
-    return {**_row(row), "progress": None if running is None else running.rate}
+    rows = row.rows if running is None else running.stored_offset
+    return {**_row(row), "progress": None if running is None else running.rate, "rows": rows}
 
 
 def _short(row: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,94 @@
+"""Frames for what a block made to be run by a browser: HTML, and charts by their specification.
+
+A frame has an origin of its own and a policy that knows no network. A frame's policy is that of the page that holds it
+and its own together, so a page with frames that run scripts has to allow inline ones itself (``document``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from ..page.markup import Markup, el
+
+__all__ = ["FRAME_POLICY", "chart", "frame", "library", "runs_scripts"]
+
+FRAME_POLICY: Final = (
+    "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob:; "
+    "font-src data:; media-src data: blob:; worker-src 'none'"
+)
+
+_HEAD: Final = (
+    f'<!doctype html><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{FRAME_POLICY}">'
+    '<meta http-equiv="x-dns-prefetch-control" content="off"><meta name="referrer" content="no-referrer">'
+    "<style>html{color-scheme:light;background:#fff;font:14px/1.45 system-ui,sans-serif}body{margin:8px}"
+    "table{border-collapse:collapse}</style>"
+)
+
+_CHARTS: Final = {
+    "application/vnd.plotly.v1+json": "plotly",
+    "application/vnd.vegalite.v5+json": "vega",
+    "application/vnd.vegalite.v6+json": "vega",
+    "application/vnd.vega.v5+json": "vega",
+    "application/vnd.vega.v6+json": "vega",
+}
+
+
+def runs_scripts(html: str) -> bool:
+    """Tell whether HTML needs scripts. Where that isn't seen it is shown in a frame in which none run."""
+    return "<script" in html.lower()
+
+
+def frame(html: str, title: str, *, scripts: bool) -> Markup:
+    """Return a frame that shows HTML of a block's; only with ``scripts`` do those in it run."""
+    sandbox = "allow-scripts" if scripts else ""
+    return el("iframe", sandbox=sandbox, srcdoc=_HEAD + html, title=title, loading="lazy", referrerpolicy="no-referrer")
+
+
+def chart(beside: Mapping[str, Any], title: str) -> tuple[Markup, str] | None:
+    """Return the place of a chart and the library that draws it; None where there is no specification, or no library.
+
+    The page's script makes the frame when the chart comes into view: the library stands in the page once.
+    """
+    for media_type, name in _CHARTS.items():
+        found = beside.get(media_type)
+        if found is None:
+            continue
+        if isinstance(found, str):
+            try:
+                found = orjson.loads(found)
+            except ValueError:
+                continue
+        if library(name) is None:
+            continue
+        spec = orjson.dumps(found).decode()
+        return el("div", class_="chart", data_draws=name, data_spec=spec, data_title=title, role="img"), name
+    return None
+
+
+@cache
+def library(name: str) -> str | None:
+    """Return a chart library's script, from the package that ships it; None where it isn't installed."""
+    if name == "plotly":
+        spec = find_spec("plotly")
+        for place in (spec.submodule_search_locations or ()) if spec is not None else ():
+            path = Path(place) / "package_data" / "plotly.min.js"
+            if path.is_file():
+                return _in_script(path.read_text("utf-8"))
+        return None
+    try:
+        bundle = import_module("vl_convert").javascript_bundle
+    except (ModuleNotFoundError, AttributeError):
+        return None
+    return _in_script(bundle("import vegaEmbed from 'vega-embed'; window.vegaEmbed = vegaEmbed;"))
+
+
+def _in_script(source: str) -> str:
+    """Return a script that a script element may hold: nothing in it ends the element."""
+    return source.replace("</script", "<\\/script").replace("<!--", "<\\!--")
