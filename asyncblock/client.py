@@ -30,7 +30,7 @@ from .errors import (
     Rejected,
     UnserializableValue,
 )
-from .events import SessionFinished
+from .events import SessionFinished, TablePages
 from .iothread import IOThread, shared
 from .link import FIRST_TIMEOUT, Link
 from .many import Many, group_of
@@ -244,6 +244,16 @@ class Session:
         """
         blocks = await self._link.io.run(self._link.downloads.fetch(ref))
         return await run_in_thread(b"".join if ref.encoding == "raw" else loads_blocks, blocks)
+
+    async def page(self, pages: TablePages, number: int) -> list[list[Any]]:
+        """Fetch a page of a table's rows, from 0; ``pages.index`` says which rows it has.
+
+        **Cancellation** is safe. Raises ``IndexError`` for one that isn't there, ``Rejected`` when it was pruned.
+        """
+        _, offset, size = pages.index[number]
+        text = await self._link.io.run(self._link.downloads.part(pages.body, offset, size))
+        rows: list[list[Any]] = await run_in_thread(loads, text)
+        return rows
 
     async def message_service(self, node_id: str, payload: object, *, job_id: str | None = None) -> int:
         """Say something to the service of a node, where it runs; return how many executors it was sent to.

@@ -48,10 +48,15 @@ __all__ = [
     "SessionCancelled",
     "SessionFinished",
     "SessionStarted",
+    "TablePages",
     "VersionAccepted",
     "events_of_row",
     "value_in_row",
 ]
+
+
+_LEFT_OUT: Final = frozenset({"body", "bodies", "error", "failed", "traceback", "id", "error_type", "pages"})
+"""Fields that an event's JSON has only when they are there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +76,7 @@ class Event:
         for cls in reversed(type(self).__mro__):
             for name in getattr(cls, "__slots__", ()):
                 value = getattr(self, name)
-                if value is None and name in ("body", "bodies", "error", "failed", "traceback", "id", "error_type"):
+                if value is None and name in _LEFT_OUT:
                     continue
                 out[name] = _plain(value)
         return out
@@ -80,6 +85,9 @@ class Event:
 def _plain(value: Any) -> Any:
     if isinstance(value, BodyRef):
         return value.to_json()
+    if isinstance(value, TablePages):
+        said = {"body": value.body.to_json(), "rows": value.rows, "index": [list(each) for each in value.index]}
+        return said if value.note is None else {**said, "note": value.note}
     if isinstance(value, FailedJob):
         return {each.name: getattr(value, each.name) for each in fields(value)}
     if isinstance(value, dict):
@@ -301,9 +309,23 @@ class BlockError(BlockEvent):
     error: str
 
 
+@dataclass(frozen=True, slots=True)
+class TablePages:
+    """The rows of a table that its preview shows a part of; ``Session.page`` fetches some of them."""
+
+    body: BodyRef
+    """An array of pages, each of which is an array of rows."""
+    rows: int
+    """How many rows are in the pages: the first ones of the table."""
+    index: tuple[tuple[int, int, int], ...]
+    """For each page its first row, and the offset and the size of its JSON in the body."""
+    note: str | None = None
+    """What was cut."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockPreview(BlockEvent):
-    """Something to look at: ``payload`` is ``{"type", "data"}``.
+    """Something to look at: ``payload`` is ``{"type", "data"}``. ``pages`` has the rows of a longer table.
 
     Where it is a body, ``about`` says what: its ``type`` and ``size``, and as far as they are known ``title``,
     ``note``, ``rows``, ``columns``, ``pixels`` (width and height) and ``count`` of several things.
@@ -314,6 +336,7 @@ class BlockPreview(BlockEvent):
     id: str | None = None
     body: BodyRef | None = None
     about: dict[str, Any] | None = None
+    pages: TablePages | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -458,7 +481,7 @@ _RECORDS: Final[dict[str, type[BlockEvent]]] = {
 }  # fmt: skip
 
 
-_REFERENCES: Final = ("body", "bodies", "result")
+_REFERENCES: Final = ("body", "bodies", "result", "pages")
 """Fields that aren't just what the record holds: references of bodies, and a dict of its own where there is none."""
 
 _SET_SESSION, _SET_OFFSET, _SET_T = (Event.__dict__[name].__set__ for name in ("session_id", "offset", "t"))
@@ -492,7 +515,7 @@ class _Maker:
             fill(event, record.get(name, default))
         for fill, name, default, factory in self._made:
             if name in record:
-                fill(event, _read(name, record[name], line["link"]))
+                fill(event, _read(name, record, line["link"]))
             else:
                 fill(event, factory() if factory is not MISSING else default)
         return cast("AnyEvent", event)
@@ -586,8 +609,13 @@ def value_in_row(line: bytes, index: int, handle: str) -> tuple[Any, BodyRef | N
     return values.get(handle), None
 
 
-def _read(name: str, value: Any, link: str) -> Any:
-    """Make what a field holds: references of bodies get the link that sent them."""
+def _read(name: str, record: dict[str, Any], link: str) -> Any:
+    """Make what a field of a record holds: references of bodies get the link that sent them."""
+    value = record[name]
+    if name == "pages":
+        body = BodyRef.from_json({"link": link, **record["bodies"][name]})
+        assert body is not None
+        return TablePages(body, value["rows"], tuple(map(tuple, value["index"])), value.get("note"))
     if name == "body":
         return BodyRef.from_json({"link": link, **value})
     if name == "bodies":

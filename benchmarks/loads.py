@@ -69,6 +69,14 @@ def _facets() -> Any:
     return plotnine.ggplot(frame, plotnine.aes("x", "y")) + plotnine.geom_point() + plotnine.facet_wrap("g")
 
 
+def _rows() -> Any:
+    """A million rows of numbers, times and texts, of pandas."""
+    pandas, numpy = import_module("pandas"), import_module("numpy")
+    numbers = numpy.arange(1_000_000)
+    when = pandas.Timestamp("2024-01-01") + pandas.to_timedelta(numbers, unit="s")
+    return pandas.DataFrame({"a": numbers, "b": numbers / 7, "when": when, "text": "row"})
+
+
 FIGURES: Mapping[str, Callable[[], list[Any]]] = {
     "figure": lambda: [_lines()],
     "ten_figures": lambda: [_lines() for _ in range(10)],
@@ -78,6 +86,7 @@ FIGURES: Mapping[str, Callable[[], list[Any]]] = {
     "styler_5000": lambda: [_styled()],
     "i16_49mpx": lambda: [_sixteen_bits()],
     "plotnine": lambda: [_facets()],
+    "table_1M_rows": lambda: [_rows()],
 }
 
 

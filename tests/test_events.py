@@ -49,6 +49,15 @@ def made_of(*records: dict[str, Any], **line: object) -> list[Event]:
         ({"type": "BlockWarning", "warning": "w"}, events.BlockWarning(**ORIGIN, warning="w")),
         ({"type": "BlockError", "error": "e"}, events.BlockError(**ORIGIN, error="e")),
         ({"type": "BlockPreview", "payload": 1, "id": "i"}, events.BlockPreview(**ORIGIN, payload=1, id="i")),
+        (
+            {
+                "type": "BlockPreview",
+                "payload": 1,
+                "bodies": {"pages": REF},
+                "pages": {"rows": 2, "index": [[0, 2, 5]]},
+            },
+            events.BlockPreview(**ORIGIN, payload=1, pages=events.TablePages(BODY, 2, ((0, 2, 5),))),
+        ),
         ({"type": "BlockFinished"}, events.BlockFinished(**ORIGIN)),
         ({"type": "BlockFinished", "result": {"a": 1}}, events.BlockFinished(**ORIGIN, result={"a": 1})),
         (

@@ -197,6 +197,22 @@ def test_arrays_of_every_shape_come_in_few_pieces_and_come_back(shape: tuple[int
         assert len(made) < 200
 
 
+@given(
+    st_numpy.arrays(
+        st.sampled_from([np.dtype(kind) for kind in ("u1", "i1", "u8", "i8", "f2", "f4", "f8", "?", ">i4", ">f8")]),
+        st_numpy.array_shapes(min_dims=1, max_dims=6, min_side=0, max_side=5),
+    ),
+    st.booleans(),
+)
+def test_the_text_of_an_array_is_that_of_its_lists(array: Any, turned: bool) -> None:
+    given = array.T if turned else array
+    # orjson has the digits of the numbers' own precision, and of lists those of doubles.
+    own = np.ascontiguousarray(given, given.dtype.newbyteorder("="))
+    assert dumps(given) == orjson.dumps(own, option=orjson.OPT_SERIALIZE_NUMPY)
+    if array.dtype.kind != "f" or array.dtype.itemsize == 8:
+        assert dumps(given) == orjson.dumps(given.tolist())
+
+
 def test_one_uuid_may_be_a_key_and_a_value() -> None:
     one = uuid.UUID(int=1)
     assert orjson.loads(dumps({one: one})) == {str(one): str(one)}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..detached import detached, size_of
-from ..errors import Closed, ConnectionLost, LeaseLost, LocalProtocolError, Rejected
+from ..errors import Closed, ConnectionLost, LeaseLost, LocalProtocolError, Rejected, Unavailable
 from ..link import Abandoned, Outlet
 from ..preview import Limits, Making
 from ..shapes import Results, by_handle
@@ -24,6 +24,7 @@ from .payloads import (
     Stdio,
     log_records,
     now_ms,
+    pages_words,
     preview_words,
     rate,
 )
@@ -110,15 +111,20 @@ class SyncContext(SyncAsking):
     def preview(self, payload: object, id: str | None = None, *, limits: Limits | None = None) -> None:
         """As ``Context.preview``; converted on this thread, a Figure drawn in the worker process."""
         self._check()
+        prepared: dict[str, Prepared] = {}
         try:
-            made = Making(payload, id, limits).finish_blocking()
-            prepared = self._made(self._large(made, None, telemetry=True))
-        except (Closed, ConnectionLost, Rejected, LeaseLost):
-            raise
-        except Exception as problem:
+            making = Making(payload, id, limits)
+            made = making.finish_blocking()
+            prepared["payload"] = self._made(self._large(made, None, telemetry=True))
+            self._add_pages(prepared, making, type(payload).__name__)
+        except BaseException as problem:
+            # A cancel too: nobody else knows what was made, and what it holds of the budget.
+            self._release(prepared)
+            if isinstance(problem, (Closed, ConnectionLost, Rejected, LeaseLost)) or not isinstance(problem, Exception):
+                raise
             self.send_warning(preview_words(type(payload).__name__, problem))
             return
-        item = self._preview_record(made, prepared, id)
+        item = self._preview_record(making, made, prepared, id)
         if id is None:
             self._send(self._channel.telemetry, item)
             return
@@ -128,6 +134,15 @@ class SyncContext(SyncAsking):
             # A cancel too: a record that was not accepted must not keep its bodies.
             self._outlet.forget(item)
             raise
+
+    def _add_pages(self, prepared: dict[str, Prepared], making: Making, kind: str) -> None:
+        try:
+            large = self._paged(making)
+            if large is not None:
+                prepared["pages"] = self._made(large)
+        except Unavailable as problem:
+            # The preview itself is there.
+            self.send_warning(pages_words(kind, problem))
 
     def report_progress(self, progress: float) -> None:
         """As ``Context.report_progress``."""

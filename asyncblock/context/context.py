@@ -6,13 +6,14 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future, wait
+from functools import partial
 from typing import Any
 
 from ..detached import size_of
-from ..errors import Closed, ConnectionLost, LeaseLost, LocalProtocolError, Rejected
+from ..errors import Closed, ConnectionLost, LeaseLost, LocalProtocolError, Rejected, Unavailable
 from ..iothread import inbox_of
 from ..link import Abandoned, Outlet
-from ..offload import run_in_thread
+from ..offload import TooLong, run_in_thread, show_in_thread
 from ..preview import Limits, Making
 from ..shapes import Results, by_handle
 from ..store import Store, StoreKey
@@ -30,6 +31,7 @@ from .payloads import (
     Stdio,
     log_records,
     now_ms,
+    pages_words,
     preview_words,
     rate,
 )
@@ -253,14 +255,27 @@ class Context(AsyncAsking):
 
     async def _preview_item(self, making: Making, kind: str, id: str | None) -> bytes | Parcel:
         """Return the preview's record, or the warning's that there is none."""
+        prepared: dict[str, Prepared] = {}
         try:
             made = await making.finish()
-            prepared = await self._prepare(made, None, telemetry=True)
-        except (Closed, ConnectionLost, Rejected, LeaseLost):
-            raise
-        except Exception as problem:
+            prepared["payload"] = await self._prepare(made, None, telemetry=True)
+            await self._add_pages(prepared, making, kind)
+        except BaseException as problem:
+            # A cancel too: nobody else knows what was made, and what it holds of the budget.
+            self._release(prepared)
+            if isinstance(problem, (Closed, ConnectionLost, Rejected, LeaseLost)) or not isinstance(problem, Exception):
+                raise
             return self._warning(preview_words(kind, problem))
-        return self._preview_record(made, prepared, id)
+        return self._preview_record(making, made, prepared, id)
+
+    async def _add_pages(self, prepared: dict[str, Prepared], making: Making, kind: str) -> None:
+        large = self._paged(making)
+        try:
+            if large is not None:
+                prepared["pages"] = await self._made(large, making.seconds)
+        except (TooLong, Unavailable) as problem:
+            # The preview itself is there.
+            await self._send(self._channel.telemetry, self._warning(pages_words(kind, problem)))
 
     @counted
     async def report_progress(self, progress: float) -> None:
@@ -336,10 +351,14 @@ class Context(AsyncAsking):
         prepared = self._prepare_small(value, handle, telemetry=telemetry)
         return prepared or await self._made(self._large(value, handle, telemetry=telemetry))
 
-    async def _made(self, large: Large) -> Prepared:
-        """Encode a value off the loop; while it waits for room it holds no worker thread."""
+    async def _made(self, large: Large, seconds: float | None = None) -> Prepared:
+        """Encode a value off the loop; while it waits for room it holds no worker thread.
+
+        With ``seconds``, the time that a step has, it is for people, and runs where previews are made.
+        """
+        run = run_in_thread if seconds is None else partial(show_in_thread, seconds)
         try:
-            while (prepared := await run_in_thread(large.step)) is None:
+            while (prepared := await run(large.step)) is None:
                 await self._body_room(large.draft.body)
             return prepared
         except Abandoned:

@@ -14,7 +14,7 @@ import orjson
 from ..errors import Closed, LocalProtocolError, Rejected, Unavailable
 from ..link import Outlet
 from ..pieces import dumps_pieces
-from ..preview import about
+from ..preview import Making, about
 from ..store import Store
 from ..values import dumps, form_of, is_small
 from ..wire.bodies import INLINE_LIMIT, Encoding, Parcel
@@ -334,13 +334,32 @@ class Face(Staying):
         assert prepared.body is not None
         return Parcel(encode(type_, now_ms(), body=prepared.body.ref.to_json(), **fields), [prepared.body])
 
-    def _preview_record(self, made: Mapping[str, Any], prepared: Prepared, id: str | None) -> Parcel:
-        """Build a preview's record; beside a body it says what it is."""
+    def _paged(self, making: Making) -> Large | None:
+        """Begin to make the pages of a table; None where there are none, or they can't be sent from here."""
+        pages = making.pages
+        if pages is None or self._outlet.inherited:
+            return None
+
+        def make() -> tuple[Iterator[bytes], Encoding]:
+            return pages.pieces(lambda text: self._guarded(text, None)), "json"
+
+        return Large(self._outlet.draft(telemetry=True), make, None, inline=False)
+
+    def _preview_record(
+        self, making: Making, made: Mapping[str, Any], prepared: Mapping[str, Prepared], id: str | None
+    ) -> Parcel:
+        """Build a preview's record; beside a body it says what it is, and with a table come its pages."""
         fields: dict[str, object] = {} if id is None else {"id": id}
-        if prepared.body is not None:
-            words = dumps({**about(made), "size": prepared.body.length})
+        payload, pages = prepared["payload"], prepared.get("pages")
+        if payload.body is not None:
+            words = dumps({**about(made), "size": payload.body.length})
             fields["about"] = orjson.Fragment(self._guarded(words, None))
-        return self._one_item("BlockPreview", "payload", prepared, **fields)
+        if pages is None or pages.body is None or making.pages is None:
+            return self._one_item("BlockPreview", "payload", payload, **fields)
+        fields |= {"bodies": {"pages": pages.body.ref.to_json()}, "pages": making.pages.to_json()}
+        item = self._one_item("BlockPreview", "payload", payload, **fields)
+        item.bodies.append(pages.body)
+        return item
 
     def _finished_item(self, result: Mapping[str, Prepared], ending: Mapping[str, Any]) -> Parcel:
         if result:

@@ -23,6 +23,7 @@ __all__ = [
     "check_size",
     "log_records",
     "now_ms",
+    "pages_words",
     "preview_words",
     "rate",
     "raw_pieces",
@@ -130,6 +131,10 @@ def preview_words(kind: str, problem: Exception) -> str:
     except Exception:  # the exception is the author's too
         words = ""
     return f"a preview of {kind} failed: {words or type(problem).__name__}"
+
+
+def pages_words(kind: str, problem: Exception) -> str:
+    return f"the rows of a preview of {kind} aren't there to scroll in: {problem}"
 
 
 def rate(progress: object) -> float:

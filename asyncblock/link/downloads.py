@@ -56,6 +56,13 @@ class Downloads:
         _check(ref, await asyncio.to_thread(_sum, blocks))
         return blocks
 
+    async def part(self, ref: BodyRef, offset: int, size: int) -> bytes:
+        """Fetch some bytes of a body; the sum is only of all of it.
+
+        **Cancellation** is safe. Raises ``Rejected`` when the mainframe doesn't have it.
+        """
+        return b"".join([block async for block in self._blocks_of(ref, offset, offset + size)])
+
     async def save(self, ref: BodyRef, path: Path) -> None:
         """Fetch a whole body into a file that isn't there yet, and check its sum; a part of it is in memory at a time.
 
@@ -67,25 +74,25 @@ class Downloads:
             await asyncio.to_thread(_append, path, block, digest)
         _check(ref, digest.hexdigest())
 
-    async def _blocks_of(self, ref: BodyRef) -> AsyncIterator[bytes]:
-        length = 0
-        while length < ref.length:
+    async def _blocks_of(self, ref: BodyRef, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
+        stop = ref.length if stop is None else min(stop, ref.length)
+        while start < stop:
             async with self._gate:
                 await self._connected.wait()
                 if self._over is not None:
                     raise self._over
-                block = await self._part(ref, length)
+                block = await self._part(ref, start, stop)
             if block:
                 yield block
-                length += len(block)
+                start += len(block)
 
-    async def _part(self, ref: BodyRef, start: int) -> bytes:
+    async def _part(self, ref: BodyRef, start: int, stop: int) -> bytes:
         """Fetch the next part; what came of it before the connection was lost counts."""
         id = next(self._ids)
         part = _Part(start, bytearray(), asyncio.get_running_loop().create_future())
         self._parts[id] = part
         try:
-            self._send(Fetch(id, ref.link or "", ref.n, start, min(_PART, ref.length - start)))
+            self._send(Fetch(id, ref.link or "", ref.n, start, min(_PART, stop - start)))
             await part.done
         except ConnectionLost:
             pass

@@ -12,10 +12,12 @@ from .limits import Limits, default_limits, set_default_limits
 from .making import Making
 from .registry import register
 from .renderer import close_worker, keep_worker, release_worker, worker_pid
+from .rows import Pages
 
 __all__ = [
     "Limits",
     "Making",
+    "Pages",
     "about",
     "close_worker",
     "default_limits",

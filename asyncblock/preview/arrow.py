@@ -11,9 +11,15 @@ from .cells import cell, label, shortened
 from .limits import Limits
 from .moments import duration_text, moment_text, time_text
 from .registry import register_builtin
-from .table import made_table
+from .rows import cells_of
+from .table import rows_payload
 
 __all__: list[str] = []
+
+_TEXTS = frozenset({"string", "large_string", "string_view"})
+
+_AT_ONCE = 256 << 10
+"""Bytes of values that are made at once."""
 
 _DEPTH = 30
 """Levels of lists and structs that are looked into."""
@@ -31,19 +37,20 @@ def _columns_of(value: Any, limits: Limits) -> tuple[list[Any], int, int, Callab
 
 def _arrow(value: Any, limits: Limits) -> dict[str, Any]:
     names, width, count, column = _columns_of(value, limits)
-    ends = [(0, count)] if count <= limits.whole else [(0, limits.ends), (count - limits.ends, limits.ends)]
 
-    def part(offset: int, length: int) -> list[list[Any]]:
-        columns = [
-            [_arrow_cell(scalar, limits) for scalar in column(number).slice(offset, length)]
-            for number in range(len(names))
-        ]
-        return [list(row) for row in zip(*columns, strict=True)] if columns else [[] for _ in range(length)]
+    def rows(start: int, stop: int) -> list[Any]:
+        columns = [_cells(column(number).slice(start, stop - start), limits) for number in range(len(names))]
+        return list(zip(*columns, strict=True)) if columns else [()] * (stop - start)
 
-    parts = [part(offset, length) for offset, length in ends]
-    labels = [label(name, limits) for name in names]
-    tail = parts[1] if len(parts) > 1 else None
-    return {"type": "table", "data": made_table(labels, parts[0], tail, count, width, limits)}
+    return rows_payload([label(name, limits) for name in names], count, rows, width, limits)
+
+
+def _cells(values: Any, limits: Limits) -> list[Any]:
+    """Return the cells of a part of a column; numbers and short texts many in one go."""
+    kind = str(values.type)
+    if values.nbytes <= _AT_ONCE and (kind in _TEXTS or kind.startswith(("int", "uint", "float", "double", "bool"))):
+        return cells_of(values.to_pylist(), limits)
+    return [_arrow_cell(scalar, limits) for scalar in values]
 
 
 def _arrow_cell(scalar: Any, limits: Limits) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 from ..brought import brought
 from ..forks import fresh_lock
 from .frames import Frames, gif_of
+from .vegapicture import VegaLite, png_of_vega
 
 __all__ = [
     "current_figure",
@@ -54,7 +55,7 @@ def is_plot(value: object) -> bool:
 
 def is_portable(value: object) -> bool:
     """Tell whether the worker process can be asked to draw a value."""
-    return is_plot(value) or isinstance(value, Frames) or is_figure(value)
+    return is_plot(value) or isinstance(value, (Frames, VegaLite)) or is_figure(value)
 
 
 def is_named(value: object, name: str) -> bool:
@@ -109,7 +110,9 @@ def _attribute(owner: Any) -> Any:
 
 def settings() -> dict[str, Any]:
     """Return matplotlib's settings that the author has changed; drawing depends on some of them."""
-    matplotlib = sys.modules["matplotlib"]
+    matplotlib = brought("matplotlib", "rc_context")
+    if matplotlib is None:
+        return {}
     # Past the class: reading "backend" from it would choose one.
     chosen, given = dict.items(matplotlib.rcParams), matplotlib.rcParamsDefault
     return {name: value for name, value in chosen if "backend" not in name and dict.get(given, name) != value}
@@ -121,9 +124,11 @@ def png_of(value: Any, pixels: int, chosen: Mapping[str, Any] | None = None, siz
     A figure is drawn as notebooks do, with all that is outside of it, by its author's settings for saved figures. Its
     own canvas is put back.
     """
+    if isinstance(value, VegaLite):
+        return png_of_vega(value, size)
     with _one_at_a_time, _settings_of(chosen):
         if isinstance(value, Frames):
-            return gif_of(value, pixels, size, _still_of)
+            return gif_of(value, pixels, size, _seen_of, _png_of)
         figure = figure_of(value)
         if figure is not None:
             return _fitting(lambda most: _png_of(figure, most), pixels, size)
@@ -159,7 +164,8 @@ def _fitting(draw: Callable[[int], bytes], pixels: int, size: int) -> bytes:
     raise ValueError(f"its picture has more than {size:,} bytes however small it is drawn")
 
 
-def _png_of(figure: Any, pixels: int, *, whole: bool = True) -> bytes:
+def _png_of(figure: Any, pixels: int, seen: Any = None) -> bytes:
+    """Draw a figure; of its plane what is ``seen``, or what has something in it."""
     buffer = io.BytesIO()
     canvas, before = figure.canvas, figure.dpi
     settings = sys.modules["matplotlib"].rcParams
@@ -168,7 +174,7 @@ def _png_of(figure: Any, pixels: int, *, whole: bool = True) -> bytes:
         ours = import_module("matplotlib.backends.backend_agg").FigureCanvasAgg(figure)
         # A renderer has the whole figure's memory.
         figure.set_dpi(_fitting_dpi(before, figure.get_size_inches(), pixels))
-        box = _box(figure, ours.get_renderer(), settings["savefig.pad_inches"]) if whole else None
+        box = seen or _box(figure, ours.get_renderer(), settings["savefig.pad_inches"])
         sides = figure.get_size_inches() if box is None else (box.width, box.height)
         with sys.modules["matplotlib"].rc_context({"savefig.bbox": None}):
             # Not by its own class: an author's may save elsewhere.
@@ -180,9 +186,14 @@ def _png_of(figure: Any, pixels: int, *, whole: bool = True) -> bytes:
     return buffer.getvalue()
 
 
-def _still_of(figure: Any, pixels: int) -> bytes:
-    """Draw a frame: all of an animation have the same size."""
-    return _png_of(figure, pixels, whole=False)
+def _seen_of(figure: Any) -> Any:
+    """Return what has to be seen of a figure's plane: all frames of an animation show the same of it."""
+    canvas, padding = figure.canvas, sys.modules["matplotlib"].rcParams["savefig.pad_inches"]
+    try:
+        renderer = import_module("matplotlib.backends.backend_agg").FigureCanvasAgg(figure).get_renderer()
+        return _box(figure, renderer, padding) or figure.bbox_inches.frozen()
+    finally:
+        figure.set_canvas(canvas)
 
 
 def _box(figure: Any, renderer: Any, padding: Any) -> Any:

@@ -7,7 +7,8 @@ of several things of different kinds one of type ``group``, whose ``data`` are p
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, ItemsView, Iterable, Mapping, ValuesView
 from itertools import islice
 from types import MappingProxyType
 from typing import Any
@@ -19,6 +20,7 @@ from .jupyter import is_offering
 from .limits import Limits
 from .picture import is_picture
 from .registry import find, register_builtin
+from .rows import taken_apart
 from .signatures import media_type_of
 
 __all__ = ["Again", "figures_of", "grouped", "held"]
@@ -76,13 +78,15 @@ def _gather(value: Any, found: dict[int, Any], left: list[int], depth: int) -> N
 
 def grouped(value: Any, limits: Limits, again: Again) -> dict[str, Any] | None:
     """Show the things in a container; None when there is nothing in it that isn't JSON or text."""
-    parts = _parts(value)
-    if parts is None or not any(_is_showable(each) for _, each in islice(parts, 100)):
+    parts, left = _parts(value), [_LOOKED_AT]
+    if parts is None or not any(_is_showable(each, left) for _, each in islice(parts, 100)):
         return None
     chosen, left_out = _chosen(value)
     made = [(title, again(each)) for title, each in chosen]
     if len(made) == 1 and not left_out:
         return made[0][1]
+    # The rows of a table travel with it alone.
+    made = [(title, taken_apart(each)[0]) for title, each in made]
     if all(each["type"] == "image" and not isinstance(each["data"], list) for _, each in made):
         group: dict[str, Any] = {
             "type": "image",
@@ -109,7 +113,7 @@ def _chosen(value: Any) -> tuple[list[tuple[str, Any]], int]:
             new = [figure for figure in figures if id(figure) not in seen]
             seen.update(map(id, new))
             chosen += [(_title(key), figure) for figure in new]
-        elif _is_showable(each) or not plotted:
+        elif not plotted or _is_showable(each, [_LOOKED_AT]):
             chosen.append((_title(key), each))
     total = len(chosen) + max(0, _count(value) - _LOOKED_AT)
     shown = chosen[:_SHOWN]
@@ -149,8 +153,10 @@ def _parts(value: Any) -> Iterable[tuple[Any, Any]] | None:
     fields = getattr(value, "_fields", None)
     if isinstance(value, tuple) and isinstance(fields, tuple):
         return zip(fields, value, strict=True)
-    if isinstance(value, (list, tuple, set, frozenset)):
+    if isinstance(value, (list, tuple, set, frozenset, deque, ValuesView)):
         return enumerate(value)
+    if isinstance(value, ItemsView):
+        return iter(value)
     if dataclasses.is_dataclass(value):
         return ((each.name, getattr(value, each.name, None)) for each in dataclasses.fields(value))
     if _is_of_objects(value):
@@ -169,10 +175,11 @@ def _is_of_objects(value: Any) -> bool:
 
 
 def _is_of_axes(value: Any) -> bool:
-    """Tell whether an array or a series has parts of figures in it: the first tells."""
+    """Tell whether an array or a series has figures or parts of them in it: the first tells."""
     if not _is_of_objects(value) or not value.size:
         return False
-    return _has_artist(value.iloc[0] if hasattr(value, "iloc") else value.flat[0])
+    first = value.iloc[0] if hasattr(value, "iloc") else value.flat[0]
+    return is_figure(first) or _has_artist(first)
 
 
 def _axes(value: Any, limits: Limits) -> Any:
@@ -180,15 +187,32 @@ def _axes(value: Any, limits: Limits) -> Any:
     return figures[0] if len(figures) == 1 else MappingProxyType(dict(_parts(value) or ()))
 
 
-def _is_showable(value: Any) -> bool:
-    """Tell whether a thing in a container is more than JSON or a text: a figure, a frame, a picture, a model."""
+def _is_showable(value: Any, left: list[int]) -> bool:
+    """Tell whether a thing in a container is more than JSON or a text: a figure, a frame, a picture, a model.
+
+    ``left`` is how many things in it may still be looked at.
+    """
     if value is None or isinstance(value, (str, int, float, complex)):
         return False
     if isinstance(value, (bytes, bytearray)):
         return media_type_of(value) is not None
-    if isinstance(value, (list, tuple, dict)):
-        return _has_artist(value) or any(_is_single(each) for _, each in islice(_parts(value) or (), 20))
+    if isinstance(value, (list, tuple, dict, deque)):
+        return _has_artist(value) or _has_single(value, left, _DEPTH)
     return _is_single(value)
+
+
+def _has_single(value: Any, left: list[int], depth: int) -> bool:
+    """Tell whether a thing that can be shown is in a container, or in those in it."""
+    for _, each in islice(_parts(value) or (), 20):
+        left[0] -= 1
+        if left[0] < 0:
+            return False
+        if isinstance(each, (list, tuple, dict, deque)):
+            if depth > 1 and _has_single(each, left, depth - 1):
+                return True
+        elif _is_single(each):
+            return True
+    return False
 
 
 def _is_single(value: Any) -> bool:

@@ -7,7 +7,6 @@ type, as Jupyter's bundles do (pictures in base64), and is left out when there a
 from __future__ import annotations
 
 import inspect
-from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sized
 from typing import Any
 
@@ -18,8 +17,9 @@ from .cells import DOTS, sendable
 from .heads import head_of, text_head
 from .limits import Limits
 from .network import needs_of
+from .signatures import media_type_of
 from .turns import let_go
-from .urls import data_url
+from .urls import data_url, from_base64
 
 __all__ = [
     "as_json",
@@ -47,6 +47,10 @@ _KINDS = {
     "image/svg+xml": "image",
     "image/png": "image",
     "image/jpeg": "image",
+    "image/gif": "image",
+    "image/webp": "image",
+    "image/avif": "image",
+    "image/bmp": "image",
     "text/markdown": "markdown",
     "application/json": "json",
     "text/latex": "text",
@@ -122,13 +126,15 @@ def _offered(method: Any, media_type: str) -> Any:
 def payload_of(bundle: Mapping[str, Any], limits: Limits, needs: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return a payload of a mime bundle; what is too large or isn't JSON is left out, and if that is all, told.
 
-    A page says what it needs; ``needs`` is what is known of it already.
+    A page says what it needs; ``needs`` is what is known of it already. Raises ``PreviewFailed`` when nothing of a
+    bundle can be shown.
     """
     kept: dict[str, Any] = {}
     out: list[str] = []
     for media_type, made in bundle.items():
         # Not ``bytes(made)`` of whatever it is: of a large number that is as many zeros.
-        if media_type in _KINDS and "json" not in media_type and not isinstance(made, (str, bytes, bytearray)):
+        is_text = (media_type in _KINDS and "json" not in media_type) or media_type.startswith("image/")
+        if is_text and not isinstance(made, (str, bytes, bytearray)):
             out.append(f"its {media_type} is a {type(made).__name__}, neither text nor bytes")
             continue
         try:
@@ -139,11 +145,16 @@ def payload_of(bundle: Mapping[str, Any], limits: Limits, needs: Mapping[str, An
         if size > limits.bytes:
             count = f"{size:,} bytes" if isinstance(made, (str, bytes, bytearray)) else "more bytes"
             out.append(f"its {media_type} has {count}; the limit is {limits.bytes:,} bytes")
-        else:
-            kept[media_type] = sendable(made) if isinstance(made, str) else made
+            continue
+        try:
+            kept[media_type] = _checked(media_type, made)
+        except ValueError as problem:
+            out.append(f"its {media_type} is {problem}")
     best = next((media_type for media_type in _KINDS if media_type in kept), None)
+    if not kept and out:
+        raise PreviewFailed("; ".join(out))
     if best is None:
-        payload: dict[str, Any] = {"type": "text", "data": "; ".join(out) or f"only as {', '.join(kept)}"}
+        payload: dict[str, Any] = {"type": "text", "data": f"only as {', '.join(kept)}"}
     else:
         payload = {"type": _KINDS[best], "data": _data(best, kept.pop(best)), "mime_type": best}
     if best == "text/html":
@@ -151,6 +162,27 @@ def payload_of(bundle: Mapping[str, Any], limits: Limits, needs: Mapping[str, An
     if kept:
         payload["mime"] = {media_type: _in_bundle(made) for media_type, made in kept.items()}
     return payload
+
+
+def _checked(media_type: str, made: Any) -> Any:
+    """Return a representation, a picture as bytes. Raises ``ValueError`` for a picture that isn't one."""
+    if media_type == "image/svg+xml":
+        if ("<svg" if isinstance(made, str) else b"<svg") not in made[:_SVG_HEAD]:
+            raise ValueError("no SVG")
+    elif media_type.startswith("image/"):
+        try:
+            data = from_base64(made) if isinstance(made, str) else bytes(made)
+        except ValueError as problem:
+            raise ValueError(f"no base64: {problem}") from None
+        known = media_type_of(data)
+        if known is None or not known.startswith("image/"):
+            raise ValueError(f"no picture: its {len(data):,} bytes are {known or 'of no format that is known'}")
+        return data
+    return sendable(made) if isinstance(made, str) else made
+
+
+_SVG_HEAD = 64 << 10
+"""Bytes in front of an SVG's first element: comments, a document type."""
 
 
 def _size(made: Any, limit: int) -> int:
@@ -169,12 +201,12 @@ def _data(media_type: str, made: Any) -> Any:
     if media_type == "image/svg+xml":
         return data_url(made.encode() if isinstance(made, str) else bytes(made), media_type)
     if media_type.startswith("image/"):
-        return data_url(b64decode(made) if isinstance(made, str) else bytes(made), media_type)
+        return data_url(made, media_type_of(made) or media_type)
     return made if media_type == "application/json" else _text(made)
 
 
 def _in_bundle(made: Any) -> Any:
-    return b64encode(made).decode("ascii") if isinstance(made, (bytes, bytearray)) else made
+    return data_url(made, "").partition(",")[2] if isinstance(made, (bytes, bytearray)) else made
 
 
 def _text(made: Any) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any
 
 from ..brought import brought
 from .cells import cell, label
+from .framerows import index_rows
 from .limits import Limits
 from .registry import register_builtin
-from .table import made_table, table_of
+from .rows import Rows, beside
+from .table import frame_payload, made_table, rows_payload
 
 __all__: list[str] = []
 
@@ -22,23 +25,29 @@ def _graph(graph: Any, limits: Limits) -> dict[str, Any]:
     nodes, edges = graph.number_of_nodes(), graph.number_of_edges()
     note = f"a {type(graph).__name__} of {nodes:,} nodes and {edges:,} edges"
     if not edges:
-        rows = [[cell(node, limits)] for node in islice(graph.nodes, limits.whole)]
-        return {"type": "table", "data": _first(["node"], rows, nodes, limits), "note": note}
-    shown = list(islice(graph.edges(data=True), limits.whole + 1))
+        return {**_first(["node"], graph.nodes, lambda node: [cell(node, limits)], nodes, limits), "note": note}
+    found = graph.edges(data=True)
+    shown = islice(found, limits.whole + 1)
     names = list(dict.fromkeys(name for *_, attributes in shown for name in attributes))[:_ATTRIBUTES]
-    rows = [
-        [cell(source, limits), cell(target, limits), *(cell(attributes.get(name), limits) for name in names)]
-        for source, target, attributes in shown
-    ]
+
+    def row(edge: Any) -> list[Any]:
+        source, target, attributes = edge
+        return [cell(source, limits), cell(target, limits), *(cell(attributes.get(name), limits) for name in names)]
+
     columns = ["source", "target", *(label(name, limits) for name in names)]
-    return {"type": "table", "data": _first(columns, rows, edges, limits), "note": note}
+    return {**_first(columns, found, row, edges, limits), "note": note}
 
 
-def _first(columns: list[Any], rows: list[list[Any]], count: int, limits: Limits) -> dict[str, Any]:
+def _first(
+    columns: list[Any], found: Iterable[Any], row: Callable[[Any], list[Any]], count: int, limits: Limits
+) -> dict[str, Any]:
     """Return the first rows: to get at the last ones of a graph, all are made."""
-    if count <= limits.whole:
-        return made_table(columns, rows, None, count, len(columns), limits)
-    return made_table(columns, rows[: 2 * limits.ends], [], count, len(columns), limits)
+    whole = count <= limits.whole
+    head = [row(each) for each in islice(found, limits.whole if whole else 2 * limits.ends)]
+    table = made_table(columns, head, None if whole else [], count, len(columns), limits)
+    again = iter(found)
+    rows = Rows(count, lambda start, stop: [row(each) for each in islice(again, stop - start)])
+    return {"type": "table", "data": table, **beside(rows, limits)}
 
 
 def _picture(value: Any, limits: Limits) -> Any:
@@ -56,13 +65,10 @@ def _native(value: Any, limits: Limits) -> Any:
 
 
 def _index(index: Any, limits: Limits) -> dict[str, Any]:
-    # An index is never changed; only what is shown of it is made a frame.
-    if len(index) <= limits.whole:
-        return {"type": "table", "data": table_of(index.to_frame(index=False), limits)}
-    ends = (index[: limits.ends], index[len(index) - limits.ends :])
-    head, tail = (table_of(part.to_frame(index=False), limits) for part in ends)
-    table = made_table(head["columns"], head["rows"], tail["rows"], len(index), len(head["columns"]), limits)
-    return {"type": "table", "data": table}
+    # An index is never changed; only the beginning of it is made a frame, for the labels.
+    columns = [label(column, limits) for column in index[:1].to_frame(index=False).columns]
+    read = index_rows(index, limits)
+    return rows_payload(columns, len(index), read, len(columns), limits)
 
 
 def _extension(array: Any, limits: Limits) -> Any:
@@ -74,11 +80,7 @@ def _extension(array: Any, limits: Limits) -> Any:
 def _groups(groups: Any, limits: Limits) -> dict[str, Any]:
     """Show how many rows each group has."""
     sizes = groups.size() if hasattr(groups, "size") else groups.len()
-    return {
-        "type": "table",
-        "data": table_of(sizes, limits),
-        "note": f"the sizes of the groups of a {type(groups).__name__}",
-    }
+    return {**frame_payload(sizes, limits), "note": f"the sizes of the groups of a {type(groups).__name__}"}
 
 
 register_builtin("networkx.classes.graph.Graph", _graph)

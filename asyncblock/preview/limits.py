@@ -17,6 +17,8 @@ class Limits:
     """Rows up to which a table is shown whole; at least twice ``ends``."""
     ends: int = 5
     """Rows shown of the beginning and of the end of a longer one."""
+    table_bytes: int = 8 << 20
+    """Bytes of rows, from the first one on, that a longer table has beside it in pages."""
     columns: int = 200
     """Columns shown; one more says how many were left out."""
     cell: int = 1000

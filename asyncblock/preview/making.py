@@ -14,10 +14,14 @@ from .figure import is_drawable
 from .limits import Limits, default_limits
 from .parcels import NotSendable
 from .renderer import Rendering
+from .rows import Pages, taken_apart
 
 __all__ = ["Making"]
 
 T = TypeVar("T")
+
+_NONE = ""
+"""What is drawn where nothing can be, and nothing has to."""
 
 _LONGEST_ID = 1000
 """Characters of an id."""
@@ -36,6 +40,8 @@ class Making:
         self._limits = default_limits() if limits is None else limits
         self._id = _checked(id)
         self._made: dict[str, Any] | None = None
+        self.pages: Pages | None = None
+        """The rows of a table that is shown in part, once it is finished."""
         _of_author(self._take, payload, now)
 
     def _take(self, payload: object, now: bool) -> None:
@@ -58,8 +64,13 @@ class Making:
         for rendering in _waiting(made):
             try:
                 rendering.drawn = await rendering.url()
-            except NotSendable:
-                rendering.drawn = await self._in_thread(rendering.draw_here)
+            except (NotSendable, PreviewFailed) as problem:
+                if rendering.beside:
+                    rendering.drawn = _NONE
+                elif isinstance(problem, PreviewFailed):
+                    raise
+                else:
+                    rendering.drawn = await self._in_thread(rendering.draw_here)
         resolved: dict[str, Any] = _resolved(made)
         return resolved
 
@@ -75,8 +86,13 @@ class Making:
         for rendering in _waiting(made):
             try:
                 rendering.drawn = rendering.begin().result()
-            except NotSendable:
-                rendering.drawn = _of_author(rendering.draw_here)
+            except (NotSendable, PreviewFailed) as problem:
+                if rendering.beside:
+                    rendering.drawn = _NONE
+                elif isinstance(problem, PreviewFailed):
+                    raise
+                else:
+                    rendering.drawn = _of_author(rendering.draw_here)
             except BaseException:
                 # The exception that ends a cancelled block's thread too: its figure would still be drawn.
                 rendering.abandon()
@@ -85,12 +101,18 @@ class Making:
         return resolved
 
     @property
+    def seconds(self) -> float:
+        """The time that a step of the preview's conversion has."""
+        return self._limits.seconds
+
+    @property
     def size(self) -> int:
         """Bytes of figures that were taken at the call."""
         return sum(rendering.size for rendering in _waiting(self._made)) if self._made is not None else 0
 
     def _converted(self) -> dict[str, Any]:
-        made = converted(self._taken, self._limits)
+        made, rows = taken_apart(converted(self._taken, self._limits))
+        self.pages = None if rows is None else Pages(rows, self._limits)
         if self._id is not None:
             made["id"] = self._id
         return made
@@ -127,12 +149,15 @@ def _take_or_draw(rendering: Rendering) -> None:
 
 
 def _renderings(made: Any) -> list[Rendering]:
-    """Return the figures in a payload: under ``data``, in a list there, or in the payloads of a group."""
+    """Return the figures in a payload: under ``data``, in a list there, in the payloads of a group, beside a chart."""
     if isinstance(made, Rendering):
         return [made]
     if isinstance(made, list):
         return [rendering for each in made if isinstance(each, (Rendering, dict)) for rendering in _renderings(each)]
-    return _renderings(made["data"]) if isinstance(made, dict) and "type" in made and "data" in made else []
+    if not (isinstance(made, dict) and "type" in made and "data" in made):
+        return []
+    beside = made.get("mime")
+    return _renderings(made["data"]) + (_renderings(list(beside.values())) if isinstance(beside, dict) else [])
 
 
 def _waiting(made: dict[str, Any]) -> list[Rendering]:
@@ -144,7 +169,12 @@ def _resolved(made: Any) -> Any:
     if not _renderings(made):
         return made
     if isinstance(made, Rendering):
-        return f"{made.around[0]}{made.drawn}{made.around[1]}"
+        drawn = str(made.drawn)
+        return drawn.partition(",")[2] if made.beside else f"{made.around[0]}{drawn}{made.around[1]}"
     if isinstance(made, list):
         return [_resolved(each) for each in made]
-    return {**made, "data": _resolved(made["data"])}
+    resolved = {**made, "data": _resolved(made["data"])}
+    if "mime" in made:
+        beside = {media_type: _resolved(each) for media_type, each in made["mime"].items()}
+        resolved["mime"] = {media_type: each for media_type, each in beside.items() if each != _NONE}
+    return resolved

@@ -14,7 +14,7 @@ from .levels import as_bytes
 from .limits import Limits
 from .png import fitting_url, png_of_rows, steps
 from .registry import register_builtin
-from .table import array_table
+from .table import array_payload
 
 __all__ = ["Pixels", "is_picture", "picture_payload"]
 
@@ -88,7 +88,7 @@ def _array(array: Any, limits: Limits) -> Any:
     if array.ndim == 0:
         return {"type": "json", "data": cell(array[()], limits)}
     if array.ndim <= 2:
-        return {"type": "table", "data": array_table(array, limits)}
+        return array_payload(array, limits)
     corner = array[tuple(slice(0, 1) for _ in array.shape[:-2])].reshape(array.shape[-2:]) if array.size else array
     text = f"array of {' x '.join(map(str, array.shape))}, {array.dtype}"
     if not array.size:

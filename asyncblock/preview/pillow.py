@@ -10,6 +10,7 @@ import io
 import math
 import sys
 from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 from ..brought import brought
@@ -201,7 +202,14 @@ def _in_bytes(image: Any) -> Any:
     """Return a picture of one, three or four channels of bytes."""
     if image.mode in ("L", "RGB", "RGBA"):
         return image
-    alpha = image.mode in ("RGBa", "LA", "La", "PA") or "transparency" in image.info
+    if image.mode == "LAB":
+        colours = import_module("PIL.ImageCms")
+        lab, rgb = (colours.createProfile(name) for name in ("LAB", "sRGB"))
+        return colours.profileToProfile(image, lab, rgb, outputMode="RGB")
+    if image.mode == "La":
+        # There is no straight way.
+        image = image.convert("LA")
+    alpha = image.mode in ("RGBa", "LA", "PA") or "transparency" in image.info
     return image.convert("RGBA" if alpha else "RGB")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from .moments import duration_text, moment_text, time_text
 
-__all__ = ["is_polars", "polars_rows"]
+__all__ = ["is_polars", "polars_columns", "polars_rows"]
 
 
 def is_polars(frame: object) -> bool:
@@ -17,8 +17,13 @@ def is_polars(frame: object) -> bool:
 
 def polars_rows(frame: Any) -> Iterable[Iterable[Any]]:
     """Return the rows of a frame."""
-    columns = [_values(frame.to_series(number)) for number in range(frame.shape[1])]
+    columns = polars_columns(frame)
     return zip(*columns, strict=True) if columns else [()] * frame.shape[0]
+
+
+def polars_columns(frame: Any) -> list[list[Any]]:
+    """Return the values of a short frame's columns."""
+    return [_values(frame.to_series(number)) for number in range(frame.shape[1])]
 
 
 def _values(series: Any) -> list[Any]:

@@ -43,6 +43,8 @@ class Rendering:
         self.abandoned = False
         self.drawn: str | None = None
         """The data URL, when it is there."""
+        self.beside = False
+        """It is a picture of a chart that is shown without it, too; in base64, among its representations."""
         self.around = ("", "")
         """What stands in front of the URL and behind it."""
         self._pieces: list[bytearray] | None = None

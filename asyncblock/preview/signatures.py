@@ -8,7 +8,7 @@ from ..errors import PreviewFailed
 from .limits import Limits
 from .urls import data_url
 
-__all__ = ["media_type_of", "picture_of_bytes", "url_of"]
+__all__ = ["is_cut", "media_type_of", "picture_of_bytes", "url_of"]
 
 _BEGINNINGS = {
     b"\x89PNG\r\n\x1a\n": "image/png",
@@ -43,12 +43,49 @@ def media_type_of(data: bytes | bytearray | memoryview) -> str | None:
     return next((kind for beginning, kind in _BEGINNINGS.items() if head.startswith(beginning)), None)
 
 
+def is_cut(data: bytes | bytearray | memoryview, media_type: str) -> bool:
+    """Tell whether bytes are only the beginning of a picture."""
+    ends = _ENDS.get(media_type)
+    return ends is not None and not ends(memoryview(data))
+
+
+def _png_ends(data: memoryview) -> bool:
+    place = 8
+    while place + 12 <= len(data):
+        if bytes(data[place + 4 : place + 8]) == b"IEND":
+            return True
+        place += 12 + int.from_bytes(data[place : place + 4])
+    return False
+
+
+def _jpeg_ends(data: memoryview) -> bool:
+    return bytes(data[-_TRAILER:]).rfind(b"\xff\xd9") >= 0
+
+
+def _gif_ends(data: memoryview) -> bool:
+    return bytes(data[-_TRAILER:]).rstrip(b"\0").endswith(b";")
+
+
+def _webp_ends(data: memoryview) -> bool:
+    return len(data) >= 8 + int.from_bytes(data[4:8], "little")
+
+
+_TRAILER = 1 << 20
+"""Bytes that some programs put behind a picture, at most."""
+
+_ENDS = {"image/png": _png_ends, "image/jpeg": _jpeg_ends, "image/gif": _gif_ends, "image/webp": _webp_ends}
+
+
 def url_of(data: bytes | bytearray | memoryview, kind: str, limits: Limits) -> str:
     """Return bytes of a kind ("image", "audio", "video") as a data URL. Raises ``PreviewFailed`` for what isn't one."""
     media_type = media_type_of(data)
     if media_type is None or media_type.partition("/")[0] != kind:
         what = media_type or "of no format that is known"
         raise PreviewFailed(f"the {len(data):,} bytes under 'data' aren't {kind}: they are {what}")
+    if is_cut(data, media_type):
+        raise PreviewFailed(
+            f"the {media_type} is only a part of a picture: after {len(data):,} bytes its end is missing"
+        )
     if len(data) * 4 > limits.bytes * 3:
         raise PreviewFailed(f"the {media_type} has {len(data):,} bytes; the limit is {limits.bytes * 3 // 4:,} bytes")
     return data_url(data, media_type)

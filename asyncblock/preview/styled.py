@@ -11,7 +11,7 @@ from .cells import sendable
 from .jupyter import payload_of
 from .limits import Limits
 from .registry import register_builtin
-from .table import table_of
+from .table import frame_payload
 
 __all__: list[str] = []
 
@@ -43,7 +43,7 @@ def _styler(styler: Any, limits: Limits) -> Any:
             html = again.to_html()
         except Exception:
             # A style for a row or a column that isn't shown.
-            return {"type": "table", "data": table_of(frame, limits), "note": "without its style"}
+            return {**frame_payload(frame, limits), "note": "without its style"}
     else:
         html = styler.to_html()
     return {**payload_of({"text/html": sendable(html)}, limits), **note}
@@ -54,7 +54,7 @@ def _great(table: Any, limits: Limits) -> Any:
     rows, columns = frame.shape
     if rows <= _shown_rows(rows, columns):
         return payload_of({"text/html": table.as_raw_html()}, limits)
-    return {"type": "table", "data": table_of(frame, limits), "note": f"without its style: it has {rows:,} rows"}
+    return {**frame_payload(frame, limits), "note": f"without its style: it has {rows:,} rows"}
 
 
 register_builtin("pandas.io.formats.style.Styler", _styler)

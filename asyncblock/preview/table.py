@@ -6,18 +6,21 @@ columns, unless it only counts the rows: from 0, one by one, without a name.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from .cells import DOTS, cell, label, shortened
+from .framerows import frame_rows, snapshot
 from .limits import Limits
 from .polarsrows import is_polars, polars_rows
 from .registry import register_builtin
 from .rowindex import is_counting
+from .rows import Block, Rows, beside, cells_of, widened
 from .turns import let_go
 
-__all__ = ["Taken", "array_table", "is_frame", "made_table", "table_of", "take"]
+__all__ = ["Taken", "array_payload", "frame_payload", "is_frame", "made_table", "rows_payload", "take"]
 
 _TAKEN_CELLS = 20_000
 """Cells that are taken at the call; more are left for the thread."""
@@ -35,6 +38,8 @@ class Taken:
     """The index of all rows, which never changes; None where there is none."""
     kind: str = "frame"
     """What it was taken of."""
+    whole: Any = None
+    """All its rows and the columns that are shown, as they were at the call; None for a frame of another make."""
 
 
 def is_frame(value: object) -> bool:
@@ -51,34 +56,54 @@ def take(frame: Any, limits: Limits) -> Any:
     return _taken(frame, limits) if rows * min(columns, limits.columns) <= _TAKEN_CELLS else frame
 
 
-def table_of(value: Any, limits: Limits) -> dict[str, Any]:
-    """Return ``{"rows", "columns", "row_count"}``. Only the rows and columns that are shown are converted."""
+def frame_payload(value: Any, limits: Limits) -> dict[str, Any]:
+    """Return a frame as a table ``{"rows", "columns", "row_count"}``, of which only what is shown is converted.
+
+    The rows of a longer one are beside it.
+    """
     taken = value if isinstance(value, Taken) else _taken(_as_frame(value), limits)
-    indexed = taken.index is not None and not is_counting(taken.index)
-    columns, head = _read(taken.head, indexed, limits)
-    tail = _read(taken.tail, indexed, limits)[1] if taken.tail is not None else None
-    return made_table(columns, head, tail, taken.row_count, taken.column_count, limits)
+    index = None if taken.index is None or is_counting(taken.index) else taken.index
+    columns, head = _read(taken.head, index is not None, limits)
+    tail = _read(taken.tail, index is not None, limits)[1] if taken.tail is not None else None
+    rows = None if taken.whole is None else frame_rows(taken.whole, index, taken.column_count, limits)
+    table = made_table(columns, head, tail, taken.row_count, taken.column_count, limits)
+    return {"type": "table", "data": table, **beside(rows, limits)}
 
 
-def array_table(array: Any, limits: Limits) -> dict[str, Any]:
+def rows_payload(
+    columns: list[Any], count: int, rows: Block, width: int, limits: Limits, note: str | None = None
+) -> dict[str, Any]:
+    """Return a table of rows that are made when they are asked for: its ends, and all of them beside it."""
+    head = [list(row) for row in rows(0, count if count <= limits.whole else limits.ends)]
+    tail = None if count <= limits.whole else [list(row) for row in rows(count - limits.ends, count)]
+    table = made_table(columns, head, tail, count, width, limits)
+    payload = {"type": "table", "data": table, **beside(Rows(count, widened(rows, width, limits)), limits)}
+    return payload if note is None else {**payload, "note": note}
+
+
+def array_payload(array: Any, limits: Limits) -> dict[str, Any]:
     """Return an array of one or two dimensions, or of records, as a table."""
     names = array.dtype.names
     count = array.shape[0]
     width = len(names) if names else (array.shape[1] if array.ndim > 1 else 1)
     shown = range(min(width, limits.columns))
-    columns = [label(names[number], limits) if names else number for number in shown]
+    labels = [label(names[number], limits) if names else number for number in shown]
 
-    def rows(part: Any) -> list[list[Any]]:
+    def rows(start: int, stop: int) -> list[Any]:
+        part = array[start:stop]
         if names:
             return [[cell(row[names[number]], limits) for number in shown] for row in part]
-        if part.ndim == 1:
-            return [[cell(value, limits)] for value in part]
-        return _cells((row[: limits.columns] for row in part), limits)
+        part = part[:, : limits.columns] if part.ndim > 1 else part[:, None]
+        if type(part) is not sys.modules["numpy"].ndarray:
+            # What is masked, say.
+            return _cells(part, limits)
+        # Lists of moments would be lists of numbers.
+        lists = part.dtype.kind in "biufO"
+        columns = [part[:, number] for number in range(part.shape[1])]
+        found = [cells_of(column.tolist() if lists else list(column), limits) for column in columns]
+        return list(zip(*found, strict=True)) if found else [()] * len(part)
 
-    whole = count <= limits.whole
-    head = rows(array if whole else array[: limits.ends])
-    tail = None if whole else rows(array[count - limits.ends :])
-    return made_table(columns, head, tail, count, width, limits)
+    return rows_payload(labels, count, rows, width, limits)
 
 
 def made_table(
@@ -111,11 +136,11 @@ def _taken(frame: Any, limits: Limits) -> Taken:
     width = frame.shape[1]
     narrow = _narrow(frame, min(width, limits.columns))
     index = frame.index if hasattr(frame, "iloc") and hasattr(getattr(frame, "index", None), "names") else None
+    kind = type(frame).__name__
     if count <= limits.whole:
-        return Taken(_copied(narrow), None, count, width, index, type(frame).__name__)
-    return Taken(
-        _copied(narrow.head(limits.ends)), _copied(narrow.tail(limits.ends)), count, width, index, type(frame).__name__
-    )
+        return Taken(_copied(narrow), None, count, width, index, kind)
+    ends = _copied(narrow.head(limits.ends)), _copied(narrow.tail(limits.ends))
+    return Taken(*ends, count, width, index, kind, snapshot(narrow))
 
 
 def _narrow(frame: Any, width: int) -> Any:
@@ -163,10 +188,6 @@ def _with_index(
     )
 
 
-def _frame(value: Any, limits: Limits) -> dict[str, Any]:
-    return {"type": "table", "data": table_of(value, limits)}
-
-
 def _lazy_frame(frame: Any, limits: Limits) -> dict[str, Any]:
     """A lazy frame is never collected: what it will be is told."""
     schema = frame.collect_schema() if hasattr(frame, "collect_schema") else frame.schema
@@ -177,7 +198,7 @@ def _lazy_frame(frame: Any, limits: Limits) -> dict[str, Any]:
 
 
 for _name in ("pandas.DataFrame", "pandas.Series", "polars.DataFrame", "polars.Series"):
-    register_builtin(_name, _frame, take=take)
+    register_builtin(_name, frame_payload, take=take)
 register_builtin("polars.LazyFrame", _lazy_frame)
-register_builtin(Taken, _frame)
-register_builtin(is_frame, _frame, take=take)
+register_builtin(Taken, frame_payload)
+register_builtin(is_frame, frame_payload, take=take)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
+from base64 import b64decode, b64encode
 
 from .turns import let_go
 
-__all__ = ["data_url"]
+__all__ = ["data_url", "from_base64"]
 
 _STEP = 3 << 16
 """Bytes that are encoded in base64 at once; a multiple of 3."""
@@ -20,3 +20,18 @@ def data_url(data: bytes | bytearray | memoryview, media_type: str = "image/png"
         parts.append(b64encode(view[start : start + _STEP]).decode("ascii"))
         let_go()
     return "".join(parts)
+
+
+def from_base64(text: str) -> bytes:
+    """Return the bytes of base64, which may have line breaks. Raises ``ValueError`` for what isn't any."""
+    parts: list[bytes] = []
+    rest = ""
+    for start in range(0, len(text), 4 * _STEP // 3):
+        piece = rest + "".join(text[start : start + 4 * _STEP // 3].split())
+        whole = len(piece) // 4 * 4
+        parts.append(b64decode(piece[:whole], validate=True))
+        rest = piece[whole:]
+        let_go()
+    if rest:
+        raise ValueError("its last characters are missing")
+    return b"".join(parts)

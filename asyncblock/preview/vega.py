@@ -6,11 +6,14 @@ import sys
 import threading
 from collections.abc import Sized
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 from .charts import chart_payload, too_many
 from .limits import Limits
 from .registry import register_builtin
+from .renderer import Rendering
+from .vegapicture import VegaLite, can_draw
 
 __all__: list[str] = []
 
@@ -21,6 +24,9 @@ _PAGE = """<div id="PLACE"></div>
 <script>
 vegaEmbed("#PLACE", SPECIFICATION, {mode: "vega-lite"});
 </script>"""
+
+_SECONDS = 10.0
+"""Seconds that a picture beside a chart may take; without it the chart is there all the same."""
 
 _lifting = threading.Lock()
 """Altair's transformer of data is the process's."""
@@ -33,12 +39,24 @@ def _altair(chart: Any, limits: Limits) -> dict[str, Any]:
     altair = sys.modules["altair"]
     with _lifting, _without_limit(altair):
         specification = chart.to_dict()
-    version = str(specification.get("$schema", "")).rpartition("/")[2].partition(".")[0] or "v5"
+    schema = str(specification.get("$schema", "")).rpartition("/")[2].removesuffix(".json")
+    version = schema.partition(".")[0] or "v5"
     page = _PAGE
     for name in ("VEGA", "LITE", "EMBED"):
         attribute = "VEGA_VERSION" if name == "VEGA" else f"VEGA{name}_VERSION"
         page = page.replace(f"@{name}", f"@{getattr(altair, attribute, '6')}")
-    return chart_payload(specification, f"application/vnd.vegalite.{version}+json", page, limits)
+    media_type = f"application/vnd.vegalite.{version}+json"
+    payload = chart_payload(specification, media_type, page, limits)
+    made = payload.get("mime", {}).get(media_type)
+    if made is not None and can_draw():
+        payload["mime"]["image/png"] = _picture(VegaLite(made.data, schema.lstrip("v")), limits)
+    return payload
+
+
+def _picture(chart: VegaLite, limits: Limits) -> Rendering:
+    picture = Rendering(chart, replace(limits, seconds=min(limits.seconds, _SECONDS)))
+    picture.beside = True
+    return picture
 
 
 def _without_limit(altair: Any) -> AbstractContextManager[Any]:

@@ -1,7 +1,7 @@
 """The process that draws figures: ``python -m asyncblock.preview.worker``, asked and answered over its standard pipes.
 
 When it is ready it says so; then one request, one answer, until the pipe closes: then its parent is gone, and so is
-it. It imports matplotlib when it starts, for it is only started when there is a figure to draw.
+it. It imports matplotlib when it starts, for it is only started when there is something to draw.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import resource
 import struct
 import sys
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from ..forks import claim
@@ -40,8 +41,10 @@ def main() -> None:
     os.dup2(2, 1)
     claim(requests.fileno())
     claim(answers)
-    import_module("matplotlib").use("agg")
-    warm_up()
+    # Without it there are Vega's charts.
+    if find_spec("matplotlib") is not None:
+        import_module("matplotlib").use("agg")
+        warm_up()
     # An answer to nothing: the time that the first figure has begins here.
     _write(answers, ANSWER.pack(DRAWN, False, 0))
     for number in range(1, _FIGURES + 1):

@@ -105,7 +105,11 @@ disk, and ``kept {n}`` says that it has; the job's records wait for that, and th
 record that names it: ``{"n", "length", "sha256", "encoding": "json" | "raw"}`` in ``body`` in place of the value, or in
 ``bodies`` by handle. Beside a preview's, ``about`` says in an object what it is, for those who list previews: ``type``,
 ``size`` in bytes, and as far as they are known ``title``, ``note``, ``mime_type``, ``needs``, ``rows``, ``columns``,
-``pixels`` (width, height) and ``count``. A record may come without that question; then the link's later messages wait
+``pixels`` (width, height) and ``count``. Beside the preview of a table that is shown in part its rows may travel, in
+pages: ``bodies`` has a body ``pages``, whose JSON is an array of pages, each of them an array of rows like those of the
+payload, and ``pages`` says in an object how many ``rows`` these are (the first ones), in ``index`` for each page its
+``[first row, offset, size]``, and in a ``note`` what was cut. The bytes from that offset on are the page's JSON, to be
+fetched by themselves. A record may come without that question; then the link's later messages wait
 while the mainframe checks. The sender keeps a body until its record is acknowledged. ``discard {bodies}`` says that no
 record will name these (their calls were cancelled, say), and the mainframe deletes what it has; so does a sender with
 the numbers in a Welcome that it doesn't know. A Welcome names the two in ``understands``; to a mainframe that doesn't,

@@ -65,7 +65,12 @@ RECORDS: Final[Mapping[str, Shape]] = {
             ("traceback", _TEXT),
         ),
     ),
-    "BlockPreview": Shape(Kind.REPORT, (), (("id", _TEXT), ("about", _OBJECT)), one_of=("payload", "body")),
+    "BlockPreview": Shape(
+        Kind.REPORT,
+        (),
+        (("id", _TEXT), ("about", _OBJECT), ("bodies", _OBJECT), ("pages", _OBJECT)),
+        one_of=("payload", "body"),
+    ),
     "BlockProgress": Shape(Kind.REPORT, (("rate", _NUMBER),)),
     "BlockLog": Shape(Kind.REPORT, (("log", _TEXT), ("stdio", _TEXT))),
     "BlockLogJSON": Shape(Kind.REPORT, one_of=("json", "body")),
@@ -142,7 +147,7 @@ def _compare(record: object) -> str | None:
         value, body = shape.one_of
         if (value in record) == (body in record):
             return f"{name}: exactly one of {value!r} and {body!r} must be there"
-        if value in record:
+        if value in record and "bodies" not in record and "pages" not in record:
             return None
     return _check_details(name, record)
 
@@ -154,11 +159,25 @@ def _check_details(name: str, record: dict[str, Any]) -> str | None:
         for handle, ref in record["bodies"].items():
             if BodyRef.from_json(ref) is None:
                 return f"{name}: 'bodies[{handle!r}]' is no body reference"
+    if name == "BlockPreview" and "pages" in record and not _are_pages(record["pages"], record.get("bodies")):
+        return "BlockPreview: 'pages' has 'rows', and an 'index' of [first row, offset, size] of the body 'pages'"
     if name == "BlockProgress" and not 0 <= record["rate"] <= 100:
         return "BlockProgress: 'rate' must be a number from 0 to 100"
     if name == "BlockLog" and record["stdio"] not in ("stdout", "stderr"):
         return "BlockLog: 'stdio' must be 'stdout' or 'stderr'"
     return None
+
+
+def _are_pages(pages: dict[str, Any], bodies: Any) -> bool:
+    index = pages.get("index")
+    return (
+        type(bodies) is dict
+        and "pages" in bodies
+        and type(pages.get("rows")) is int
+        and type(pages.get("note", "")) is str
+        and type(index) is list
+        and all(type(each) is list and [*map(type, each)] == [int, int, int] and min(each) >= 0 for each in index)
+    )
 
 
 def _wrong(name: str, field: str, types: tuple[type, ...]) -> str:

@@ -266,11 +266,12 @@ async def test_a_figure_that_only_this_process_can_read_is_shown_as_it_was_at_th
 async def test_what_pyplot_knows_is_not_known_twice_when_it_is_read_here() -> None:
     import matplotlib.pyplot as plt
 
+    before = plt.get_fignums()
     made, axes = plt.subplots(figsize=(2, 1))
     axes.xaxis.set_major_formatter(lambda value, position: "x")
     try:
         await Making(made, None, None, now=True).finish()
-        assert plt.get_fignums() == [made.number]
+        assert plt.get_fignums() == [*before, made.number]
     finally:
         plt.close(made)
 
@@ -312,11 +313,12 @@ async def test_what_has_a_savefig_draws_itself_on_a_thread() -> None:
 async def test_pyplot_knows_nothing_of_it() -> None:
     import matplotlib.pyplot as plt
 
+    before = plt.get_fignums()
     made, axes = plt.subplots(figsize=(2, 1))
     try:
         axes.plot([1, 2])
         assert (await finished(made))["type"] == "image"
-        assert plt.get_fignums() == [made.number]
+        assert plt.get_fignums() == [*before, made.number]
         assert plt.gcf() is made
     finally:
         plt.close(made)
@@ -475,9 +477,29 @@ def test_an_animation_moves() -> None:
     canvas = animation._fig.canvas
     url = show(animation)["data"]
     with _gif(url) as image:
-        assert image.n_frames == 5 and image.size == (50, 50)
+        assert image.n_frames == 5 and min(image.size) >= 50
         assert image.info["duration"] == 200
     assert animation._fig.canvas is canvas
+
+
+def test_the_legend_of_an_animation_is_not_cut() -> None:
+    from matplotlib.animation import FuncAnimation
+
+    figure = Figure(figsize=(2, 1), dpi=50)
+    axes = figure.add_axes((0, 0, 1, 1))
+    [line] = axes.plot([0, 1], label="a legend outside")
+    axes.legend(loc="center left", bbox_to_anchor=(1.05, 0.5))
+    # Wider from frame to frame: all show what the widest has.
+    note = axes.text(0, -0.5, "", fontsize=20)
+
+    def draw(number: int) -> list[Any]:
+        note.set_text("x" * 5 * number)
+        return [line]
+
+    animation = FuncAnimation(figure, draw, frames=4)
+    with _gif(show(animation)["data"]) as image:
+        assert image.n_frames == 4
+        assert image.size[0] > 180 and image.size[1] > 70
 
 
 def test_of_a_long_animation_the_first_frames_are_shown() -> None:

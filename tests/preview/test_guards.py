@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 import pytest
 from PIL import Image
 
+from asyncblock.errors import PreviewFailed
 from asyncblock.preview import Making
 
 from .showing import picture, show
@@ -118,7 +119,7 @@ def test_no_text_of_a_chart_ends_its_script() -> None:
 def test_altairs_own_limit_of_rows_is_not_ours() -> None:
     frame = pd.DataFrame({"a": range(5001), "b": range(5001)})
     chart = alt.Chart(frame).mark_point().encode(x="a", y="b")
-    [specification] = show(chart)["mime"].values()
+    specification = next(iter(show(chart)["mime"].values()))
     [data] = specification["datasets"].values()
     assert len(data) == 5001
     with pytest.raises(alt.MaxRowsError):
@@ -127,7 +128,7 @@ def test_altairs_own_limit_of_rows_is_not_ours() -> None:
 
 def test_an_altair_chart_of_dates_is_shown() -> None:
     frame = pd.DataFrame({"a": [datetime.date(2024, 5, 1)], "b": [1]})
-    [specification] = show(alt.Chart(frame).mark_point().encode(x="a:T", y="b"))["mime"].values()
+    specification = next(iter(show(alt.Chart(frame).mark_point().encode(x="a:T", y="b"))["mime"].values()))
     [[row]] = specification["datasets"].values()
     assert row["a"].startswith("2024-05-01")
 
@@ -137,3 +138,34 @@ def test_noise_is_made_smaller_until_it_has_few_enough_bytes() -> None:
     for value in (noise, Image.fromarray(noise)):
         made = show(value, bytes=500_000)
         assert 100_000 < len(made["data"]) <= 500_000
+
+
+def _bars(**options: Any) -> Any:
+    return alt.Chart(pd.DataFrame({"a": [1, 2, 5]})).mark_bar(**options).encode(x="a:Q", y="a:O")
+
+
+def test_a_picture_is_beside_an_altair_chart() -> None:
+    made = show(_bars(color="#ff0000").properties(width=200, height=100))
+    assert made["type"] == "html" and made["needs"] == ["network"]
+    shown = picture(f"data:image/png;base64,{made['mime']['image/png']}").convert("RGB")
+    assert shown.size[0] >= 200 and shown.size[1] >= 100
+    assert (255, 0, 0) in {colour for _, colour in shown.getcolors(100_000)}
+
+
+def test_an_altair_chart_may_be_shown_as_a_picture() -> None:
+    made = show({"type": "image", "title": "bars", "data": _bars()})
+    assert (made["type"], made["title"]) == ("image", "bars") and "needs" not in made
+    assert picture(made["data"]).size[0] > 20
+
+
+def test_charts_in_a_container_have_a_picture_each() -> None:
+    group = show({"one": _bars(), "two": alt.layer(_bars(), _bars())})
+    assert group["type"] == "group"
+    assert all("image/png" in each["mime"] for each in group["data"])
+
+
+def test_for_a_picture_nothing_is_fetched() -> None:
+    made = show(alt.Chart("https://localhost:1/rows.csv").mark_bar().encode(x="a:Q"))
+    assert made["type"] == "html" and list(made["mime"]) == [next(iter(made["mime"]))]
+    with pytest.raises(PreviewFailed, match="localhost"):
+        show({"type": "image", "data": alt.Chart("https://localhost:1/rows.csv").mark_bar().encode(x="a:Q")})

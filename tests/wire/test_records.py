@@ -8,6 +8,17 @@ from asyncblock.wire.records import RECORDS, check, encode, flat_outputs
 
 REF = {"n": 1, "length": 3, "sha256": "0" * 64, "encoding": "json"}
 
+PAGES = {"rows": 2, "index": [[0, 2, 5], [1, 9, 5]]}
+WRONG: list[dict[str, Any]] = [
+    {"rows": "2"},
+    {"note": 1},
+    {"index": {}},
+    {"index": [[0, 2]]},
+    {"index": [[0, -2, 5]]},
+    {"index": [1]},
+    {"index": [[0, True, 5]]},
+]
+
 GOOD: list[dict[str, Any]] = [
     {"type": "JobStarted"},
     {"type": "BlockOutput", "handle": "a", "output": None, "done": False},
@@ -24,6 +35,13 @@ GOOD: list[dict[str, Any]] = [
     {"type": "BlockPreview", "payload": {"type": "text", "data": "x"}, "id": "1"},
     {"type": "BlockPreview", "body": REF},
     {"type": "BlockPreview", "body": REF, "about": {"type": "image", "size": 5}},
+    {"type": "BlockPreview", "payload": 1, "bodies": {"pages": REF}, "pages": PAGES},
+    {
+        "type": "BlockPreview",
+        "body": REF,
+        "bodies": {"pages": REF},
+        "pages": {**PAGES, "note": "the first 2 of 3 rows"},
+    },
     {"type": "BlockProgress", "rate": 0},
     {"type": "BlockProgress", "rate": 99.5},
     {"type": "BlockLog", "log": "", "stdio": "stderr"},
@@ -52,6 +70,13 @@ BAD: list[tuple[object, str]] = [
     ({"type": "BlockOutputs", "outputs": {}, "bodies": {"a": 1}}, "bodies['a']"),
     ({"type": "BlockArguments", "id": "s.1.1.1"}, "'values'"),
     ({"type": "BlockFinished", "error": None}, "'error'"),
+    ({"type": "BlockPreview", "payload": 1, "pages": PAGES}, "'pages' has 'rows'"),
+    ({"type": "BlockPreview", "payload": 1, "bodies": {}, "pages": PAGES}, "'pages' has 'rows'"),
+    ({"type": "BlockPreview", "payload": 1, "bodies": {"pages": 1}, "pages": PAGES}, "bodies['pages']"),
+    *(
+        ({"type": "BlockPreview", "payload": 1, "bodies": {"pages": REF}, "pages": {**PAGES, **wrong}}, "'index'")
+        for wrong in WRONG
+    ),
     ({"type": "BlockProgress", "rate": 101}, "from 0 to 100"),
     ({"type": "BlockProgress", "rate": "half"}, "'rate'"),
     ({"type": "BlockProgress", "rate": True}, "'rate'"),
