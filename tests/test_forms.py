@@ -7,6 +7,7 @@ import dataclasses
 import datetime
 import decimal
 import enum
+import math
 import pathlib
 import types
 import uuid
@@ -211,6 +212,29 @@ def test_the_text_of_an_array_is_that_of_its_lists(array: Any, turned: bool) -> 
     assert dumps(given) == orjson.dumps(own, option=orjson.OPT_SERIALIZE_NUMPY)
     if array.dtype.kind != "f" or array.dtype.itemsize == 8:
         assert dumps(given) == orjson.dumps(given.tolist())
+
+
+SHAPES = [
+    (1200, 3),
+    (200, 2, 3),
+    (40, 10, 3),
+    (1200, 1),
+    (1200, 1, 1),
+    (1, 1200, 1),
+    (3, 400, 3),
+    (2, 600, 1),
+    (50, 2, 2, 6),
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("kind", ["u1", "i1", "<i8", ">u2", "?", "f8"])
+@pytest.mark.parametrize("most", [1, 9, 100, 999, 1000])
+def test_short_rows_of_small_numbers_have_their_text(shape: tuple[int, ...], kind: str, most: int) -> None:
+    numbers = np.arange(math.prod(shape)) % (most + 1)
+    array = numbers.astype(kind).reshape(shape)
+    assert dumps(array) == orjson.dumps(array.tolist())
+    assert orjson.loads(b"".join(dumps_pieces(array))) == array.tolist()
 
 
 def test_one_uuid_may_be_a_key_and_a_value() -> None:

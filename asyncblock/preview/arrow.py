@@ -123,5 +123,18 @@ def _zone(name: str | None) -> datetime.tzinfo | None:
     return zone if isinstance(zone, datetime.tzinfo) else datetime.UTC
 
 
+def _scalar(scalar: Any, limits: Limits) -> dict[str, Any]:
+    made = _arrow_cell(scalar, limits)
+    return {"type": "text" if isinstance(made, str) else "json", "data": made}
+
+
+def _dataset(dataset: Any, limits: Limits) -> dict[str, Any]:
+    """A dataset isn't read: what is in it is told."""
+    shown = [f"{field.name}: {field.type}" for field in list(dataset.schema)[: limits.columns]]
+    return {"type": "text", "data": f"{type(dataset).__name__}, not read; its columns: {', '.join(shown)}"}
+
+
+register_builtin("pyarrow.Scalar", _scalar)
+register_builtin("pyarrow.dataset.Dataset", _dataset)
 for _name in ("pyarrow.Table", "pyarrow.RecordBatch", "pyarrow.ChunkedArray", "pyarrow.Array"):
     register_builtin(_name, _arrow)

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ..brought import brought
+from ..forms import has_fields, members
 from .cells import cell, shortened
 from .figure import figure_of, is_artist, is_drawable, is_figure
 from .jupyter import is_offering
@@ -34,8 +35,9 @@ _LOOKED_AT = 1000
 _DEPTH = 3
 """Levels of containers in containers in which a figure's parts are looked for."""
 
-_HOLDS = ("figure_", "figure", "fig")
-"""Names under which objects keep their figure: scikit-learn's displays, seaborn's grids, wrappers of all kinds."""
+_HOLDS = ("figure_", "figure", "fig", "ax_", "ax")
+"""Names under which objects keep their figure, or its axes: scikit-learn's displays, seaborn's grids, a colorbar,
+wrappers of all kinds."""
 
 Again = Callable[[Any], dict[str, Any]]
 
@@ -159,6 +161,9 @@ def _parts(value: Any) -> Iterable[tuple[Any, Any]] | None:
         return iter(value)
     if dataclasses.is_dataclass(value):
         return ((each.name, getattr(value, each.name, None)) for each in dataclasses.fields(value))
+    if has_fields(value):
+        # Classes of attrs, msgspec and pydantic.
+        return members(value) or getattr(value, "__dict__", {}).items()
     if _is_of_objects(value):
         # A series as what its index says, for ``groupby(...).hist()`` is one of arrays of Axes.
         return zip(value.index, value, strict=True) if hasattr(value, "iloc") else enumerate(value.flat)
@@ -175,11 +180,12 @@ def _is_of_objects(value: Any) -> bool:
 
 
 def _is_of_axes(value: Any) -> bool:
-    """Tell whether an array or a series has figures or parts of them in it: the first tells."""
+    """Tell whether an array or a series has figures, parts of them or pictures in it: the first tells."""
     if not _is_of_objects(value) or not value.size:
         return False
     first = value.iloc[0] if hasattr(value, "iloc") else value.flat[0]
-    return is_figure(first) or _has_artist(first)
+    pictures = brought("PIL.Image", "Image")
+    return is_figure(first) or _has_artist(first) or (pictures is not None and isinstance(first, pictures.Image))
 
 
 def _axes(value: Any, limits: Limits) -> Any:

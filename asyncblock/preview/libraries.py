@@ -9,6 +9,7 @@ from typing import Any
 from ..brought import brought
 from .cells import cell, label
 from .framerows import index_rows
+from .jupyter import text_payload
 from .limits import Limits
 from .registry import register_builtin
 from .rows import Rows, beside
@@ -77,6 +78,11 @@ def _extension(array: Any, limits: Limits) -> Any:
     return pandas.Series(array, name="value")
 
 
+def _pretty(text: Any, limits: Limits) -> dict[str, Any]:
+    """Return what IPython would print."""
+    return text_payload(str(text.data), limits)
+
+
 def _groups(groups: Any, limits: Limits) -> dict[str, Any]:
     """Show how many rows each group has."""
     sizes = groups.size() if hasattr(groups, "size") else groups.len()
@@ -89,7 +95,8 @@ register_builtin("statsmodels.base.wrapper.ResultsWrapper", _summary)
 register_builtin("statsmodels.base.model.Results", _summary)
 for _name in ("dataframe.BaseFrame", "series.Series"):
     register_builtin(f"narwhals.{_name}", _native)
+register_builtin("IPython.core.display.Pretty", _pretty)
 register_builtin("pandas.Index", _index)
 register_builtin("pandas.api.extensions.ExtensionArray", _extension)
-register_builtin("pandas.core.groupby.groupby.GroupBy", _groups)
+register_builtin("pandas.core.groupby.groupby.BaseGroupBy", _groups)
 register_builtin("polars.dataframe.group_by.GroupBy", _groups)

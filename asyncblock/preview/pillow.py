@@ -200,7 +200,7 @@ def _byte(number: float, low: float, scale: float) -> int:
 
 def _in_bytes(image: Any) -> Any:
     """Return a picture of one, three or four channels of bytes."""
-    if image.mode in ("L", "RGB", "RGBA"):
+    if image.mode == "RGBA" or (image.mode in ("L", "RGB") and "transparency" not in image.info):
         return image
     if image.mode == "LAB":
         colours = import_module("PIL.ImageCms")

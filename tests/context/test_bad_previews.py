@@ -32,8 +32,10 @@ class Offers:
 def raises():
     raise LookupError("no markup")
 
+released = threading.Event()
+
 def hangs():
-    threading.Event().wait()
+    released.wait()
 
 def picture(format, **options):
     file = io.BytesIO()
@@ -95,6 +97,7 @@ async def main(inputs, ctx):
     for number, value in enumerate([{values}]):
         await ctx.preview(value, limits=Limits(seconds=0.5) if number == 1 else None)
         await ctx.preview(number)
+    released.set()
     return {{"out": 1}}
 """,
         workers=1,
@@ -137,6 +140,7 @@ async def main(inputs, ctx):
     value = {source}
     began = time.thread_time()
     await ctx.preview(value)
+    released.set()
     return {{"out": time.thread_time() - began}}
 """,
         workers=1,

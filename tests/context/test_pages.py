@@ -100,19 +100,21 @@ async def test_what_hangs_in_a_far_row_costs_the_pages_and_not_the_preview(
     kind: str, wait: str, tmp_path: Path
 ) -> None:
     """A sync block's own thread waits: its cells only raise."""
-    hangs = "threading.Event().wait()" if kind == "async def" else "raise SystemExit"
+    hangs = "released.wait()" if kind == "async def" else "raise SystemExit"
     found = await run_block(
         tmp_path,
         f"""
         import threading
         import pandas as pd
         from asyncblock.preview import Limits
+        released = threading.Event()
         class Hanging:
             def __str__(self):
                 {hangs}
         {kind} main(inputs, ctx):
             cells = pd.Series([1] * 100 + [Hanging()] + [1] * 100, dtype=object)
             {wait}ctx.preview(pd.DataFrame({{"a": cells}}), limits=Limits(seconds=0.5))
+            released.set()
             return {{"out": 1}}
         """,
     )

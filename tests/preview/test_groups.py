@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import datetime
 import io
-from collections import UserDict, namedtuple
+import time
+from collections import UserDict, deque, namedtuple
 from dataclasses import dataclass
 from typing import Any
 
+import attrs
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+import pydantic
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
@@ -202,3 +206,58 @@ def test_a_list_that_contains_itself_is_refused_with_the_reason() -> None:
     held.append(held)
     with pytest.raises(UnserializableValue, match=r"at \[1\].*it contains itself"):
         show(held)
+
+
+def _frame(number: int = 1) -> pd.DataFrame:
+    return pd.DataFrame({"x": [number]})
+
+
+@attrs.define
+class Fields:
+    frame: Any
+    score: float
+
+
+class Model(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(arbitrary_types_allowed=True)
+    frame: Any
+    score: float
+
+
+@pytest.mark.parametrize(
+    ("value", "titles"),
+    [
+        ({"a": {"b": {"c": _frame()}}, "d": [[_frame()]]}, ["a", "d"]),
+        ({"a": _frame(1), "b": _frame(2)}.values(), ["0", "1"]),
+        ({"a": _frame(1), "b": _frame(2)}.items(), ["a", "b"]),
+        (deque([_frame(1), _frame(2)]), ["0", "1"]),
+        (Fields(_frame(), 0.5), ["frame", "score"]),
+        (Model(frame=_frame(), score=0.5), ["frame", "score"]),
+    ],
+    ids=["nested", "values", "items", "deque", "attrs", "pydantic"],
+)
+def test_things_in_any_container_are_shown(value: Any, titles: list[str]) -> None:
+    made = show(value)
+    assert made["type"] == "group" and [each["title"] for each in made["data"]] == titles
+    assert made["data"][0]["type"] == "table" and made["data"][0]["data"]["rows"] == [[1]]
+
+
+def test_an_array_of_pictures_shows_each() -> None:
+    pictures = np.empty(2, dtype=object)
+    pictures[:] = [Image.new("RGB", (9, 5)), Image.new("RGB", (7, 5))]
+    made = show(pictures)
+    assert made["titles"] == ["0", "1"]
+    assert [picture(url).size for url in made["data"]] == [(9, 5), (7, 5)]
+
+
+def test_a_colorbar_shows_its_figure_once() -> None:
+    figure = Figure(figsize=(2, 1))
+    bar = figure.colorbar(figure.subplots().imshow(np.eye(3)))
+    assert show(bar)["data"] == show(figure)["data"]
+
+
+def test_containers_of_containers_cost_no_more_than_they_show() -> None:
+    days = [{"a": [{"b": [datetime.date(2024, 5, 1)] * 20}] * 20}] * 100
+    began = time.thread_time()
+    assert show(days)["type"] == "json"
+    assert time.thread_time() - began < 2

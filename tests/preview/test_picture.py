@@ -127,3 +127,25 @@ def test_a_data_url_is_whole_across_its_steps() -> None:
 
     data = bytes(range(256)) * 3000
     assert b64decode(data_url(data).partition(",")[2]) == data
+
+
+def _seen_through(mode: str, nothing: Any) -> Any:
+    image = Image.new(mode, (4, 3))
+    image.info["transparency"] = nothing
+    return image
+
+
+@pytest.mark.parametrize(("mode", "nothing"), [("P", 0), ("L", 0), ("RGB", (0, 0, 0))])
+def test_what_is_transparent_stays_so(mode: str, nothing: Any) -> None:
+    shown = picture(show(_seen_through(mode, nothing))["data"])
+    assert (shown.mode, shown.getpixel((0, 0))[3]) == ("RGBA", 0)
+
+
+def test_colours_of_every_kind_are_shown() -> None:
+    red = Image.new("RGB", (4, 3), "red")
+    for mode in ("CMYK", "YCbCr", "HSV"):
+        pixel = picture(show(red.convert(mode))["data"]).convert("RGB").getpixel((0, 0))
+        assert pixel[0] > 240 and max(pixel[1:]) < 15, (mode, pixel)
+    white = picture(show(Image.new("LAB", (4, 3), (255, 128, 128)))["data"]).getpixel((0, 0))
+    assert min(white) > 240
+    assert picture(show(Image.new("LA", (4, 3), (200, 128)).convert("La"))["data"]).mode == "RGBA"

@@ -441,3 +441,17 @@ print(made["data"]["rows"])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[[['1970-01-01T00:00:00.000000001+00:00']]]"
+
+
+def test_a_scalar_of_arrow_is_its_value_and_a_dataset_is_not_read() -> None:
+    import pyarrow.dataset
+
+    assert show(pa.scalar(date(2024, 5, 1))) == {"type": "text", "data": "2024-05-01"}
+    assert show(pa.scalar(7)) == {"type": "json", "data": 7}
+    table = pyarrow.dataset.dataset(pa.table({"a": [1], "b": ["x"]}))
+    assert show(table) == {"type": "text", "data": "InMemoryDataset, not read; its columns: a: int64, b: string"}
+
+
+def test_a_resampled_series_shows_the_sizes_of_its_groups() -> None:
+    made = show(pd.Series([1, 2, 3], index=pd.date_range("2024-05-01", periods=3, freq="12h")).resample("D"))
+    assert made["data"]["rows"] == [["2024-05-01T00:00:00", 2], ["2024-05-02T00:00:00", 1]]
