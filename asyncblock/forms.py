@@ -209,9 +209,9 @@ def _array_text(array: Any, numpy: Any) -> bytes:
         return _looked_up(array, numpy)
     if array.size == len(array):
         # Each number stands in brackets.
-        text: bytes = orjson.dumps(array.reshape(-1), option=orjson.OPT_SERIALIZE_NUMPY)
-        level = array.ndim - 1
-        return b"[%b%b%b]" % (b"[" * (level - 1), text.replace(b",", _between(level)), b"]" * (level - 1))
+        level: int = array.ndim - 1
+        text = orjson.dumps(array.reshape(-1), option=orjson.OPT_SERIALIZE_NUMPY).replace(b",", _between(level))
+        return b"[" * level + text + b"]" * level
     return orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
@@ -238,7 +238,8 @@ def _looked_up(array: Any, numpy: Any) -> bytes:
         height = array.shape[1]
         words[columns[-1]][height - 1 :: height] = outer.take(rows[height - 1 :: height, -1])
     text: bytes = words.tobytes().translate(None, b"\0")
-    return b"[" * array.ndim + text[: -array.ndim] + b"]"
+    axes: int = array.ndim
+    return b"[" * axes + text[:-axes] + b"]"
 
 
 @cache

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ...context.payloads import Prepared
     from ...context.secrecy import CredentialInput
     from ...link import Outlet
+    from ...preview import Making
     from ...wire.windows import Lane
 
 __all__ = ["Recorder", "RecordingContext", "RecordingSyncContext"]
@@ -207,10 +208,13 @@ class _Recording:
         self._recorder.spoil("it reads its session's metadata")
         return super().metadata  # type: ignore[misc,no-any-return]  # the other base's
 
-    def _preview_record(self, made: Mapping[str, Any], prepared: Prepared, id: str | None) -> Parcel:
-        size = len(prepared.inline or b"") if prepared.body is None else prepared.body.length
+    def _preview_record(
+        self, making: Making, made: Mapping[str, Any], prepared: Mapping[str, Prepared], id: str | None
+    ) -> Parcel:
+        payload = prepared["payload"]
+        size = len(payload.inline or b"") if payload.body is None else payload.body.length
         self._recorder.show(made, id, size)
-        return super()._preview_record(made, prepared, id)  # type: ignore[misc,no-any-return]  # the other base's
+        return super()._preview_record(making, made, prepared, id)  # type: ignore[misc,no-any-return]  # the other base's
 
 
 class RecordingContext(_Recording, Context):
