@@ -51,6 +51,7 @@ class Child:
                     # A Ctrl-C at the terminal is for the parent.
                     start_new_session=True,
                 )
+                forks.claim_process(self._process.pid)
         except BaseException:
             self._socket.close()
             raise
@@ -105,6 +106,7 @@ class Child:
             os.close(self._pidfd)
             self._pidfd = None
         code = self._process.wait()
+        forks.let_go(self._process.pid)
         # What it said last; a grandchild may hold the other end for as long as it likes.
         self._read()
         self._loop.remove_reader(self._socket)

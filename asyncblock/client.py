@@ -114,6 +114,14 @@ class LocalHost(Protocol):
         """Give running jobs no more time than for their clean-up when this is left."""
         ...
 
+    def session_starts(self, session_id: str) -> None:
+        """Take note of who starts a session."""
+        ...
+
+    def session_refused(self, session_id: str) -> None:
+        """Forget it: the session has not been started after all."""
+        ...
+
 
 class Session:
     """One run of a flow, seen from outside. Get one from ``Mainframe.start`` or ``Mainframe.session``.
@@ -334,7 +342,14 @@ class Mainframe:
         params = {"session_id": session_id, "plan": plan.to_json(), "inputs": values, "title": title}
         if metadata:
             params["metadata"] = dict(metadata)
-        await self.link.request("start", params, id=session_id)
+        if self._local is not None:
+            self._local.session_starts(session_id)
+        try:
+            await self.link.request("start", params, id=session_id)
+        except Exception:
+            if self._local is not None:
+                self._local.session_refused(session_id)
+            raise
         return Session(self.link, session_id, self._journal)
 
     def map(

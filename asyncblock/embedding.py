@@ -37,6 +37,7 @@ async def embedded(
     packages: Sequence[str | Path] = (),
     workers: int = 0,
     capture: bool = False,
+    accept: Sequence[str] = (),
     settings: Settings | None = None,
 ) -> AsyncIterator[Mainframe]:
     """Run a mainframe in this process for the duration of the block, with an executor on the calling loop.
@@ -44,7 +45,8 @@ async def embedded(
     ``data_dir`` keeps the journal (default: a temporary directory, deleted at the end); sessions that were running in
     it go on. ``workers=N`` runs blocks in N child processes instead, over a loopback port with a random token.
     ``capture=True`` makes ``print`` and ``logging`` of blocks lines of their jobs, for which it patches this process's
-    streams and loggers; ``ctx.logger`` needs no patching. ``settings`` are the mainframe's: durability, times, limits.
+    streams and loggers; ``ctx.logger`` needs no patching. ``accept`` are versions whose sessions go on under the code
+    that is here, as of ``Executor``. ``settings`` are the mainframe's: durability, times, limits.
     **Cancellation** ends it in order: blocks are cancelled and may clean up.
     Raises ``DataDirInUse``, an ``Unavailable``, when another process has a mainframe in the data directory: several
     processes of a service connect to one that is served. Should the mainframe meet an error that it can't go on
@@ -57,8 +59,8 @@ async def embedded(
         io = await stack.enter_async_context(shared().lease())
         server = await stack.enter_async_context(_own_mainframe(io, Path(data_dir), settings))
         await io.run(_bury(server))
-        accept = partial(_accept, server)
-        link = await stack.enter_async_context(memory_link(io, accept, "the embedded mainframe"))
+        let_in = partial(_accept, server)
+        link = await stack.enter_async_context(memory_link(io, let_in, "the embedded mainframe"))
         if workers:
             from .workers import Workers
 
@@ -74,6 +76,7 @@ async def embedded(
                     mainframe_in_parent=True,
                     gone=lambda link_id, why: io.post(server.executor_gone, link_id, why),
                     held=lambda link_id, _, held: io.post(partial(server.executor_held, link_id, **held.to_json())),
+                    accept=accept,
                 )
             )
             # So that commands can follow and cancel what runs here.
@@ -85,7 +88,7 @@ async def embedded(
         if capture:
             capturing.install()
             stack.callback(capturing.uninstall)
-        executor = Executor(blocks, packages, capture=capture)
+        executor = Executor(blocks, packages, capture=capture, accept=accept)
         mainframe = Mainframe(link, executor, journal=journal)
         await stack.enter_async_context(executor.attached(mainframe))
         yield mainframe

@@ -15,7 +15,19 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
-__all__ = ["claim", "claim_all", "claim_handler", "drop", "fresh", "fresh_lock", "generation", "undo_in_child"]
+__all__ = [
+    "claim",
+    "claim_all",
+    "claim_handler",
+    "claim_process",
+    "drop",
+    "fresh",
+    "fresh_lock",
+    "generation",
+    "let_go",
+    "processes",
+    "undo_in_child",
+]
 
 T = TypeVar("T")
 
@@ -24,6 +36,9 @@ _claimed: dict[int, tuple[int, int]] = {}
 
 _handlers: dict[int, Any] = {}
 """Our signal handlers. One that the author has set since stays."""
+
+_processes: set[int] = set()
+"""Our children."""
 
 _undo: list[Callable[[], object]] = []
 
@@ -60,6 +75,21 @@ def claim_handler(number: int) -> None:
     _handlers[number] = signal.getsignal(number)
 
 
+def claim_process(pid: int) -> None:
+    """Note that a child is ours, until it is waited for: blocks that wait for any child don't find it."""
+    _processes.add(pid)
+
+
+def let_go(pid: int) -> None:
+    """Note that a child of ours was waited for."""
+    _processes.discard(pid)
+
+
+def processes() -> frozenset[int]:
+    """Return our children."""
+    return frozenset(_processes)
+
+
 def fresh(lock: T) -> T:
     """Let a lock be free in a forked child, whoever held it."""
     _locks.add(lock)
@@ -82,6 +112,7 @@ def _after_in_child() -> None:
     for undo in _undo:
         undo()
     _undo.clear()
+    _processes.clear()
     for lock in list(_locks):
         lock._at_fork_reinit()
     _drop_descriptors()

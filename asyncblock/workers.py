@@ -87,6 +87,8 @@ class Orders:
     """Directories that the child hashes."""
     known: tuple[tuple[str, str], ...] = ()
     """Those whose hashes the parent has made, behind these: what is on this disk need not be hashed to be found."""
+    announced: tuple[tuple[str, str], ...] = ()
+    """Those of the known that are run as they were when their hashes were made, and not as they are by now."""
     grace: float = 30.0
     replaces: dict[str, Any] | None = None
     """What ``Hello`` says of the children that had its place and of whose end no other child has told."""
@@ -116,6 +118,7 @@ class Orders:
                 **obj,
                 "packages": tuple(obj["packages"]),
                 "known": tuple(map(tuple, obj["known"])),
+                "announced": tuple(map(tuple, obj["announced"])),
                 "accept": tuple(obj["accept"]),
             }
         )
@@ -225,6 +228,12 @@ class Workers:
     def pids(self) -> list[int]:
         """Return the process ids of the children that run."""
         return [child.pid for child in self._children if not child.ended]
+
+    def session_starts(self, session_id: str) -> None:
+        """Do nothing: contexts don't go to other processes."""
+
+    def session_refused(self, session_id: str) -> None:
+        """Do nothing."""
 
     async def serve_plan(self, plan: Plan) -> None:
         """Make all children serve the packages of a plan.

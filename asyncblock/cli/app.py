@@ -67,6 +67,15 @@ Inputs = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line, for programs.")]
 Count = Annotated[int, typer.Option("--workers", min=1, help="Executor processes to start.")]
+Accept = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option(
+        envvar="ASYNCBLOCK_ACCEPT",
+        metavar="VERSION",
+        help="Run the code that is here for sessions that began with this version of it; 'any' for every version. "
+        "Repeatable.",
+    ),
+]
 InProcess = Annotated[
     bool, typer.Option("--in-process", help="Run blocks in this process, for debugging: breakpoint() works.")
 ]
@@ -266,14 +275,17 @@ def resume(
     workers: Count = 1,
     in_process: InProcess = False,
     data_dir: RunDir = None,
+    accept: Accept = None,
     json: Json = False,
 ) -> None:
     """Go on with a session of a run that was killed or interrupted.
 
     Jobs that finished don't run again; one that was running follows its block's retry policy (by default it fails, for
     nobody knows how far it came). The session is shown from its beginning. Exit codes as for run.
+
+    Code that was edited since is another version: the session says so and waits, unless --accept lets it go on.
     """
-    _run(commands.resume(session_id, 0 if in_process else workers, data_dir, json))
+    _run(commands.resume(session_id, 0 if in_process else workers, data_dir, json, tuple(accept or ())))
 
 
 @app.command()
@@ -385,15 +397,7 @@ def executor(
         Optional[int],  # noqa: UP045
         typer.Option(min=1, help="Threads for blocks that are no coroutines. Default: two a core."),
     ] = None,
-    accept: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option(
-            envvar="ASYNCBLOCK_ACCEPT",
-            metavar="VERSION",
-            help="Run the code that is here for sessions that began with this version of it; 'any' for every version. "
-            "Repeatable.",
-        ),
-    ] = None,
+    accept: Accept = None,
     reload: Annotated[
         bool,
         typer.Option(

@@ -19,6 +19,7 @@ from ..client import REFUSED_LANGUAGE, Mainframe, Session, open_link, resolve_fl
 from ..embedding import embedded
 from ..errors import InvalidFlow, Unavailable
 from ..examples import examples as shipped
+from ..executor.capture import shows_of_jobs
 from ..executor.catalog import accepted
 from ..executor.console import share_input
 from ..flow.plan import Plan
@@ -73,16 +74,19 @@ async def run_plan(wanted: Wanted, plan: Plan, workers: int, data_dir: Path | No
     packages = tuple(plan.roots.values())
     if not workers:
         share_input()
+        # Figures become previews, and no windows.
+        os.environ.setdefault("MPLBACKEND", "agg")
     # In this process prints go where a debugger's prompt goes, unless the output is data.
-    async with embedded(directory, workers=workers, capture=wanted.json) as mainframe:
-        remember_run(directory, packages)
-        session = await mainframe.start(plan, wanted.inputs)
-        if wanted.part.use_cache:
-            remember_inputs(plan, wanted.inputs)
-        code = await _follow_own(mainframe, session, wanted.json, interrupts, plain=not workers)
-        if wanted.report is not None:
-            await write_report(Followed(session), wanted.report, full=False)
-        return code
+    with shows_of_jobs(not workers and not wanted.json):
+        async with embedded(directory, workers=workers, capture=wanted.json) as mainframe:
+            remember_run(directory, packages)
+            session = await mainframe.start(plan, wanted.inputs)
+            if wanted.part.use_cache:
+                remember_inputs(plan, wanted.inputs)
+            code = await _follow_own(mainframe, session, wanted.json, interrupts, plain=not workers)
+            if wanted.report is not None:
+                await write_report(Followed(session), wanted.report, full=False)
+            return code
 
 
 def resolve(wanted: Wanted, languages: Collection[str] = ()) -> Plan:
@@ -95,8 +99,9 @@ def _warn(plan: Plan) -> None:
         print(f"{warning} (warning)", file=sys.stderr)
 
 
-async def resume(session_id: str, workers: int, data_dir: Path | None, json: bool) -> int:
+async def resume(session_id: str, workers: int, data_dir: Path | None, json: bool, accept: tuple[str, ...] = ()) -> int:
     """Let a session of a run that was interrupted go on from its data directory."""
+    accepted(accept)
     with Interrupts() as interrupts:
         if data_dir is None:
             directory, session_id = await asyncio.to_thread(find_run, session_id)
@@ -108,9 +113,12 @@ async def resume(session_id: str, workers: int, data_dir: Path | None, json: boo
                 f"{directory} isn't the data directory of a run; sessions of a served mainframe go on by themselves "
                 f"when it is served again: asyncblock serve --data-dir {directory}"
             )
-        async with embedded(directory, workers=workers, packages=packages, capture=json) as mainframe:
-            session = mainframe.session(session_id)
-            return await _follow_own(mainframe, session, json, interrupts, plain=not workers)
+        with shows_of_jobs(not workers and not json):
+            async with embedded(
+                directory, workers=workers, packages=packages, capture=json, accept=accept
+            ) as mainframe:
+                session = mainframe.session(session_id)
+                return await _follow_own(mainframe, session, json, interrupts, plain=not workers)
 
 
 async def _follow_own(

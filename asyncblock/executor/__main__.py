@@ -32,6 +32,7 @@ from .blockloop import block_loop
 from .executor import Executor
 from .interrupts import Interrupts
 from .spawner import Spawner
+from .waits import Waits
 
 logger = logging.getLogger("asyncblock.executor")
 
@@ -169,11 +170,13 @@ async def _live(orders: Orders, parent: Parent) -> None:
     loop = asyncio.get_running_loop()
     leaving = _Leaving()
     _on_signals(loop, leaving)
-    Interrupts(loop)
+    leaving.interrupts = Interrupts(loop)
+    Waits()
     executor = _executor = Executor(
         packages=orders.packages, sync_slots=orders.sync_slots, capture=True, accept=orders.accept
     )
     executor.catalog.add_known(orders.known)
+    executor.catalog.add_announced(orders.announced)
     executor.catalog.patience = _PARENT_PATIENCE if orders.mainframe_in_parent else 0.0
     executor.trace_fd = orders.trace_fd
     executor.on_retire = lambda: parent.say(RETIRING)
@@ -181,7 +184,7 @@ async def _live(orders: Orders, parent: Parent) -> None:
     executor.on_edited = lambda: parent.say(EDITED)
     executor.once = orders.once
     if not orders.once:
-        executor.spawner = Spawner(orders, executor.catalog.known)
+        executor.spawner = Spawner(orders, executor.catalog)
     tls = ssl.create_default_context(cafile=orders.ca_file) if orders.ca_file else None
     async with AsyncExitStack() as stack:
         io = await stack.enter_async_context(shared().lease())
@@ -224,6 +227,8 @@ class _Leaving:
         self.stop = asyncio.Event()
         self.now = False
         """Running jobs have no grace."""
+        self.interrupts: Interrupts | None = None
+        """Knows what blocks have set for the signals on which it leaves."""
 
     def leave(self, *, now: bool = False) -> None:
         """Leave in order."""
@@ -234,13 +239,15 @@ class _Leaving:
 
 
 def _on_signals(loop: asyncio.AbstractEventLoop, leaving: _Leaving) -> None:
-    def seen() -> None:
+    def seen(number: int) -> None:
         if leaving.stop.is_set():
             os._exit(130)
+        if leaving.interrupts is not None:
+            leaving.interrupts.came(number)
         leaving.leave()
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, seen)
+        loop.add_signal_handler(number, seen, number)
         forks.claim_handler(number)
 
 

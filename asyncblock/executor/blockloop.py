@@ -3,7 +3,7 @@
 A loop ends with a ``SystemExit`` or ``KeyboardInterrupt`` of any task or callback, with ``stop``, and with whatever a
 signal handler raises; and what one block sets on it, all others get. Here
 
-* tasks, callbacks and the finalisers of asynchronous generators are guarded: the job in whose context they run is
+* tasks, callbacks, protocols and the finalisers of asynchronous generators are guarded: the job whose they are is
   blamed. What gets past the guards stops the loop for a moment, and goes on when somebody is blamed;
 * the error of a task that nobody awaits is told to the job that has started it;
 * each job, and each service, has a default executor, a task factory and a handler of exceptions of its own.
@@ -16,9 +16,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import LocalProtocolError
@@ -26,19 +28,16 @@ from ..forks import generation
 from ..iothread import loop_class
 from ..offload import wait_in_thread
 from .generators import Generators
+from .protocols import Protocols
 from .tasks import ENDS, blame, owner
 from .watchdog import context_of
 
 if TYPE_CHECKING:
+    from .interrupts import Interrupts
     from .job import RunningJob
     from .service import RunningService
 
-    # What is true of both kinds of loops that this is mixed into.
-    _Base = asyncio.SelectorEventLoop
-else:
-    _Base = object
-
-__all__ = ["block_loop", "forget"]
+__all__ = ["Guards", "block_loop", "forget"]
 
 T = TypeVar("T")
 Owner = "RunningJob | RunningService"
@@ -54,7 +53,7 @@ def block_loop() -> asyncio.AbstractEventLoop:
     """Make an event loop for blocks: one of uvloop's where that is installed."""
     kind = loop_class() or asyncio.SelectorEventLoop
     # To authors it is what it would be without us.
-    guarded = type(kind.__name__, (_Guards, kind), {"__module__": kind.__module__})
+    guarded = type(kind.__name__, (Guards, kind), {"__module__": kind.__module__})
     if not issubclass(kind, asyncio.BaseEventLoop):
         guarded.call_soon = _call_soon(kind.call_soon)  # type: ignore[attr-defined]  # as every loop has
     loop: asyncio.AbstractEventLoop = guarded()
@@ -65,7 +64,9 @@ def block_loop() -> asyncio.AbstractEventLoop:
 
 def forget(loop: asyncio.AbstractEventLoop, who: RunningJob | RunningService) -> None:
     """Let go of what somebody has set on a loop. Work that waits in a pool is done all the same."""
-    settings = loop.settings.pop(who, None) if isinstance(loop, _Guards) else None
+    if isinstance(loop, Guards) and loop.interrupts is not None:
+        loop.interrupts.forget(who)
+    settings = loop.settings.pop(who, None) if isinstance(loop, Guards) else None
     if settings is not None and settings.own_pool:
         assert settings.pool is not None
         settings.pool.shutdown(wait=False)
@@ -84,12 +85,14 @@ class _Settings:
         self.handler: Handler | None = None
 
 
-class _Guards(_Base):
+class Guards(Protocols):
     """Mixed into a class of event loops."""
 
     def __init__(self) -> None:
         super().__init__()
         self.settings: weakref.WeakKeyDictionary[Any, _Settings] = weakref.WeakKeyDictionary()
+        self.interrupts: Interrupts | None = None
+        """What becomes of signals, in an executor process."""
         self._awaited: asyncio.Future[Any] | None = None
         self._born = generation()
         self._generators = Generators(self)
@@ -115,7 +118,7 @@ class _Guards(_Base):
                 if awaited.done():
                     return awaited.result()
                 # Whatever was ready is ready still.
-                blame(error, _raised_by(error))
+                blame(error, _raised_by(error) or self.whose_in(error.__traceback__))
 
     def stop(self) -> None:
         if self._awaited is None or self._awaited.done():
@@ -150,7 +153,13 @@ class _Guards(_Base):
         return super().add_writer(fd, _guard(callback, lambda: self.remove_writer(fd)), *args)
 
     def add_signal_handler(self, sig: int, callback: Any, *args: Any) -> None:
-        super().add_signal_handler(sig, _guard(callback), *args)
+        usual = not callable(callback) or inspect.iscoroutinefunction(callback)
+        if usual or self.interrupts is None or not self.interrupts.keep(sig, partial(callback, *args)):
+            super().add_signal_handler(sig, _guard(callback), *args)
+
+    def remove_signal_handler(self, sig: int) -> bool:
+        kept = None if self.interrupts is None else self.interrupts.let_go(sig)
+        return super().remove_signal_handler(sig) if kept is None else kept
 
     # ------------------------------------------------------------------ what each owner has of its own
 
@@ -283,7 +292,7 @@ def _make_task(loop: asyncio.AbstractEventLoop, coro: Coro, **kwargs: Any) -> as
     # Tasks are shown to people by the name of their coroutine.
     guarded.__name__ = getattr(coro, "__name__", guarded.__name__)
     guarded.__qualname__ = getattr(coro, "__qualname__", guarded.__qualname__)
-    settings = loop.settings.get(who) if isinstance(loop, _Guards) else None
+    settings = loop.settings.get(who) if isinstance(loop, Guards) else None
     if settings is not None and settings.factory is not None:
         return settings.factory(loop, guarded, **kwargs)
     task: asyncio.Task[Any] = asyncio.Task(guarded, loop=loop, **kwargs)
@@ -302,8 +311,12 @@ async def _guarded(coro: Coroutine[Any, Any, Any], who: RunningJob | RunningServ
 
 def _tell_trouble(loop: asyncio.AbstractEventLoop, trouble: dict[str, Any]) -> None:
     """Hand what went wrong in a callback or a task to the handler that its owner has set."""
-    who = _concerned(trouble)
-    settings = loop.settings.get(who) if who is not None and isinstance(loop, _Guards) else None
+    who = _concerned(loop, trouble)
+    if who is not None and isinstance(trouble.get("exception"), ENDS):
+        # Of a protocol, whose transport uvloop has closed.
+        blame(trouble["exception"], who)
+        return
+    settings = loop.settings.get(who) if who is not None and isinstance(loop, Guards) else None
     if settings is None or settings.handler is None:
         task, error = trouble.get("task") or trouble.get("future"), trouble.get("exception")
         if who is not None and isinstance(task, asyncio.Task) and error is not None:
@@ -317,12 +330,15 @@ def _tell_trouble(loop: asyncio.AbstractEventLoop, trouble: dict[str, Any]) -> N
         blame(error, who)
 
 
-def _concerned(trouble: dict[str, Any]) -> RunningJob | RunningService | None:
+def _concerned(loop: asyncio.AbstractEventLoop, trouble: dict[str, Any]) -> RunningJob | RunningService | None:
     task = trouble.get("task") or trouble.get("future")
     if isinstance(task, asyncio.Task) and (context := context_of(task)) is not None:
         return owner(context)
     handle = getattr(trouble.get("handle"), "_context", None)
-    return owner(handle) if isinstance(handle, contextvars.Context) else owner()
+    if isinstance(handle, contextvars.Context):
+        return owner(handle)
+    protocol = trouble.get("protocol")
+    return owner() or (loop.whose(protocol) if isinstance(loop, Guards) and protocol is not None else None)
 
 
 _RUN = asyncio.Handle._run.__code__

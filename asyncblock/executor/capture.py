@@ -8,6 +8,7 @@
   stderr. The handlers that the root logger had before don't see them. Its level falls to INFO if it was higher, and
   those handlers go on dropping what the former level dropped. asyncblock's own loggers are never captured;
 * ``plt.show()`` and plotly's ``fig.show()`` in a job become previews of it (``shows``);
+* what a job changes that all jobs of the process have in common is told of it (``commons``);
 * threads that a job starts, and calls that it submits to a ``ThreadPoolExecutor``, belong to the job;
 * so do processes that it forks (``forked``).
 
@@ -16,7 +17,8 @@ What is not captured: programs that a job starts, and extensions, which write to
 pools with workers of their own, whose threads belong to the job that made them; streams that were bound before the
 installation.
 
-In a process that isn't the executor's nothing of this is installed: there a block has ``ctx.logger``.
+In a process that isn't the executor's nothing of this is installed: there a block has ``ctx.logger``. In that of ``run
+--in-process``, where a debugger has the streams, ``install`` leaves those and logging alone.
 """
 
 from __future__ import annotations
@@ -25,15 +27,38 @@ import concurrent.futures
 import logging
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 from ..forks import fresh_lock
-from .lines import JobStream, Sink, Stdio, active_sink, current_sink, deliver, flush_job, past_capture
+from .commons import Commons
+from .lines import (
+    JobStream,
+    Sink,
+    Stdio,
+    active_sink,
+    beneath,
+    current_sink,
+    deliver,
+    flush_job,
+    past_capture,
+    unwrap_streams,
+)
 from .shows import Shows
 
-__all__ = ["Sink", "current_sink", "flush_job", "install", "uninstall"]
+__all__ = [
+    "Sink",
+    "current_sink",
+    "flush_job",
+    "has_lost_handler",
+    "install",
+    "lost_handler_is_told",
+    "shows_of_jobs",
+    "uninstall",
+    "unwrap_streams",
+]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -43,17 +68,18 @@ _installed: _Installation | None = None
 _users = 0
 
 
-def install(*, echo: bool = False, level: int = logging.INFO) -> None:
+def install(*, echo: bool = False, level: int = logging.INFO, lines: bool = True) -> None:
     """Capture what jobs print and log from here on. Each call needs one ``uninstall``; the first one's options count.
 
     With ``echo`` every captured line is written to the real stream as well. ``level`` is the highest level that the
-    root logger keeps. Set up the process's own logging before: handlers that are made later write to the captured
-    streams, and asyncblock's records with them.
+    root logger keeps. Without ``lines`` streams and logging stay as they are; what jobs show is captured all the same.
+    Set up the process's own logging before: handlers that are made later write to the captured streams, and
+    asyncblock's records with them.
     """
     global _installed, _users
     with _lock:
         if _installed is None:
-            _installed = _Installation(echo, level)
+            _installed = _Installation(echo, level, lines)
         _users += 1
 
 
@@ -68,16 +94,43 @@ def uninstall() -> None:
                 _installed = None
 
 
+@contextmanager
+def shows_of_jobs(wanted: bool = True) -> Iterator[None]:
+    """Capture what jobs show, and leave what they print and log alone, for the duration of the block."""
+    if not wanted:
+        yield
+        return
+    install(lines=False)
+    try:
+        yield
+    finally:
+        uninstall()
+
+
+def has_lost_handler() -> bool:
+    """Tell whether somebody has taken away by which jobs have what they log, as ``handlers.clear()`` does."""
+    return _installed is not None and _installed.logging is not None and _installed.logging.is_lost()
+
+
+def lost_handler_is_told() -> None:
+    """Say no more of it."""
+    if _installed is not None and _installed.logging is not None:
+        _installed.logging.told = True
+
+
 class _Installation:
     """Everything that is replaced in the process, and what was there before."""
 
-    def __init__(self, echo: bool, level: int) -> None:
+    def __init__(self, echo: bool, level: int, lines: bool) -> None:
         self._streams: dict[Stdio, JobStream] = {}
-        for stdio in ("stdout", "stderr"):
-            stream = self._streams[stdio] = JobStream(getattr(sys, stdio), stdio, echo=echo)
-            setattr(sys, stdio, stream)
-        self._logging = _LoggingCapture(level, self._streams)
+        self.logging: _LoggingCapture | None = None
+        if lines:
+            for stdio in ("stdout", "stderr"):
+                stream = self._streams[stdio] = JobStream(getattr(sys, stdio), stdio, echo=echo)
+                setattr(sys, stdio, stream)
+            self.logging = _LoggingCapture(level, self._streams)
         self._shows = Shows()
+        self._commons = Commons()
         self._patched: list[tuple[type, str, Any, Any]] = []
         for owner, name, wrap in _PATCHES:
             original = getattr(owner, name)
@@ -86,11 +139,14 @@ class _Installation:
             self._patched.append((owner, name, original, replacement))
 
     def undo(self) -> None:
+        unwrap_streams()
+        self._commons.undo()
         self._shows.undo()
         for owner, name, original, replacement in self._patched:
             if getattr(owner, name) is replacement:
                 setattr(owner, name, original)
-        self._logging.undo()
+        if self.logging is not None:
+            self.logging.undo()
         for stdio, stream in self._streams.items():
             if getattr(sys, stdio) is stream:
                 setattr(sys, stdio, stream.real)
@@ -118,7 +174,8 @@ class _JobHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         sink = _sink_for(record)
         if sink is not None:
-            self._send(sink, record)
+            if not self._is_told(record):
+                self._send(sink, record)
         elif self._is_alone(record):
             with past_capture():
                 _last_resort(record)
@@ -132,8 +189,24 @@ class _JobHandler(logging.Handler):
         stdio: Stdio = "stderr" if record.levelno >= logging.WARNING else "stdout"
         deliver(sink, [text], stdio, self._streams[stdio].echo)
 
+    def _is_told(self, record: logging.LogRecord) -> bool:
+        """Tell whether a handler of an author's writes the record into the job, by a captured stream."""
+        return any(
+            handler is not self and record.levelno >= handler.level and _leads_here(handler) and handler.filter(record)
+            for each in _lineage(record.name)
+            for handler in each.handlers
+        )
+
     def _is_alone(self, record: logging.LogRecord) -> bool:
         return all(handler is self for each in _lineage(record.name) for handler in each.handlers)
+
+
+def _leads_here(handler: logging.Handler) -> bool:
+    stream = getattr(handler, "stream", None)
+    if stream is None:
+        # rich's
+        stream = getattr(getattr(handler, "console", None), "file", None)
+    return stream is not None and beneath(stream) is not None
 
 
 def _last_resort(record: logging.LogRecord) -> None:
@@ -153,8 +226,17 @@ class _LoggingCapture:
         self._handler = _JobHandler(streams)
         for handler in self._others:
             handler.addFilter(self._filter)
+        self.told = False
+        """Somebody was told that the handler is gone."""
         root.addHandler(self._handler)
         root.setLevel(self._level)
+
+    def is_lost(self) -> bool:
+        """Tell whether the handler is gone, and nobody knows."""
+        if self._handler in logging.root.handlers:
+            self.told = False
+            return False
+        return not self.told
 
     def undo(self) -> None:
         root = logging.getLogger()

@@ -104,6 +104,15 @@ class Catalog:
         new = [self._add(digest, root) for digest, root in found]
         return any(new)
 
+    def announced(self) -> list[tuple[str, str]]:
+        """Return hashes and package directories as they were made here."""
+        return [(digest, str(root)) for root, digest in list(self._hashed.items())]
+
+    def add_announced(self, announced: Iterable[tuple[str, str | Path]]) -> None:
+        """Take hashes for one's own that another process of the same executor has made: edits since are seen."""
+        for digest, root in announced:
+            self._hashed[Path(root)] = digest
+
     def is_outdated(self, roots: Iterable[Path]) -> bool:
         """Tell whether files of any of the packages were loaded and have been edited since. Reads files."""
         return any(self._loader.is_outdated(root) for root in roots)

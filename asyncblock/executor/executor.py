@@ -51,6 +51,9 @@ ASYNC_SLOTS = 1000
 """Async jobs at once: they share one loop, and each costs a few kB."""
 
 
+_CONTEXTS = 10_000
+"""Contexts of sessions that are kept."""
+
 _LEAVE_PATIENCE = 15.0
 """Seconds that jobs which are cancelled because the executor leaves have, clean-up included."""
 
@@ -160,6 +163,20 @@ class Executor:
     def hurry(self) -> None:
         """Do nothing: jobs of an executor in this process are cancelled at once when it is left."""
 
+    def session_starts(self, session_id: str) -> None:
+        """Let the blocks of a session that this process starts run in copies of the context that it is started in."""
+        if self._hosting is not None:
+            contexts = self._hosting.contexts
+            contexts[session_id] = contextvars.copy_context()
+            if len(contexts) > _CONTEXTS:
+                # Of a session that never had a job here nobody tells that it has ended.
+                contexts.pop(next(iter(contexts)), None)
+
+    def session_refused(self, session_id: str) -> None:
+        """Forget a session that has not been started after all."""
+        if self._hosting is not None:
+            self._hosting.contexts.pop(session_id, None)
+
     async def until(self, stop: asyncio.Event) -> None:
         """Take jobs until ``stop`` is set or the link is over; raises what ended the link.
 
@@ -259,6 +276,8 @@ class _Hosting:
         self._inbox = inbox_of(self.loop)
         self._jobs: dict[tuple[str, int], RunningJob] = {}
         self._draining = False
+        self.contexts: dict[str, contextvars.Context] = {}
+        """The contexts that sessions were started in from this process: prints of a block go where its starter's go."""
         self._sessions: set[str] = set()
         """Those that have had a job here and haven't ended."""
         self._outdated = False
@@ -378,6 +397,10 @@ class _Hosting:
         """Tell whether a job's finish is in the journal, or never will be."""
         return self._jobs.get(job.key) is not job
 
+    def is_noted(self, kind: str) -> bool:
+        """Tell whether a change of some kind is noted of a job that runs."""
+        return any(job.has_noted(kind) for job in self._jobs.values())
+
     async def left_behind(self, main: asyncio.Task[object], *, in_thread: bool) -> None:
         """Take note of a block that was given up. One in a thread can't be got rid of but with the process."""
         self.executor.stuck += 1
@@ -395,17 +418,12 @@ class _Hosting:
 
         A process that has loaded some of the old code loads none of the new one: another one takes its place.
         """
-        executor = self.executor
-        if executor.once:
-            return False
         try:
-            await wait_in_thread(executor.catalog.look_again)
-            if executor.on_edited is not None and not self._draining:
-                self._draining = True
-                executor.on_edited()
-                self._tasks.create_task(self._retire())
             # First, so that it isn't sent here again.
-            await self.link.announce()
+            if self.executor.once and self.executor.on_edited is not None:
+                self.executor.on_edited()
+            else:
+                await self._code_edited()
             job_id, attempt = job.key
             params = {"session_id": job.session_id, "job_id": job_id, "attempt": attempt, "reason": reason}
             await self.link.request("give_back", params)
@@ -414,10 +432,25 @@ class _Hosting:
             return False
         return True
 
+    async def _code_edited(self) -> None:
+        """Say what there is now in place of what was announced, or let another process do so."""
+        executor = self.executor
+        await wait_in_thread(executor.catalog.look_again)
+        if executor.on_edited is not None and not self._draining:
+            self._draining = True
+            executor.on_edited()
+            self._tasks.create_task(self._retire())
+        await self.link.announce()
+
+    def _process_found_edit(self) -> None:
+        self._tasks.create_task(self._code_edited())
+
     def _start_process(self, link_id: str, secret: str) -> None:
         if self.executor.spawner is not None:
             held = partial(self._held, link_id, secret)
-            self._tasks.create_task(self.executor.spawner.live(link_id, secret, self.link.process_gone, held))
+            self._tasks.create_task(
+                self.executor.spawner.live(link_id, secret, self.link.process_gone, held, self._process_found_edit)
+            )
 
     def _held(self, link_id: str, secret: str, held: Held) -> None:
         """Speak for a process of a block's own that can't: it comes each second, so what can't be told now isn't."""
@@ -455,6 +488,7 @@ class _Hosting:
 
     def _forget_session(self, session_id: str) -> None:
         self._sessions.discard(session_id)
+        self.contexts.pop(session_id, None)
         self.upkeep.end_session(session_id)
         directories = self.places.end_session(session_id)
         if directories:

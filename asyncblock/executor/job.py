@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
 import ctypes
 import logging
 import threading
@@ -22,17 +21,18 @@ from ..shapes import Declared, handles_of
 from ..values import is_small
 from ..wire.messages import Dispatch
 from ..wire.records import encode
-from . import forked, shows
+from . import capture, forked, shows
 from .blockloop import forget
 from .caching import Caching
-from .capture import current_sink, flush_job
+from .capture import flush_job
 from .catalog import PackageEdited
+from .commons import CHANGED, HANDLERS, Changes
 from .failure import author_traceback, further_lines, missing_extra, summary
 from .inputs import InputFiles, gather_inputs
 from .kinds import Kind
 from .leftovers import Leftovers
 from .standing import standing_at
-from .tasks import ENDS, current_job, job_of_lines
+from .tasks import ENDS, context_for, job_of_lines
 from .vault import Vault
 
 if TYPE_CHECKING:
@@ -65,11 +65,14 @@ class RunningJob:
         "__weakref__",
         "_caching",
         "_cancelled",
+        "_changes",
         "_ctx",
         "_deadline",
         "_exit",
         "_fenced",
+        "_figures",
         "_files",
+        "_function",
         "_hosting",
         "_info",
         "_kind",
@@ -77,6 +80,7 @@ class RunningJob:
         "_leftovers",
         "_main",
         "_message",
+        "_notes",
         "_outlet",
         "_over",
         "_parting",
@@ -131,6 +135,14 @@ class RunningJob:
         """What the block has returned, where some of it is large."""
         self._stall_over: asyncio.Event | None = None
         """While a stall of this job's lasts, or its end isn't told."""
+        self._changes: Changes | None = None
+        """What it has changed that all jobs of the process have in common."""
+        self._notes: list[str] | None = None
+        """What is to be told of it at its end."""
+        self._figures: frozenset[int] = frozenset()
+        """pyplot's figures that were open at its beginning, where nobody notes whose they are."""
+        self._function: Callable[..., object] | None = None
+        """The block's, where that is to be looked at in its end."""
 
     # ------------------------------------------------------------------ what others may ask
 
@@ -148,6 +160,24 @@ class RunningJob:
     def session_id(self) -> str:
         """The job's session."""
         return self._info.session_id
+
+    @property
+    def node_id(self) -> str:
+        """The node of the flow that the job runs for."""
+        return self._kind.node_id
+
+    def changes(self) -> Changes | None:
+        """Where changes are noted of what all jobs of the process have in common; None in a process of its own."""
+        if self._changes is None and not self._hosting.executor.once:
+            self._changes = Changes()
+        return self._changes
+
+    def note(self, words: str) -> None:
+        """Tell something at the job's end, once. From any thread."""
+        if self._notes is None:
+            self._notes = []
+        if words not in self._notes:
+            self._notes.append(words)
 
     def stall_began(self) -> None:
         """The watchdog saw a stall of this job's: its word about the end of it comes before the finish."""
@@ -276,6 +306,8 @@ class RunningJob:
                 return
             if self._caching is not None and "BlockCache" in self._hosting.link.understands:
                 self._outlet.try_accept(self._outlet.channel.telemetry, self._caching.words)
+            if not shows.in_place():
+                self._figures, self._function = shows.open_numbers(), binding.fn
             self._main = self._start_async(binding) if binding.is_async else self._start_sync(binding)
             with self._hosting.watchdog.watching() if binding.is_async else _NOTHING:
                 # Awaited here and not further in: each coroutine in between would stay with every open job (memory).
@@ -335,10 +367,8 @@ class RunningJob:
     def _start_async(self, binding: Binding) -> asyncio.Task[object]:
         ctx = self._ctx
         assert isinstance(ctx, Context)
-        context = contextvars.copy_context()
+        context = context_for(self, ctx.sink, self._hosting.contexts.get(self._info.session_id))
         give(context, self._info.metadata)
-        context.run(current_sink.set, ctx.sink)
-        context.run(current_job.set, self)
         job_of_lines[ctx.sink.line] = self
         return self._hosting.loop.create_task(self._call(binding, ctx), context=context)
 
@@ -373,9 +403,9 @@ class RunningJob:
         return self._hosting.loop.create_task(self._in_thread(binding, ctx))
 
     async def _in_thread(self, binding: Binding, ctx: SyncContext) -> object:
-        context = contextvars.copy_context()
+        # By its sink alone is the thread the job's: what it leaves to pools may outlive it.
+        context = context_for(None, ctx.sink, self._hosting.contexts.get(self._info.session_id))
         give(context, self._info.metadata)
-        context.run(current_sink.set, ctx.sink)
         job_of_lines[ctx.sink.line] = self
         result = self._result = self._hosting.loop.create_future()
         inbox = self._hosting._inbox
@@ -514,6 +544,7 @@ class RunningJob:
             await forked.last_words(ctx.sink)
         if isinstance(ctx, Context) and self._leftovers is not None:
             self._tell_leftovers(self._leftovers, running="error" not in ending and not ending.get("cancelled"))
+        self._tell_changes()
         if ctx is None:
             ctx = self._ctx = Context(self._info, {}, self._outlet, self._hosting.store)
         try:
@@ -543,6 +574,35 @@ class RunningJob:
         words = leftovers.still_running() if running else None
         if words is not None:
             self._warn(words)
+
+    def _tell_changes(self) -> None:
+        """Tell what the block has done to others of its process, or they to it."""
+        if self._over is None:
+            # It hasn't begun.
+            return
+        left = None if self._function is None else shows.left_open(self._figures, self._function)
+        if left is not None:
+            self.note(left)
+        if self.has_noted(HANDLERS):
+            capture.lost_handler_is_told()
+        elif capture.has_lost_handler() and not self._hosting.is_noted(HANDLERS):
+            capture.lost_handler_is_told()
+            self.note(CHANGED.format(f"{HANDLERS}, by which jobs have their logs"))
+        words = self._changes.words() if self._changes is not None else None
+        if words is not None:
+            self.note(words)
+        notes, self._notes = self._notes, None
+        for each in notes or ():
+            if self._outlet.channel.finish is None:
+                with self._hosting.thread_lock if isinstance(self._ctx, SyncContext) else _NOTHING:
+                    self._warn(each)
+            else:
+                # The block has said its finish itself: its log is closed.
+                logger.warning("node %s (job %s): %s", self.node_id, self._info.job_id, each)
+
+    def has_noted(self, kind: str) -> bool:
+        """Tell whether a change of some kind is noted of the job."""
+        return self._changes is not None and self._changes.knows(kind, "")
 
     def _warn(self, words: str) -> None:
         """Send a warning, if there is room for it."""

@@ -23,11 +23,13 @@ __all__ = [
     "Stdio",
     "TextSink",
     "active_sink",
+    "beneath",
     "current_sink",
     "deliver",
     "divert_lines",
     "flush_job",
     "past_capture",
+    "unwrap_streams",
 ]
 
 Stdio = Literal["stdout", "stderr"]
@@ -161,6 +163,8 @@ def flush_job(sink: Sink) -> None:
     Any sink with an equal ``line`` will do, so a context's ``sink`` may be asked for anew. Where the sink may wait (a
     ``def`` block's), call it in the block's thread.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper) or isinstance(sys.stderr, io.TextIOWrapper):
+        unwrap_streams(sink)
     # Most jobs write no half line. Without the lock, for what the block's own thread wrote is seen here.
     if not _partials:
         return
@@ -172,6 +176,50 @@ def flush_job(sink: Sink) -> None:
             stream = getattr(sys, stdio)
             deliver(sink, [rest] if rest else [], stdio, stream.echo if isinstance(stream, JobStream) else None)
 
+
+def unwrap_streams(sink: Sink | None = None) -> None:
+    """Put a ``JobStream`` back where an author has wrapped its bytes anew: ``sys.stdout = TextIOWrapper(...)``.
+
+    Such a wrapper keeps text of all jobs until it is flushed; what it has is the given sink's.
+    """
+    for stdio in _STREAMS:
+        wrapper = getattr(sys, stdio)
+        below = beneath(wrapper)
+        if below is None or wrapper is below:
+            continue
+        token = current_sink.set(sink)
+        try:
+            wrapper.flush()
+        except Exception:
+            logger.debug("a stream that a block has wrapped anew can't be flushed", exc_info=True)
+        finally:
+            current_sink.reset(token)
+        setattr(sys, stdio, below)
+
+
+def beneath(stream: Any) -> JobStream | None:
+    """Return the ``JobStream`` that a stream of text writes to in the end, if it does."""
+    for _ in range(_WRAPPINGS):
+        if isinstance(stream, JobStream):
+            return stream
+        if isinstance(stream, _JobBytes):
+            return stream.text
+        try:
+            if isinstance(stream, io.TextIOWrapper):
+                stream = stream.buffer
+            elif isinstance(stream, (io.BufferedWriter, io.BufferedRandom)):
+                stream = stream.raw
+            else:
+                # As those of codecs name it.
+                stream = vars(stream).get("stream")
+        except (TypeError, ValueError, AttributeError):
+            # Without attributes of its own, or detached.
+            return None
+    return None
+
+
+_WRAPPINGS = 4
+"""Wrappers around a stream that are looked into."""
 
 _STREAMS: tuple[Stdio, ...] = ("stdout", "stderr")
 
@@ -253,6 +301,10 @@ class JobStream(io.TextIOBase):
     def close(self) -> None:
         """Do nothing: the stream is everybody's."""
 
+    def detach(self) -> _JobBytes:  # type: ignore[override]  # as of TextIOWrapper
+        """Return the bytes' stream, for a wrapper of the author's. This one goes on: it is everybody's."""
+        return self.buffer
+
     @property
     def line_buffering(self) -> bool:
         """True: a line leaves when it is complete."""
@@ -267,10 +319,19 @@ class _JobBytes(io.BufferedIOBase):
 
     def __init__(self, stream: JobStream) -> None:
         super().__init__()
-        self._stream = stream
+        self.text = stream
+
+    @property
+    def raw(self) -> _JobBytes:
+        """Itself: nothing is kept back here."""
+        return self
+
+    def detach(self) -> _JobBytes:  # type: ignore[override]  # no raw stream of the interpreter's
+        """Return the stream without a buffer, which is this one."""
+        return self
 
     def write(self, data: Any, /) -> int:
-        stream = self._stream
+        stream = self.text
         data = bytes(memoryview(data))
         sink = active_sink()
         if sink is not None:
@@ -286,13 +347,13 @@ class _JobBytes(io.BufferedIOBase):
         return len(data)
 
     def flush(self) -> None:
-        self._stream.flush()
+        self.text.flush()
 
     def fileno(self) -> int:
-        return self._stream.fileno()
+        return self.text.fileno()
 
     def isatty(self) -> bool:
-        return self._stream.isatty()
+        return self.text.isatty()
 
     def writable(self) -> bool:
         return True

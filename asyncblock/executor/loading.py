@@ -9,6 +9,7 @@ from weakref import WeakValueDictionary
 from ..block import Binding
 from ..offload import wait_in_thread
 from .catalog import Catalog, key_of
+from .lines import unwrap_streams
 
 __all__ = ["Loading"]
 
@@ -32,4 +33,8 @@ class Loading:
             known = self._catalog.cached(spec, session_id)
             if known is not None:
                 return known
-            return await wait_in_thread(self._catalog.load, spec, session_id, places=None)
+            try:
+                return await wait_in_thread(self._catalog.load, spec, session_id, places=None)
+            finally:
+                # Files begin with it that were written for terminals of another encoding.
+                unwrap_streams()

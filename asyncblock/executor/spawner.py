@@ -12,7 +12,8 @@ from dataclasses import replace
 from ..children import Child, describe_exit
 from ..forks import claim
 from ..lifesigns import Held, Lifesigns, listening
-from ..workers import LEAVE, Orders
+from ..workers import EDITED, LEAVE, Orders
+from .catalog import Catalog
 
 __all__ = ["SPAWN_SLOTS", "Spawner"]
 
@@ -28,38 +29,50 @@ _LEAVE_GRACE = 5.0
 class Spawner:
     """The processes that one executor process has started. Lives on the executor's loop."""
 
-    def __init__(self, orders: Orders, known: Callable[[], list[tuple[str, str]]]) -> None:
+    def __init__(self, orders: Orders, catalog: Catalog) -> None:
         self._orders = orders
-        self._known_packages = known
+        self._catalog = catalog
         self._processes: dict[str, Child] = {}
         self._known: set[str] = set()
 
     async def live(
-        self, link_id: str, secret: str, gone: Callable[[str, str, str], None], held: Callable[[Held], None]
+        self,
+        link_id: str,
+        secret: str,
+        gone: Callable[[str, str, str], None],
+        held: Callable[[Held], None],
+        edited: Callable[[], None],
     ) -> None:
         """Run a process to its end and report it; one that was started before is left as it is.
 
-        ``held`` is called while the interpreter's lock is held in it and it can't speak for itself.
+        ``held`` is called while the interpreter's lock is held in it and it can't speak for itself, ``edited`` when it
+        finds other code than was announced.
         **Cancellation** kills it.
         """
         if link_id in self._known:
             return
         self._known.add(link_id)
         try:
-            reason = await self._run(link_id, secret, held)
+            reason = await self._run(link_id, secret, held, edited)
         except OSError as error:
             reason = f"it couldn't be started: {error}"
         finally:
             self._known.discard(link_id)
         gone(link_id, secret, reason)
 
-    async def _run(self, link_id: str, secret: str, held: Callable[[Held], None]) -> str:
+    async def _run(self, link_id: str, secret: str, held: Callable[[Held], None], edited: Callable[[], None]) -> str:
+        def heard(line: str) -> None:
+            if line.strip() == EDITED:
+                edited()
+            else:
+                logger.debug("the process of a block says %s", line)
+
         traces, trace_fd = os.pipe()
         claim(traces)
         try:
             process = Child(
                 (sys.executable, "-u", "-m", "asyncblock.executor"),
-                lambda line: logger.debug("the process of a block says %s", line),
+                heard,
                 env=os.environ,
                 pass_fds=(trace_fd,),
             )
@@ -74,7 +87,8 @@ class Spawner:
             link_id=link_id,
             secret=secret,
             packages=(),
-            known=tuple(self._known_packages()),
+            known=tuple(self._catalog.known()),
+            announced=tuple(self._catalog.announced()),
             replaces=None,
             once=True,
             trace_fd=trace_fd,

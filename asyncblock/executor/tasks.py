@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextvars import Context, ContextVar
+from contextvars import Context, ContextVar, copy_context
 from typing import TYPE_CHECKING, Any
 
-from .lines import current_sink
+from .lines import Sink, current_sink
 
 if TYPE_CHECKING:
     from .job import RunningJob
     from .service import RunningService
 
-__all__ = ["ENDS", "blame", "current_job", "current_service", "job_of_lines", "owner"]
+__all__ = ["ENDS", "blame", "context_for", "current_job", "current_service", "job_of_lines", "owner"]
 
 logger = logging.getLogger("asyncblock.executor")
 
@@ -38,6 +38,17 @@ def owner(context: Context | None = None) -> RunningJob | RunningService | None:
         found = job_of_lines.get(sink.line)
     guilty: RunningJob | RunningService | None = found
     return guilty
+
+
+def context_for(job: RunningJob | None, sink: Sink, base: Context | None) -> Context:
+    """Return a context for a block's code: a copy of the one that its session was started in, or of this one."""
+    context = copy_context() if base is None else base.copy()
+    context.run(current_sink.set, sink)
+    context.run(current_job.set, job)
+    if context.get(current_service) is not None:
+        # A service may have started the session; its block is no part of it.
+        context.run(current_service.set, None)
+    return context
 
 
 def blame(error: BaseException, guilty: RunningJob | RunningService | None) -> None:

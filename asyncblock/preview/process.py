@@ -45,6 +45,7 @@ class WorkerProcess:
         )
         assert self._child.stdin is not None and self._child.stdout is not None
         self._to, self._from = self._child.stdin.fileno(), self._child.stdout.fileno()
+        forks.claim_process(self._child.pid)
         # It ends with the last that could ask it.
         forks.claim(self._to)
         forks.claim(self._from)
@@ -81,6 +82,7 @@ class WorkerProcess:
                 with suppress(OSError):
                     pipe.close()
         self._child.wait()
+        forks.let_go(self._child.pid)
 
     def _write(self, view: memoryview, deadline: float) -> None:
         view = view.cast("B")

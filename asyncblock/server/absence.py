@@ -194,8 +194,14 @@ class Absence:
             )
         else:
             what = f"no executor has version {version} of node {job.node_id}; have {_listed(have)} of {need.package}; "
-            what += _back(version) if job.code in job.session.served else _ANEW
+            what += self._back(version, job) if job.code in job.session.served else _ANEW
         return f"{what} (it waits {_time(limit)})"
+
+    def _back(self, version: str, job: Job) -> str:
+        how = f"asyncblock executor --accept {version}, or ASYNCBLOCK_ACCEPT={version} for a service of your own"
+        if self.own:
+            how = f"asyncblock resume {job.session.session_id} --accept {version}"
+        return f"bring it back, or let the session go on under the code that is there: {how}"
 
     def _end(self, need: Need, job: Job) -> str:
         package = job.block.get("package")
@@ -215,13 +221,6 @@ _START = "'asyncblock executor --package DIR', DIR being the same files"
 
 
 _ANEW = "start one anew where these files are; 'asyncblock executor --reload' follows edits"
-
-
-def _back(version: str) -> str:
-    return (
-        "bring it back, or let the session go on under the code that is there: "
-        f"asyncblock executor --accept {version}, or ASYNCBLOCK_ACCEPT={version} for a service of your own"
-    )
 
 
 def _described(need: Need, version: str) -> str:

@@ -70,6 +70,22 @@ async def test_finished_jobs_do_not_run_again_and_the_running_one_is_tried_again
     assert resumed.events()[0]["type"] == "SessionStarted"
 
 
+@pytest.mark.parametrize("where", [(), ("--in-process",)])
+async def test_a_session_whose_code_was_edited_waits_and_goes_on_where_that_is_accepted(
+    tmp_path: Path, where: tuple[str, ...]
+) -> None:
+    session_id, _ = await killed_in_b(three_steps(tmp_path / "f", retries=1), tmp_path, *where)
+    (tmp_path / "go").touch()
+    (tmp_path / "f" / "c.py").write_text("def main(inputs, ctx):\n    return {'out': 'edited'}\n")
+    async with start("resume", session_id, *where, state=tmp_path) as waiting:
+        line = await waiting.until_line("waiting: no executor has version")
+    assert (f"asyncblock resume {session_id} --accept" in line) == (where == ())
+    assert "--accept" in line
+    resumed = await run("resume", session_id, "--json", "--accept", "any", *where, state=tmp_path)
+    assert resumed.events()[-1]["outputs"] == {"all": "edited"}
+    assert any(event["type"] == "VersionAccepted" for event in resumed.events())
+
+
 async def test_without_retries_the_running_job_fails_with_the_reason(tmp_path: Path) -> None:
     session_id, _ = await killed_in_b(three_steps(tmp_path / "f"), tmp_path)
     (tmp_path / "go").touch()

@@ -204,9 +204,15 @@ async def test_a_job_that_waits_for_a_slot_says_when_its_executor_leaves(tmp_pat
         assert await executor.wait() == 0
 
 
-async def test_a_package_that_was_edited_under_its_executor_does_not_run_as_what_it_was(tmp_path: Path) -> None:
+@pytest.mark.parametrize("spawn", [False, True])
+async def test_a_package_that_was_edited_under_its_executor_does_not_run_as_what_it_was(
+    spawn: bool, tmp_path: Path
+) -> None:
     """The job goes back, the executor says what it has now, and a process that has loaded nothing takes its place."""
     package, flow = a_package(tmp_path)
+    if spawn:
+        manifest = package.root / "blocks/says/block.oo.yaml"
+        manifest.write_text(manifest.read_text().replace("entry: main.py", "entry: main.py\n    spawn: true"))
     old = package_hash(package.root)[:12]
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(served(tmp_path))

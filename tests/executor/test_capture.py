@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import concurrent.futures
 import contextlib
 import contextvars
@@ -517,6 +518,99 @@ def test_a_handler_of_a_block_s_own_writes_into_the_job() -> None:
             mine.removeHandler(handler)
 
         assert in_job(block) == err("x")
+
+
+def test_what_a_handler_of_a_block_s_own_writes_is_not_told_twice() -> None:
+    with captured_process():
+        mine = logging.getLogger("twice_of_the_test")
+
+        def log(handler: logging.Handler) -> Callable[[], None]:
+            def block() -> None:
+                mine.addHandler(handler)
+                try:
+                    mine.warning("x")
+                finally:
+                    mine.removeHandler(handler)
+
+            return block
+
+        by_ours = err("WARNING twice_of_the_test: x")
+        assert in_job(log(logging.StreamHandler())) == err("x")
+        assert in_job(log(logging.StreamHandler(sys.stdout))) == out("x")
+        wrapped = io.TextIOWrapper(sys.stdout.buffer, line_buffering=True)
+        assert in_job(log(logging.StreamHandler(wrapped))) == out("x")
+        # What doesn't write into the job takes nothing from it.
+        assert in_job(log(logging.StreamHandler(io.StringIO()))) == by_ours
+        assert in_job(log(logging.NullHandler())) == by_ours
+        quiet = logging.StreamHandler()
+        quiet.setLevel(logging.CRITICAL)
+        assert in_job(log(quiet)) == by_ours
+        picky = logging.StreamHandler()
+        picky.addFilter(lambda record: False)
+        assert in_job(log(picky)) == by_ours
+
+
+def test_a_handler_of_the_root_s_is_not_told_twice_either() -> None:
+    with captured_process():
+
+        def block() -> None:
+            logging.basicConfig(format="%(message)s", force=True)
+            logging.getLogger("a").warning("x")
+
+        assert in_job(block) == err("x")
+
+
+# ---------------------------------------------------------------------- wrapped streams
+
+
+def detach() -> None:
+    sys.stdout = io.TextIOWrapper(sys.stdout.detach(), encoding="utf-8")  # type: ignore[union-attr]
+    print("hé")
+    print("rest", end="")
+
+
+def wrap_buffer() -> None:
+    sys.stdout = io.TextIOWrapper(sys.stdout.buffer, encoding="utf-8", errors="replace")
+    print("hé")
+    print("rest", end="")
+
+
+def wrap_raw() -> None:
+    sys.stdout = io.TextIOWrapper(io.BufferedWriter(sys.stdout.buffer.raw), "utf-8")  # type: ignore[union-attr]
+    print("hé")
+    print("rest", end="")
+
+
+def write_by_codec() -> None:
+    writer = codecs.getwriter("utf-8")(sys.stdout.buffer)
+    writer.write("hé\nrest")
+
+
+def wrap_for_itself() -> None:
+    print("hé", file=io.TextIOWrapper(sys.stdout.detach(), "utf-8", write_through=True))  # type: ignore[union-attr]
+    sys.stdout.write("rest")
+
+
+@pytest.mark.parametrize("block", [detach, wrap_buffer, wrap_raw, write_by_codec, wrap_for_itself])
+def test_wrapped_streams_write_into_the_job_and_are_nobody_else_s(block: Callable[[], object]) -> None:
+    with captured_process() as captured:
+        ours = sys.stdout
+        assert in_job(block) == out("hé", "rest")
+        assert sys.stdout is ours
+        assert in_job(lambda: print("next")) == out("next")
+        print("outside")
+        assert captured.texts() == ("outside\n", "")
+
+
+def test_a_stream_that_is_wrapped_outside_a_job_is_put_back_too() -> None:
+    """As a module does that is imported for a block."""
+    with captured_process() as captured:
+        ours = sys.stderr
+        sys.stderr = io.TextIOWrapper(sys.stderr.buffer, encoding="utf-8")
+        print("at import", file=sys.stderr)
+        capture.unwrap_streams()
+        assert sys.stderr is ours
+        assert captured.texts() == ("", "at import\n")
 
 
 # ---------------------------------------------------------------------- installing

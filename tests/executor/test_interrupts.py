@@ -12,6 +12,49 @@ import asyncblock
 
 from ..flows import one_block
 
+PROTOCOL = """
+class Talks(asyncio.Protocol):
+    def {name}(self, *_): sys.exit("{name}")
+a, b = socket.socketpair()
+b.setblocking(False)
+transport, _ = await loop.create_connection(Talks, sock=a)
+b.send(b"x")
+transport.write(bytes(10_000_000) if "{name}" == "pause_writing" else b"y")
+await asyncio.sleep(0.05)
+b.shutdown(socket.SHUT_WR)
+await asyncio.sleep(0.05)
+transport.abort()
+await forever()
+"""
+DATAGRAM = """
+class Talks(asyncio.DatagramProtocol):
+    def datagram_received(self, *_): sys.exit(17)
+transport, _ = await loop.create_datagram_endpoint(Talks, local_addr=("127.0.0.1", 0))
+socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", transport.get_extra_info("sockname"))
+await forever()
+"""
+SERVER = """
+class Talks(asyncio.Protocol):
+    def connection_made(self, _): sys.exit(18)
+server = await loop.create_server(Talks, "127.0.0.1", 0)
+client = socket.create_connection(server.sockets[0].getsockname())
+await forever()
+"""
+STREAMS = """
+def talk(reader, writer): sys.exit(19)
+server = await asyncio.start_server(talk, "127.0.0.1", 0)
+client = socket.create_connection(server.sockets[0].getsockname())
+await forever()
+"""
+PIPE = """
+class Talks(asyncio.Protocol):
+    def data_received(self, _): sys.exit(20)
+r, w = os.pipe()
+await loop.connect_read_pipe(Talks, os.fdopen(r, "rb"))
+os.write(w, b"x")
+await forever()
+"""
+
 ENDS = {
     "a task raises KeyboardInterrupt": ("await asyncio.create_task(interrupt())", "KeyboardInterrupt: mine"),
     "a task that nobody awaits": (
@@ -80,12 +123,14 @@ ENDS = {
         "loop.set_exception_handler(lambda *_: sys.exit(14)); loop.call_soon(lambda: 1 / 0); await forever()",
         "sys.exit(14)",
     ),
-    "a protocol": (
-        "class Talks(asyncio.Protocol):\n    def data_received(self, data): sys.exit(15)\n"
-        "a, b = socket.socketpair(); b.send(b'x'); transport, _ = await loop.create_connection(Talks, sock=a)\n"
-        "await asyncio.sleep(0.1); transport.close()",
-        None,  # uvloop logs it, closes the transport, and doesn't say whose it was
-    ),
+    **{
+        f"a protocol's {name}": (PROTOCOL.format(name=name), f"sys.exit({name!r})")
+        for name in ("connection_made", "data_received", "eof_received", "connection_lost", "pause_writing")
+    },
+    "a datagram": (DATAGRAM, "sys.exit(17)"),
+    "a server's connection": (SERVER, "sys.exit(18)"),
+    "a callback of streams": (STREAMS, "sys.exit(19)"),
+    "a pipe": (PIPE, "sys.exit(20)"),
     "loop.stop()": ("loop.stop(); await forever()", "can't stop the event loop"),
     "call_soon(loop.stop)": ("loop.call_soon(loop.stop); await forever()", "can't stop the event loop"),
     "loop.close()": ("loop.close()", "close a running event loop"),
@@ -171,9 +216,7 @@ async def test_what_would_end_the_process_ends_only_the_job_that_did_it(
             end = await (await mainframe.start(path)).wait()
             found[name] = "succeeded" if end.state == "succeeded" else f"{end.state}: {end.error}"
             assert await (await mainframe.start(pid)).outputs() == {"out": process}, name
-        wrong = {
-            name: found[name] for name, (_, words) in ENDS.items() if words is not None and words not in found[name]
-        }
+        wrong = {name: found[name] for name, (_, words) in ENDS.items() if words not in found[name]}
         wrong |= {name: found[name] for name in SUCCEEDS if found[name] != "succeeded"}
         assert not wrong
         # To read and write, for this waits for no reader where there is none any more.

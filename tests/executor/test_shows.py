@@ -5,16 +5,20 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import asyncblock
 from asyncblock import events
 
-from ..flows import all_of, end_of, run_block
+from ..flows import all_of, end_of, node, one_block, run_block, run_flow, write_flow
 from ..preview.showing import picture
+from ..processes import run
 
 
 async def previews(directory: Path, source: str, **options: Any) -> list[Any]:
@@ -220,3 +224,214 @@ async def test_what_was_shown_arrives_when_the_finish_waits_for_room(tmp_path: P
         """,
     )
     assert len(made) == 12
+
+
+# ---------------------------------------------------------------------- the current figure
+
+
+GATE = """
+import asyncio
+
+class Turns:
+    # Lets jobs go on by turns.
+    def __init__(self):
+        self.at = 0
+        self.changed = asyncio.Event()
+
+    async def take(self, number):
+        while self.at != number:
+            self.changed.clear()
+            await self.changed.wait()
+
+    def next(self):
+        self.at += 1
+        self.changed.set()
+
+turns = Turns()
+"""
+
+BY_TURNS = """
+import matplotlib.pyplot as plt
+import gate
+
+async def main(inputs, ctx):
+    first = {first}
+    await gate.turns.take(0 if first else 1)
+    {make}
+    gate.turns.next()
+    await gate.turns.take(2 if first else 3)
+    {draw}
+    gate.turns.next()
+    if first:
+        await gate.turns.take(4)
+    {end}
+    return {{"out": {out}}}
+"""
+
+
+async def by_turns(directory: Path, make: str, draw: str, end: str = "pass", out: str = "1", **options: Any) -> Any:
+    """Run two jobs that begin to draw one after the other, and go on one after the other."""
+    directory.mkdir()
+    (directory / "gate.py").write_text(GATE)
+    nodes = [
+        node(name, BY_TURNS.format(first=name == "a", make=make, draw=draw, end=end, out=out), directory)
+        for name in ("a", "b")
+    ]
+    outputs = [{"handle": name, "from_node": [{"node_id": name, "output_handle": "out"}]} for name in ("a", "b")]
+    found = await run_flow(write_flow(directory, nodes, outputs_from=outputs), **options)
+    assert end_of(found).state == "succeeded", end_of(found)
+    mixed = {event.node_id: event.warning for event in all_of(found, events.BlockWarning) if "pyplot" in event.warning}
+    return mixed, end_of(found).outputs, [event.payload for event in all_of(found, events.BlockPreview)]
+
+
+@pytest.mark.parametrize("draw", ["plt.plot([1, 2])", "plt.title('x')", "plt.savefig(__import__('io').BytesIO())"])
+async def test_jobs_that_draw_into_each_other_s_current_figure_are_both_told(draw: str, tmp_path: Path) -> None:
+    mixed, _, _ = await by_turns(tmp_path / "f", "plt.figure()", draw, workers=1)
+    assert mixed.keys() == {"a", "b"}
+    for words in mixed.values():
+        assert "node a and node b" in words and "plt.subplots()" in words and "spawn: true" in words
+
+
+async def test_a_figure_that_two_jobs_know_by_its_number_is_told(tmp_path: Path) -> None:
+    mixed, _, _ = await by_turns(tmp_path / "f", "plt.figure(1)", "pass", workers=1)
+    assert mixed.keys() == {"a", "b"}
+
+
+async def test_figures_of_their_own_do_not_mix(tmp_path: Path) -> None:
+    make = "fig, ax = plt.subplots(figsize=(1, 1), facecolor='red' if first else 'blue')"
+    draw = "ax.plot([1, 2]); plt.show(); plt.close(fig)"
+    mixed, _, shown = await by_turns(tmp_path / "f", make, draw, workers=1)
+    assert mixed == {}
+    assert [colour(each["data"]) for each in shown] == [RED, BLUE]
+
+
+@pytest.mark.parametrize("close", ["plt.close('all')", "plt.close()"])
+async def test_whoever_closes_figures_without_a_name_closes_its_own(close: str, tmp_path: Path) -> None:
+    make = "fig, ax = plt.subplots()"
+    mixed, outputs, _ = await by_turns(tmp_path / "f", make, close, out="plt.fignum_exists(fig.number)", workers=1)
+    assert mixed == {}
+    assert outputs == {"a": False, "b": False}
+
+
+async def test_a_job_s_close_leaves_the_figures_of_others_open(tmp_path: Path) -> None:
+    make = "fig, ax = plt.subplots()"
+    draw = "first and plt.close('all')"
+    _, outputs, _ = await by_turns(tmp_path / "f", make, draw, out="plt.fignum_exists(fig.number)", workers=1)
+    assert outputs == {"a": False, "b": True}
+
+
+async def test_jobs_one_after_the_other_draw_with_pyplot_as_ever(tmp_path: Path) -> None:
+    source = """
+        import matplotlib.pyplot as plt
+
+        async def main(inputs, ctx):
+            plt.plot([1, 2])
+            plt.title(inputs.get("in", "first"))
+            plt.show()
+            return {"out": len(plt.get_fignums())}
+        """
+    nodes = [node("a", source, tmp_path / "f"), node("b", source, tmp_path / "f", inputs=[{"handle": "in"}])]
+    nodes[1]["inputs_from"] = [{"handle": "in", "from_node": [{"node_id": "a", "output_handle": "out"}]}]
+    outputs = [{"handle": "out", "from_node": [{"node_id": "b", "output_handle": "out"}]}]
+    found = await run_flow(write_flow(tmp_path / "f", nodes, outputs_from=outputs), workers=1)
+    assert end_of(found).outputs == {"out": 1}
+    assert len(all_of(found, events.BlockPreview)) == 2
+    assert not [each for each in all_of(found, events.BlockWarning) if "pyplot" in each.warning]
+
+
+# ---------------------------------------------------------------------- in a process of the user's
+
+
+SHOWS = """
+import matplotlib
+import matplotlib.pyplot as plt
+async def main(inputs, ctx):
+    plt.figure(figsize=(1, 1), facecolor="red")
+    plt.show()
+"""
+
+
+@pytest.mark.parametrize("use", ["", "matplotlib.use('agg')"])
+async def test_plt_show_previews_in_process(use: str, tmp_path: Path) -> None:
+    path = one_block(tmp_path / "f", SHOWS.replace("import matplotlib\n", f"import matplotlib\n{use}\n"), [])
+    command = await run("run", path, "--in-process", state=tmp_path)
+    assert command.process.returncode == 0, command.err
+    assert [line for line in command.out if "preview: image" in line], command.out
+    assert not [line for line in command.err if "non-interactive" in line]
+
+
+@pytest.fixture
+def backend() -> Iterator[None]:
+    """matplotlib's backend as the user of a process chooses it."""
+    import matplotlib
+
+    before = matplotlib.get_backend()
+    matplotlib.use("module://asyncblock.matplotlib_backend")
+    try:
+        yield
+    finally:
+        matplotlib.use(before)
+
+
+async def test_plt_show_previews_where_the_user_has_chosen_the_backend(backend: None, tmp_path: Path) -> None:
+    import matplotlib.pyplot as plt
+
+    found = await run_block(tmp_path, SHOWS, [])
+    assert end_of(found).state == "succeeded"
+    [shown] = all_of(found, events.BlockPreview)
+    assert colour(shown.payload["data"]) == RED
+    assert all_of(found, events.BlockWarning) == [] and plt.get_fignums() == []
+
+
+async def test_the_backend_tells_of_mixed_figures(backend: None, tmp_path: Path) -> None:
+    mixed, _, _ = await by_turns(tmp_path / "f", "plt.figure()", "plt.plot([1, 2])")
+    assert mixed.keys() == {"a", "b"}
+
+
+async def test_the_backend_draws_by_itself_outside_a_job(backend: None, tmp_path: Path) -> None:
+    import matplotlib.pyplot as plt
+
+    figure = plt.figure(figsize=(1, 1), facecolor="lime")
+    try:
+        figure.savefig(tmp_path / "a.png")
+        with warnings.catch_warnings():
+            # Of a backend without windows, where there is a screen.
+            warnings.simplefilter("ignore")
+            plt.show()
+    finally:
+        plt.close(figure)
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.filterwarnings("ignore:.*non-interactive")
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [
+        ("", "was left open and not previewed"),
+        ("    plt.close()\n", "what the block shows by plt.show() was not previewed"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["async def", "def"])
+async def test_where_nothing_is_replaced_a_warning_says_why_nothing_was_shown(
+    kind: str, end: str, words: str, tmp_path: Path
+) -> None:
+    import matplotlib.pyplot as plt
+
+    path = one_block(tmp_path / "f", SHOWS.replace("async def", kind) + end, [])
+    plt.figure(figsize=(1, 1))  # of the process
+    try:
+        async with asyncblock.embedded() as mainframe:
+            for _ in range(2):
+                found = [event async for event in await mainframe.start(path)]
+                assert end_of(found).state == "succeeded"
+                assert all_of(found, events.BlockPreview) == []
+                [told] = all_of(found, events.BlockWarning)
+                assert words in told.warning
+                for remedy in ("ctx.preview(fig)", "module://asyncblock.matplotlib_backend", "capture=True"):
+                    assert remedy in told.warning
+            quiet = one_block(tmp_path / "g", "async def main(inputs, ctx):\n    pass\n", [])
+            found = [event async for event in await mainframe.start(quiet)]
+            assert all_of(found, events.BlockWarning) == []
+        assert len(plt.get_fignums()) == (1 if end else 3)
+    finally:
+        plt.close("all")
