@@ -58,6 +58,7 @@ LAYERS: dict[str, set[str]] = {
         "offload", "flow", "workers", "brought", "children", "lifesigns", "collector", "hostmemory", "metadata",
         *GROUND,
     },
+    "matplotlib_backend": {"executor"},
     "flow": {"shapes", *GROUND},
     "server": {"flow", "wire", "transport", "metadata", *GROUND},
     "hosting": {"server", "iothread"},

@@ -79,6 +79,11 @@ async def test_a_session_whose_code_was_edited_waits_and_goes_on_where_that_is_a
     (tmp_path / "f" / "c.py").write_text("def main(inputs, ctx):\n    return {'out': 'edited'}\n")
     async with start("resume", session_id, *where, state=tmp_path) as waiting:
         line = await waiting.until_line("waiting: no executor has version")
+        children = [pid for pid in waiting.family() if pid != waiting.process.pid]
+        # An interrupt would cancel the session.
+        waiting.kill(signal.SIGKILL)
+        await waiting.wait()
+    await all_ended(children)
     assert (f"asyncblock resume {session_id} --accept" in line) == (where == ())
     assert "--accept" in line
     resumed = await run("resume", session_id, "--json", "--accept", "any", *where, state=tmp_path)
