@@ -85,11 +85,15 @@ class Spawning:
         return self._hosts.get(link_id) is host
 
     def ended(self, turn: Turn, link_id: str, reason: str) -> None:
-        """Take in that a process has ended; a job that it hadn't been given yet fails."""
+        """Take in that a process has ended; a job that it hadn't been given yet fails, unless its executor leaves."""
         asked = self._asked.pop(link_id, None)
         self.over(link_id, reason)
         if asked is not None and asked.job.state is JobState.WAITING:
             job = asked.job
+            if asked.host.executor is None:
+                # Its executor leaves, and has told it to: another one is asked.
+                self._enqueue(turn, job)
+                return
             words = f"the process of node {job.node_id} ended before it took its job: {reason}"
             job.session.fail_job(turn, job, words, retry=True)
 
