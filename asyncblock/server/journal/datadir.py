@@ -11,6 +11,7 @@ import fcntl
 import os
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -121,13 +122,17 @@ class DataDir:
 
     def close(self) -> None:
         """Remove the address and unlock. Idempotent."""
-        if self._lock < 0:
+        lock, self._lock = self._lock, -1
+        if lock < 0:
             return
-        (self.path / "address").unlink(missing_ok=True)
-        # The file stays: removing it would let two processes lock two files of that name.
-        os.ftruncate(self._lock, 0)
-        os.close(self._lock)
-        self._lock = -1
+        try:
+            # On a disk that fails both stay, and whoever comes next makes them anew.
+            with suppress(OSError):
+                (self.path / "address").unlink(missing_ok=True)
+                # The file stays: removing it would let two processes lock two files of that name.
+                os.ftruncate(lock, 0)
+        finally:
+            os.close(lock)
 
     def __enter__(self) -> DataDir:
         return self
