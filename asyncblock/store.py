@@ -23,12 +23,14 @@ Attempts = dict[tuple[str, int], dict[int, "_Kept"]]
 class _Kept:
     """A value and the key that travels for it."""
 
-    __slots__ = ("key", "size", "value")
+    __slots__ = ("file", "key", "size", "value")
 
     def __init__(self, key: StoreKey, value: object, size: int) -> None:
         self.key = key
         self.value = value
         self.size = size
+        self.file: int | None = None
+        """Bytes in memory of the file that it was exported into, 0 for one on the disk."""
 
 
 class Store:
@@ -43,7 +45,9 @@ class Store:
         self._born = generation()
         self._sessions: dict[str, Attempts] = {}
         self.size = 0
-        """Bytes that the values take, about."""
+        """Bytes that the values take, about, and the files in memory that they were exported into."""
+        self.files = 0
+        """Bytes of those files alone."""
 
     def put(self, key: StoreKey, value: object, size: int = 0) -> None:
         """Keep a value as it is now: detach it before. Raises ``Closed`` in a forked process."""
@@ -68,6 +72,26 @@ class Store:
                 "as long as the executor process that made it, and until no job can ask for it any more"
             )
         return found.value
+
+    def kept(self, id: tuple[str, str, int, int]) -> _Kept | None:
+        """Return what is kept of a value: by session, job, attempt and place."""
+        session_id, job_id, attempt, place = id
+        with self._lock:
+            return self._sessions.get(session_id, {}).get((job_id, attempt), {}).get(place)
+
+    def exported(self, id: tuple[str, str, int, int], length: int) -> bool:
+        """Take note that a value is in a file, too, and what of that is in memory; tell whether it is still here."""
+        session_id, job_id, attempt, place = id
+        with self._lock:
+            kept = self._sessions.get(session_id, {}).get((job_id, attempt), {}).get(place)
+            if kept is None:
+                return False
+            if kept.file is None:
+                kept.file = length
+                kept.size += length
+                self.size += length
+                self.files += length
+            return True
 
     def own(self, value: object, session_id: str) -> object:
         """Return what a value is: for the key of a value of the session, as events show it, that value."""
@@ -135,10 +159,11 @@ class Store:
             attempts = self._sessions.pop(session_id, {})
         return [each for kept in attempts.values() for each in kept.values()]
 
-    def freed(self, size: int) -> None:
-        """Take note that bytes of values that were let go are free."""
+    def freed(self, size: int, files: int = 0) -> None:
+        """Take note that bytes of values that were let go, ``files`` of them in files, are free."""
         with self._lock:
             self.size -= size
+            self.files -= files
 
     @property
     def sessions(self) -> list[str]:

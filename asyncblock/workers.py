@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from .children import Child, describe_exit
+from .depot import Depot
 from .forks import claim
 from .hostmemory import EXECUTORS
 from .lifesigns import Held, Lifesigns, listening
@@ -104,6 +105,8 @@ class Orders:
     """Take one job and leave: a process of a block's own."""
     trace_fd: int | None = None
     """A pipe for tracebacks while the interpreter's lock is held."""
+    values_of: str | None = None
+    """The directory of files of var values, which the parent owns."""
 
     def to_line(self) -> bytes:
         """Encode for the child."""
@@ -184,10 +187,13 @@ class Workers:
         """Link ids of the children whose place is filled already."""
         self._unready = count
         self._all_ready = asyncio.Event()
+        self._depot = Depot()
+        """Owned by no child: files of var values outlive those who have written them."""
         self.reports: list[str] = []
         """What children said of their work when they left."""
 
     async def __aenter__(self) -> Workers:
+        await asyncio.to_thread(self._depot.open)
         self._tasks = asyncio.TaskGroup()
         await self._tasks.__aenter__()
         for _ in range(self._count):
@@ -203,6 +209,7 @@ class Workers:
             await self._tasks.__aexit__(None, None, None)
         finally:
             clock.cancel()
+            await asyncio.shield(asyncio.to_thread(self._depot.close))
 
     async def _dismiss(self, child: Child) -> None:
         """Tell a child to drain and leave."""
@@ -377,6 +384,7 @@ class Workers:
             headers=self._headers,
             mainframe_in_parent=self._mainframe_in_parent,
             trace_fd=trace_fd,
+            values_of=self._depot.owner,
         )
         await child.tell(orders.to_line())
         self._children[child] = link_id

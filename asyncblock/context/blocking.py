@@ -29,6 +29,7 @@ from .payloads import (
     rate,
 )
 from .secrecy import CredentialInput
+from .staying import movable
 
 __all__ = ["SyncContext"]
 
@@ -235,7 +236,8 @@ class SyncContext(SyncAsking):
             and (problem := self._wait(room(size_of(value)))) is not None
         ):
             self.send_warning(problem)
-        key = self._put(detached(self._store.own(value, self._job.session_id)), handle, output=output)
+        value = detached(self._store.own(value, self._job.session_id))
+        key = self._put(value, handle, movable(value), output=output)
         try:
             if key.cache is not None and (problem := self._save(key)) is not None:
                 self.send_warning(problem)

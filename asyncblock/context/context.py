@@ -90,7 +90,9 @@ class Context(AsyncAsking):
         changes: DataFrames of pandas and polars are copies that cost nothing until one is written (real ones for
         pandas 2 without copy on write), arrays and bytearrays are copied, for each consumer too, unless nobody can
         write them (``array.flags.writeable = False``); anything else, and what is in a list or a dict, is the very
-        object: leave it alone once it is sent. While var values take more memory than they may, the call waits until
+        object: leave it alone once it is sent. Executors of the same host can have what is portable, too: frames,
+        arrays, bytes, and containers of these (``asyncblock.values.portable``); the rest keeps its consumers here.
+        While var values take more memory than they may, the call waits until
         some are let go (``ASYNCBLOCK_VAR_MEMORY``, a quarter of the host's by default).
         An undefined handle sends an error that names it; the value is sent all the same.
         ``to_node`` (``{"node_id", "input_handle"}`` each) and ``to_flow`` (``{"output_handle"}`` each) choose among the
@@ -141,7 +143,8 @@ class Context(AsyncAsking):
             return await self._prepare(value, handle)
         if output and (room := self._job.room) is not None and (problem := await room(size_of(value))) is not None:
             await self.send_warning(problem)
-        key = self._put(await self._taken(value), handle, output=output)
+        value = await self._taken(value)
+        key = self._put(value, handle, await self._movable(value), output=output)
         try:
             if key.cache is not None and (problem := await run_in_thread(self._save, key)) is not None:
                 await self.send_warning(problem)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..detached import detached, is_quick, size_of
 from ..offload import run_in_thread
 from ..store import EXECUTOR_NAME, Store, StoreKey
+from ..values import portable
 from .dataframes import cache_name, is_dataframe, save
 from .payloads import Prepared
 from .surroundings import Surroundings
@@ -17,7 +18,7 @@ from .surroundings import Surroundings
 if TYPE_CHECKING:
     from .face import JobInfo
 
-__all__ = ["VAR", "Staying"]
+__all__ = ["VAR", "Staying", "movable"]
 
 VAR = "oomol/var"
 
@@ -51,15 +52,22 @@ class Staying(Surroundings):
         value = self._store.own(value, self._job.session_id)
         return detached(value) if is_quick(value) else await run_in_thread(detached, value)
 
-    def _put(self, value: object, handle: str, *, output: bool = True) -> StoreKey:
+    def _put(
+        self, value: object, handle: str, movable: tuple[int | None, str | None], *, output: bool = True
+    ) -> StoreKey:
         """Keep a detached value; each has a key of its own, however often its handle is sent."""
         job = self._job
         key = StoreKey(EXECUTOR_NAME, handle, job.job_id, job.session_id, job.attempt, next(self._places))
+        key = replace(key, portable=movable[0], stays=movable[1])
         definition = (job.outputs_def or {}).get(handle, {}) if output else {}
         if definition.get("_serialize_for_cache") and is_dataframe(value):
             key = replace(key, cache=cache_name(self._flow(), self._node(), key, value))
         self._store.put(key, value, size_of(value))
         return key
+
+    async def _movable(self, value: object) -> tuple[int | None, str | None]:
+        """Return how many bytes another process would get of a value, or why it can have none."""
+        return movable(value) if _is_narrow(value) else await run_in_thread(movable, value)
 
     def _save(self, key: StoreKey) -> str | None:
         """Keep a DataFrame for later runs; return what to warn of. Writes a file."""
@@ -77,3 +85,26 @@ class Staying(Surroundings):
     @staticmethod
     def _keys_of(prepared: Iterable[Prepared]) -> list[StoreKey]:
         return [each.key for each in prepared if each.key is not None]
+
+
+def movable(value: object) -> tuple[int | None, str | None]:
+    """Return about how many bytes another process would get of a value, or None and why it can have none."""
+    try:
+        return portable.size_of(value), None
+    except portable.NotPortable as error:
+        return None, str(error)[:_LONGEST_REASON]
+
+
+_LONGEST_REASON: Final = 300
+"""Characters of a reason: it stands in each reference."""
+
+
+def _is_narrow(value: object) -> bool:
+    """Tell whether a value is looked through quickly."""
+    shape = getattr(value, "shape", None)
+    try:
+        if isinstance(shape, tuple) and len(shape) == 2:
+            return bool(shape[1] <= portable.LONGEST)
+        return not isinstance(value, (dict, list, tuple)) or len(value) <= portable.LONGEST // 8
+    except Exception:  # whatever the author's class raises
+        return False

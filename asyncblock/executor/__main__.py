@@ -183,6 +183,7 @@ async def _live(orders: Orders, parent: Parent) -> None:
     executor.on_outdated = None if orders.once else lambda: parent.say(OUTDATED)
     executor.on_edited = lambda: parent.say(EDITED)
     executor.once = orders.once
+    executor.values_of = orders.values_of
     if not orders.once:
         executor.spawner = Spawner(orders, executor.catalog)
     tls = ssl.create_default_context(cafile=orders.ca_file) if orders.ca_file else None

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..block import AnyBlock
 from ..client import Mainframe, open_link
 from ..context import Engine, Places
+from ..depot import Depot
 from ..errors import AsyncBlockError
 from ..forks import fresh_lock
 from ..iothread import inbox_of
@@ -25,10 +26,11 @@ from ..offload import wait_in_thread
 from ..preview import keep_worker, release_worker
 from ..scratch import Scratch
 from ..store import Store
-from ..wire.messages import Cancel, Close, Dispatch, Live, Release, ServiceMessage, Spawn, Unspawn
+from ..wire.messages import Cancel, Close, Dispatch, Export, Live, Release, ServiceMessage, Spawn, Unspawn
 from ..wire.windows import Window
 from .budget import Budget, limit_here
 from .catalog import Catalog, accepted
+from .exports import Exports
 from .job import RunningJob, started_record
 from .kinds import Kind, Kinds, slim
 from .lifeline import Lifeline
@@ -118,6 +120,8 @@ class Executor:
         """Starts processes for blocks with ``spawn: true``. None where this executor can't."""
         self.once = False
         """Whether this process was started for one job."""
+        self.values_of: str | None = None
+        """Whose directory the files of var values stand in: that of whoever has started this process."""
         self.trace_fd: int | None = None
         """Where tracebacks go while the interpreter's lock is held; only a process of its own has that."""
         self.stuck = 0
@@ -222,6 +226,7 @@ class Executor:
         await wait_in_thread(self.catalog.hash_all, places=None)
         async with _undisturbed_group() as tasks:
             hosting = _Hosting(self, link, tasks)
+            await wait_in_thread(hosting.depot.open, places=None)
             async with hosting.watchdog:
                 await link.attach(hosting)
                 hosting.services.packages_known()
@@ -260,6 +265,8 @@ class _Hosting:
         self.budget = Budget(self, limit_here())
         self.places = Places()
         self.scratch = Scratch()
+        self.depot = Depot(executor.values_of)
+        self.exports = Exports(self)
         self.services = Services(self)
         self.kinds = Kinds()
         self.loading = Loading(executor.catalog)
@@ -304,6 +311,7 @@ class _Hosting:
             "once": executor.once,
             "understands": [Release.op, Live.op],
             **({"accepts": [*executor.catalog.accepts]} if executor.catalog.accepts else {}),
+            **({"host": self.depot.host} if self.depot.host is not None else {}),
         }
 
     def dispatch(self, message: Dispatch, outlet: Outlet) -> None:
@@ -342,6 +350,9 @@ class _Hosting:
 
     def live(self, message: Live) -> None:
         self._inbox.post(self.upkeep.live, message)
+
+    def export(self, message: Export) -> None:
+        self._inbox.post(self.exports.export, message)
 
     def service_message(self, message: ServiceMessage) -> None:
         self._inbox.post(self.services.message, message)
@@ -590,6 +601,7 @@ class _Hosting:
         if not self.link.over:
             await self.link.detach()
         await wait_in_thread(self.scratch.close, places=None)
+        await wait_in_thread(self.depot.close, places=None)
         await wait_in_thread(release_worker, places=None)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .. import offload
 from ..body import Body
 from ..context import JobInfo, dataframes
+from ..depot import ValueId
 from ..detached import detached, is_quick
 from ..errors import AsyncBlockError, LocalProtocolError, Unavailable
 from ..pieces import loads_blocks
@@ -89,7 +90,7 @@ async def gather_inputs(
         if handle in wanted and value is not None:
             raise _no_bytes(handle)
         key = StoreKey.match(value) if isinstance(value, dict) else None
-        inputs[handle] = value if key is None else await _var(hosting, info, key)
+        inputs[handle] = value if key is None else await _var(hosting, info, key, message.files.get(handle))
     for handle, obj in message.bodies.items():
         ref = BodyRef.from_json(obj)
         if ref is None:
@@ -142,7 +143,7 @@ def _any_holds(blocks: Iterable[bytes]) -> bool:
     return False
 
 
-async def _var(hosting: _Hosting, info: JobInfo, key: StoreKey) -> object:
+async def _var(hosting: _Hosting, info: JobInfo, key: StoreKey, file: object) -> object:
     """Return a var value, or what a file has of it beyond its process; what its consumer changes is its consumer's."""
     try:
         if key.session_id != info.session_id:
@@ -152,6 +153,10 @@ async def _var(hosting: _Hosting, info: JobInfo, key: StoreKey) -> object:
         value = hosting.store.look(key)
         return detached(value) if is_quick(value) else await offload.run_in_thread(detached, value)
     except LocalProtocolError:
+        own = key.session_id == info.session_id
+        if own and isinstance(file, str) and key.attempt is not None and key.place is not None:
+            id = ValueId(key.session_id, key.job_id, key.attempt, key.place)
+            return await offload.wait_in_thread(hosting.depot.load, file, id)
         if key.cache is None:
             raise
     return await offload.run_in_thread(dataframes.load, hosting.places.values_dir(), key.cache)

@@ -57,6 +57,7 @@ def slim(message: Dispatch, kind: Kind) -> Dispatch:
         kind.block,
         message.inputs,
         message.bodies,
+        files=message.files,
     )
 
 

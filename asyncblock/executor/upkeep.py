@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import offload
 from ..context import dataframes
+from ..depot import ValueId
 from ..store import StoreKey
 from ..wire.messages import Live, Release
 from ..wire.ranges import Ranges
@@ -66,7 +67,10 @@ class Upkeep:
         """Let go of a session."""
         for source in [source for source in self._latest if source[0] == session_id]:
             del self._latest[source]
-        self._part(self._hosting.store.drop_session(session_id), files=False)
+        hosting = self._hosting
+        self._part(hosting.store.drop_session(session_id), files=False)
+        # Of values, too, whose process is gone; whoever of this host hears it first removes them.
+        hosting._tasks.create_task(offload.wait_in_thread(hosting.depot.end_session, session_id))
 
     def _is_open(self, job_id: str, attempt: int) -> bool:
         return (job_id, attempt) in self._hosting._jobs
@@ -78,13 +82,17 @@ class Upkeep:
         hosting = self._hosting
         names = [name for kept in gone if (name := self._superseded(kept.key)) is not None] if files else []
         values, size = [kept.value for kept in gone], sum(kept.size for kept in gone)
+        exported = [_id_of(kept.key) for kept in gone if kept.file is not None]
+        in_memory = sum(kept.file or 0 for kept in gone)
         gone.clear()
-        hosting._tasks.create_task(self._free(values, size, names))
+        hosting._tasks.create_task(self._free(values, (size, in_memory), names, exported))
 
-    async def _free(self, values: list[Any], size: int, names: list[str]) -> None:
+    async def _free(self, values: list[Any], sizes: tuple[int, int], names: list[str], exported: list[ValueId]) -> None:
         hosting = self._hosting
+        if exported:
+            await offload.wait_in_thread(hosting.depot.remove, exported)
         await offload.wait_in_thread(_free, values, hosting.places.values_dir() if names else None, names)
-        hosting.store.freed(size)
+        hosting.store.freed(*sizes)
         hosting.budget.change()
 
     def _superseded(self, key: StoreKey) -> str | None:
@@ -102,6 +110,10 @@ def _free(values: list[Any], directory: Path | None, names: list[str]) -> None:
     part_with(values)
     if directory is not None:
         dataframes.remove(directory, names)
+
+
+def _id_of(key: StoreKey) -> ValueId:
+    return ValueId(key.session_id, key.job_id, key.attempt or 0, key.place or 0)
 
 
 def _is_entry(entry: object) -> bool:

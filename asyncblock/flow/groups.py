@@ -1,4 +1,9 @@
-"""Groups: nodes joined by var edges, transitively, run on one executor, because their values live in its process.
+"""Groups: nodes joined by var edges, transitively, whose jobs run where their values are.
+
+Most values live in the process that made them; portable ones can be had in every process of its host. A node *roams*
+whose jobs may run in any process that can have their inputs: nothing that comes of them, directly or through other
+nodes, meets another var value in one job. The others share an executor until their values have proved portable, for
+two values that can't be moved and are in two processes would never meet. Services have a process of their own choice.
 
 A var value is followed from the block that puts it out through conditions, into subflows and slots and out of them
 again. Nodes that it joins within one flow are a group in each run of the flow; a group that goes beyond its flow, or
@@ -7,7 +12,7 @@ that is a service's, is one for the whole session (its name begins with ``*``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import replace
 from typing import Any, Final
 
@@ -33,19 +38,47 @@ def with_groups(plan: Plan, complain: Complain) -> Plan:
         if "service" in task.block:
             union.join(_Service((str(task.block.get("hash")), str(task.block.get("dir")))), at)
     producers = [(at, handle) for at, task in tasks.items() for handle in _var_outputs(task)]
+    meets = _Meets()
     if producers:
         edges = _Edges(plan)
         for at, handle in producers:
             for consumer, name in edges.consumers(at, handle):
+                meets.note(at, consumer, name)
                 if consumer != at:
                     _check_spawn((at, tasks[at]), (consumer, tasks[consumer]), name, complain)
                     union.join(at, consumer)
     names = union.names()
+    bound = meets.bound()
     return replace(
         plan,
-        nodes=_named(plan, None, names),
-        flows={key: replace(flow, nodes=_named(flow, key, names)) for key, flow in plan.flows.items()},
+        nodes=_named(plan, None, names, bound),
+        flows={key: replace(flow, nodes=_named(flow, key, names, bound)) for key, flow in plan.flows.items()},
     )
+
+
+class _Meets:
+    """Which tasks put out what meets another var value."""
+
+    def __init__(self) -> None:
+        self._handles: dict[At, set[str]] = {}
+        """The inputs of each task that var values come to."""
+        self._producers: dict[At, set[At]] = {}
+
+    def note(self, producer: At, consumer: At, handle: str) -> None:
+        """Take in that a value goes from one task to another."""
+        self._handles.setdefault(consumer, set()).add(handle)
+        self._producers.setdefault(consumer, set()).add(producer)
+
+    def bound(self) -> set[At]:
+        """Return those before a task that takes two, however far."""
+        todo = [task for task, handles in self._handles.items() if len(handles) > 1]
+        found: set[At] = set()
+        while todo:
+            for producer in self._producers.get(todo.pop(), ()):
+                if producer not in found:
+                    found.add(producer)
+                    todo.append(producer)
+        return found
 
 
 def _tasks(plan: Plan) -> Iterator[tuple[At, NodePlan]]:
@@ -58,15 +91,18 @@ def _tasks(plan: Plan) -> Iterator[tuple[At, NodePlan]]:
                     yield (key, node.node_id, slot), provider
 
 
-def _named(flow: FlowPlan, key: str | None, names: Mapping[At, str]) -> tuple[NodePlan, ...]:
+def _named(flow: FlowPlan, key: str | None, names: Mapping[At, str], bound: Set[At]) -> tuple[NodePlan, ...]:
+    def one(node: NodePlan, at: At) -> NodePlan:
+        group = names.get(at)
+        if group is None:
+            return node
+        return replace(node, group=group, roams="service" not in node.block and at not in bound)
+
     made = []
     for node in flow.nodes:
-        slots = {
-            slot: replace(each, group=names.get((key, node.node_id, slot), each.group))
-            for slot, each in node.slots.items()
-        }
-        group = names.get((key, node.node_id, ""))
-        made.append(node if group is None and not slots else replace(node, group=group or node.group, slots=slots))
+        slots = {slot: one(each, (key, node.node_id, slot)) for slot, each in node.slots.items()}
+        named = one(node, (key, node.node_id, ""))
+        made.append(named if not slots else replace(named, slots=slots))
     return tuple(made)
 
 

@@ -63,14 +63,17 @@ class NodePlan:
     concurrency: int = 1
     timeout: float | None = None
     group: str | None = None
-    """Nodes joined by var edges have the same group: their values live in one process. One that begins with ``*``
-    goes beyond its flow; any other is made anew for each run of the flow."""
+    """Nodes joined by var edges have the same group: their values live in one process, or, portable ones, on one host.
+    One that begins with ``*`` goes beyond its flow; any other is made anew for each run of the flow."""
     flow: str | None = None
     """The key of the flow that a subflow node runs."""
     slots: Mapping[str, NodePlan] = field(default_factory=dict)
     """What a subflow node provides for the slots of its flow."""
     weight: float = 1.0
     """What the node's progress counts in its flow's."""
+    roams: bool = False
+    """Of a node with a group: no later node takes two var values that could come to be in two processes if its jobs run
+    wherever their inputs are."""
 
 
 @dataclass(frozen=True)

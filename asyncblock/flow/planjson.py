@@ -95,7 +95,7 @@ def _node_to_json(node: NodePlan, blocks: _Blocks) -> dict[str, Any]:
             spec["value"] = each.value
         inputs[handle] = spec
     made: dict[str, Any] = {"node_id": node.node_id, "kind": node.kind, **blocks.written(node), "inputs": inputs}
-    for name in ("concurrency", "timeout", "group", "flow", "weight"):
+    for name in ("concurrency", "timeout", "group", "flow", "weight", "roams"):
         value = getattr(node, name)
         if value != _DEFAULTS[name]:
             made[name] = value
@@ -228,6 +228,7 @@ class _Reader:
             and self._expect(_is_number(weight) and weight >= 0, f"{name}: weight")
             and self._expect(isinstance(obj.get("group"), (str, type(None))), f"{name}: group")
             and self._expect(isinstance(obj.get("flow"), (str, type(None))), f"{name}: flow")
+            and self._expect(isinstance(obj.get("roams", False), bool), f"{name}: roams")
         )
         if not fine or not isinstance(inputs, dict) or not isinstance(block, dict):
             return None
@@ -247,6 +248,7 @@ class _Reader:
             obj.get("flow"),
             {slot: each for slot, each in providers.items() if each is not None},
             weight,
+            obj.get("roams", False),
         )
 
     def block_of(self, obj: Mapping[str, Any]) -> Any:

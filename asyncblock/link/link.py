@@ -30,6 +30,7 @@ from ..wire.messages import (
     Cancel,
     Close,
     Dispatch,
+    Export,
     Fetched,
     Gone,
     Hello,
@@ -116,6 +117,10 @@ class Host(Protocol):
 
     def live(self, message: Live) -> None:
         """Let go of all that doesn't live."""
+        ...
+
+    def export(self, message: Export) -> None:
+        """Write a var value into a file for another process."""
         ...
 
     def service_message(self, message: ServiceMessage) -> None:
@@ -496,6 +501,8 @@ class Link:
                 self._host.release(message)
             case Live() if self._host is not None:
                 self._host.live(message)
+            case Export() if self._host is not None:
+                self._host.export(message)
             case ServiceMessage() if self._host is not None:
                 self._host.service_message(message)
             case Fetched():

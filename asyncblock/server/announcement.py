@@ -19,6 +19,9 @@ _MAX_ACCEPTED = 100
 _MAX_NAME = 200
 """Characters of a language or of a package's hash."""
 
+_LEAST_HOST = 16
+"""Characters of what nobody can guess."""
+
 _MAX_SLOTS = 1_000_000
 
 _MAX_OPS = 100
@@ -44,6 +47,8 @@ class ExecutorInfo:
     """Which of the messages that not every executor knows may be sent to it."""
     accepts: tuple[str, ...] = ()
     """How versions begin that it doesn't have, and runs what it has of the same package for."""
+    host: str | None = None
+    """Proves, by being the same, that another executor can open the files of var values that this one writes."""
 
     def accepts_instead(self, version: str, package: str) -> bool:
         """Tell whether it runs another version of a package instead of this one."""
@@ -73,6 +78,9 @@ class ExecutorInfo:
         once = obj.get("once", False)
         if type(once) is not bool:
             raise _wrong("once", "true or false", once)
+        host = obj.get("host")
+        if host is not None and not (_is_name(host, _MAX_NAME) and len(host) >= _LEAST_HOST):
+            raise _wrong("host", f"a text of {_LEAST_HOST} to {_MAX_NAME} characters that nobody can guess", host)
         understands = obj.get("understands", [])
         if type(understands) is not list or not all(_is_name(each, _MAX_NAME) for each in understands[:_MAX_OPS]):
             raise _wrong("understands", "a list of names of messages", understands)
@@ -85,6 +93,7 @@ class ExecutorInfo:
             once,
             frozenset(understands[:_MAX_OPS]),
             tuple(accepts),
+            host,
         )
 
 

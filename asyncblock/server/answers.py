@@ -17,6 +17,7 @@ from ..wire.messages import Fetch, Fetched, Message, Page, Read, Reply, Request,
 from .api import METHODS, ONCE
 from .blocks import JOB_METHODS, attempt_of
 from .bounds import MAX_DEPTH, MAX_WORDS, is_deep
+from .exports import LINK_METHODS
 from .housekeeping import QUESTIONS, Question
 from .journal import BodyKey, RequestRow
 from .links import Connection, LinkState
@@ -180,6 +181,11 @@ class Answers:
             if "executor" not in self._roles:
                 raise Rejected(f"this token may not {message.method!r}", code="unauthorized")
             return asked_by_job(turn, attempt_of(self._sessions.running, self._link, message.params), message.params)
+        said_by_link = LINK_METHODS.get(message.method)
+        if said_by_link is not None:
+            if "executor" not in self._roles:
+                raise Rejected(f"this token may not {message.method!r}", code="unauthorized")
+            return said_by_link(self._sessions, turn, self._link, message.params)
         entry = METHODS.get(message.method)
         if entry is None:
             raise Rejected(f"unknown method {message.method!r}", code="method")

@@ -20,6 +20,7 @@ from .jobs import Attempt, Job, JobState
 from .journal.trouble import DISK_ERRORS
 from .links import Connection, LinkState
 from .needs import SPAWN, Need, has_version, need_of, need_of_block, serves
+from .placing import Placing
 from .spawning import Spawning, spawn_slots
 from .spill import INLINE_BYTES, spill
 from .turn import Turn
@@ -49,6 +50,7 @@ class Dispatcher:
         self.links: dict[str, LinkState] = {}
         self._waiting: dict[Need, deque[Job]] = {}
         self._pins: dict[tuple[str, str], LinkState] = {}
+        self.placing = Placing(self.links, _free)
         self.absence = Absence(sessions, self.links, self._waiting)
         self.spawning = Spawning(self._assign, self.enqueue)
 
@@ -92,13 +94,15 @@ class Dispatcher:
 
     def _hand_out(self, turn: Turn, need: Need, job: Job) -> bool:
         """Give a job to an executor, if one is free."""
-        link = self._choose(need)
+        link = self._choose(need, job)
         if link is None:
             return False
-        lost = job.session.lives.missing(job.inputs.values(), "" if need.group == SPAWN else link.link_id)
-        if lost is not None:
-            turn.after(lambda: self._value_lost(job, lost))
-            return True
+        if job.session.lives.any:
+            has = self.placing.can_come if need.group == SPAWN else self.placing.has
+            lost = job.session.lives.missing(job.inputs.values(), partial(has, link))
+            if lost is not None:
+                turn.after(lambda: self._value_lost(job, lost))
+                return True
         if need.group == SPAWN:
             self.spawning.ask(job, link)
         else:
@@ -109,7 +113,7 @@ class Dispatcher:
         """End a job whose inputs are where it can't run: another attempt would do no better."""
         turn = self._sessions.turn()
         words = f"node {job.node_id} needs {lost}, which was in the memory of its executor's process: "
-        words += "that has ended, or can't run this block"
+        words += "that has ended, or can't run this block, or has only a part of what it needs"
         job.session.fail_job(turn, job, words, retry=False)
         turn.commit()
 
@@ -119,16 +123,30 @@ class Dispatcher:
         self.pump_all(turn)
         self.absence.review()
 
-    def _choose(self, need: Need) -> LinkState | None:
+    def _choose(self, need: Need, job: Job) -> LinkState | None:
         if need.group == SPAWN:
-            hosts = [link for link in self.links.values() if serves(link, need) and spawn_slots(link) > 0]
-            return max(hosts, key=spawn_slots, default=None)
+            return self._choose_host(need, job)
         if need.group is not None and need.group.startswith(BESIDE):
             return self._choose_beside(need, need.group.removeprefix(BESIDE))
         if need.group is not None:
-            pinned = self._pins.get((need.session or "", need.group))
-            if pinned is not None and pinned.executor is not None:
-                return pinned if _free(pinned, need) > 0 else None
+            home = self._pins.get((need.session or "", need.group))
+            home = home if home is not None and home.executor is not None else None
+            return self.placing.choose(job, need, home, partial(self._choose_any, need))
+        return self._choose_any(need)
+
+    def _choose_host(self, need: Need, job: Job) -> LinkState | None:
+        """Choose who starts a process for a job: where its var values can come, if that is anywhere."""
+        hosts = [link for link in self.links.values() if serves(link, need) and spawn_slots(link) > 0]
+        lives = job.session.lives
+        if lives.any:
+            near = [
+                link for link in hosts if not lives.missing(job.inputs.values(), partial(self.placing.can_come, link))
+            ]
+            hosts = near or hosts
+        return max(hosts, key=spawn_slots, default=None)
+
+    def _choose_any(self, need: Need) -> LinkState | None:
+        """Choose the executor that has most room."""
         best, most = None, (False, 0)
         for link in self.links.values():
             free = _free(link, need)
@@ -163,21 +181,32 @@ class Dispatcher:
         _count(attempt, 1)
         job.attempt, job.state = attempt, JobState.ASSIGNED
         if job.group is not None:
-            self._pins[job.session.session_id, job.group] = link
+            attempt.away = self._pin(job, link)
         job.session.assign(turn, job, attempt)
         executor = link.executor
         if executor is not None and executor.accepts and not has_version(link, need_of(job)):
             job.session.goes_on(turn, job, [hash for hash, name in executor.packages.items() if name == job.code])
         turn.after(lambda: self.send(attempt))
 
+    def _pin(self, job: Job, link: LinkState) -> bool:
+        """Let a job's executor be its group's, unless the group has one; tell whether that is another one."""
+        key = (job.session.session_id, str(job.group))
+        home = self._pins.get(key)
+        if home is not None and home.executor is not None and home is not link and not key[1].startswith(BESIDE):
+            return True
+        self._pins[key] = link
+        return False
+
     def send(self, attempt: Attempt) -> None:
-        """Send a dispatch; repeating it changes nothing."""
+        """Send a dispatch; repeating it changes nothing. One whose inputs are exported first is sent when they are."""
         connection = attempt.link.connection
         if attempt.fenced or connection is None:
             return
         if connection.clogged:
             # Its executor doesn't read: what it is to do is kept as jobs, not as messages.
             connection.feed(partial(self._send_later, attempt, connection))
+            return
+        if self._sessions.exports.files_for(attempt) is None:
             return
         found = attempt.job.session.resolve_now(attempt.job.inputs)
         if found is None or not _say(attempt, found):
@@ -231,6 +260,7 @@ class Dispatcher:
         """Forget the pins of a session."""
         for key in [key for key in self._pins if key[0] == session_id]:
             del self._pins[key]
+        self._sessions.exports.session_over(session_id)
 
     # ------------------------------------------------------------------ leases
 
@@ -246,7 +276,7 @@ class Dispatcher:
         link.attempts[attempt.channel] = attempt
         link.next_channel = max(link.next_channel, attempt.channel + 1)
         _count(attempt, 1)
-        if attempt.job.group is not None:
+        if attempt.job.group is not None and not attempt.away:
             self._pins[attempt.job.session.session_id, attempt.job.group] = link
         if link.connection is None:
             self.lost(link)
@@ -296,9 +326,10 @@ class Dispatcher:
         Attempts that haven't begun are handed out again as if they had never been, but not those on channels that are
         ``blamed`` for it: the next executor would have the same.
         """
-        link.executor = None
+        link.executor = link.host = None
         with self._sessions.turn() as turn:
             with_it = self.spawning.host_gone(turn, link)
+            self._sessions.exports.maker_gone(turn, link, reason)
             for attempt in list(link.attempts.values()):
                 job = attempt.job
                 if attempt.fenced:
@@ -384,4 +415,5 @@ def _message(attempt: Attempt, found: dict[str, Found]) -> Dispatch:
         block_path=job.block.get("path"),
         timeout=job.timeout,
         metadata=job.session.metadata,
+        files=job.session.files_for(attempt) if job.session.lives.any else {},
     )

@@ -368,6 +368,7 @@ class Gateway:
             attempt.job.session.say_cancel(attempt.job)
         self.sessions.dispatch.spawning.ask_again(link)
         self.sessions.releases.restate(link)
+        self.sessions.exports.restate(link)
         if link.executor is not None:
             with self.sessions.turn() as turn:
                 self.sessions.dispatch.came(turn, link)

@@ -83,6 +83,8 @@ class Attempt:
     """The beginning of every line of this attempt's records in the journal."""
     records: int = 0
     """Records seen on the channel: the next one's index."""
+    away: bool = False
+    """It isn't where its group is at home."""
     fenced: bool = False
     """Its lease ended: what still comes is kept for inspection and changes nothing."""
     started: bool = False
@@ -123,6 +125,8 @@ class Job:
     inputs: dict[str, Any]
     """References by handle."""
     group: str | None = None
+    roams: bool = False
+    """It may run wherever its inputs can be had."""
     timeout: float | None = None
     flow: str | None = None
     """The key of the flow that its node stands in."""

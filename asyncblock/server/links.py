@@ -143,6 +143,8 @@ class LinkState:
     executor: ExecutorInfo | None = None
     understands: frozenset[str] = frozenset()
     """As its executor has announced, which may take no jobs meanwhile."""
+    host: str | None = None
+    """As its executor has announced: whose files of var values it can open."""
     attempts: dict[int, Attempt] = field(default_factory=dict)
     """Open and fenced attempts by channel."""
     next_channel: int = 1
@@ -183,6 +185,12 @@ class LinkState:
         self.executor = executor
         if executor is not None:
             self.understands = executor.understands
+            self.host = executor.host
+
+    @property
+    def is_there(self) -> bool:
+        """Tell whether its process lives, as far as is known, whether it takes jobs or not."""
+        return self.executor is not None or self.connection is not None
 
     def send(self, message: Message) -> None:
         """Send a control line if there is a connection; after a Welcome commands are derived again."""

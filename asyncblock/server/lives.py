@@ -18,9 +18,9 @@ from ..wire.stored import EXECUTOR_NAME, StoreKey
 
 if TYPE_CHECKING:
     from ..flow.entries import Ref
-    from .jobs import Attempt
+    from .jobs import Attempt, Job
 
-__all__ = ["Gone", "Lives"]
+__all__ = ["Gone", "Lives", "VarValue"]
 
 Place = tuple[int, int, int, str]
 """Where a reference to a value stands in the journal: row, line, record, and the handle."""
@@ -28,7 +28,7 @@ Gone = tuple[str, str, int, int]
 """A value that can go: the link of its executor, its job, attempt, and place there."""
 
 
-class _Made:
+class Made:
     """What one attempt has put out."""
 
     __slots__ = ("attempt", "closed", "job_id", "link_id", "seen", "values")
@@ -40,19 +40,23 @@ class _Made:
         self.closed = False
         """Nothing comes of it any more."""
         self.seen = Ranges()
-        self.values: dict[int, _Value] = {}
+        self.values: dict[int, VarValue] = {}
 
 
-class _Value:
+class VarValue:
     """A value that lives."""
 
-    __slots__ = ("holds", "kept", "made", "number", "places")
+    __slots__ = ("file", "holds", "kept", "made", "number", "places", "size")
 
-    def __init__(self, made: _Made, number: int, kept: bool) -> None:
+    def __init__(self, made: Made, number: int, kept: bool, size: int | None) -> None:
         self.made = made
         self.number = number
         self.kept = kept
-        """There is a file of it, too."""
+        """There is a file of it for later runs, too."""
+        self.size = size
+        """Bytes that move when another process takes it; None for one that stays in its own."""
+        self.file: tuple[str, str] | None = None
+        """The host and the name of the file that it was exported into."""
         self.holds = 0
         self.places: tuple[Place, ...] = ()
         """Where references to it stand; more than one when it was sent on as it came."""
@@ -66,11 +70,18 @@ class Lives:
         self._begin = begin
         self.complete = True
         """Every value is known here; False for a session that goes on from a snapshot without them."""
-        self._made: dict[tuple[str, int], _Made] = {}
-        self._places: dict[Place, _Value] = {}
+        self._made: dict[tuple[str, int], Made] = {}
+        self._places: dict[Place, VarValue] = {}
         self._callers: dict[str, list[Ref]] = {}
         """What jobs hold of the blocks that they run."""
-        self._idle: list[_Value] = []
+        self._idle: list[VarValue] = []
+        self._portable: dict[str, bool] = {}
+        """Whether all values of a node's handle could be moved so far."""
+
+    @property
+    def any(self) -> bool:
+        """Tell whether there are values."""
+        return bool(self._made)
 
     # ------------------------------------------------------------------ values come
 
@@ -91,7 +102,7 @@ class Lives:
             if ref[0] == "given":
                 self._known(attempt, ref[1])
 
-    def _known(self, attempt: Attempt, value: object) -> _Value | None:
+    def _known(self, attempt: Attempt, value: object) -> VarValue | None:
         if type(value) is not dict or value.get("executor") != EXECUTOR_NAME:
             return None
         key = StoreKey.match(value)
@@ -104,15 +115,17 @@ class Lives:
         if made is None:
             if not self._made:
                 self._begin()
-            made = self._made[key.job_id, key.attempt] = _Made(key.job_id, key.attempt, attempt.link.link_id)
+            made = self._made[key.job_id, key.attempt] = Made(key.job_id, key.attempt, attempt.link.link_id)
             made.closed = attempt.fenced
         found = made.values.get(key.place)
         if found is None:
             if key.place in made.seen:
                 return None
             made.seen.add(key.place)
-            found = made.values[key.place] = _Value(made, key.place, key.cache is not None)
+            found = made.values[key.place] = VarValue(made, key.place, key.cache is not None, key.portable)
             self._idle.append(found)
+            source = _source(attempt.job, key.handle)
+            self._portable[source] = key.portable is not None and self._portable.get(source, True)
         return found
 
     # ------------------------------------------------------------------ who holds them
@@ -133,7 +146,7 @@ class Lives:
             if found.holds <= 0:
                 self._idle.append(found)
 
-    def _find(self, ref: Ref) -> _Value | None:
+    def _find(self, ref: Ref) -> VarValue | None:
         if not self._made:
             return None
         if ref[0] == "record":
@@ -169,14 +182,42 @@ class Lives:
             self.caller_over(never_asked)
         self.caller_over(job.job_id)
 
-    def missing(self, refs: Iterable[Ref], link_id: str) -> str | None:
-        """Return words for an input that isn't in an executor's memory, but was in another one's; None if none is."""
+    def find(self, ref: Ref) -> VarValue | None:
+        """Return the value that a reference stands for, if it is a var value that lives."""
+        return self._find(ref)
+
+    def missing(self, refs: Iterable[Ref], has: Callable[[VarValue], bool]) -> str | None:
+        """Return words for an input that can't be had where the others are; None if there is none."""
         for ref in refs:
             found = self._find(ref)
-            if found is not None and found.made.link_id != link_id and not found.kept:
+            if found is not None and not has(found):
                 handle = found.places[0][3] if found.places else "of a block"
                 return f"the var value of handle {handle!r} of job {found.made.job_id} (attempt {found.made.attempt})"
         return None
+
+    def has_proved(self, job: Job) -> bool:
+        """Tell whether everything that a job's node has put out by its var handles, all of them, could be moved."""
+        handles = [
+            each["handle"]
+            for each in job.block.get("outputs_def") or ()
+            if isinstance(each, Mapping) and is_var(each.get("json_schema"))
+        ]
+        return all(self._portable.get(_source(job, handle), False) for handle in handles)
+
+    # ------------------------------------------------------------------ values are exported
+
+    def value(self, job_id: str, attempt: int, place: int) -> VarValue | None:
+        """Return a value that lives."""
+        made = self._made.get((job_id, attempt))
+        return None if made is None else made.values.get(place)
+
+    def exported(self, job_id: str, attempt: int, place: int, file: tuple[str, str] | None) -> None:
+        """Take in that a value was exported, or (None) that it can't be."""
+        found = self.value(job_id, attempt, place)
+        if found is not None:
+            found.file = file
+            if file is None:
+                found.size = None
 
     # ------------------------------------------------------------------ values go
 
@@ -200,7 +241,7 @@ class Lives:
             self._tidy(made)
         return gone
 
-    def _tidy(self, made: _Made) -> None:
+    def _tidy(self, made: Made) -> None:
         if made.closed and not made.values:
             self._made.pop((made.job_id, made.attempt), None)
 
@@ -225,9 +266,11 @@ class Lives:
         return {
             "complete": self.complete,
             "callers": self._callers,
+            "portable": self._portable,
             "made": [
                 [made.job_id, made.attempt, made.link_id, made.closed, made.seen.to_json(),
-                 [[each.number, each.kept, each.holds, each.places] for each in made.values.values()]]
+                 [[each.number, each.kept, each.holds, each.places, each.size, each.file]
+                  for each in made.values.values()]]
                 for made in self._made.values()
             ],
         }  # fmt: skip
@@ -238,12 +281,15 @@ class Lives:
             self.complete = False
             return
         self.complete = obj["complete"]
+        self._portable = dict(obj.get("portable", {}))
         self._callers = {caller: list(refs) for caller, refs in obj["callers"].items()}
         for job_id, attempt, link_id, closed, seen, values in obj["made"]:
-            made = self._made[job_id, attempt] = _Made(job_id, attempt, link_id)
+            made = self._made[job_id, attempt] = Made(job_id, attempt, link_id)
             made.closed, made.seen = closed, Ranges.from_json(seen)
-            for number, kept, holds, places in values:
-                value = made.values[number] = _Value(made, number, kept)
+            for number, kept, holds, places, *moved in values:
+                size, file = moved or (None, None)
+                value = made.values[number] = VarValue(made, number, kept, size)
+                value.file = None if file is None else (file[0], file[1])
                 value.holds = holds
                 value.places = tuple((row, line, index, handle) for row, line, index, handle in places)
                 self._places.update(dict.fromkeys(value.places, value))
@@ -251,3 +297,12 @@ class Lives:
                     self._idle.append(value)
         if self._made:
             self._begin()
+
+
+def is_var(schema: object) -> bool:
+    """Tell whether a handle of this schema has var values."""
+    return isinstance(schema, Mapping) and schema.get("contentMediaType") == "oomol/var"
+
+
+def _source(job: Job, handle: str) -> str:
+    return f"{job.flow or ''}/{job.node_id}/{handle}"

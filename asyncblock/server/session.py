@@ -257,6 +257,7 @@ class Session:
             attempt=attempt.number,
             link=attempt.link.link_id,
             channel=attempt.channel,
+            **({"away": True} if attempt.away else {}),
             t=_now(),
         )
         self.links.add(attempt.link)
@@ -665,6 +666,7 @@ class Session:
             block=dict(node.block),
             inputs=dict(created.inputs),
             group=group,
+            roams=node.roams,
             timeout=node.timeout,
             flow=created.flow,
             caller=created.caller,
@@ -875,6 +877,23 @@ class Session:
 
         turn.after(lambda: self._begin(read(), "reading values"))
 
+    def value_exported(
+        self, turn: Turn, value: tuple[str, int, int], file: tuple[str, str] | None, words: str | None
+    ) -> None:
+        """Note that a var value is in a file from now on, or (no file) that it can't be, and why."""
+        job_id, attempt, place = value
+        common = {"job_id": job_id, "attempt": attempt, "place": place}
+        if file is None:
+            turn.say(self, "ValueStays", **common, reason=words, t=_now())
+        else:
+            note = {} if words is None else {"note": words}
+            turn.say(self, "ValueExported", **common, host=file[0], file=file[1], **note, t=_now())
+        self.lives.exported(job_id, attempt, place, file)
+
+    def files_for(self, attempt: Attempt) -> dict[str, str]:
+        """Return the files of an attempt's inputs that are var values of other processes."""
+        return self._owner.exports.files_for(attempt) or {}
+
     def _count_holders(self) -> None:
         self._run.holder = self.lives
 
@@ -992,6 +1011,10 @@ class Session:
                 job.retry_at = (obj["at"], obj["pause"])
             case "JobFailed" if job is not None:
                 self._fold_failure(None, job, obj["error"], obj["retry"])
+            case "ValueExported":
+                self.lives.exported(obj["job_id"], obj["attempt"], obj["place"], (obj["host"], obj["file"]))
+            case "ValueStays":
+                self.lives.exported(obj["job_id"], obj["attempt"], obj["place"], None)
             case "SessionFinished":
                 self.state, self.error, self.finished_at = obj["state"], obj["error"], obj["t"]
             case "JobFailed":
@@ -1008,7 +1031,7 @@ class Session:
 
     def _replay_assignment(self, job: Job, obj: dict[str, Any]) -> None:
         link = self._owner.dispatch.link(obj["link"])
-        attempt = Attempt(job, obj["attempt"], link, obj["channel"])
+        attempt = Attempt(job, obj["attempt"], link, obj["channel"], away=obj.get("away", False))
         job.attempt, job.attempts, job.state = attempt, obj["attempt"], JobState.ASSIGNED
         job.retry_at = None
         self._replayed_attempts[job.job_id, attempt.number] = attempt

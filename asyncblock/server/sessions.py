@@ -14,6 +14,7 @@ import orjson
 from ..errors import AsyncBlockError, InvalidFlow, Rejected
 from ..flow.plan import Plan
 from .dispatch import Dispatcher
+from .exports import Exports
 from .jobs import Job, JobState
 from .journal import Journal, SessionRow
 from .journal.trouble import DISK_ERRORS
@@ -55,6 +56,7 @@ class Sessions:
         self.tail = Tail()
         self.dispatch = Dispatcher(self)
         self.releases = Releases(self)
+        self.exports = Exports(self)
         self.running: dict[str, Session] = {}
         self.rows: dict[str, SessionRow] = {}
         """Every session that the journal knows, by id."""

@@ -43,6 +43,7 @@ def job_to_json(job: Job) -> dict[str, Any]:
             "link": attempt.link.link_id,
             "channel": attempt.channel,
             "records": attempt.records,
+            "away": attempt.away,
             "held": [] if attempt.held is None else attempt.held.to_json(),
         },
     }
@@ -69,7 +70,7 @@ def restore_job(job: Job, obj: Mapping[str, Any]) -> None:
 def attempt_from_json(job: Job, link: LinkState, obj: Mapping[str, Any]) -> Attempt:
     """Return the open attempt of a job."""
     attempt = Attempt(job, obj["number"], link, obj["channel"])
-    attempt.records = obj["records"]
+    attempt.records, attempt.away = obj["records"], obj.get("away", False)
     attempt.started = job.state is JobState.RUNNING
     attempt.held = References.from_json(obj["held"])
     return attempt

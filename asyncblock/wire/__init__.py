@@ -126,7 +126,16 @@ Downwards a body is asked for with ``fetch`` and comes as chunks numbered by the
 (``"asyncblock"``), ``handle``, ``job_id``, ``session_id``, and ``attempt`` and ``place``, which is the number of var
 values that this attempt has put out before, whatever their handles, or handed to blocks that it runs. So each output is
 a value of its own. Peers that have no ``attempt`` and no ``place`` in it mean the handle's last value. ``cache`` beside
-them is the name of a file that the value is kept in beyond its process. Jobs that such values join run on one executor.
+them is the name of a file that the value is kept in beyond its process. ``portable`` says about how many bytes another
+process of the host would get of it, ``stays`` in words why it can have none. A plan's ``group`` names jobs that such
+values join: they run where their values are, or, when all of these are portable, where that comes soonest on the same
+host; a node that doesn't say ``roams`` shares its group's executor until its values have proved portable.
+An executor that announces ``host``, at least 16 characters that others can only know if they can open the same files
+of its user, is asked to ``export {session_id, job_id, attempt, place}`` a portable value for another executor of the
+same ``host``. It writes a file, once, and says so by the request ``exported``: these four, and ``file``, its name (1
+to 200 letters, digits, ``.``, ``_``, ``-``), with a ``note`` for people, or ``error`` when the value stays. The other
+one's ``dispatch`` names the file in ``files`` by handle. A file is there until its value is released, or the session
+has ended, also when its process isn't any more. How it is written is the affair of the executors of one ``host``.
 Values are let go when no job can ask for them any more. An executor that names ``release`` and ``live`` in its
 announcement, under ``understands``, is told: ``release {session_id, values}`` says which can go, and after each Welcome
 ``live`` what lives of those that were seen of each attempt, for a release may have been lost; those that weren't seen

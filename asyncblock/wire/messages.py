@@ -25,6 +25,7 @@ __all__ = [
     "Close",
     "Discard",
     "Dispatch",
+    "Export",
     "Fetch",
     "Fetched",
     "Gone",
@@ -271,6 +272,8 @@ class Dispatch(Message):
     timeout: float | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     """What whoever started the session said of it: texts, numbers, booleans and null by name."""
+    files: dict[str, Any] = field(default_factory=dict)
+    """Inputs that are var values of another process: the names of the files that they were exported into, by handle."""
 
 
 @dataclass(slots=True)
@@ -347,6 +350,20 @@ class Live(Message):
 
 
 @dataclass(slots=True)
+class Export(Message):
+    """Write a var value into a file, for another process of this host, and say so by the request ``exported``.
+
+    Sent again after a Welcome; whoever has written it answers the same.
+    """
+
+    op: ClassVar[str] = "export"
+    session_id: str
+    job_id: str
+    attempt: int
+    place: int
+
+
+@dataclass(slots=True)
 class ServiceMessage(Message):
     """Something that a client says to a running service. Not kept, not repeated."""
 
@@ -414,8 +431,8 @@ MESSAGES: Final[dict[str, type[Message]]] = {
     cls.op: cls
     for cls in (
         Hello, Announce, Whole, Discard, Stalled, Gone, Request, Read, Unread, Fetch, Ping, Bye, Welcome, Ack, Kept,
-        Dispatch, Cancel, Spawn, Unspawn, Close, SessionEnded, Release, Live, ServiceMessage, Refused, Reply, Page,
-        Fetched,
+        Dispatch, Cancel, Spawn, Unspawn, Close, SessionEnded, Release, Live, Export, ServiceMessage, Refused, Reply,
+        Page, Fetched,
     )
 }  # fmt: skip
 
@@ -431,8 +448,7 @@ def encode(message: Message) -> bytes:
     line: dict[str, object] = {"op": message.op}
     for name in _SPECS[message.op]:
         line[name] = getattr(message, name)
-    if message.op in _LATER:
-        name, default = _LATER[message.op]
+    for name, default in _LATER.get(message.op, ()):
         if line[name] == default:
             del line[name]
     return orjson.dumps(line)
@@ -476,10 +492,10 @@ def _spec(cls: type[Message]) -> dict[str, tuple[frozenset[type], bool]]:
 
 
 _SPECS: Final = {op: _spec(cls) for op, cls in MESSAGES.items()}
-_LATER: Final[dict[str, tuple[str, Any]]] = {
-    **{op: ("secret", None) for op, spec in _SPECS.items() if "secret" in spec},
-    "refused": ("count", 1),
-    "dispatch": ("metadata", {}),
+_LATER: Final[dict[str, tuple[tuple[str, object], ...]]] = {
+    **{op: (("secret", None),) for op, spec in _SPECS.items() if "secret" in spec},
+    "refused": (("count", 1),),
+    "dispatch": (("metadata", {}), ("files", {})),
 }
 """Fields that earlier lines don't have, by op: they aren't written while they say nothing."""
 

@@ -68,6 +68,7 @@ RECEIVE: Final[Mapping[Role, Mapping[State, Mapping[str, State]]]] = {
             "session_ended": _OPEN,
             "release": _OPEN,
             "live": _OPEN,
+            "export": _OPEN,
             "service_message": _OPEN,
             "refused": _OPEN,
             "reply": _OPEN,

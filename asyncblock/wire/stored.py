@@ -25,6 +25,10 @@ class StoreKey:
     """Which of the attempt's var values it is, in the order of the calls, from 0."""
     cache: str | None = field(default=None, compare=False)
     """The name under which the value is kept beyond its process, if it is."""
+    portable: int | None = field(default=None, compare=False)
+    """About how many bytes move when another process of its host takes it; None for one that can't be had there."""
+    stays: str | None = field(default=None, compare=False)
+    """Why it can't."""
 
     def to_json(self) -> dict[str, str | int]:
         """Return what travels."""
@@ -39,10 +43,11 @@ class StoreKey:
         names = value.keys() - _KEPT
         if names != _FIELDS and names != _FIELDS | _ORDER:
             return None
-        fits = all(type(each) is (int if name in _ORDER else str) for name, each in value.items())
+        fits = all(type(each) is (int if name in _NUMBERS else str) for name, each in value.items())
         return cls(**value) if fits else None
 
 
 _FIELDS: Final = {"executor", "handle", "job_id", "session_id"}
 _ORDER: Final = {"attempt", "place"}
-_KEPT: Final = {"cache"}
+_KEPT: Final = {"cache", "portable", "stays"}
+_NUMBERS: Final = {"attempt", "place", "portable"}

@@ -584,6 +584,35 @@ def test_a_var_value_joins_the_nodes_that_it_passes_through_conditions_and_subfl
     assert groups["c"] is None
 
 
+def test_nodes_roam_unless_what_comes_of_them_meets_another_var_value(root: Path) -> None:
+    block(root, "make", "", "v:var w:var")
+    block(root, "pass", "v:var", "v:var")
+    block(root, "both", "v:var w:var", "v:var")
+
+    def takes(node_id: str, task: str, **inputs: str) -> str:
+        sources = [
+            f"{{handle: {handle}, from_node: [{{node_id: {source.partition('.')[0]},"
+            f" output_handle: {source.partition('.')[2]}}}]}}"
+            for handle, source in inputs.items()
+        ]
+        return f"  - {{node_id: {node_id}, task: self::{task}, inputs_from: [{', '.join(sources)}]}}\n"
+
+    plan = load_flow(
+        flow(
+            root,
+            "nodes:\n  - {node_id: a, task: self::make}\n  - {node_id: f, task: self::make}\n"
+            + takes("b", "pass", v="a.v")
+            + takes("c", "pass", v="a.v")
+            + takes("j", "both", v="b.v", w="f.w")
+            + takes("k", "pass", v="j.v"),
+        )
+    )
+    assert {node.node_id for node in plan.nodes if node.roams} == {"c", "j", "k"}
+    assert len({node.group for node in plan.nodes}) == 1
+    again = Plan.from_json(plan.to_json())
+    assert [node.roams for node in again.nodes] == [node.roams for node in plan.nodes]
+
+
 def test_a_var_value_within_a_subflow_joins_for_each_run_of_it(root: Path) -> None:
     block(root, "make", "", "v:var")
     block(root, "use", "v", "y")

@@ -15,6 +15,7 @@ from asyncblock.wire.messages import (
     Close,
     Discard,
     Dispatch,
+    Export,
     Fetch,
     Fetched,
     Gone,
@@ -94,6 +95,10 @@ GOLDEN: list[tuple[Message, bytes]] = [
     (Cancel("s.1", 1, "enough"), b'{"op":"cancel","job_id":"s.1","attempt":1,"reason":"enough","grace":10.0}'),
     (Close(3, "s.1", 1, "lost"), b'{"op":"close","channel":3,"job_id":"s.1","attempt":1,"reason":"lost"}'),
     (SessionEnded("s"), b'{"op":"session_ended","session_id":"s"}'),
+    (
+        Export("s", "s.1", 1, 0),
+        b'{"op":"export","session_id":"s","job_id":"s.1","attempt":1,"place":0}',
+    ),
     (Release("s", [["s.1", 1, [[0, 3]]]]), b'{"op":"release","session_id":"s","values":[["s.1",1,[[0,3]]]]}'),
     (
         Live({"s": [["s.1", 1, [[0, 3]], [[2, 3]]]], "t": None}),

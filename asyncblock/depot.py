@@ -1,0 +1,338 @@
+"""The depot: files through which the processes of one user on one host hand var values to each other.
+
+There are two directories that nobody else may enter: one in memory (``/dev/shm``), and one among the scratch files for
+what has no room there. In each stands a random token that only its user can read: whoever knows the same tokens can
+open the same files, and that, not a name, makes two processes *of one host*. Processes in other environments of Python
+count as of other hosts, for a value is read with the libraries that wrote it.
+
+Each command that starts executors, and each executor that nobody has started, owns a directory in them, with a lock
+that it and its children hold; it goes when its owner ends, and where that was killed, whoever opens a depot next
+removes it. So the file of a value outlives the process that wrote it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import logging
+import os
+import re
+import secrets
+import shutil
+import stat
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from . import scratch
+from .errors import LocalProtocolError, Unavailable
+from .forks import claim
+
+__all__ = ["MEMORY", "Depot", "ValueId"]
+
+logger = logging.getLogger("asyncblock.depot")
+
+MEMORY: Final = "ASYNCBLOCK_MEMORY_DIR"
+"""A directory in memory; ``/dev/shm`` by default."""
+
+_TOKEN: Final = "host"
+_OWNER: Final = re.compile(r"v-[0-9]+-[0-9a-f]{8}")
+_NAME: Final = re.compile(rf"([md])\.({_OWNER.pattern})\.([0-9a-f]{{16}}-[0-9a-f]{{16}})")
+_SPARE: Final = 16 << 20
+"""Bytes that stay free in memory for whoever else is there."""
+
+
+class ValueId(NamedTuple):
+    """Which value a file has."""
+
+    session_id: str
+    job_id: str
+    attempt: int
+    place: int
+
+    def about(self) -> dict[str, Any]:
+        """Return what stands in its file."""
+        return {"of": [*self]}
+
+    def file(self) -> str:
+        """Return the name of its file, without the place where that is."""
+        return f"{_session(self.session_id)}-{_digest(self.job_id, str(self.attempt), str(self.place))}"
+
+
+def _session(session_id: str) -> str:
+    return _digest(session_id)
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "backslashreplace")).hexdigest()[:16]
+
+
+class _Place:
+    """One of the two directories, opened."""
+
+    def __init__(self, letter: str, path: Path, owner: str) -> None:
+        """Raises ``OSError`` where there can be none."""
+        self.letter = letter
+        self.path = path
+        self._fds: list[int] = []
+        try:
+            self._base = self._opened(_private(path))
+            self.token = _token_in(self._base)
+            self._own = self._owned(owner)
+        except BaseException:
+            self.close()
+            raise
+
+    def _opened(self, fd: int) -> int:
+        claim(fd)
+        self._fds.append(fd)
+        return fd
+
+    def _owned(self, owner: str) -> int:
+        """Open the owner's directory, and keep it from being swept."""
+        while True:
+            with suppress(FileExistsError):
+                os.mkdir(owner, 0o700, dir_fd=self._base)
+            fd = _directory(owner, self._base)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_SH)
+                with suppress(FileNotFoundError):
+                    if os.stat(owner, dir_fd=self._base, follow_symlinks=False).st_ino == os.fstat(fd).st_ino:
+                        return self._opened(fd)
+            except BaseException:
+                os.close(fd)
+                raise
+            # Somebody has swept it before it had its lock.
+            os.close(fd)
+
+    def free(self) -> int:
+        """Return how many bytes there is room for."""
+        room = os.fstatvfs(self._own)
+        return room.f_bavail * room.f_frsize
+
+    def write(self, name: str, fill: Callable[[int], int]) -> int:
+        """Make a file that is there whole or not at all; return its length."""
+        draft = f"{name}.{secrets.token_hex(4)}"
+        fd = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self._own)
+        try:
+            try:
+                length = fill(fd)
+            finally:
+                os.close(fd)
+            os.rename(draft, name, src_dir_fd=self._own, dst_dir_fd=self._own)
+        except BaseException:
+            self.unlink(draft)
+            raise
+        return length
+
+    def open(self, owner: str, name: str) -> int:
+        """Open a file of any owner's. Raises ``OSError``."""
+        directory = _directory(owner, self._base)
+        try:
+            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=directory)
+        finally:
+            os.close(directory)
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
+            os.close(fd)
+            raise FileNotFoundError(f"{name} is no file of this user's")
+        return fd
+
+    def size(self, name: str) -> int | None:
+        """Return the size of a file of the owner's, if it is there."""
+        try:
+            return os.stat(name, dir_fd=self._own, follow_symlinks=False).st_size
+        except OSError:
+            return None
+
+    def unlink(self, name: str) -> None:
+        """Remove a file of the owner's, if it is there."""
+        with suppress(OSError):
+            os.unlink(name, dir_fd=self._own)
+
+    def names(self) -> list[str]:
+        """Return the files of the owner's."""
+        try:
+            return os.listdir(self._own)
+        except OSError:
+            return []
+
+    def sweep(self) -> None:
+        """Remove what owners have left that are gone."""
+        for name in os.listdir(self._base):
+            if _OWNER.fullmatch(name) is None:
+                continue
+            with suppress(OSError):
+                fd = _directory(name, self._base)
+                try:
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(name, dir_fd=self._base)
+                finally:
+                    os.close(fd)
+
+    def remove(self, owner: str) -> None:
+        """Remove the owner's directory."""
+        with suppress(OSError):
+            shutil.rmtree(owner, dir_fd=self._base)
+
+    def close(self) -> None:
+        """Let go of the directories."""
+        fds, self._fds = self._fds, []
+        for fd in fds:
+            os.close(fd)
+
+
+class Depot:
+    """The files of values, for one process. Its methods wait for the disk; any thread may call them.
+
+    ``owner`` is the name of the directory that whoever has started this process owns; without one it has its own.
+    """
+
+    def __init__(self, owner: str | None = None) -> None:
+        self._ours = owner is None
+        self.owner = owner if owner is not None else f"v-{os.getpid()}-{secrets.token_hex(4)}"
+        self._mutex = threading.Lock()
+        self._places: list[_Place] = []
+        self.host: str | None = None
+        """What the processes that can open the same files have in common; None where there are none."""
+
+    def open(self) -> None:
+        """Open the directories, as far as there can be any, and remove what dead owners have left."""
+        if _OWNER.fullmatch(self.owner) is None:
+            raise LocalProtocolError(f"{self.owner!r} is no name of a directory of var values")
+        memory = os.environ.get(MEMORY) or "/dev/shm"
+        user = f"asyncblock-values-{os.geteuid()}"
+        for letter in "md":
+            try:
+                base = Path(memory) if letter == "m" else scratch.root()
+                self._places.append(_Place(letter, base / user, self.owner))
+            except (OSError, Unavailable) as error:
+                logger.debug("there is no directory %s for var values: %s", letter, error)
+        for place in self._places:
+            with suppress(OSError):
+                place.sweep()
+        if self._places:
+            parts = [f"{place.letter}{place.token}" for place in self._places]
+            self.host = hashlib.sha256("\0".join([*parts, sys.prefix, sys.version]).encode()).hexdigest()[:32]
+
+    def save(self, value: object, id: ValueId, size: int, may_take: int) -> tuple[str, int, str | None]:
+        """Write a value of about ``size`` bytes into a file, unless it is there; return name and length.
+
+        In memory, where it has room and isn't larger than it ``may_take`` there; else on the disk, and the third thing
+        returned are words about that. Raises ``Unavailable`` when there is no room at all, and what the value's library
+        raises.
+        """
+        from .values import portable
+
+        name = id.file()
+        for place in self._places:
+            length = place.size(name)
+            if length is not None:
+                return f"{place.letter}.{self.owner}.{name}", length, None
+        why: list[str] = []
+        for place in self._places:
+            if place.letter == "m" and (size > may_take or place.free() < size + _SPARE):
+                why.append(f"{place.path.parent} has no room for {size} bytes")
+                continue
+            try:
+                length = place.write(name, lambda fd: portable.save(value, fd, id.about()))
+            except OSError as error:
+                why.append(f"{place.path.parent}: {error.strerror or error}")
+                continue
+            return f"{place.letter}.{self.owner}.{name}", length, "; ".join(why) or None
+        raise Unavailable(f"a var value of {size} bytes can't be put into a file for another process: {'; '.join(why)}")
+
+    def load(self, name: str, id: ValueId) -> Any:
+        """Return the value of a file that another process of this host has written.
+
+        Raises ``LocalProtocolError`` for a name that no file of this host can have, a file that isn't there or has
+        another value; what the value's library raises.
+        """
+        from .values import portable
+
+        match = _NAME.fullmatch(name)
+        place = next((each for each in self._places if match is not None and each.letter == match[1]), None)
+        if match is None or place is None:
+            raise LocalProtocolError(f"{name!r:.100} is no name of a var value's file on this host")
+        try:
+            fd = place.open(match[2], match[3])
+        except OSError as error:
+            raise LocalProtocolError(
+                f"the file {name} of a var value of job {id.job_id} isn't there: {error.strerror or error}"
+            ) from error
+        try:
+            return portable.load(fd, id.about())
+        finally:
+            os.close(fd)
+
+    def remove(self, ids: Iterable[ValueId]) -> None:
+        """Remove the files of values that nobody asks for any more."""
+        for id in ids:
+            for place in self._places:
+                place.unlink(id.file())
+
+    def end_session(self, session_id: str) -> None:
+        """Remove all files of a session."""
+        begin = f"{_session(session_id)}-"
+        for place in self._places:
+            for name in place.names():
+                if name.startswith(begin):
+                    place.unlink(name)
+
+    def close(self) -> None:
+        """Let go of the directories, and remove what is ours."""
+        with self._mutex:
+            places, self._places = self._places, []
+        for place in places:
+            if self._ours:
+                place.remove(self.owner)
+            place.close()
+
+
+def _directory(name: str, base: int) -> int:
+    return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=base)
+
+
+def _private(path: Path) -> int:
+    """Open a directory that nobody else may enter, made if need be. Raises ``OSError`` for one of somebody else's."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    status = os.fstat(fd)
+    if status.st_uid != os.geteuid():
+        os.close(fd)
+        raise PermissionError(f"{path} belongs to somebody else")
+    if status.st_mode & 0o077:
+        os.fchmod(fd, 0o700)
+    return fd
+
+
+def _token_in(base: int) -> str:
+    """Return the token of a directory, made if need be: linked into its place whole, so that all read the same."""
+    with suppress(FileNotFoundError):
+        return _read_token(base)
+    draft = f"{_TOKEN}.{secrets.token_hex(8)}"
+    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=base)
+    try:
+        try:
+            os.write(fd, secrets.token_hex(32).encode())
+        finally:
+            os.close(fd)
+        with suppress(FileExistsError):
+            os.link(draft, _TOKEN, src_dir_fd=base, dst_dir_fd=base)
+    finally:
+        os.unlink(draft, dir_fd=base)
+    return _read_token(base)
+
+
+def _read_token(base: int) -> str:
+    fd = os.open(_TOKEN, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=base)
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
+            raise PermissionError("the token of the directory of var values isn't this user's alone")
+        return os.read(fd, 100).decode()
+    finally:
+        os.close(fd)

@@ -1,0 +1,69 @@
+"""Exports: var values of this process, written into files for other processes of this host when the first one asks."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from .. import offload
+from ..depot import ValueId
+from ..errors import AsyncBlockError
+from ..values.portable import size_of
+from ..wire.messages import Export
+
+if TYPE_CHECKING:
+    from .executor import _Hosting
+
+__all__ = ["Exports"]
+
+logger = logging.getLogger("asyncblock.executor")
+
+
+class Exports:
+    """Writes values, each once, and says so. Lives on the executor's loop; the writing is done on a worker thread."""
+
+    def __init__(self, hosting: _Hosting) -> None:
+        self._hosting = hosting
+        self._under_way: set[ValueId] = set()
+
+    def export(self, message: Export) -> None:
+        """Write a value, unless that is under way already."""
+        id = ValueId(message.session_id, message.job_id, message.attempt, message.place)
+        if id not in self._under_way:
+            self._under_way.add(id)
+            self._hosting._tasks.create_task(self._export(id))
+
+    async def _export(self, id: ValueId) -> None:
+        hosting = self._hosting
+        try:
+            said = await self._written(id)
+            await hosting.link.request("exported", {**id._asdict(), **said})
+        except AsyncBlockError as error:
+            logger.warning("a var value was written into a file, and the mainframe couldn't be told: %s", error)
+        finally:
+            self._under_way.discard(id)
+
+    async def _written(self, id: ValueId) -> dict[str, Any]:
+        """Return what is to be said: where the value is, or why it stays."""
+        store, depot = self._hosting.store, self._hosting.depot
+        kept = store.kept(id)
+        if kept is None:
+            return {"error": "the value isn't in this process any more"}
+        try:
+            name, length, note = await offload.wait_in_thread(self._save, kept.value, id)
+        except Exception as error:  # whatever the author's library raises
+            logger.warning("a var value of job %s stays in its process: %s", id.job_id, error)
+            return {"error": f"{type(error).__name__}: {error}"[:1000]}
+        in_memory = name.startswith("m")
+        if not store.exported(id, length if in_memory else 0):
+            # It was let go meanwhile.
+            await offload.wait_in_thread(depot.remove, [id])
+            return {"error": "the value isn't in this process any more"}
+        if note is not None:
+            note = f"a var value of {length} bytes is on the disk: {note}"
+            logger.warning("%s", note)
+        return {"file": name, **({} if note is None else {"note": note})}
+
+    def _save(self, value: object, id: ValueId) -> tuple[str, int, str | None]:
+        hosting = self._hosting
+        return hosting.depot.save(value, id, size_of(value), hosting.budget.limit - hosting.store.files)

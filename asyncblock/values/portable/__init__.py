@@ -1,0 +1,14 @@
+"""Portable values: those of which another process on this host gets exactly what went in. Never a pickle.
+
+pandas (DataFrame, Series, Index), polars (DataFrame, Series), pyarrow (Table, RecordBatch, Array, ChunkedArray), arrays
+of numpy without objects, bytes and what is like them, plain values, tuples, lists and dicts of all these, and what
+``register`` was told of. A value becomes a file: raw blocks, Arrow's stream where it is Arrow already, and at the end
+a JSON description. Its reader maps it privately: nothing is copied, and what it writes is its own.
+"""
+
+from __future__ import annotations
+
+from .forms import NotPortable, register
+from .layout import LONGEST, load, save, size_of
+
+__all__ = ["LONGEST", "NotPortable", "load", "register", "save", "size_of"]
