@@ -22,8 +22,8 @@ import shutil
 import stat
 import sys
 import threading
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -195,6 +195,8 @@ class Depot:
         self._ours = owner is None
         self.owner = owner if owner is not None else f"v-{os.getpid()}-{secrets.token_hex(4)}"
         self._mutex = threading.Lock()
+        self._users = 0
+        self._closed = False
         self._places: list[_Place] = []
         self.host: str | None = None
         """What the processes that can open the same files have in common; None where there are none."""
@@ -218,6 +220,22 @@ class Depot:
             parts = [f"{place.letter}{place.token}" for place in self._places]
             self.host = hashlib.sha256("\0".join([*parts, sys.prefix, sys.version]).encode()).hexdigest()[:32]
 
+    @contextmanager
+    def _used(self) -> Iterator[list[_Place]]:
+        """Keep the directories open while a thread works in them: their descriptors may be others' once closed."""
+        with self._mutex:
+            if self._closed:
+                raise Unavailable("the directories of var values are closed: their executor is leaving")
+            self._users += 1
+        try:
+            yield self._places
+        finally:
+            with self._mutex:
+                self._users -= 1
+                last = self._closed and not self._users
+            if last:
+                self._let_go()
+
     def save(self, value: object, id: ValueId, size: int, may_take: int) -> tuple[str, int, str | None]:
         """Write a value of about ``size`` bytes into a file, unless it is there; return name and length.
 
@@ -225,15 +243,21 @@ class Depot:
         returned are words about that. Raises ``Unavailable`` when there is no room at all, and what the value's library
         raises.
         """
+        with self._used() as places:
+            return self._saved(places, value, id, size, may_take)
+
+    def _saved(
+        self, places: list[_Place], value: object, id: ValueId, size: int, may_take: int
+    ) -> tuple[str, int, str | None]:
         from .values import portable
 
         name = id.file()
-        for place in self._places:
+        for place in places:
             length = place.size(name)
             if length is not None:
                 return f"{place.letter}.{self.owner}.{name}", length, None
         why: list[str] = []
-        for place in self._places:
+        for place in places:
             if place.letter == "m" and (size > may_take or place.free() < size + _SPARE):
                 why.append(f"{place.path.parent} has no room for {size} bytes")
                 continue
@@ -251,10 +275,15 @@ class Depot:
         Raises ``LocalProtocolError`` for a name that no file of this host can have, a file that isn't there or has
         another value; what the value's library raises.
         """
+        with self._used() as places:
+            return self._loaded(places, name, id)
+
+    @staticmethod
+    def _loaded(places: list[_Place], name: str, id: ValueId) -> Any:
         from .values import portable
 
         match = _NAME.fullmatch(name)
-        place = next((each for each in self._places if match is not None and each.letter == match[1]), None)
+        place = next((each for each in places if match is not None and each.letter == match[1]), None)
         if match is None or place is None:
             raise LocalProtocolError(f"{name!r:.100} is no name of a var value's file on this host")
         try:
@@ -270,22 +299,29 @@ class Depot:
 
     def remove(self, ids: Iterable[ValueId]) -> None:
         """Remove the files of values that nobody asks for any more."""
-        for id in ids:
-            for place in self._places:
-                place.unlink(id.file())
+        with suppress(Unavailable), self._used() as places:
+            for id in ids:
+                for place in places:
+                    place.unlink(id.file())
 
     def end_session(self, session_id: str) -> None:
         """Remove all files of a session."""
         begin = f"{_session(session_id)}-"
-        for place in self._places:
-            for name in place.names():
-                if name.startswith(begin):
-                    place.unlink(name)
+        with suppress(Unavailable), self._used() as places:
+            for place in places:
+                for name in place.names():
+                    if name.startswith(begin):
+                        place.unlink(name)
 
     def close(self) -> None:
-        """Let go of the directories, and remove what is ours."""
+        """Let go of the directories, and remove what is ours; when nobody works in them any more."""
         with self._mutex:
-            places, self._places = self._places, []
+            last, self._closed = not self._closed and not self._users, True
+        if last:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        places, self._places = self._places, []
         for place in places:
             if self._ours:
                 place.remove(self.owner)

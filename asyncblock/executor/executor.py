@@ -352,7 +352,7 @@ class _Hosting:
         self._inbox.post(self.upkeep.live, message)
 
     def export(self, message: Export) -> None:
-        self._inbox.post(self.exports.export, message)
+        self.exports.export(message)
 
     def service_message(self, message: ServiceMessage) -> None:
         self._inbox.post(self.services.message, message)

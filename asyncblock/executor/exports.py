@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -20,18 +21,19 @@ logger = logging.getLogger("asyncblock.executor")
 
 
 class Exports:
-    """Writes values, each once, and says so. Lives on the executor's loop; the writing is done on a worker thread."""
+    """Writes values, each once, and says so. Lives on the I/O thread: a block that keeps its loop busy, for which other
+    processes are wanted, keeps nobody from its value. The writing is done on a worker thread."""
 
     def __init__(self, hosting: _Hosting) -> None:
         self._hosting = hosting
-        self._under_way: set[ValueId] = set()
+        self._under_way: dict[ValueId, asyncio.Task[None]] = {}
 
     def export(self, message: Export) -> None:
         """Write a value, unless that is under way already."""
         id = ValueId(message.session_id, message.job_id, message.attempt, message.place)
         if id not in self._under_way:
-            self._under_way.add(id)
-            self._hosting._tasks.create_task(self._export(id))
+            exporting = self._hosting.link.io.spawn(self._export(id), "the export of a var value")
+            self._under_way[id] = exporting
 
     async def _export(self, id: ValueId) -> None:
         hosting = self._hosting
@@ -41,7 +43,7 @@ class Exports:
         except AsyncBlockError as error:
             logger.warning("a var value was written into a file, and the mainframe couldn't be told: %s", error)
         finally:
-            self._under_way.discard(id)
+            self._under_way.pop(id, None)
 
     async def _written(self, id: ValueId) -> dict[str, Any]:
         """Return what is to be said: where the value is, or why it stays."""
