@@ -29,6 +29,7 @@ from .errors import (
     Problem,
     Rejected,
     UnserializableValue,
+    ValueLost,
 )
 from .events import SessionFinished, TablePages
 from .iothread import IOThread, shared
@@ -210,19 +211,20 @@ class Session:
 
         **Cancellation** leaves the session running.
         Raises ``FlowFailed`` with the session's error when it failed or was cancelled, and with the author's traceback
-        as its cause.
+        as its cause; it is a ``ValueLost`` where the memory of a process went that was needed.
         """
         end = await self.wait()
         if end.state != "succeeded":
             cause = await self._cause(end)
-            node_id = None if end.failed is None else end.failed.node_id
-            raise FlowFailed(
-                end.error or end.state,
-                session_id=self.session_id,
-                state=end.state,
-                node_id=node_id,
-                journal=self._journal,
-            ) from cause
+            more: dict[str, Any] = {
+                "session_id": self.session_id,
+                "state": end.state,
+                "node_id": None if end.failed is None else end.failed.node_id,
+                "journal": self._journal,
+            }
+            if end.failed is not None and (lost := end.failed.lost) is not None:
+                raise ValueLost(end.error or end.state, producer=lost.node_id, handle=lost.handle, **more)
+            raise FlowFailed(end.error or end.state, **more) from cause
         outputs = dict(end.outputs)
         for handle, ref in end.bodies.items():
             outputs[handle] = await self.fetch(ref)

@@ -23,6 +23,9 @@
   * ``InvalidFlow`` (also ``ValueError``) - a flow that can't be run; carries every problem with file and line.
   * ``BlockFailed`` - a block ended with an error; carries the author's own frames.
   * ``FlowFailed`` - a session ended with an error; carries the failed node and its message.
+
+    * ``ValueLost`` - because a value that stayed in a process went with it; names the node that must run again.
+
   * ``MapFailed`` - some of many runs failed; carries the results of all.
   * ``Unavailable`` - a local resource that somebody else holds or that isn't there: data directory, port.
 
@@ -60,6 +63,7 @@ __all__ = [
     "Unavailable",
     "UnknownBlock",
     "UnserializableValue",
+    "ValueLost",
 ]
 
 
@@ -210,6 +214,18 @@ class FlowFailed(AsyncBlockError):
         self.node_id = node_id
         self.journal = journal
         super().__init__(message)
+
+
+class ValueLost(FlowFailed):
+    """A session failed because a var value went with its executor's process. ``Mainframe.retry`` makes it again.
+
+    ``node_id`` is the node that needs it, ``producer`` the one that has put it out on ``handle`` and must run again.
+    """
+
+    def __init__(self, message: str, *, producer: str, handle: str, **more: Any) -> None:
+        self.producer = producer
+        self.handle = handle
+        super().__init__(message, **more)
 
 
 class MapFailed(AsyncBlockError):

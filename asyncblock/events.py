@@ -44,6 +44,7 @@ __all__ = [
     "JobWaiting",
     "JournalBroken",
     "LateRecords",
+    "LostValue",
     "Other",
     "SessionCancelled",
     "SessionFinished",
@@ -55,7 +56,7 @@ __all__ = [
 ]
 
 
-_LEFT_OUT: Final = frozenset({"body", "bodies", "error", "failed", "traceback", "id", "error_type", "pages"})
+_LEFT_OUT: Final = frozenset({"body", "bodies", "error", "failed", "traceback", "id", "error_type", "lost", "pages"})
 """Fields that an event's JSON has only when they are there."""
 
 
@@ -89,6 +90,9 @@ def _plain(value: Any) -> Any:
         said = {"body": value.body.to_json(), "rows": value.rows, "index": [list(each) for each in value.index]}
         return said if value.note is None else {**said, "note": value.note}
     if isinstance(value, FailedJob):
+        made = {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
+        return made if value.lost is not None else {name: each for name, each in made.items() if name != "lost"}
+    if isinstance(value, LostValue):
         return {each.name: getattr(value, each.name) for each in fields(value)}
     if isinstance(value, dict):
         return {key: _plain(each) for key, each in value.items()}
@@ -117,6 +121,17 @@ class SessionCancelled(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class LostValue:
+    """A var value that a job needs and that went with its process."""
+
+    handle: str
+    node_id: str
+    """The node that has put it out, and must run again; empty where that isn't known."""
+    job_id: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
 class FailedJob:
     """The job of which a session has failed."""
 
@@ -125,6 +140,8 @@ class FailedJob:
     attempt: int = 1
     offset: int | None = None
     """The journal row of its BlockFinished, which has the traceback; None where the mainframe has ended it."""
+    lost: LostValue | None = None
+    """Why it couldn't begin, where that is a value that is lost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -357,6 +374,8 @@ class JobFailed(BlockEvent):
 
     type: ClassVar[str] = "JobFailed"
     error: str
+    lost: LostValue | None = None
+    """Why it couldn't begin, where that is a value that is lost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -626,7 +645,13 @@ def _read(name: str, record: dict[str, Any], link: str) -> Any:
 def _failed_job(obj: Any) -> FailedJob | None:
     if not isinstance(obj, dict):
         return None
-    return FailedJob(obj["job_id"], obj.get("node_id"), obj.get("attempt", 1), obj.get("offset"))
+    return FailedJob(
+        obj["job_id"], obj.get("node_id"), obj.get("attempt", 1), obj.get("offset"), _lost(obj.get("lost"))
+    )
+
+
+def _lost(obj: Any) -> LostValue | None:
+    return LostValue(obj["handle"], obj["node_id"], obj["job_id"], obj["attempt"]) if isinstance(obj, dict) else None
 
 
 def _entry_event(session_id: str, offset: int, obj: dict[str, Any]) -> AnyEvent:
@@ -671,7 +696,7 @@ def _entry_event(session_id: str, offset: int, obj: dict[str, Any]) -> AnyEvent:
         case "JobAssigned":
             return JobAssigned(**job, node_id=obj.get("node_id", ""), link=obj["link"])
         case "JobFailed":
-            return JobFailed(**job, node_id=obj.get("node_id", ""), error=obj["error"])
+            return JobFailed(**job, node_id=obj.get("node_id", ""), error=obj["error"], lost=_lost(obj.get("lost")))
         case "JobRetrying":
             plan = {name: obj[name] for name in ("error", "pause", "at")}
             return JobRetrying(**job, node_id=obj["node_id"], **plan)

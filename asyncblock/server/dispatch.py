@@ -27,6 +27,7 @@ from .turn import Turn
 
 if TYPE_CHECKING:
     from ..flow.plan import FlowPlan
+    from .lives import Lost
     from .session import Session
     from .sessions import Sessions
     from .values import Found
@@ -109,12 +110,17 @@ class Dispatcher:
             self._assign(turn, job, link)
         return True
 
-    def _value_lost(self, job: Job, lost: str) -> None:
+    def _value_lost(self, job: Job, lost: Lost) -> None:
         """End a job whose inputs are where it can't run: another attempt would do no better."""
         turn = self._sessions.turn()
-        words = f"node {job.node_id} needs {lost}, which was in the memory of its executor's process: "
-        words += "that has ended, or can't run this block, or has only a part of what it needs"
-        job.session.fail_job(turn, job, words, retry=False)
+        whose = f"node {lost.node_id} (job {lost.job_id}, attempt {lost.attempt})" if lost.node_id else lost.job_id
+        words = f"node {job.node_id} needs the var value of handle {lost.handle!r} of {whose}, which was in the memory "
+        words += (
+            "of its executor's process: that has ended, or can't run this block, or has only a part of what it needs"
+        )
+        if lost.node_id:
+            words += f". Node {lost.node_id} must run again: asyncblock retry {job.session.session_id}"
+        job.session.fail_job(turn, job, words, retry=False, lost=lost)
         turn.commit()
 
     def came(self, turn: Turn, link: LinkState) -> None:

@@ -11,7 +11,7 @@ said in another way after its next Welcome: what was seen of each attempt, and w
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..wire.ranges import Ranges
 from ..wire.stored import EXECUTOR_NAME, StoreKey
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..flow.entries import Ref
     from .jobs import Attempt, Job
 
-__all__ = ["Gone", "Lives", "VarValue"]
+__all__ = ["Gone", "Lives", "Lost", "VarValue"]
 
 Place = tuple[int, int, int, str]
 """Where a reference to a value stands in the journal: row, line, record, and the handle."""
@@ -28,13 +28,25 @@ Gone = tuple[str, str, int, int]
 """A value that can go: the link of its executor, its job, attempt, and place there."""
 
 
+class Lost(NamedTuple):
+    """A value that a job needs and that can't be had any more."""
+
+    handle: str
+    """Where it was put out; empty where that isn't known."""
+    node_id: str
+    """The node that has put it out and must run again; empty where that isn't known."""
+    job_id: str
+    attempt: int
+
+
 class Made:
     """What one attempt has put out."""
 
-    __slots__ = ("attempt", "closed", "job_id", "link_id", "seen", "values")
+    __slots__ = ("attempt", "closed", "job_id", "link_id", "node_id", "seen", "values")
 
-    def __init__(self, job_id: str, attempt: int, link_id: str) -> None:
+    def __init__(self, job_id: str, attempt: int, link_id: str, node_id: str) -> None:
         self.job_id = job_id
+        self.node_id = node_id
         self.attempt = attempt
         self.link_id = link_id
         self.closed = False
@@ -115,7 +127,9 @@ class Lives:
         if made is None:
             if not self._made:
                 self._begin()
-            made = self._made[key.job_id, key.attempt] = Made(key.job_id, key.attempt, attempt.link.link_id)
+            made = self._made[key.job_id, key.attempt] = Made(
+                key.job_id, key.attempt, attempt.link.link_id, attempt.job.node_id
+            )
             made.closed = attempt.fenced
         found = made.values.get(key.place)
         if found is None:
@@ -186,13 +200,13 @@ class Lives:
         """Return the value that a reference stands for, if it is a var value that lives."""
         return self._find(ref)
 
-    def missing(self, refs: Iterable[Ref], has: Callable[[VarValue], bool]) -> str | None:
-        """Return words for an input that can't be had where the others are; None if there is none."""
+    def missing(self, refs: Iterable[Ref], has: Callable[[VarValue], bool]) -> Lost | None:
+        """Return an input that can't be had where the others are; None if there is none."""
         for ref in refs:
             found = self._find(ref)
             if found is not None and not has(found):
-                handle = found.places[0][3] if found.places else "of a block"
-                return f"the var value of handle {handle!r} of job {found.made.job_id} (attempt {found.made.attempt})"
+                handle = found.places[0][3] if found.places else ""
+                return Lost(handle, found.made.node_id, found.made.job_id, found.made.attempt)
         return None
 
     def has_proved(self, job: Job) -> bool:
@@ -270,7 +284,7 @@ class Lives:
             "made": [
                 [made.job_id, made.attempt, made.link_id, made.closed, made.seen.to_json(),
                  [[each.number, each.kept, each.holds, each.places, each.size, each.file]
-                  for each in made.values.values()]]
+                  for each in made.values.values()], made.node_id]
                 for made in self._made.values()
             ],
         }  # fmt: skip
@@ -283,8 +297,9 @@ class Lives:
         self.complete = obj["complete"]
         self._portable = dict(obj.get("portable", {}))
         self._callers = {caller: list(refs) for caller, refs in obj["callers"].items()}
-        for job_id, attempt, link_id, closed, seen, values in obj["made"]:
-            made = self._made[job_id, attempt] = Made(job_id, attempt, link_id)
+        for job_id, attempt, link_id, closed, seen, values, *node_id in obj["made"]:
+            # A snapshot of before doesn't say whose they are.
+            made = self._made[job_id, attempt] = Made(job_id, attempt, link_id, *node_id or [""])
             made.closed, made.seen = closed, Ranges.from_json(seen)
             for number, kept, holds, places, *moved in values:
                 size, file = moved or (None, None)

@@ -41,7 +41,7 @@ from .dispatch import BESIDE, Dispatcher
 from .jobs import Attempt, Job, JobState
 from .journal import Snapshot
 from .lines import Line
-from .lives import Lives
+from .lives import Lives, Lost
 from .requests import BlockRequests
 from .snapshots import VERSION, attempt_from_json, created_from_json, job_to_json, restore_job
 from .spill import INLINE_BYTES, sizes, spill
@@ -206,7 +206,7 @@ class Session:
             self.fail_job(turn, attempt.job, error, retry=False)
             attempt.link.send(Close(attempt.channel, attempt.job.job_id, attempt.number, error))
 
-    def fail_job(self, turn: Turn, job: Job, error: str, *, retry: bool) -> None:
+    def fail_job(self, turn: Turn, job: Job, error: str, *, retry: bool, lost: Lost | None = None) -> None:
         """End a job's attempt without its word: the lease ended, the time is up, nobody can run it."""
         if job.state is JobState.ENDED:
             return
@@ -218,9 +218,10 @@ class Session:
             attempt=job.attempts,
             error=error,
             retry=retry,
+            **({} if lost is None else {"lost": lost._asdict()}),
             t=_now(),
         )
-        self._fold_failure(turn, job, error, retry)
+        self._fold_failure(turn, job, error, retry, lost=None if lost is None else lost._asdict())
 
     def cancel(self, turn: Turn, reason: str) -> None:
         """End the session: what waits is dropped, what runs is cancelled."""
@@ -475,6 +476,7 @@ class Session:
         *,
         finished: bool = False,
         offset: int | None = None,
+        lost: dict[str, Any] | None = None,
     ) -> None:
         if job.attempt is not None:
             self._close_attempt(turn, job.attempt, finished=finished)
@@ -488,7 +490,8 @@ class Session:
             return
         self._end_job(turn, job)
         self.requests.tell(turn, job, error)
-        self._feed_failure(turn, error, offset, job_id=job.job_id, node_id=job.node_id, attempt=job.attempts)
+        who: dict[str, Any] = {"node_id": job.node_id, "attempt": job.attempts, **({"lost": lost} if lost else {})}
+        self._feed_failure(turn, error, offset, job_id=job.job_id, **who)
         self._end_if_quiet(turn)
 
     def _feed_failure(self, turn: Turn | None, error: str, offset: int | None, *, job_id: str, **who: Any) -> None:
@@ -1010,7 +1013,7 @@ class Session:
             case "JobRetrying" if job is not None:
                 job.retry_at = (obj["at"], obj["pause"])
             case "JobFailed" if job is not None:
-                self._fold_failure(None, job, obj["error"], obj["retry"])
+                self._fold_failure(None, job, obj["error"], obj["retry"], lost=obj.get("lost"))
             case "ValueExported":
                 self.lives.exported(obj["job_id"], obj["attempt"], obj["place"], (obj["host"], obj["file"]))
             case "ValueStays":

@@ -112,7 +112,9 @@ async def test_a_value_that_died_with_its_process_is_named_in_the_error(package:
         assert await command.wait() == 1
     end = command.events()[-1]
     assert "node show" in end["error"]
-    assert "value of handle 'frame'" in end["error"]
+    assert "value of handle 'frame' of node source" in end["error"]
+    assert f"Node source must run again: asyncblock retry {end['session_id']}" in end["error"]
+    assert end["failed"]["lost"]["node_id"] == "source"
     assert numbers(command.events())[:30] == list(range(30))
 
 
