@@ -26,6 +26,7 @@ from .many import Sets, parse_matrix, parse_rows
 from .parts import Part
 from .places import Target
 from .scaffold import new
+from .wire import wire
 
 __all__ = ["app"]
 
@@ -50,6 +51,7 @@ app = typer.Typer(
 
 add_commands(app)
 app.command()(new)
+app.command()(wire)
 
 listing = typer.Typer(invoke_without_command=True, help="List a mainframe's sessions, or prune them.")
 app.add_typer(listing, name="sessions")
@@ -301,6 +303,7 @@ def retry(
     url: Url = None,
     token: Token = None,
     tls_ca: TlsCa = None,
+    header: Header = None,
     data_dir: DataDir = None,
     search: Search = None,
     json: Json = False,
@@ -312,7 +315,7 @@ def retry(
     --input gives an input another value. For a local run, or a session of a mainframe whose executors are on this
     machine. Exit codes as for run.
     """
-    target = Target(url, token, data_dir, tls_ca)
+    target = Target(url, token, data_dir, tls_ca, tuple(header or ()))
     places = tuple(search or ())
     given = parse_inputs(input or [])
     _run(retrying.retry(session_id, target, from_node, given, places, 0 if in_process else workers, json))

@@ -41,12 +41,33 @@ def add_commands(app: typer.Typer) -> None:
     app.command()(flows)
 
 
-def check(flow: FlowFile, search: Search = None, json: Json = False) -> None:
+def check(
+    flow: FlowFile,
+    search: Search = None,
+    language: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            "--language", metavar="NAME", help="A language besides Python that executors will run. Repeatable."
+        ),
+    ] = None,
+    plan_wanted: Annotated[
+        bool, typer.Option("--plan", help="Print the plan as JSON: what a client of any language starts.")
+    ] = False,
+    json: Json = False,
+) -> None:
     """Check a flow and all that it refers to, without running anything.
 
     Every problem is told with file and line. Exit codes: 0 it can be run, 2 it can't.
     """
-    plan, problems = _load(flow, search)
+    plan, problems = _load(flow, search, tuple(language or ()))
+    if plan_wanted and plan is not None:
+        print(orjson.dumps(plan.to_json()).decode())
+        for warning in plan.warnings:
+            print(f"{warning} (warning)", file=sys.stderr)
+        return
+    if plan_wanted:
+        print("\n  ".join(["asyncblock: the flow can't be run:", *map(str, problems)]), file=sys.stderr)
+        raise typer.Exit(_EXIT_INVALID)
     warnings = list(plan.warnings) if plan is not None else []
     if json:
         found = {
@@ -68,16 +89,16 @@ def check(flow: FlowFile, search: Search = None, json: Json = False) -> None:
     raise typer.Exit(0 if plan is not None else _EXIT_INVALID)
 
 
-def _load(flow: str, search: list[Path] | None) -> tuple[Plan | None, list[Problem]]:
+def _load(flow: str, search: list[Path] | None, languages: tuple[str, ...] = ()) -> tuple[Plan | None, list[Problem]]:
     """Load a flow; that it would need inputs is no problem of the flow."""
     try:
-        return resolve_flow(flow, None, tuple(search or ())), []
+        return resolve_flow(flow, None, tuple(search or ()), languages=languages), []
     except InvalidFlow as error:
         problems = [each for each in error.problems if " is required: give it with --input" not in each.message]
         if problems:
             return None, problems
         needed = {each.message.partition(" input '")[2].partition("' is required")[0]: None for each in error.problems}
-        return resolve_flow(flow, needed, tuple(search or ())), []
+        return resolve_flow(flow, needed, tuple(search or ()), languages=languages), []
 
 
 def _to_json(problem: Problem) -> dict[str, Any]:

@@ -6,23 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import RemoteProtocolError
-from .bounds import MAX_WORDS
+from .bounds import MAX_ACCEPTED, MAX_LANGUAGES, MAX_PACKAGES, MAX_SLOTS, MAX_WORDS
 
 __all__ = ["ExecutorInfo"]
-
-_MAX_LANGUAGES = 100
-_MAX_PACKAGES = 10_000
-"""Packages of an executor; each costs about 300 bytes for as long as its link is known."""
-
-_MAX_ACCEPTED = 100
 
 _MAX_NAME = 200
 """Characters of a language or of a package's hash."""
 
 _LEAST_HOST = 16
 """Characters of what nobody can guess."""
-
-_MAX_SLOTS = 1_000_000
 
 _MAX_OPS = 100
 """Names of messages that are read."""
@@ -62,16 +54,16 @@ class ExecutorInfo:
         languages = _field(obj, "languages", list, "a list of names")
         packages = _field(obj, "packages", dict, "an object of names by hash")
         slots = _field(obj, "slots", dict, "an object of numbers")
-        if len(languages) > _MAX_LANGUAGES or not all(_is_name(each, _MAX_NAME) for each in languages):
-            raise _wrong("languages", f"up to {_MAX_LANGUAGES} names of 1 to {_MAX_NAME} characters", languages)
-        if len(packages) > _MAX_PACKAGES:
-            raise _wrong("packages", f"of {_MAX_PACKAGES} packages at most", len(packages))
+        if len(languages) > MAX_LANGUAGES or not all(_is_name(each, _MAX_NAME) for each in languages):
+            raise _wrong("languages", f"up to {MAX_LANGUAGES} names of 1 to {_MAX_NAME} characters", languages)
+        if len(packages) > MAX_PACKAGES:
+            raise _wrong("packages", f"of {MAX_PACKAGES} packages at most", len(packages))
         for hash, name in packages.items():
             if not _is_name(hash, _MAX_NAME) or not _is_name(name, MAX_WORDS):
                 raise _wrong("packages", "an object of names by hash", {hash: name})
         accepts = obj.get("accepts", [])
-        if type(accepts) is not list or len(accepts) > _MAX_ACCEPTED or not all(map(_is_prefix, accepts)):
-            raise _wrong("accepts", f"up to {_MAX_ACCEPTED} beginnings of versions", accepts)
+        if type(accepts) is not list or len(accepts) > MAX_ACCEPTED or not all(map(_is_prefix, accepts)):
+            raise _wrong("accepts", f"up to {MAX_ACCEPTED} beginnings of versions", accepts)
         if "async" not in slots:
             raise RemoteProtocolError("an announcement's 'executor' lacks 'slots.async', how many jobs it runs at once")
         total = _slots(slots, "async", 0)
@@ -107,8 +99,8 @@ def _field(obj: dict[str, Any], name: str, kind: type, words: str) -> Any:
 
 def _slots(slots: dict[str, Any], name: str, default: int) -> int:
     value = slots.get(name, default)
-    if type(value) is not int or not 0 <= value <= _MAX_SLOTS:
-        raise _wrong(f"slots.{name}", f"a whole number from 0 to {_MAX_SLOTS}", value)
+    if type(value) is not int or not 0 <= value <= MAX_SLOTS:
+        raise _wrong(f"slots.{name}", f"a whole number from 0 to {MAX_SLOTS}", value)
     return value
 
 

@@ -14,6 +14,7 @@ import orjson
 from ..errors import Rejected, RemoteProtocolError
 from ..wire import frames
 from ..wire.messages import Fetch, Fetched, Message, Page, Read, Reply, Request, Unread, decode, encode
+from ..wire.methods import misfit
 from .api import METHODS, ONCE
 from .blocks import JOB_METHODS, attempt_of
 from .bounds import MAX_DEPTH, MAX_WORDS, is_deep
@@ -163,6 +164,7 @@ class Answers:
         try:
             if not roles & self._roles:
                 raise Rejected(f"this token may not {message.method!r}", code="unauthorized")
+            _check(message)
             line = _encoded(Reply(message.id, await question(self._sessions, message.params, self._roles)))
         except Rejected as error:
             line = _encoded(_refusal(message, error))
@@ -180,11 +182,14 @@ class Answers:
         if asked_by_job is not None:
             if "executor" not in self._roles:
                 raise Rejected(f"this token may not {message.method!r}", code="unauthorized")
-            return asked_by_job(turn, attempt_of(self._sessions.running, self._link, message.params), message.params)
+            attempt = attempt_of(self._sessions.running, self._link, message.params)
+            _check(message)
+            return asked_by_job(turn, attempt, message.params)
         said_by_link = LINK_METHODS.get(message.method)
         if said_by_link is not None:
             if "executor" not in self._roles:
                 raise Rejected(f"this token may not {message.method!r}", code="unauthorized")
+            _check(message)
             return said_by_link(self._sessions, turn, self._link, message.params)
         entry = METHODS.get(message.method)
         if entry is None:
@@ -192,6 +197,7 @@ class Answers:
         roles, method = entry
         if not roles & self._roles:
             raise Rejected(f"this token may not {message.method!r}", code="unauthorized")
+        _check(message)
         return method(self._sessions, turn, message.params)
 
     def _may_read(self, session_id: str) -> bool:
@@ -250,6 +256,13 @@ class Answers:
         if chunk is None:
             self._fetches -= 1
         return chunk
+
+
+def _check(message: Request) -> None:
+    """Refuse parameters of other types than the method's. Raises ``Rejected``."""
+    wrong = misfit(message.method, message.params)
+    if wrong is not None:
+        raise Rejected(f"parameter {wrong.path!r:.200} must be {wrong.wanted}", code="params")
 
 
 def _pay(connection: Connection, line: bytes) -> None:

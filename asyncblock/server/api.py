@@ -8,6 +8,7 @@ from typing import Any, Final
 from ..errors import Rejected
 from ..metadata import problem_of
 from ..wire.messages import ServiceMessage
+from .bounds import MAX_LISTED
 from .greeting import proof
 from .jobs import Job
 from .journal import SessionRow
@@ -16,9 +17,6 @@ from .sessions import Sessions
 from .turn import Turn
 
 __all__ = ["METHODS", "ONCE"]
-
-_MAX_ROWS = 1000
-"""Sessions in an answer."""
 
 _MAX_TEXT = 500
 """Characters of a session's texts in an answer: a thousand of them fit into a message."""
@@ -105,7 +103,7 @@ def _session(sessions: Sessions, turn: Turn, params: Params) -> dict[str, Any]:
 
 
 def _sessions(sessions: Sessions, turn: Turn, params: Params) -> dict[str, Any]:
-    limit = min(max(_field(params, "limit", int, 100), 0), _MAX_ROWS)
+    limit = min(max(_field(params, "limit", int, 100), 0), MAX_LISTED)
     state = _field(params, "state", str, None)
     prefix = _field(params, "prefix", str, "")
     before = _before(params)

@@ -15,7 +15,7 @@ from ..errors import InvalidInputs, Rejected, UnknownBlock
 from ..flow.entries import BlockRequested
 from ..flow.plan import NodePlan, Plan, Source
 from ..wire.messages import Close
-from .bounds import MAX_WORDS
+from .bounds import MAX_BLOCKS, MAX_WORDS
 from .jobs import Attempt, Job, JobState
 from .links import LinkState
 from .turn import Turn
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from .session import Session
 
 __all__ = ["JOB_METHODS", "attempt_of"]
-
-MAX_BLOCKS = 1000
-"""Blocks that a job may have running at once: as many as an executor runs async jobs."""
 
 Params = dict[str, Any]
 Method = Callable[[Turn, Attempt, Params], dict[str, Any]]

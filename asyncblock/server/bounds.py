@@ -4,7 +4,37 @@ from __future__ import annotations
 
 import orjson
 
-__all__ = ["MAX_BODY", "MAX_CHANNELS", "MAX_DEPTH", "MAX_LINE", "MAX_LINES", "MAX_RECORDS", "MAX_WORDS", "is_deep"]
+from ..flow.plan import MAX_NODES
+from ..metadata import MAX_METADATA
+from ..wire.bodies import CHUNK_SIZE
+from ..wire.frames import MAX_MESSAGE
+from .settings import Settings
+
+__all__ = [
+    "INLINE_BYTES",
+    "MAX_ACCEPTED",
+    "MAX_BLOCK",
+    "MAX_BLOCKS",
+    "MAX_BODIES",
+    "MAX_BODY",
+    "MAX_CHANNELS",
+    "MAX_DEAD",
+    "MAX_DEPTH",
+    "MAX_HTTP_BODY",
+    "MAX_LANGUAGES",
+    "MAX_LINE",
+    "MAX_LINES",
+    "MAX_LISTED",
+    "MAX_PACKAGES",
+    "MAX_PAGE",
+    "MAX_RECORDS",
+    "MAX_SLOTS",
+    "MAX_START",
+    "MAX_WORDS",
+    "UNREAD_BYTES",
+    "is_deep",
+    "limits",
+]
 
 MAX_LINE = 2 << 20
 """Bytes of a line of records: with what the journal puts around it, it has to fit into a message of a reader."""
@@ -26,6 +56,84 @@ MAX_DEPTH = 200
 
 MAX_WORDS = 1000
 """Characters of texts that come from outside and are said again: reasons, ids, names."""
+
+
+INLINE_BYTES = 1 << 20
+"""Bytes of values that a dispatch or the end of a session carries itself; the rest of the message has room beside."""
+
+MAX_DEAD = 1000
+"""Links that a Hello may tell the end of."""
+
+MAX_LANGUAGES = 100
+
+MAX_PACKAGES = 10_000
+"""Packages of an executor; each costs about 300 bytes for as long as its link is known."""
+
+MAX_ACCEPTED = 100
+
+MAX_SLOTS = 1_000_000
+
+MAX_BODIES = 10_000
+"""Bodies of a link that no record has named yet: each costs about 500 bytes, and a Welcome tells of it."""
+
+MAX_START = 3 << 20
+"""Bytes of plan and inputs, which are a row of the journal, which has to fit into a message."""
+
+MAX_BLOCK = 1 << 20
+"""Bytes of a node's block: it travels with each dispatch, beside the inputs."""
+
+MAX_BLOCKS = 1000
+"""Blocks that a job may have running at once: as many as an executor runs async jobs."""
+
+MAX_LISTED = 1000
+"""Sessions in an answer."""
+
+MAX_PAGE = 1 << 20
+"""Bytes of a page at most, whatever was asked for; a single row may be larger."""
+
+MAX_HTTP_BODY = 16 << 20
+"""Bytes of a body in one HTTP answer."""
+
+UNREAD_BYTES = 8 << 20
+"""Answers that wait for a connection's socket or the journal before more is read from it."""
+
+
+def limits(settings: Settings) -> dict[str, int]:
+    """Return everything that a mainframe bounds, by the names of a Welcome."""
+    return {
+        "message": MAX_MESSAGE,
+        "line": MAX_LINE,
+        "records": MAX_RECORDS,
+        "value": MAX_BODY,
+        "chunk": CHUNK_SIZE,
+        "lines": MAX_LINES,
+        "depth": MAX_DEPTH,
+        "words": MAX_WORDS,
+        "channels": MAX_CHANNELS,
+        "dead": MAX_DEAD,
+        "links": 1,
+        "languages": MAX_LANGUAGES,
+        "packages": MAX_PACKAGES,
+        "accepts": MAX_ACCEPTED,
+        "slots": MAX_SLOTS,
+        "bodies": MAX_BODIES,
+        "unnamed_bytes": settings.unnamed_bytes,
+        "plan": MAX_START,
+        "metadata": MAX_METADATA,
+        "block": MAX_BLOCK,
+        "nodes": MAX_NODES,
+        "inline": INLINE_BYTES,
+        "sessions": settings.max_sessions,
+        "session_bytes": settings.session_bytes,
+        "blocks": MAX_BLOCKS,
+        "listed": MAX_LISTED,
+        "reads": settings.max_reads,
+        "questions": settings.max_questions,
+        "unread_bytes": UNREAD_BYTES,
+        "page": MAX_PAGE,
+        "http_body": MAX_HTTP_BODY,
+        "connections": settings.max_links,
+    }
 
 
 def is_deep(value: object) -> bool:

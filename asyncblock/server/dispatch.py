@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 from ..errors import AsyncBlockError, Closed
 from ..wire.messages import Close, Dispatch, encode
 from .absence import Absence
+from .bounds import INLINE_BYTES
 from .jobs import Attempt, Job, JobState
 from .journal.trouble import DISK_ERRORS
 from .links import Connection, LinkState
 from .needs import SPAWN, Need, has_version, need_of, need_of_block, serves
 from .placing import Placing
 from .spawning import Spawning, spawn_slots
-from .spill import INLINE_BYTES, spill
+from .spill import spill
 from .turn import Turn
 
 if TYPE_CHECKING:

@@ -35,7 +35,7 @@ from ..wire.windows import DATA_WINDOW, LINK_WINDOW, TELEMETRY_WINDOW
 from . import greeting
 from .access import Principal, hash_token
 from .announcement import ExecutorInfo
-from .bounds import MAX_BODY, MAX_CHANNELS, MAX_LINE, MAX_LINES, MAX_RECORDS, MAX_WORDS
+from .bounds import MAX_CHANNELS, MAX_LINES, MAX_WORDS, limits
 from .incoming import Incoming
 from .jobs import JobState
 from .journal import LinkRow
@@ -241,6 +241,8 @@ class Gateway:
             advance(Role.UPPER, State.GREETING, str(header["op"]))
             hello = decode(header)
             if isinstance(hello, Hello):
+                if frames.link_of(header):
+                    raise RemoteProtocolError("the first link of a connection is its link 0")
                 return hello
         raise ConnectionLost("the other side said goodbye")
 
@@ -344,14 +346,7 @@ class Gateway:
             stored=link.stored,
             bodies={str(n): size for n, size in link.bodies.items()},
             windows={"data": DATA_WINDOW, "telemetry": TELEMETRY_WINDOW, "link": LINK_WINDOW},
-            limits={
-                "message": frames.MAX_MESSAGE,
-                "line": MAX_LINE,
-                "records": MAX_RECORDS,
-                "value": MAX_BODY,
-                "reads": self.sessions.settings.max_reads,
-                "questions": self.sessions.settings.max_questions,
-            },
+            limits=limits(self.sessions.settings),
             heartbeat=self._heartbeat,
             understands=[Whole.op, Discard.op, "BlockCache"],
         )

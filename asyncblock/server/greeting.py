@@ -14,18 +14,13 @@ from typing import Any
 from ..errors import RemoteProtocolError
 from ..wire.messages import VERSION, Bye, Hello
 from .access import hash_token
-from .bounds import MAX_CHANNELS, MAX_WORDS
+from .bounds import MAX_CHANNELS, MAX_DEAD, MAX_WORDS
 from .links import Dismissed, LinkState
 
 __all__ = ["check", "check_roles", "claimed", "dead_links", "proof", "turn_away"]
 
 _NAME = re.compile(r"(?!mainframe-)[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 """What may name a link: its bodies are kept in a directory of that name. Those of the mainframe's own have others."""
-
-_MAX_DEAD = 1000
-"""Links that a Hello may tell the end of."""
-
-_CHANNEL = (int, str, int)
 
 _SECRET = range(16, 201)
 """Characters of a secret: shorter ones can be guessed, longer ones are a slip."""
@@ -50,12 +45,7 @@ def check(hello: Hello) -> None:
         raise RemoteProtocolError(f"'hello': a secret has {_SECRET[0]} to {_SECRET[-1]} characters")
     if len(hello.channels) > MAX_CHANNELS:
         raise RemoteProtocolError(f"'hello': {len(hello.channels)} channels are named; {MAX_CHANNELS} may be")
-    for entry in hello.channels:
-        if type(entry) is not list or tuple(map(type, entry)) != _CHANNEL:
-            raise RemoteProtocolError("'hello': a channel is [number, job id, attempt]")
-    for dead in _said_to_be_dead(hello.replaces):
-        if not isinstance(dead, dict) or not isinstance(dead.get("link"), str):
-            raise RemoteProtocolError("'hello': 'replaces' is {link, reason, secret}, and a list of such 'before' it")
+    _said_to_be_dead(hello.replaces)
 
 
 def check_roles(hello: Hello, roles: frozenset[str]) -> None:
@@ -107,7 +97,7 @@ def dead_links(hello: Hello, links: Mapping[str, LinkState]) -> list[tuple[LinkS
             raise turn_away(
                 "unauthorized", f"the end of link {link.link_id} is told without that link's secret: 'replaces.secret'"
             )
-        found.append((link, str(dead.get("reason", "its process has ended"))[:MAX_WORDS]))
+        found.append((link, dead.get("reason", "its process has ended")[:MAX_WORDS]))
     return found
 
 
@@ -115,6 +105,6 @@ def _said_to_be_dead(replaces: dict[str, Any] | None) -> list[Any]:
     if replaces is None:
         return []
     before = replaces.get("before", [])
-    if not isinstance(before, list) or len(before) > _MAX_DEAD:
-        raise RemoteProtocolError(f"'hello': 'replaces.before' is a list of at most {_MAX_DEAD}")
+    if len(before) > MAX_DEAD:
+        raise RemoteProtocolError(f"'hello': 'replaces.before' is a list of at most {MAX_DEAD}")
     return [*before, replaces]

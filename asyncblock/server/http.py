@@ -16,6 +16,7 @@ import orjson
 from ..errors import AsyncBlockError
 from ..transport.websocket import HttpAnswer
 from .access import Access
+from .bounds import MAX_HTTP_BODY
 from .journal import BodyKey
 from .journal.trouble import DISK_ERRORS
 
@@ -44,9 +45,6 @@ _FIGURES = {
     "received_bytes_total": "Bytes of records and large values taken in.",
     "acks_total": "Acknowledgements sent.",
 }
-
-MAX_HTTP_BODY = 16 << 20
-"""Bytes of a body in one HTTP answer."""
 
 _RANGE = re.compile(r"bytes=(\d{1,15})-(\d{1,15})?")
 """The one form of a range that is understood; others are answered as if there were none."""

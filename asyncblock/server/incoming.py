@@ -25,6 +25,7 @@ from ..wire.messages import (
     Unread,
     Whole,
     decode,
+    encode,
 )
 from ..wire.states import Role, State, advance
 from . import greeting
@@ -97,6 +98,10 @@ class Incoming:
                 link.suspects = None
                 if frames.is_text(message):
                     for header, lines in frames.split(message, MAX_LINES):
+                        if header["op"] == "hello" and (number := frames.link_of(header)):
+                            self._refuse_link(number)
+                            await self._connection.listening()
+                            continue
                         self._advance(str(header["op"]))
                         if header["op"] == "batch":
                             await self._batch(frames.take_batch(header, lines))
@@ -115,6 +120,12 @@ class Incoming:
                     self._gateway.bytes_received += await self._uploads.chunk(message)
         finally:
             self._answers.end()
+
+    def _refuse_link(self, number: int) -> None:
+        """Say that a further link isn't taken on this connection; the first goes on."""
+        reason = "this mainframe takes one link a connection (limits.links); open another connection"
+        bye = encode(Bye("links", reason, stop=False))
+        self._connection.send_line(frames.on_link(number, bye))
 
     def _advance(self, op: str) -> None:
         self._state = advance(Role.UPPER, self._state, op)

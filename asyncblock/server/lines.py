@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 import orjson
 
 from ..errors import RemoteProtocolError
+from ..wire.plain import not_plain
 from ..wire.records import flat_outputs
 from .bounds import MAX_DEPTH, MAX_RECORDS, is_deep
 
@@ -30,9 +31,7 @@ _PIECES = 2000
 """Brackets, commas and strings that are looked at before others have a turn: 1 ms."""
 
 _OUTPUT = itemgetter("output")
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _MARK = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{},]', re.DOTALL)
-_LONG_INTEGER = re.compile(rb"(?<![\d.eE+-])-?\d{19,}(?![\d.eE])")
 
 _BEYOND = float(1 << 63)
 """Integers from here on may come out of the reader as floating-point numbers."""
@@ -66,7 +65,7 @@ async def read_line(channel: int, raw: bytes) -> Line:
         return Line(channel, raw, records, flat)
     # Counting costs little; what can't be deep isn't looked at.
     deep = raw.count(b"[") + raw.count(b"{") - len(records) > MAX_DEPTH and is_deep(records)
-    if not deep and _is_plain(raw, records):
+    if not deep and not_plain(raw, records) is None:
         return Line(channel, raw, records, flat)
     return await _piecewise(channel, raw)
 
@@ -84,22 +83,6 @@ def _is_plain_flat(raw: bytes, records: list[Any], handles: set[str]) -> bool:
     if b"\\u003" in raw or any(":" in handle for handle in handles):
         return False
     return colons == sum(value.count(":") for value in values if value.__class__ is str)
-
-
-def _is_plain(raw: bytes, value: Any) -> bool:
-    """Tell whether a text has no key twice and no integer beyond 64 bits. ``value`` is what it was read as."""
-    again = orjson.dumps(value)
-    if again == raw:
-        return True
-    bare = _STRING.sub(b"", raw)
-    return bare.count(b":") == _STRING.sub(b"", again).count(b":") and not _has_huge(bare)
-
-
-def _has_huge(bare: bytes) -> bool:
-    return any(
-        len(found := match.group()) > 20 or not -(1 << 63) <= int(found) < 1 << 64
-        for match in _LONG_INTEGER.finditer(bare)
-    )
 
 
 async def _piecewise(channel: int, raw: bytes) -> Line:
@@ -131,10 +114,8 @@ def _read(piece: bytes, depth: int) -> tuple[Any, str | None]:
         return None, f"its JSON can't be taken: {error}"
     if depth > MAX_DEPTH - 2 and is_deep([record]):
         return None, too_deep
-    if _is_plain(piece, record):
-        return record, None
-    words = "an integer of more than 64 bits" if _has_huge(_STRING.sub(b"", piece)) else "a key twice in an object"
-    return None, f"its JSON can't be taken: there is {words}"
+    wrong = not_plain(piece, record)
+    return (record, None) if wrong is None else (None, f"its JSON can't be taken: {wrong}")
 
 
 def _check_grammar(piece: bytes) -> None:

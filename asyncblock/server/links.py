@@ -13,6 +13,7 @@ from ..transport import Transport
 from ..wire.messages import Bye, Message, encode
 from ..wire.scheduler import BATCH_BYTES
 from .announcement import ExecutorInfo
+from .bounds import UNREAD_BYTES
 from .jobs import Attempt
 
 __all__ = ["Connection", "Dismissed", "LinkState"]
@@ -20,9 +21,6 @@ __all__ = ["Connection", "Dismissed", "LinkState"]
 Producer = Callable[[], Awaitable[bytes | None]]
 """Makes the next bulk message when the socket can take one; None when it has no more."""
 
-
-UNREAD_BYTES = 8 << 20
-"""Answers that wait for a connection's socket or the journal before more is read from it."""
 
 CLOGGED_BYTES = 1 << 20
 """Control lines that wait for the socket before dispatches are made one by one, and messages to services are lost."""

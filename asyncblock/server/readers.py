@@ -12,7 +12,7 @@ from ..errors import AsyncBlockError, Rejected
 from ..wire.bodies import CHUNK_SIZE, encode_chunk
 from ..wire.frames import join_page
 from ..wire.messages import Fetch, Fetched, Page, Read, encode
-from .bounds import MAX_WORDS
+from .bounds import MAX_PAGE, MAX_WORDS
 from .journal import MAX_OFFSET, BodyKey, Journal
 from .links import Connection
 from .session import Session
@@ -23,9 +23,6 @@ from .tail import Row
 __all__ = ["BodyReader", "PageReader"]
 
 logger = logging.getLogger("asyncblock.server")
-
-_PAGE_LIMIT = 1 << 20
-"""Bytes of a page at most, whatever was asked for; a single row may be larger."""
 
 
 class PageReader:
@@ -101,7 +98,7 @@ class PageReader:
 
     async def _rows(self, session_no: int, session: Session | None, offset: int) -> list[Row]:
         """Return rows that are in the journal, from memory where they are the newest."""
-        limit = min(max(self._request.max_bytes, 1), _PAGE_LIMIT)
+        limit = min(max(self._request.max_bytes, 1), MAX_PAGE)
         if session is not None:
             recent = self._sessions.tail.page(session_no, offset, session.stored_offset, limit)
             if recent:

@@ -37,6 +37,7 @@ from ..flow.plan import Plan
 from ..flow.run import Run
 from ..wire.messages import Cancel, Close, SessionEnded
 from ..wire.records import TERMINAL, check
+from .bounds import INLINE_BYTES
 from .dispatch import BESIDE, Dispatcher
 from .jobs import Attempt, Job, JobState
 from .journal import Snapshot
@@ -44,7 +45,7 @@ from .lines import Line
 from .lives import Lives, Lost
 from .requests import BlockRequests
 from .snapshots import VERSION, attempt_from_json, created_from_json, job_to_json, restore_job
-from .spill import INLINE_BYTES, sizes, spill
+from .spill import sizes, spill
 from .turn import Turn
 from .values import Found
 

@@ -13,6 +13,8 @@ import orjson
 
 from ..errors import AsyncBlockError, InvalidFlow, Rejected
 from ..flow.plan import Plan
+from ..wire.methods import plan_misfit
+from .bounds import MAX_BLOCK, MAX_START
 from .dispatch import Dispatcher
 from .exports import Exports
 from .jobs import Job, JobState
@@ -29,13 +31,6 @@ from .values import Values
 __all__ = ["Sessions"]
 
 logger = logging.getLogger("asyncblock.server")
-
-
-_MAX_BLOCK = 1 << 20
-"""Bytes of a node's block: it travels with each dispatch, beside the inputs."""
-
-_MAX_START = 3 << 20
-"""Bytes of plan and inputs, which are a row of the journal, which has to fit into a message."""
 
 
 _LINGER = 0.002
@@ -130,6 +125,8 @@ class Sessions:
             checked = Plan.from_json(plan)
         except InvalidFlow as error:
             raise Rejected(str(error), code="invalid_flow") from error
+        if (misfit := plan_misfit(plan)) is not None:
+            raise Rejected(f"malformed plan: {misfit.path!r:.200} must be {misfit.wanted}", code="invalid_flow")
         wrong = checked.input_problems(inputs)
         if wrong:
             raise Rejected("; ".join(wrong), code="invalid_flow")
@@ -269,17 +266,15 @@ def _nothing() -> None:
 def _check_sizes(plan: Plan, made: dict[str, Any], inputs: dict[str, Any]) -> None:
     """Refuse what couldn't be told to executors and observers in one message each."""
     size = len(orjson.dumps([made, inputs]))
-    if size > _MAX_START:
+    if size > MAX_START:
         raise Rejected(
-            f"the plan and its inputs have {size} bytes; {_MAX_START} may be. Let a node read large values from a file",
+            f"the plan and its inputs have {size} bytes; {MAX_START} may be. Let a node read large values from a file",
             code="too_large",
         )
-    if size <= _MAX_BLOCK:
+    if size <= MAX_BLOCK:
         return
     for flow in (plan, *plan.flows.values()):
         for node in flow.nodes:
             size = len(orjson.dumps(node.block))
-            if size > _MAX_BLOCK:
-                raise Rejected(
-                    f"node {node.node_id}: its block has {size} bytes; {_MAX_BLOCK} may be", code="too_large"
-                )
+            if size > MAX_BLOCK:
+                raise Rejected(f"node {node.node_id}: its block has {size} bytes; {MAX_BLOCK} may be", code="too_large")

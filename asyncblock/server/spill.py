@@ -11,13 +11,11 @@ from typing import Any
 
 import orjson
 
+from .bounds import INLINE_BYTES
 from .journal import BodyKey, BodyRow, Journal, Write
 from .values import Found
 
-__all__ = ["INLINE_BYTES", "sizes", "spill"]
-
-INLINE_BYTES = 1 << 20
-"""Bytes of values that a dispatch or the end of a session carries itself; the rest of the message has room beside."""
+__all__ = ["sizes", "spill"]
 
 _PIECE = 256 << 10
 """Bytes written at once."""

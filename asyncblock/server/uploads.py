@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import RemoteProtocolError, Unavailable
 from ..wire.bodies import CHUNK_SIZE, BodyRef, decode_chunk
 from ..wire.messages import Bye, Discard, Kept, Whole
-from .bounds import MAX_BODY
+from .bounds import MAX_BODIES, MAX_BODY
 from .jobs import Attempt
 from .journal import BodyKey, BodyRow
 from .links import Connection, Dismissed, LinkState
@@ -18,9 +18,6 @@ from .sessions import Sessions
 __all__ = ["Uploads"]
 
 logger = logging.getLogger("asyncblock.server")
-
-_MAX_BODIES = 10_000
-"""Bodies of a link that no record has named yet: each costs about 500 bytes, and a Welcome tells of it."""
 
 _MAX_NUMBER = (1 << 53) - 1
 """The last number of a body: what every peer's numbers hold exactly."""
@@ -70,8 +67,8 @@ class Uploads:
             raise RemoteProtocolError(f"a chunk of body {n} for offset {offset} came; it was said to be whole before")
         if offset + len(piece) > MAX_BODY:
             raise RemoteProtocolError(f"body {n} has more than {MAX_BODY} bytes")
-        if len(self._link.bodies) >= _MAX_BODIES and n not in self._link.bodies:
-            raise RemoteProtocolError(f"{_MAX_BODIES} bodies came that no record names")
+        if len(self._link.bodies) >= MAX_BODIES and n not in self._link.bodies:
+            raise RemoteProtocolError(f"{MAX_BODIES} bodies came that no record names")
         self._link.unnamed += offset + len(piece) - have
         if self._link.unnamed > self._sessions.settings.unnamed_bytes:
             raise RemoteProtocolError(f"bodies of {self._link.unnamed} bytes came that no record names")
@@ -112,8 +109,8 @@ class Uploads:
             raise RemoteProtocolError(f"body {n} came with {have} bytes; it is said to have {message.length}")
         if n in self._keeping:
             return
-        if len(self._link.whole) + len(self._keeping) >= _MAX_BODIES:
-            raise RemoteProtocolError(f"{_MAX_BODIES} bodies came that no record names")
+        if len(self._link.whole) + len(self._keeping) >= MAX_BODIES:
+            raise RemoteProtocolError(f"{MAX_BODIES} bodies came that no record names")
         if self._link.whole.get(n) == (message.length, message.sha256):
             self._connection.send(Kept(n))
             return
@@ -131,8 +128,8 @@ class Uploads:
 
     def discard(self, message: Discard) -> None:
         """Delete bodies that no record will name."""
-        if len(message.bodies) > _MAX_BODIES:
-            raise RemoteProtocolError(f"{len(message.bodies)} bodies are to be deleted; {_MAX_BODIES} may be")
+        if len(message.bodies) > MAX_BODIES:
+            raise RemoteProtocolError(f"{len(message.bodies)} bodies are to be deleted; {MAX_BODIES} may be")
         for n in message.bodies:
             if type(n) is not int or not 0 <= n < 1 << 62:
                 raise RemoteProtocolError(f"{n!r:.100} can't be the number of a body")

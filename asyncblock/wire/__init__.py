@@ -1,5 +1,9 @@
 """The protocol as data: no I/O, no clock, no event loop. This page is the specification; it is enough to write a peer.
 
+It has order, resumption and reasons. Each message, request, record, limit and code stands as a table in the reference
+(``docs/wire.md``, ``asyncblock wire --reference``); ``asyncblock wire --json-schema``, ``--asyncapi`` and
+``--sessions`` (whole exchanges, recorded, to replay) are for programs.
+
 **Who talks.** The *mainframe* is above; *executors* (they run blocks) and *clients* (they start and watch sessions)
 are below. A process has one *link* to a mainframe, whatever it does there; a link survives its *connections*. A
 *session* is one run of a flow, a *job* one run of a block, tried in numbered *attempts*.
@@ -9,8 +13,20 @@ are below. A process has one *link* to a mainframe, whatever it does there; a li
 without a byte order mark, one or more lines separated by ``\\n``; each line is JSON without a raw newline. Control
 lines are objects with an ``op``; their fields are the dataclasses of ``messages``. Two of them are followed by data
 lines: ``batch`` by one for each entry of its ``channels``, ``page`` by as many as its ``lines`` says. A *binary*
-message begins with 0x01 and is a chunk of a body (``bodies``). Unknown fields are skipped. Which op may come when is
-the table in ``states``.
+message begins with 0x01 and is a chunk of a body (``bodies``). Unknown fields are skipped; where a key stands twice in
+a control line other than a request, the last one counts. Which op may come when is the table in ``states``: upwards
+``hello`` first, downwards ``welcome`` first, ``bye`` last; after a ``bye`` whoever sent it closes the websocket with
+code 1000. An answer to the websocket's request that has no header ``Asyncblock-Mainframe`` isn't the mainframe's.
+
+**Several links on a connection.** A control line may have ``on``, the number of the link that it is about; without it,
+that is 0, the link of the connection's first Hello. How many links a connection carries is ``limits.links`` of the
+Welcome; where that is missing or 1, link 0 is all. Where it is more, a ``hello`` with another ``on`` greets a further
+link, whose ``welcome``, or ``bye``, has the same; then all that the two say of it has, a ``bye`` with ``on`` ends that
+link's part of the connection alone, and chunks of it begin with 0x02 and its number (32 bits, big-endian) in place of
+0x01. A number isn't used again on a connection. A mainframe that takes one link answers a ``hello`` with ``on`` by
+``bye`` with that ``on`` and the code ``links``, and the connection goes on; any other line with ``on`` for a link that
+the connection doesn't have is unreadable, as is a binary message that begins with 0x02. This mainframe, and this
+package's links, have one a connection.
 
 **Greeting.** Below sends ``hello``: version, its link id (random, for the link's life), boot (random for each process),
 generation (counts the link's connections), the resume token of its last Welcome, what it can run, and its open jobs as
@@ -36,6 +52,17 @@ announce, hold channels, tell of the end of links, and send ``batch``, chunks, `
 ``gone``; from others these end the connection (``unauthorized``). What a token may ask for stands with the requests; a
 question beyond it is answered with an error. Clients and observers read and fetch everything, executors what belongs to
 sessions whose open jobs their link holds.
+
+**Which block.** A block belongs to a *package*, a directory; the package has a name and a *hash*, which stands for its
+code. A plan and a dispatch name a block by ``language``, ``package``, ``hash``, ``entry`` (its file, from the package's
+root) and ``function``; a job goes to an executor that announces the language and the hash. How this package makes
+hashes is in ``docs/which-code-runs.md``, but they are compared and nothing else: a peer may make them in its own way if
+it makes the plans too, or announce those that ``asyncblock check FLOW --plan`` shows. In a flow a block of another
+language is one whose manifest says ``executor: {name: nodejs, options: {entry: main.js}}``; ``function`` is ``main``
+unless the options say otherwise, and the options travel as ``options``. ``asyncblock check FLOW --language nodejs``
+takes it, and ``submit`` does when an executor has announced the language. A block takes one of ``slots.sync`` where its
+``sync`` is true (Python's blocks that are no coroutines), one of ``spawn`` where its ``spawn`` is, and otherwise one of
+``async``. A job that another one has asked for by ``run_block`` takes none.
 
 **Announcements** are ``{"languages": [name, ...], "packages": {hash: name}, "slots": {"async": n, "sync": n, "spawn":
 n}}``. ``sync`` is as many as ``async`` where it is missing, ``spawn`` 0. Numbers are whole, from 0 to 1,000,000; up to
@@ -75,7 +102,8 @@ next call of that job raises it. So nothing bad is sent for ever. After 16 of a 
 one, with a ``count``. Out of place are records before ``JobStarted``, a second one of that, and whatever comes after
 ``BlockFinished``. Refused, too, is a record whose JSON the grammar allows and readers don't take, or take differently:
 half a surrogate pair, a number beyond doubles, an integer beyond 64 bits, more than 200 levels, a key twice in an
-object; the journal has the first 16 KiB of it as a text in its place. An output on a handle that the block doesn't
+object; the journal has the first 16 KiB of it as a text in its place. A request whose JSON is like that, or whose
+parameters are of other types, is answered with the error ``params``. An output on a handle that the block doesn't
 declare is journaled and shown, and reaches nobody.
 
 **Windows.** All on the sender's side, in bytes of encoded records, freed by acknowledgements: 2 MiB of data and 256
@@ -83,16 +111,18 @@ KiB of telemetry a job, 64 MiB a link (``windows``). A job with nothing in fligh
 and control need no room. A Welcome names the windows of this mainframe, and a sender keeps to them. The receiver reads
 on, and slower while its disk is behind: what waits there is bounded too.
 
-**Limits**, the same everywhere and named in a Welcome: 4 MiB a message, 2 MiB a line of records, 10,000 records a
-batch (a line without any counts as one), 256 MiB a body, 200 levels of nesting, 3 MiB of plan and inputs. Values that
-are small one by one and together more than 1 MiB travel as bodies, upwards in one record and downwards in one dispatch,
-where the mainframe makes the bodies. Upwards a message has 20,000 lines at most, a Hello names 50,000 channels, a link
-has 10,000 bodies (and 10 GiB of them) that no record names yet, a ``discard`` names 10,000; bodies are numbered from 1
-to 2^53 - 1. Ids of links are 1 to 100 letters, digits, ``-`` and ``_``, a letter or digit first, and don't begin with
-``mainframe-``. What breaks these is unreadable; what a caller can mend (a plan, a request) is refused to it.
-Of a connection 4096 reads wait for an answer at once, and as many fetches (``reads``); more of them are refused. Of its
-requests 64 ask the disk at once (``questions``); more of them wait. A peer keeps its surplus. Whoever asks has to
-listen: while 8 MiB of answers, and of requests that wait, wait for a connection's socket, nothing is read from it.
+**Limits.** A Welcome names them all in ``limits``: the table is in the reference. Values that are small one by one and
+together more than ``inline`` travel as bodies, upwards in one record and downwards in one dispatch, where the mainframe
+makes the bodies. Bodies are numbered from 1 to 2^53 - 1. What breaks a limit is unreadable; what a caller can mend (a
+plan, a request) is refused to it, and what is only said again (reasons) is cut. Of a connection ``reads`` reads wait
+for an answer at once, and as many fetches; more of them are refused. Of its requests ``questions`` ask the disk at
+once; more of them wait. A peer keeps its surplus. Whoever asks has to listen: while ``unread_bytes`` of answers, and of
+requests that wait, wait for a connection's socket, nothing is read from it.
+
+**Ids.** Of links: 1 to 100 letters, digits, ``-`` and ``_``, a letter or digit first, and not ``mainframe-`` first. Of
+sessions: 1 to 64 letters and digits. Of requests and ``boot``: up to 1000 characters. Of nodes: 1 to 200 characters. A
+job's id is the mainframe's and opaque, but for that of ``run_block``. Letters and digits are those of ASCII for links,
+and should be for all. Random ones need 64 bits at least, secrets 128.
 
 **Order.** Control first, always. Then jobs take turns by bytes (``scheduler``). Within a job data comes before
 telemetry, each in the order of the calls; progress, and previews with the same id, are latest-wins slots; the finish
@@ -148,7 +178,10 @@ session has it; one without has none.
 **Questions.** ``request`` has an id of the asker's choice; the same id gets the same answer, so it is simply sent
 again after a Welcome. ``read`` asks for rows of a session's journal from an offset and is answered by one ``page`` as
 soon as there is something; a reader is a cursor (session, offset) and nothing is held for it. Offset -1 asks for the
-last row, once the session has ended.
+last row, once the session has ended. A row has one or more lines of JSON: records of an attempt, under ``records`` and
+with who said them, or something that the mainframe notes, by its ``type``. A reference of a body in a record has no
+``link``: it is that of the line, and ``fetch`` needs it; in lines of the mainframe's own it has one. ``n`` and the
+place in ``records`` give a record's index.
 
 A running job asks by ``request`` too, with ``session_id``, ``job_id`` and ``attempt`` among its parameters; only the
 link that holds the open attempt may. ``run_block`` names a block and the id of the job that it shall be, which is the

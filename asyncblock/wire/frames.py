@@ -13,8 +13,20 @@ from dataclasses import dataclass
 import orjson
 
 from ..errors import RemoteProtocolError
+from .plain import not_plain
 
-__all__ = ["MAX_MESSAGE", "WRONG", "Batch", "is_text", "join_batch", "join_page", "split", "take_batch"]
+__all__ = [
+    "MAX_MESSAGE",
+    "WRONG",
+    "Batch",
+    "is_text",
+    "join_batch",
+    "join_page",
+    "link_of",
+    "on_link",
+    "split",
+    "take_batch",
+]
 
 WRONG = "\0wrong"
 """A field of a request that couldn't be read: why. No peer's JSON has it by chance."""
@@ -35,6 +47,17 @@ class Batch:
 def is_text(message: bytes) -> bool:
     """Tell whether a message is text. A chunk begins with 0x01, which no JSON text does."""
     return message[:1] != b"\x01"
+
+
+def link_of(header: dict[str, object]) -> int:
+    """Return which of the connection's links a control line is about."""
+    link = header.get("on", 0)
+    return link if type(link) is int else 0
+
+
+def on_link(link: int, line: bytes) -> bytes:
+    """Say a control line about another link than the connection's own."""
+    return b'{"on":%d,' % link + line[1:]
 
 
 def join_batch(seq: int, runs: Sequence[tuple[int, Sequence[bytes]]]) -> bytes:
@@ -89,7 +112,31 @@ def _header(line: bytes) -> dict[str, object]:
         raise RemoteProtocolError(f"a control line isn't JSON: {error}{begins}") from None
     if not isinstance(header, dict) or not isinstance(header.get("op"), str):
         raise RemoteProtocolError("a control line isn't an object with an 'op'")
+    if (link := header.get("on", 0)) != 0 or link is False:
+        _check_link(header, link)
+    if header["op"] == "request" and _is_read(header) and (why := _not_plain(line, header)) is not None:
+        return {**{name: header[name] for name in ("op", "id", "method")}, "params": {}, WRONG: why}
     return header
+
+
+def _check_link(header: dict[str, object], link: object) -> None:
+    """A line about another link than the connection's own: only a Hello may bring one, and it is answered."""
+    if type(link) is not int or not 0 < link < 1 << 31:
+        raise RemoteProtocolError("'on' is the number of a link on this connection, from 0")
+    if header["op"] != "hello":
+        raise RemoteProtocolError(f"{header['op']!r:.80} is for link {link} of this connection, which has link 0 alone")
+
+
+def _is_read(header: dict[str, object]) -> bool:
+    return type(header.get("id")) is str and type(header.get("method")) is str and type(header.get("params")) is dict
+
+
+def _not_plain(line: bytes, header: dict[str, object]) -> str | None:
+    """Tell why a request can't be taken; one that is too deep to be written again, its reader refuses."""
+    try:
+        return not_plain(line, header)
+    except TypeError:
+        return None
 
 
 def _request(line: bytes, why: str) -> dict[str, object] | None:

@@ -9,11 +9,31 @@ from __future__ import annotations
 import types
 import typing
 from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final
 
 import orjson
 
 from ..errors import RemoteProtocolError
+from .checking import Bounds, Check, Loose, Text, checker, described, hints_of, is_object
+from .fields import (
+    AnnouncementField,
+    BlockField,
+    BodyNumber,
+    Count,
+    ErrorField,
+    FrameField,
+    Json,
+    LimitsField,
+    LinkId,
+    LiveAttempt,
+    Object,
+    OpenJob,
+    ReferenceField,
+    Released,
+    ReplacedField,
+    RowPlace,
+    WindowsField,
+)
 
 __all__ = [
     "MESSAGES",
@@ -67,29 +87,29 @@ class Hello(Message):
 
     op: ClassVar[str] = "hello"
     version: int
-    link: str
+    link: LinkId
     """Random, chosen by the sender; names the link across connections."""
-    boot: str
+    boot: Annotated[str, Text(0, 1000)]
     """Random for each process: a new one is evidence that the old process is gone."""
-    generation: int
+    generation: Annotated[int, Bounds(0, (1 << 53) - 1)]
     """Counts the connections of this link; a higher one closes the lower ones at once."""
     token: str | None = None
     """The resume token of the last Welcome, or None on a link's first connection."""
     agent: str = ""
-    executor: dict[str, Any] | None = None
+    executor: AnnouncementField | None = None
     """As in Announce; None for a link that runs no blocks."""
-    channels: list[Any] = field(default_factory=list)
+    channels: list[OpenJob] = field(default_factory=list)
     """Open jobs: ``[channel, job_id, attempt]`` each."""
-    replaces: dict[str, Any] | None = None
+    replaces: ReplacedField | None = None
     """``{"link", "reason", "secret"}``: evidence that the process behind another link has ended, with that link's
     secret or token. ``"before"`` lists others likewise, whose successors ended before a Welcome. What follows is
     journaled before the Welcome: after that nobody says it again."""
-    next_channel: int = 1
+    next_channel: Annotated[int, Bounds(1, (1 << 53) - 1)] = 1
     """One past the highest channel that this link was ever given: records of closed ones may still be on their way, and
     a mainframe that was restarted may not remember them."""
     epoch: str | None = None
     """That of the last Welcome: a link isn't continued in another journal than that which acknowledged its batches."""
-    secret: str | None = None
+    secret: Annotated[str, Text(16, 200)] | None = None
     """Random, 16 to 200 characters, the same in each Hello of a link and told to nobody but whoever may speak for it
     (the parent that starts a process). It proves that the link is its own where the token of a lost Welcome can't, and
     it becomes the token of the link's Welcomes."""
@@ -104,7 +124,7 @@ class Announce(Message):
     """
 
     op: ClassVar[str] = "announce"
-    executor: dict[str, Any] | None
+    executor: AnnouncementField | None
 
 
 @dataclass(slots=True)
@@ -112,9 +132,10 @@ class Request(Message):
     """A question or an order with an id chosen by the sender; the same id gets the same answer."""
 
     op: ClassVar[str] = "request"
-    id: str
+    id: Annotated[str, Text(0, 1000)]
     method: str
-    params: dict[str, Any]
+    params: Object
+    """Those of the method; see *Requests*."""
 
 
 @dataclass(slots=True)
@@ -124,8 +145,10 @@ class Read(Message):
     op: ClassVar[str] = "read"
     id: int
     session_id: str
-    offset: int
+    offset: Annotated[int, Bounds(-1)]
+    """-1: the last row, once the session has ended."""
     max_bytes: int = 256 << 10
+    """Of the page; one row may have more."""
 
 
 @dataclass(slots=True)
@@ -143,9 +166,10 @@ class Fetch(Message):
     op: ClassVar[str] = "fetch"
     id: int
     link: str
-    n: int
-    offset: int
-    size: int
+    """The link that has sent it: a reference's own, or that of the line in which the reference stands."""
+    n: BodyNumber
+    offset: Count
+    size: Count
 
 
 @dataclass(slots=True)
@@ -153,9 +177,10 @@ class Whole(Message):
     """All chunks of a body were sent: check it and keep it, so that nothing waits for that when its record comes."""
 
     op: ClassVar[str] = "whole"
-    n: int
-    length: int
+    n: BodyNumber
+    length: Count
     sha256: str
+    """Of its bytes, in hexadecimal."""
 
 
 @dataclass(slots=True)
@@ -163,7 +188,7 @@ class Discard(Message):
     """No record will name these bodies: what is there of them can go. By number; unknown ones are skipped."""
 
     op: ClassVar[str] = "discard"
-    bodies: list[Any]
+    bodies: list[int]
 
 
 @dataclass(slots=True)
@@ -227,13 +252,13 @@ class Welcome(Message):
     """False: the mainframe doesn't know this link, or its journal is another one than that which knew it; what was
     acknowledged on it can't be continued."""
     stored: int
-    bodies: dict[str, Any]
+    bodies: dict[str, int]
     """Stored bytes of each unfinished body, by number."""
-    windows: dict[str, Any]
-    limits: dict[str, Any]
+    windows: WindowsField
+    limits: LimitsField
     heartbeat: float
     """Seconds between pings; three of them without a byte are a lost connection."""
-    understands: list[Any] = field(default_factory=list)
+    understands: list[str] = field(default_factory=list)
     """What of that which isn't in every mainframe may be sent: ``whole``, ``discard``, records ``BlockCache``."""
 
 
@@ -263,16 +288,19 @@ class Dispatch(Message):
     channel: int
     session_id: str
     node_id: str
-    stacks: list[Any]
-    block: dict[str, Any]
-    inputs: dict[str, Any]
-    bodies: dict[str, Any] = field(default_factory=dict)
+    stacks: list[FrameField]
+    """Where the job stands, from the outermost flow inwards."""
+    block: BlockField
+    inputs: Object
+    bodies: dict[str, ReferenceField] = field(default_factory=dict)
     """Inputs that are bodies: ``{handle: reference with link}``."""
     block_path: str | None = None
+    """The block's manifest, if it has one."""
     timeout: float | None = None
-    metadata: dict[str, Any] = field(default_factory=dict)
+    """Seconds, after which the mainframe cancels it."""
+    metadata: Object = field(default_factory=dict)
     """What whoever started the session said of it: texts, numbers, booleans and null by name."""
-    files: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
     """Inputs that are var values of another process: the names of the files that they were exported into, by handle."""
 
 
@@ -332,7 +360,7 @@ class Release(Message):
 
     op: ClassVar[str] = "release"
     session_id: str
-    values: list[Any]
+    values: list[Released]
     """``[job_id, attempt, [[first, end], ...]]``: ranges of places, the end not included."""
 
 
@@ -341,7 +369,7 @@ class Live(Message):
     """What lives of an executor's var values; after a Welcome, for releases may have been lost. In one part or more."""
 
     op: ClassVar[str] = "live"
-    sessions: dict[str, Any]
+    sessions: dict[str, list[LiveAttempt] | None]
     """The sessions that run and have had jobs on this link; null for one of which that isn't known, else a list of
     ``[job_id, attempt, seen, places]``, in ranges: which values of the attempt the mainframe has seen, null for all
     that there will be, and which of them live. Attempts may be left out that are over and have none."""
@@ -374,7 +402,7 @@ class ServiceMessage(Message):
     """The hash of the service's package."""
     dir: str
     """The service's directory in it."""
-    payload: Any
+    payload: Json
     job_id: str | None = None
     """The call that it is about, if it is about one."""
 
@@ -398,8 +426,8 @@ class Reply(Message):
 
     op: ClassVar[str] = "reply"
     id: str
-    result: dict[str, Any] | None = None
-    error: dict[str, Any] | None = None
+    result: Object | None = None
+    error: ErrorField | None = None
 
 
 @dataclass(slots=True)
@@ -411,7 +439,7 @@ class Page(Message):
     next: int
     """The offset to read from next."""
     lines: int
-    rows: list[Any]
+    rows: list[RowPlace]
     """``[offset, lines]`` of each row, in order."""
     end: bool
     """Nothing will follow: the session is over."""
@@ -437,7 +465,6 @@ MESSAGES: Final[dict[str, type[Message]]] = {
 }  # fmt: skip
 
 
-_ANY: Final = object
 _MISSING: Final = object()
 _SECRETS: Final = frozenset({"token", "secret", "replaces"})
 """Fields whose values stand in no reason and no log."""
@@ -461,13 +488,15 @@ def decode(line: dict[str, object]) -> Message:
     if cls is None:
         raise RemoteProtocolError(f"unknown control message {op!r:.80}")
     values: dict[str, Any] = {}
-    for name, (kinds, required) in _SPECS[cls.op].items():
+    for name, (kinds, required, check) in _SPECS[cls.op].items():
         value = line.get(name, _MISSING)
         if value is _MISSING:
             if required:
                 raise RemoteProtocolError(f"{op!r} lacks the field {name!r}")
-        elif type(value) in kinds or _ANY in kinds:
+        elif kinds is None or type(value) in kinds:
             # Exact types, as the JSON decoder makes them: a bool is no number here.
+            if check is not None and (wrong := check(value)) is not None:
+                raise RemoteProtocolError(f"{op!r}: field {wrong.below(name).path!r:.200} must be {wrong.wanted}")
             values[name] = value
         elif name in _SECRETS:
             raise RemoteProtocolError(f"{op!r}: field {name!r} can't be {type(value).__name__}")
@@ -477,18 +506,39 @@ def decode(line: dict[str, object]) -> Message:
     return cls(**values)
 
 
-def _kinds(hint: Any) -> frozenset[type]:
-    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
-        return frozenset(kind for part in typing.get_args(hint) for kind in _kinds(part))
+def _kinds(hint: Any) -> frozenset[type] | None:
+    """Return what a field's value may be, at first sight; None for anything."""
+    hint = described(hint)
     if hint is Any:
-        return frozenset({_ANY})
+        return None
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        return frozenset(kind for part in typing.get_args(hint) for kind in _kinds(part) or ())
     origin = typing.get_origin(hint) or hint
-    return frozenset({int, float} if origin is float else {origin})
+    return frozenset({int, float} if origin is float else {dict if is_object(origin) else origin})
 
 
-def _spec(cls: type[Message]) -> dict[str, tuple[frozenset[type], bool]]:
-    hints = typing.get_type_hints(cls)
-    return {f.name: (_kinds(hints[f.name]), f.default is MISSING and f.default_factory is MISSING) for f in fields(cls)}
+def _deep(hint: Any) -> Check | None:
+    """Return the check of what a list or an object holds; None where the first sight says all."""
+    parts = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    parts = tuple(part for part in parts if typing.get_origin(part) is not typing.Annotated or not _is_loose(part))
+    shallow = {str, int, float, bool, type(None), Any, dict[str, Any]}
+    return checker(hint) if any(described(part) not in shallow for part in parts) else None
+
+
+def _is_loose(hint: Any) -> bool:
+    return any(isinstance(each, Loose) for each in typing.get_args(hint)[1:])
+
+
+def _spec(cls: type[Message]) -> dict[str, tuple[frozenset[type] | None, bool, Check | None]]:
+    hints = hints_of(cls)  # type: ignore[arg-type]  # a class, not an instance of it
+    return {
+        f.name: (
+            _kinds(hints[f.name]),
+            f.default is MISSING and f.default_factory is MISSING,
+            _deep(hints[f.name]),
+        )
+        for f in fields(cls)
+    }
 
 
 _SPECS: Final = {op: _spec(cls) for op, cls in MESSAGES.items()}
