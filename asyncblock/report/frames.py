@@ -29,6 +29,8 @@ _HEAD: Final = (
     '<meta http-equiv="x-dns-prefetch-control" content="off"><meta name="referrer" content="no-referrer">'
     "<style>html{color-scheme:light;background:#fff;font:14px/1.45 system-ui,sans-serif}body{margin:8px}"
     "table{border-collapse:collapse}</style>"
+    # No policy of today's browsers knows of WebRTC, by which a script could send datagrams.
+    "<script>for(const n of ['RTCPeerConnection','webkitRTCPeerConnection'])delete window[n]</script>"
 )
 
 _CHARTS: Final = {
@@ -46,9 +48,11 @@ def runs_scripts(html: str) -> bool:
 
 
 def frame(html: str, title: str, *, scripts: bool) -> Markup:
-    """Return a frame that shows HTML of a block's; only with ``scripts`` do those in it run."""
-    sandbox = "allow-scripts" if scripts else ""
-    return el("iframe", sandbox=sandbox, srcdoc=_HEAD + html, title=title, loading="lazy", referrerpolicy="no-referrer")
+    """Return a frame that shows HTML of a block's. Scripts in it run when somebody clicks for that."""
+    ask = el("button", "Run its scripts", type="button", class_="run") if scripts else None
+    words = "They run in a frame of no origin, without the page's network." if scripts else None
+    shown = el("iframe", sandbox="", srcdoc=_HEAD + html, title=title, loading="lazy", referrerpolicy="no-referrer")
+    return el("div", el("p", ask, " ", words, class_="note"), shown) if scripts else shown
 
 
 def chart(beside: Mapping[str, Any], title: str) -> tuple[Markup, str] | None:
@@ -86,7 +90,7 @@ def library(name: str) -> str | None:
         bundle = import_module("vl_convert").javascript_bundle
     except (ModuleNotFoundError, AttributeError):
         return None
-    return _in_script(bundle("import vegaEmbed from 'vega-embed'; window.vegaEmbed = vegaEmbed;"))
+    return _in_script(bundle())
 
 
 def _in_script(source: str) -> str:

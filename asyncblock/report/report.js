@@ -52,6 +52,15 @@
     });
   }
 
+  for (const button of document.querySelectorAll("button.run")) {
+    button.addEventListener("click", () => {
+      const frame = button.parentElement.parentElement.querySelector("iframe");
+      frame.setAttribute("sandbox", "allow-scripts");
+      frame.srcdoc += " ";
+      button.parentElement.remove();
+    });
+  }
+
   const draw = {
     plotly: "const s=JSON.parse(document.getElementById('s').textContent);" +
       "Plotly.newPlot(document.body.firstElementChild,s.data,s.layout||{},{responsive:true,displaylogo:false,...(s.config||{})});",

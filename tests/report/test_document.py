@@ -83,12 +83,13 @@ async def test_whatever_blocks_say_is_text_and_nothing_is_loaded() -> None:
     assert "\x1b" not in html and "https://evil.example/a.png" in html  # it is named, as text
 
 
-async def test_scripts_of_a_preview_run_in_frames_of_no_origin_only() -> None:
+async def test_scripts_of_a_preview_wait_for_a_click_in_frames_of_no_origin() -> None:
     made = Made("a")
     made.preview("a", {"type": "html", "data": "<script>parent.document.title='got'</script>"})
-    found = elements(await report_of(made))
-    [frame] = [attributes for tag, attributes in found if tag == "iframe"]
-    assert frame["sandbox"] == "allow-scripts" and "default-src 'none'" in (frame["srcdoc"] or "")
+    html = await report_of(made)
+    [frame] = [attributes for tag, attributes in elements(html) if tag == "iframe"]
+    assert frame["sandbox"] == "" and "default-src 'none'" in (frame["srcdoc"] or "")
+    assert "Run its scripts" in html
 
 
 async def test_a_report_is_bounded_says_what_is_left_out_and_full_leaves_nothing_out() -> None:
