@@ -86,6 +86,9 @@ def _cell(value: Any, limits: Limits, room: _Room | None = None) -> Any:
         return _float(float(value))
     if isinstance(value, str):
         return shortened(str(value), limits.cell)
+    if isinstance(value, (datetime.date, datetime.time)):
+        # What JSON has for them, sooner; NaT says that it isn't equal to itself.
+        return value.isoformat() if value == value else None
     if isinstance(value, (bytes, bytearray, memoryview)):
         return f"<{len(value)} bytes>"
     if isinstance(value, (decimal.Decimal, complex, datetime.timedelta)):

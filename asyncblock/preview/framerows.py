@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -91,9 +92,28 @@ def index_rows(index: Any, limits: Limits) -> Block:
 
 
 def _column(series: Any) -> Read:
-    if getattr(series.dtype, "kind", "") in "biufO" and not hasattr(series.dtype, "na_value"):
-        # Numpy's own, past pandas: a slice takes as long as some hundred numbers.
-        array = series.to_numpy()
-        return lambda start, stop: array[start:stop].tolist()
     values = series.array
-    return lambda start, stop: values[start:stop].tolist()
+    if hasattr(series.dtype, "na_value") or series.dtype.kind not in "biufOM":
+        return lambda start, stop: values[start:stop].tolist()
+    # Numpy's own, past pandas: a slice takes as long as some hundred numbers.
+    array = series.to_numpy()
+    if series.dtype.kind == "M":
+        return lambda start, stop: _moments(array[start:stop]) or values[start:stop].tolist()
+    return lambda start, stop: array[start:stop].tolist()
+
+
+_YEARS = ("0001-01-01", "9999-12-31")
+
+
+def _moments(array: Any) -> list[str | None] | None:
+    """Return the texts of whole seconds, which numpy writes much faster than pandas; None where there are others."""
+    numpy = sys.modules["numpy"]
+    seconds = array.astype("M8[s]")
+    missing = numpy.isnat(array)
+    first, last = (numpy.datetime64(day, "s") for day in _YEARS)
+    if not bool((((seconds == array) & (seconds >= first) & (seconds <= last)) | missing).all()):
+        return None
+    texts = numpy.datetime_as_string(seconds).astype(object)
+    texts[missing] = None
+    found: list[str | None] = texts.tolist()
+    return found

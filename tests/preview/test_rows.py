@@ -69,6 +69,13 @@ TABLES: dict[str, Callable[[], Any]] = {
     "moments": lambda: PANDAS.DataFrame(
         {"a": MOMENTS, "b": PANDAS.Series(DAYS, dtype=object), "c": MOMENTS - MOMENTS[0]}
     ),
+    "whole seconds": lambda: PANDAS.DataFrame(
+        {
+            "a": [*MOMENTS[1:].tz_localize(None), None],
+            "b": PANDAS.Series(MOMENTS.tz_localize(None)) - PANDAS.Timedelta(1),
+        }
+    ),
+    "far away": lambda: PANDAS.DataFrame({"a": np.array(["0001-01-01", "9999-12-31", "NaT"] * 100, "M8[s]")}),
     "nullable": lambda: PANDAS.DataFrame(
         {"a": PANDAS.array([1, None, 3] * 100, "Int64"), "b": PANDAS.array([True, None, False] * 100)}
     ),
