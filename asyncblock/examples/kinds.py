@@ -185,7 +185,13 @@ KINDS: dict[str, Kind] = {
     "palette": Kind(_of("seaborn", "color_palette", "deep"), ("seaborn",), "html", "its colours"),
     "plotnine": Kind(_ggplot, ("plotnine",), "image", "drawn in the worker process"),
     "plotly": Kind(_plotly, ("plotly",), "html", "its specification, and a page", "more than 200,000 values"),
-    "altair": Kind(_chart, ("altair", "pandas"), "html", "its specification, and a page", "more than 200,000 rows"),
+    "altair": Kind(
+        _chart,
+        ("altair", "pandas"),
+        "html",
+        "its specification, a page, and a picture where vl-convert is",
+        "more than 200,000 rows",
+    ),
     "bokeh": Kind(_bokeh, ("bokeh",), "html", "a page with all in it"),
     "holoviews": Kind(
         _of("holoviews", "Curve", [1, 3, 2]),

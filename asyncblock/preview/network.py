@@ -11,6 +11,8 @@ __all__ = ["needs_of"]
 
 _FROM_ELSEWHERE = re.compile(
     r"""(?:<|&lt;)(?:script|link|iframe)\b[^>]{0,400}?\b(?:src|href)\s*=\s*(?:["']|&quot;|&\#34;|&\#x27;)?(?:https?:)?//
+    |(?:\.src\s*=|\bfetch\(|\bWorker\(|\bimports["'&;a-z\#0-9]*\s*:\s*\{[^<]{0,400}?)\s*(?:["'`]|&quot;|&\#34;|&\#x27;)https?://
+    |@import\s+url\(\s*https?://
     |\b(?:import|require|load|from|paths)\w*[^;\n<]{0,200}?(?:["'`]|&quot;|&\#34;|&\#x27;)https?://""",
     re.IGNORECASE | re.VERBOSE,
 )

@@ -169,3 +169,33 @@ def test_for_a_picture_nothing_is_fetched() -> None:
     assert made["type"] == "html" and list(made["mime"]) == [next(iter(made["mime"]))]
     with pytest.raises(PreviewFailed, match="localhost"):
         show({"type": "image", "data": alt.Chart("https://localhost:1/rows.csv").mark_bar().encode(x="a:Q")})
+
+
+@pytest.mark.parametrize(
+    ("html", "needs"),
+    [
+        ('<script src="https://cdn.example/x.js"></script>', True),
+        ("<script src=//cdn.example/x.js></script>", True),
+        ('<link rel="stylesheet" href="https://cdn.example/x.css">', True),
+        ("<script type='module'>import * as three from 'https://cdn.example/three.js'</script>", True),
+        (
+            '<script type="importmap">{"imports": {\n"a": "./a.js",\n"three": "https://cdn.example/three.js"}}</script>',
+            True,
+        ),
+        ("<script>var s = document.createElement('script'); s.src = 'https://cdn.example/x.js'</script>", True),
+        ("<script>fetch( `https://data.example/rows`)</script>", True),
+        ("<style>@import url(https://fonts.example/css);</style>", True),
+        ('<iframe srcdoc="&lt;script src=&quot;https://cdn.example/x.js&quot;&gt;"></iframe>', True),
+        ('<a href="https://example.org">from here</a>', False),
+        ("<p>load it from https://example.org</p>", False),
+        ("<script>var x = 'https://example.org'</script>", False),
+        ('<script src="data:text/javascript,1"></script>', False),
+        ("<b>bold</b>", False),
+    ],
+)
+def test_a_page_says_whether_its_scripts_need_the_network(html: str, needs: bool) -> None:
+    class Page:
+        def _repr_html_(self) -> str:
+            return "x" * 200_000 + html
+
+    assert show(Page()).get("needs") == (["network"] if needs else None)

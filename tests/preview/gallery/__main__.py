@@ -44,12 +44,7 @@ def _table(shown: dict[str, dict[str, Any]]) -> str:
 
 
 def _sheet(shown: dict[str, dict[str, Any]]) -> Image.Image:
-    urls = [
-        (name, url)
-        for name, made in shown.items()
-        if made["type"] == "image"
-        for url in (made["data"] if isinstance(made["data"], list) else [made["data"]])
-    ]
+    urls = [(name, url) for name, made in shown.items() for url in _pictures(made)]
     sheet = Image.new("RGB", (4 * 300, (len(urls) + 3) // 4 * 260), "white")
     draw = ImageDraw.Draw(sheet)
     for number, (name, url) in enumerate(urls):
@@ -59,6 +54,14 @@ def _sheet(shown: dict[str, dict[str, Any]]) -> Image.Image:
         sheet.paste(picture, (left + 10, top + 22))
         draw.text((left + 10, top + 5), name, fill="black")
     return sheet
+
+
+def _pictures(made: dict[str, Any]) -> list[str]:
+    """Return what is drawn of a preview, also the picture beside a chart."""
+    if made["type"] == "image":
+        return made["data"] if isinstance(made["data"], list) else [made["data"]]
+    beside = made.get("mime", {}).get("image/png")
+    return [] if beside is None else [f"data:image/png;base64,{beside}"]
 
 
 if __name__ == "__main__":
