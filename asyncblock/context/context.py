@@ -243,7 +243,18 @@ class Context(AsyncAsking):
             return
         if self._shown.waiting:
             await self._shown.drained(self)
-        item = await self._preview_item(making, type(payload).__name__, id)
+        await self._put_preview(await self._preview_item(making, type(payload).__name__, id), id)
+
+    async def preview_again(self, made: Mapping[str, Any], id: str | None) -> None:
+        """Show, for the executor, what a preview was made of before; nothing is converted.
+
+        **Durability** and **Cancellation** as ``preview``.
+        """
+        self._check()
+        prepared = {"payload": await self._prepare(made, None, telemetry=True)}
+        await self._put_preview(self._preview_record(None, made, prepared, id), id)
+
+    async def _put_preview(self, item: bytes | Parcel, id: str | None) -> None:
         if id is None or isinstance(item, bytes):
             await self._send(self._channel.telemetry, item)
             return

@@ -346,7 +346,7 @@ class Face(Staying):
         return Large(self._outlet.draft(telemetry=True), make, None, inline=False)
 
     def _preview_record(
-        self, making: Making, made: Mapping[str, Any], prepared: Mapping[str, Prepared], id: str | None
+        self, making: Making | None, made: Mapping[str, Any], prepared: Mapping[str, Prepared], id: str | None
     ) -> Parcel:
         """Build a preview's record; beside a body it says what it is, and with a table come its pages."""
         fields: dict[str, object] = {} if id is None else {"id": id}
@@ -354,7 +354,7 @@ class Face(Staying):
         if payload.body is not None:
             words = dumps({**about(made), "size": payload.body.length})
             fields["about"] = orjson.Fragment(self._guarded(words, None))
-        if pages is None or pages.body is None or making.pages is None:
+        if pages is None or pages.body is None or making is None or making.pages is None:
             return self._one_item("BlockPreview", "payload", payload, **fields)
         fields |= {"bodies": {"pages": pages.body.ref.to_json()}, "pages": making.pages.to_json()}
         item = self._one_item("BlockPreview", "payload", payload, **fields)

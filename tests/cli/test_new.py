@@ -39,6 +39,21 @@ async def test_what_it_makes_runs_and_its_tests_pass(tmp_path: Path) -> None:
     assert again.process.returncode == 2 and "isn't empty" in "\n".join(again.err)
 
 
+async def test_with_the_cache_its_sample_counts(tmp_path: Path) -> None:
+    await run("new", "prices", "--in", tmp_path, state=tmp_path)
+    how = ("run", tmp_path / "prices", "--use-cache", "--in-process")
+    cache = {"ASYNCBLOCK_CACHE_DIR": str(tmp_path / "results")}
+    for edit, summary in [
+        ("", '"price":10.875'),
+        ("", '"price":10.875'),
+        ("date,price,amount\n2024-01-02,4,5\n", '"price":4.0'),
+    ]:
+        if edit:
+            (tmp_path / "prices/sample.csv").write_text(edit)
+        done = await run(*how, state=tmp_path, **cache)
+        assert summary in "\n".join(done.out), (done.out, done.err)
+
+
 @pytest.mark.parametrize("name", ["My Prices", "../up", "1st", ""])
 async def test_what_can_be_no_packages_name_is_refused(tmp_path: Path, name: str) -> None:
     refused = await run("new", name, "--in", tmp_path, state=tmp_path)

@@ -14,6 +14,7 @@ import orjson
 from ...context import Context, JobInfo, SyncContext
 from ...offload import run_in_thread
 from ...store import Store, StoreKey
+from ...values import dumps
 from ...wire.bodies import Body, Parcel
 from .digests import Named, NoDigest
 from .results import MAX_RESULT, Draft, Results
@@ -32,6 +33,8 @@ __all__ = ["Recorder", "RecordingContext", "RecordingSyncContext"]
 
 _PREVIEWS: Final = 64 << 20
 """Bytes of previews that are kept with a result, about."""
+
+_MANY_PREVIEWS: Final = 1000
 
 _AROUND: Final = "it asks for what is around it"
 
@@ -54,7 +57,9 @@ class Recorder:
         self._keep = keep
         """Puts the draft in its place, or says why not."""
         self._named = Named(bases)
-        self._previews: dict[str, tuple[str | None, Mapping[str, Any]]] = {}
+        self._previews: dict[str, tuple[str | None, Mapping[str, Any], int]] = {}
+        self._shown = 0
+        """Bytes of those."""
         self._lock = threading.Lock()
         self.spoiled: str | None = None
         """Why the result can't be kept."""
@@ -118,9 +123,13 @@ class Recorder:
 
     def show(self, made: Mapping[str, Any], id: str | None, size: int) -> None:
         """Take down a preview; one with the same id takes its place."""
-        held = sum(len(str(key)) for key in self._previews)
-        if size + held <= _PREVIEWS and len(self._previews) < 1000:
-            self._previews[id if id is not None else f"\0{len(self._previews)}"] = (id, made)
+        name = id if id is not None else f"\0{len(self._previews)}"
+        before = self._previews.pop(name, None)
+        self._shown += size - (0 if before is None else before[2])
+        if self._shown <= _PREVIEWS and len(self._previews) < _MANY_PREVIEWS:
+            self._previews[name] = (id, made, size)
+        else:
+            self._shown -= size
 
     def end(self, finish: bytes) -> str | None:
         """Keep the result of a job that ends well; return why it isn't kept, no words if it is, None after errors."""
@@ -134,8 +143,8 @@ class Recorder:
             return why
         with self._lock:
             try:
-                for id, made in self._previews.values():
-                    data = orjson.dumps(made)
+                for id, made, _ in self._previews.values():
+                    data = dumps(made)
                     if draft.size + len(data) <= MAX_RESULT:
                         draft.add({"preview": id}, [data])
                 draft.add({"named": self._named.files, "at": int(time.time() * 1000)}, [])
@@ -209,7 +218,7 @@ class _Recording:
         return super().metadata  # type: ignore[misc,no-any-return]  # the other base's
 
     def _preview_record(
-        self, making: Making, made: Mapping[str, Any], prepared: Mapping[str, Prepared], id: str | None
+        self, making: Making | None, made: Mapping[str, Any], prepared: Mapping[str, Prepared], id: str | None
     ) -> Parcel:
         payload = prepared["payload"]
         size = len(payload.inline or b"") if payload.body is None else payload.body.length

@@ -55,7 +55,8 @@ class Kept:
             result = None
             while (frame := await run_in_thread(next, frames, None)) is not None:
                 if "preview" in frame.head:
-                    await ctx.preview(orjson.loads(frame.parts[0]), frame.head["preview"])
+                    made = await run_in_thread(orjson.loads, frame.parts[0])
+                    await ctx.preview_again(made, frame.head["preview"])
                 elif "record" in frame.head:
                     values = await run_in_thread(self._values, frame)
                     if frame.head["record"] == "BlockOutput":
