@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import ast
+import functools
+import sys
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytest_plugins = ["asyncblock.testing.plugin"]
+
+
+def one_at_a_time(parse: Callable[..., Any]) -> Callable[..., Any]:
+    lock = threading.RLock()
+
+    @functools.wraps(parse)
+    def locked(*args: Any, **kwargs: Any) -> Any:
+        with lock:
+            return parse(*args, **kwargs)
+
+    return locked
+
+
+if sys.version_info < (3, 11, 8):
+    # To show where a test has failed pytest parses its file. Until 3.11.8 a parse in another thread could make that one
+    # raise SystemError (``asyncblock.syntax`` says why), and the whole run end.
+    ast.parse = one_at_a_time(ast.parse)
 
 
 @pytest.fixture(autouse=True)
