@@ -71,7 +71,8 @@ n}}``. ``sync`` is as many as ``async`` where it is missing, ``spawn`` 0. Number
 **Up: records.** What blocks say are records (``records``), objects with a ``type`` and ``t``, the author's time in
 ms. They travel in batches: ``{"op": "batch", "seq": 17, "channels": [3, 4, 3]}`` and then one line for each run, a
 JSON array of records of that channel. ``seq`` counts a link's batches from 1. The sender keeps a batch until it is
-acknowledged and after a Welcome sends everything above ``stored`` again, byte for byte; above drops what it has seen.
+acknowledged and after a Welcome sends everything above ``stored`` again, byte for byte and in order, before anything
+new; above drops what it has seen.
 ``{"op": "ack", "seq": n}`` is cumulative and means: *in the journal*. A ``ping`` repeats the mark, so that a lost
 acknowledgement heals itself.
 
@@ -150,7 +151,9 @@ the only white space in it, let a reader parse it a line at a time, without hold
 next value goes), ``]`` or ``}`` (closes it), a key with its ``:`` (the value is on the lines that follow), or, in an
 array, items (JSON once they stand in brackets), in an object, members (in braces), and at the top or after a key, one
 value. A line has about 64 KiB; a longer one is one text. Without line breaks it is one line, and read as a whole.
-Downwards a body is asked for with ``fetch`` and comes as chunks numbered by the request, then ``fetched``.
+After a Welcome the sender goes on with each body that isn't kept at the offset that ``bodies`` says, 0 without one, and
+says ``whole`` again. Downwards a body is asked for with ``fetch`` and comes as chunks numbered by the request, then
+``fetched``; a fetch ends with its connection, and is asked again from where it came to.
 
 **Values that stay.** A var handle's value stays in its executor's process. In its place travels an object: ``executor``
 (``"asyncblock"``), ``handle``, ``job_id``, ``session_id``, and ``attempt`` and ``place``, which is the number of var
