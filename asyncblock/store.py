@@ -48,6 +48,8 @@ class Store:
         """Bytes that the values take, about, and the files in memory that they were exported into."""
         self.files = 0
         """Bytes of those files alone."""
+        self.shared = 0
+        """How many values are in files, which jobs of other processes have or wait for."""
 
     def put(self, key: StoreKey, value: object, size: int = 0) -> None:
         """Keep a value as it is now: detach it before. Raises ``Closed`` in a forked process."""
@@ -87,6 +89,7 @@ class Store:
             if kept is None:
                 return False
             if kept.file is None:
+                self.shared += 1
                 kept.file = length
                 kept.size += length
                 self.size += length
@@ -147,6 +150,7 @@ class Store:
         if kept is None:
             return []
         gone = [found for place in places if (found := kept.pop(place, None)) is not None]
+        self.shared -= sum(each.file is not None for each in gone)
         if not kept:
             del attempts[attempt]
             if not attempts:
@@ -157,7 +161,9 @@ class Store:
         """Let go of a session's values."""
         with self._lock:
             attempts = self._sessions.pop(session_id, {})
-        return [each for kept in attempts.values() for each in kept.values()]
+            gone = [each for kept in attempts.values() for each in kept.values()]
+            self.shared -= sum(each.file is not None for each in gone)
+        return gone
 
     def freed(self, size: int, files: int = 0) -> None:
         """Take note that bytes of values that were let go, ``files`` of them in files, are free."""

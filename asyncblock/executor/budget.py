@@ -1,8 +1,8 @@
 """The budget of var values: who puts out more than the process may hold waits until some of it is let go.
 
 There is no waiting where that can free nothing. A value goes when a job that has it ends, so there is hope as long as
-another job runs here, or something has just begun, ended or gone; when every job here waits itself, or nothing has
-happened for a minute, the budget is exceeded, with a warning.
+another job runs here, one in another process has a value of this one, or something has just begun, ended or gone; when
+every job here waits itself, or nothing has happened for a minute, the budget is exceeded, with a warning.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Budget:
             job = hosting._jobs.get(key)
             if job is None or job.is_ending:
                 return None
-            others = any(other not in self._waiting for other in hosting._jobs)
+            others = any(other not in self._waiting for other in hosting._jobs) or self._elsewhere
             if not others and self._exceeded == self._changes:
                 return None
             if not hosting.link.connected:
@@ -98,6 +98,11 @@ class Budget:
             except TimeoutError:
                 pass
         return None
+
+    @property
+    def _elsewhere(self) -> bool:
+        """Tell whether jobs of other processes have values of this one, or wait for them."""
+        return self._hosting.store.shared > 0 or self._hosting.exports.busy
 
     def _words(self, others: bool) -> str:
         why = "nothing has been let go for a minute" if others else "every job here waits, so nothing would be let go"

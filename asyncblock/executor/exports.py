@@ -28,6 +28,11 @@ class Exports:
         self._hosting = hosting
         self._under_way: dict[ValueId, asyncio.Task[None]] = {}
 
+    @property
+    def busy(self) -> bool:
+        """Tell whether another process waits for a value. On any thread."""
+        return bool(self._under_way)
+
     def export(self, message: Export) -> None:
         """Write a value, unless that is under way already."""
         id = ValueId(message.session_id, message.job_id, message.attempt, message.place)
@@ -44,6 +49,7 @@ class Exports:
             logger.warning("a var value was written into a file, and the mainframe couldn't be told: %s", error)
         finally:
             self._under_way.pop(id, None)
+            hosting._inbox.post(hosting.budget.change)
 
     async def _written(self, id: ValueId) -> dict[str, Any]:
         """Return what is to be said: where the value is, or why it stays."""

@@ -58,12 +58,24 @@ def check(frame: pd.DataFrame, trip: Callable[[Any], Any]) -> pd.DataFrame:
     return found
 
 
+MAJOR, MINOR = (int(each) for each in pd.__version__.split(".")[:2])
+TEXT: Any = "str" if MAJOR >= 3 else "string"
+"""Before pandas 3 a column of texts is one of objects, unless one says so."""
+
+
+def texts(storage: str, *, nan: bool = False) -> Any:
+    """Return a type of texts; before pandas 2.3 what is missing is always ``pd.NA``."""
+    if (MAJOR, MINOR) < (2, 3):
+        return pd.StringDtype(storage)
+    return pd.StringDtype(storage, na_value=np.nan if nan else pd.NA)
+
+
 FIVE = np.arange(5.0)
 DAYS = pd.date_range("2020", periods=5, freq="D")
 ZONED = pd.date_range("2020", periods=5, tz="Europe/Berlin", unit="ms")
 CATEGORIES = pd.Categorical(list("xyxyz"), categories=list("zyxw"), ordered=True)
 FRAMES = {
-    "numbers, texts, categories": pd.DataFrame({"a": FIVE, "b": list("abcde"), "c": CATEGORIES}),
+    "numbers, texts, categories": pd.DataFrame({"a": FIVE, "b": pd.array(list("abcde"), dtype=TEXT), "c": CATEGORIES}),
     "one block": pd.DataFrame(np.arange(20.0).reshape(5, 4)),
     "repeated and mixed names": pd.DataFrame(np.arange(20).reshape(5, 4), columns=["a", "a", 3, ("x", 1)]),
     "names that are no text": pd.DataFrame(np.zeros((2, 4)), columns=["a", None, 3.5, pd.Timestamp("2020")]),
@@ -86,9 +98,10 @@ FRAMES = {
     "texts of all kinds": pd.DataFrame(
         {
             "s": pd.array(["a", None, "ü"], dtype="string"),
-            "p": pd.array(["a", None, "ü"], dtype=pd.StringDtype("python")),
-            "n": pd.array(["a", None, ""], dtype=pd.StringDtype("python", na_value=np.nan)),
-            "a": pd.array(["a", None, ""], dtype=pd.StringDtype("pyarrow", na_value=np.nan)),
+            "p": pd.array(["a", None, "ü"], dtype=texts("python")),
+            "n": pd.array(["a", None, ""], dtype=texts("python", nan=True)),
+            "q": pd.array(["a", None, "ü"], dtype=texts("pyarrow")),
+            "a": pd.array(["a", None, ""], dtype=texts("pyarrow", nan=True)),
         }
     ),
     "Arrow": pd.DataFrame(
@@ -140,8 +153,8 @@ def test_a_frame_of_one_block_stays_one(trip: Callable[[Any], Any]) -> None:
     "series",
     [
         pd.Series([1, 2], name=("a", 2)),
-        pd.Series([], dtype="str"),
-        pd.Series(["x"], index=["k"]),
+        pd.Series([], dtype=TEXT),
+        pd.Series(["x"], index=["k"], dtype=TEXT),
         pd.Series(ZONED),
         pd.Series([1, 2], index=[None, "a"]),
     ],

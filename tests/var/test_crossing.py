@@ -246,3 +246,38 @@ async def test_files_of_a_command_that_was_killed_are_removed_by_the_next_one(pa
     block(package, "work", "frame:var", "n", WORK)
     results(await outcome(package, tmp_path))
     assert left_behind(tmp_path) == []
+
+
+STREAM = """
+import os
+import numpy as np
+
+async def main(inputs, ctx):
+    for number in range(12):
+        await ctx.output(np.full(1 << 17, number), "frame")
+    await ctx.send_message(os.getpid())
+"""
+SLOW = """
+import asyncio, os
+
+async def main(inputs, ctx):
+    number = int(inputs["frame"][0])
+    if number == 0:
+        # Longer than whoever waits for nobody in particular would wait.
+        await asyncio.sleep(2.5)
+    return {"n": [os.getpid(), number]}
+"""
+
+
+async def test_a_consumer_in_another_process_is_waited_for_when_values_take_all_they_may(
+    package: Path, tmp_path: Path
+) -> None:
+    block(package, "source", "", "frame:var", STREAM)
+    block(package, "work", "frame:var", "n", SLOW)
+    write(package / "flows/f/flow.oo.yaml", fan(1))
+    events = await outcome(package, tmp_path, ASYNCBLOCK_VAR_MEMORY="8M")
+    found = results(events)
+    assert [number for _, number in found] == list(range(12))
+    [source] = [event["payload"] for event in events if event["type"] == "BlockMessage"]
+    assert found[0][0] != source
+    assert [event for event in events if "var values take" in str(event.get("warning"))] == []

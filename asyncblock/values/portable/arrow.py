@@ -120,8 +120,13 @@ def _holds_objects(kind: Any, polars: Any) -> bool:
 def _of_polars(form: list[Any], blocks: Blocks) -> Any:
     polars: Any = importlib.import_module("polars")
     height, width, place = form[-1]
-    frame = polars.read_ipc_stream(io.BytesIO(blocks.raw(place))) if width else polars.DataFrame(height=height)
+    frame = polars.read_ipc_stream(io.BytesIO(blocks.raw(place))) if width else _empty(polars, height)
     return frame.to_series().rename(unpack(form[2], blocks)) if form[1] == "series" else frame
+
+
+def _empty(polars: Any, height: int) -> Any:
+    # Rows without columns are known to newer versions only.
+    return polars.DataFrame(height=height) if height else polars.DataFrame()
 
 
 _POLARS: Final[dict[str, Pack]] = {"DataFrame": _polars, "Series": _polars_series}
