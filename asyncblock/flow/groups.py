@@ -226,12 +226,11 @@ def _var_outputs(task: NodePlan) -> Iterator[str]:
 
 
 def _check_spawn(producer: tuple[At, NodePlan], consumer: tuple[At, NodePlan], handle: str, complain: Complain) -> None:
-    for (key, node_id, _), task in (producer, consumer):
-        if task.block.get("spawn"):
-            other = consumer if task is producer[1] else producer
-            complain(
-                key,
-                node_id,
-                f"node {node_id!r} has a process of its own (spawn: true) and can't share the var value of "
-                f"input {handle!r} with {other[0][1]!r}",
-            )
+    (key, node_id, _), task = producer
+    if task.block.get("spawn"):
+        complain(
+            key,
+            node_id,
+            f"node {node_id!r} has a process of its own (spawn: true), which ends with its job: no var value of it can "
+            f"come to input {handle!r} of {consumer[0][1]!r}",
+        )

@@ -116,9 +116,12 @@ class Dispatcher:
         turn = self._sessions.turn()
         whose = f"node {lost.node_id} (job {lost.job_id}, attempt {lost.attempt})" if lost.node_id else lost.job_id
         words = f"node {job.node_id} needs the var value of handle {lost.handle!r} of {whose}, which was in the memory "
-        words += (
-            "of its executor's process: that has ended, or can't run this block, or has only a part of what it needs"
-        )
+        words += "of its executor's process: that has ended, or "
+        if job.block.get("spawn"):
+            words += "the value can't leave it for a process of the block's own (spawn: true): then 'stays' in the "
+            words += "value's reference says why"
+        else:
+            words += "can't run this block, or has only a part of what it needs"
         if lost.node_id:
             words += f". Node {lost.node_id} must run again: asyncblock retry {job.session.session_id}"
         job.session.fail_job(turn, job, words, retry=False, lost=lost)
@@ -187,7 +190,7 @@ class Dispatcher:
         link.given = True
         _count(attempt, 1)
         job.attempt, job.state = attempt, JobState.ASSIGNED
-        if job.group is not None:
+        if job.group is not None and not job.block.get("spawn"):
             attempt.away = self._pin(job, link)
         job.session.assign(turn, job, attempt)
         executor = link.executor
@@ -283,7 +286,7 @@ class Dispatcher:
         link.attempts[attempt.channel] = attempt
         link.next_channel = max(link.next_channel, attempt.channel + 1)
         _count(attempt, 1)
-        if attempt.job.group is not None and not attempt.away:
+        if attempt.job.group is not None and not (attempt.away or attempt.job.block.get("spawn")):
             self._pins[attempt.job.session.session_id, attempt.job.group] = link
         if link.connection is None:
             self.lost(link)

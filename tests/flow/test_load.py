@@ -305,19 +305,24 @@ def test_inputs_are_checked_against_what_the_flow_declares(
         load_flow(path, inputs=inputs)
 
 
-def test_spawn_on_a_var_edge_is_refused(package: Path) -> None:
+@pytest.mark.parametrize("spawns", ["producer", "consumer"])
+def test_var_values_come_to_a_process_of_a_blocks_own_and_none_of_it(package: Path, spawns: str) -> None:
     var = "json_schema: {contentMediaType: oomol/var}"
     task = "{executor: {name: python, options: {entry: m.py, spawn: %s}}, inputs_def: [%s], outputs_def: [{handle: o, %s}]}"
+    first, second = ("true", "false") if spawns == "producer" else ("false", "true")
     write(package / "flows/f/m.py", MAIN)
     path = flow(
         package,
-        f"nodes:\n  - {{node_id: a, task: {task % ('false', '', var)}}}\n"
-        f"  - {{node_id: b, task: {task % ('true', '{handle: x}', var)},"
+        f"nodes:\n  - {{node_id: a, task: {task % (first, '', var)}}}\n"
+        f"  - {{node_id: b, task: {task % (second, '{handle: x}', var)},"
         " inputs_from: [{handle: x, from_node: [{node_id: a, output_handle: o}]}]}\n",
     )
+    if spawns == "consumer":
+        assert [node.node_id for node in load_flow(path).nodes] == ["a", "b"]
+        return
     [(line, message)] = problems(path)
-    assert line == 3
-    assert "process of its own" in message
+    assert line == 2
+    assert "which ends with its job: no var value of it can come to input 'x' of 'b'" in message
 
 
 MALFORMED = [

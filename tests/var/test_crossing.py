@@ -281,3 +281,23 @@ async def test_a_consumer_in_another_process_is_waited_for_when_values_take_all_
     [source] = [event["payload"] for event in events if event["type"] == "BlockMessage"]
     assert found[0][0] != source
     assert [event for event in events if "var values take" in str(event.get("warning"))] == []
+
+
+OWN = "executor: {name: python, options: {entry: main.py, spawn: true}}\n"
+
+
+async def test_a_process_of_a_blocks_own_gets_frames_and_says_what_it_can_not_get(
+    package: Path, tmp_path: Path
+) -> None:
+    manifest = package / "blocks/work/block.oo.yaml"
+    manifest.write_text(OWN + manifest.read_text().partition("\n")[2])
+    write(package / "flows/f/flow.oo.yaml", fan(2))
+    events = await outcome(package, tmp_path)
+    [source] = [event["payload"] for event in events if event["type"] == "BlockMessage"]
+    found = results(events)
+    assert [each[1] for each in found] == [sum(range(200_000))] * 2
+    assert len({source, *(each[0] for each in found)}) == 3
+    assert left_behind(tmp_path) == []
+    block(package, "source", "", "frame:var", "async def main(inputs, ctx):\n    await ctx.output({1, 2}, 'frame')\n")
+    end = (await outcome(package, tmp_path))[-1]
+    assert (end["state"], "for a process of the block's own (spawn: true)" in end["error"]) == ("failed", True)
