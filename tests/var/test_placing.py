@@ -144,7 +144,8 @@ async def test_a_value_whose_maker_dies_before_the_export_is_lost_with_words(tmp
         await asks(x)
         await x.transport.close()
         end = (await y.rows("s"))[-1]
-    assert f"the var value of handle 'out' of job {a['job_id']} (attempt 1), which was in the memory" in end["error"]
+    words = f"the var value of handle 'out' of node a (job {a['job_id']}, attempt 1), which was in the memory"
+    assert words in end["error"]
 
 
 async def test_a_maker_that_comes_back_is_asked_again(tmp_path: Path) -> None:
