@@ -2,7 +2,7 @@
 
 A value that can't be moved, or was put out by an executor that speaks of no host, stays in its process: jobs go there.
 A portable one can be had on all of its host. A job goes to the executor where it costs least: each open job there
-counts one, a value that has to be exported first a half, and one more for each 256 MiB of it; one that was exported
+counts one, a value that has to be exported first a half, and one more for each GiB of it; one that was exported
 already, or is there, costs nothing, and among equals the executor that has the values comes first.
 
 A job whose node doesn't roam (``NodePlan.roams``) shares the executor of its group as long as its node has put out
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Placing"]
 
 _MOVE = 0.5
-_BYTES = 256 << 20
+_BYTES = 1 << 30
 """What an export costs, beside a job that waits for its turn in an executor that runs another: a process of its own
 writes a gigabyte in half a second, and whoever sends it through a busy one waits for that."""
 

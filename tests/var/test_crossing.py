@@ -289,7 +289,7 @@ OWN = "executor: {name: python, options: {entry: main.py, spawn: true}}\n"
 async def test_a_process_of_a_blocks_own_gets_frames_and_says_what_it_can_not_get(
     package: Path, tmp_path: Path
 ) -> None:
-    manifest = package / "blocks/work/block.oo.yaml"
+    manifest = package.joinpath("blocks", "work", "block.oo.yaml")
     manifest.write_text(OWN + manifest.read_text().partition("\n")[2])
     write(package / "flows/f/flow.oo.yaml", fan(2))
     events = await outcome(package, tmp_path)
