@@ -34,6 +34,7 @@ from .errors import (
 from .events import SessionFinished, TablePages
 from .iothread import IOThread, shared
 from .link import FIRST_TIMEOUT, Link
+from .looks import bundle_of, live
 from .many import Many, group_of
 from .metadata import gathered
 from .offload import run_in_thread, wait_in_thread
@@ -186,6 +187,16 @@ class Session:
         """
         page = await self._link.read(self.session_id, 0, max_bytes=1)
         return await wait_in_thread(plan_of_row, page.rows[0][1])
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        return bundle_of(self)
+
+    async def live(self) -> None:
+        """Show the session in a notebook until it ends: drawn again as it goes on.
+
+        **Cancellation**, an interrupt of the kernel, cancels the session. Raises as ``events``.
+        """
+        await live(self)
 
     async def info(self) -> SessionInfo:
         """Return how the session is: its state, times and size.

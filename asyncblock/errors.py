@@ -215,6 +215,15 @@ class FlowFailed(AsyncBlockError):
         self.journal = journal
         super().__init__(message)
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook prints: the author's frames in place of those of whoever waited for the session."""
+        lines = [f"{type(self).__name__}: {self}"]
+        if isinstance(self.__cause__, BlockFailed) and self.__cause__.traceback:
+            lines.insert(0, self.__cause__.traceback.rstrip())
+        if self.journal is not None:
+            lines.append(f"the journal of session {self.session_id} is kept in {self.journal}")
+        return lines
+
 
 class ValueLost(FlowFailed):
     """A session failed because a var value went with its executor's process. ``Mainframe.retry`` makes it again.

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Final, TypeAlias, cast
 
 import orjson
 
+from .looks import bundle_of
 from .wire.bodies import BodyRef
 
 __all__ = [
@@ -354,6 +355,9 @@ class BlockPreview(BlockEvent):
     body: BodyRef | None = None
     about: dict[str, Any] | None = None
     pages: TablePages | None = None
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        return bundle_of(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

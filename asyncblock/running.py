@@ -12,6 +12,7 @@ from . import flow as language
 from .embedding import embedded
 from .errors import FlowFailed
 from .flow.plan import Plan
+from .looks import bundle_of
 from .offload import wait_in_thread
 from .runs import new_run_directory, remember_run
 from .shapes import Results
@@ -21,6 +22,9 @@ __all__ = ["Flow"]
 
 class Flow(language.Flow):
     __doc__ = language.Flow.__doc__
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        return bundle_of(self)
 
     async def run(
         self,

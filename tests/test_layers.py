@@ -52,8 +52,9 @@ LAYERS: dict[str, set[str]] = {
     "context": {
         "forks", "link", "iothread", "wire", "preview", "detached", "store", "body", "values", "forms", "pieces", "offload", "schemas", "shapes", "events", "errors",
     },
-    "events": {"wire", "errors"},
-    "client": {"link", "iothread", "wire", "transport", "values", "pieces", "offload", "schemas", "events", "flow", "examples", "body", "block", "many", "shapes", "metadata", "retrying", "errors"},
+    "looks": set(),
+    "events": {"looks", "wire", "errors"},
+    "client": {"looks", "link", "iothread", "wire", "transport", "values", "pieces", "offload", "schemas", "events", "flow", "examples", "body", "block", "many", "shapes", "metadata", "retrying", "errors"},
     "executor": {
         "context", "client", "link", "iothread", "wire", "detached", "store", "depot", "block", "shapes", "body", "scratch", "preview", "values", "pieces",
         "offload", "flow", "workers", "brought", "children", "lifesigns", "collector", "hostmemory", "metadata",
@@ -68,7 +69,7 @@ LAYERS: dict[str, set[str]] = {
     "page": {"events", "wire", "flow", "errors"},
     "report": {"page", "client", "events", "wire", "flow", "offload", "pieces", "errors"},
 }  # fmt: skip
-ROOF = {"embedding", "running", "runs", "cli", "examples", "testing", "__init__", "__main__"}
+ROOF = {"embedding", "running", "runs", "cli", "examples", "testing", "notebook", "__init__", "__main__"}
 
 # Third-party names and the doors through which they enter.
 DOORS = {

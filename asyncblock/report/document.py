@@ -27,7 +27,7 @@ from .timeline import MOST_BARS, timeline
 from .words import PHASES as PHASE_WORDS
 from .words import date, duration, many, size
 
-__all__ = ["MOST_BYTES", "document"]
+__all__ = ["MOST_BYTES", "asset", "document"]
 
 MOST_BYTES: Final = 10_000_000
 """Of a report, unless it is told to leave nothing out."""
@@ -76,7 +76,7 @@ async def document(collected: Collected, *, most: int | None = MOST_BYTES) -> by
     **Cancellation** is safe.
     """
     full = most is None
-    style, script = _asset("report.css") + GRAPH_STYLE, _asset("report.js")
+    style, script = asset("report.css") + GRAPH_STYLE, asset("report.js")
     page = _Page(None if most is None else most - len(style) - len(script) - 60_000)
     state = collected.state
     path = critical_path(state)
@@ -174,7 +174,8 @@ def _policy(script: str, *, active: bool) -> str:
     return "; ".join([*rest, scripts, "base-uri 'none'", "form-action 'none'"])
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """Return a file that is shipped with this package."""
     return (files(__package__) / name).read_text("utf-8")
 
 
