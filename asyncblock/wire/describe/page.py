@@ -42,9 +42,10 @@ references by handle, beside the values that the record holds itself.
 
 The `payload` of a `BlockPreview` is an object with `type` and `data`: `text`, `markdown` and `html` (text), `json` (any
 value), `table` (`columns`, a list of names, and `rows`, a list of lists), `image` (a `data:` URL, or a list of such),
-`audio`, `video` and `iframe` (a URL). `mime_type`, `title`, `note`, `needs` and `mime` may stand beside them. What a
-viewer doesn't know it shows as JSON. `id` names the preview that it takes the place of. `about` tells of a preview that
-is a body, for lists: see the specification.
+`audio`, `video` and `iframe` (a URL), `group` (a list of payloads, each with its `title`). `mime_type`, `title`,
+`note`, `needs` and `mime` may stand beside them. What a viewer doesn't know it shows as JSON. `id` names the preview
+that it takes the place of. `about` tells of a preview that is a body, for lists; `pages`, with the body `pages` in
+`bodies`, has the rows of a longer table, of which a page is fetched by its offset and size: see the specification.
 """
 
 
