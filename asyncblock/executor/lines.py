@@ -347,7 +347,9 @@ class _JobBytes(io.BufferedIOBase):
         return len(data)
 
     def flush(self) -> None:
-        self.text.flush()
+        # A wrapper may be collected later than the real stream is closed, and flushes once more.
+        if not getattr(self.text.real, "closed", False):
+            self.text.flush()
 
     def fileno(self) -> int:
         return self.text.fileno()
