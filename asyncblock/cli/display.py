@@ -45,11 +45,15 @@ def _plain(value: object) -> str:
     return b64encode(value).decode() if isinstance(value, (bytes, bytearray)) else str(value)
 
 
+_TOLD = frozenset({"ValueExported", "ValueStays"})
+"""Of what has no class among the events: whoever wonders where values are and why a job waits for one finds it here."""
+
+
 class _JsonLines:
     """One event a line; bytes in base64. What only matters to the mainframe isn't told."""
 
     def show(self, event: events.Event) -> None:
-        if isinstance(event, events.Other):
+        if isinstance(event, events.Other) and event.name not in _TOLD:
             return
         sys.stdout.buffer.write(orjson.dumps(event.to_json(), default=_plain) + b"\n")
         sys.stdout.buffer.flush()
