@@ -502,9 +502,15 @@ class Mainframe:
         """
         if older is None and keep is None:
             raise LocalProtocolError("prune needs older=SECONDS, keep=N, or both")
-        older_ms = None if older is None else int(older * 1000)
-        answer = await self.link.request("prune", {"older_ms": older_ms, "keep": keep})
-        return Pruned(tuple(answer["sessions"]), answer["bytes"])
+        params = {"older_ms": None if older is None else int(older * 1000), "keep": keep}
+        gone: list[str] = []
+        freed, more = 0, True
+        while more:
+            answer = await self.link.request("prune", params)
+            gone += answer["sessions"]
+            freed += answer["bytes"]
+            more = answer.get("more", False)
+        return Pruned(tuple(gone), freed)
 
     async def info(self) -> dict[str, Any]:
         """Return how the mainframe is: version, clock, this token's roles, languages, limits, journal and disk.

@@ -15,7 +15,7 @@ from ..errors import Rejected, RemoteProtocolError
 from ..wire import frames
 from ..wire.messages import Fetch, Fetched, Message, Page, Read, Reply, Request, Unread, decode, encode
 from ..wire.methods import misfit
-from .api import METHODS, ONCE
+from .api import METHODS, NAMING, ONCE
 from .blocks import JOB_METHODS, attempt_of
 from .bounds import MAX_DEPTH, MAX_WORDS, is_deep
 from .exports import LINK_METHODS
@@ -88,6 +88,9 @@ class Answers:
         if message.method in ONCE:
             self._orders += 1
             self._tasks.create_task(self._order_once(message))
+        elif message.method in NAMING and self._sessions.row(str(message.params.get("session_id"))) is None:
+            self._orders += 1
+            self._tasks.create_task(self._order_of_session(message))
         else:
             self._carry_out(message)
 
@@ -129,6 +132,18 @@ class Answers:
             self._carry_out(message, key)
         else:
             self._connection.send_line(answer)
+
+    async def _order_of_session(self, message: Request) -> None:
+        """Carry out an order about a session that may have ended, which the journal knows."""
+        try:
+            await self._sessions.find(str(message.params.get("session_id")))
+        except Exception as error:
+            self._connection.send_line(_failure(message, error))
+            return
+        finally:
+            self._orders -= 1
+            self._done.set()
+        self._carry_out(message)
 
     def _carry_out(self, message: Request, key: str | None = None) -> None:
         turn = self._sessions.turn()

@@ -8,18 +8,16 @@ from typing import Any, Final
 from ..errors import Rejected
 from ..metadata import problem_of
 from ..wire.messages import ServiceMessage
-from .bounds import MAX_LISTED
 from .greeting import proof
 from .jobs import Job
-from .journal import SessionRow
 from .session import Session
 from .sessions import Sessions
 from .turn import Turn
 
-__all__ = ["METHODS", "ONCE"]
+__all__ = ["METHODS", "NAMING", "ONCE"]
 
 _MAX_TEXT = 500
-"""Characters of a session's texts in an answer: a thousand of them fit into a message."""
+"""Characters of a title or a reason."""
 
 Params = dict[str, Any]
 Method = Callable[[Sessions, Turn, Params], dict[str, Any]]
@@ -95,66 +93,6 @@ def _message_service(sessions: Sessions, turn: Turn, params: Params) -> dict[str
     return {"executors": len(told)}
 
 
-def _session(sessions: Sessions, turn: Turn, params: Params) -> dict[str, Any]:
-    row = sessions.rows.get(_field(params, "session_id", str))
-    if row is None:
-        raise Rejected(f"no session {params['session_id']!r} here", code="unknown_session")
-    return _told(sessions, row)
-
-
-def _sessions(sessions: Sessions, turn: Turn, params: Params) -> dict[str, Any]:
-    limit = min(max(_field(params, "limit", int, 100), 0), MAX_LISTED)
-    state = _field(params, "state", str, None)
-    prefix = _field(params, "prefix", str, "")
-    before = _before(params)
-    rows = [
-        row
-        for row in sessions.rows.values()
-        if (state is None or row.state == state)
-        and row.session_id.startswith(prefix)
-        and (before is None or _order(row) < before)
-    ]
-    rows.sort(key=_order, reverse=True)
-    return {"sessions": [_short(_told(sessions, row)) for row in rows[:limit]]}
-
-
-def _order(row: SessionRow) -> tuple[int, str]:
-    return row.created_at, row.session_id
-
-
-def _before(params: Params) -> tuple[int, str] | None:
-    """Read where a page begins: behind the last session of the one before."""
-    match params.get("before"):
-        case None:
-            return None
-        case [int(created_at), str(session_id)]:
-            return created_at, session_id
-    raise Rejected("parameter 'before' must be [created_at, session_id]", code="params")
-
-
-def _told(sessions: Sessions, row: SessionRow) -> dict[str, Any]:
-    running = sessions.running.get(row.session_id)
-    rows = row.rows if running is None else running.stored_offset
-    return {**_row(row), "progress": None if running is None else running.rate, "rows": rows}
-
-
-def _short(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: value[:_MAX_TEXT] if isinstance(value, str) else value for key, value in row.items()}
-
-
-def _row(row: SessionRow) -> dict[str, Any]:
-    return {
-        "session_id": row.session_id,
-        "title": row.title,
-        "path": row.path,
-        "state": row.state,
-        "created_at": row.created_at,
-        "finished_at": row.finished_at,
-        "error": row.error,
-        "bytes": row.bytes,
-    }
-
-
 def _executor_held(sessions: Sessions, turn: Turn, params: Params) -> dict[str, Any]:
     """Whoever started a process sees that the interpreter's lock is held in it."""
     link = sessions.dispatch.links.get(_field(params, "link", str))
@@ -175,6 +113,10 @@ def _frames(frames: object) -> list[Any]:
     return frames
 
 
+NAMING: Final = frozenset({"start", "cancel"})
+"""Methods to which it matters whether there is, or was, a session of that id: the journal is asked before."""
+
+
 ONCE: Final = frozenset({"cancel_job", "message_service"})
 """Methods whose second call would have another effect or answer than the first: their answers are kept by id. The
 others look at the journal, or are named by what they make."""
@@ -186,7 +128,5 @@ METHODS: Final[dict[str, tuple[frozenset[str], Method]]] = {
     "executor_held": (frozenset({"executor"}), _executor_held),
     "cancel_job": (frozenset({"client"}), _cancel_job),
     "message_service": (frozenset({"client"}), _message_service),
-    "session": (frozenset({"client", "observer"}), _session),
-    "sessions": (frozenset({"client", "observer"}), _sessions),
 }
 """Method name: the roles of which one is needed, and the function."""

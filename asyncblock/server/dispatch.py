@@ -40,6 +40,9 @@ logger = logging.getLogger("asyncblock.server")
 _SURE = 2.0
 """Seconds without a word of a process before all of its jobs count as stalled: less may be a busy machine."""
 
+_TIDY = 100
+"""Jobs in a queue that aren't looked through."""
+
 BESIDE = "@"
 """Begins the group of a job that another one has asked for; the caller's link follows, if that can run it."""
 
@@ -51,6 +54,8 @@ class Dispatcher:
         self._sessions = sessions
         self.links: dict[str, LinkState] = {}
         self._waiting: dict[Need, deque[Job]] = {}
+        self._tidy_at: dict[Need, int] = {}
+        """Lengths of the queues at which jobs are taken out that have ended while they waited."""
         self._pins: dict[tuple[str, str], LinkState] = {}
         self.placing = Placing(self.links, _free)
         self.absence = Absence(sessions, self.links, self._waiting)
@@ -70,6 +75,7 @@ class Dispatcher:
         need = need_of(job)
         if need in self._waiting:
             self._waiting[need].append(job)
+            self._tidy(need)
             self._pump(turn, need)
         elif not self._hand_out(turn, need, job):
             self._waiting[need] = deque([job])
@@ -79,6 +85,16 @@ class Dispatcher:
     def withdraw(self, job: Job) -> None:
         """Hand a job out no more; its place in the queue is skipped when it comes up."""
         job.state = JobState.ENDED
+
+    def _tidy(self, need: Need) -> None:
+        """Let jobs go that have ended, and their sessions with them, now and then: where nobody serves them, their
+        place never comes up."""
+        queue = self._waiting[need]
+        if len(queue) > self._tidy_at.get(need, _TIDY):
+            alive = [job for job in queue if job.state is JobState.WAITING]
+            queue.clear()
+            queue.extend(alive)
+            self._tidy_at[need] = max(2 * len(alive), _TIDY)
 
     def pump_all(self, turn: Turn) -> None:
         """Hand out what can be handed out: an executor came, or slots were freed."""
@@ -93,6 +109,7 @@ class Dispatcher:
                 queue.appendleft(job)
                 return
         del self._waiting[need]
+        self._tidy_at.pop(need, None)
 
     def _hand_out(self, turn: Turn, need: Need, job: Job) -> bool:
         """Give a job to an executor, if one is free."""

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from .. import __version__
 from ..errors import AsyncBlockError, Rejected
 from ..wire.frames import MAX_MESSAGE
 from ..wire.windows import DATA_WINDOW, LINK_WINDOW, TELEMETRY_WINDOW
-from .journal import SessionRow
+from .listing import LISTING, Params, Question
 from .sessions import Sessions
 
-__all__ = ["QUESTIONS"]
+__all__ = ["QUESTIONS", "Question"]
 
-Params = dict[str, Any]
-Question = Callable[[Sessions, Params, frozenset[str]], Awaitable[dict[str, Any]]]
+_PRUNE_PAGE = 500
+"""Sessions that may go, as they are asked of the journal at once."""
+
+_MAX_PRUNED = 50_000
+"""Sessions that one answer names as deleted: whoever wants more to go asks again."""
 
 
 async def _info(sessions: Sessions, params: Params, roles: frozenset[str]) -> dict[str, Any]:
@@ -34,7 +36,10 @@ async def _info(sessions: Sessions, params: Params, roles: frozenset[str]) -> di
             "limit_bytes": sum(link.may_hold for link in links if link.connection is not None),
         },
         "languages": sorted({language for executor in live for language in executor.languages}),
-        "sessions": {"known": len(sessions.rows), "running": len(sessions.running)},
+        "sessions": {
+            "known": sessions.ended_counts.total() + len(sessions.rows),
+            "running": len(sessions.running),
+        },
         "limits": {
             "message": MAX_MESSAGE,
             "sessions": sessions.settings.max_sessions,
@@ -46,7 +51,7 @@ async def _info(sessions: Sessions, params: Params, roles: frozenset[str]) -> di
             "synchronous": stats.synchronous,
             "database_bytes": stats.database_bytes,
             "wal_bytes": stats.wal_bytes,
-            "session_bytes": sum(row.bytes for row in sessions.rows.values()),
+            "session_bytes": sessions.ended_bytes + sum(each.bytes for each in sessions.running.values()),
             "free_bytes": stats.free_bytes,
             "trouble": stats.trouble,
         },
@@ -61,40 +66,27 @@ async def _prune(sessions: Sessions, params: Params, roles: frozenset[str]) -> d
             raise Rejected(f"parameter {name!r} must be a number from 0", code="params")
     if older_ms is None and keep is None:
         raise Rejected("say which sessions may go: older_ms, keep, or both", code="params")
-    gone, freed = [], 0
-    for row in _prunable(sessions, older_ms, keep or 0):
-        # One that somebody else prunes at the same time is no longer there when its turn comes.
-        if sessions.rows.pop(row.session_id, None) is not None:
-            freed += await _delete(sessions, row)
-            gone.append(row.session_id)
+    until = None if older_ms is None else int(time.time() * 1000) - older_ms
+    gone: list[str] = []
+    freed, after = 0, (0, 0)
+    while page := await sessions.journal.prunable(until=until, keep=keep or 0, after=after, limit=_PRUNE_PAGE):
+        for created_at, number, session_id, state in page:
+            after = (created_at, number)
+            try:
+                size = await sessions.prune(number, session_id, state)
+            except AsyncBlockError as error:
+                raise Rejected(f"session {session_id} couldn't be deleted: {error}", code="prune") from error
+            if size is not None:
+                freed += size
+                gone.append(session_id)
+        if len(gone) >= _MAX_PRUNED:
+            return {"sessions": gone, "bytes": freed, "more": True}
     return {"sessions": gone, "bytes": freed}
-
-
-def _prunable(sessions: Sessions, older_ms: int | None, keep: int) -> list[SessionRow]:
-    """Return what may go, the oldest first."""
-    ended = [row for row in sessions.rows.values() if row.session_id not in sessions.running and row.state != "running"]
-    ended.sort(key=lambda row: (row.created_at, row.session_no))
-    candidates = ended[: max(len(ended) - keep, 0)]
-    if older_ms is None:
-        return candidates
-    limit = time.time() * 1000 - older_ms
-    return [row for row in candidates if (row.finished_at or row.created_at) <= limit]
-
-
-async def _delete(sessions: Sessions, row: SessionRow) -> int:
-    # Late records of its jobs have no place any more: their channels are closed to them.
-    for link in sessions.dispatch.links.values():
-        late = [ch for ch, attempt in link.attempts.items() if attempt.job.session.session_id == row.session_id]
-        for channel in late:
-            del link.attempts[channel]
-    try:
-        return await sessions.journal.prune(row.session_no)
-    except AsyncBlockError as error:
-        raise Rejected(f"session {row.session_id} couldn't be deleted: {error}", code="prune") from error
 
 
 QUESTIONS: Final[dict[str, tuple[frozenset[str], Question]]] = {
     "info": (frozenset({"client", "executor", "observer"}), _info),
     "prune": (frozenset({"client"}), _prune),
+    **LISTING,
 }
 """Method name: the roles of which one is needed, and the coroutine function."""

@@ -17,7 +17,7 @@ from ..errors import AsyncBlockError
 from ..transport.websocket import HttpAnswer
 from .access import Access
 from .bounds import MAX_HTTP_BODY
-from .journal import BodyKey
+from .journal import RUNNING, BodyKey
 from .journal.trouble import DISK_ERRORS
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class HttpDoor:
 
     def _metrics(self) -> str:
         server, sessions = self._server, self._server.sessions
-        states = Counter(row.state for row in sessions.rows.values())
+        states = sessions.ended_counts + Counter({RUNNING: len(sessions.rows)})
         links = sessions.dispatch.links.values()
         figures = {
             "loop_lag_seconds": server.lag,

@@ -81,14 +81,14 @@ class PageReader:
 
     async def _page(self) -> bytes:
         request = self._request
-        row = self._sessions.rows.get(request.session_id)
+        row = await self._sessions.find(request.session_id)
         if row is None:
             return encode(Page(request.id, 0, 0, [], False, f"no session {request.session_id!r} here"))
         offset = request.offset if request.offset >= 0 else row.rows - 1
         session = self._sessions.running.get(request.session_id)
         rows = await self._rows(row.session_no, session, offset)
         next_offset = rows[-1][0] + 1 if rows else offset
-        now = self._sessions.rows.get(request.session_id)
+        now = await self._sessions.find(request.session_id)
         if now is None:
             return encode(Page(request.id, 0, 0, [], False, f"session {request.session_id!r} was pruned"))
         end = now.state != "running" and next_offset >= now.rows

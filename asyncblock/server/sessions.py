@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -18,7 +19,7 @@ from .bounds import MAX_BLOCK, MAX_START
 from .dispatch import Dispatcher
 from .exports import Exports
 from .jobs import Job, JobState
-from .journal import Journal, SessionRow
+from .journal import RUNNING, Journal, SessionRow
 from .journal.trouble import DISK_ERRORS
 from .releases import Releases
 from .session import Session
@@ -32,6 +33,9 @@ __all__ = ["Sessions"]
 
 logger = logging.getLogger("asyncblock.server")
 
+
+_RECENT = 1000
+"""Rows of ended sessions that are in memory, a kB each: whoever has waited for one asks for it next."""
 
 _LINGER = 0.002
 """Seconds that a turn for which nobody waits may wait for another one: a short job ends within them."""
@@ -54,7 +58,15 @@ class Sessions:
         self.exports = Exports(self)
         self.running: dict[str, Session] = {}
         self.rows: dict[str, SessionRow] = {}
-        """Every session that the journal knows, by id."""
+        """Those of the sessions that run, by id."""
+        self._recent: OrderedDict[str, SessionRow] = OrderedDict()
+        """Some of those that ended or were asked for last; the journal has them all."""
+        self.ended_counts: Counter[str] = Counter()
+        """How many have ended, by state."""
+        self.ended_bytes = 0
+        """Bytes of their entries and bodies."""
+        self._prunes = 0
+        self._pruning: set[int] = set()
         self.on_stored: Callable[[], object] = _nothing
         """Called after each commit, before what follows from it."""
         self._lingering: Turn | None = None
@@ -100,6 +112,49 @@ class Sessions:
             self._linger_timer = None
         return turn
 
+    # ------------------------------------------------------------------ rows
+
+    def row(self, session_id: str) -> SessionRow | None:
+        """Return a session's row if it is in memory: ``find`` knows the others, and brings what it finds here."""
+        return self.rows.get(session_id) or self._recent.get(session_id)
+
+    async def find(self, session_id: str) -> SessionRow | None:
+        """Return a session's row, from the journal if need be; None when there is none. **Cancellation** is safe."""
+        known = self.row(session_id)
+        if known is not None:
+            return known
+        prunes = self._prunes
+        found = await self.journal.session(session_id)
+        if (known := self.row(session_id)) is not None:
+            return known
+        if found is not None and self._prunes == prunes:
+            self._remember(found)
+        return found
+
+    def _remember(self, row: SessionRow) -> None:
+        self._recent[row.session_id] = row
+        self._recent.move_to_end(row.session_id)
+        if len(self._recent) > _RECENT:
+            self._recent.popitem(last=False)
+
+    async def prune(self, number: int, session_id: str, state: str) -> int | None:
+        """Delete a session that has ended; return its bytes, None when somebody else does, or its end isn't stored yet.
+
+        **Durability** and **cancellation** as ``Journal.prune``.
+        """
+        if number in self._pruning or session_id in self.rows:
+            return None
+        self._prunes += 1
+        self._recent.pop(session_id, None)
+        self._pruning.add(number)
+        try:
+            freed = await self.journal.prune(number)
+        finally:
+            self._pruning.discard(number)
+        self.ended_counts[state] -= 1
+        self.ended_bytes -= freed
+        return freed
+
     # ------------------------------------------------------------------ orders
 
     def start(
@@ -111,11 +166,11 @@ class Sessions:
         title: str,
         metadata: dict[str, Any] | None = None,
     ) -> str:
-        """Start a session; one that was started before under this id is left as it is.
+        """Start a session; one that was started before under this id, for which ``find`` has looked, stays as it is.
 
         Raises ``Rejected`` for a plan that can't be run or when too many sessions run.
         """
-        if session_id in self.rows:
+        if self.row(session_id) is not None:
             return session_id
         if not session_id.isalnum() or len(session_id) > 64:
             raise Rejected("a session id is 1 to 64 letters and digits", code="session_id")
@@ -150,8 +205,8 @@ class Sessions:
         return session_id
 
     def cancel(self, turn: Turn, session_id: str, reason: str) -> None:
-        """Cancel a running session; one that has ended is left as it is."""
-        if session_id not in self.rows:
+        """Cancel a running session; one that has ended, for which ``find`` has looked, is left as it is."""
+        if self.row(session_id) is None:
             raise Rejected(f"no session {session_id!r} here", code="unknown_session")
         session = self.running.get(session_id)
         if session is not None:
@@ -176,10 +231,17 @@ class Sessions:
         self.running.pop(session.session_id, None)
         self.tail.forget(session.number)
         # The last row has been counted since.
-        row = self.rows[session.session_id]
-        self.rows[session.session_id] = replace(row, bytes=session.bytes, rows=session.next_offset)
+        row = replace(self.rows.pop(session.session_id), bytes=session.bytes, rows=session.next_offset)
+        self._over(row)
         self.dispatch.forget(session)
         session.leave()
+
+    def _over(self, row: SessionRow) -> None:
+        """Count a session that has ended, and let go of it."""
+        self._remember(row)
+        self.ended_counts[row.state] += 1
+        self.ended_bytes += row.bytes
+        self.journal.retire(row.session_no)
 
     def close(self) -> None:
         """Stop all timers; running sessions go on when the mainframe comes back."""
@@ -205,9 +267,11 @@ class Sessions:
 
         ``broken`` says why the journal may not be a continuation of what was acknowledged: sessions say so, too.
         """
-        for row in await self.journal.sessions():
-            self.rows[row.session_id] = row
-        unfinished = [row for row in self.rows.values() if row.state == "running"]
+        for state, (count, size) in (await self.journal.totals()).items():
+            self.ended_counts[state] = count
+            self.ended_bytes += size
+        unfinished = await self.journal.sessions(RUNNING)
+        self.rows = {row.session_id: row for row in unfinished}
         for row in unfinished:
             try:
                 await self._recover(row)
@@ -236,8 +300,11 @@ class Sessions:
             payload = orjson.dumps({**end, "outputs": {}, "bodies": {}, "t": at})
             turn.write.entry(row.session_no, self.journal.next_offset(row.session_no), payload)
             ended = replace(row, state="failed", finished_at=at, error=reason, rows=row.rows + 1)
-            self.rows[row.session_id] = ended
             turn.write.session(ended)
+            turn.after(lambda: self._over(replace(ended, bytes=row.bytes + len(payload))))
+        # Nobody counts on it any more.
+        self.rows.pop(row.session_id)
+        self._remember(ended)
 
     async def _recover(self, row: SessionRow) -> None:
         session: Session | None = None

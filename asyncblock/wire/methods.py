@@ -205,6 +205,8 @@ class Pruned(TypedDict):
 
     sessions: list[str]
     bytes: int
+    more: NotRequired[bool]
+    """Not all of them yet: ask again."""
 
 
 class Info(TypedDict):

@@ -38,6 +38,17 @@ class Ranges:
             firsts.insert(at, number)
             ends.insert(at, number + 1)
 
+    def discard(self, number: int) -> None:
+        """Take a number away, if it is there."""
+        firsts, ends = self._firsts, self._ends
+        at = bisect_right(firsts, number) - 1
+        if at < 0 or ends[at] <= number:
+            return
+        first, end = firsts[at], ends[at]
+        parts = [(a, b) for a, b in ((first, number), (number + 1, end)) if a < b]
+        firsts[at : at + 1] = [a for a, _ in parts]
+        ends[at : at + 1] = [b for _, b in parts]
+
     def __contains__(self, number: int) -> bool:
         at = bisect_right(self._firsts, number)
         return at > 0 and self._ends[at - 1] > number

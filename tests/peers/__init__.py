@@ -13,6 +13,7 @@ import orjson
 from asyncblock.errors import AsyncBlockError
 from asyncblock.server import MainframeServer
 from asyncblock.server.access import ALL_ROLES
+from asyncblock.server.journal import SessionRow
 from asyncblock.server.settings import Settings
 from asyncblock.transport import Transport
 from asyncblock.transport.memory import memory_pair
@@ -123,6 +124,12 @@ class Host:
         self.server.accept_soon(theirs, roles)
         self._transports.append(ours)
         return Peer(ours)
+
+    def row(self, session_id: str) -> SessionRow:
+        """Return the row of a session that runs or has just ended."""
+        row = self.server.sessions.row(session_id)
+        assert row is not None
+        return row
 
     async def close(self) -> None:
         """End all connections."""

@@ -119,7 +119,7 @@ async def test_a_token_does_what_its_roles_allow_and_no_more(
         peer = host.peer(frozenset(roles))
         await peer.hello()
         assert (await peer.ask(method, **params))["error"]["code"] == "unauthorized"
-        assert host.server.sessions.rows["s"].state == "running"
+        assert host.row("s").state == "running"
 
 
 @pytest.mark.parametrize("roles", [{"client"}, {"observer"}, set[str]()])
@@ -140,7 +140,7 @@ async def test_a_reader_stays_in_its_session_wherever_it_asks_to_begin(tmp_path:
         await worker.rows("s")
         await worker.transport.close()
         second, _ = await holding(host, "second", "t")
-        numbers = [host.server.sessions.rows[name].session_no for name in ("s", "t")]
+        numbers = [host.row(name).session_no for name in ("s", "t")]
         assert numbers[1] == numbers[0] + 1
         for offset in (1 << 32, (1 << 32) + 1, 1 << 62, (1 << 63) - 1):
             await second.say("read", id=5, session_id="s", offset=offset)

@@ -300,7 +300,7 @@ async def test_a_slow_subscriber_slows_nobody_and_loses_nothing(tmp_path: Path) 
         await worker.batch(202, job["channel"], FINISHED)
         everything = await reading
         # The slow one has read one page of them all; the session is over, and it goes on from its cursor.
-        assert host.server.sessions.rows["s"].state == "succeeded"
+        assert host.row("s").state == "succeeded"
         found, offset = first["data"], first["next"]
         pages = 1
         while found[-1].get("type") != "SessionFinished":

@@ -162,8 +162,8 @@ async def test_a_recovery_with_snapshots_gives_the_same_state_as_one_without(
                 await asyncio.sleep(0)
             await drained(worker.peer)
         await host.server.journal.flush()
-        last = await host.server.journal.snapshot(host.server.sessions.rows["s"].session_no)
-        ended = host.server.sessions.rows["s"].state != "running"
+        last = await host.server.journal.snapshot(host.row("s").session_no)
+        ended = host.row("s").state != "running"
     shutil.copytree(directory, tmp_path / "with")
     shutil.copytree(directory, tmp_path / "without")
     assert forget_snapshots(tmp_path / "without") == 1

@@ -133,7 +133,9 @@ async def test_a_session_whose_journal_cannot_be_folded_fails_after_a_restart_an
         assert "the mainframe failed at its journal" in rows[-1]["error"]
     # It has ended for good.
     async with mainframe(tmp_path) as host:
-        assert host.server.sessions.rows["harmed"].state == "failed"
+        row = await host.server.sessions.find("harmed")
+        assert row is not None
+        assert row.state == "failed"
 
 
 # ---------------------------------------------------------------------- the server's

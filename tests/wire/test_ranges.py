@@ -19,6 +19,20 @@ def test_it_is_a_set_in_the_room_of_its_gaps(numbers: list[int]) -> None:
     assert len(told) == sum(number - 1 not in expected for number in expected)
 
 
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 20))))
+def test_numbers_are_taken_away_again(steps: list[tuple[bool, int]]) -> None:
+    ranges, expected = Ranges(), set[int]()
+    for adds, number in steps:
+        if adds:
+            ranges.add(number)
+            expected.add(number)
+        else:
+            ranges.discard(number)
+            expected.discard(number)
+        assert list(ranges) == sorted(expected)
+        assert len(ranges.to_json()) == sum(each - 1 not in expected for each in expected)
+
+
 def test_what_is_no_range_is_left_out() -> None:
     assert list(Ranges.from_json([[1, 3], [5], "x", [7, 6], [8.0, 9], [True, 4]])) == [1, 2]
     assert list(Ranges.from_json({"a": 1})) == []

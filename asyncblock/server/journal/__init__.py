@@ -34,6 +34,7 @@ from __future__ import annotations
 
 from .contract import (
     MAX_OFFSET,
+    RUNNING,
     Bodies,
     BodyKey,
     BodyRow,
@@ -50,6 +51,7 @@ from .sqlite import SqliteJournal
 
 __all__ = [
     "MAX_OFFSET",
+    "RUNNING",
     "Bodies",
     "BodyKey",
     "BodyRow",

@@ -2,7 +2,8 @@
 
 SQLite starts its log over only when all of it is copied, and while commits go on it never is. So the copying is done
 in passes on a thread of its own while commits go on, and the writer itself copies the rest, of at most ``LAST_BYTES``,
-between two commits. When the disk can't keep up, commits other than urgent ones wait at ``MAX_BYTES`` of log.
+between two commits. When the disk can't keep up, commits other than urgent ones wait at ``MAX_BYTES`` of log. After a
+prune the files are made shorter, too.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from queue import SimpleQueue
 from .database import Connection
 from .trouble import logger
 
-__all__ = ["LAST_BYTES", "MAX_BYTES", "START_BYTES", "Checkpointer", "checkpoint"]
+__all__ = ["LAST_BYTES", "MAX_BYTES", "START_BYTES", "Checkpointer", "checkpoint", "give_back"]
 
 START_BYTES = 16 << 20
 """Log at which copying begins. A log of this size is read in about 50 ms after a crash."""
@@ -30,6 +31,20 @@ def checkpoint(connection: Connection) -> bool:
     """Copy what can be copied without waiting for anybody; tell whether that is all."""
     busy, log, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
     return not busy and log == copied
+
+
+def give_back(connection: Connection) -> bool:
+    """Copy the rest and make both files as short as what they hold; False where a reader is in the way just now.
+
+    The log keeps its length otherwise, which is written over: 16 MiB and more that a prune was to give back.
+    """
+    [patience] = connection.execute("PRAGMA busy_timeout").fetchone()
+    connection.execute("PRAGMA busy_timeout = 0").fetchall()
+    try:
+        busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {patience}").fetchall()
+    return not busy
 
 
 class Checkpointer:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from ...errors import AsyncBlockError
 
 __all__ = [
     "MAX_OFFSET",
+    "RUNNING",
     "BeginPrune",
     "Bodies",
     "BodyKey",
@@ -33,6 +34,9 @@ __all__ = [
 
 MAX_OFFSET = (1 << 32) - 1
 """The last offset that a session can have: entries are keyed by ``session_no << 32 | offset``."""
+
+RUNNING: Final = "running"
+"""The state of a session to which entries may still come when the journal is opened again."""
 
 _ROW_COST = 200
 """Bytes that a row counts for besides its payload: its Python objects while it is queued, its cell in the database."""
@@ -290,6 +294,14 @@ class Journal(Protocol):
         """Return the offset that the session's next entry must carry, counting what is queued."""
         ...
 
+    def retire(self, session_no: int) -> None:
+        """Say that nothing more will be written to a session whose last write is stored: its memory comes back.
+
+        When the journal is opened again, all that aren't in the state ``RUNNING`` are taken for such.
+        Raises ``LocalProtocolError`` for a session that isn't there.
+        """
+        ...
+
     def write(self, write: Write, *, urgent: bool = False) -> None:
         """Queue a write; it is committed with others as soon as the disk takes it. Never waits.
 
@@ -344,6 +356,37 @@ class Journal(Protocol):
 
     async def session(self, session_id: str) -> SessionRow | None:
         """Read one session.
+
+        **Cancellation** is safe.
+        """
+        ...
+
+    async def newest_sessions(
+        self,
+        *,
+        state: str | None = None,
+        prefix: str = "",
+        before: tuple[int, str] | None = None,
+        limit: int,
+    ) -> list[SessionRow]:
+        """Read sessions by ``(created_at, session_id)``, the newest first, of those ``before`` a place in that order.
+
+        **Cancellation** is safe.
+        """
+        ...
+
+    async def prunable(
+        self, *, until: int | None, keep: int, after: tuple[int, int], limit: int
+    ) -> list[tuple[int, int, str, str]]:
+        """Read which sessions may be pruned: (created_at, number, id, state), in order, from behind a place.
+
+        They aren't running, have ended (or else begun) by the time ``until``, and aren't among the ``keep`` newest.
+        **Cancellation** is safe.
+        """
+        ...
+
+    async def totals(self) -> dict[str, tuple[int, int]]:
+        """Count the sessions that aren't running: how many by state, and the bytes of their entries and bodies.
 
         **Cancellation** is safe.
         """

@@ -1,6 +1,7 @@
 """What the event loop must know of the journal to refuse a wrong write where it is made: numbers, ids and offsets.
 
-A write that the database can't take would be tried again for ever and hold up all others, so none gets that far.
+A write that the database can't take would be tried again for ever and hold up all others, so none gets that far. Of
+sessions that are over only the numbers are known, as ranges: their memory comes back.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ...errors import LocalProtocolError
+from ...wire.ranges import Ranges
 from .contract import MAX_OFFSET, Row, SessionRow, Write
 from .schema import row_statements
 
@@ -20,7 +22,11 @@ _MAX_SESSION_NO = (1 << 31) - 1
 class Ledger:
     """The sessions with their next offsets, and the numbers in use. Counts what is queued as done."""
 
-    def __init__(self, sessions: Iterable[tuple[int, str, int]], last_session_no: int, last_link_no: int) -> None:
+    def __init__(
+        self, sessions: Iterable[tuple[int, str, int]], over: Ranges, last_session_no: int, last_link_no: int
+    ) -> None:
+        self._over = over
+        """Sessions to which nothing will be written any more."""
         self._next: dict[int, int] = {}
         self._ids: dict[int, str] = {}
         self._numbers: dict[str, int] = {}
@@ -30,7 +36,7 @@ class Ledger:
         self._last_link_no = last_link_no
         self._used = last_session_no
         """Sessions up to this number were made before this opening."""
-        self._pruned: set[int] = set()
+        self._pruned = Ranges()
 
     def new_session_no(self) -> int:
         """Return the next number for a session."""
@@ -47,7 +53,8 @@ class Ledger:
         try:
             return self._next[session_no]
         except KeyError:
-            raise LocalProtocolError(f"there is no session number {session_no} in the journal") from None
+            what = "nothing is written any more to" if session_no in self._over else "there is no"
+            raise LocalProtocolError(f"{what} session number {session_no} in the journal") from None
 
     def enter(self, write: Write) -> None:
         """Take a write in. Raises ``LocalProtocolError`` and takes nothing in if the journal couldn't store it."""
@@ -75,9 +82,19 @@ class Ledger:
 
     def prune(self, session_no: int) -> None:
         """Forget a session. Raises ``LocalProtocolError`` when it isn't there."""
-        self.next_offset(session_no)
-        self._remove(session_no)
+        self.retire(session_no)
+        self._over.discard(session_no)
         self._pruned.add(session_no)
+
+    def retire(self, session_no: int) -> None:
+        """Note that nothing will be written to a session any more.
+
+        Raises ``LocalProtocolError`` when it isn't there.
+        """
+        if session_no not in self._over:
+            self.next_offset(session_no)
+            self._remove(session_no)
+            self._over.add(session_no)
 
     def _enter_session(self, row: SessionRow) -> bool:
         """Check a session's row; return whether it is a new one."""
@@ -94,7 +111,9 @@ class Ledger:
         return True
 
     def _is_new(self, session_no: int) -> bool:
-        return self._used < session_no <= _MAX_SESSION_NO and session_no not in self._pruned
+        if session_no in self._pruned or session_no in self._over:
+            return False
+        return self._used < session_no <= _MAX_SESSION_NO
 
     def _add(self, session_no: int, session_id: str, rows: int) -> None:
         self._next[session_no] = rows

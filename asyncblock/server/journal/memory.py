@@ -15,8 +15,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from ...errors import AsyncBlockError, Closed, RemoteProtocolError, Unavailable
+from ...wire.ranges import Ranges
 from .bodyfiles import check_key
 from .contract import (
+    RUNNING,
     BeginPrune,
     BodyKey,
     BodyRow,
@@ -142,7 +144,12 @@ class MemoryJournal:
         self._opening = Opening(epoch=storage.epoch, created=not storage.opened, clean=storage.clean)
         storage.opened, storage.clean = True, False
         self._ledger = Ledger(
-            ((row.session_no, row.session_id, len(storage.entries.get(row.session_no, []))) for row in self._rows()),
+            (
+                (row.session_no, row.session_id, len(storage.entries.get(row.session_no, [])))
+                for row in self._rows()
+                if row.state == RUNNING
+            ),
+            Ranges(row.session_no for row in self._rows() if row.state != RUNNING),
             storage.last_session_no,
             storage.last_link_no,
         )
@@ -193,6 +200,10 @@ class MemoryJournal:
     def next_offset(self, session_no: int) -> int:
         """Return the offset that the session's next entry must carry."""
         return self._ledger.next_offset(session_no)
+
+    def retire(self, session_no: int) -> None:
+        """Say that nothing more will be written to a session."""
+        self._ledger.retire(session_no)
 
     def write(self, write: Write, *, urgent: bool = False) -> None:
         """Queue a write; see ``Journal.write``."""
@@ -325,6 +336,35 @@ class MemoryJournal:
     async def session(self, session_id: str) -> SessionRow | None:
         """Read one session."""
         return next((row for row in await self.sessions() if row.session_id == session_id), None)
+
+    async def newest_sessions(
+        self, *, state: str | None = None, prefix: str = "", before: tuple[int, str] | None = None, limit: int
+    ) -> list[SessionRow]:
+        """Read sessions, the newest first; see ``Journal.newest_sessions``."""
+        found = [row for row in await self.sessions(state) if row.session_id.startswith(prefix)]
+        found = [row for row in found if before is None or (row.created_at, row.session_id) < before]
+        return sorted(found, key=lambda row: (row.created_at, row.session_id), reverse=True)[:limit]
+
+    async def prunable(
+        self, *, until: int | None, keep: int, after: tuple[int, int], limit: int
+    ) -> list[tuple[int, int, str, str]]:
+        """Read which sessions may be pruned; see ``Journal.prunable``."""
+        ended = sorted(
+            (row for row in await self.sessions() if row.state != RUNNING),
+            key=lambda row: (row.created_at, row.session_no),
+        )
+        old = [row for row in ended[: max(len(ended) - keep, 0)] if (row.created_at, row.session_no) > after]
+        old = [row for row in old if until is None or (row.finished_at or row.created_at) <= until]
+        return [(row.created_at, row.session_no, row.session_id, row.state) for row in old[:limit]]
+
+    async def totals(self) -> dict[str, tuple[int, int]]:
+        """Count the sessions that aren't running."""
+        found: dict[str, tuple[int, int]] = {}
+        for row in await self.sessions():
+            if row.state != RUNNING:
+                count, size = found.get(row.state, (0, 0))
+                found[row.state] = (count + 1, size + row.bytes)
+        return found
 
     async def links(self) -> list[LinkRow]:
         """Read the links with their marks."""

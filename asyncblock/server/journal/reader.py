@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from ...errors import Closed, Unavailable
-from .contract import BodyKey, BodyRow, LinkRow, RequestRow, SessionRow, Snapshot
+from ...wire.ranges import Ranges
+from .contract import RUNNING, BodyKey, BodyRow, LinkRow, RequestRow, SessionRow, Snapshot
 from .database import Connection
 from .ledger import Ledger
 from .posting import poster, settle
@@ -22,6 +23,8 @@ __all__ = ["Readers", "bodies", "bodies_of_link", "entry", "ledger", "links", "p
 
 T = TypeVar("T")
 _Job = tuple[Callable[[Connection], Any], asyncio.Future[Any]]
+
+_MAX_INT = (1 << 63) - 1
 
 _MAX_ROWS = 1 << 16
 """Entries in a page, for those that have next to no payload."""
@@ -108,8 +111,11 @@ _SESSIONS = """SELECT session_no, session_id, created_at, state, title, path, fi
         (SELECT coalesce(sum(length), 0) FROM bodies WHERE bodies.session_no = sessions.session_no)
     FROM (SELECT *,
             (SELECT max(id) FROM entries WHERE id BETWEEN session_no << 32 AND (session_no + 1 << 32) - 1) AS last
-        FROM sessions WHERE pruning = 0 {condition}) AS sessions
-    LEFT JOIN (SELECT id, total FROM entries) ON id = last ORDER BY session_no"""
+        FROM (SELECT * FROM sessions WHERE pruning = 0 {condition})) AS sessions
+    LEFT JOIN (SELECT id, total FROM entries) ON id = last ORDER BY {order}"""
+"""Figures are asked of the database for those sessions only that are wanted: each takes two look-ups."""
+
+_NEWEST = "created_at DESC, session_id DESC"
 
 
 def sessions(connection: Connection, state: str | None = None, session_id: str | None = None) -> list[SessionRow]:
@@ -119,7 +125,58 @@ def sessions(connection: Connection, state: str | None = None, session_id: str |
         condition, values = "AND session_id = ?", (session_id,)
     elif state is not None:
         condition, values = "AND state = ?", (state,)
-    found = connection.execute(_SESSIONS.format(condition=condition), values).fetchall()
+    return _session_rows(connection, condition, values, "session_no")
+
+
+def newest_sessions(
+    connection: Connection, state: str | None, prefix: str, before: tuple[int, str] | None, limit: int
+) -> list[SessionRow]:
+    """Read some of the newest sessions, in a state, with a prefix, behind a place in that order."""
+    conditions, values = [], list[Any]()
+    if state is not None:
+        conditions.append("state = ?")
+        values.append(state)
+    if prefix:
+        # What comes after the prefix sorts below the highest character that there is.
+        conditions.append("session_id >= ? AND session_id < ?")
+        values += prefix, prefix + "\U0010ffff"
+    if before is not None:
+        conditions.append("(created_at, session_id) < (?, ?)")
+        values += before
+    condition = "".join(f" AND {each}" for each in conditions)
+    return _session_rows(connection, f"{condition} ORDER BY {_NEWEST} LIMIT ?", (*values, limit), _NEWEST)
+
+
+def prunable(
+    connection: Connection, until: int | None, keep: int, after: tuple[int, int], limit: int
+) -> list[tuple[int, int, str, str]]:
+    """Read which sessions that have ended may go, the oldest first: (created_at, number, id, state)."""
+    return connection.execute(
+        """SELECT created_at, session_no, session_id, state FROM sessions
+        WHERE pruning = 0 AND state <> ? AND (created_at, session_no) > (?, ?)
+            AND coalesce(finished_at, created_at) <= ? AND session_no NOT IN (
+                SELECT session_no FROM sessions WHERE pruning = 0 AND state <> ?
+                ORDER BY created_at DESC, session_no DESC LIMIT ?)
+        ORDER BY created_at, session_no LIMIT ?""",
+        (RUNNING, *after, _MAX_INT if until is None else until, RUNNING, keep, limit),
+    ).fetchall()
+
+
+def totals(connection: Connection) -> dict[str, tuple[int, int]]:
+    """Count the sessions that have ended, by state, and the bytes of their entries and bodies."""
+    found = connection.execute(
+        """SELECT state, count(*), coalesce(sum(bytes), 0) FROM (SELECT state,
+            coalesce((SELECT total FROM entries WHERE id BETWEEN session_no << 32 AND (session_no + 1 << 32) - 1
+                ORDER BY id DESC LIMIT 1), 0)
+            + (SELECT coalesce(sum(length), 0) FROM bodies WHERE bodies.session_no = sessions.session_no) AS bytes
+        FROM sessions WHERE pruning = 0 AND state <> ?) GROUP BY state""",
+        (RUNNING,),
+    ).fetchall()
+    return {state: (count, size) for state, count, size in found}
+
+
+def _session_rows(connection: Connection, condition: str, values: Sequence[Any], order: str) -> list[SessionRow]:
+    found = connection.execute(_SESSIONS.format(condition=condition, order=order), values).fetchall()
     return [
         SessionRow(
             session_no=row[0],
@@ -143,10 +200,18 @@ def ledger(connection: Connection) -> Ledger:
     known = connection.execute(
         """SELECT session_no, session_id,
             (SELECT max(id) & 0xFFFFFFFF FROM entries WHERE id BETWEEN session_no << 32 AND (session_no + 1 << 32) - 1)
-        FROM sessions WHERE pruning = 0"""
+        FROM sessions WHERE pruning = 0 AND state = ?""",
+        (RUNNING,),
+    ).fetchall()
+    over = connection.execute(
+        """SELECT min(session_no), max(session_no) + 1 FROM (
+            SELECT session_no, session_no - row_number() OVER (ORDER BY session_no) AS run
+            FROM sessions WHERE pruning = 0 AND state <> ?)
+        GROUP BY run ORDER BY 1""",
+        (RUNNING,),
     ).fetchall()
     rows = ((row[0], row[1], 0 if row[2] is None else row[2] + 1) for row in known)
-    return Ledger(rows, used.get("sessions", 0), used.get("links", 0))
+    return Ledger(rows, Ranges.from_json([list(row) for row in over]), used.get("sessions", 0), used.get("links", 0))
 
 
 def links(connection: Connection) -> list[LinkRow]:

@@ -141,6 +141,11 @@ class SqliteJournal:
         """Return the offset that the session's next entry must carry."""
         return self._ledger.next_offset(session_no)
 
+    def retire(self, session_no: int) -> None:
+        """Say that nothing more will be written to a session; see ``Journal.retire``."""
+        self._ledger.retire(session_no)
+        self._writer.forget(session_no)
+
     def write(self, write: Write, *, urgent: bool = False) -> None:
         """Queue a write; see ``Journal.write``."""
         self._check_open()
@@ -181,6 +186,22 @@ class SqliteJournal:
         """Read one session."""
         found = await self._readers.run(lambda c: reader.sessions(c, session_id=session_id))
         return found[0] if found else None
+
+    async def newest_sessions(
+        self, *, state: str | None = None, prefix: str = "", before: tuple[int, str] | None = None, limit: int
+    ) -> list[SessionRow]:
+        """Read sessions, the newest first; see ``Journal.newest_sessions``."""
+        return await self._readers.run(lambda c: reader.newest_sessions(c, state, prefix, before, limit))
+
+    async def prunable(
+        self, *, until: int | None, keep: int, after: tuple[int, int], limit: int
+    ) -> list[tuple[int, int, str, str]]:
+        """Read which sessions may be pruned; see ``Journal.prunable``."""
+        return await self._readers.run(lambda c: reader.prunable(c, until, keep, after, limit))
+
+    async def totals(self) -> dict[str, tuple[int, int]]:
+        """Count the sessions that aren't running."""
+        return await self._readers.run(reader.totals)
 
     async def links(self) -> list[LinkRow]:
         """Read the links with their marks."""

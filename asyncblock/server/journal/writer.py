@@ -17,7 +17,7 @@ from typing import Any
 
 from ... import crashpoints
 from ...errors import AsyncBlockError
-from .checkpoint import LAST_BYTES, MAX_BYTES, START_BYTES, Checkpointer, checkpoint
+from .checkpoint import LAST_BYTES, MAX_BYTES, START_BYTES, Checkpointer, checkpoint, give_back
 from .contract import BeginPrune, DropLink, LinkRow, Write
 from .database import Connection, transaction
 from .ground import Ground
@@ -122,6 +122,8 @@ class Writer:
         self._log = _Log()
         self._totals = _Totals(connection)
         self._stopping = False
+        self._gives_back = False
+        """Sessions were deleted, and the files are as long as before."""
         self._checkpointer = Checkpointer(copying, lambda: self._inbox.put(_Signal.COPIED))
         self._thread = threading.Thread(target=self._run, name="asyncblock-journal", daemon=True)
         self._thread.start()
@@ -129,6 +131,11 @@ class Writer:
     def put(self, write: Write) -> None:
         """Queue a write. Never waits."""
         self._inbox.put(write)
+
+    def forget(self, session_no: int) -> None:
+        """Let go of what is known of a session to which nothing more is written."""
+        # One step of a dictionary, from another thread: what the writer looks up at the same time it finds or asks for.
+        self._totals.known.pop(session_no, None)
 
     def stop(self) -> list[Write]:
         """Store what is queued, or try once if there is trouble; end the threads; return what was not stored."""
@@ -299,10 +306,11 @@ class Writer:
         self._log.bytes += _PRUNE_COST
         if prune is not None:
             self._totals.known.pop(prune.session_no, None)
+            self._gives_back = self._gives_back or not pruner
             self._reports.pruned(prune.session_no, prune.freed)
 
     def _keep_log_short(self) -> None:
-        if self._log.bytes >= START_BYTES and not self._log.copying:
+        if (self._log.bytes >= START_BYTES or self._gives_back) and not self._log.copying:
             self._begin_pass()
         if time.monotonic() >= self._advance_at:
             self._advance_at = time.monotonic() + _ADVANCE_INTERVAL
@@ -322,7 +330,10 @@ class Writer:
             self._begin_pass()
             return
         try:
-            checkpoint(self._connection)
+            if self._gives_back:
+                self._gives_back = not give_back(self._connection)
+            else:
+                checkpoint(self._connection)
         except Exception as error:
             logger.warning("the journal's log can't be copied into the database: %s", error)
         # Where a reader is in the way the log stays longer, until the next round.

@@ -12,6 +12,7 @@ import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 from ...errors import AsyncBlockError, Closed, LocalProtocolError, RemoteProtocolError, Unavailable
 from ...server.journal import (
@@ -346,6 +347,78 @@ async def check_sessions(open_journal: Open) -> None:
         assert await journal.sessions("lost") == []
         assert await journal.session("s1") == replace(ended, rows=2, bytes=8)
         assert await journal.session("s3") is None
+
+
+async def check_sessions_are_found_by_what_they_are(open_journal: Open) -> None:
+    """The newest first, by state, prefix and place; those that may be pruned the oldest first; counts of the rest."""
+    async with opened(open_journal) as journal:
+        for number, state, created_at, finished_at in (
+            (1, "done", 50, 60),
+            (2, "done", 40, 90),
+            (3, "running", 45, None),
+            (4, "failed", 40, 41),
+            (5, "done", 70, None),
+        ):
+            row = replace(session(number, state), created_at=created_at, finished_at=finished_at)
+            write = _with(row)
+            write.entry(number, 0, b"x" * number)
+            await stored(journal, write)
+        await _body(journal, BodyKey("link", 1), b"body", 4)
+
+        async def found(**how: Any) -> list[int]:
+            rows = await journal.newest_sessions(**{"limit": 10, **how})
+            assert all((row.rows, row.bytes) == (1, row.session_no + 4 * (row.session_no == 4)) for row in rows)
+            return [row.session_no for row in rows]
+
+        assert await found() == [5, 1, 3, 4, 2]
+        assert await found(limit=2) == [5, 1]
+        assert await found(limit=0) == []
+        assert await found(state="done") == [5, 1, 2]
+        assert await found(before=(45, "s3")) == [4, 2]
+        assert await found(before=(40, "s4"), limit=1) == [2]
+        assert await found(prefix="s4") == [4]
+        assert await found(prefix="s", state="failed") == [4]
+        assert await found(prefix="t") == []
+
+        async def may_go(**how: Any) -> list[tuple[int, int, str, str]]:
+            return await journal.prunable(**{"until": None, "keep": 0, "after": (0, 0), "limit": 10, **how})
+
+        oldest = [(40, 2, "s2", "done"), (40, 4, "s4", "failed"), (50, 1, "s1", "done"), (70, 5, "s5", "done")]
+        assert await may_go() == oldest
+        assert await may_go(limit=1) == oldest[:1]
+        assert await may_go(after=(40, 2), limit=2) == oldest[1:3]
+        assert await may_go(keep=2) == oldest[:2]
+        assert await may_go(keep=9) == []
+        assert [row[1] for row in await may_go(until=69)] == [4, 1]
+        assert await journal.totals() == {"done": (3, 1 + 2 + 5), "failed": (1, 4 + 4)}
+        await journal.prune(4)
+        assert await journal.totals() == {"done": (3, 8)}
+        assert await found() == [5, 1, 3, 2]
+
+
+async def check_nothing_is_written_to_a_session_that_is_over(open_journal: Open) -> None:
+    """What was written stays; its numbers aren't used again, and it can be pruned; so it is after a reopening."""
+    async with opened(open_journal) as journal:
+        for number in (1, 2):
+            await entries(journal, number, [b"123", b"45"])
+        await stored(journal, _with(session(1, "done")))
+        journal.retire(1)
+        journal.retire(1)
+        more = Write()
+        more.entry(1, 2, b"")
+        words = str(refuses(LocalProtocolError, lambda: journal.write(more)))
+        assert words == "nothing is written any more to session number 1 in the journal"
+        refuses(LocalProtocolError, lambda: journal.retire(9))
+        refuses(LocalProtocolError, lambda: journal.write(_with(replace(session(1), session_id="other"))))
+        assert journal.next_offset(2) == 2
+        assert await journal.session("s1") == replace(session(1, "done"), rows=2, bytes=5)
+    async with opened(open_journal) as journal:
+        refuses(LocalProtocolError, lambda: journal.next_offset(1))
+        assert journal.next_offset(2) == 2
+        assert journal.new_session_no() == 3
+        assert await journal.prune(1) == 5
+        await raises(LocalProtocolError, journal.prune(1))
+        refuses(LocalProtocolError, lambda: journal.retire(1))
 
 
 async def check_links(open_journal: Open) -> None:
