@@ -323,8 +323,8 @@ class _JobBytes(io.BufferedIOBase):
 
     @property
     def raw(self) -> _JobBytes:
-        """Itself: nothing is kept back here."""
-        return self
+        """One for a buffer of the author's, which closes it."""
+        return _JobRaw(self.text)
 
     def detach(self) -> _JobBytes:  # type: ignore[override]  # no raw stream of the interpreter's
         """Return the stream without a buffer, which is this one."""
@@ -362,3 +362,11 @@ class _JobBytes(io.BufferedIOBase):
 
     def close(self) -> None:
         """Do nothing: the stream is everybody's."""
+
+
+class _JobRaw(_JobBytes):
+    """Closes by itself: whoever buffers it asks afterwards whether it is closed (3.13)."""
+
+    def close(self) -> None:
+        """Be closed, which closes nothing of anybody's."""
+        io.BufferedIOBase.close(self)
