@@ -28,6 +28,7 @@ from .errors import (
     PayloadTooLarge,
     Problem,
     Rejected,
+    RemoteProtocolError,
     UnserializableValue,
     ValueLost,
 )
@@ -186,7 +187,7 @@ class Session:
         **Cancellation** is safe. Raises ``Rejected`` when the mainframe doesn't know the session.
         """
         page = await self._link.read(self.session_id, 0, max_bytes=1)
-        return await wait_in_thread(plan_of_row, page.rows[0][1])
+        return await wait_in_thread(plan_of_row, page.rows[0][1] if page.rows else ())
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         return bundle_of(self)
@@ -247,8 +248,7 @@ class Session:
         if job is None or job.offset is None:
             return None
         page = await self._link.read(self.session_id, job.offset)
-        offset, lines = page.rows[0]
-        for event in events.events_of_row(self.session_id, offset, lines):
+        for event in chain.from_iterable(events.events_of_row(self.session_id, *row) for row in page.rows[:1]):
             if isinstance(event, events.BlockFinished) and (event.job_id, event.attempt) == (job.job_id, job.attempt):
                 words = f"node {event.node_id}: {event.error}"
                 failed = BlockFailed(words, node_id=event.node_id, traceback=event.traceback or "")
@@ -613,10 +613,14 @@ def plan_of_row(lines: Sequence[bytes]) -> Plan:
     """Return the plan in the first row of a session's journal."""
     from .flow.plan import Plan
 
-    for line in lines:
-        entry = orjson.loads(line)
-        if entry.get("type") == "SessionStarted":
-            return Plan.from_json(entry["plan"])
+    try:
+        for line in lines:
+            entry = orjson.loads(line)
+            if entry.get("type") == "SessionStarted":
+                return Plan.from_json(entry["plan"])
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        why = f"{type(error).__name__}: {error}"
+        raise RemoteProtocolError(f"the session's first row isn't what rows are: {why:.300}") from error
     raise Rejected("the session's first row doesn't hold its plan", code="read")
 
 

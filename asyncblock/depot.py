@@ -304,13 +304,13 @@ class Depot:
                 for place in places:
                     place.unlink(id.file())
 
-    def end_session(self, session_id: str) -> None:
-        """Remove all files of a session."""
-        begin = f"{_session(session_id)}-"
+    def end_sessions(self, session_ids: Iterable[str]) -> None:
+        """Remove all files of sessions."""
+        ended = {_session(session_id) for session_id in session_ids}
         with suppress(Unavailable), self._used() as places:
             for place in places:
                 for name in place.names():
-                    if name.startswith(begin):
+                    if name.partition("-")[0] in ended:
                         place.unlink(name)
 
     def close(self) -> None:

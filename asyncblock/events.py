@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Final, TypeAlias, cast
 
 import orjson
 
+from .errors import RemoteProtocolError
 from .looks import bundle_of
 from .wire.bodies import BodyRef
 
@@ -557,14 +558,23 @@ _MAKERS: Final = {name: _Maker(cls) for name, cls in _RECORDS.items()}
 
 
 def events_of_row(session_id: str, offset: int, lines: list[bytes]) -> Iterator[AnyEvent]:
-    """Make typed events of a journal row, those of a line when the first of them is asked for."""
-    return chain.from_iterable(_line_events(session_id, offset, orjson.loads(line)) for line in lines)
+    """Make typed events of a journal row, those of a line when the first of them is asked for.
+
+    Raises ``RemoteProtocolError`` for a line that no journal has.
+    """
+    return chain.from_iterable(_line_events(session_id, offset, line) for line in lines)
 
 
-def _line_events(session_id: str, offset: int, obj: dict[str, Any]) -> list[AnyEvent]:
-    if "records" in obj:
-        return _record_events(session_id, offset, obj)
-    return [_entry_event(session_id, offset, obj)]
+def _line_events(session_id: str, offset: int, line: bytes) -> list[AnyEvent]:
+    try:
+        obj = orjson.loads(line)
+        if "records" in obj:
+            return _record_events(session_id, offset, obj)
+        return [_entry_event(session_id, offset, obj)]
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        # Whoever wrote the line isn't us: it may be anything.
+        why = f"{type(error).__name__}: {error}"
+        raise RemoteProtocolError(f"row {offset} of session {session_id} isn't what rows are: {why:.300}") from error
 
 
 def _record_events(session_id: str, offset: int, obj: dict[str, Any]) -> list[AnyEvent]:

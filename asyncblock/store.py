@@ -120,10 +120,13 @@ class Store:
                 gone += self._take(key.session_id, _attempt(key), [key.place or 0])
             self.size -= sum(each.size for each in gone)
 
-    def release(self, session_id: str, job_id: str, attempt: int, places: Iterable[int]) -> list[_Kept]:
+    def release(self, session_id: str, job_id: str, attempt: int, places: Ranges) -> list[_Kept]:
         """Let go of values of an attempt."""
         with self._lock:
-            return self._take(session_id, (job_id, attempt), places)
+            kept = self._sessions.get(session_id, {}).get((job_id, attempt), {})
+            # A range may be as long as it likes; what is here isn't.
+            gone = list(places) if places.count <= len(kept) else [place for place in kept if place in places]
+            return self._take(session_id, (job_id, attempt), gone)
 
     def retain(
         self, session_id: str, living: dict[tuple[str, int], tuple[Ranges | None, Ranges]], is_open: Callable[..., bool]
@@ -170,6 +173,11 @@ class Store:
         with self._lock:
             self.size -= size
             self.files -= files
+
+    def has(self, session_id: str, job_id: str, attempt: int) -> bool:
+        """Tell whether there are values of an attempt."""
+        with self._lock:
+            return (job_id, attempt) in self._sessions.get(session_id, {})
 
     @property
     def sessions(self) -> list[str]:

@@ -157,7 +157,7 @@ def test_the_files_of_a_session_go_with_it_and_all_with_their_owner(depot: Depot
     for id in (ID, ID._replace(place=1), other):
         depot.save(VALUE, id, VALUE.nbytes, 1 << 30 if id.place else 100)
     assert len(files(tmp_path)) == 3
-    depot.end_session("s")
+    depot.end_sessions(["s"])
     assert [path.name for path in files(tmp_path)] == [other.file()]
     depot.close()
     assert files(tmp_path) == []

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from .. import offload
 from ..depot import ValueId
-from ..errors import AsyncBlockError
+from ..errors import AsyncBlockError, RemoteProtocolError
 from ..values.portable import size_of
 from ..wire.messages import Export
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from .executor import _Hosting
 
 __all__ = ["Exports"]
+
+_MOST: Final = 10_000
+"""Values under way beyond which one that isn't in this process ends the link: a mainframe asks for few of those."""
 
 logger = logging.getLogger("asyncblock.executor")
 
@@ -37,6 +40,8 @@ class Exports:
         """Write a value, unless that is under way already."""
         id = ValueId(message.session_id, message.job_id, message.attempt, message.place)
         if id not in self._under_way:
+            if len(self._under_way) >= _MOST and self._hosting.store.kept(id) is None:
+                raise RemoteProtocolError(f"{_MOST} values are asked for by 'export', and more that aren't here")
             exporting = self._hosting.link.io.spawn(self._export(id), "the export of a var value")
             self._under_way[id] = exporting
 

@@ -308,11 +308,15 @@ class RunningJob:
                 self._outlet.try_accept(self._outlet.channel.telemetry, self._caching.words)
             if not shows.in_place():
                 self._figures, self._function = shows.open_numbers(), binding.fn
-            self._main = self._start_async(binding) if binding.is_async else self._start_sync(binding)
+            main = self._main = self._start_async(binding) if binding.is_async else self._start_sync(binding)
             with self._hosting.watchdog.watching() if binding.is_async else _NOTHING:
                 # Awaited here and not further in: each coroutine in between would stay with every open job (memory).
-                await self._until_over(self._main)
-                await self._judge(self._main)
+                await self._until_over(main)
+                if not self._hosting.job_is_over(self):
+                    await self._judge(main)
+                elif main.done() and not main.cancelled():
+                    # Its lease was lost in the turn in which it ended: nobody asks for that, nor for its error.
+                    main.exception()
         # Here, where no frame holds it any more.
         if self._parting:
             self._hosting.part_with_soon(self._parting)

@@ -160,6 +160,8 @@ class Services:
         """Start services before anybody calls; an error is told to the calls that come."""
         try:
             if digest not in self._known:
+                if not self._hosting.executor.catalog.roots_of(digest):
+                    return
                 self._known[digest] = await wait_in_thread(self._find, digest)
             for spec in self._known[digest]:
                 if spec.start_at == start_at:

@@ -22,6 +22,9 @@ logger = logging.getLogger("asyncblock.executor")
 SPAWN_SLOTS = 2 * (os.cpu_count() or 1)
 """Processes at once: each is an interpreter of its own."""
 
+_MOST = 4 * SPAWN_SLOTS
+"""Processes at once, those that are leaving included; a mainframe that counts never asks for as many."""
+
 _LEAVE_GRACE = 5.0
 """Seconds that a process has to leave when its job is over, before SIGKILL."""
 
@@ -50,6 +53,9 @@ class Spawner:
         **Cancellation** kills it.
         """
         if link_id in self._known:
+            return
+        if len(self._known) >= _MOST:
+            gone(link_id, secret, f"it wasn't started: {_MOST} processes for single jobs are here already")
             return
         self._known.add(link_id)
         try:

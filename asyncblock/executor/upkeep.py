@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Upkeep"]
 
+_Living = dict[tuple[str, int], tuple[Ranges | None, Ranges]]
+"""By job and attempt: which values the mainframe has seen, and which of them live."""
+
 Source = tuple[str, str, int | None, str]
 """Session, job, attempt and handle of values that a file is kept of."""
 
@@ -29,8 +33,11 @@ class Upkeep:
         self._hosting = hosting
         self._latest: dict[Source, StoreKey] = {}
         """The latest value of each source that has gone: a later run may take it from its file, not those before."""
-        self._living: dict[str, list[Any] | None] = {}
-        """What has come of a message in several parts."""
+        self._living: dict[str, _Living | None] = {}
+        """What has come of a message in several parts, as far as it is about what is here."""
+        self._ended: set[str] = set()
+        """Sessions whose files are to be removed, many at a time: each look at the disk serves all of them."""
+        self._removing: asyncio.Task[None] | None = None
 
     def release(self, message: Release) -> None:
         """Let go of some values of a session."""
@@ -41,27 +48,35 @@ class Upkeep:
 
     def live(self, message: Live) -> None:
         """Let go of all that doesn't live: after a Welcome, when releases may have been lost."""
+        hosting = self._hosting
+        known = hosting._sessions.union(hosting.store.sessions)
         for session_id, entries in message.sessions.items():
-            before = self._living.get(session_id)
-            both = isinstance(before, list) and isinstance(entries, list)
-            self._living[session_id] = [*before, *entries] if both else entries  # type: ignore[misc]  # both are lists
+            if session_id in known:
+                self._note_living(session_id, entries)
         if message.more:
             return
         living, self._living = self._living, {}
-        hosting = self._hosting
         busy = {job.session_id for job in hosting._jobs.values()}
         for session_id in hosting._sessions - living.keys() - busy:
             # The word about its end was lost.
             hosting.session_ended(session_id)
         gone = []
-        for session_id, entries in living.items():
-            if isinstance(entries, list):
-                known = {
-                    (job_id, attempt): (None if seen is None else Ranges.from_json(seen), Ranges.from_json(places))
-                    for job_id, attempt, seen, places in filter(_is_statement, entries)
-                }
-                gone += hosting.store.retain(session_id, known, self._is_open)
+        for session_id, attempts in living.items():
+            if attempts is not None:
+                gone += hosting.store.retain(session_id, attempts, self._is_open)
         self._part(gone)
+
+    def _note_living(self, session_id: str, entries: list[Any] | None) -> None:
+        if entries is None:
+            self._living[session_id] = None
+            return
+        before = self._living.get(session_id)
+        attempts = self._living[session_id] = {} if before is None else before
+        for job_id, attempt, seen, places in filter(_is_statement, entries):
+            # However much is said, what is kept of it is no more than there is here.
+            if self._is_open(job_id, attempt) or self._hosting.store.has(session_id, job_id, attempt):
+                live = Ranges.from_json(places)
+                attempts[job_id, attempt] = (None if seen is None else Ranges.from_json(seen), live)
 
     def end_session(self, session_id: str) -> None:
         """Let go of a session."""
@@ -70,7 +85,17 @@ class Upkeep:
         hosting = self._hosting
         self._part(hosting.store.drop_session(session_id), files=False)
         # Of values, too, whose process is gone; whoever of this host hears it first removes them.
-        hosting._tasks.create_task(offload.wait_in_thread(hosting.depot.end_session, session_id))
+        self._ended.add(session_id)
+        if self._removing is None:
+            self._removing = hosting._tasks.create_task(self._remove_files())
+
+    async def _remove_files(self) -> None:
+        try:
+            while self._ended:
+                ended, self._ended = self._ended, set()
+                await offload.wait_in_thread(self._hosting.depot.end_sessions, ended)
+        finally:
+            self._removing = None
 
     def _is_open(self, job_id: str, attempt: int) -> bool:
         return (job_id, attempt) in self._hosting._jobs

@@ -242,6 +242,8 @@ class Desk:
         self._windows = {"data": DATA_WINDOW, "telemetry": TELEMETRY_WINDOW, "link": LINK_WINDOW}
         self.outbox = Outbox(self.ports)
         self.channels: dict[int, Channel] = {}
+        self._attempts: set[tuple[str, int]] = set()
+        """Jobs and attempts of the channels."""
         self.next_channel = 1
         """One past the highest channel that was ever opened."""
         self._sendable = sendable
@@ -281,8 +283,13 @@ class Desk:
 
     # ------------------------------------------------------------------ channels
 
+    def has(self, number: int, job_id: str, attempt: int) -> bool:
+        """Tell whether a channel is open, or an attempt has one."""
+        return number in self.channels or (job_id, attempt) in self._attempts
+
     def open(self, number: int, job_id: str, attempt: int) -> Outlet:
         """Open the channel of a dispatch."""
+        self._attempts.add((job_id, attempt))
         self.next_channel = max(self.next_channel, number + 1)
         port = self.ports[0] if self.ports else self.new_port()
         channel = self.channels[number] = Channel(number, job_id, attempt, port)
@@ -291,7 +298,7 @@ class Desk:
 
     def close(self, number: int, error: AsyncBlockError) -> None:
         """Close a channel: what it had to say is dropped, and whoever waits for it is told why."""
-        channel = self.channels.pop(number, None)
+        channel = self._remove(number)
         if channel is not None:
             channel.trouble = error
             self.outbox.drop(channel, error)
@@ -300,6 +307,12 @@ class Desk:
             _started(channel)
             self._wake_port()
             channel.unlink()
+
+    def _remove(self, number: int) -> Channel | None:
+        channel = self.channels.pop(number, None)
+        if channel is not None:
+            self._attempts.discard((channel.job_id, channel.attempt))
+        return channel
 
     def complain(self, number: int, error: AsyncBlockError) -> None:
         """Let the next call of a job raise an error once."""
@@ -316,6 +329,7 @@ class Desk:
         for channel in self.channels.values():
             _started(channel)
         self.channels.clear()
+        self._attempts.clear()
         for channel in list(self._room):
             self._wake(channel)
         self._arrivals.clear()
@@ -475,7 +489,7 @@ class Desk:
                 self.room.drop(body)
             if run.finish:
                 crashpoints.reached("finish_acked")
-                self.channels.pop(run.channel.number, None)
+                self._remove(run.channel.number)
                 if run.channel.bodies:
                     # Of calls that were cancelled while they waited for room.
                     self.forget(self.outbox.unnamed_bodies(run.channel))

@@ -31,6 +31,8 @@ _AT_ONCE = 64
 @dataclass(slots=True, eq=False)
 class _Part:
     start: int
+    size: int
+    """Bytes that were asked for."""
     buffer: bytearray
     done: asyncio.Future[None]
 
@@ -89,10 +91,10 @@ class Downloads:
     async def _part(self, ref: BodyRef, start: int, stop: int) -> bytes:
         """Fetch the next part; what came of it before the connection was lost counts."""
         id = next(self._ids)
-        part = _Part(start, bytearray(), asyncio.get_running_loop().create_future())
+        part = _Part(start, min(_PART, stop - start), bytearray(), asyncio.get_running_loop().create_future())
         self._parts[id] = part
         try:
-            self._send(Fetch(id, ref.link or "", ref.n, start, min(_PART, stop - start)))
+            self._send(Fetch(id, ref.link or "", ref.n, start, part.size))
             await part.done
         except ConnectionLost:
             pass
@@ -103,11 +105,13 @@ class Downloads:
     def chunk(self, id: int, offset: int, piece: memoryview) -> None:
         """Take in a chunk; one for a download that was given up is dropped."""
         part = self._parts.get(id)
-        if part is None:
+        if part is None or part.done.done():
             return
         if offset != part.start + len(part.buffer):
             wanted = part.start + len(part.buffer)
             raise RemoteProtocolError(f"a chunk for offset {wanted} came with offset {offset}")
+        if len(part.buffer) + len(piece) > part.size:
+            raise RemoteProtocolError(f"more than the {part.size} bytes came that a download asked for")
         part.buffer += piece
 
     def fetched(self, message: Fetched) -> None:

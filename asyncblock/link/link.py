@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import re
 import secrets
 from typing import Any, Final, Protocol
 
@@ -14,6 +15,7 @@ from ..errors import (
     Closed,
     ConnectionLost,
     LeaseLost,
+    LocalProtocolError,
     Rejected,
     RemoteProtocolError,
     Unauthorized,
@@ -75,6 +77,11 @@ _LONGEST_RETRY = 600.0
 
 _HELLO_IDS = 1 << 20
 """Characters of job ids in a Hello."""
+
+_LARGEST: Final = (1 << 53) - 1
+"""One past the highest channel: JSON's numbers are whole up to there."""
+
+_NUMBER: Final = re.compile("[0-9]{1,16}")
 
 _GREETING_TIMEOUT = 10.0
 """Seconds that the other side has for its first message."""
@@ -293,6 +300,10 @@ class Link:
             await self._stay_connected(deadline)
         except AsyncBlockError as error:
             self._end(error)
+        except Exception as error:
+            # A defect: whoever waits is told that it is none of theirs.
+            self._end(LocalProtocolError(f"the link to {self.address} failed: {type(error).__name__}: {error}"))
+            raise
         finally:
             self._end(Closed(f"the link to {self.address} is closed"))
 
@@ -312,6 +323,9 @@ class Link:
             if self._generation > welcomes:
                 pause = _BACKOFF[0]
             wait = random.uniform(0, pause) + (retry_after or 0.0)
+            if deadline is not None and not self._welcomed.done():
+                # Whoever opens the link has said how long that may take, whatever a mainframe asks for.
+                wait = min(wait, max(deadline - self.io.loop.time(), 0.0))
             pause = min(pause * 2, _BACKOFF[1] if self._welcomed.done() else 1.0)
             if not self._closing:
                 await asyncio.sleep(wait)
@@ -462,6 +476,17 @@ class Link:
     # ------------------------------------------------------------------ what comes in
 
     def _receive(self, data: bytes) -> None:
+        try:
+            self._take(data)
+        except (AsyncBlockError, _Goodbye):
+            raise
+        except Exception as error:
+            # Whatever nobody has thought of ends this link alone, and whoever waits for it is told.
+            words = f"what came from {self.address} can't be taken in: {type(error).__name__}: {error}"
+            logger.exception("%s", words)
+            raise RemoteProtocolError(words[:1000]) from error
+
+    def _take(self, data: bytes) -> None:
         if not frames.is_text(data):
             self._state = advance(Role.LOWER, self._state, "chunk")
             self.downloads.chunk(*decode_chunk(data))
@@ -519,13 +544,15 @@ class Link:
         self._wake_drains()
 
     def _on_welcome(self, welcome: Welcome) -> None:
+        if welcome.heartbeat <= 0:
+            raise _unreadable(welcome, "heartbeat", "more than 0 seconds")
+        bodies = _offsets(welcome)
         self._check_continuity(welcome)
         self._token, self.epoch = welcome.token, welcome.epoch
         self.understands = frozenset(each for each in welcome.understands if isinstance(each, str))
         self._heartbeat = welcome.heartbeat
         self._desk.allow(welcome.windows)
         self._replaces = None
-        bodies = {int(n): size for n, size in welcome.bodies.items()}
         self._desk.resume(welcome.stored, bodies, self.understands)
         self._questions.allow(welcome.limits)
         for line in self._questions.lines():
@@ -568,8 +595,13 @@ class Link:
         raise Rejected(f"the mainframe at {self.address} ended the link: {bye.reason}", code=bye.code)
 
     def _on_dispatch(self, message: Dispatch) -> None:
-        # A dispatch that comes again changes nothing.
-        if self._host is not None and message.channel not in self._desk.channels:
+        # The next Hello says them again.
+        if not 0 < message.channel < _LARGEST:
+            raise _unreadable(message, "channel", f"from 1 to {_LARGEST - 1}")
+        if message.attempt < 1:
+            raise _unreadable(message, "attempt", "at least 1")
+        # A dispatch that comes again changes nothing, whatever channel it names then.
+        if self._host is not None and not self._desk.has(message.channel, message.job_id, message.attempt):
             self._host.dispatch(message, self._desk.open(message.channel, message.job_id, message.attempt))
 
     def _on_close(self, message: Close) -> None:
@@ -636,6 +668,18 @@ class Link:
                 await transport.close()
         except (ConnectionLost, RemoteProtocolError, TimeoutError):
             transport.abort()
+
+
+def _unreadable(message: Message, field: str, wanted: str) -> RemoteProtocolError:
+    return RemoteProtocolError(f"{message.op!r}: field {field!r} must be {wanted}")
+
+
+def _offsets(welcome: Welcome) -> dict[int, int]:
+    """Return what a Welcome says of bodies: stored bytes by number."""
+    for n, size in welcome.bodies.items():
+        if not _NUMBER.fullmatch(n) or size < 0:
+            raise _unreadable(welcome, "bodies", "sizes by the numbers of bodies")
+    return {int(n): size for n, size in welcome.bodies.items()}
 
 
 class _Goodbye(Exception):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ..errors import AsyncBlockError, LocalProtocolError, PayloadTooLarge, Rejected, Unauthorized
+from ..errors import AsyncBlockError, LocalProtocolError, PayloadTooLarge, Rejected, RemoteProtocolError, Unauthorized
 from ..wire.frames import MAX_MESSAGE
 from ..wire.messages import Page, Read, Reply, Request, Unread, encode
 from .gate import Gate
@@ -24,6 +24,9 @@ MAX_QUESTIONS: Final = 64
 
 MAX_READS: Final = 4096
 """The same of reads, and of fetches."""
+
+_MOST: Final = 1 << 31
+"""Of anything: no number of a mainframe's is too large to be counted with."""
 
 _ANSWERED_LATER: Final = frozenset({"info", "prune", "session", "sessions"})
 """Methods for which the mainframe asks its disk. The others are carried out as they come, and a cancel waits for
@@ -49,6 +52,8 @@ class Rows:
 class _Pending:
     line: bytes
     answer: asyncio.Future[Any]
+    offset: int = -1
+    """Where a read begins; -1 where its answer says it."""
     again: bool = False
     """It was withdrawn and asked once more: the first answer may be on its way, and another one be made."""
 
@@ -114,7 +119,7 @@ class Questions:
         """Ask for a page of a session's journal, and wait for it."""
         self._check_open()
         id = next(self._ids)
-        pending = _pending(encode(Read(id, session_id, offset, max_bytes)))
+        pending = _pending(encode(Read(id, session_id, offset, max_bytes)), offset)
         if len(self._reads) < self.max_reads and not self._held:
             self._ask(id, pending)
         else:
@@ -187,6 +192,9 @@ class Questions:
         if message.error is not None:
             pending.answer.set_exception(Rejected(message.error, code="read"))
             return
+        if (wrong := _out_of_order(message, len(lines), pending.offset)) is not None:
+            pending.answer.set_exception(RemoteProtocolError(f"a page of a session's journal can't be read: {wrong}"))
+            return
         rows: list[tuple[int, list[bytes]]] = []
         start = 0
         for offset, count in message.rows:
@@ -208,13 +216,24 @@ class Questions:
             self._turn = None
 
 
-def _pending(line: bytes) -> _Pending:
-    return _Pending(line, asyncio.get_running_loop().create_future())
+def _pending(line: bytes, offset: int = -1) -> _Pending:
+    return _Pending(line, asyncio.get_running_loop().create_future(), offset)
+
+
+def _out_of_order(page: Page, lines: int, least: int) -> str | None:
+    """Say what is wrong with the rows of a page; a reader that goes on at its end must come forward."""
+    if sum(count for _, count in page.rows) != lines or any(count < 0 for _, count in page.rows):
+        return f"its rows don't share out its {lines} lines"
+    for offset, _ in page.rows:
+        if offset < least:
+            return f"row {offset} came where row {least} or a later one comes next"
+        least = offset + 1
+    return None if page.next >= least else f"it says to go on at row {page.next}, before row {least}"
 
 
 def _limit(limits: Mapping[str, Any], name: str, usual: int) -> int:
     given = limits.get(name)
-    return given if type(given) is int and given > 0 else usual
+    return min(given, _MOST) if type(given) is int and given > 0 else usual
 
 
 def _settle(waiting: Iterable[_Pending], error: AsyncBlockError) -> None:

@@ -53,6 +53,11 @@ class Ranges:
         at = bisect_right(self._firsts, number)
         return at > 0 and self._ends[at - 1] > number
 
+    @property
+    def count(self) -> int:
+        """Return how many numbers there are."""
+        return sum(end - first for first, end in zip(self._firsts, self._ends, strict=True))
+
     def __iter__(self) -> Iterator[int]:
         for first, end in zip(self._firsts, self._ends, strict=True):
             yield from range(first, end)
@@ -65,8 +70,15 @@ class Ranges:
     def from_json(cls, obj: object) -> Ranges:
         """Read what ``to_json`` gave; what isn't like it is left out."""
         made = cls()
-        for pair in obj if isinstance(obj, list) else ():
-            if isinstance(pair, list) and [type(each) for each in pair] == [int, int] and pair[0] < pair[1]:
-                made._firsts.append(pair[0])
-                made._ends.append(pair[1])
+        pairs = [pair for pair in obj if _is_range(pair)] if isinstance(obj, list) else []
+        for first, end in sorted(pairs):
+            if made._ends and first <= made._ends[-1]:
+                made._ends[-1] = max(end, made._ends[-1])
+            else:
+                made._firsts.append(first)
+                made._ends.append(end)
         return made
+
+
+def _is_range(pair: object) -> bool:
+    return isinstance(pair, list) and [type(each) for each in pair] == [int, int] and bool(pair[0] < pair[1])

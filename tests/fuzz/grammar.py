@@ -25,21 +25,26 @@ from asyncblock.wire.describe.codes import GOODBYES
 from asyncblock.wire.states import RECEIVE, Role, State
 
 from ..peers import Peer, node, plan
+from .memory import Memory
 
 __all__ = ["Grammar", "fuzz"]
 
 IDS = ["s", "innocent", "innocent.0", "hostile", "none", "x" * 300, "\x00", "é", ""]
 NUMBERS = [0, 1, 2, 3, -1, 1 << 31, (1 << 53) - 1, (1 << 63) - 1]
+_DISK = 256
+"""Bytes that a message takes on a disk at most, on average: few of them make a session or are a record."""
+
 JSON: list[Any] = [None, True, 0, 1.5, -1e300, "", "\x00\ud7ff", [], {}, [[[]]], {"": {"a": [None]}}]
 
 
 class Grammar:
     """Makes values of the schema."""
 
-    def __init__(self, chance: random.Random) -> None:
+    def __init__(self, chance: random.Random, role: Role = Role.UPPER) -> None:
         self.chance = chance
         self.defs: dict[str, Any] = json_schema()["$defs"]
-        self.ops = [op for op in RECEIVE[Role.UPPER][State.OPEN] if op not in ("chunk", "bye")]
+        self.ops = [op for op in RECEIVE[role][State.OPEN] if op not in ("chunk", "bye")]
+        self.ids = IDS
 
     def line(self) -> list[bytes]:
         """Return a control line that is valid upwards, with the lines that belong to it."""
@@ -81,7 +86,7 @@ class Grammar:
                 if "pattern" in schema:
                     return "0" * 64 if "0-9a-f]" in schema["pattern"] else chance.choice(["hostile", "a1"])
                 least, most = schema.get("minLength", 0), schema.get("maxLength", 1 << 20)
-                return (chance.choice(IDS) + "k" * least)[:most]
+                return (chance.choice(self.ids) + "k" * least)[:most]
             case "integer":
                 low, high = schema.get("minimum", -(1 << 63)), schema.get("maximum", (1 << 63) - 1)
                 return min(max(chance.choice(NUMBERS), low), high)
@@ -108,7 +113,7 @@ class Grammar:
                 wanted.add(name)
         made = {name: self.make(properties[name], depth + 1) for name in wanted}
         if not properties and "additionalProperties" in schema and depth < 8:
-            made |= {chance.choice(IDS) or "k": self.make(schema["additionalProperties"], depth + 1)}
+            made |= {chance.choice(self.ids) or "k": self.make(schema["additionalProperties"], depth + 1)}
         return made
 
 
@@ -116,6 +121,7 @@ async def fuzz(seed: int, *, messages: int, seconds: float) -> dict[str, int]:
     """Say so many messages, for no longer than that; return how often connections ended by which code."""
     grammar = Grammar(random.Random(seed))
     ends: dict[str, int] = {"messages": 0}
+    memory = Memory()
     until = time.monotonic() + seconds
     # The innocent has nothing to say meanwhile.
     async with MemoryMainframe(Settings(heartbeat=3600.0)) as mainframe:
@@ -139,11 +145,15 @@ async def fuzz(seed: int, *, messages: int, seconds: float) -> dict[str, int]:
             code = await _one(peer, grammar, f"hostile{number}")
             ends["messages"] += 20
             ends[code] = ends.get(code, 0) + 1
+            if number % 50 == 0:
+                # What the journal has is on its disk, which is memory here.
+                memory.check(_DISK * ends["messages"])
             assert code in GOODBYES or code == "open", code
             # Whoever may cancel sessions may cancel this one, and whoever is a client may end its job; nothing else.
             assert link.connection is not None and mainframe.gateway.trouble is None
             if "innocent" in mainframe.sessions.running:
                 assert [attempt.number for attempt in link.attempts.values() if not attempt.fenced] == [1]
+        memory.check(_DISK * ends["messages"])
         reply = await innocent.ask("info", id="last")
         assert reply["error"] is None
         innocent.transport.abort()
@@ -178,10 +188,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz.grammar")
     parser.add_argument("--messages", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
+    parser.add_argument("--lower", action="store_true", help="say them to an executor and client, as a mainframe")
     options = parser.parse_args()
     print(f"seed {options.seed}", file=sys.stderr, flush=True)
-    logging.disable(logging.CRITICAL)
-    print(asyncio.run(fuzz(options.seed, messages=options.messages, seconds=float("inf"))))
+    if not options.lower:
+        logging.disable(logging.CRITICAL)
+    from .lower import fuzz_lower
+
+    chosen = fuzz_lower if options.lower else fuzz
+    print(asyncio.run(chosen(options.seed, messages=options.messages, seconds=float("inf"))))
 
 
 if __name__ == "__main__":

@@ -36,3 +36,9 @@ def test_numbers_are_taken_away_again(steps: list[tuple[bool, int]]) -> None:
 def test_what_is_no_range_is_left_out() -> None:
     assert list(Ranges.from_json([[1, 3], [5], "x", [7, 6], [8.0, 9], [True, 4]])) == [1, 2]
     assert list(Ranges.from_json({"a": 1})) == []
+
+
+def test_ranges_that_come_in_any_order_and_overlap_are_one_set() -> None:
+    ranges = Ranges.from_json([[5, 7], [0, 2], [6, 9], [2, 3]])
+    assert ranges.to_json() == [[0, 3], [5, 9]]
+    assert (ranges.count, 1 in ranges, 3 in ranges, 8 in ranges) == (7, True, False, True)
