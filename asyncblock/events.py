@@ -705,7 +705,7 @@ def _entry_event(session_id: str, offset: int, obj: dict[str, Any]) -> AnyEvent:
         case "FlowJobProgress":
             return BlockProgress(**job, node_id=obj["node_id"], rate=obj["rate"])
         case "BlockPreview":
-            shown = {key: _read(key, obj[key], obj["link"]) for key in ("payload", "id", "body", "about") if key in obj}
+            shown = {key: _read(key, obj, obj["link"]) for key in ("payload", "id", "body", "about") if key in obj}
             return BlockPreview(**job, node_id=obj["node_id"], **shown)
         case "JobAssigned":
             return JobAssigned(**job, node_id=obj.get("node_id", ""), link=obj["link"])

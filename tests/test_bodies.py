@@ -41,7 +41,8 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def left(directory: Path) -> list[Path]:
-    return [path for path in directory.rglob("*") if path.is_file()]
+    """Return the files of jobs; by the token of the depot processes of a host know each other."""
+    return [path for path in directory.rglob("*") if path.is_file() and path.name != "host"]
 
 
 # ---------------------------------------------------------------------- which inputs

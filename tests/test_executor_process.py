@@ -193,12 +193,12 @@ async def test_a_failed_import_is_reported_each_time_with_its_own_error(tmp_path
             assert "does_not_exist_anywhere" in str(end.error)
 
 
-async def test_nodes_joined_by_var_edges_run_in_one_process(tmp_path: Path) -> None:
+async def test_nodes_joined_by_var_edges_run_in_one_process_where_the_value_has_to_stay_there(tmp_path: Path) -> None:
     var = {"handle": "frame", "json_schema": {"contentMediaType": "oomol/var"}}
     nodes = [
         node(
             "a",
-            "import os\nasync def main(inputs, ctx):\n    await ctx.output({'pid': os.getpid()}, 'frame')\n",
+            "import os\nasync def main(inputs, ctx):\n    await ctx.output({'pid': os.getpid(), 'stays': object()}, 'frame')\n",
             tmp_path,
             outputs=[var],
         )

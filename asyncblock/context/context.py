@@ -245,7 +245,7 @@ class Context(AsyncAsking):
             await self._shown.drained(self)
         await self._put_preview(await self._preview_item(making, type(payload).__name__, id), id)
 
-    async def preview_again(self, made: Mapping[str, Any], id: str | None) -> None:
+    async def _preview_again(self, made: Mapping[str, Any], id: str | None) -> None:
         """Show, for the executor, what a preview was made of before; nothing is converted.
 
         **Durability** and **Cancellation** as ``preview``.

@@ -73,6 +73,12 @@ class Absence:
         lack.since[job] = now
         self._ring(need, lack, now + self._patience(job))
 
+    def tidy(self, need: Need) -> None:
+        """Let jobs go that have ended, and their sessions with them."""
+        lack = self._lacks.get(need)
+        if lack is not None:
+            lack.since = {job: since for job, since in lack.since.items() if job.state is JobState.WAITING}
+
     def review(self) -> None:
         """Look at all queues again: executors have come, left, or said something else."""
         for need in list(self._lacks):

@@ -95,6 +95,7 @@ class Dispatcher:
             queue.clear()
             queue.extend(alive)
             self._tidy_at[need] = max(2 * len(alive), _TIDY)
+            self.absence.tidy(need)
 
     def pump_all(self, turn: Turn) -> None:
         """Hand out what can be handed out: an executor came, or slots were freed."""

@@ -98,18 +98,7 @@ class Incoming:
                 link.suspects = None
                 if frames.is_text(message):
                     for header, lines in frames.split(message, MAX_LINES):
-                        if header["op"] == "hello" and (number := frames.link_of(header)):
-                            self._refuse_link(number)
-                            await self._connection.listening()
-                            continue
-                        self._advance(str(header["op"]))
-                        if header["op"] == "batch":
-                            await self._batch(frames.take_batch(header, lines))
-                        elif frames.WRONG in header:
-                            self._answers.unread_request(header)
-                        else:
-                            self._handle(decode(header))
-                            await self._answers.room()
+                        await self._control(header, lines)
                         await self._connection.listening()
                         if header["op"] in _FOR_THE_DISK:
                             # Cancels don't wait for the records of others.
@@ -120,6 +109,21 @@ class Incoming:
                     self._gateway.bytes_received += await self._uploads.chunk(message)
         finally:
             self._answers.end()
+
+    async def _control(self, header: dict[str, Any], lines: list[bytes]) -> None:
+        """Do what a control line says."""
+        if header["op"] == "hello" and (number := frames.link_of(header)):
+            # A further link, not a second Hello of this one.
+            self._refuse_link(number)
+            return
+        self._advance(str(header["op"]))
+        if header["op"] == "batch":
+            await self._batch(frames.take_batch(header, lines))
+        elif frames.WRONG in header:
+            self._answers.unread_request(header)
+        else:
+            self._handle(decode(header))
+            await self._answers.room()
 
     def _refuse_link(self, number: int) -> None:
         """Say that a further link isn't taken on this connection; the first goes on."""

@@ -139,7 +139,7 @@ async def test_a_data_directory_in_use_names_its_user_and_what_to_do(tmp_path: P
         words = (str(data), f"in use by the process {server.process.pid}", "--data-dir")
         refused(await run("serve", "--port", "0", "--data-dir", data, state=tmp_path), *words)
         refused(await run("run", "stocks", "--data-dir", data, state=tmp_path), *words)
-        with pytest.raises(Unavailable, match="in use by the process"):
+        with pytest.raises(Unavailable, match=f"has a mainframe already, in process {server.process.pid}"):
             async with asyncblock.embedded(data):
                 pass
         assert (await run("sessions", "--data-dir", data, state=tmp_path)).process.returncode == 0

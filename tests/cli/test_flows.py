@@ -174,7 +174,7 @@ def test_with_the_cache_nothing_runs_again_that_has_not_changed(root: Path) -> N
     assert run(root, "--input", "start=1", "--use-cache")["outputs"] == {"b": 3, "c": 4}
     assert ran(root) == 0
     # The flow's inputs are those of the last time where they aren't given, and that is told.
-    assert run(root, "--nodes", "c", "--use-cache")["outputs"] == {"c": 4}
+    assert run(root, "--nodes", "c", "--use-cache")["outputs"] == {"b": 3, "c": 4}
     assert ran(root) == 0
 
 
@@ -183,7 +183,7 @@ def test_what_is_given_goes_above_the_inputs_of_the_last_time(root: Path) -> Non
     # A run without the flag changes nothing that is kept.
     run(root, "--input", "start=100")
     assert ran(root) == 6
-    assert run(root, "--nodes", "c", "--use-cache", "--input", "start=5")["outputs"] == {"c": 8}
+    assert run(root, "--nodes", "c", "--use-cache", "--input", "start=5")["outputs"] == {"b": 7, "c": 8}
     assert ran(root) == 3
     done = command(root, "run", str(root / "flows/f"), "--in-process", "--use-cache")
     assert (done.returncode, ran(root)) == (0, 0)
@@ -281,7 +281,7 @@ def test_a_run_that_failed_keeps_the_results_that_there_were(root: Path) -> None
     assert ran(root) == 2
     # An edit of another block of the package is none of theirs.
     block(root, "fail", "x", "y", "def main(inputs):\n    return {'y': inputs['x']}\n")
-    assert run(root, "--nodes", "c", "--use-cache")["outputs"] == {"c": 3}
+    assert run(root, "--nodes", "c", "--use-cache")["outputs"] == {"b": 3, "c": 3}
     assert ran(root) == 0
 
 

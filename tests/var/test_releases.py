@@ -195,5 +195,6 @@ async def test_a_job_whose_value_died_with_another_process_fails_at_once(tmp_pat
         await other.hello("y", executor=EXECUTOR)
         await peer.transport.close()
         end = (await other.rows("s"))[-1]
-    assert f"node b needs the var value of handle 'out' of job {a['job_id']} (attempt 1), which was in" in end["error"]
+    lost = f"node b needs the var value of handle 'out' of node a (job {a['job_id']}, attempt 1), which was in"
+    assert lost in end["error"]
     assert not any(message["op"] == "dispatch" for message in other.came)

@@ -56,7 +56,7 @@ class Kept:
             while (frame := await run_in_thread(next, frames, None)) is not None:
                 if "preview" in frame.head:
                     made = await run_in_thread(orjson.loads, frame.parts[0])
-                    await ctx.preview_again(made, frame.head["preview"])
+                    await ctx._preview_again(made, frame.head["preview"])
                 elif "record" in frame.head:
                     values = await run_in_thread(self._values, frame)
                     if frame.head["record"] == "BlockOutput":
