@@ -73,11 +73,11 @@ class Absence:
         lack.since[job] = now
         self._ring(need, lack, now + self._patience(job))
 
-    def tidy(self, need: Need) -> None:
-        """Let jobs go that have ended, and their sessions with them."""
+    def withdrawn(self, need: Need, job: Job) -> None:
+        """Let a job go that waits no more, and its session with it."""
         lack = self._lacks.get(need)
         if lack is not None:
-            lack.since = {job: since for job, since in lack.since.items() if job.state is JobState.WAITING}
+            lack.since.pop(job, None)
 
     def review(self) -> None:
         """Look at all queues again: executors have come, left, or said something else."""

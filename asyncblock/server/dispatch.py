@@ -85,6 +85,7 @@ class Dispatcher:
     def withdraw(self, job: Job) -> None:
         """Hand a job out no more; its place in the queue is skipped when it comes up."""
         job.state = JobState.ENDED
+        self.absence.withdrawn(need_of(job), job)
 
     def _tidy(self, need: Need) -> None:
         """Let jobs go that have ended, and their sessions with them, now and then: where nobody serves them, their
@@ -95,7 +96,6 @@ class Dispatcher:
             queue.clear()
             queue.extend(alive)
             self._tidy_at[need] = max(2 * len(alive), _TIDY)
-            self.absence.tidy(need)
 
     def pump_all(self, turn: Turn) -> None:
         """Hand out what can be handed out: an executor came, or slots were freed."""
