@@ -118,6 +118,7 @@ class Manifests:
         if language not in self._languages:
             can = ", ".join(sorted(self._languages))
             words = f"{who}: executor {language!r} can't be run here; {can} can, others when an executor announces them"
+            words += f" (check the flow with --language {language})"
             self.report.problem(words, file, executor.line_of("name"))
             return None
         given = executor.get("options")

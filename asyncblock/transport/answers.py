@@ -47,7 +47,9 @@ class Answer:
 
 def mark(headers: MutableMapping[str, str], subprotocol: str) -> None:
     """Say in an answer's headers that the mainframe itself has made it."""
-    headers[OWN_HEADER] = subprotocol
+    # Headers of websockets take a name twice.
+    if OWN_HEADER not in headers:
+        headers[OWN_HEADER] = subprotocol
 
 
 def redirect_of(url: str, answer: Answer) -> str | None:

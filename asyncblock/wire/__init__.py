@@ -15,8 +15,10 @@ lines are objects with an ``op``; their fields are the dataclasses of ``messages
 lines: ``batch`` by one for each entry of its ``channels``, ``page`` by as many as its ``lines`` says. A *binary*
 message begins with 0x01 and is a chunk of a body (``bodies``). Unknown fields are skipped; where a key stands twice in
 a control line other than a request, the last one counts. Which op may come when is the table in ``states``: upwards
-``hello`` first, downwards ``welcome`` first, ``bye`` last; after a ``bye`` whoever sent it closes the websocket with
-code 1000. An answer to the websocket's request that has no header ``Asyncblock-Mainframe`` isn't the mainframe's.
+``hello`` first, downwards ``welcome`` first, and nothing but ``bye`` before; ``bye`` last; after a ``bye`` whoever sent
+it closes the websocket with code 1000. The path is ``/``. The token goes in the header alone, so a browser's
+``WebSocket`` isn't enough: a peer needs a library that sets headers, and shows those of a refusal. An answer to the
+websocket's request that has no header ``Asyncblock-Mainframe``, whatever its value, isn't the mainframe's.
 
 **Several links on a connection.** A control line may have ``on``, the number of the link that it is about; without it,
 that is 0, the link of the connection's first Hello. How many links a connection carries is ``limits.links`` of the
@@ -32,11 +34,15 @@ package's links, have one a connection.
 generation (counts the link's connections), the resume token of its last Welcome, what it can run, and its open jobs as
 ``[channel, job_id, attempt]``, ``next_channel``, one past the highest that it was ever given, and the ``epoch`` of that
 Welcome. Above answers ``welcome``: epoch (the identity of its journal), the token for the next Hello, ``stored`` (the
-highest batch of this link in the journal), how much of each unfinished body it has, windows, limits, heartbeat.
+highest batch of this link in the journal), how much it has of each body that no record names yet, windows, limits,
+heartbeat. A job is open until the batch with its ``BlockFinished`` is acknowledged: name it until then, or it is
+dispatched again, and whoever has forgotten it runs the author's code again.
 ``resumed: false`` says that the mainframe doesn't know a link that has a token, or that its journal is another one
-(restored, replaced): nothing sent on it can be continued, and offsets of rows that were read mean nothing there. A
-Hello with a known token closes the older connections of that link at once; one with a generation that isn't higher is
-turned away (``replaced``, to come back).
+(restored, replaced): nothing sent on it can be continued, and offsets of rows that were read mean nothing there. Drop
+its jobs, batches and bodies; on the same connection it goes on as a new one, batches and bodies from 1, requests asked
+again, reads from the beginning. After a ``bye`` with ``stop: true`` a process may begin another link, under another
+id. A Hello with a known token closes the older connections of that link at once; one with a generation that isn't
+higher is turned away (``replaced``, to come back).
 
 **Whose link it is.** The id of a link is public: it stands in the journal. A Hello may bring a ``secret``, chosen by
 the link's owner or by whoever started its process, 16 to 200 random characters, the same in each Hello of the link;
@@ -57,7 +63,9 @@ sessions whose open jobs their link holds.
 code. A plan and a dispatch name a block by ``language``, ``package``, ``hash``, ``entry`` (its file, from the package's
 root) and ``function``; a job goes to an executor that announces the language and the hash. How this package makes
 hashes is in ``docs/which-code-runs.md``, but they are compared and nothing else: a peer may make them in its own way if
-it makes the plans too, or announce those that ``asyncblock check FLOW --plan`` shows. In a flow a block of another
+it makes the plans too, or announce those that ``asyncblock check FLOW --plan`` shows, in ``blocks`` and in each
+``block``. The hash is the package's, the same for its blocks of all languages: after an edit of any of its code a peer
+announces anew. In a flow a block of another
 language is one whose manifest says ``executor: {name: nodejs, options: {entry: main.js}}``; ``function`` is ``main``
 unless the options say otherwise, and the options travel as ``options``. ``asyncblock check FLOW --language nodejs``
 takes it, and ``submit`` does when an executor has announced the language. A block takes one of ``slots.sync`` where its
@@ -80,6 +88,10 @@ acknowledgement heals itself.
 by an earlier job, at ``made_at``), ``miss``, ``kept`` or ``not kept``, ``why`` says it in words. A Welcome names it in
 ``understands``; to a mainframe that doesn't, it isn't sent.
 
+``BlockFinished`` may have a ``result``, outputs by handle that are put out with it (``bodies`` for large ones), an
+``error``, which fails the attempt, with ``error_type`` (the class, which ``retries.not_retried`` names) and
+``traceback``, text for people, or ``cancelled: true``. A ``BlockError`` is only shown: it fails nothing.
+
 **Channels.** A small integer, given with the dispatch, stands for one attempt of one job on this link; it is never
 used again on it. The first record of an attempt is ``JobStarted``, sent before the author's code runs; the last is
 ``BlockFinished``. A job's records are counted from 0; that count is their index.
@@ -87,6 +99,8 @@ used again on it. The first record of an attempt is ``JobStarted``, sent before 
 **Down: commands.** ``dispatch``, ``cancel``, ``close`` and ``session_ended`` are keyed by (job, attempt) and change
 nothing when they come twice. They have no acknowledgement: after every Welcome the mainframe derives them again from
 what the Hello says is there. ``close`` means that the attempt isn't counted as open: stop it, send nothing for it.
+After ``cancel`` the executor tells the author's code, and ends the attempt by ``BlockFinished {"cancelled": true}``
+when that has ended, or when ``grace`` seconds are over, whether it has ended or not.
 ``service_message`` is something that a client says to a service that runs in an executor; it is sent once, to those
 that have run jobs of the session, and isn't kept.
 
@@ -145,7 +159,10 @@ while the mainframe checks. The sender keeps a body until its record is acknowle
 record will name these (their calls were cancelled, say), and the mainframe deletes what it has; so does a sender with
 the numbers in a Welcome that it doesn't know. A Welcome names the two in ``understands``; to a mainframe that doesn't,
 neither is sent.
-A body of ``json`` is one JSON value as a whole; its line breaks,
+Bytes on a handle whose ``contentMediaType`` is ``oomol/bin`` always travel as a body with ``encoding: raw``, however
+few they are. A body for which ``kept`` came needs neither chunks nor ``whole`` again.
+A body of ``json`` is one JSON value as a whole: a reader may simply parse it, and a sender send it without line breaks.
+Its line breaks,
 the only white space in it, let a reader parse it a line at a time, without holding up what else its process does. A
 ``,`` at the beginning of a line is left out; then a line is ``[`` or ``{`` (opens a container, to be put where the
 next value goes), ``]`` or ``}`` (closes it), a key with its ``:`` (the value is on the lines that follow), or, in an
@@ -153,7 +170,8 @@ array, items (JSON once they stand in brackets), in an object, members (in brace
 value. A line has about 64 KiB; a longer one is one text. Without line breaks it is one line, and read as a whole.
 After a Welcome the sender goes on with each body that isn't kept at the offset that ``bodies`` says, 0 without one, and
 says ``whole`` again. Downwards a body is asked for with ``fetch`` and comes as chunks numbered by the request, then
-``fetched``; a fetch ends with its connection, and is asked again from where it came to.
+``fetched``; a fetch ends with its connection, and is asked again from where it came to. Its ``size`` may be all of the
+body; the offsets of its chunks are places in the body.
 
 **Values that stay.** A var handle's value stays in its executor's process. In its place travels an object: ``executor``
 (``"asyncblock"``), ``handle``, ``job_id``, ``session_id``, and ``attempt`` and ``place``, which is the number of var
@@ -184,7 +202,9 @@ soon as there is something; a reader is a cursor (session, offset) and nothing i
 last row, once the session has ended. A row has one or more lines of JSON: records of an attempt, under ``records`` and
 with who said them, or something that the mainframe notes, by its ``type``. A reference of a body in a record has no
 ``link``: it is that of the line, and ``fetch`` needs it; in lines of the mainframe's own it has one. ``n`` and the
-place in ``records`` give a record's index.
+place in ``records`` give a record's index. A value in such a line may be a reference: ``["input", HANDLE]`` is an input
+of the flow, ``["record", OFFSET, LINE, PLACE, HANDLE]`` the value in that record of that line of that row. Of the lines
+only ``SessionFinished`` is the end: after ``RunFinished`` jobs may still clean up.
 
 A running job asks by ``request`` too, with ``session_id``, ``job_id`` and ``attempt`` among its parameters; only the
 link that holds the open attempt may. ``run_block`` names a block and the id of the job that it shall be, which is the
@@ -196,8 +216,8 @@ was edited since the executor announced it.
 
 **Life.** Both sides send ``ping`` each ``heartbeat`` seconds, executors with the bytes of values that stay there and
 how many may be; any byte is a sign of life; three heartbeats of silence end the connection. ``bye`` with ``stop:
-false`` asks to come back after ``retry_after`` seconds. After a loss the link connects again for ever, with full jitter
-between 0.1 and 20 s.
+false`` asks to come back after ``retry_after`` seconds. After a loss the link connects again for ever, each time after
+a random part of a pause that is 0.1 s at first and doubles up to 20 s.
 
 **Versions.** A version that can't be served gets a ``bye`` with code ``version``. Fields are added, never given
 another meaning; record types are added, never changed; golden frames under ``tests/wire`` hold both.

@@ -253,7 +253,8 @@ class Welcome(Message):
     acknowledged on it can't be continued."""
     stored: int
     bodies: dict[str, int]
-    """Stored bytes of each unfinished body, by number."""
+    """Stored bytes of each body that no record in the journal names yet, by number, whole ones included. Of those that
+    are whole no chunks are sent, only ``whole`` again."""
     windows: WindowsField
     limits: LimitsField
     heartbeat: float

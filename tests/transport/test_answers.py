@@ -10,7 +10,7 @@ from websockets.datastructures import Headers
 import asyncblock
 from asyncblock.errors import AsyncBlockError, ConnectionLost, LocalProtocolError, Rejected, Unauthorized
 from asyncblock.transport.addresses import check_headers, headers_of, shown_url, split_address
-from asyncblock.transport.answers import OWN_HEADER, Answer, redirect_of, refusal
+from asyncblock.transport.answers import OWN_HEADER, Answer, mark, redirect_of, refusal
 from asyncblock.transport.websocket import SUBPROTOCOL
 
 URL = "ws://mainframe.example:7788/team"
@@ -136,3 +136,10 @@ async def test_an_address_with_a_password_is_refused_without_saying_it() -> None
         async with asyncblock.connect(url, "token"):
             pass
     assert "secret" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_an_answer_says_once_that_it_is_the_mainframes() -> None:
+    headers = Headers()
+    mark(headers, SUBPROTOCOL)
+    mark(headers, SUBPROTOCOL)
+    assert headers.get_all(OWN_HEADER) == [SUBPROTOCOL]

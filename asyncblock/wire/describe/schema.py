@@ -199,8 +199,8 @@ def _of_record(name: str, field: str, kinds: tuple[type, ...], reference: Schema
 
 def _row() -> Schema:
     records = _object(
-        "Records of one attempt, as they came. Those at the places in ``refused`` count for nothing; with ``late`` "
-        "the attempt was over, and none does. A body without a ``link`` is that of the line's.",
+        "Records of one attempt, as they came. Those that ``refused`` names, by ``[place, why]``, count for nothing; "
+        "with ``late`` the attempt was over, and none does. A body without a ``link`` is that of the line's.",
         {
             "job_id": {"type": "string"},
             "node_id": {"type": "string"},
