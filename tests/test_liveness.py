@@ -51,6 +51,8 @@ async def test_code_in_c_that_holds_the_lock_is_told_with_file_and_line_while_it
             await ctx.flush()
             # PyDLL keeps the interpreter's lock: no thread of this process runs meanwhile.
             ctypes.PyDLL(None).usleep(2_500_000)
+            # The watchdog's thread can only look now. Of a block that ends within milliseconds only its parent tells.
+            ctypes.CDLL(None).usleep(100_000)
             return {"out": ctx.attempt}
         """
     found = await run_block(tmp_path / "f", source, workers=1)

@@ -182,6 +182,7 @@ async def _live(orders: Orders, parent: Parent) -> None:
     executor.on_retire = lambda: parent.say(RETIRING)
     executor.on_outdated = None if orders.once else lambda: parent.say(OUTDATED)
     executor.on_edited = lambda: parent.say(EDITED)
+    executor.catalog.one_edition = True
     executor.once = orders.once
     executor.values_of = orders.values_of
     if not orders.once:

@@ -35,6 +35,8 @@ class Catalog:
         self._changed = threading.Condition(self._lock)
         self.patience = 0.0
         """Seconds that a block waits for its own package's directory: a parent's order may be on its way."""
+        self.one_edition = False
+        """Files that were loaded and edited aren't read anew here: another process can take this one's place."""
         self.accepts: tuple[str, ...] = ()
         """How versions begin that aren't here and instead of which those of the same package are run that are."""
         self._loader = Loader()
@@ -161,6 +163,8 @@ class Catalog:
                 f"package {spec['package']!r} was edited: its executor announced version {before[:12]} of it, and it "
                 f"holds {now[:12]} now"
             )
+        if self.one_edition and self._loader.would_replace(root, session_id):
+            raise PackageEdited(f"package {spec['package']!r} was edited after this process had loaded some of it")
         return self._loader.load(root, entry, function, session_id=session_id, dir=str(spec.get("dir") or "."))
 
     def _block(self, spec: dict[str, Any]) -> AnyBlock | None:

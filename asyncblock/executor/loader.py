@@ -58,6 +58,12 @@ class Loader:
             package = self._packages.get(root.resolve())
         return package is not None and package.is_outdated()
 
+    def would_replace(self, root: Path, session_id: str) -> bool:
+        """Tell whether a load for a session would read files anew that were loaded here and have been edited since."""
+        with self._lock:
+            package = self._packages.get(root.resolve())
+        return package is not None and not package.knows(session_id) and package.is_outdated()
+
     def end_session(self, session_id: str) -> None:
         """Let go of the modules that only this session still used."""
         for package in self._all():
@@ -92,6 +98,10 @@ class _Package:
             if edition is None:
                 edition = self._by_session[session_id] = self._fresh()
             return edition
+
+    def knows(self, session_id: str) -> bool:
+        with self._lock:
+            return session_id in self._by_session
 
     def is_outdated(self) -> bool:
         with self._lock:
