@@ -105,7 +105,10 @@ async def main(inputs, ctx):
 
 
 async def test_a_value_that_died_with_its_process_is_named_in_the_error(package: Path, tmp_path: Path) -> None:
-    block(package, "show", "frame:var", "n", LATE, "retries: {retries: 2, backoff: 0.01}\n")
+    again = "retries: {retries: 2, backoff: 0.01}\n"
+    block(package, "show", "frame:var", "n", LATE, again)
+    # A job of it may run in that process when it is killed.
+    block(package, "collect", "n", "n", "def main(inputs):\n    return {'n': inputs['n']}\n", again)
     async with start("run", package / "flows/f", "--json", state=tmp_path) as command:
         told = orjson.loads(await command.until_line('"log":"pid '))
         os.kill(int(told["log"].split()[1]), signal.SIGKILL)
