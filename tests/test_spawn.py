@@ -108,9 +108,11 @@ HOLDS = """
 
     async def main(inputs, ctx):
         await ctx.flush()
-        began = time.monotonic()
-        sum(range(1_000_000))
-        each = time.monotonic() - began
+        def taken():
+            began = time.monotonic()
+            sum(range(1_000_000))
+            return time.monotonic() - began
+        each = min(taken() for _ in range(3))
         sum(range(int(1_000_000 * 5.0 / each)))
         return {"out": ctx.attempt}
     """
@@ -127,7 +129,7 @@ async def test_a_process_whose_interpreter_s_lock_is_held_is_spoken_for_and_keep
         found = [event async for event in session]
     assert all_of(found, events.JobFailed) == []
     # Where the machine is busy the lines before the hold may stall, too.
-    where = f"main ({place / 'holds.py'}:9)"
+    where = f"main ({place / 'holds.py'}:11)"
     [stalled, *_] = [each for each in all_of(found, events.JobStalled) if each.where == where]
     [finished] = all_of(found, events.BlockFinished)
     # Told while it lasts: a dump comes after one second, and 5 s are held.
