@@ -83,6 +83,7 @@ class _Place:
             self.token = _token_in(self._base)
             self._own = self._owned(owner)
         except BaseException:
+            # Whatever it is: the descriptors hold locks, and nobody gets this object to close it.
             self.close()
             raise
 
@@ -103,6 +104,7 @@ class _Place:
                     if os.stat(owner, dir_fd=self._base, follow_symlinks=False).st_ino == os.fstat(fd).st_ino:
                         return self._opened(fd)
             except BaseException:
+                # Whatever it is: the descriptor holds the lock, and nobody else knows of it.
                 os.close(fd)
                 raise
             # Somebody has swept it before it had its lock.
@@ -124,6 +126,7 @@ class _Place:
                 os.close(fd)
             os.rename(draft, name, src_dir_fd=self._own, dst_dir_fd=self._own)
         except BaseException:
+            # Whatever it is, Ctrl-C too: half a file would take memory until its owner ends.
             self.unlink(draft)
             raise
         return length

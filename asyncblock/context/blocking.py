@@ -243,6 +243,7 @@ class SyncContext(SyncAsking):
                 self.send_warning(problem)
             prepared = self._prepare(key.to_json(), handle)
         except BaseException:
+            # A cancel too: a value whose key was never sent would be kept for the session.
             self._forget([key])
             raise
         prepared.key = key

@@ -150,6 +150,7 @@ class Context(AsyncAsking):
                 await self.send_warning(problem)
             prepared = await self._prepare(key.to_json(), handle)
         except BaseException:
+            # A cancel too: a value whose key was never sent would be kept for the session.
             self._forget([key])
             raise
         prepared.key = key

@@ -224,7 +224,7 @@ class Guards(Protocols):
     def _asyncgen_finalizer_hook(self, agen: AsyncGenerator[Any, Any]) -> None:
         context = self._generators.ends(agen)
         if context is None:
-            super()._asyncgen_finalizer_hook(agen)  # type: ignore[misc]
+            super()._asyncgen_finalizer_hook(agen)  # type: ignore[misc]  # as above
         elif not self.is_closed():
             # In the context that it began in: whoever made the collector come has nothing to do with it.
             self.call_soon_threadsafe(self.create_task, agen.aclose(), context=context)
