@@ -24,6 +24,10 @@ Frame = tuple[str, int, str]
 _FIRST: Final = b"Timeout ("
 _FRAME: Final = re.compile(r'  File "(.*)", line (\d+) in (.*)')
 
+PAUSE = 0.1
+"""Seconds after which what has come of a dump is taken for all of it: a dump has no end mark, and is written line by
+line, the thread that runs a block last."""
+
 REPEAT = 5.0
 """Seconds between two reports of a hold that lasts."""
 
@@ -54,34 +58,41 @@ class Held:
 
 
 class Lifesigns:
-    """Reads one child's tracebacks. ``feed`` takes what comes through the pipe."""
+    """Reads one child's tracebacks. ``feed`` takes what comes through the pipe; ``paused`` hears that nothing does."""
 
     def __init__(self, pid: int, tell: Callable[[Held], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._tell = tell
         self._clock = clock
         self._pid = pid
         self._text = b""
+        self._known: tuple[tuple[Frame, ...], ...] = ()
+        """What has been told of the last dump."""
         self._cpu = cpu_time(pid)
         self._began = self._last = float("-inf")
         self._told_at = float("-inf")
 
     def feed(self, data: bytes) -> None:
-        """Take bytes in; each whole dump is told."""
-        self._text = (self._text + data)[-MAX_DUMP:]
-        *dumps, rest = self._text.split(_FIRST)
-        # A dump has no end mark: the last one is whole when its text ends with a line and nothing more has come; what
-        # would still come of it is only more threads.
-        if rest.endswith(b"\n") and rest.count(b"\n") > 1:
-            dumps.append(rest)
-            rest = b""
-        self._text = _FIRST + rest if rest else b""
-        for dump in dumps:
-            threads = threads_of(dump.decode("utf-8", "replace"))
-            if threads:
-                self._dumped(threads)
+        """Take bytes in; a dump that another one follows is whole, and told."""
+        *whole, last = (self._text + data).split(_FIRST)
+        for dump in whole:
+            self._tell_dump(dump)
+            self._known = ()
+        self._text = last[-MAX_DUMP:]
 
-    def _dumped(self, threads: tuple[tuple[Frame, ...], ...]) -> None:
+    def paused(self) -> None:
+        """Tell the last dump: for ``PAUSE`` seconds nothing has come. Should more of it come, it is told once more."""
+        self._tell_dump(self._text)
+
+    def _tell_dump(self, dump: bytes) -> None:
+        threads = threads_of(dump.decode("utf-8", "replace"))
+        if threads and threads != self._known:
+            more, self._known = bool(self._known), threads
+            self._dumped(threads, more=more)
+
+    def _dumped(self, threads: tuple[tuple[Frame, ...], ...], *, more: bool) -> None:
         now = self._clock()
+        if more:  # of the dump that was told last: what was told was a part of it
+            self._told_at = float("-inf")
         if now - self._last > CONTINUES:
             self._began, self._told_at = now - 1.0, float("-inf")
         self._last = now
@@ -98,23 +109,31 @@ def listening(traces: int, signs: Lifesigns) -> Iterator[None]:
     """Feed what comes through a pipe for the duration of the block, on the running loop; its reading end is closed."""
     loop = asyncio.get_running_loop()
     os.set_blocking(traces, False)
-    loop.add_reader(traces, _read, loop, traces, signs)
+    pause: asyncio.TimerHandle | None = None
+
+    def read() -> None:
+        nonlocal pause
+        try:
+            data = os.read(traces, 1 << 16)
+        except BlockingIOError:
+            return
+        if pause is not None:
+            pause.cancel()
+        if data:
+            signs.feed(data)
+            pause = loop.call_later(PAUSE, signs.paused)
+        else:
+            loop.remove_reader(traces)
+            signs.paused()
+
+    loop.add_reader(traces, read)
     try:
         yield
     finally:
         loop.remove_reader(traces)
+        if pause is not None:
+            pause.cancel()
         os.close(traces)
-
-
-def _read(loop: asyncio.AbstractEventLoop, traces: int, signs: Lifesigns) -> None:
-    try:
-        data = os.read(traces, 1 << 16)
-    except BlockingIOError:
-        return
-    if data:
-        signs.feed(data)
-    else:
-        loop.remove_reader(traces)
 
 
 def threads_of(dump: str) -> tuple[tuple[Frame, ...], ...]:

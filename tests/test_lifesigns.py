@@ -41,25 +41,49 @@ def signs() -> tuple[Lifesigns, list[Held], Clock]:
 def test_a_dump_tells_the_frames_of_each_thread() -> None:
     lifesigns, told, _ = signs()
     lifesigns.feed(DUMP)
+    lifesigns.paused()
     assert [held.threads for held in told] == [THREADS]
     assert told[0].seconds == 1.0
 
 
-@pytest.mark.parametrize("cut", [5, 25, len(DUMP) // 2, len(DUMP) - 1])
-def test_a_dump_may_come_in_pieces(cut: int) -> None:
+def test_a_dump_may_come_in_pieces() -> None:
+    """Each line is written by itself, and whoever reads is quicker than who writes."""
     lifesigns, told, _ = signs()
+    for line in DUMP.splitlines(keepends=True):
+        lifesigns.feed(line[:9])
+        lifesigns.feed(line[9:])
+    assert told == []
+    lifesigns.paused()
+    assert [(held.threads, held.told) for held in told] == [(THREADS, False)]
+
+
+@pytest.mark.parametrize("cut", [25, len(DUMP) // 2, len(DUMP) - 1])
+def test_what_comes_of_a_dump_after_a_pause_is_told_with_the_rest(cut: int) -> None:
+    lifesigns, told, clock = signs()
     lifesigns.feed(DUMP[:cut])
+    lifesigns.paused()
     lifesigns.feed(DUMP[cut:])
-    assert told
-    assert all(
-        thread in THREADS[1] or thread in THREADS[0] for held in told for frames in held.threads for thread in frames
-    )
+    lifesigns.paused()
+    lifesigns.paused()
+    assert told[-1].threads == THREADS
+    assert not any(held.told for held in told)
+    clock.now += 1
+    lifesigns.feed(DUMP)
+    lifesigns.paused()
+    assert (told[-1].threads, told[-1].told) == (THREADS, True)
+
+
+def test_a_dump_that_another_one_follows_is_whole() -> None:
+    lifesigns, told, _ = signs()
+    lifesigns.feed(DUMP + DUMP[:30])
+    assert [held.threads for held in told] == [THREADS]
 
 
 def test_a_hold_that_lasts_is_told_again_after_a_while_and_is_a_sign_of_life_meanwhile() -> None:
     lifesigns, told, clock = signs()
     for _ in range(int(REPEAT) + 1):
         lifesigns.feed(DUMP)
+        lifesigns.paused()
         clock.now += 1.0
     assert [held.told for held in told] == [False, *[True] * (int(REPEAT) - 1), False]
     assert [held.seconds for held in told] == [float(n + 1) for n in range(len(told))]
@@ -69,14 +93,17 @@ def test_a_hold_that_lasts_is_told_again_after_a_while_and_is_a_sign_of_life_mea
 def test_another_hold_is_counted_from_its_own_beginning() -> None:
     lifesigns, told, clock = signs()
     lifesigns.feed(DUMP)
+    lifesigns.paused()
     clock.now += CONTINUES + 1
     lifesigns.feed(DUMP)
+    lifesigns.paused()
     assert [(held.seconds, held.told) for held in told] == [(1.0, False), (1.0, False)]
 
 
 def test_garbage_tells_nothing() -> None:
     lifesigns, told, _ = signs()
     lifesigns.feed(b"Fatal Python error\n" * 10)
+    lifesigns.paused()
     assert told == []
 
 
