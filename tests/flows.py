@@ -90,6 +90,12 @@ def all_of(found: Sequence[events.Event], kind: type[E]) -> list[E]:
     return [event for event in found if isinstance(event, kind)]
 
 
+def warnings_of(found: Sequence[events.Event]) -> list[str]:
+    """Return the warnings of blocks, but those of a blocked event loop: on a busy machine anything may hold it up."""
+    told = [event.warning for event in all_of(found, events.BlockWarning)]
+    return [each for each in told if "blocked the event loop" not in each]
+
+
 def end_of(found: Sequence[events.Event]) -> events.SessionFinished:
     """Return the one end of a session; nothing comes after it."""
     [end] = all_of(found, events.SessionFinished)

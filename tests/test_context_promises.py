@@ -15,7 +15,7 @@ from asyncblock.context import Context, SyncContext
 from asyncblock.hosting import hosted_mainframe, listening
 from asyncblock.iothread import shared
 
-from .flows import all_of, end_of, one_block, run_block, run_flow, started, until
+from .flows import all_of, end_of, one_block, run_block, run_flow, started, until, warnings_of
 from .test_context_rules import SYNC, block, var_flow
 
 STORED = """
@@ -277,8 +277,8 @@ async def test_a_preview_that_cannot_be_made_is_a_warning(tmp_path: Path, form: 
         form,
     )
     found = await run_block(tmp_path, source)
-    [warning] = all_of(found, events.BlockWarning)
-    assert warning.warning.startswith("a preview of Broken failed: ") and "no picture" in warning.warning
+    [warning] = warnings_of(found)
+    assert warning.startswith("a preview of Broken failed: ") and "no picture" in warning
     assert end_of(found).outputs == {"out": 1}
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from asyncblock import events
 
-from ..flows import all_of, end_of, run_block
+from ..flows import all_of, end_of, run_block, warnings_of
 
 HEAD = """
 import dataclasses
@@ -104,7 +104,7 @@ async def main(inputs, ctx):
     )
     assert end_of(found).outputs == {"out": 1}
     assert [each.payload["data"] for each in all_of(found, events.BlockPreview)] == list(range(len(WARNINGS)))
-    told = [each.warning for each in all_of(found, events.BlockWarning) if "event loop" not in each.warning]
+    told = warnings_of(found)
     assert len(told) == len(WARNINGS)
     wrong = {
         name: warning
@@ -149,7 +149,7 @@ async def main(inputs, ctx):
     assert end_of(found).outputs["out"] < 0.1
     [preview] = all_of(found, events.BlockPreview)
     assert (preview.about or preview.payload)["type"] == kind
-    assert not [each for each in all_of(found, events.BlockWarning) if "event loop" not in each.warning]
+    assert warnings_of(found) == []
     if "columns" in source or "10_000" in source:
         assert preview.pages is not None
         table = (preview.payload or {"data": {"columns": [0] * 201}})["data"]

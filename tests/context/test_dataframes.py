@@ -19,7 +19,7 @@ from asyncblock.context.dataframes import cache_name, is_dataframe, is_kept, loa
 from asyncblock.errors import Unavailable
 from asyncblock.store import StoreKey
 
-from ..flows import all_of, end_of
+from ..flows import end_of, warnings_of
 
 VAR = {"contentMediaType": "oomol/var"}
 KEPT = [{"handle": "out", "json_schema": VAR, "_serialize_for_cache": True}]
@@ -108,8 +108,8 @@ async def test_only_what_the_flow_wants_is_kept(mainframe: Mainframe, values: Pa
 async def test_a_frame_that_parquet_cannot_hold_is_a_warning(mainframe: Mainframe, values: Path) -> None:
     _, found = await sent(mainframe, makes_odd)
     assert end_of(found).state == "succeeded"
-    [warning] = all_of(found, events.BlockWarning)
-    assert "the value of handle 'out' can't be kept for later runs" in warning.warning
+    [warning] = warnings_of(found)
+    assert "the value of handle 'out' can't be kept for later runs" in warning
     assert list(values.iterdir()) == []
 
 

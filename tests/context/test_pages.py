@@ -16,7 +16,7 @@ from asyncblock.hosting import hosted_mainframe, listening
 from asyncblock.iothread import shared
 from asyncblock.testing.blocks import RunBlock
 
-from ..flows import all_of, end_of, one_block, run_block, started
+from ..flows import all_of, end_of, one_block, run_block, started, warnings_of
 from ..processes import run
 
 KINDS = pytest.mark.parametrize(("kind", "wait"), [("async def", "await "), ("def", "")], ids=["async", "sync"])
@@ -121,7 +121,7 @@ async def test_what_hangs_in_a_far_row_costs_the_pages_and_not_the_preview(
     assert end_of(found).outputs == {"out": 1}
     [preview] = all_of(found, events.BlockPreview)
     assert preview.payload["data"]["row_count"] == 201
-    warnings = [each.warning for each in all_of(found, events.BlockWarning)]
+    warnings = warnings_of(found)
     if kind == "def":
         assert preview.pages is not None and 30 < preview.pages.rows <= 100 and not warnings
         assert preview.pages.note is not None and preview.pages.note.endswith("what follows raises SystemExit")

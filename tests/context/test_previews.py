@@ -8,7 +8,7 @@ import pytest
 
 from asyncblock import events, preview
 
-from ..flows import all_of, end_of, run_block
+from ..flows import all_of, end_of, run_block, warnings_of
 
 KINDS = pytest.mark.parametrize(("kind", "wait"), [("async def", "await "), ("def", "")], ids=["async", "sync"])
 
@@ -32,7 +32,7 @@ async def test_a_preview_that_fails_is_a_warning_with_the_reason(kind: str, wait
         """,
     )
     assert end_of(found).state == "succeeded"
-    first, second = (each.warning for each in all_of(found, events.BlockWarning))
+    first, second = warnings_of(found)
     assert first == "a preview of Bad failed: its _repr_html_ raised ValueError: no markup"
     assert second.startswith("a preview of dict failed: ") and "at data" in second
     assert [each.payload["data"] for each in all_of(found, events.BlockPreview)] == ["after"]
@@ -59,8 +59,8 @@ async def test_a_figure_that_kills_the_process_that_draws_it_is_a_warning(kind: 
         """,
     )
     assert end_of(found).state == "succeeded"
-    [warning] = all_of(found, events.BlockWarning)
-    assert "a preview of Figure failed: the process that draws figures died" in warning.warning
+    [warning] = warnings_of(found)
+    assert "a preview of Figure failed: the process that draws figures died" in warning
     [made] = all_of(found, events.BlockPreview)
     assert made.payload["type"] == "image"
 

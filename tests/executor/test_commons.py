@@ -16,7 +16,7 @@ from asyncblock import events
 from asyncblock.executor import capture, commons
 from asyncblock.executor.tasks import current_job
 
-from ..flows import all_of, end_of, node, one_block, run_flow, write_flow
+from ..flows import all_of, end_of, node, one_block, run_flow, warnings_of, write_flow
 
 LEFT = {
     "env": ("os.environ['OF_THE_TEST'] = '1'", "os.environ (OF_THE_TEST)"),
@@ -98,9 +98,9 @@ async def test_what_a_block_changes_for_all_jobs_is_told_of_it_and_not_of_those_
 async def test_who_clears_the_root_logger_s_handlers_is_told(tmp_path: Path) -> None:
     source = "import logging\nasync def main(inputs, ctx):\n    logging.getLogger().handlers.clear()\n"
     found = await run_flow(one_block(tmp_path / "f", source), workers=1)
-    [told] = all_of(found, events.BlockWarning)
-    assert "the root logger's handlers, by which jobs have their logs" in told.warning
-    assert "spawn: true" in told.warning
+    [told] = warnings_of(found)
+    assert "the root logger's handlers, by which jobs have their logs" in told
+    assert "spawn: true" in told
 
 
 async def test_a_process_of_its_own_may_be_changed(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ async def test_a_process_of_its_own_may_be_changed(tmp_path: Path) -> None:
     made["task"]["executor"]["options"]["spawn"] = True
     found = await run_flow(write_flow(tmp_path / "f", [made]), workers=1)
     assert end_of(found).state == "succeeded"
-    assert all_of(found, events.BlockWarning) == []
+    assert warnings_of(found) == []
 
 
 async def test_what_an_import_changes_is_not_the_block_s(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ async def test_what_an_import_changes_is_not_the_block_s(tmp_path: Path) -> None
         """
     found = await run_flow(one_block(tmp_path / "f", source), workers=1)
     assert end_of(found).outputs == {"out": "1"}
-    assert all_of(found, events.BlockWarning) == []
+    assert warnings_of(found) == []
 
 
 async def test_one_who_finishes_by_itself_is_named_in_the_executor_s_log(

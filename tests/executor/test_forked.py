@@ -12,7 +12,7 @@ import pytest
 import asyncblock
 from asyncblock import events, forks
 
-from ..flows import all_of, end_of, node, one_block, run_block, run_flow, write_flow
+from ..flows import all_of, end_of, node, one_block, run_block, run_flow, warnings_of, write_flow
 
 # Since 3.12: the test's own process forks in some of these, and has threads.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
@@ -153,7 +153,7 @@ import asyncio
     found = await run_block(tmp_path, source, ["out", "code"], **options)
     assert end_of(found).outputs == {"out": {"n": "y" * 20_000}, "code": 0}
     assert lines(found) == ["reported", "INFO logged"]
-    assert [each.warning for each in all_of(found, events.BlockWarning)] == ["careful"]
+    assert warnings_of(found) == ["careful"]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import pytest
 import asyncblock
 from asyncblock import events
 
-from ..flows import all_of, end_of, node, one_block, run_block, run_flow, write_flow
+from ..flows import all_of, end_of, node, one_block, run_block, run_flow, warnings_of, write_flow
 from ..preview.showing import picture
 from ..processes import run
 
@@ -24,7 +24,7 @@ from ..processes import run
 async def previews(directory: Path, source: str, **options: Any) -> list[Any]:
     found = await run_block(directory, textwrap.dedent(source), capture=True, **options)
     assert end_of(found).state == "succeeded", end_of(found)
-    assert not [each for each in all_of(found, events.BlockWarning) if "event loop" not in each.warning]
+    assert warnings_of(found) == []
     # Nothing of a job comes after its finish.
     kinds = [type(event) for event in found]
     finish = kinds.index(events.BlockFinished)
@@ -143,8 +143,8 @@ async def test_more_than_may_wait_is_counted_and_told(tmp_path: Path) -> None:
         capture=True,
     )
     assert len(all_of(found, events.BlockPreview)) == 32
-    [warning] = [each for each in all_of(found, events.BlockWarning) if "event loop" not in each.warning]
-    assert warning.warning.startswith("8 figures weren't previewed")
+    [warning] = warnings_of(found)
+    assert warning.startswith("8 figures weren't previewed")
 
 
 async def test_a_show_that_fails_is_a_warning(tmp_path: Path) -> None:
@@ -164,8 +164,8 @@ async def test_a_show_that_fails_is_a_warning(tmp_path: Path) -> None:
         capture=True,
     )
     assert end_of(found).state == "succeeded"
-    [warning] = [each for each in all_of(found, events.BlockWarning) if "event loop" not in each.warning]
-    assert "a preview of Figure failed" in warning.warning and "no ink" in warning.warning
+    [warning] = warnings_of(found)
+    assert "a preview of Figure failed" in warning and "no ink" in warning
 
 
 async def test_without_capture_nothing_is_replaced(tmp_path: Path) -> None:
@@ -380,7 +380,7 @@ async def test_plt_show_previews_where_the_user_has_chosen_the_backend(backend: 
     assert end_of(found).state == "succeeded"
     [shown] = all_of(found, events.BlockPreview)
     assert colour(shown.payload["data"]) == RED
-    assert all_of(found, events.BlockWarning) == [] and plt.get_fignums() == []
+    assert warnings_of(found) == [] and plt.get_fignums() == []
 
 
 async def test_the_backend_tells_of_mixed_figures(backend: None, tmp_path: Path) -> None:
@@ -425,13 +425,13 @@ async def test_where_nothing_is_replaced_a_warning_says_why_nothing_was_shown(
                 found = [event async for event in await mainframe.start(path)]
                 assert end_of(found).state == "succeeded"
                 assert all_of(found, events.BlockPreview) == []
-                [told] = all_of(found, events.BlockWarning)
-                assert words in told.warning
+                [told] = warnings_of(found)
+                assert words in told
                 for remedy in ("ctx.preview(fig)", "module://asyncblock.matplotlib_backend", "capture=True"):
-                    assert remedy in told.warning
+                    assert remedy in told
             quiet = one_block(tmp_path / "g", "async def main(inputs, ctx):\n    pass\n", [])
             found = [event async for event in await mainframe.start(quiet)]
-            assert all_of(found, events.BlockWarning) == []
+            assert warnings_of(found) == []
         assert len(plt.get_fignums()) == (1 if end else 3)
     finally:
         plt.close("all")

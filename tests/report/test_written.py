@@ -8,7 +8,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from asyncblock.errors import Unavailable
+from asyncblock.errors import RemoteProtocolError, Unavailable
 from asyncblock.report import export
 from asyncblock.report.written import file_name, files_of, frame_of
 
@@ -52,7 +52,7 @@ async def test_everything_that_came_of_a_session_is_a_file(tmp_path: Path) -> No
 async def test_an_export_that_fails_leaves_nothing(tmp_path: Path) -> None:
     made = Made("a")
     made.rows.append((99, [b"no JSON"]))
-    with pytest.raises(ValueError):
+    with pytest.raises(RemoteProtocolError, match="row 99 of session made"):
         await export(made.recording(), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
