@@ -83,6 +83,9 @@ class Binding:
 
     def call(self, inputs: Any, ctx: object) -> Any:
         """Call the function with inputs that are made."""
+        if self.positional == ("inputs", "ctx") and not self.keywords:
+            # As most are written.
+            return self.fn(inputs, ctx)
         given: dict[str, object] = {"inputs": inputs, "ctx": ctx}
         return self.fn(
             *(given[each] for each in self.positional), **{name: given[each] for name, each in self.keywords.items()}

@@ -54,8 +54,9 @@ class Budget:
     def change(self) -> None:
         """Take note that a job has begun or ended, or values have gone."""
         self._changes += 1
-        self._moved = self._hosting.loop.time()
-        self._changed.set()
+        if self._waiting:
+            self._moved = self._hosting.loop.time()
+            self._changed.set()
 
     def has_room(self, size: int) -> bool:
         """Tell whether a value need not wait; one that is larger than everything may come alone."""

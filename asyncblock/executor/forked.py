@@ -196,6 +196,8 @@ async def last_words(sink: Sink) -> None:
 
     **Cancellation** stops waiting for it.
     """
+    if not _relays:
+        return
     loop = asyncio.get_running_loop()
     delivered = loop.create_future()
     if end_soon(sink, lambda: loop.call_soon_threadsafe(_settle, delivered)):

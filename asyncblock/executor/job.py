@@ -371,9 +371,10 @@ class RunningJob:
     def _start_async(self, binding: Binding) -> asyncio.Task[object]:
         ctx = self._ctx
         assert isinstance(ctx, Context)
-        context = context_for(self, ctx.sink, self._hosting.contexts.get(self._info.session_id))
+        sink = ctx.sink
+        context = context_for(self, sink, self._hosting.contexts.get(self._info.session_id))
         give(context, self._info.metadata)
-        job_of_lines[ctx.sink.line] = self
+        job_of_lines[sink.line] = self
         return self._hosting.loop.create_task(self._call(binding, ctx), context=context)
 
     async def _call(self, binding: Binding, ctx: Context) -> object:
@@ -542,10 +543,11 @@ class RunningJob:
         if self._stall_over is not None:
             await self._after_stall(self._stall_over)
         ctx = self._ctx
-        if isinstance(ctx, Context):
-            flush_job(ctx.sink)
         if ctx is not None:
-            await forked.last_words(ctx.sink)
+            sink = ctx.sink
+            if isinstance(ctx, Context):
+                flush_job(sink)
+            await forked.last_words(sink)
         if isinstance(ctx, Context) and self._leftovers is not None:
             self._tell_leftovers(self._leftovers, running="error" not in ending and not ending.get("cancelled"))
         self._tell_changes()
@@ -635,9 +637,10 @@ class RunningJob:
         if self._caching is not None:
             self._caching.close()
         if self._ctx is not None:
-            shows.end_job(self._ctx.sink)
-            job_of_lines.pop(self._ctx.sink.line, None)
-            forked.end_soon(self._ctx.sink)
+            sink = self._ctx.sink
+            shows.end_job(sink)
+            job_of_lines.pop(sink.line, None)
+            forked.end_soon(sink)
         forget(self._hosting.loop, self)
         if self._release is not None:
             self._release()

@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Hashable, Iterable
 from contextvars import ContextVar
-from typing import Any, Literal, Protocol, TextIO
+from typing import Any, ClassVar, Literal, Protocol, TextIO
 
 from ..forks import fresh_lock
 
@@ -182,6 +182,9 @@ def unwrap_streams(sink: Sink | None = None) -> None:
 
     Such a wrapper keeps text of all jobs until it is flushed; what it has is the given sink's.
     """
+    if not JobStream.made:
+        # Nothing is captured in this process.
+        return
     for stdio in _STREAMS:
         wrapper = getattr(sys, stdio)
         below = beneath(wrapper)
@@ -255,9 +258,12 @@ class JobStream(io.TextIOBase):
 
     encoding = "utf-8"
     errors = "backslashreplace"
+    made: ClassVar[bool] = False
+    """There has been one in this process."""
 
     def __init__(self, real: TextIO, stdio: Stdio, *, echo: bool = False) -> None:
         super().__init__()
+        JobStream.made = True
         self.real = real
         self.stdio = stdio
         self.echo = real.write if echo else None

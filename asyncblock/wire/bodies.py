@@ -223,7 +223,8 @@ class Parcel:
     @property
     def pending(self) -> bool:
         """Tell whether the record has to wait for a body."""
-        return not all(body.kept for body in self.bodies)
+        # Mostly there is none, and it is asked of each job's finish: no generator for those (dispatch).
+        return bool(self.bodies) and not all(body.kept for body in self.bodies)
 
 
 def encode_chunk(n: int, offset: int, data: bytes) -> bytes:

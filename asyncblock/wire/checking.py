@@ -56,7 +56,6 @@ class Misfit:
 
 Check = Callable[[Any], Misfit | None]
 
-_MISSING: Final = object()
 _WORDS: Final[dict[Any, str]] = {str: "str", int: "int", bool: "bool", type(None): "null"}
 
 
@@ -103,27 +102,47 @@ def checker(hint: Any) -> Check | None:
         return _tuple(inner)
     if origin is dict:
         return _dict(inner[1])
-    kinds: frozenset[type] = frozenset({int, float}) if hint is float else frozenset({origin or hint})
+    kinds = _plain(hint) or frozenset({origin or hint})
     wanted = Misfit("", "a number" if hint is float else _WORDS.get(hint, getattr(hint, "__name__", str(hint))))
     return lambda value: None if type(value) in kinds else wanted
 
 
+def _plain(hint: Any) -> frozenset[type] | None:
+    """Return the types that a value may have of which nothing else has to be checked; None where something has."""
+    hint = described(hint)
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        parts = [_plain(each) for each in typing.get_args(hint)]
+        return frozenset().union(*filter(None, parts)) or None
+    if hint is float:
+        return frozenset({int, float})
+    return frozenset({hint}) if hint in _WORDS else None
+
+
 def _object(kind: Any) -> Check:
     # Made when it is first used: objects may hold others of their own kind.
-    made: list[tuple[str, Check | None, bool]] = []
+    made: dict[str, tuple[frozenset[type] | None, Check]] = {}
+    needed: list[str] = []
+
+    def make() -> None:
+        hints = hints_of(kind)
+        needed.extend(name for name, hint in hints.items() if is_required(kind, hint))
+        checks = ((name, hint, checker(hint)) for name, hint in hints.items())
+        made.update((name, (_plain(hint), check)) for name, hint, check in checks if check is not None)
 
     def check(value: Any) -> Misfit | None:
         if type(value) is not dict:
             return Misfit("", "dict")
         if not made:
-            made.extend((name, checker(hint), is_required(kind, hint)) for name, hint in hints_of(kind).items())
-        for name, inner, needed in made:
-            each = value.get(name, _MISSING)
-            if each is _MISSING:
-                if needed:
-                    return Misfit(name, "there")
-            elif inner is not None and (found := inner(each)) is not None:
-                return found.below(name)
+            make()
+        for name in needed:
+            if name not in value:
+                return Misfit(name, "there")
+        # Over what is there, which is less than what may be, and with no call for what is plain (dispatch).
+        for name, each in value.items():
+            if (wanted := made.get(name)) is not None:
+                kinds, inner = wanted
+                if (kinds is None or type(each) not in kinds) and (found := inner(each)) is not None:
+                    return found.below(name)
         return None
 
     return check
