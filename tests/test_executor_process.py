@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import sys
 from pathlib import Path
@@ -278,17 +277,3 @@ async def test_a_worker_leaves_when_its_parent_is_gone(tmp_path: Path) -> None:
     finally:
         asyncio.get_running_loop().remove_reader(handle)
         os.close(handle)
-
-
-async def test_a_thread_that_a_block_has_left_does_not_keep_the_process(tmp_path: Path) -> None:
-    code = """
-import threading
-from asyncblock.executor.__main__ import end_within
-threading.Thread(target=threading.Event().wait, name="left").start()
-end_within(0.01, 3)
-"""
-    done = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stderr=asyncio.subprocess.PIPE)
-    async with asyncio.timeout(30):
-        _, words = await done.communicate()
-    assert done.returncode == 3
-    assert b"threads and processes that blocks have left don't end, this process does: left" in words

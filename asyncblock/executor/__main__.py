@@ -14,7 +14,7 @@ import signal
 import socket
 import ssl
 import sys
-import threading
+import traceback
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from functools import partial
@@ -24,6 +24,7 @@ import orjson
 from .. import collector, forks
 from ..children import FD_OPTION
 from ..client import Mainframe, open_link
+from ..ending import end, end_within, leave
 from ..errors import AsyncBlockError
 from ..iothread import IOThread, inbox_of, shared
 from ..workers import EDITED, LEAVE, LEAVE_NOW, OUTDATED, READY, RETIRE, RETIRING, Orders
@@ -50,26 +51,34 @@ def main() -> None:
     console.install()
     capture.install()
     collector.calm()
-    code = 0
+    code = 1
     try:
-        with asyncio.Runner(loop_factory=block_loop) as runner:
-            try:
-                runner.run(_live(orders, parent))
-            except AsyncBlockError as error:
-                logger.error("%s", error)
-                code = 1
-            finally:
-                if forks.generation():
-                    # A block has forked and the child has come back to this process's event loop, which isn't its own.
-                    os._exit(1)
-                # Before the runner waits for threads.
-                if _executor is not None:
-                    parent.say(str(_executor.report))
-                end_within(_LINGER, code)
+        code = _run(orders, parent)
+    except Exception:
+        traceback.print_exc()
     finally:
         capture.uninstall()
         parent.close()
-    raise SystemExit(code)
+    leave(code)
+
+
+def _run(orders: Orders, parent: Parent) -> int:
+    code = 0
+    with asyncio.Runner(loop_factory=block_loop) as runner:
+        try:
+            runner.run(_live(orders, parent))
+        except AsyncBlockError as error:
+            logger.error("%s", error)
+            code = 1
+        finally:
+            if forks.generation():
+                # A block has forked and the child has come back to this process's event loop, which isn't its own.
+                os._exit(1)
+            # Before the runner waits for threads.
+            if _executor is not None:
+                parent.say(str(_executor.report))
+            end_within(_LINGER, code)
+    return code
 
 
 def _socket_of(arguments: list[str]) -> socket.socket:
@@ -134,22 +143,6 @@ class Parent:
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
-
-
-def end_within(seconds: float, code: int) -> None:
-    """End the process at last, though threads that blocks have left, or a preview that hangs, don't end."""
-
-    def end() -> None:
-        ours = {threading.main_thread(), threading.current_thread()}
-        left = [each.name for each in threading.enumerate() if not each.daemon and each not in ours]
-        pools = sys.modules.get("multiprocessing")
-        left += [each.name for each in pools.active_children()] if pools is not None else []
-        logger.warning("threads and processes that blocks have left don't end, this process does: %s", ", ".join(left))
-        os._exit(code)
-
-    clock = threading.Timer(seconds, end)
-    clock.daemon = True
-    clock.start()
 
 
 _executor: Executor | None = None
@@ -217,7 +210,7 @@ async def _live(orders: Orders, parent: Parent) -> None:
     if executor.stuck:
         # What doesn't end would keep the loop, and so the process, from ending.
         parent.say(str(executor.report))
-        os._exit(0)
+        end(0)
 
 
 class _Leaving:
