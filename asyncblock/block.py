@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Generic, Literal, ParamSpec, TypeVar
 
+from .enclosed import words_of
 from .errors import InvalidInputs, LocalProtocolError
 from .identity import module_digest, syntax_digest
 from .shapes import Field, Misfit, Shape, shape_of
@@ -344,11 +345,13 @@ def _given(defs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def _source_hash(fn: Callable[..., Any]) -> str:
     """Return which code a function is: its module and those of its package that this imports, as their sources say.
 
-    Where there is no file (a prompt, a notebook) the function's own source counts, or its compiled code.
+    Where there is no file (a prompt, a notebook) the function's own source counts, or its compiled code. So does what
+    it has closed over: functions that one factory makes differ in that alone.
     """
     target = innermost(fn)
     made = hashlib.sha256(f"{target.__module__}:{target.__qualname__}:".encode())
     made.update(_module_source(target))
+    made.update(words_of(fn).encode("utf-8", "surrogatepass"))
     return made.hexdigest()
 
 

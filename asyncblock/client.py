@@ -117,8 +117,8 @@ class LocalHost(Protocol):
         """Give running jobs no more time than for their clean-up when this is left."""
         ...
 
-    def session_starts(self, session_id: str) -> None:
-        """Take note of who starts a session."""
+    def session_starts(self, session_id: str, plan: Plan) -> None:
+        """Take note of who starts a session, and of the blocks that are meant in it."""
         ...
 
     def session_refused(self, session_id: str) -> None:
@@ -356,7 +356,7 @@ class Mainframe:
         if metadata:
             params["metadata"] = dict(metadata)
         if self._local is not None:
-            self._local.session_starts(session_id)
+            self._local.session_starts(session_id, plan)
         try:
             await self.link.request("start", params, id=session_id)
         except Exception:

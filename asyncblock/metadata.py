@@ -17,7 +17,7 @@ import orjson
 
 from .errors import LocalProtocolError, PayloadTooLarge
 
-__all__ = ["MAX_METADATA", "carry", "gathered", "give", "problem_of"]
+__all__ = ["MAX_METADATA", "carried", "carry", "gathered", "give", "problem_of"]
 
 MAX_METADATA: Final = 16 << 10
 """Bytes of a session's metadata as JSON: they travel with each of its jobs."""
@@ -70,6 +70,10 @@ def problem_of(metadata: Mapping[str, Any]) -> str | None:
 
 def give(context: Context, metadata: Mapping[str, Any]) -> None:
     """Set the registered variables of a context that a session's metadata names."""
-    for name, variable in _carried.items():
-        if name in metadata:
-            context.run(variable.set, metadata[name])
+    for name, value in carried(metadata).items():
+        context.run(_carried[name].set, value)
+
+
+def carried(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a session's metadata its blocks find in registered variables."""
+    return {name: metadata[name] for name in _carried if name in metadata}

@@ -36,6 +36,7 @@ from .flow.plan import NodePlan, Plan
 from .flow.report import did_you_mean
 from .importable import importable
 from .offload import run_in_thread, wait_in_thread
+from .pieces import loads_blocks
 from .store import StoreKey
 from .wire.bodies import BodyRef
 
@@ -355,7 +356,7 @@ class _Laying:
         own = block.get("cache")
         version = str(own.get("version", "")) if isinstance(own, Mapping) else ""
         key = Key.of(block, job.stacks, code, await wait_in_thread(versions, outside), digests, version)
-        frames = [await self._frame(record, link, named) for record, link in job.attempts.get(job.last, ())]
+        frames = [await self._frame(record, link, named, job.ended) for record, link in job.attempts.get(job.last, ())]
         await wait_in_thread(self._keep, key.name, frames, named, job.ended)
 
     def _block(self, job: _Job) -> Mapping[str, Any]:
@@ -369,6 +370,8 @@ class _Laying:
             raise NoDigest("it has run other blocks")
         if "service" in block or block.get("language") != "python":
             raise NoDigest("what a service or a block in another language depends on can't be told")
+        if "<locals>" in str(block.get("function")):
+            raise NoDigest("it is a function inside of another one: what else it depends on can't be told")
         if block.get("inputs_def_patch") or any(map(_is_secret, _definitions(block))):
             raise NoDigest("it has a secret")
         code = block.get("code") or block.get("hash")
@@ -402,15 +405,16 @@ class _Laying:
             known = f"{body.encoding} {body.sha256}"
             if body.encoding == "json":
                 content = await self._past.content(body)
-                await wait_in_thread(lambda: named.look(orjson.loads(content)))
+                value = await wait_in_thread(loads_blocks, [content])
+                await wait_in_thread(named.look, value)
         for path in named.files:
             if _changed_after(path, job.began):
                 raise NoDigest(f"{path}, which its input {handle!r} names, has changed since")
-        if (gone := _gone_after(value, job.began)) is not None:
+        if (gone := await wait_in_thread(_gone_after, value, job.began)) is not None:
             raise NoDigest(f"{gone}, which its input {handle!r} names, may have been there")
         return f"{known}{FILES}{named.digest()}" if named.files else known
 
-    async def _frame(self, record: dict[str, Any], link: str, named: Named) -> _Frame:
+    async def _frame(self, record: dict[str, Any], link: str, named: Named, ended: int) -> _Frame:
         """Return a record as a frame of a result. Raises ``NoDigest`` for a value that isn't in the journal."""
         name = record["type"]
         if name == "BlockPreview":
@@ -426,14 +430,22 @@ class _Laying:
             if body is not None:
                 kinds.append([handle, body.encoding])
                 parts.append(await self._past.content(body))
+                if body.encoding == "json":
+                    await self._look(await wait_in_thread(loads_blocks, parts[-1:]), handle, named, ended)
             elif StoreKey.match(value) is not None:
                 raise NoDigest(f"its output {handle!r} was in the memory of a process")
             else:
                 kinds.append([handle, "json"])
                 parts.append(orjson.dumps(value))
-                await wait_in_thread(named.look, value)
+                await self._look(value, handle, named, ended)
         head: dict[str, Any] = {key: record[key] for key in ("to_node", "to_flow") if key in record}
         return {"record": name, "values": kinds, **head}, parts
+
+    async def _look(self, value: Any, handle: str, named: Named, ended: int) -> None:
+        """Take in the files that an output names. Raises ``NoDigest`` where one may have gone since."""
+        await wait_in_thread(named.look, value)
+        if (gone := await wait_in_thread(_gone_after, value, ended)) is not None:
+            raise NoDigest(f"{gone}, which its output {handle!r} names, isn't there, and may have been")
 
     def _keep(self, name: str, frames: list[_Frame], named: Named, ended: int) -> None:
         for path in named.files:
@@ -471,20 +483,30 @@ def _imports_of(block: Mapping[str, Any]) -> frozenset[str]:
 
 
 def _changed_after(path: str, moment: int) -> bool:
-    """Tell whether a file was written after a moment, in ms since the epoch; one that isn't there any more was."""
+    """Tell whether a file was written after a moment, in ms since the epoch; one that isn't there any more was.
+
+    In a directory everything below counts.
+    """
     try:
-        return os.stat(path).st_ctime * 1000 > moment
+        if os.stat(path).st_ctime * 1000 > moment:
+            return True
+        inner = (os.path.join(where, name) for where, below, files in os.walk(path) for name in (*below, *files))
+        return any(os.stat(each).st_ctime * 1000 > moment for each in inner)
     except OSError:
         return True
 
 
 def _gone_after(value: object, moment: int) -> str | None:
-    """Return a path in a value where nothing is, and perhaps was: its directory has been written to since."""
+    """Return a path in a value where nothing is, and perhaps was: the nearest directory above that is there has been
+    written to since."""
     for text in texts_of(value):
         if not text.startswith("/") or len(text) > _MAX_NAME or "\0" in text or os.path.lexists(text):
             continue
+        above = os.path.dirname(text.rstrip("/"))
+        while above != "/" and not os.path.isdir(above):
+            above = os.path.dirname(above)
         try:
-            if os.stat(os.path.dirname(text.rstrip("/"))).st_mtime * 1000 > moment:
+            if os.stat(above).st_mtime * 1000 > moment:
                 return text
         except OSError:
             continue

@@ -236,8 +236,8 @@ class Workers:
         """Return the process ids of the children that run."""
         return [child.pid for child in self._children if not child.ended]
 
-    def session_starts(self, session_id: str) -> None:
-        """Do nothing: contexts don't go to other processes."""
+    def session_starts(self, session_id: str, plan: Plan) -> None:
+        """Do nothing: neither contexts nor functions go to other processes."""
 
     def session_refused(self, session_id: str) -> None:
         """Do nothing."""

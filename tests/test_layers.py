@@ -14,9 +14,10 @@ import asyncblock
 ROOT = Path(asyncblock.__file__).parent
 
 # Module or package: what of ours it may import. The roof may import anything.
-GROUND = {"errors", "forks", "packages", "identity", "importable", "patterns", "crashpoints", "syntax"}
+GROUND = {"errors", "forks", "enclosed", "packages", "identity", "importable", "patterns", "crashpoints", "syntax"}
 LAYERS: dict[str, set[str]] = {
     "errors": set(),
+    "enclosed": set(),
     "packages": {"errors", "identity", "patterns"},
     "importable": {"packages", "identity", "syntax"},
     "patterns": set(),
@@ -39,7 +40,7 @@ LAYERS: dict[str, set[str]] = {
     "metadata": {"errors"},
     "many": {"shapes", "errors"},
     # Asked for by a handle of the client when somebody wants it, and built on what executors keep.
-    "retrying": {"context", "executor", "flow", "importable", "identity", "offload", "store", "wire", "errors"},
+    "retrying": {"context", "executor", "flow", "importable", "identity", "offload", "pieces", "store", "wire", "errors"},
     "schemas": {"values", "errors"},
     "preview": {"forms", "brought", "forks", "values", "pieces", "offload", "errors"},
     "detached": set(),
@@ -47,7 +48,7 @@ LAYERS: dict[str, set[str]] = {
     "store": {"detached", "forks", "wire", "errors"},
     "shapes": {"errors"},
     "depot": {"scratch", "forks", "values", "errors"},
-    "block": {"shapes", "identity", "errors"},
+    "block": {"shapes", "identity", "enclosed", "errors"},
     "body": {"offload", "errors"},
     "scratch": {"errors"},
     "context": {

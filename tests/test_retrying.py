@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -282,3 +283,31 @@ async def test_a_session_that_runs_cannot_be_retried(root: Path) -> None:
         with pytest.raises(LocalProtocolError, match="still runs"):
             await mainframe.retry(session.session_id)
         await session.cancel()
+
+
+@pytest.mark.parametrize("many", [0, 20_000], ids=["small", "large"])
+async def test_what_put_out_the_name_of_a_file_that_has_gone_runs_again(root: Path, tmp_path: Path, many: int) -> None:
+    made = tmp_path / "made"
+    write_it = f"import pathlib; d = pathlib.Path({str(made)!r}); d.mkdir(exist_ok=True); (d / 'a').write_text('1')"
+    step(root, "first", f"{write_it}\n    return {{'y': [str(d / 'a')] + ['text'] * {many}}}")
+    async with asyncblock.embedded() as mainframe:
+        session_id = await failed(mainframe, root)
+        ran(root)
+        shutil.rmtree(made)
+        step(root, "middle", "import pathlib; return {'y': int(pathlib.Path(inputs['x'][0]).read_text())}", "x more")
+        retry = await mainframe.plan_retry(session_id)
+        assert f"{made}/a, which its output 'y' names, isn't there" in retry.again["first"]
+        assert (await (await retry.start()).outputs())["y"] == -1
+        assert ran(root) == {"first": 1, "middle": 1, "last": 1}
+
+
+async def test_what_has_changed_deep_in_a_directory_that_an_input_names_counts(root: Path, tmp_path: Path) -> None:
+    deep = write(tmp_path / "data/deep/a.txt", "1")
+    step(root, "first", "import pathlib; return {'y': int((pathlib.Path(inputs['x']) / 'deep/a.txt').read_text())}")
+    async with asyncblock.embedded() as mainframe:
+        session_id = await failed(mainframe, root, {"x": str(tmp_path / "data")})
+        deep.write_text("2")
+        fix(root)
+        retry = await mainframe.plan_retry(session_id)
+        assert retry.again["first"] == f"{tmp_path / 'data'}, which its input 'x' names, has changed since"
+        assert (await (await retry.start()).outputs())["y"] == -20

@@ -63,10 +63,13 @@ class BlockJob(_Common):
         **Cancellation** stops waiting; the block runs on until its caller ends. Raises ``BlockFailed`` with the block's
         error; ``ConnectionLost`` when the link is over.
         """
+        await self._succeeded()
+        return {handle: await self._engine.value(event, handle) for handle, event in self._watch.outputs.items()}
+
+    async def _succeeded(self) -> None:
         await self._watch.end()
         if self._watch.error is not None:
             raise self._watch.error
-        return {handle: await self._engine.value(event, handle) for handle, event in self._watch.outputs.items()}
 
     async def __aiter__(self) -> AsyncIterator[events.BlockEvent]:
         """Iterate over the block's events, up to its end, whatever that is.
@@ -91,13 +94,17 @@ class BlockJob(_Common):
     async def outputs(self) -> AsyncIterator[tuple[str, Any]]:
         """Iterate over the block's outputs, ``(handle, value)`` each; raises ``BlockFailed`` when it has failed.
 
+        Those of a block with retries come when an attempt has finished, and from that attempt alone.
         **Cancellation** is safe.
         """
+        watch = self._watch
+        if watch.held:
+            await self._succeeded()
         async for event in self:
-            for handle in _handles(event):
-                yield handle, await self._engine.value(event, handle)
-        if self._watch.error is not None:
-            raise self._watch.error
+            if not watch.held or event.attempt == watch.attempt:
+                for handle in _handles(event):
+                    yield handle, await self._engine.value(event, handle)
+        await self._succeeded()
 
     async def progress(self) -> AsyncIterator[float]:
         """Iterate over how far the block is, from 0 to 100; 100 comes last, when it has succeeded.

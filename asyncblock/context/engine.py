@@ -107,6 +107,7 @@ class Engine:
             # A cancel too: a watch without its caller would keep the feed reading.
             feed.drop(watch)
             raise
+        watch.held = answer.get("held") is True
         feed.begin(int(answer["offset"]))
         return watch
 

@@ -43,6 +43,8 @@ class Watch:
         self.ended = False
         self.error: AsyncBlockError | None = None
         self.attempt = 1
+        self.held = False
+        """Outputs count when their attempt has finished: another one may come after it."""
         self._failure: events.BlockFinished | None = None
         self._changed: set[asyncio.Future[None]] = set()
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..block import AnyBlock, Binding, bind
+from ..enclosed import words_of
 from ..errors import LocalProtocolError, Unavailable
 from ..packages import package_hash, package_name
 from .loader import Loader
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from ..flow.plan import Plan
 
 __all__ = ["Catalog", "PackageEdited", "accepted", "key_of"]
+
+_MOST_ENCLOSING = 1000
+"""Blocks that differ in what they have closed over and are kept: a service may make one for each request."""
 
 _SHORTEST = 6
 """Characters of a version that name it: fewer might mean another one too."""
@@ -46,17 +51,32 @@ class Catalog:
         self._hashed: dict[Path, str] = {}
         """Those whose hashes were made here: who has made one asks for the directory, whatever it holds by then."""
         self._names: dict[str, str] = {}
-        self._code: dict[tuple[str, str], AnyBlock] = {(shell.entry, shell.function): shell}
+        self._code: dict[tuple[str, str], dict[str, AnyBlock]] = {}
+        """Code blocks by module and function, then by hash, the latest last: those of one factory have one name."""
+        self._given: dict[str, tuple[AnyBlock, ...]] = {}
+        """The blocks of a session that this process has started: what is defined anew since isn't meant there."""
+        self._enclosing: deque[AnyBlock] = deque()
+        """Those with values of their own, of which there may come ever more."""
         self._bindings: dict[tuple[str, ...], Binding] = {}
+        self._code[shell.entry, shell.function] = {shell.hash: shell}
         for block in blocks:
             self._add_block(block)
 
     def _add_block(self, block: AnyBlock) -> bool:
         if not isinstance(block, AnyBlock):
             raise LocalProtocolError(f"{block!r} is no block; put @asyncblock.block above the function")
-        new = block.hash not in self._names
-        self._code[block.entry, block.function] = block
-        self._names[block.hash] = f"{block.package}:{block.function}"
+        with self._lock:
+            new = block.hash not in self._names
+            same = self._code.setdefault((block.entry, block.function), {})
+            same.pop(block.hash, None)
+            same[block.hash] = block
+            self._names[block.hash] = f"{block.package}:{block.function}"
+            if new and words_of(block.fn):
+                self._enclosing.append(block)
+                if len(self._enclosing) > _MOST_ENCLOSING:
+                    gone = self._enclosing.popleft()
+                    self._names.pop(gone.hash, None)
+                    self._code[gone.entry, gone.function].pop(gone.hash, None)
         return new
 
     def hash_all(self) -> None:
@@ -130,6 +150,16 @@ class Catalog:
         new += [self._add_block(block) for block in plan.code_blocks if isinstance(block, AnyBlock)]
         return any(new)
 
+    def session_starts(self, session_id: str, plan: Plan) -> None:
+        """Let a session that this process starts have the very blocks of its plan."""
+        blocks = tuple(block for block in plan.code_blocks if isinstance(block, AnyBlock))
+        if blocks:
+            self._given[session_id] = blocks
+
+    def session_refused(self, session_id: str) -> None:
+        """Forget that."""
+        self._given.pop(session_id, None)
+
     def packages(self) -> dict[str, str]:
         """Return the names of everything here by hash."""
         with self._lock:
@@ -144,7 +174,7 @@ class Catalog:
 
         Raises what the module raises, or a typed error that says what is missing.
         """
-        block = self._block(spec)
+        block = self._block(spec, session_id)
         # Bound where it was defined: its annotations may name what only stood there.
         binding = bind(self.function(spec, session_id)) if block is None else block.binding
         self._bindings[key_of(spec, session_id)] = binding
@@ -153,7 +183,7 @@ class Catalog:
     def function(self, spec: dict[str, Any], session_id: str) -> Callable[..., object]:
         """Return a function as ``load`` finds it, whatever its parameters. Raises as ``load``."""
         entry, function = str(spec["entry"]), str(spec["function"])
-        if block := self._block(spec):
+        if block := self._block(spec, session_id):
             return block.fn
         root = self.root(spec)
         before = self._hashed.get(root)
@@ -167,15 +197,20 @@ class Catalog:
             raise PackageEdited(f"package {spec['package']!r} was edited after this process had loaded some of it")
         return self._loader.load(root, entry, function, session_id=session_id, dir=str(spec.get("dir") or "."))
 
-    def _block(self, spec: dict[str, Any]) -> AnyBlock | None:
+    def _block(self, spec: dict[str, Any], session_id: str) -> AnyBlock | None:
         """Return the code block that a spec means; None for one of a package."""
         if not str(spec["package"]).startswith("python:"):
             return None
         entry, function = str(spec["entry"]), str(spec["function"])
-        block = self._code.get((entry, function))
-        if block is None:
-            raise LocalProtocolError(f"this executor has no block {function!r} of module {entry!r}")
-        return block
+        for block in self._given.get(session_id, ()):
+            if (block.entry, block.function, block.hash) == (entry, function, spec.get("hash")):
+                return block
+        with self._lock:
+            same = self._code.get((entry, function))
+            if not same:
+                raise LocalProtocolError(f"this executor has no block {function!r} of module {entry!r}")
+            # Where another version is accepted, the latest.
+            return same.get(str(spec.get("hash"))) or next(reversed(same.values()))
 
     def root(self, spec: Mapping[str, Any]) -> Path:
         """Return the directory of a block's package: that which the plan was made of, where it is here. May wait."""
@@ -204,6 +239,7 @@ class Catalog:
 
     def end_session(self, session_id: str) -> None:
         """Let go of what was loaded for a session."""
+        self._given.pop(session_id, None)
         for key in [key for key in self._bindings if key[0] == session_id]:
             del self._bindings[key]
         self._loader.end_session(session_id)

@@ -167,17 +167,20 @@ class Executor:
     def hurry(self) -> None:
         """Do nothing: jobs of an executor in this process are cancelled at once when it is left."""
 
-    def session_starts(self, session_id: str) -> None:
-        """Let the blocks of a session that this process starts run in copies of the context that it is started in."""
+    def session_starts(self, session_id: str, plan: Plan) -> None:
+        """Let the blocks of a session that this process starts be those of its plan, and run in copies of the context
+        that it is started in."""
         if self._hosting is not None:
+            self.catalog.session_starts(session_id, plan)
             contexts = self._hosting.contexts
             contexts[session_id] = contextvars.copy_context()
             if len(contexts) > _CONTEXTS:
                 # Of a session that never had a job here nobody tells that it has ended.
-                contexts.pop(next(iter(contexts)), None)
+                self.session_refused(next(iter(contexts)))
 
     def session_refused(self, session_id: str) -> None:
         """Forget a session that has not been started after all."""
+        self.catalog.session_refused(session_id)
         if self._hosting is not None:
             self._hosting.contexts.pop(session_id, None)
 

@@ -12,6 +12,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from ..enclosed import differ
 from ..errors import InvalidFlow, Problem
 from .builder import CodeBlock, task_of
 from .faces import Face, read_face
@@ -55,10 +56,24 @@ def load_document(document: Mapping[str, Any], blocks: Sequence[CodeBlock[..., A
 
     Raises ``InvalidFlow`` with all problems.
     """
+    _check_names(blocks)
     loader = _Loader((), ())
     plan = loader.load_document(as_read(document))
     entries = {f"::{block.name}": NodePlan(block.name, "task", code_spec(block)) for block in blocks}
     return replace(plan, catalog=entries, code_blocks=tuple(blocks))
+
+
+def _check_names(blocks: Sequence[CodeBlock[..., Any]]) -> None:
+    """Raise ``InvalidFlow`` for blocks that can't be told from each other and aren't the same."""
+    known: dict[tuple[str, str, str], CodeBlock[..., Any]] = {}
+    for block in blocks:
+        other = known.setdefault((block.entry, block.function, block.hash), block)
+        if other is not block and differ(getattr(other, "fn", other), getattr(block, "fn", block)):
+            raise InvalidFlow(
+                f"two blocks of the flow are called {block.function!r} in module {block.entry!r}, and differ in "
+                "something that no text says (an object that they have closed over, say): give each a function with a "
+                "name of its own"
+            )
 
 
 def code_spec(block: CodeBlock[..., Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from ..flow.entries import BlockRequested
 from ..flow.plan import NodePlan, Plan, Source
 from ..wire.messages import Close
 from .bounds import MAX_BLOCKS, MAX_WORDS
-from .jobs import Attempt, Job, JobState
+from .jobs import Attempt, Job, JobState, RetryPolicy
 from .links import LinkState
 from .turn import Turn
 
@@ -53,7 +53,7 @@ def _run_block(turn: Turn, attempt: Attempt, params: Params) -> dict[str, Any]:
         raise Rejected(words, code="params")
     known = job.asked.get(block_job_id)
     if known is not None:
-        return {"offset": known}
+        return {"offset": known, **_held(job, reference)}
     if len(job.blocks) >= MAX_BLOCKS:
         raise Rejected(f"job {job.job_id} has {MAX_BLOCKS} blocks running already", code="too_many_blocks")
     key, entry = _find(job, reference)
@@ -69,7 +69,13 @@ def _run_block(turn: Turn, attempt: Attempt, params: Params) -> dict[str, Any]:
     offset = job.session.requests.order(
         turn, BlockRequested(job.job_id, block_job_id, key, reference, inputs, extra or None)
     )
-    return {"offset": offset, "ignored": ignored}
+    return {"offset": offset, "ignored": ignored, **_held(job, reference)}
+
+
+def _held(job: Job, reference: str) -> dict[str, Any]:
+    """Say of a block that its outputs count when an attempt has finished."""
+    _, entry = _find(job, reference)
+    return {"held": True} if entry.kind != "subflow" and RetryPolicy.of(dict(entry.block)).holds else {}
 
 
 def _additional(entry: NodePlan, reference: str, params: Params) -> dict[str, Any]:

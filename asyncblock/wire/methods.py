@@ -235,6 +235,8 @@ class Ordered(TypedDict):
     offset: int
     ignored: NotRequired[list[str]]
     """Inputs that the block doesn't declare."""
+    held: NotRequired[bool]
+    """The block has retries: what an attempt puts out counts when that attempt has finished."""
 
 
 class Described(TypedDict):

@@ -635,3 +635,48 @@ async def test_a_secret_that_is_given_to_a_block_travels_as_its_reference(
     kept = [file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()]
     assert any(b'"token":"${{OO_SECRET:aws,prod,token}}"' in content for content in kept)
     assert not any(b"t0p-s3cret" in content for content in kept)
+
+
+TRIES: list[int] = []
+
+
+@asyncblock.block(name="unsteady", inputs=X, outputs=OUT, retries=3, backoff=0.01)
+async def unsteady(inputs: Mapping[str, Any], ctx: Context) -> None:
+    TRIES.append(1)
+    for number in range(3):
+        await ctx.output([len(TRIES), number], "out")
+    await ctx.flush()
+    if len(TRIES) < inputs["x"]:
+        raise ValueError("again")
+
+
+@asyncblock.block(inputs=X, outputs=OUT)
+async def hears(inputs: Mapping[str, Any], ctx: Context) -> dict[str, Any]:
+    job = await ctx.run_block("self::unsteady", inputs={"x": inputs["x"]})
+    heard: list[Any] = []
+    try:
+        async for _, value in job.outputs():
+            heard.append(value)
+    except BlockFailed:
+        heard.append("failed")
+    return {"out": heard}
+
+
+@asyncblock.block(inputs=X, outputs=OUT)
+def hears_sync(inputs: Mapping[str, Any], ctx: SyncContext) -> dict[str, Any]:
+    job = ctx.run_block("self::unsteady", inputs={"x": inputs["x"]})
+    heard: list[Any] = []
+    try:
+        for _, value in job.outputs():
+            heard.append(value)
+    except BlockFailed:
+        heard.append("failed")
+    return {"out": heard}
+
+
+@pytest.mark.parametrize("caller", [hears, hears_sync], ids=["async", "sync"])
+async def test_outputs_of_a_block_with_retries_come_from_one_attempt(mainframe: Mainframe, caller: AnyBlock) -> None:
+    TRIES.clear()
+    assert await out(mainframe, plan_of(caller, unsteady, x=3)) == [[3, 0], [3, 1], [3, 2]]
+    TRIES.clear()
+    assert await out(mainframe, plan_of(caller, unsteady, x=9)) == ["failed"]

@@ -14,6 +14,7 @@ from ...errors import AsyncBlockError, Unavailable
 from ...identity import module_imports
 from ...importable import importable
 from ...link import Outlet
+from ...metadata import carried
 from ...packages import package_hash
 from ...store import StoreKey
 from ...wire.messages import Dispatch
@@ -68,13 +69,14 @@ class Caching:
     def look(self, inputs: Mapping[str, Any]) -> None:
         """Look for the result of these inputs. Reads files: call it off the loop. Never raises."""
         try:
-            key = self._key = self._make_key(inputs)
+            key = self._make_key(inputs)
+            self._key = key.beside(carried(self._info.metadata))
             directory = self._hosting.places.results_dir()
             if (before := self._how.get("retry_of")) is not None:
                 self._find(results_in(retried_dir(directory, before)), key, "nothing that was finished fits its inputs")
             if self.kept is None and self._how.get("keep", True):
                 self._results = results_in(directory)
-                self._find(self._results, key)
+                self._find(self._results, self._key)
         except (NoDigest, AsyncBlockError, OSError) as error:
             self._key = None
             self._say("miss", f"not cached: {error}")

@@ -7,7 +7,7 @@ import io
 import os
 import pickle
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,9 +42,9 @@ def digest_of(value: object, named: Named, *, var: bool = False) -> str:
             return f"raw {hashlib.file_digest(file, 'sha256').hexdigest()}"
     if isinstance(value, (bytes, bytearray, memoryview)) and not var:
         return f"raw {hashlib.sha256(value).hexdigest()}"
+    named.look(value)
     if var and not isinstance(value, (str, int, float, bool, type(None))):
         return f"var {_pickled(value)}"
-    named.look(value)
     try:
         return f"json {hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()}"
     except (TypeError, RecursionError) as error:
@@ -82,17 +82,31 @@ class Named:
         """Where relative names begin: here, and where the block's own files are."""
         self.files: dict[str, str] = {}
         """Digests by absolute path."""
+        self._said: list[tuple[str, int, str]] = []
+        """Which text names what: by the text, the place where it begins, and the digest."""
         self._seen: set[str] = set()
         self._count = 0
         self._bytes = 0
 
     def look(self, value: object) -> None:
-        """Take in the files that texts in a value of JSON name. Raises ``NoDigest`` where they are too much."""
-        for text in texts_of(value):
-            if text not in self._seen and 0 < len(text) <= _MAX_NAME and self._is_name(text):
-                self._seen.add(text)
-                for base in self._bases[: 1 if os.path.isabs(text) else None]:
-                    self._take(os.path.abspath(base / text))
+        """Take in the files that texts in a value name. Raises ``NoDigest`` where they are too much."""
+        try:
+            for text in texts_of(value):
+                if text not in self._seen and 0 < len(text) <= _MAX_NAME and self._is_name(text):
+                    self._seen.add(text)
+                    self._look(text)
+        except NoDigest:
+            raise
+        except Exception as error:  # whatever the author's class raises
+            kind = type(value).__name__
+            raise NoDigest(f"a {kind} that can't be looked through ({type(error).__name__}: {error})") from error
+
+    def _look(self, text: str) -> None:
+        for place, base in enumerate(self._bases[: 1 if os.path.isabs(text) else None]):
+            path = os.path.abspath(base / text)
+            self._take(path)
+            if path in self.files:
+                self._said.append((text, place, self.files[path]))
 
     def _is_name(self, text: str) -> bool:
         # A text that ends with a slash, or is one of dots alone, is no less one.
@@ -139,7 +153,8 @@ class Named:
         """Return a digest of what was found; empty for nothing."""
         if not self.files:
             return ""
-        return hashlib.sha256(orjson.dumps(sorted(self.files.values()))).hexdigest()
+        # With the names: two files that change places are a change.
+        return hashlib.sha256(orjson.dumps(sorted(self._said))).hexdigest()
 
     def changed(self) -> str | None:
         """Return the path of a file that holds something else than when it was looked at; None where none does."""
@@ -157,12 +172,42 @@ def changed(files: Mapping[str, str]) -> str | None:
 
 
 def texts_of(value: object) -> Iterator[str]:
+    """Yield the texts of a value that may name files: of JSON, of containers of any kind, of frames and arrays.
+
+    Keys of dicts are words more often than names: those with a slash count.
+    """
     waiting = [value]
     while waiting:
         each = waiting.pop()
         if isinstance(each, str):
             yield each
+        elif each is None or isinstance(each, (int, float, bytes, bytearray, memoryview)):
+            continue
         elif isinstance(each, dict):
+            yield from (key for key in each if isinstance(key, str) and "/" in key)
             waiting += each.values()
-        elif isinstance(each, list):
+        elif isinstance(each, (list, tuple, set, frozenset)):
             waiting += each
+        elif isinstance(each, os.PathLike):
+            yield os.fsdecode(each)
+        elif (parts := _parts_of(each)) is not None:
+            waiting += parts
+
+
+def _parts_of(value: object) -> Iterable[object] | None:
+    """Return the columns of a frame, and the items of an array or a column that may be texts."""
+    found: Any = value
+    library = next((name for base in type(value).__mro__ if (name := base.__module__.partition(".")[0]) in _FRAMES), "")
+    if library == "pandas" and hasattr(value, "iloc") and found.ndim == 2:
+        return [found.iloc[:, place] for place in range(found.shape[1])]
+    if library == "polars" and hasattr(value, "get_columns"):
+        return list(found.get_columns())
+    dtype = str(getattr(value, "dtype", ""))
+    if library and dtype.lower().startswith(_TEXTUAL):
+        return list(found.tolist() if hasattr(value, "tolist") else found.to_list())
+    return None
+
+
+_FRAMES: Final = ("pandas", "polars", "numpy")
+_TEXTUAL: Final = ("object", "str", "<u", ">u", "category", "categorical", "enum", "utf8", "large_string")
+"""How types of texts are called, or of what may be texts."""

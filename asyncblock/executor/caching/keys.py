@@ -51,6 +51,13 @@ class Key:
         nodes = [[level.get("flow"), level.get("node_id")] for level in stacks]
         return cls(parts, _digest([nodes, parts["block"]])[:32])
 
+    def beside(self, carried: Mapping[str, Any]) -> Key:
+        """Return the key of a job that finds values in context variables, too: whether it reads them nobody sees."""
+        if not carried:
+            return self
+        values = {name: _digest([value]) for name, value in carried.items()}
+        return Key({**self.parts, "carried": values}, self.place)
+
     @property
     def name(self) -> str:
         """The key as a name for files."""
@@ -81,6 +88,7 @@ def why_another(parts: Mapping[str, Any], last: Mapping[str, Any] | None) -> str
     if parts["python"] != last.get("python"):
         found.append(f"Python is {parts['python']}, was {last.get('python')}")
     found += _changed("input", parts["inputs"], last.get("inputs"), values=False)
+    found += _changed("context variable", parts.get("carried", {}), last.get("carried"), values=False)
     found += _changed("module", parts["installed"], last.get("installed"), values=True)
     return "; ".join(found) or "its result isn't there any more"
 

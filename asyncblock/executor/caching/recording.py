@@ -13,6 +13,7 @@ import orjson
 
 from ...context import Context, JobInfo, SyncContext
 from ...offload import run_in_thread
+from ...pieces import loads_blocks
 from ...store import Store, StoreKey
 from ...values import dumps
 from ...wire.bodies import Body, Parcel
@@ -37,6 +38,8 @@ _PREVIEWS: Final = 64 << 20
 _MANY_PREVIEWS: Final = 1000
 
 _AROUND: Final = "it asks for what is around it"
+
+_GIVEN_UP: Final = "a call of it was given up: what was taken down of that wasn't sent"
 
 _VALUES: Final = {"BlockOutput": "output", "BlockOutputs": "outputs", "BlockFinished": "result"}
 
@@ -100,13 +103,14 @@ class Recorder:
         parts: list[bytes] = []
         for handle, value in values.items():
             key = StoreKey.match(value)
-            if key is None:
-                self._named.look(value)
+            self._named.look(value if key is None else self._store.look(key))
             kinds.append([handle, "json" if key is None else "var"])
             parts.append(orjson.dumps(value) if key is None else self._pickled(handle, key))
         for handle, ref in refs.items():
             kinds.append([handle, ref["encoding"]])
             parts.append(by_number[ref["n"]].content())
+            if ref["encoding"] == "json":
+                self._named.look(loads_blocks(parts[-1:]))
         if self.spoiled is None:
             self._draft.add({"record": name, "values": kinds, **head}, parts)
             if self._draft.size > MAX_RESULT:
@@ -244,7 +248,8 @@ class RecordingContext(_Recording, Context):
         self._order = asyncio.Lock()
 
     async def _send(self, lane: Lane, item: bytes | Parcel, keys: Sequence[StoreKey | None] = ()) -> None:
-        if lane is not self._channel.data:
+        if lane is not self._channel.data or self._outlet.inherited:
+            # What a forked process sends is taken down where it arrives, in its parent.
             await super()._send(lane, item, keys)
             return
         # So that what is taken down has the order of what is sent.
@@ -254,8 +259,13 @@ class RecordingContext(_Recording, Context):
             except BaseException:
                 self._outlet.forget(item)
                 self._forget(keys)
+                self._recorder.spoil(_GIVEN_UP)
                 raise
-            await super()._send(lane, item, keys)
+            try:
+                await super()._send(lane, item, keys)
+            except BaseException:
+                self._recorder.spoil(_GIVEN_UP)
+                raise
 
     async def _send_finish(self, parcel: Parcel) -> None:
         try:
@@ -287,12 +297,17 @@ class RecordingSyncContext(_Recording, SyncContext):
         self._order = threading.Lock()
 
     def _send(self, lane: Lane, item: bytes | Parcel, keys: Sequence[StoreKey | None] = ()) -> None:
-        if lane is not self._channel.data:
+        if lane is not self._channel.data or self._outlet.inherited:
+            # What a forked process sends is taken down where it arrives, in its parent.
             super()._send(lane, item, keys)
             return
         with self._order:
             self._recorder.take(item)
-            super()._send(lane, item, keys)
+            try:
+                super()._send(lane, item, keys)
+            except BaseException:
+                self._recorder.spoil(_GIVEN_UP)
+                raise
 
     def _send_finish(self, parcel: Parcel) -> None:
         self._recorder.take(parcel)
