@@ -586,9 +586,9 @@ class _Hosting:
         if at_work := [job.code_over for job in jobs if job.code_over is not None]:
             await asyncio.wait(at_work, timeout=_LEAVE_PATIENCE)
         # What has come to its end waits for its acknowledgement, and that for a mainframe.
-        patience = _LAST_CHANCE if self.link.away else _LAST_ACKS
+        until = self.loop.time() + (_LAST_CHANCE if self.link.away else _LAST_ACKS)
         if pending:
-            await asyncio.wait(pending, timeout=patience)
+            await asyncio.wait(pending, timeout=until - self.loop.time())
         for task in self._left:
             task.cancel()
         if self._left:
@@ -597,7 +597,7 @@ class _Hosting:
         self.engine.close()
         if self.lifeline is not None:
             self.lifeline.stop()
-        self.executor.report.unacknowledged += await self.link.drain(patience)
+        self.executor.report.unacknowledged += await self.link.drain(max(until - self.loop.time(), 0.0))
         # Those that still wait for an acknowledgement would wait for as long as the mainframe is away.
         for task in (*pending, *([self._telling] if self._telling is not None else ())):
             task.cancel()
