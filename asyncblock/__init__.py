@@ -80,10 +80,14 @@ _LAZY = {
     "Executor": "executor",
     "Flow": "running",
 }
+_MODULES = frozenset({"shared"})
+"""Modules that are there without being imported."""
 
 
 def __getattr__(name: str) -> Any:
     # The only trick: importing the package costs no websockets, no SQLite, no YAML until they are used.
+    if name in _MODULES:
+        return import_module(f"{__name__}.{name}")
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)

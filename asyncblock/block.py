@@ -230,6 +230,7 @@ class AnyBlock:
         not_retried: Sequence[type[BaseException] | str] = (),
         release: Literal["finish", "stream"] = "finish",
         cache: bool | Mapping[str, Any] | None = None,
+        recompute: bool = False,
         description: str = "",
     ) -> None:
         functools.update_wrapper(self, fn)
@@ -254,6 +255,7 @@ class AnyBlock:
             how = {} if release == "finish" else {"release": release}
             self.retries = {"retries": retries, "backoff": backoff, "not_retried": names, **how}
         self.cache: Mapping[str, Any] | bool | None = cache
+        self.recompute = recompute
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.fn(*args, **kwargs)
@@ -287,6 +289,7 @@ def block(
     not_retried: Sequence[type[BaseException] | str] = ...,
     release: Literal["finish", "stream"] = ...,
     cache: bool | Mapping[str, Any] | None = ...,
+    recompute: bool = ...,
     description: str = ...,
 ) -> Callable[[Callable[P, R]], Block[P, R]]: ...
 
@@ -302,6 +305,7 @@ def block(
     not_retried: Sequence[type[BaseException] | str] = (),
     release: Literal["finish", "stream"] = "finish",
     cache: bool | Mapping[str, Any] | None = None,
+    recompute: bool = False,
     description: str = "",
 ) -> Block[..., Any] | Callable[[Callable[..., Any]], Block[..., Any]]:
     """Make a block of a function; with or without arguments.
@@ -319,6 +323,9 @@ def block(
 
     With ``cache=True`` a later job with the same code, inputs, handles and versions of what it imports has the result
     without running; ``{"ttl": "12h", "version": "2"}`` says how long, and what else it depends on; ``False`` is never.
+
+    ``recompute=True`` says that the function may run again, with the same inputs, when var values that it has put out
+    are lost with the process that held them; only these are taken of it then.
     """
 
     def make(fn: Callable[..., Any]) -> Block[..., Any]:
@@ -332,6 +339,7 @@ def block(
             not_retried=not_retried,
             release=release,
             cache=cache,
+            recompute=recompute,
             description=description,
         )
 

@@ -12,6 +12,7 @@ removes it. So the file of a value outlives the process that wrote it.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import logging
@@ -43,6 +44,10 @@ _OWNER: Final = re.compile(r"v-[0-9]+-[0-9a-f]{8}")
 _NAME: Final = re.compile(rf"([md])\.({_OWNER.pattern})\.([0-9a-f]{{16}}-[0-9a-f]{{16}})")
 _SPARE: Final = 16 << 20
 """Bytes that stay free in memory for whoever else is there."""
+
+
+_HEADER: Final = 64 << 10
+"""Bytes beyond an array's own for what is said of it; what isn't needed is given back."""
 
 
 class ValueId(NamedTuple):
@@ -130,6 +135,23 @@ class _Place:
             self.unlink(draft)
             raise
         return length
+
+    def reserve(self, size: int) -> int:
+        """Open a file without a name, whose bytes there is room for: who writes to them never gets a signal."""
+        if self.free() < size + _SPARE:
+            raise OSError(errno.ENOSPC, f"{self.path.parent} has room for {self.free()} bytes")
+        fd = os.open(".", os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600, dir_fd=self._own)
+        try:
+            os.posix_fallocate(fd, 0, size + _HEADER)
+        except BaseException:
+            # Whatever it is: nobody else knows the descriptor.
+            os.close(fd)
+            raise
+        return fd
+
+    def adopt(self, fd: int, name: str) -> None:
+        """Give such a file a name."""
+        os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=self._own, follow_symlinks=True)
 
     def open(self, owner: str, name: str) -> int:
         """Open a file of any owner's. Raises ``OSError``."""
@@ -271,6 +293,24 @@ class Depot:
                 continue
             return f"{place.letter}.{self.owner}.{name}", length, "; ".join(why) or None
         raise Unavailable(f"a var value of {size} bytes can't be put into a file for another process: {'; '.join(why)}")
+
+    def reserve(self, size: int) -> int:
+        """Open a file in memory that has no name yet, with room for so many bytes; it goes with its descriptor.
+
+        Raises ``OSError`` where there is no room, and ``Unavailable``.
+        """
+        with self._used() as places:
+            place = next((each for each in places if each.letter == "m"), None)
+            if place is None:
+                raise Unavailable("there is no directory in memory that is this user's alone")
+            return place.reserve(size)
+
+    def adopt(self, fd: int, id: ValueId) -> str:
+        """Let such a file be a value's, and return its name. Raises ``OSError`` and ``Unavailable``."""
+        with self._used() as places:
+            place = next(each for each in places if each.letter == "m")
+            place.adopt(fd, id.file())
+            return f"{place.letter}.{self.owner}.{id.file()}"
 
     def load(self, name: str, id: ValueId) -> Any:
         """Return the value of a file that another process of this host has written.

@@ -117,6 +117,10 @@ def _is_fixed(array: Any) -> bool:
     return False
 
 
+def _of_handed(value: Any) -> Any:
+    return value.array()
+
+
 def _of_bytes(value: bytearray) -> bytearray:
     return value[:]
 
@@ -152,5 +156,6 @@ _WAYS: Final[dict[tuple[str, str], Callable[[Any], Any]]] = {
     ("builtins", "bytearray"): _of_bytes,
     ("builtins", "memoryview"): _of_view,
     ("array", "array"): _of_bytes,
+    ("asyncblock", "Handed"): _of_handed,
 }
 """How values are detached, by the library and the name of a class, or of one that it is derived from."""

@@ -58,7 +58,9 @@ __all__ = [
 ]
 
 
-_LEFT_OUT: Final = frozenset({"body", "bodies", "error", "failed", "traceback", "id", "error_type", "lost", "pages"})
+_LEFT_OUT: Final = frozenset(
+    {"body", "bodies", "error", "failed", "traceback", "id", "error_type", "lost", "pages", "recomputes"}
+)
 """Fields that an event's JSON has only when they are there."""
 
 
@@ -189,6 +191,8 @@ class JobCreated(BlockEvent):
 
     type: ClassVar[str] = "JobCreated"
     stacks: tuple[dict[str, Any], ...] = ()
+    recomputes: str | None = None
+    """The job that it runs again for var values that are lost; nothing else that it puts out goes anywhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -691,7 +695,9 @@ def _entry_event(session_id: str, offset: int, obj: dict[str, Any]) -> AnyEvent:
                 failed=_failed_job(obj.get("failed")),
             )
         case "JobCreated":
-            return JobCreated(**job, node_id=obj["node_id"], stacks=tuple(obj["stacks"]))
+            again = obj.get("recomputes")
+            first = None if again is None else again[0]
+            return JobCreated(**job, node_id=obj["node_id"], stacks=tuple(obj["stacks"]), recomputes=first)
         case "FlowJobStarted":
             return FlowJobStarted(**job, node_id=obj["node_id"], stacks=tuple(obj["stacks"]), caller=obj.get("caller"))
         case "FlowJobFinished":

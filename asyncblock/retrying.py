@@ -153,7 +153,7 @@ class _Past:
                 self.started = obj
             case "SessionFinished":
                 self.ended = True
-            case "JobCreated" if obj["kind"] != "condition":
+            case "JobCreated" if obj["kind"] != "condition" and obj.get("recomputes") is None:
                 self.jobs[obj["job_id"]] = _Job(
                     obj["node_id"], obj.get("flow"), obj.get("spec"), obj["stacks"], obj["inputs"]
                 )

@@ -58,7 +58,11 @@ class Store:
         with self._lock:
             self.size += size
             attempts = self._sessions.setdefault(key.session_id, {})
-            attempts.setdefault(_attempt(key), {})[key.place or 0] = _Kept(key, value, size)
+            kept = attempts.setdefault(_attempt(key), {})[key.place or 0] = _Kept(key, value, size)
+            if key.file is not None:
+                # That is all there is of it in memory.
+                kept.file = size
+                self.files += size
 
     def get(self, key: StoreKey) -> Any:
         """Return a value, detached from the one that is kept. Raises ``LocalProtocolError`` when it isn't here."""
@@ -119,6 +123,7 @@ class Store:
             for key in keys:
                 gone += self._take(key.session_id, _attempt(key), [key.place or 0])
             self.size -= sum(each.size for each in gone)
+            self.files -= sum(each.file or 0 for each in gone)
 
     def release(self, session_id: str, job_id: str, attempt: int, places: Ranges) -> list[_Kept]:
         """Let go of values of an attempt."""
@@ -153,7 +158,7 @@ class Store:
         if kept is None:
             return []
         gone = [found for place in places if (found := kept.pop(place, None)) is not None]
-        self.shared -= sum(each.file is not None for each in gone)
+        self.shared -= sum(_is_shared(each) for each in gone)
         if not kept:
             del attempts[attempt]
             if not attempts:
@@ -165,7 +170,7 @@ class Store:
         with self._lock:
             attempts = self._sessions.pop(session_id, {})
             gone = [each for kept in attempts.values() for each in kept.values()]
-            self.shared -= sum(each.file is not None for each in gone)
+            self.shared -= sum(_is_shared(each) for each in gone)
         return gone
 
     def freed(self, size: int, files: int = 0) -> None:
@@ -188,6 +193,11 @@ class Store:
     def __len__(self) -> int:
         with self._lock:
             return sum(len(kept) for attempts in self._sessions.values() for kept in attempts.values())
+
+
+def _is_shared(kept: _Kept) -> bool:
+    """Tell whether a job of another process has asked for a value."""
+    return kept.file is not None and kept.key.file is None
 
 
 def _attempt(key: StoreKey) -> tuple[str, int]:

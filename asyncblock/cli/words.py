@@ -42,6 +42,11 @@ def words(event: events.Event, name: str | None = None) -> tuple[str, str | None
     match event:
         case events.SessionStarted():
             return f"session {event.session_id}: {event.title}", "bold"
+        case events.JobCreated() if event.recomputes is not None:
+            return (
+                f"{node}: runs again, for values of job {event.recomputes} that were lost with their process",
+                "yellow",
+            )
         case events.BlockStarted():
             again = f" (attempt {event.attempt})" if event.attempt > 1 else ""
             return f"{node}: started{again}", "dim"

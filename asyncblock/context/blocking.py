@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..detached import detached, size_of
@@ -11,6 +11,7 @@ from ..errors import Closed, ConnectionLost, LeaseLost, LocalProtocolError, Reje
 from ..link import Abandoned, Outlet
 from ..preview import Limits, Making
 from ..shapes import Results, by_handle
+from ..shared import make_private
 from ..store import Store, StoreKey
 from ..wire.bodies import Parcel
 from ..wire.records import encode
@@ -62,6 +63,7 @@ class SyncContext(SyncAsking):
             self._send(self._channel.data, self._undefined(handle))
         prepared = self._prepared(value, handle, self._is_var(handle))
         self._send(self._channel.data, self._output_item(handle, prepared, targets), [prepared.key])
+        self._part_from([prepared])
         if done:
             self.done()
 
@@ -71,6 +73,7 @@ class SyncContext(SyncAsking):
         prepared = self._prepare_many(values)
         item = self._many_item("BlockOutputs", "outputs", prepared)
         self._send(self._channel.data, item, self._keys_of(prepared.values()))
+        self._part_from(prepared.values())
 
     def flush(self) -> None:
         """As ``Context.flush``."""
@@ -101,6 +104,7 @@ class SyncContext(SyncAsking):
         prepared = self._prepare_many(result)
         if self._say_finish():
             self._send_finish(self._many_item("BlockFinished", "result", prepared))
+            self._part_from(prepared.values())
         else:
             self._release(prepared)
 
@@ -190,6 +194,7 @@ class SyncContext(SyncAsking):
                 ending = {"error": str(error), "error_type": type(error).__name__}
         if self._say_finish():
             self._send_finish(self._finished_item(prepared, ending))
+            self._part_from(prepared.values())
         else:
             self._release(prepared)
 
@@ -236,8 +241,11 @@ class SyncContext(SyncAsking):
             and (problem := self._wait(room(size_of(value)))) is not None
         ):
             self.send_warning(problem)
-        value = detached(self._store.own(value, self._job.session_id))
-        key = self._put(value, handle, movable(value), output=output)
+        memory = self._shared(value) if output else None
+        key = None if memory is None else self._hand_over(value, memory, handle)
+        if key is None:
+            memory, value = None, detached(self._store.own(value, self._job.session_id))
+            key = self._put(value, handle, movable(value), output=output)
         try:
             if key.cache is not None and (problem := self._save(key)) is not None:
                 self.send_warning(problem)
@@ -246,8 +254,15 @@ class SyncContext(SyncAsking):
             # A cancel too: a value whose key was never sent would be kept for the session.
             self._forget([key])
             raise
-        prepared.key = key
+        prepared.key, prepared.memory = key, memory
         return prepared
+
+    @staticmethod
+    def _part_from(prepared: Iterable[Prepared]) -> None:
+        """As ``Context``'s."""
+        for each in prepared:
+            if each.memory is not None:
+                make_private(each.memory)
 
     def _fit(self, prepared: dict[str, Prepared]) -> None:
         """As ``Context``'s."""

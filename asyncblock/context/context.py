@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from functools import partial
 from typing import Any
@@ -13,9 +13,10 @@ from ..detached import size_of
 from ..errors import Closed, ConnectionLost, LeaseLost, LocalProtocolError, Rejected, Unavailable
 from ..iothread import inbox_of
 from ..link import Abandoned, Outlet
-from ..offload import TooLong, run_in_thread, show_in_thread
+from ..offload import TooLong, run_in_thread, show_in_thread, wait_in_thread
 from ..preview import Limits, Making
 from ..shapes import Results, by_handle
+from ..shared import make_private
 from ..store import Store, StoreKey
 from ..wire.bodies import Body, Parcel
 from ..wire.records import encode
@@ -136,6 +137,8 @@ class Context(AsyncAsking):
             await self._send(self._channel.data, self._undefined(handle))
         prepared = await self._prepared(value, handle, self._is_var(handle))
         await self._send(self._channel.data, self._output_item(handle, prepared, targets), [prepared.key])
+        if prepared.memory is not None:
+            await self._part_from([prepared])
 
     async def _prepared(self, value: object, handle: str, media_type: str | None, *, output: bool = True) -> Prepared:
         """Encode a value, or keep it and encode its key."""
@@ -143,8 +146,12 @@ class Context(AsyncAsking):
             return await self._prepare(value, handle)
         if output and (room := self._job.room) is not None and (problem := await room(size_of(value))) is not None:
             await self.send_warning(problem)
-        value = await self._taken(value)
-        key = self._put(value, handle, await self._movable(value), output=output)
+        memory, key = self._shared(value) if output else None, None
+        if memory is not None:
+            key = await wait_in_thread(self._hand_over, value, memory, handle)
+        if key is None:
+            memory, value = None, await self._taken(value)
+            key = self._put(value, handle, await self._movable(value), output=output)
         try:
             if key.cache is not None and (problem := await run_in_thread(self._save, key)) is not None:
                 await self.send_warning(problem)
@@ -153,8 +160,14 @@ class Context(AsyncAsking):
             # A cancel too: a value whose key was never sent would be kept for the session.
             self._forget([key])
             raise
-        prepared.key = key
+        prepared.key, prepared.memory = key, memory
         return prepared
+
+    async def _part_from(self, prepared: Iterable[Prepared]) -> None:
+        """Let what the block writes into shared arrays that it has put out be its own from now on."""
+        for each in prepared:
+            if each.memory is not None:
+                await wait_in_thread(make_private, each.memory)
 
     @counted
     async def outputs(self, values: Results) -> None:
@@ -166,6 +179,7 @@ class Context(AsyncAsking):
         prepared = await self._prepare_many(values)
         item = self._many_item("BlockOutputs", "outputs", prepared)
         await self._send(self._channel.data, item, self._keys_of(prepared.values()))
+        await self._part_from(prepared.values())
 
     @counted
     async def flush(self) -> None:
@@ -214,6 +228,7 @@ class Context(AsyncAsking):
         prepared = await self._prepare_many(result)
         if self._say_finish():
             await self._send_finish(self._many_item("BlockFinished", "result", prepared))
+            await self._part_from(prepared.values())
         else:
             self._release(prepared)
 
@@ -352,6 +367,7 @@ class Context(AsyncAsking):
                 ending = {"error": str(error), "error_type": type(error).__name__}
         if self._say_finish():
             await self._send_finish(self._finished_item(prepared, ending))
+            await self._part_from(prepared.values())
         else:
             self._release(prepared)
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Final
 
 import orjson
 
+from ..depot import Depot
 from ..errors import Closed, LocalProtocolError, Rejected, Unavailable
 from ..link import Outlet
 from ..pieces import dumps_pieces
@@ -63,6 +64,8 @@ class JobInfo:
     room: Callable[[int], Coroutine[Any, Any, str | None]] | None = None
     """Waits until a var value of some bytes has room; returns what to warn of. None where values go only with the
     job's end: to wait for that would be for ever."""
+    depot: Depot | None = None
+    """Where its arrays in shared memory are; None where there is none."""
     engine: Engine | None = None
     """What the job may ask; None for one without a mainframe."""
 

@@ -9,6 +9,7 @@ from typing import Literal
 
 from ..body import Body as FileBody
 from ..errors import LocalProtocolError, PayloadTooLarge
+from ..shared import Memory
 from ..store import StoreKey
 from ..values import least_size
 from ..wire.bodies import CHUNK_SIZE, INLINE_LIMIT, Body
@@ -50,6 +51,8 @@ class Prepared:
     body: Body | None = None
     key: StoreKey | None = None
     """Stands for a value that stays in this process."""
+    memory: Memory | None = None
+    """What its maker writes to from now on is to be his own."""
 
     def content(self) -> bytes:
         """Return the encoded value."""

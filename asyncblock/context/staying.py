@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
+from ..depot import ValueId
 from ..detached import detached, is_quick, size_of
+from ..errors import AsyncBlockError, LocalProtocolError
 from ..offload import run_in_thread
+from ..shared import Memory, empty_in, hand_over, memory_of
 from ..store import EXECUTOR_NAME, Store, StoreKey
 from ..values import portable
 from .dataframes import cache_name, is_dataframe, save
@@ -19,6 +24,8 @@ if TYPE_CHECKING:
     from .face import JobInfo
 
 __all__ = ["VAR", "Staying", "movable"]
+
+logger = logging.getLogger("asyncblock.context")
 
 VAR = "oomol/var"
 
@@ -52,6 +59,34 @@ class Staying(Surroundings):
         value = self._store.own(value, self._job.session_id)
         return detached(value) if is_quick(value) else await run_in_thread(detached, value)
 
+    def empty(self, shape: Any, dtype: Any = float, order: str = "C") -> Any:
+        """Return an array like ``numpy.empty``, in shared memory: put out, it reaches other processes without a copy.
+
+        It may be the ``out=`` of numpy's functions, and a part of it may be put out. Once it was, its consumers have
+        what it was at the call, and each may write into its own; what is written into it here changes for nobody else,
+        and put out again it is copied. It is freed when nobody needs it. From an async block large ones are best had by
+        ``await asyncio.to_thread(ctx.empty, shape, dtype)``: their memory is reserved at once, 0.1 s for each GB.
+        Below 1 MiB, and where memory for files has no room, it is a plain array.
+        """
+        return empty_in(self._job.depot, shape, dtype, order)
+
+    def _hand_over(self, value: Any, memory: Memory, handle: str) -> StoreKey | None:
+        """Keep a shared array without a copy, and return what stands for it; None if it has to be copied after all."""
+        job = self._job
+        place = next(self._places)
+        try:
+            handed = hand_over(value, memory, ValueId(job.session_id, job.job_id, job.attempt, place))
+        except (OSError, AsyncBlockError, portable.NotPortable) as error:
+            logger.debug("a shared array is copied: %s", error)
+            return None
+        key = StoreKey(EXECUTOR_NAME, handle, job.job_id, job.session_id, job.attempt, place)
+        key = replace(key, portable=value.nbytes, file=handed.name)
+        self._store.put(key, handed, handed.length)
+        return key
+
+    def _shared(self, value: object) -> Memory | None:
+        return memory_of(value, self._job.depot)
+
     def _put(
         self, value: object, handle: str, movable: tuple[int | None, str | None], *, output: bool = True
     ) -> StoreKey:
@@ -80,7 +115,12 @@ class Staying(Surroundings):
 
     def _forget(self, keys: Iterable[StoreKey | None]) -> None:
         """Let go of values that weren't sent."""
-        self._store.forget(key for key in keys if key is not None)
+        given = [key for key in keys if key is not None]
+        for key in given:
+            if key.file is not None:
+                with suppress(LocalProtocolError):
+                    self._store.look(key).remove()
+        self._store.forget(given)
 
     @staticmethod
     def _keys_of(prepared: Iterable[Prepared]) -> list[StoreKey]:

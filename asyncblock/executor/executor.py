@@ -25,6 +25,7 @@ from ..link import Link, Outlet
 from ..offload import wait_in_thread
 from ..preview import keep_worker, release_worker
 from ..scratch import Scratch
+from ..shared import offer, withdraw
 from ..store import Store
 from ..wire.messages import Cancel, Close, Dispatch, Export, Live, Release, ServiceMessage, Spawn, Unspawn
 from ..wire.windows import Window
@@ -230,6 +231,7 @@ class Executor:
         async with _undisturbed_group() as tasks:
             hosting = _Hosting(self, link, tasks)
             await wait_in_thread(hosting.depot.open, places=None)
+            offer(hosting.depot)
             async with hosting.watchdog:
                 await link.attach(hosting)
                 hosting.services.packages_known()
@@ -604,6 +606,7 @@ class _Hosting:
         if not self.link.over:
             await self.link.detach()
         await wait_in_thread(self.scratch.close, places=None)
+        withdraw(self.depot)
         await wait_in_thread(self.depot.close, places=None)
         await wait_in_thread(release_worker, places=None)
 

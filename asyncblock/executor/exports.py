@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .. import offload
 from ..depot import ValueId
 from ..errors import AsyncBlockError, RemoteProtocolError
+from ..shared import Handed
 from ..values.portable import size_of
 from ..wire.messages import Export
 
@@ -79,4 +80,6 @@ class Exports:
 
     def _save(self, value: object, id: ValueId) -> tuple[str, int, str | None]:
         hosting = self._hosting
+        if isinstance(value, Handed):
+            return value.name, value.length, None
         return hosting.depot.save(value, id, size_of(value), hosting.budget.limit - hosting.store.files)

@@ -731,6 +731,7 @@ def _job_info(message: Dispatch, kind: Kind, hosting: _Hosting) -> JobInfo:
         metadata=kind.metadata,
         places=hosting.places,
         credential=_credential,
+        depot=hosting.depot,
         engine=hosting.engine,
         room=partial(hosting.budget.room, (message.job_id, message.attempt))
         if kind.var_handles and _goes_on(kind)

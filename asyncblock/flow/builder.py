@@ -36,6 +36,7 @@ class CodeBlock(Protocol[P, R_co]):
     outputs_def: Sequence[Mapping[str, Any]] | None
     retries: Mapping[str, Any] | None
     cache: Mapping[str, Any] | bool | None
+    recompute: bool
     sync: bool
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
@@ -117,6 +118,7 @@ class Flow:
         slots: Mapping[str, CodeBlock[..., Any] | Flow | Path] | None = ...,
         concurrency: int = ...,
         timeout: float | None = ...,
+        recompute: bool | None = ...,
         progress_weight: float = ...,
     ) -> Node[R]: ...
 
@@ -130,6 +132,7 @@ class Flow:
         slots: Mapping[str, CodeBlock[..., Any] | Flow | Path] | None = ...,
         concurrency: int = ...,
         timeout: float | None = ...,
+        recompute: bool | None = ...,
         progress_weight: float = ...,
     ) -> Node[R]: ...
 
@@ -143,6 +146,7 @@ class Flow:
         slots: Mapping[str, CodeBlock[..., Any] | Flow | Path] | None = ...,
         concurrency: int = ...,
         timeout: float | None = ...,
+        recompute: bool | None = ...,
         progress_weight: float = ...,
     ) -> Node[R]: ...
 
@@ -156,6 +160,7 @@ class Flow:
         slots: Mapping[str, CodeBlock[..., Any] | Flow | Path] | None = ...,
         concurrency: int = ...,
         timeout: float | None = ...,
+        recompute: bool | None = ...,
         progress_weight: float = ...,
     ) -> Node[R]: ...
 
@@ -181,16 +186,20 @@ class Flow:
         slots: Mapping[str, CodeBlock[..., Any] | Flow | Path] | None = None,
         concurrency: int = 1,
         timeout: float | None = None,
+        recompute: bool | None = None,
         progress_weight: float = 1.0,
     ) -> Node[Any]:
         """Add a node. An input is a constant, an output of another node, or a list of such outputs (a merge).
 
         ``inputs`` is a dict, or where all are constants an instance of the class that the block takes.
-        ``slots`` are what a subflow's slots run. Raises ``InvalidFlow`` for what is no block.
+        ``slots`` are what a subflow's slots run; ``recompute`` overrides the block's. Raises ``InvalidFlow`` for what
+        is no block.
         """
         more: dict[str, Any] = {}
         if slots:
             more["slots"] = [{"slot_node_id": slot, **self._runs(each)} for slot, each in slots.items()]
+        if recompute is not None:
+            more["recompute"] = recompute
         if progress_weight != 1.0:
             more["progress_weight"] = progress_weight
         given = None if inputs is None else by_handle(inputs)
@@ -362,4 +371,6 @@ def task_of(block: CodeBlock[..., Any]) -> dict[str, Any]:
         task["retries"] = dict(block.retries)
     if block.cache is not None:
         task["cache"] = dict(block.cache) if isinstance(block.cache, Mapping) else block.cache
+    if block.recompute:
+        task["recompute"] = True
     return task

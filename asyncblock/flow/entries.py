@@ -148,6 +148,8 @@ class JobCreated(Decision):
     """What to run; see ``Plan.resolve``."""
     caller: str | None = None
     """The job that asked for it, when no node did."""
+    recomputes: Any = None
+    """``[job, attempt, places]``: it runs that job again for those of the attempt's var values, which are lost."""
 
 
 @dataclass(slots=True)

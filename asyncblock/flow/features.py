@@ -179,6 +179,11 @@ FEATURES: Final = (
     _works("11 progress", "", _FLOWS + "test_rule_11_a_subflow_node_tells_its_progress"),
     _works("12 partial runs", "--nodes", _CLI + "test_only_some_nodes_and_what_they_need_run"),
     _works("12 cache", "--use-cache", _CLI + "test_with_the_cache_nothing_runs_again_that_has_not_changed"),
+    _works(
+        "recompute",
+        "true: var values that were lost with their process are made again; in a block's manifest, or of its node",
+        "var/test_recompute.py::test_only_what_was_lost_is_made_again_and_delivered",
+    ),
     _works("13 cancel", "", _LANGUAGE + "test_a_cancelled_session_says_so"),
     _works("14 inputs", "--inputs", _CLI + "test_inputs_come_as_json_or_from_a_file_and_single_ones_go_above"),
     _works("14 inputs of nodes", "--nodes-inputs", _CLI + "test_inputs_of_nodes_stand_for_what_feeds_them"),

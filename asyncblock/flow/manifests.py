@@ -11,7 +11,7 @@ from ..errors import Unavailable
 from ..importable import importable
 from ..packages import PACKAGE_FILES, package_hash, package_name, package_root
 from .caching import cache_of, cache_problem
-from .report import Report, read_handles
+from .report import Report, read_flag, read_handles
 from .retries import retry_problem
 from .source import is_sync, missing_function
 from .yamlfile import Map, read_yaml
@@ -143,6 +143,8 @@ class Manifests:
         block.additional_outputs = _allowed(manifest, "additional_outputs")
         block.description = _text(manifest.get("description"))
         spec["retries"] = self._retries(who, manifest, file)
+        if read_flag(self.report, who, manifest, "recompute", file):
+            spec["recompute"] = True
         if "cache" in manifest and (cache := self._cache(who, manifest, file)) is not None:
             spec["cache"] = cache
         return block
@@ -261,6 +263,8 @@ class Manifests:
         if spec is None:
             return None
         spec["service"] = {**executor, "block": name}
+        if read_flag(self.report, who, found, "recompute", file):
+            spec["recompute"] = True
         inputs = read_handles(self.report, found, "inputs_def", file)
         outputs = read_handles(self.report, found, "outputs_def", file) if "outputs_def" in found else None
         block = Block(spec, inputs if "inputs_def" in found else None, outputs)

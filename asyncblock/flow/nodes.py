@@ -10,7 +10,7 @@ from .faces import Face
 from .kinds import Declared, Finder, Found, Kinds
 from .plan import FlowPlan, InputPlan, NodePlan
 from .provided import Subflows
-from .report import did_you_mean
+from .report import did_you_mean, read_flag
 from .unfed import Unfed
 from .wiring import Wiring, check_start, defaults
 from .yamlfile import Map
@@ -168,6 +168,8 @@ class _FlowReader:
             inputs[name] = spec if isinstance(spec, InputPlan) else self._wiring.input(f"{who}, slot input", spec)
         if patches:
             made.block["inputs_def_patch"] = patches
+        if "recompute" in node:
+            self._recompute(who, node, made)
         if isinstance(node.get("description"), str):
             made.block["description"] = node["description"]
         return NodePlan(
@@ -182,6 +184,16 @@ class _FlowReader:
             made.slots,
             self._number(who, node, "progress_weight", 0.0 if made.kind == "condition" else 1.0, least=0),
         )
+
+    def _recompute(self, who: str, node: Map, made: Declared) -> None:
+        """A node may say otherwise than its block whether lost values are made again."""
+        if made.kind != "task":
+            words = f"{who}: 'recompute' is for nodes that run a block; the blocks in a subflow say it themselves"
+            self._problem(words, node.line_of("recompute"))
+        elif read_flag(self._report, who, node, "recompute", self._file):
+            made.block["recompute"] = True
+        else:
+            made.block.pop("recompute", None)
 
     def _fill(
         self, node: Map, definitions: Mapping[str, Mapping[str, Any]], inputs: dict[str, InputPlan]

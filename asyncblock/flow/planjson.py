@@ -262,6 +262,7 @@ class _Reader:
             self._expect(isinstance(block.get(key), str), f"{name}: block.{key}")
         self._expect(_is_retries(block.get("retries")), f"{name}: block.retries")
         self._expect(_is_cache(block.get("cache")), f"{name}: block.cache")
+        self._expect(isinstance(block.get("recompute", False), bool), f"{name}: block.recompute")
         if str(block.get("package", "")).startswith("python:"):
             return
         for key in ("entry", "dir"):

@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import InvalidFlow, Problem
 from .yamlfile import Map
 
-__all__ = ["Report", "did_you_mean", "read_handles"]
+__all__ = ["Report", "did_you_mean", "read_flag", "read_handles"]
 
 Where = str | Path | None
 
@@ -39,6 +39,14 @@ def did_you_mean(names: Iterable[str]) -> str:
     """Say which names there are, for a message about one that there isn't."""
     known = sorted(names)
     return f"; there is {', '.join(map(repr, known[:10]))}" if known else ""
+
+
+def read_flag(report: Report, who: str, mapping: Map, key: str, file: Where) -> bool:
+    """Read a truth value; what isn't there is false."""
+    found = mapping.get(key)
+    if not isinstance(found, bool | None):
+        report.problem(f"{who}: {key!r} must be true or false", file, mapping.line_of(key))
+    return found is True
 
 
 def read_handles(report: Report, mapping: Mapping[str, Any], key: str, file: Where) -> list[dict[str, Any]]:

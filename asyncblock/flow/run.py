@@ -132,6 +132,10 @@ class Run:
         _TRANSITIONS[type(fact)](self, fact)
         return self.settle()
 
+    def add(self, created: JobCreated) -> None:
+        """Open a job that runs another one again (``recomputes``). It keeps its flow open, and that hears nothing."""
+        self._on_job_created(created)
+
     def settle(self) -> list[Decision]:
         """Return the decisions that follow from the state; after a replay, what was left to decide."""
         if self._replayed:
@@ -358,7 +362,10 @@ class Run:
     def _open(self, entry: JobCreated | FlowJobStarted) -> Job:
         node = None
         held = self._held(entry.inputs)
-        if entry.caller is None:
+        if isinstance(entry, JobCreated) and entry.recomputes is not None:
+            # The run of the flow in which its first one was may be over.
+            flow = self._flows.get(entry.stacks[-1]["flow_job_id"], self._root)
+        elif entry.caller is None:
             flow = self._flows[entry.stacks[-1]["flow_job_id"]]
             node = flow.nodes[entry.node_id]
             if self.holder is not None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 import orjson
 
 from ..flow.plan import MAX_NODES
@@ -11,6 +14,7 @@ from ..wire.frames import MAX_MESSAGE
 from .settings import Settings
 
 __all__ = [
+    "FILE_NAME",
     "INLINE_BYTES",
     "MAX_ACCEPTED",
     "MAX_BLOCK",
@@ -35,6 +39,9 @@ __all__ = [
     "is_deep",
     "limits",
 ]
+
+FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+"""What the file of a var value may be called."""
 
 MAX_LINE = 2 << 20
 """Bytes of a line of records: with what the journal puts around it, it has to fit into a message of a reader."""

@@ -28,7 +28,7 @@ from .turn import Turn
 
 if TYPE_CHECKING:
     from ..flow.plan import FlowPlan
-    from .lives import Lost
+    from .lives import Lost, VarValue
     from .session import Session
     from .sessions import Sessions
     from .values import Found
@@ -119,9 +119,9 @@ class Dispatcher:
             return False
         if job.session.lives.any:
             has = self.placing.can_come if need.group == SPAWN else self.placing.has
-            lost = job.session.lives.missing(job.inputs.values(), partial(has, link))
-            if lost is not None:
-                turn.after(lambda: self._value_lost(job, lost))
+            missing = job.session.lives.missing(job.inputs.values(), partial(has, link))
+            if missing:
+                turn.after(lambda: self._values_lost(job, missing))
                 return True
         if need.group == SPAWN:
             self.spawning.ask(job, link)
@@ -129,9 +129,16 @@ class Dispatcher:
             self._assign(turn, job, link)
         return True
 
-    def _value_lost(self, job: Job, lost: Lost) -> None:
-        """End a job whose inputs are where it can't run: another attempt would do no better."""
-        turn = self._sessions.turn()
+    def _values_lost(self, job: Job, missing: list[VarValue]) -> None:
+        """Let inputs be made again that are where a job can't run, or end it: another attempt would do no better."""
+        with self._sessions.turn() as turn:
+            if job.session.jobs.get(job.job_id) is job and not job.session.ended:
+                refused = job.session.recomputing.wait_for(turn, job, missing)
+                if refused is not None:
+                    self.value_lost(turn, job, *refused)
+
+    def value_lost(self, turn: Turn, job: Job, lost: Lost, reason: str | None = None) -> None:
+        """End a job whose input can't be had, for a reason beyond that."""
         whose = f"node {lost.node_id} (job {lost.job_id}, attempt {lost.attempt})" if lost.node_id else lost.job_id
         words = f"node {job.node_id} needs the var value of handle {lost.handle!r} of {whose}, which was in the memory "
         words += "of its executor's process: that has ended, or "
@@ -140,10 +147,11 @@ class Dispatcher:
             words += "value's reference says why"
         else:
             words += "can't run this block, or has only a part of what it needs"
+        if reason is not None:
+            words += f"; {reason}"
         if lost.node_id:
             words += f". Node {lost.node_id} must run again: asyncblock retry {job.session.session_id}"
         job.session.fail_job(turn, job, words, retry=False, lost=lost)
-        turn.commit()
 
     def came(self, turn: Turn, link: LinkState) -> None:
         """An executor has said what it can do: hand out what waited for it."""
@@ -291,6 +299,11 @@ class Dispatcher:
         self._sessions.exports.session_over(session_id)
 
     # ------------------------------------------------------------------ leases
+
+    def is_gone(self, link_id: str) -> bool:
+        """Tell whether a link's process has ended, or is one that nobody knows any more."""
+        link = self.links.get(link_id)
+        return link is None or not link.is_there
 
     def stop_timers(self) -> None:
         """Let no lease run out and tell of no absence any more."""

@@ -6,13 +6,12 @@ after each Welcome. What was exported stands in the journal: the file outlives i
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import Rejected
 from ..wire.messages import Export
-from .bounds import MAX_WORDS
+from .bounds import FILE_NAME, MAX_WORDS
 from .jobs import Attempt, JobState
 
 if TYPE_CHECKING:
@@ -24,8 +23,6 @@ __all__ = ["LINK_METHODS", "Exports"]
 
 Key = tuple[str, str, str, int, int]
 """The link of a value's maker, its session, job, attempt and place."""
-
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 
 class Exports:
@@ -110,7 +107,7 @@ def _exported(sessions: Sessions, turn: Turn, link: LinkState, params: dict[str,
     file, error, note = (params.get(name) for name in ("file", "error", "note"))
     if not (type(session_id) is type(job_id) is str and type(attempt) is type(place) is int):
         raise Rejected(f"parameters {', '.join(names)} name a var value", code="params")
-    if not (isinstance(error, str) or (isinstance(file, str) and _NAME.fullmatch(file) and link.host is not None)):
+    if not (isinstance(error, str) or (isinstance(file, str) and FILE_NAME.fullmatch(file) and link.host is not None)):
         raise Rejected("'file' is the name of a file of its host, or 'error' says why there is none", code="params")
     if not isinstance(note, str | None):
         raise Rejected("'note' is a text", code="params")

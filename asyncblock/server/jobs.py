@@ -22,6 +22,10 @@ MAX_PAUSE = 3600.0
 """Seconds between two attempts at most: whoever wants to wait longer wants another run."""
 
 
+_DEATHS = 2
+"""Further attempts of a job that is run again, and whose process ends: whatever killed the first may come once more."""
+
+
 class JobState(Enum):
     """How far a job has come. ``ENDED`` is final: a job ends in exactly one terminal state."""
 
@@ -134,6 +138,8 @@ class Job:
     attempt: Attempt | None = None
     attempts: int = 0
     retries_left: int = 0
+    deaths_left: int = 0
+    """Attempts that may still end with their process beside, where that does no harm."""
     policy: RetryPolicy = field(init=False)
     cancelling: str | None = None
     """The reason of a cancel that was sent and not yet answered."""
@@ -166,3 +172,11 @@ class Job:
         self.in_thread = bool(block.get("sync")) and not block.get("spawn") and "service" not in block
         self.policy = RetryPolicy.of(block)
         self.retries_left = self.policy.retries
+        if self.recomputes is not None:
+            self.deaths_left = _DEATHS
+
+    @property
+    def recomputes(self) -> tuple[tuple[str, int], list[int]] | None:
+        """Return the job and attempt that it runs again, and the places of the var values that it is to deliver."""
+        found = None if self.created is None else self.created.recomputes
+        return None if found is None else ((found[0], found[1]), found[2])

@@ -11,19 +11,23 @@ said in another way after its next Welcome: what was seen of each attempt, and w
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..wire.ranges import Ranges
 from ..wire.stored import EXECUTOR_NAME, StoreKey
+from .bounds import FILE_NAME
+from .lineage import Lineage, Origin, Recipe
 
 if TYPE_CHECKING:
-    from ..flow.entries import Ref
+    from ..flow.entries import JobCreated, Ref
     from .jobs import Attempt, Job
 
 __all__ = ["Gone", "Lives", "Lost", "VarValue"]
 
 Place = tuple[int, int, int, str]
 """Where a reference to a value stands in the journal: row, line, record, and the handle."""
+Alias = tuple[str, int, int]
+"""A value by its job, attempt and place."""
 Gone = tuple[str, str, int, int]
 """A value that can go: the link of its executor, its job, attempt, and place there."""
 
@@ -42,7 +46,7 @@ class Lost(NamedTuple):
 class Made:
     """What one attempt has put out."""
 
-    __slots__ = ("attempt", "closed", "job_id", "link_id", "node_id", "seen", "values")
+    __slots__ = ("attempt", "closed", "counts", "job_id", "link_id", "node_id", "seen", "values")
 
     def __init__(self, job_id: str, attempt: int, link_id: str, node_id: str) -> None:
         self.job_id = job_id
@@ -53,14 +57,16 @@ class Made:
         """Nothing comes of it any more."""
         self.seen = Ranges()
         self.values: dict[int, VarValue] = {}
+        self.counts: dict[str, int] = {}
+        """How many there were on each handle."""
 
 
 class VarValue:
     """A value that lives."""
 
-    __slots__ = ("file", "holds", "kept", "made", "number", "places", "size")
+    __slots__ = ("aliases", "file", "handle", "holds", "kept", "key", "made", "number", "ordinal", "places", "size")
 
-    def __init__(self, made: Made, number: int, kept: bool, size: int | None) -> None:
+    def __init__(self, made: Made, number: int, kept: bool, size: int | None, handle: str, ordinal: int) -> None:
         self.made = made
         self.number = number
         self.kept = kept
@@ -72,6 +78,23 @@ class VarValue:
         self.holds = 0
         self.places: tuple[Place, ...] = ()
         """Where references to it stand; more than one when it was sent on as it came."""
+        self.handle = handle
+        self.ordinal = ordinal
+        self.key: dict[str, Any] | None = None
+        """What stands for it since it was made again, in place of what its references say."""
+        self.aliases: tuple[Alias, ...] = ()
+        """What stood for it before."""
+
+    @property
+    def origin(self) -> Origin:
+        """Return which value it is."""
+        made = self.made
+        return Origin(made.job_id, made.attempt, self.number, self.handle, self.ordinal, made.node_id)
+
+    @property
+    def lost(self) -> Lost:
+        """Return what is said of it when it can't be had."""
+        return Lost(self.handle, self.made.node_id, self.made.job_id, self.made.attempt)
 
 
 class Lives:
@@ -87,6 +110,8 @@ class Lives:
         self._callers: dict[str, list[Ref]] = {}
         """What jobs hold of the blocks that they run."""
         self._idle: list[VarValue] = []
+        self._aliases: dict[Alias, VarValue] = {}
+        self.lineage = Lineage()
         self._portable: dict[str, bool] = {}
         """Whether all values of a node's handle could be moved so far."""
 
@@ -123,24 +148,34 @@ class Lives:
         made = self._made.get((key.job_id, key.attempt))
         if (key.job_id, key.attempt) != (attempt.job.job_id, attempt.number):
             # Sent on as it came.
-            return None if made is None else made.values.get(key.place)
+            return self.value(key.job_id, key.attempt, key.place)
         if made is None:
-            if not self._made:
-                self._begin()
-            made = self._made[key.job_id, key.attempt] = Made(
-                key.job_id, key.attempt, attempt.link.link_id, attempt.job.node_id
-            )
+            made = self._make(key.job_id, key.attempt, attempt.link.link_id, attempt.job.node_id)
             made.closed = attempt.fenced
         found = made.values.get(key.place)
         if found is None:
             if key.place in made.seen:
                 return None
             made.seen.add(key.place)
-            found = made.values[key.place] = VarValue(made, key.place, key.cache is not None, key.portable)
+            ordinal = made.counts.get(key.handle, 0)
+            made.counts[key.handle] = ordinal + 1
+            kept = key.cache is not None
+            found = made.values[key.place] = VarValue(made, key.place, kept, key.portable, key.handle, ordinal)
+            host = attempt.link.host
+            if key.file is not None and host is not None and FILE_NAME.fullmatch(key.file):
+                found.file = (host, key.file)
+            if attempt.job.recomputes is not None:
+                found.key = value
             self._idle.append(found)
             source = _source(attempt.job, key.handle)
             self._portable[source] = key.portable is not None and self._portable.get(source, True)
         return found
+
+    def _make(self, job_id: str, attempt: int, link_id: str, node_id: str) -> Made:
+        if not self._made:
+            self._begin()
+        made = self._made[job_id, attempt] = Made(job_id, attempt, link_id, node_id)
+        return made
 
     # ------------------------------------------------------------------ who holds them
 
@@ -168,8 +203,7 @@ class Lives:
         key = StoreKey.match(ref[1]) if ref[0] == "given" else None
         if key is None or key.place is None or key.attempt is None or key.session_id != self._session_id:
             return None
-        made = self._made.get((key.job_id, key.attempt))
-        return None if made is None else made.values.get(key.place)
+        return self.value(key.job_id, key.attempt, key.place)
 
     def take_for(self, caller: str, ref: Ref) -> None:
         """Let a job hold what a block has put out that it runs."""
@@ -200,14 +234,9 @@ class Lives:
         """Return the value that a reference stands for, if it is a var value that lives."""
         return self._find(ref)
 
-    def missing(self, refs: Iterable[Ref], has: Callable[[VarValue], bool]) -> Lost | None:
-        """Return an input that can't be had where the others are; None if there is none."""
-        for ref in refs:
-            found = self._find(ref)
-            if found is not None and not has(found):
-                handle = found.places[0][3] if found.places else ""
-                return Lost(handle, found.made.node_id, found.made.job_id, found.made.attempt)
-        return None
+    def missing(self, refs: Iterable[Ref], has: Callable[[VarValue], bool]) -> list[VarValue]:
+        """Return the inputs that can't be had where the others are."""
+        return [found for ref in refs if (found := self._find(ref)) is not None and not has(found)]
 
     def has_proved(self, job: Job) -> bool:
         """Tell whether everything that a job's node has put out by its var handles, all of them, could be moved."""
@@ -221,17 +250,75 @@ class Lives:
     # ------------------------------------------------------------------ values are exported
 
     def value(self, job_id: str, attempt: int, place: int) -> VarValue | None:
-        """Return a value that lives."""
+        """Return a value that lives, by what stands for it or stood for it."""
         made = self._made.get((job_id, attempt))
-        return None if made is None else made.values.get(place)
+        found = None if made is None else made.values.get(place)
+        return found if found is not None or not self._aliases else self._aliases.get((job_id, attempt, place))
 
     def exported(self, job_id: str, attempt: int, place: int, file: tuple[str, str] | None) -> None:
         """Take in that a value was exported, or (None) that it can't be."""
         found = self.value(job_id, attempt, place)
-        if found is not None:
+        if found is not None and (found.made.job_id, found.made.attempt, found.number) == (job_id, attempt, place):
             found.file = file
             if file is None:
                 found.size = None
+
+    # ------------------------------------------------------------------ values are made again
+
+    def remember(self, created: JobCreated, open_jobs: Mapping[str, object]) -> None:
+        """Keep how the values of a job are made; its inputs live, for it has them."""
+        found = {handle: value.origin for handle, ref in created.inputs.items() if (value := self._find(ref))}
+        if self.lineage.keep(Recipe(created, found)):
+            self.lineage.sweep((created.job_id, *open_jobs, *(job_id for job_id, _ in self._made)))
+
+    def revive(self, ref: Ref, origin: Origin) -> None:
+        """Let a value that was let go be a lost one again: somebody needs it to make another again."""
+        if self._find(ref) is not None:
+            return
+        found = self.value(origin.job_id, origin.attempt, origin.place)
+        if found is None:
+            made = self._made.get((origin.job_id, origin.attempt))
+            if made is None:
+                made = self._make(origin.job_id, origin.attempt, "", origin.node_id)
+                made.closed = True
+            made.seen.add(origin.place)
+            found = VarValue(made, origin.place, False, None, origin.handle, origin.ordinal)
+            made.values[origin.place] = found
+            self._idle.append(found)
+        if ref[0] == "record":
+            place = (ref[1], ref[2], ref[3], ref[4])
+            self._places[place] = found
+            found.places += (place,)
+        elif (key := StoreKey.match(ref[1])) is not None and key.attempt is not None and key.place is not None:
+            self._rename(found, (key.job_id, key.attempt, key.place))
+
+    def remade(self, ref: Ref, recomputes: tuple[tuple[str, int], list[int]]) -> VarValue | None:
+        """Let a value that has come stand for the lost one that it is; return that, or None if nobody wants it."""
+        new, old = self._find(ref), self._made.get(recomputes[0])
+        if new is None or old is None:
+            return None
+        lost = [old.values[place] for place in recomputes[1] if place in old.values]
+        value = next((each for each in lost if (each.handle, each.ordinal) == (new.handle, new.ordinal)), None)
+        if value is None:
+            return None
+        del old.values[value.number]
+        self._rename(value, (old.job_id, old.attempt, value.number))
+        made = value.made = new.made
+        made.values[new.number] = value
+        value.number, value.key, value.size = new.number, new.key, new.size
+        value.file, value.kept = new.file, new.kept
+        for place in new.places:
+            self._places[place] = value
+        value.places += new.places
+        value.holds += new.holds
+        if value.holds <= 0:
+            self._idle.append(value)
+        self._tidy(old)
+        return value
+
+    def _rename(self, value: VarValue, alias: Alias) -> None:
+        self._aliases[alias] = value
+        value.aliases += (alias,)
 
     # ------------------------------------------------------------------ values go
 
@@ -251,6 +338,8 @@ class Lives:
             del made.values[value.number]
             for place in value.places:
                 del self._places[place]
+            for alias in value.aliases:
+                del self._aliases[alias]
             gone.append((made.link_id, made.job_id, made.attempt, value.number))
             self._tidy(made)
         return gone
@@ -283,10 +372,12 @@ class Lives:
             "portable": self._portable,
             "made": [
                 [made.job_id, made.attempt, made.link_id, made.closed, made.seen.to_json(),
-                 [[each.number, each.kept, each.holds, each.places, each.size, each.file]
-                  for each in made.values.values()], made.node_id]
+                 [[each.number, each.kept, each.holds, each.places, each.size, each.file,
+                   each.handle, each.ordinal, each.key, each.aliases]
+                  for each in made.values.values()], made.node_id, made.counts]
                 for made in self._made.values()
             ],
+            "lineage": self.lineage.to_json(),
         }  # fmt: skip
 
     def restore(self, obj: Mapping[str, Any] | None) -> None:
@@ -297,14 +388,21 @@ class Lives:
         self.complete = obj["complete"]
         self._portable = dict(obj.get("portable", {}))
         self._callers = {caller: list(refs) for caller, refs in obj["callers"].items()}
-        for job_id, attempt, link_id, closed, seen, values, *node_id in obj["made"]:
+        self.lineage.restore(obj.get("lineage", ()))
+        for job_id, attempt, link_id, closed, seen, values, *more in obj["made"]:
             # A snapshot of before doesn't say whose they are.
-            made = self._made[job_id, attempt] = Made(job_id, attempt, link_id, *node_id or [""])
+            made = self._made[job_id, attempt] = Made(job_id, attempt, link_id, more[0] if more else "")
             made.closed, made.seen = closed, Ranges.from_json(seen)
+            made.counts = dict(more[1]) if len(more) > 1 else {}
             for number, kept, holds, places, *moved in values:
-                size, file = moved or (None, None)
-                value = made.values[number] = VarValue(made, number, kept, size)
+                known: list[Any] = [*moved, *_MOVED[len(moved) :]]
+                size, file, handle, ordinal, key, aliases = known
+                handle = handle if handle is not None else (places[0][3] if places else "")
+                value = made.values[number] = VarValue(made, number, kept, size, handle, ordinal)
                 value.file = None if file is None else (file[0], file[1])
+                value.key = key
+                for alias in aliases:
+                    self._rename(value, (alias[0], alias[1], alias[2]))
                 value.holds = holds
                 value.places = tuple((row, line, index, handle) for row, line, index, handle in places)
                 self._places.update(dict.fromkeys(value.places, value))
@@ -312,6 +410,10 @@ class Lives:
                     self._idle.append(value)
         if self._made:
             self._begin()
+
+
+_MOVED: Final[tuple[Any, ...]] = (None, None, None, -1, None, ())
+"""What snapshots of before don't say of a value."""
 
 
 def is_var(schema: object) -> bool:

@@ -43,6 +43,7 @@ from .jobs import Attempt, Job, JobState
 from .journal import Snapshot
 from .lines import Line
 from .lives import Lives, Lost
+from .recomputing import Recomputing
 from .requests import BlockRequests
 from .snapshots import VERSION, attempt_from_json, created_from_json, job_to_json, restore_job
 from .spill import sizes, spill
@@ -109,6 +110,9 @@ class Session:
         self._run = Run(plan, session_id)
         self.lives = Lives(session_id, self._count_holders)
         """Which var values may still be asked for."""
+        self.recomputing = Recomputing(self, owner.dispatch.is_gone)
+        self._again = 0
+        """How many jobs there were that ran again for values that were lost."""
         self._verdict: RunFinished | None = None
         self._replaying = False
         self._undecided: dict[str, JobCreated] = {}
@@ -356,7 +360,9 @@ class Session:
             if index in skip:
                 continue
             kind = record["type"]
-            if kind == "BlockOutput":
+            if job.recomputes is not None and kind in ("BlockOutput", "BlockOutputs"):
+                self._fold_again(turn, attempt, (*place, index), record)
+            elif kind == "BlockOutput":
                 handle = record["handle"]
                 if self._consumed(job, handle):
                     targets = (record.get("to_node"), record.get("to_flow"))
@@ -420,6 +426,19 @@ class Session:
         else:
             self._feed(turn, Output(attempt.job.job_id, handle, ref, *targets))
 
+    def _fold_again(
+        self, turn: Turn | None, attempt: Attempt, place: tuple[int, int, int], record: dict[str, Any]
+    ) -> None:
+        """Outputs of a job that runs again: those that were lost stand for what is lost, the others are nobody's."""
+        for handle, value in _values_of(record):
+            if self.lives.note(attempt, place, handle, value):
+                ref = ("record", *place, handle)
+                if attempt.job.policy.holds and record["type"] != "BlockFinished":
+                    attempt.hold((*ref, None, None))
+                    self.lives.take(ref)
+                else:
+                    self.recomputing.came(turn, attempt.job, ref)
+
     def _fold_unconsumed(self, attempt: Attempt, place: tuple[int, int, int], handle: str, value: Any) -> None:
         """A value that no node takes: the job may have it that has asked for this one."""
         self.counted += 1
@@ -455,6 +474,15 @@ class Session:
             self._fold_failure(turn, job, error, retried, finished=True, offset=place[0])
             return
         self._close_attempt(turn, attempt, finished=True)
+        if job.recomputes is not None:
+            for *ref, _, _ in attempt.held or ():
+                self.recomputing.came(turn, job, tuple(ref))
+            self._fold_again(turn, attempt, place, record)
+            self._end_job(turn, job)
+            self._feed(turn, Finished(job.job_id, None, {}))
+            self.recomputing.over(turn, job, None)
+            self._end_if_quiet(turn)
+            return
         outputs = {h: ("record", *place, h) for h in (*record.get("result", ()), *record.get("bodies", ()))}
         if any(self._run.consumers(job.job_id, handle) for handle in outputs):
             self._owner.values.keep((self.number, *place), record, attempt.link.link_id, size)
@@ -482,8 +510,13 @@ class Session:
         if job.attempt is not None:
             self._close_attempt(turn, job.attempt, finished=finished)
         self.requests.cancel_all(turn, job, f"the job that asked for it has ended ({error})")
-        if retry and job.retries_left > 0 and self.state == "running" and job.cancelling is None:
-            job.retries_left -= 1
+        # It may run again as often as need be, says its block; only what it fails of itself counts as its attempts.
+        died = retry and not finished and job.deaths_left > 0
+        if retry and (died or job.retries_left > 0) and self.state == "running" and job.cancelling is None:
+            if died:
+                job.deaths_left -= 1
+            else:
+                job.retries_left -= 1
             job.attempt = None
             job.state = JobState.WAITING
             if turn is not None:
@@ -493,6 +526,7 @@ class Session:
         self.requests.tell(turn, job, error)
         who: dict[str, Any] = {"node_id": job.node_id, "attempt": job.attempts, **({"lost": lost} if lost else {})}
         self._feed_failure(turn, error, offset, job_id=job.job_id, **who)
+        self.recomputing.over(turn, job, error)
         self._end_if_quiet(turn)
 
     def _feed_failure(self, turn: Turn | None, error: str, offset: int | None, *, job_id: str, **who: Any) -> None:
@@ -677,11 +711,27 @@ class Session:
             created=created,
         )
         self.jobs[job.job_id] = job
+        if job.block.get("recompute"):
+            self.lives.remember(created, self.jobs)
         self._since[job.job_id] = since if since is not None else _now()
         if job.timeout is not None:
             left = self._left(job.timeout, since)
             self._timeouts[job.job_id] = self._later(left, self._time_is_up, job)
         return job
+
+    def fresh_job_id(self) -> str:
+        """Return an id for a job that runs again."""
+        return f"{self.session_id}.again{self._again}"
+
+    def create_again(self, turn: Turn, created: JobCreated) -> None:
+        """Let a job run again for values that are lost."""
+        self._note_again(created)
+        self._journal_decisions(turn, [created])
+
+    def _note_again(self, created: JobCreated) -> None:
+        self._again += 1
+        self.recomputing.revive(created)
+        self._run.add(created)
 
     def _left(self, timeout: float, since: int | None) -> float:
         """Return the seconds that a job has left which was created at a time that the journal tells.
@@ -771,7 +821,7 @@ class Session:
         """Leave no circles behind, now that the end is in the journal: they would stay until the collector comes."""
         self._run.close()
         self.lives.close()
-        del self.requests
+        del self.requests, self.recomputing
 
     def stop_timers(self) -> None:
         """Let no timer of this session fire any more."""
@@ -840,7 +890,7 @@ class Session:
         """Look values up in memory; None when one of them has to be read."""
         found: dict[str, Found] = {}
         for handle, ref in refs.items():
-            value = self._constant(ref)
+            value = self._renamed(ref) or self._constant(ref)
             if value is None:
                 value = self._owner.values.recall(self._key(ref), ref[4])
             if value is None:
@@ -848,11 +898,18 @@ class Session:
             found[handle] = value
         return found
 
+    def _renamed(self, ref: Any) -> Found | None:
+        """Return what stands for a var value that was made again."""
+        value = self.lives.find(ref)
+        return None if value is None or value.key is None else Found(value.key)
+
     async def resolve(self, refs: dict[str, Any]) -> dict[str, Found]:
         """Look values up, in the journal where need be."""
         found: dict[str, Found] = {}
         for handle, ref in refs.items():
-            found[handle] = self._constant(ref) or await self._owner.values.load(self._key(ref), ref[4])
+            found[handle] = (
+                self._renamed(ref) or self._constant(ref) or await self._owner.values.load(self._key(ref), ref[4])
+            )
         return found
 
     def _key(self, ref: Any) -> tuple[int, int, int, int]:
@@ -930,6 +987,7 @@ class Session:
             "undecided": [each.to_json() for each in self._undecided.values() if self._run.is_open(each.job_id)],
             "since": self._since,
             "lives": self.lives.to_json(),
+            "again": self._again,
             "links": sorted(link.link_id for link in self.links),
             "served": sorted(self.served),
         }
@@ -942,6 +1000,7 @@ class Session:
         self.next_offset = self.stored_offset = snapshot.offset
         self.counted = obj["counted"]
         self._run = Run.from_snapshot(self.plan, self.session_id, obj["run"])
+        self.lives.restore(obj.get("lives"))
         for each in obj["flow_jobs"]:
             started = decision_from_json(each)
             assert isinstance(started, FlowJobStarted)
@@ -957,7 +1016,7 @@ class Session:
             created = created_from_json(each)
             self._undecided[created.job_id] = created
         self.links = {self._owner.dispatch.link(link_id) for link_id in obj["links"]}
-        self.lives.restore(obj.get("lives"))
+        self._again = obj.get("again", 0)
         self.served = set(obj.get("served", ()))
         return True
 
@@ -1044,6 +1103,9 @@ class Session:
 
     def _replay_decision(self, obj: dict[str, Any]) -> None:
         decision = decision_from_json(obj)
+        if isinstance(decision, JobCreated) and decision.recomputes is not None:
+            self.recomputing.revive(decision)
+            self._again += 1
         self._run.replay(decision)
         if isinstance(decision, JobCreated):
             if decision.kind == "condition":

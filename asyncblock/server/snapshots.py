@@ -30,6 +30,7 @@ def job_to_json(job: Job) -> dict[str, Any]:
         "state": job.state.value,
         "attempts": job.attempts,
         "retries_left": job.retries_left,
+        "deaths_left": job.deaths_left,
         "cancelling": job.cancelling,
         "overdue": job.overdue,
         "retry_at": job.retry_at,
@@ -61,6 +62,7 @@ def restore_job(job: Job, obj: Mapping[str, Any]) -> None:
     job.state = JobState(obj["state"])
     job.attempts, job.retries_left, job.cancelling = obj["attempts"], obj["retries_left"], obj["cancelling"]
     job.overdue = obj["overdue"]
+    job.deaths_left = obj.get("deaths_left", 0)
     job.retry_at = None if obj["retry_at"] is None else (obj["retry_at"][0], obj["retry_at"][1])
     job.asked, job.blocks = dict(obj["asked"]), set(obj["blocks"])
     for job_id, ((offset, line, index), handles) in obj["arguments"].items():

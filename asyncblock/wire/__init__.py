@@ -178,7 +178,8 @@ body; the offsets of its chunks are places in the body.
 values that this attempt has put out before, whatever their handles, or handed to blocks that it runs. So each output is
 a value of its own. Peers that have no ``attempt`` and no ``place`` in it mean the handle's last value. ``cache`` beside
 them is the name of a file that the value is kept in beyond its process. ``portable`` says about how many bytes another
-process of the host would get of it, ``stays`` in words why it can have none. A plan's ``group`` names jobs that such
+process of the host would get of it, ``stays`` in words why it can have none, ``file`` names the file (as ``exported``
+does) that it is in from the start. A plan's ``group`` names jobs that such
 values join: they run where their values are, or, when all of these are portable, where that comes soonest on the same
 host; a node that doesn't say ``roams`` shares its group's executor until its values have proved portable.
 An executor that announces ``host``, at least 16 characters that others can only know if they can open the same files

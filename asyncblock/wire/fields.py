@@ -248,6 +248,8 @@ class BlockFields(TypedDict, total=False):
     description: str | None
     retries: Object | None
     """``retries``, ``backoff`` (seconds), ``not_retried`` (types of errors), ``release``."""
+    recompute: bool
+    """Its var values may be made again when they are lost with a process: its job then runs again, as a new one."""
     code: str
     """A digest of what of its package a Python block can come to run, for its cache."""
     cache: Json

@@ -29,6 +29,8 @@ class StoreKey:
     """About how many bytes move when another process of its host takes it; None for one that can't be had there."""
     stays: str | None = field(default=None, compare=False)
     """Why it can't."""
+    file: str | None = field(default=None, compare=False)
+    """The name of the file, on its executor's host, that it is in from the start."""
 
     def to_json(self) -> dict[str, str | int]:
         """Return what travels."""
@@ -49,5 +51,5 @@ class StoreKey:
 
 _FIELDS: Final = {"executor", "handle", "job_id", "session_id"}
 _ORDER: Final = {"attempt", "place"}
-_KEPT: Final = {"cache", "portable", "stays"}
+_KEPT: Final = {"cache", "portable", "stays", "file"}
 _NUMBERS: Final = {"attempt", "place", "portable"}

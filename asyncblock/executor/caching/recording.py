@@ -14,6 +14,7 @@ import orjson
 from ...context import Context, JobInfo, SyncContext
 from ...offload import run_in_thread
 from ...pieces import loads_blocks
+from ...shared import Handed
 from ...store import Store, StoreKey
 from ...values import dumps
 from ...wire.bodies import Body, Parcel
@@ -119,6 +120,7 @@ class Recorder:
     def _pickled(self, handle: str, key: StoreKey) -> bytes:
         value = self._store.look(key)
         try:
+            value = value.array() if isinstance(value, Handed) else value
             return pickle.dumps(value, protocol=5)
         except Exception as error:  # whatever the author's class raises
             kind = type(value).__name__

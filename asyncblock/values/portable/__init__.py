@@ -9,6 +9,6 @@ a JSON description. Its reader maps it privately: nothing is copied, and what it
 from __future__ import annotations
 
 from .forms import NotPortable, register
-from .layout import LONGEST, load, save, size_of
+from .layout import LONGEST, load, save, seal, size_of
 
-__all__ = ["LONGEST", "NotPortable", "load", "register", "save", "size_of"]
+__all__ = ["LONGEST", "NotPortable", "load", "register", "save", "seal", "size_of"]

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from .forms import Blocks, Form, NotPortable, Pack, Sink, Unpack, pack, unpack
 
-__all__ = ["UNPACK", "array_form", "array_of", "way_of"]
+__all__ = ["UNPACK", "array_form", "array_of", "strided_form", "strided_of", "way_of"]
 
 
 def way_of(value: Any) -> Pack | None:
@@ -51,6 +51,7 @@ def _of_masked(form: list[Any], blocks: Blocks) -> Any:
 
 UNPACK: Final[dict[str, Unpack]] = {
     "array": lambda form, blocks: blocks.array(form[1]),
+    "strided": lambda form, blocks: blocks.strided(form[1]),
     "scalar": lambda form, blocks: blocks.array(form[1])[()],
     "masked": _of_masked,
     "none_masked": lambda form, blocks: importlib.import_module("numpy").ma.masked,
@@ -70,6 +71,11 @@ def array_form(array: Any) -> Form:
         raise NotPortable("an array of numpy repeats its memory (np.broadcast_to)")
     order = "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
     return [_dtype_form(dtype), list(array.shape), order]
+
+
+def strided_form(array: Any) -> Form:
+    """Return how a part of an array lies in that one's memory. Raises ``NotPortable`` for one of objects."""
+    return [_dtype_form(array.dtype), list(array.shape), list(array.strides)]
 
 
 def _dtype_form(dtype: Any) -> Any:
@@ -128,3 +134,9 @@ def array_of(form: Form, memory: Any, offset: int) -> Any:
     if dtype.itemsize == 0 or 0 in shape:
         return numpy.empty(shape, dtype, order)
     return numpy.ndarray(shape, dtype, buffer=memory, offset=offset, order=order)
+
+
+def strided_of(form: Form, memory: Any, offset: int) -> Any:
+    """Return an array whose first item is at an offset of a mapped file, and the others where its strides lead."""
+    numpy: Any = importlib.import_module("numpy")
+    return numpy.ndarray(tuple(form[1]), dtype_of(form[0]), buffer=memory, offset=offset, strides=tuple(form[2]))

@@ -59,6 +59,9 @@ class Blocks(Protocol):
     def array(self, form: Form) -> Any:
         """Return an array of numpy."""
 
+    def strided(self, form: Form) -> Any:
+        """Return an array of numpy that is a part of what lies there."""
+
     def raw(self, form: Form) -> memoryview:
         """Return bytes."""
 
@@ -148,7 +151,7 @@ _LIBRARIES: Final = {
 """The modules that know the classes of a library."""
 
 _TAGS: Final = {
-    **dict.fromkeys(("array", "masked", "scalar", "none_masked"), ".arrays"),
+    **dict.fromkeys(("array", "strided", "masked", "scalar", "none_masked"), ".arrays"),
     **dict.fromkeys(("frame", "series", "index", "stamp", "delta", "nat", "na", "period", "interval"), ".frames"),
     **dict.fromkeys(("polars", "table", "batch", "arrow"), ".arrow"),
 }  # fmt: skip

@@ -18,7 +18,7 @@ import orjson
 from ...errors import LocalProtocolError
 from .forms import MOST, Form, NotPortable, pack, unpack
 
-__all__ = ["LONGEST", "load", "save", "size_of"]
+__all__ = ["LONGEST", "load", "save", "seal", "size_of"]
 
 _MAGIC: Final = b"ABVALUE1"
 _TAIL: Final = struct.Struct("<QQ8s")
@@ -84,6 +84,23 @@ def save(value: object, fd: int, about: dict[str, Any]) -> int:
     draft.write(header)
     draft.write(_TAIL.pack(at, len(header), _MAGIC))
     return draft.length
+
+
+def seal(fd: int, size: int, array: Any, start: int, about: dict[str, Any]) -> int:
+    """Make the file of a value of one whose ``size`` first bytes hold an array that begins at ``start``.
+
+    Return the file's length. Raises ``NotPortable``, and ``OSError`` as the disk says.
+    """
+    from .arrays import strided_form
+
+    header = orjson.dumps({**about, "needs": _needs(), "value": ["strided", [start, strided_form(array)]]})
+    at = size + -size % _BOUNDARY
+    rest, to = header + _TAIL.pack(at, len(header), _MAGIC), at
+    while rest:
+        written = os.pwrite(fd, rest, to)
+        rest, to = rest[written:], to + written
+    os.ftruncate(fd, to)
+    return to
 
 
 def _needs() -> dict[str, str]:
@@ -233,6 +250,12 @@ class _Mapped:
 
         at, shape = form
         return array_of(shape, self._view[: self._end], at)
+
+    def strided(self, form: Form) -> Any:
+        from .arrays import strided_of
+
+        at, shape = form
+        return strided_of(shape, self._view[: self._end], at)
 
     def raw(self, form: Form) -> memoryview:
         at, size = form
