@@ -10,6 +10,7 @@ from . import dataframes
 from .blocking import SyncContext
 from .blockjob import BlockJob, SyncBlockJob
 from .context import Context
+from .counted import given_up
 from .directed import ToFlow, ToNode
 from .engine import Engine
 from .face import JobInfo
@@ -33,5 +34,6 @@ __all__ = [
     "ToNode",
     "dataframes",
     "divert_rings",
+    "given_up",
     "now_ms",
 ]

@@ -23,6 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..context import given_up
 from ..errors import LocalProtocolError
 from ..forks import generation
 from ..iothread import loop_class
@@ -297,7 +298,14 @@ def _make_task(loop: asyncio.AbstractEventLoop, coro: Coro, **kwargs: Any) -> as
         return settings.factory(loop, guarded, **kwargs)
     task: asyncio.Task[Any] = asyncio.Task(guarded, loop=loop, **kwargs)
     who.task_begun(task, coro)
+    task.add_done_callback(partial(_end, coro))
     return task
+
+
+def _end(coro: Coroutine[Any, Any, Any], task: asyncio.Task[Any]) -> None:
+    """Close what a task that was cancelled at once has never begun, as tasks do: nobody has forgotten to await it."""
+    if task.cancelled():
+        given_up(coro)
 
 
 async def _guarded(coro: Coroutine[Any, Any, Any], who: RunningJob | RunningService) -> Any:

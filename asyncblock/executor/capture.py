@@ -9,6 +9,8 @@
   those handlers go on dropping what the former level dropped. asyncblock's own loggers are never captured;
 * ``plt.show()`` and plotly's ``fig.show()`` in a job become previews of it (``shows``);
 * what a job changes that all jobs of the process have in common is told of it (``commons``);
+* ``contextlib.redirect_stdout`` in a job is that job's, and what else a job leaves in the place of a stream is put back
+  (``streams``);
 * threads that a job starts, and calls that it submits to a ``ThreadPoolExecutor``, belong to the job;
 * so do processes that it forks (``forked``).
 
@@ -27,7 +29,7 @@ import concurrent.futures
 import logging
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
@@ -47,6 +49,7 @@ from .lines import (
     unwrap_streams,
 )
 from .shows import Shows
+from .streams import Places, Redirects
 
 __all__ = [
     "Sink",
@@ -54,8 +57,10 @@ __all__ = [
     "flush_job",
     "has_lost_handler",
     "install",
+    "job_ends",
     "lost_handler_is_told",
     "shows_of_jobs",
+    "streams_stand",
     "uninstall",
     "unwrap_streams",
 ]
@@ -118,6 +123,16 @@ def lost_handler_is_told() -> None:
         _installed.logging.told = True
 
 
+def streams_stand() -> bool:
+    """Tell whether the streams that capture stand in their places; True where there are none."""
+    return _installed is None or not _installed.places.foreign()
+
+
+def job_ends(job: Hashable | None, running: Collection[Hashable]) -> list[str]:
+    """Look after the streams at a job's end, as ``Places.job_ends``."""
+    return [] if _installed is None else _installed.places.job_ends(job, running)
+
+
 class _Installation:
     """Everything that is replaced in the process, and what was there before."""
 
@@ -129,6 +144,8 @@ class _Installation:
                 stream = self._streams[stdio] = JobStream(getattr(sys, stdio), stdio, echo=echo)
                 setattr(sys, stdio, stream)
             self.logging = _LoggingCapture(level, self._streams)
+        self.places = Places(self._streams)
+        self._redirects = Redirects() if lines else None
         self._shows = Shows()
         self._commons = Commons()
         self._patched: list[tuple[type, str, Any, Any]] = []
@@ -140,6 +157,8 @@ class _Installation:
 
     def undo(self) -> None:
         unwrap_streams()
+        if self._redirects is not None:
+            self._redirects.undo()
         self._commons.undo()
         self._shows.undo()
         for owner, name, original, replacement in self._patched:

@@ -413,6 +413,10 @@ class _Hosting:
         """Tell whether a job's finish is in the journal, or never will be."""
         return self._jobs.get(job.key) is not job
 
+    def with_streams(self, but: RunningJob) -> list[RunningJob]:
+        """Return the other jobs that may have put something in the place of ``sys.stdout``."""
+        return [job for job in self._jobs.values() if job is not but and job.may_hold_streams]
+
     def is_noted(self, kind: str) -> bool:
         """Tell whether a change of some kind is noted of a job that runs."""
         return any(job.has_noted(kind) for job in self._jobs.values())

@@ -88,6 +88,7 @@ class RunningJob:
         "_result",
         "_stall_over",
         "_starting",
+        "_streams",
         "_thread",
         "_waiting",
         "channel",
@@ -141,6 +142,8 @@ class RunningJob:
         """What is to be told of it at its end."""
         self._figures: frozenset[int] = frozenset()
         """pyplot's figures that were open at its beginning, where nobody notes whose they are."""
+        self._streams = False
+        """It began when ``sys.stdout`` and ``sys.stderr`` were what they should be."""
         self._function: Callable[..., object] | None = None
         """The block's, where that is to be looked at in its end."""
 
@@ -165,6 +168,11 @@ class RunningJob:
     def node_id(self) -> str:
         """The node of the flow that the job runs for."""
         return self._kind.node_id
+
+    @property
+    def may_hold_streams(self) -> bool:
+        """Whether its code runs, and may have put something in the place of ``sys.stdout``."""
+        return self._streams and self._over is not None and not self._over.done()
 
     def changes(self) -> Changes | None:
         """Where changes are noted of what all jobs of the process have in common; None in a process of its own."""
@@ -306,6 +314,7 @@ class RunningJob:
                 return
             if self._caching is not None and "BlockCache" in self._hosting.link.understands:
                 self._outlet.try_accept(self._outlet.channel.telemetry, self._caching.words)
+            self._streams = capture.streams_stand()
             if not shows.in_place():
                 self._figures, self._function = shows.open_numbers(), binding.fn
             main = self._main = self._start_async(binding) if binding.is_async else self._start_sync(binding)
@@ -597,6 +606,9 @@ class RunningJob:
         words = self._changes.words() if self._changes is not None else None
         if words is not None:
             self.note(words)
+        if not capture.streams_stand():
+            for each in capture.job_ends(self if self._streams else None, self._hosting.with_streams(self)):
+                self.note(each)
         notes, self._notes = self._notes, None
         for each in notes or ():
             if self._outlet.channel.finish is None:

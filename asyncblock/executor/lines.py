@@ -26,7 +26,9 @@ __all__ = [
     "beneath",
     "current_sink",
     "deliver",
+    "divert",
     "divert_lines",
+    "divert_no_more",
     "flush_job",
     "past_capture",
     "unwrap_streams",
@@ -61,11 +63,16 @@ _lock = fresh_lock()
 _far: TextSink | None = None
 """In a process that a job has forked: takes everything, whatever the context."""
 _partials: dict[tuple[Hashable, Stdio], Partial] = {}
+_diverted: dict[tuple[Hashable, Stdio], tuple[Any, ...]] = {}
+"""What a job has put in the place of a stream, for itself alone; the last one counts."""
 
 
 class _Thread(threading.local):
     past = False
     """What this thread writes goes past the capture."""
+    beneath: Any = None
+    """Writes to what a job has put in the place of a stream: which one, and how many there are beneath it. What that
+    writes in its turn to the stream, as a tee does, goes there."""
 
 
 _thread = _Thread()
@@ -165,6 +172,10 @@ def flush_job(sink: Sink) -> None:
     """
     if isinstance(sys.stdout, io.TextIOWrapper) or isinstance(sys.stderr, io.TextIOWrapper):
         unwrap_streams(sink)
+    if _diverted:
+        # A thread that was left may be in there still.
+        for stdio in _STREAMS:
+            _diverted.pop((_key(sink), stdio), None)
     # Most jobs write no half line. Without the lock, for what the block's own thread wrote is seen here.
     if not _partials:
         return
@@ -250,6 +261,61 @@ def _take(sink: Sink, data: str | bytes, stdio: Stdio, echo: Callable[[str], obj
         deliver(sink, lines, stdio, echo)
 
 
+def divert(sink: Sink, stdio: Stdio, target: Any) -> object:
+    """Let what a job writes to a stream go to a target instead, which nobody else's does; return what ends it."""
+    key = (_key(sink), stdio)
+    if isinstance(target, JobStream):
+        # The stream as it is now, and not as it will be.
+        others = _diverted.get((key[0], target.stdio), ())
+        target = others[-1] if others else _Straight(sink, target)
+    with _lock:
+        _diverted[key] = (*_diverted.get(key, ()), target)
+    return key, target
+
+
+def divert_no_more(diversion: Any) -> None:
+    """End it; without an effect when its job has ended."""
+    key, target = diversion
+    with _lock:
+        left = list(_diverted.pop(key, ()))
+        for place in reversed(range(len(left))):
+            if left[place] is target:
+                del left[place]
+                break
+        if left:
+            _diverted[key] = tuple(left)
+
+
+def _to_diverted(sink: Sink, stdio: Stdio, text: str) -> bool:
+    """Write to what the job has put in a stream's place; False when there is nothing."""
+    key = (_key(sink), stdio)
+    stack = _diverted.get(key, ())
+    before = _thread.beneath
+    level = before[1] if before is not None and before[0] == key else len(stack)
+    if not 0 < level <= len(stack):
+        return False
+    _thread.beneath = (key, level - 1)
+    try:
+        stack[level - 1].write(text)
+    finally:
+        _thread.beneath = before
+    return True
+
+
+class _Straight:
+    """A stream of the job's, whatever the job puts in its place later."""
+
+    def __init__(self, sink: Sink, stream: JobStream) -> None:
+        self._sink = sink
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        _take(self._sink, text, self._stream.stdio, self._stream.echo)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+
 class JobStream(io.TextIOBase):
     """Stands for ``sys.stdout`` or ``sys.stderr``: in a job its text becomes lines, elsewhere it goes to ``real``.
 
@@ -277,7 +343,8 @@ class JobStream(io.TextIOBase):
         sink = active_sink()
         if sink is None:
             return self.real.write(text)
-        _take(sink, text, self.stdio, self.echo)
+        if not (_diverted and _to_diverted(sink, self.stdio, text)):
+            _take(sink, text, self.stdio, self.echo)
         return len(text)
 
     def flush(self) -> None:
@@ -341,7 +408,8 @@ class _JobBytes(io.BufferedIOBase):
         data = bytes(memoryview(data))
         sink = active_sink()
         if sink is not None:
-            _take(sink, data, stream.stdio, stream.echo)
+            if not (_diverted and _to_diverted(sink, stream.stdio, data.decode("utf-8", "replace"))):
+                _take(sink, data, stream.stdio, stream.echo)
             return len(data)
         real = getattr(stream.real, "buffer", None)
         if real is None:
