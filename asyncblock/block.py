@@ -19,6 +19,7 @@ from typing import Any, Final, Generic, Literal, ParamSpec, TypeVar
 from .enclosed import words_of
 from .errors import InvalidInputs, LocalProtocolError
 from .identity import module_digest, syntax_digest
+from .resources import needs_of, needs_problem
 from .shapes import Field, Misfit, Shape, shape_of
 from .shapes.hints import hints_of, innermost, names_around, plain, seen_from, takes_none, without_none
 from .shapes.kinds import MISSING, Declared, kind_of
@@ -231,6 +232,7 @@ class AnyBlock:
         release: Literal["finish", "stream"] = "finish",
         cache: bool | Mapping[str, Any] | None = None,
         recompute: bool = False,
+        needs: Mapping[str, Any] | None = None,
         description: str = "",
     ) -> None:
         functools.update_wrapper(self, fn)
@@ -256,6 +258,9 @@ class AnyBlock:
             self.retries = {"retries": retries, "backoff": backoff, "not_retried": names, **how}
         self.cache: Mapping[str, Any] | bool | None = cache
         self.recompute = recompute
+        if (problem := needs_problem(needs)) is not None:
+            raise LocalProtocolError(f"{_name(fn)}: {problem}")
+        self.needs: Mapping[str, Any] | None = needs_of(needs)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.fn(*args, **kwargs)
@@ -290,6 +295,7 @@ def block(
     release: Literal["finish", "stream"] = ...,
     cache: bool | Mapping[str, Any] | None = ...,
     recompute: bool = ...,
+    needs: Mapping[str, Any] | None = ...,
     description: str = ...,
 ) -> Callable[[Callable[P, R]], Block[P, R]]: ...
 
@@ -306,6 +312,7 @@ def block(
     release: Literal["finish", "stream"] = "finish",
     cache: bool | Mapping[str, Any] | None = None,
     recompute: bool = False,
+    needs: Mapping[str, Any] | None = None,
     description: str = "",
 ) -> Block[..., Any] | Callable[[Callable[..., Any]], Block[..., Any]]:
     """Make a block of a function; with or without arguments.
@@ -326,6 +333,9 @@ def block(
 
     ``recompute=True`` says that the function may run again, with the same inputs, when var values that it has put out
     are lost with the process that held them; only these are taken of it then.
+
+    ``needs={"memory": "4GiB", "gpu": 1, "labels": ["fast-disk"]}`` says what an executor has to offer, and to have
+    free, for a job of it.
     """
 
     def make(fn: Callable[..., Any]) -> Block[..., Any]:
@@ -340,6 +350,7 @@ def block(
             release=release,
             cache=cache,
             recompute=recompute,
+            needs=needs,
             description=description,
         )
 

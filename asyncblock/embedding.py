@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .block import AnyBlock
 from .client import Mainframe
@@ -38,6 +38,8 @@ async def embedded(
     workers: int = 0,
     capture: bool = False,
     accept: Sequence[str] = (),
+    offers: Mapping[str, Any] | None = None,
+    labels: Sequence[str] = (),
     settings: Settings | None = None,
 ) -> AsyncIterator[Mainframe]:
     """Run a mainframe in this process for the duration of the block, with an executor on the calling loop.
@@ -46,7 +48,8 @@ async def embedded(
     it go on. ``workers=N`` runs blocks in N child processes instead, over a loopback port with a random token.
     ``capture=True`` makes ``print`` and ``logging`` of blocks lines of their jobs, for which it patches this process's
     streams and loggers; ``ctx.logger`` needs no patching. ``accept`` are versions whose sessions go on under the code
-    that is here, as of ``Executor``. ``settings`` are the mainframe's: durability, times, limits.
+    that is here, ``offers`` and ``labels`` what there is for blocks with ``needs``, as of ``Executor``. ``settings``
+    are the mainframe's: durability, times, limits.
     **Cancellation** ends it in order: blocks are cancelled and may clean up.
     Raises ``DataDirInUse``, an ``Unavailable``, when another process has a mainframe in the data directory: several
     processes of a service connect to one that is served. Should the mainframe meet an error that it can't go on
@@ -77,6 +80,8 @@ async def embedded(
                     gone=lambda link_id, why: io.post(server.executor_gone, link_id, why),
                     held=lambda link_id, _, held: io.post(partial(server.executor_held, link_id, **held.to_json())),
                     accept=accept,
+                    offers=offers,
+                    labels=labels,
                 )
             )
             # So that commands can follow and cancel what runs here.
@@ -88,7 +93,7 @@ async def embedded(
         if capture:
             capturing.install()
             stack.callback(capturing.uninstall)
-        executor = Executor(blocks, packages, capture=capture, accept=accept)
+        executor = Executor(blocks, packages, capture=capture, accept=accept, offers=offers, labels=labels)
         mainframe = Mainframe(link, executor, journal=journal)
         await stack.enter_async_context(executor.attached(mainframe))
         yield mainframe

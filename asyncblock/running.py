@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,11 @@ class Flow(language.Flow):
         data_dir: str | Path | None = None,
         workers: int = 0,
         metadata: Mapping[str, Any] | None = None,
+        offers: Mapping[str, Any] | None = None,
+        labels: Sequence[str] = (),
     ) -> dict[str, Any]:
-        """Run the flow on an embedded mainframe and return its outputs; ``metadata`` as in ``Mainframe.start``.
+        """Run the flow on an embedded mainframe and return its outputs; ``metadata`` as in ``Mainframe.start``,
+        ``offers`` and ``labels`` as in ``embedded``.
 
         **Durability**: with a ``data_dir`` the session's journal stays there; else it is deleted when the flow has
         succeeded, and kept among the last runs when it has failed.
@@ -45,11 +48,11 @@ class Flow(language.Flow):
         plan = self.plan()
         directory = Path(data_dir) if data_dir is not None else Path(tempfile.mkdtemp(prefix="asyncblock-"))
         try:
-            async with embedded(directory, workers=workers) as mainframe:
+            async with embedded(directory, workers=workers, offers=offers, labels=labels) as mainframe:
                 session = await mainframe.start(plan, inputs, metadata=metadata)
                 outputs = await session.outputs()
         except FlowFailed as failed:
-            kept = directory if data_dir is not None else await wait_in_thread(_keep, directory, plan)
+            kept = directory if data_dir is not None else await wait_in_thread(_keep, directory, plan, offers, labels)
             failed.journal = str(kept)
             failed.add_note(f"the journal of session {failed.session_id} is kept in {kept}")
             raise
@@ -62,7 +65,7 @@ class Flow(language.Flow):
         return outputs
 
 
-def _keep(directory: Path, plan: Plan) -> Path:
+def _keep(directory: Path, plan: Plan, offers: Mapping[str, Any] | None, labels: Sequence[str]) -> Path:
     """Move a run's data directory to those that are kept for a while; where that can't be, leave it."""
     try:
         kept = new_run_directory()
@@ -70,5 +73,5 @@ def _keep(directory: Path, plan: Plan) -> Path:
         shutil.move(directory, kept)
     except OSError:
         return directory
-    remember_run(kept, plan.roots.values())
+    remember_run(kept, plan.roots.values(), offers, labels)
     return kept

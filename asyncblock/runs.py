@@ -5,8 +5,9 @@ from __future__ import annotations
 import secrets
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -14,7 +15,7 @@ from .errors import Unavailable
 from .server.journal.datadir import DataDir, default_data_dir
 from .server.journal.peek import peek_sessions
 
-__all__ = ["find_run", "local_runs", "new_run_directory", "packages_of_run", "remember_run"]
+__all__ = ["find_run", "local_runs", "new_run_directory", "offers_of_run", "packages_of_run", "remember_run"]
 
 _KEPT_RUNS = 20
 """Data directories of runs that are kept; the oldest beyond are deleted."""
@@ -38,12 +39,25 @@ def new_run_directory() -> Path:
     return default_data_dir() / "runs" / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
 
 
-def remember_run(directory: Path, packages: Iterable[Path]) -> None:
-    """Note in a run's data directory where the blocks of its sessions are, for ``resume``. The directory is ours."""
+def remember_run(
+    directory: Path, packages: Iterable[Path], offers: Mapping[str, Any] | None = None, labels: Sequence[str] = ()
+) -> None:
+    """Note in a run's data directory where the blocks of its sessions are, and what was offered to them, for
+    ``resume``. The directory is ours."""
     every = dict.fromkeys([*packages_of_run(directory), *map(str, packages)])
+    offered = (dict(offers or {}), [*labels]) if offers or labels else offers_of_run(directory)
     fresh = directory / "run.new"
-    fresh.write_bytes(orjson.dumps({"packages": list(every)}))
+    fresh.write_bytes(orjson.dumps({"packages": list(every), "offers": offered[0], "labels": offered[1]}))
     fresh.replace(directory / "run")
+
+
+def offers_of_run(directory: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return what runs in a data directory have offered, and their labels."""
+    try:
+        found = orjson.loads((directory / "run").read_bytes())
+        return dict(found.get("offers", {})), tuple(found.get("labels", ()))
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}, ()
 
 
 def packages_of_run(directory: Path) -> list[str]:

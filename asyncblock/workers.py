@@ -107,6 +107,11 @@ class Orders:
     """A pipe for tracebacks while the interpreter's lock is held."""
     values_of: str | None = None
     """The directory of files of var values, which the parent owns."""
+    offers: dict[str, Any] = field(default_factory=dict)
+    """What blocks may need, beside its memory."""
+    labels: tuple[str, ...] = ()
+    pool: str | None = None
+    """All children of one parent have what they offer together."""
 
     def to_line(self) -> bytes:
         """Encode for the child."""
@@ -123,6 +128,7 @@ class Orders:
                 "known": tuple(map(tuple, obj["known"])),
                 "announced": tuple(map(tuple, obj["announced"])),
                 "accept": tuple(obj["accept"]),
+                "labels": tuple(obj["labels"]),
             }
         )
 
@@ -154,6 +160,8 @@ class Workers:
         quiet: bool = True,
         accept: Sequence[str] = (),
         headers: Mapping[str, str] | None = None,
+        offers: Mapping[str, Any] | None = None,
+        labels: Sequence[str] = (),
     ) -> None:
         self._url = url
         self._token = token
@@ -169,6 +177,9 @@ class Workers:
         self._held = held
         """Called with a child's link id and secret, and what is seen of it."""
         self._key = secrets.token_bytes(32)
+        self._offers = dict(offers or {})
+        self._labels = tuple(labels)
+        self._pool = secrets.token_hex(16)
         self._grace = grace
         self._sync_slots = sync_slots
         self._ca_file = ca_file
@@ -385,6 +396,9 @@ class Workers:
             mainframe_in_parent=self._mainframe_in_parent,
             trace_fd=trace_fd,
             values_of=self._depot.owner,
+            offers=self._offers,
+            labels=self._labels,
+            pool=self._pool,
         )
         await child.tell(orders.to_line())
         self._children[child] = link_id

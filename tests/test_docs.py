@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import asyncblock
+
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "what-blocks-may-do.md").read_text("utf-8")
 LIMITS = (ROOT / "docs" / "limits.md").read_text("utf-8")
@@ -36,3 +38,18 @@ def test_the_page_has_claims() -> None:
     assert len(CLAIMS) > 25
     assert len(ROWS) > 25
     assert len(NAMED) >= len(CLAIMS)
+
+
+async def test_the_page_about_flows_is_a_package_that_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs" / "flows.md").read_text("utf-8")
+    files = re.findall(r"^```(?:yaml|python)\n# (\S+)\n(.*?)^```$", page, flags=re.M | re.S)
+    for name, text in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert len(files) == 9
+    (tmp_path / "orders.csv").write_text("region,amount\nnorth,7\nsouth,100\nnorth,4.5\n")
+    monkeypatch.setenv("ASYNCBLOCK_SECRET_MAILER__TOKEN", "12345")
+    async with asyncblock.embedded(tmp_path / "data") as mainframe:
+        session = await mainframe.start(tmp_path, {"path": str(tmp_path / "orders.csv")})
+        assert await session.outputs() == {"sent": "11.50 with a key of 5 letters"}
+    assert "12345" not in page

@@ -23,6 +23,7 @@ from .flows import add_commands
 from .inputs import parse_duration, parse_inputs, parse_limit, parse_object
 from .interrupts import INTERRUPTED
 from .many import Sets, parse_matrix, parse_rows
+from .offering import Offered
 from .parts import Part
 from .places import Target
 from .scaffold import new
@@ -69,6 +70,19 @@ Inputs = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line, for programs.")]
 Count = Annotated[int, typer.Option("--workers", min=1, help="Executor processes to start.")]
+Offers = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option(
+        "--offers",
+        metavar="NAME=AMOUNT",
+        help="What is here for blocks that need it: gpu=2, memory=16GiB. Of memory, what there is, unless you say "
+        "otherwise. Repeatable.",
+    ),
+]
+Label = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option("--label", metavar="NAME", help="What else is here for blocks that need it: fast-disk. Repeatable."),
+]
 Accept = Annotated[
     Optional[list[str]],  # noqa: UP045
     typer.Option(
@@ -256,6 +270,8 @@ def run(
         Optional[Path],  # noqa: UP045
         typer.Option("--report", metavar="FILE", help="Write a report of the run: one HTML file, when it has ended."),
     ] = None,
+    offers: Offers = None,
+    label: Label = None,
     json: Json = False,
 ) -> None:
     """Run a flow here, from start to end, and show its progress.
@@ -267,7 +283,8 @@ def run(
     """
     given = {**parse_object(inputs, "--inputs"), **parse_inputs(input or [])}
     part = Part.read(nodes, nodes_inputs, use_cache=use_cache, refresh=tuple(refresh or ()), given=given)
-    wanted = commands.Wanted(flow, given, tuple(search or ()), json, part, report=report)
+    offered = Offered.read(offers or (), label or ())
+    wanted = commands.Wanted(flow, given, tuple(search or ()), json, part, report, offered)
     _run((again.run_again if watch else commands.run)(wanted, 0 if in_process else workers, data_dir))
 
 
@@ -278,6 +295,8 @@ def resume(
     in_process: InProcess = False,
     data_dir: RunDir = None,
     accept: Accept = None,
+    offers: Offers = None,
+    label: Label = None,
     json: Json = False,
 ) -> None:
     """Go on with a session of a run that was killed or interrupted.
@@ -287,7 +306,8 @@ def resume(
 
     Code that was edited since is another version: the session says so and waits, unless --accept lets it go on.
     """
-    _run(commands.resume(session_id, 0 if in_process else workers, data_dir, json, tuple(accept or ())))
+    offered = Offered.read(offers or (), label or ())
+    _run(commands.resume(session_id, 0 if in_process else workers, data_dir, json, tuple(accept or ()), offered))
 
 
 @app.command()
@@ -306,6 +326,8 @@ def retry(
     header: Header = None,
     data_dir: DataDir = None,
     search: Search = None,
+    offers: Offers = None,
+    label: Label = None,
     json: Json = False,
 ) -> None:
     """Run a flow that failed again, from where it failed: fix its code, then retry.
@@ -318,7 +340,8 @@ def retry(
     target = Target(url, token, data_dir, tls_ca, tuple(header or ()))
     places = tuple(search or ())
     given = parse_inputs(input or [])
-    _run(retrying.retry(session_id, target, from_node, given, places, 0 if in_process else workers, json))
+    offered = Offered.read(offers or (), label or ())
+    _run(retrying.retry(session_id, target, from_node, given, places, 0 if in_process else workers, json, offered))
 
 
 @app.command()
@@ -400,6 +423,8 @@ def executor(
         Optional[int],  # noqa: UP045
         typer.Option(min=1, help="Threads for blocks that are no coroutines. Default: two a core."),
     ] = None,
+    offers: Offers = None,
+    label: Label = None,
     accept: Accept = None,
     reload: Annotated[
         bool,
@@ -417,7 +442,8 @@ def executor(
     done. A second one leaves at once.
     """
     target = Target(url, token, data_dir, tls_ca, tuple(header or ()))
-    _run(commands.executor(target, tuple(package or ()), grace, sync_slots, tuple(accept or ()), reload))
+    offered = Offered.read(offers or (), label or ())
+    _run(commands.executor(target, tuple(package or ()), grace, sync_slots, tuple(accept or ()), reload, offered))
 
 
 @app.command()

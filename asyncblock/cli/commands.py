@@ -38,6 +38,7 @@ from .edits import Edits, need_watchfiles
 from .following import NotCancelled, follow
 from .interrupts import INTERRUPTED, Interrupts
 from .many import Sets, begin_many, follow_many
+from .offering import Offered
 from .parts import Part, remember_inputs
 from .places import COMMAND_TIMEOUT, Target, reach
 from .reloading import following
@@ -58,6 +59,7 @@ class Wanted:
     part: Part = field(default_factory=Part)
     report: Path | None = None
     """Where a report of the run goes."""
+    offered: Offered = field(default_factory=Offered)
 
 
 async def run(wanted: Wanted, workers: int, data_dir: Path | None) -> int:
@@ -70,6 +72,8 @@ async def run(wanted: Wanted, workers: int, data_dir: Path | None) -> int:
 async def run_plan(wanted: Wanted, plan: Plan, workers: int, data_dir: Path | None, interrupts: Interrupts) -> int:
     """Run what a flow was resolved to. **Cancellation** ends it in order: its blocks may clean up."""
     _warn(plan)
+    offered = wanted.offered
+    offered.check(plan)
     directory = data_dir or new_run_directory()
     packages = tuple(plan.roots.values())
     if not workers:
@@ -78,8 +82,10 @@ async def run_plan(wanted: Wanted, plan: Plan, workers: int, data_dir: Path | No
         os.environ.setdefault("MPLBACKEND", "agg")
     # In this process prints go where a debugger's prompt goes, unless the output is data.
     with shows_of_jobs(not workers and not wanted.json):
-        async with embedded(directory, workers=workers, capture=wanted.json) as mainframe:
-            remember_run(directory, packages)
+        async with embedded(
+            directory, workers=workers, capture=wanted.json, offers=offered.offers, labels=offered.labels
+        ) as mainframe:
+            remember_run(directory, packages, offered.offers, offered.labels)
             session = await mainframe.start(plan, wanted.inputs)
             if wanted.part.use_cache:
                 remember_inputs(plan, wanted.inputs)
@@ -99,7 +105,14 @@ def _warn(plan: Plan) -> None:
         print(f"{warning} (warning)", file=sys.stderr)
 
 
-async def resume(session_id: str, workers: int, data_dir: Path | None, json: bool, accept: tuple[str, ...] = ()) -> int:
+async def resume(
+    session_id: str,
+    workers: int,
+    data_dir: Path | None,
+    json: bool,
+    accept: tuple[str, ...] = (),
+    offered: Offered | None = None,
+) -> int:
     """Let a session of a run that was interrupted go on from its data directory."""
     accepted(accept)
     with Interrupts() as interrupts:
@@ -113,9 +126,16 @@ async def resume(session_id: str, workers: int, data_dir: Path | None, json: boo
                 f"{directory} isn't the data directory of a run; sessions of a served mainframe go on by themselves "
                 f"when it is served again: asyncblock serve --data-dir {directory}"
             )
+        offered = (offered or Offered()).or_of_run(directory)
         with shows_of_jobs(not workers and not json):
             async with embedded(
-                directory, workers=workers, packages=packages, capture=json, accept=accept
+                directory,
+                workers=workers,
+                packages=packages,
+                capture=json,
+                accept=accept,
+                offers=offered.offers,
+                labels=offered.labels,
             ) as mainframe:
                 session = mainframe.session(session_id)
                 return await _follow_own(mainframe, session, json, interrupts, plain=not workers)
@@ -177,9 +197,11 @@ async def executor(
     sync_slots: int | None,
     accept: tuple[str, ...] = (),
     reload: bool = False,
+    offered: Offered | None = None,
 ) -> int:
     """Keep an executor process running until told to leave."""
     accepted(accept)
+    offered = offered or Offered()
     if reload:
         need_watchfiles("--reload")
     missing = [str(package) for package in packages if not package.is_dir()]
@@ -215,6 +237,8 @@ async def executor(
                 ca_file=ca_file,
                 accept=accept,
                 headers=headers,
+                offers=offered.offers,
+                labels=offered.labels,
             ) as workers:
                 interrupts.restore = workers.kill
                 print(

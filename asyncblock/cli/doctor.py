@@ -25,6 +25,7 @@ from ..errors import (
     Unauthorized,
     Unavailable,
 )
+from ..resources import Resources
 from ..transport.addresses import shown_url, split_address
 from ..transport.websocket import is_loopback
 from .places import COMMAND_TIMEOUT, Target
@@ -33,6 +34,9 @@ __all__ = ["Finding", "examine", "findings_of", "proxy_of", "validity"]
 
 MAX_SKEW = 5.0
 """Seconds between two clocks beyond which times in events confuse people. Nothing else depends on clocks."""
+
+_SHOWN = 5
+"""Offers, and kinds of jobs, that are named."""
 
 MIN_FREE = 1 << 30
 """Bytes on the journal's disk below which somebody should act: the journal stops intake when it is full."""
@@ -201,6 +205,8 @@ def findings_of(info: dict[str, Any], here: float) -> Iterator[Finding]:
     yield _disk(journal)
     yield _journal(journal)
     yield _executors(info)
+    if info.get("in_vain"):
+        yield _in_vain(info["in_vain"])
     if "var_values" in info:
         yield _var_values(info["var_values"])
 
@@ -238,7 +244,23 @@ def _journal(journal: dict[str, Any]) -> Finding:
 def _executors(info: dict[str, Any]) -> Finding:
     count = info["executors"]
     hint = "" if count else "; no job can run: start 'asyncblock executor'"
-    return Finding("executors", count > 0, f"{count} connected{hint}")
+    offers = [Resources.of({k: v for k, v in each.items() if k != "packages"}) for each in info.get("offers", ())]
+    told = sorted({str(each) for each in offers if each})
+    offered = f"; they offer {' | '.join(told[:_SHOWN])}{' | ...' if len(told) > _SHOWN else ''}" if told else ""
+    return Finding("executors", count > 0, f"{count} connected{offered}{hint}")
+
+
+def _in_vain(kinds: list[dict[str, Any]]) -> Finding:
+    """Say what jobs wait for that nobody has."""
+    said = []
+    for each in kinds[:_SHOWN]:
+        needs = Resources.of(each["needs"])
+        jobs = f"{each['jobs']} job{'s' if each['jobs'] > 1 else ''} of {each['package']}"
+        version = f" (version {each['version'][:12]})" if each["version"] else ""
+        said.append(f"{jobs}{version}" + (f", which need {needs}" if needs else ""))
+    more = f", and {len(kinds) - _SHOWN} more kinds" if len(kinds) > _SHOWN else ""
+    words = f"no executor can run {'; '.join(said)}{more}; 'asyncblock watch SESSION' says why, and which to start"
+    return Finding("waiting", False, words)
 
 
 def _var_values(values: dict[str, Any]) -> Finding:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -12,14 +14,20 @@ import orjson
 import typer
 
 from ..client import resolve_flow
-from ..errors import InvalidFlow, Problem
+from ..errors import AsyncBlockError, InvalidFlow, Problem
 from ..flow.features import FEATURES
 from ..flow.graph import to_dot, to_mermaid
+from ..flow.needed import tasks_of, unoffered
 from ..flow.plan import Plan
+from ..resources import Resources
+from .places import Target, reach
 
 __all__ = ["add_commands"]
 
 _EXIT_INVALID = 2
+
+_SHOWN = 5
+"""Executors' offers that are named."""
 
 _DOT_TIMEOUT = 60.0
 """Seconds that Graphviz has for a picture."""
@@ -53,13 +61,50 @@ def check(
     plan_wanted: Annotated[
         bool, typer.Option("--plan", help="Print the plan as JSON: what a client of any language starts.")
     ] = False,
+    url: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            "--url",
+            metavar="URL",
+            help="Also say what of it no executor of this mainframe can run now; 'here' is the one served here.",
+        ),
+    ] = None,
+    token: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--token", envvar="ASYNCBLOCK_TOKEN", help="The token for --url."),
+    ] = None,
+    tls_ca: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--tls-ca", envvar="ASYNCBLOCK_TLS_CA", metavar="FILE", help="Certificates to trust, PEM."),
+    ] = None,
+    header: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--header", metavar="NAME:VALUE", help="A header for proxies on the way. Repeatable."),
+    ] = None,
+    data_dir: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--data-dir", metavar="DIR", help="The data directory of the mainframe that --url means."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Check a flow and all that it refers to, without running anything.
 
-    Every problem is told with file and line. Exit codes: 0 it can be run, 2 it can't.
+    Every problem is told with file and line; with --url also which blocks nobody there has the code for, or offers what
+    they need. Exit codes: 0 it can be run, 2 it can't.
     """
-    plan, problems = _load(flow, search, tuple(language or ()))
+    languages = tuple(language or ())
+    info = None
+    if url is not None or data_dir is not None:
+        target = Target(None if url in (None, "here") else url, token, data_dir, tls_ca, tuple(header or ()))
+        try:
+            info = asyncio.run(_ask(target))
+        except AsyncBlockError as error:
+            print(f"asyncblock: {error}", file=sys.stderr)
+            raise typer.Exit(_EXIT_INVALID) from error
+        languages += tuple(info.get("languages", ()))
+    plan, problems = _load(flow, search, languages)
+    if plan is not None and info is not None and (found := _unserved(plan, info)):
+        plan, problems = None, found
     if plan_wanted and plan is not None:
         print(orjson.dumps(plan.to_json()).decode())
         for warning in plan.warnings:
@@ -87,6 +132,40 @@ def check(
         else:
             print(f"{flow}: {len(problems)} problem{'s' if len(problems) > 1 else ''}", file=sys.stderr)
     raise typer.Exit(0 if plan is not None else _EXIT_INVALID)
+
+
+async def _ask(target: Target) -> dict[str, Any]:
+    async with reach(target) as mainframe:
+        return await mainframe.info()
+
+
+def _unserved(plan: Plan, info: Mapping[str, Any]) -> list[Problem]:
+    """Say which blocks no connected executor can run, as far as a mainframe's own words tell."""
+    if "offers" not in info:
+        raise typer.BadParameter("that mainframe is too old to say what its executors offer", param_hint="--url")
+    executors = [
+        (set(each.get("packages", ())), Resources.of({k: v for k, v in each.items() if k != "packages"}))
+        for each in info["offers"]
+    ]
+    if not executors:
+        return [Problem("no executor is connected; start one: asyncblock executor --package DIR", plan.path)]
+    problems = []
+    for name, node in tasks_of(plan):
+        version = str(node.block.get("hash") or "")
+        having = [offers for packages, offers in executors if not version or version in packages]
+        lack = unoffered(dict(node.block), having)
+        if not having:
+            words = f"node {name!r}: no executor has {node.block.get('package')} (version {version[:12]}); start one "
+            words += "with 'asyncblock executor --package DIR', DIR being the same files"
+        elif lack is not None:
+            needs = Resources.of(node.block.get("needs"))
+            offered = ", or ".join(sorted({str(each) or "nothing" for each in having})[:_SHOWN])
+            words = f"node {name!r} needs {needs}, and no executor that has its code offers {lack}; they offer "
+            words += f"{offered}; start one with 'asyncblock executor --package DIR {needs.as_options()}'"
+        else:
+            continue
+        problems.append(Problem(words, plan.path))
+    return problems
 
 
 def _load(flow: str, search: list[Path] | None, languages: tuple[str, ...] = ()) -> tuple[Plan | None, list[Problem]]:

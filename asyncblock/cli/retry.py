@@ -16,6 +16,7 @@ from ..runs import find_run, remember_run
 from .display import open_display
 from .following import follow
 from .interrupts import Interrupts
+from .offering import Offered
 from .places import Target, reach
 
 __all__ = ["retry"]
@@ -29,6 +30,7 @@ async def retry(
     search: tuple[Path, ...],
     workers: int,
     json: bool,
+    offered: Offered | None = None,
 ) -> int:
     """Say what runs again and why, and run it: where the session was, in a local run's directory or on a mainframe."""
     with Interrupts() as interrupts:
@@ -48,11 +50,16 @@ async def retry(
             else:
                 if not workers:
                     share_input()
-                mainframe = await stack.enter_async_context(embedded(directory, workers=workers, capture=json))
+                offered = (offered or Offered()).or_of_run(directory)
+                own = embedded(directory, workers=workers, capture=json, offers=offered.offers, labels=offered.labels)
+                mainframe = await stack.enter_async_context(own)
             made = await mainframe.plan_retry(session_id, from_node=from_node, inputs=inputs, search_paths=search)
             _tell(made)
+            if directory is not None and offered is not None:
+                offered.check(made.plan)
             if directory is not None:
-                remember_run(directory, made.plan.roots.values())
+                given = offered or Offered()
+                remember_run(directory, made.plan.roots.values(), given.offers, given.labels)
             session = await made.start()
             async with open_display(json, plain=directory is not None and not workers) as display:
                 return await follow(session, display, interrupts, cancel=True)

@@ -166,8 +166,14 @@ async def _live(orders: Orders, parent: Parent) -> None:
     leaving.interrupts = Interrupts(loop)
     Waits()
     executor = _executor = Executor(
-        packages=orders.packages, sync_slots=orders.sync_slots, capture=True, accept=orders.accept
+        packages=orders.packages,
+        sync_slots=orders.sync_slots,
+        capture=True,
+        accept=orders.accept,
+        offers=orders.offers,
+        labels=orders.labels,
     )
+    executor.pool = orders.pool
     executor.catalog.add_known(orders.known)
     executor.catalog.add_announced(orders.announced)
     executor.catalog.patience = _PARENT_PATIENCE if orders.mainframe_in_parent else 0.0

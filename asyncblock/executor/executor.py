@@ -7,7 +7,7 @@ import contextvars
 import logging
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -36,6 +36,7 @@ from .job import RunningJob, started_record
 from .kinds import Kind, Kinds, slim
 from .lifeline import Lifeline
 from .loading import Loading
+from .offering import announced_offers, checked_labels
 from .parting import part_with
 from .services import Services
 from .spawner import SPAWN_SLOTS, Spawner
@@ -88,7 +89,9 @@ class Executor:
     Attach it to a mainframe with ``run`` or ``attached``; async blocks run on the loop that does so, ``def`` blocks in
     at most ``sync_slots`` worker threads (default: two for each core). ``accept`` are versions of blocks, or beginnings
     of them, whose sessions go on under the code that is here; ``any`` is every version (default: those of the
-    environment's ``ASYNCBLOCK_ACCEPT``, separated by commas).
+    environment's ``ASYNCBLOCK_ACCEPT``, separated by commas). ``offers`` (``{"gpu": 2}``) and ``labels`` are what is
+    there for blocks that say ``needs``; of memory it is what the machine, or the control group, has, unless they say
+    otherwise.
     """
 
     def __init__(
@@ -100,7 +103,13 @@ class Executor:
         sync_slots: int | None = None,
         capture: bool = False,
         accept: Iterable[str] = (),
+        offers: Mapping[str, Any] | None = None,
+        labels: Iterable[str] = (),
     ) -> None:
+        self.offers = dict(offers or {})
+        self.labels = checked_labels(self.offers, labels)
+        self.pool: str | None = None
+        """Which executor processes have what they offer together with this one."""
         self.catalog = Catalog(blocks, packages)
         self.catalog.accepts = accepted(accept)
         self.report = Report()
@@ -288,6 +297,7 @@ class _Hosting:
         self._inbox = inbox_of(self.loop)
         self._jobs: dict[tuple[str, int], RunningJob] = {}
         self._draining = False
+        self._offers = announced_offers(executor.offers, executor.labels, executor.pool)
         self.contexts: dict[str, contextvars.Context] = {}
         """The contexts that sessions were started in from this process: prints of a block go where its starter's go."""
         self._sessions: set[str] = set()
@@ -315,6 +325,7 @@ class _Hosting:
             },
             "once": executor.once,
             "understands": [Release.op, Live.op],
+            **self._offers,
             **({"accepts": [*executor.catalog.accepts]} if executor.catalog.accepts else {}),
             **({"host": self.depot.host} if self.depot.host is not None else {}),
         }

@@ -37,6 +37,7 @@ class CodeBlock(Protocol[P, R_co]):
     retries: Mapping[str, Any] | None
     cache: Mapping[str, Any] | bool | None
     recompute: bool
+    needs: Mapping[str, Any] | None
     sync: bool
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
@@ -120,6 +121,7 @@ class Flow:
         timeout: float | None = ...,
         recompute: bool | None = ...,
         progress_weight: float = ...,
+        needs: Mapping[str, Any] | None = ...,
     ) -> Node[R]: ...
 
     @overload
@@ -134,6 +136,7 @@ class Flow:
         timeout: float | None = ...,
         recompute: bool | None = ...,
         progress_weight: float = ...,
+        needs: Mapping[str, Any] | None = ...,
     ) -> Node[R]: ...
 
     @overload
@@ -148,6 +151,7 @@ class Flow:
         timeout: float | None = ...,
         recompute: bool | None = ...,
         progress_weight: float = ...,
+        needs: Mapping[str, Any] | None = ...,
     ) -> Node[R]: ...
 
     @overload
@@ -162,6 +166,7 @@ class Flow:
         timeout: float | None = ...,
         recompute: bool | None = ...,
         progress_weight: float = ...,
+        needs: Mapping[str, Any] | None = ...,
     ) -> Node[R]: ...
 
     @overload
@@ -175,6 +180,7 @@ class Flow:
         concurrency: int = ...,
         timeout: float | None = ...,
         progress_weight: float = ...,
+        needs: Mapping[str, Any] | None = ...,
     ) -> Node[Any]: ...
 
     def node(
@@ -188,12 +194,13 @@ class Flow:
         timeout: float | None = None,
         recompute: bool | None = None,
         progress_weight: float = 1.0,
+        needs: Mapping[str, Any] | None = None,
     ) -> Node[Any]:
         """Add a node. An input is a constant, an output of another node, or a list of such outputs (a merge).
 
         ``inputs`` is a dict, or where all are constants an instance of the class that the block takes.
-        ``slots`` are what a subflow's slots run; ``recompute`` overrides the block's. Raises ``InvalidFlow`` for what
-        is no block.
+        ``slots`` are what a subflow's slots run; ``recompute`` overrides the block's, and so do ``needs``, what it needs
+        of an executor: ``{"gpu": 1}``. Raises ``InvalidFlow`` for what is no block.
         """
         more: dict[str, Any] = {}
         if slots:
@@ -202,6 +209,8 @@ class Flow:
             more["recompute"] = recompute
         if progress_weight != 1.0:
             more["progress_weight"] = progress_weight
+        if needs is not None:
+            more["needs"] = dict(needs)
         given = None if inputs is None else by_handle(inputs)
         return self._add(self._runs(block), _name_of(block), given, node_id, concurrency, timeout, more)
 
@@ -373,4 +382,6 @@ def task_of(block: CodeBlock[..., Any]) -> dict[str, Any]:
         task["cache"] = dict(block.cache) if isinstance(block.cache, Mapping) else block.cache
     if block.recompute:
         task["recompute"] = True
+    if block.needs is not None:
+        task["needs"] = dict(block.needs)
     return task

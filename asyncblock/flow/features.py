@@ -119,6 +119,11 @@ FEATURES: Final = (
         "spawn", "a process for each job", "test_spawn.py::test_each_job_has_a_process_of_its_own_that_leaves_with_it"
     ),
     _refused("spawn on a var edge", "", _LOAD + "test_var_values_come_to_a_process_of_a_blocks_own_and_none_of_it"),
+    _works(
+        "needs",
+        "what an executor must offer: memory, gpu, labels; of a node above its block's",
+        "test_needs.py::test_a_job_runs_where_what_it_needs_is_offered",
+    ),
     # Connections.
     _works("several sources", "", _LANGUAGE + "test_several_sources_and_the_flows_input_merge_into_one_queue"),
     _works("schema_overrides", "secrets", "engine/test_packages.py::test_b10_a_nodes_schema_overrides_make_a_secret"),

@@ -85,6 +85,9 @@ class Kinds:
             return None
         if isinstance(node.get("task"), str):
             self.add_additional(node, block)
+        if "needs" in node:
+            block.spec = dict(block.spec)
+            self.finder.manifests.needs(who, node, self.face.file, block.spec)
         declared = None if block.outputs_def is None else {each["handle"] for each in block.outputs_def}
         return Declared(kind, block.to_plan(), block.inputs_def), declared
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 from ..errors import Unavailable
 from ..importable import importable
 from ..packages import PACKAGE_FILES, package_hash, package_name, package_root
+from ..resources import needs_of, needs_problem
 from .caching import cache_of, cache_problem
 from .report import Report, read_flag, read_handles
 from .retries import retry_problem
@@ -147,6 +148,7 @@ class Manifests:
             spec["recompute"] = True
         if "cache" in manifest and (cache := self._cache(who, manifest, file)) is not None:
             spec["cache"] = cache
+        self.needs(who, manifest, file, spec)
         return block
 
     def _spec(self, who: str, language: str, options: Map, file: Path) -> dict[str, Any] | None:
@@ -230,6 +232,16 @@ class Manifests:
             return None
         return cache_of(manifest["cache"])
 
+    def needs(self, who: str, manifest: Map, file: Path, spec: dict[str, Any]) -> None:
+        """Read what a manifest, or a node, says that a block needs."""
+        problem = needs_problem(manifest.get("needs"))
+        if problem is not None:
+            self.report.problem(f"{who}: {problem}", file, manifest.line_of("needs"))
+        elif (needs := needs_of(manifest.get("needs"))) is not None:
+            spec["needs"] = needs
+        elif "needs" in manifest:
+            spec.pop("needs", None)
+
     # ------------------------------------------------------------------ services
 
     def service(self, who: str, file: Path, name: str) -> Block | None:
@@ -265,6 +277,8 @@ class Manifests:
         spec["service"] = {**executor, "block": name}
         if read_flag(self.report, who, found, "recompute", file):
             spec["recompute"] = True
+        self.needs(who, manifest, file, spec)
+        self.needs(who, found, file, spec)
         inputs = read_handles(self.report, found, "inputs_def", file)
         outputs = read_handles(self.report, found, "outputs_def", file) if "outputs_def" in found else None
         block = Block(spec, inputs if "inputs_def" in found else None, outputs)

@@ -122,6 +122,8 @@ class _FlowReader:
         if "inject" in node:
             words = f"{who}: 'inject' (running a block in another package's layer) isn't supported; remove it"
             self._problem(words, node.line_of("inject"))
+        if "needs" in node and not ("task" in node or "service" in node):
+            self._problem(f"{who}: 'needs' is for tasks; say it of those that need it", node.line_of("needs"))
         found: Found | None
         if "conditions" in node:
             found = self._kinds.condition(who, node)

@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from ..errors import InvalidFlow, Problem
+from ..resources import LABELS, needs_problem
 from .plan import KINDS, MAX_NODES, REMEMBERED, FlowPlan, InputPlan, NodePlan, Plan, Source
 
 __all__ = ["plan_from_json", "plan_to_json"]
@@ -263,6 +264,7 @@ class _Reader:
         self._expect(_is_retries(block.get("retries")), f"{name}: block.retries")
         self._expect(_is_cache(block.get("cache")), f"{name}: block.cache")
         self._expect(isinstance(block.get("recompute", False), bool), f"{name}: block.recompute")
+        self._expect(_is_needs(block.get("needs")), f"{name}: block.needs")
         if str(block.get("package", "")).startswith("python:"):
             return
         for key in ("entry", "dir"):
@@ -326,6 +328,17 @@ def _is_cache(obj: object) -> bool:
     retried = obj.get("retry_of", "none")
     fine = fine and isinstance(retried, str) and retried.isalnum() and isinstance(obj.get("keep", True), bool)
     return fine and isinstance(obj.get("version", ""), str) and isinstance(obj.get("refresh", False), bool)
+
+
+def _is_needs(obj: object) -> bool:
+    """Tell whether something says what a block needs: numbers, as texts with units are for people."""
+    if obj is None:
+        return True
+    return (
+        isinstance(obj, dict)
+        and needs_problem(obj) is None
+        and all(name == LABELS or _is_number(each) for name, each in obj.items())
+    )
 
 
 def _is_number(value: object) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ..resources import NOTHING, Resources
 from .announcement import ExecutorInfo
 from .jobs import Job, JobState
 from .links import LinkState
@@ -161,6 +162,15 @@ class Absence:
         settings = self._sessions.settings
         return settings.version_timeout if job.code in job.session.served else settings.no_executor_timeout
 
+    def in_vain(self) -> list[tuple[Need, int]]:
+        """Return what nobody can serve, and how many jobs wait for it."""
+        found = []
+        for need in self._lacks:
+            count = sum(job.state is JobState.WAITING for job in self._queues.get(need, ()))
+            if count and not self._served(need):
+                found.append((need, count))
+        return found
+
     # ------------------------------------------------------------------ in words
 
     def _executors(self) -> list[ExecutorInfo]:
@@ -177,6 +187,27 @@ class Absence:
         }
         return sorted(found)
 
+    def _near(self, need: Need) -> list[Resources]:
+        """Return what those offer that could run a job but for what it needs."""
+        if not need.resources:
+            return []
+        plain = need._replace(resources=NOTHING)
+        near = [link.executor for link in self._links.values() if serves(link, plain)]
+        return [executor.offers for executor in near if executor is not None]
+
+    @staticmethod
+    def _unoffered(need: Need, near: list[Resources]) -> str:
+        """Say what is offered too little by those that could run a job otherwise."""
+        lacks = [need.resources.lacks(offers) for offers in near]
+        # What all of them lack, or else what that one lacks which lacks least.
+        lack = min(lacks, key=lambda each: len(each.amounts) + len(each.labels))
+        offered = _listed(sorted({str(offers) or "nothing" for offers in near}))
+        return (
+            f"it needs {need.resources}, and no executor that has its code offers {lack}; they offer {offered}; start "
+            f"one with 'asyncblock executor --package DIR {need.resources.as_options()}' ('run' has these options too, "
+            "and embedded(), Executor and Flow.run have offers= and labels=)"
+        )
+
     def _words(self, need: Need, job: Job) -> str:
         version, limit = need.version[:_SHORT], self._limit(job)
         executors = self._executors()
@@ -187,6 +218,8 @@ class Absence:
             what = "no executor process is ready yet"
         elif not executors:
             what = f"no executor is connected, for {_described(need, version)}; start one with {_START}"
+        elif near := self._near(need):
+            what = self._unoffered(need, near)
         elif need.language not in languages:
             what = f"no executor runs {need.language}; those that are connected run {_listed(languages)}"
         elif any(need.version in executor.packages for executor in executors):
@@ -211,15 +244,19 @@ class Absence:
 
     def _end(self, need: Need, job: Job) -> str:
         package = job.block.get("package")
+        if near := self._near(need):
+            what = self._unoffered(need, near)
+            return f"no executor could run node {job.node_id} within {_time(self._limit(job))}: {what}"
         have = self._have(need)
         held = ", ".join(f"{package!r} {each}" for each in have)
         words = f"executors have {held}" if held else "no connected executor has that package"
         words += f"; start one with {_START}"
         if need.group == SPAWN:
             words += "; it wants a process of its own (spawn: true), which an executor in another program can't start"
+        besides = f", and {need.resources}" if need.resources else ""
         return (
             f"no executor could run node {job.node_id} within {_time(self._limit(job))}: it needs {need.language} and "
-            f"package {package!r} with hash {need.version[:_SHORT]}; {words}"
+            f"package {package!r} with hash {need.version[:_SHORT]}{besides}; {words}"
         )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import RemoteProtocolError
+from ..resources import LABELS, NOTHING, Resources, needs_problem
 from .bounds import MAX_ACCEPTED, MAX_LANGUAGES, MAX_PACKAGES, MAX_SLOTS, MAX_WORDS
 
 __all__ = ["ExecutorInfo"]
@@ -41,6 +42,10 @@ class ExecutorInfo:
     """How versions begin that it doesn't have, and runs what it has of the same package for."""
     host: str | None = None
     """Proves, by being the same, that another executor can open the files of var values that this one writes."""
+    offers: Resources = NOTHING
+    """What the jobs that it runs may take of it, and its labels."""
+    pool: str | None = None
+    """Executors that say the same have what they offer together."""
 
     def accepts_instead(self, version: str, package: str) -> bool:
         """Tell whether it runs another version of a package instead of this one."""
@@ -73,6 +78,9 @@ class ExecutorInfo:
         host = obj.get("host")
         if host is not None and not (_is_name(host, _MAX_NAME) and len(host) >= _LEAST_HOST):
             raise _wrong("host", f"a text of {_LEAST_HOST} to {_MAX_NAME} characters that nobody can guess", host)
+        pool = obj.get("pool")
+        if pool is not None and not (_is_name(pool, _MAX_NAME) and len(pool) >= _LEAST_HOST):
+            raise _wrong("pool", f"a text of {_LEAST_HOST} to {_MAX_NAME} characters that nobody can guess", pool)
         understands = obj.get("understands", [])
         if type(understands) is not list or not all(_is_name(each, _MAX_NAME) for each in understands[:_MAX_OPS]):
             raise _wrong("understands", "a list of names of messages", understands)
@@ -86,6 +94,8 @@ class ExecutorInfo:
             frozenset(understands[:_MAX_OPS]),
             tuple(accepts),
             host,
+            _offers(obj),
+            pool,
         )
 
 
@@ -95,6 +105,18 @@ def _field(obj: dict[str, Any], name: str, kind: type, words: str) -> Any:
     if type(obj[name]) is not kind:
         raise _wrong(name, words, obj[name])
     return obj[name]
+
+
+def _offers(obj: dict[str, Any]) -> Resources:
+    offers, labels = obj.get("offers", {}), obj.get("labels", [])
+    if type(offers) is not dict or LABELS in offers or not all(type(each) in (int, float) for each in offers.values()):
+        raise _wrong("offers", "an object of numbers by name", offers)
+    if type(labels) is not list:
+        raise _wrong("labels", "a list of names", labels)
+    found = {**{name: each for name, each in offers.items() if each != 0}, LABELS: labels}
+    if (problem := needs_problem(found, "offers")) is not None:
+        raise RemoteProtocolError(f"an announcement's 'executor': {problem}")
+    return Resources.of(found)
 
 
 def _slots(slots: dict[str, Any], name: str, default: int) -> int:

@@ -22,6 +22,7 @@ from .journal.trouble import DISK_ERRORS
 from .links import Connection, LinkState
 from .needs import SPAWN, Need, has_version, need_of, need_of_block, serves
 from .placing import Placing
+from .sharing import Sharing
 from .spawning import Spawning, spawn_slots
 from .spill import spill
 from .turn import Turn
@@ -57,8 +58,9 @@ class Dispatcher:
         self._tidy_at: dict[Need, int] = {}
         """Lengths of the queues at which jobs are taken out that have ended while they waited."""
         self._pins: dict[tuple[str, str], LinkState] = {}
-        self.placing = Placing(self.links, _free)
+        self.placing = Placing(self.links, self._free)
         self.absence = Absence(sessions, self.links, self._waiting)
+        self.sharing = Sharing(sessions, self.links, self._waiting)
         self.spawning = Spawning(self._assign, self.enqueue)
 
     def link(self, link_id: str) -> LinkState:
@@ -81,11 +83,21 @@ class Dispatcher:
             self._waiting[need] = deque([job])
         if need in self._waiting:
             self.absence.waits(need, job)
+            if need.resources.amounts:
+                self.sharing.waits(need, job)
 
     def withdraw(self, job: Job) -> None:
         """Hand a job out no more; its place in the queue is skipped when it comes up."""
         job.state = JobState.ENDED
-        self.absence.withdrawn(need_of(job), job)
+        need = need_of(job)
+        self.absence.withdrawn(need, job)
+        if self.sharing.keeps_for(need):
+            # Others may have had to wait for it alone.
+            self._sessions.supervisor.soon(self._pump_soon, what="the turn of the next job")
+
+    def _pump_soon(self) -> None:
+        with self._sessions.turn() as turn:
+            self.pump_all(turn)
 
     def _tidy(self, need: Need) -> None:
         """Let jobs go that have ended, and their sessions with them, now and then: where nobody serves them, their
@@ -99,8 +111,16 @@ class Dispatcher:
 
     def pump_all(self, turn: Turn) -> None:
         """Hand out what can be handed out: an executor came, or slots were freed."""
+        scarce = []
         for need in list(self._waiting):
+            if need.resources.amounts:
+                scarce.append(need)
+            else:
+                self._pump(turn, need)
+        for need in self.sharing.in_turn(scarce):
             self._pump(turn, need)
+            if need in self._waiting:
+                self.sharing.keep(need)
 
     def _pump(self, turn: Turn, need: Need) -> None:
         queue = self._waiting[need]
@@ -172,7 +192,7 @@ class Dispatcher:
 
     def _choose_host(self, need: Need, job: Job) -> LinkState | None:
         """Choose who starts a process for a job: where its var values can come, if that is anywhere."""
-        hosts = [link for link in self.links.values() if serves(link, need) and spawn_slots(link) > 0]
+        hosts = [link for link in self.links.values() if spawn_slots(link) > 0 and self._has_room(link, need)]
         lives = job.session.lives
         if lives.any:
             near = [
@@ -185,7 +205,7 @@ class Dispatcher:
         """Choose the executor that has most room."""
         best, most = None, (False, 0)
         for link in self.links.values():
-            free = _free(link, need)
+            free = self._free(link, need)
             # Those that run another version instead come last.
             if free > 0 and (rank := (has_version(link, need), free)) > most:
                 best, most = link, rank
@@ -195,9 +215,22 @@ class Dispatcher:
         """Choose for a job that another one waits for: slots don't count, or all of them might wait for each other."""
         link = self.links.get(link_id)
         if link is not None and link.executor is not None:
-            return link if serves(link, need) else None
-        serving = [link for link in self.links.values() if link.executor is not None and serves(link, need)]
+            return link if self._has_room(link, need) else None
+        serving = [link for link in self.links.values() if link.executor is not None and self._has_room(link, need)]
         return max(serving, key=lambda link: link.executor.slots - link.load if link.executor else 0, default=None)
+
+    def _has_room(self, link: LinkState, need: Need) -> bool:
+        """Tell whether a link's executor can run a job and has the resources for it; slots don't count."""
+        return serves(link, need) and self.sharing.has_room(link, need)
+
+    def _free(self, link: LinkState, need: Need) -> int:
+        """Return how many more jobs like this a link's executor can take."""
+        if link.executor is None or not self._has_room(link, need):
+            return 0
+        if need.in_thread:
+            free = link.executor.sync_slots - link.sync_load
+            return free if free > 0 else free + _parked(link)
+        return link.executor.slots - (link.load - link.sync_load)
 
     @property
     def waiting(self) -> int:
@@ -308,6 +341,7 @@ class Dispatcher:
     def stop_timers(self) -> None:
         """Let no lease run out and tell of no absence any more."""
         self.absence.stop()
+        self.sharing.stop()
         for link in self.links.values():
             self.back(link)
 
@@ -410,17 +444,10 @@ def _parked(link: LinkState) -> int:
 
 def _count(attempt: Attempt, change: int) -> None:
     attempt.link.load += change
+    if attempt.job.resources.amounts:
+        attempt.link.take(attempt.job.resources, change)
     if attempt.job.in_thread:
         attempt.link.sync_load += change
-
-
-def _free(link: LinkState, need: Need) -> int:
-    if link.executor is None or not serves(link, need):
-        return 0
-    if need.in_thread:
-        free = link.executor.sync_slots - link.sync_load
-        return free if free > 0 else free + _parked(link)
-    return link.executor.slots - (link.load - link.sync_load)
 
 
 def _say(attempt: Attempt, found: dict[str, Found]) -> bool:

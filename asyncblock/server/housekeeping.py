@@ -17,6 +17,9 @@ __all__ = ["QUESTIONS", "Question"]
 _PRUNE_PAGE = 500
 """Sessions that may go, as they are asked of the journal at once."""
 
+_MAX_OFFERS = 100
+"""Executors that are described one by one, and kinds of jobs that nobody can run."""
+
 _MAX_PRUNED = 50_000
 """Sessions that one answer names as deleted: whoever wants more to go asks again."""
 
@@ -35,6 +38,15 @@ async def _info(sessions: Sessions, params: Params, roles: frozenset[str]) -> di
             "held_bytes": sum(link.held for link in links if link.connection is not None),
             "limit_bytes": sum(link.may_hold for link in links if link.connection is not None),
         },
+        "offers": [
+            {"packages": sorted(executor.packages), **executor.offers.to_json()}
+            for executor in live
+            if not executor.once
+        ][:_MAX_OFFERS],
+        "in_vain": [
+            {"jobs": count, "package": need.package, "version": need.version, "needs": need.resources.to_json()}
+            for need, count in sessions.dispatch.absence.in_vain()[:_MAX_OFFERS]
+        ],
         "languages": sorted({language for executor in live for language in executor.languages}),
         "sessions": {
             "known": sessions.ended_counts.total() + len(sessions.rows),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from ..flow.references import References
+from ..resources import NOTHING, Resources
 from .needs import name_of
 
 if TYPE_CHECKING:
@@ -165,6 +166,12 @@ class Job:
     """What its version is a version of."""
     in_thread: bool = field(init=False)
     """The block is known to be a plain function, which takes a thread of its executor's."""
+    resources: Resources = field(init=False)
+    """What it takes of its executor while it runs."""
+    waits_as: int = 0
+    """Its place among all that have waited for resources; 0 when it never has."""
+    within: Resources = NOTHING
+    """What it may use: beside that, what the job has taken that it runs beside and that waits for it."""
 
     def __post_init__(self) -> None:
         block = self.block
@@ -174,6 +181,11 @@ class Job:
         self.retries_left = self.policy.retries
         if self.recomputes is not None:
             self.deaths_left = _DEATHS
+
+        # A caller shares with the blocks that it waits for what it has: else they would wait for each other.
+        needs = Resources.of(block.get("needs"))
+        self.resources = needs.beyond(self.within) if needs and self.within else needs
+        self.within = needs.at_least(self.within) if self.within else needs
 
     @property
     def recomputes(self) -> tuple[tuple[str, int], list[int]] | None:

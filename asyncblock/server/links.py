@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from .. import crashpoints
 from ..errors import ConnectionLost
+from ..resources import Resources
 from ..transport import Transport
 from ..wire.messages import Bye, Message, encode
 from ..wire.scheduler import BATCH_BYTES
@@ -161,6 +162,10 @@ class LinkState:
     """Link ids of the processes that it was asked to start and that haven't ended."""
     load: int = 0
     """How many open jobs it holds."""
+    taken: dict[str, int] = field(default_factory=dict)
+    """What open jobs have of what its executor offers: thousandths by name."""
+    pool: str | None = None
+    """As its executor has announced, which may take no jobs meanwhile."""
     sync_load: int = 0
     """How many of them run in threads."""
     defects: int = 0
@@ -184,11 +189,21 @@ class LinkState:
         if executor is not None:
             self.understands = executor.understands
             self.host = executor.host
+            self.pool = executor.pool
 
     @property
     def is_there(self) -> bool:
         """Tell whether its process lives, as far as is known, whether it takes jobs or not."""
         return self.executor is not None or self.connection is not None
+
+    def take(self, resources: Resources, change: int) -> None:
+        """Count what a job takes of what is offered here (1), or gives back (-1)."""
+        for name, amount in resources.amounts:
+            left = self.taken.get(name, 0) + change * amount
+            if left:
+                self.taken[name] = left
+            else:
+                self.taken.pop(name, None)
 
     def send(self, message: Message) -> None:
         """Send a control line if there is a connection; after a Welcome commands are derived again."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..resources import NOTHING, Resources
+
 if TYPE_CHECKING:
     from .jobs import Job
     from .links import LinkState
@@ -26,6 +28,9 @@ class Need(NamedTuple):
     group: str | None
     in_thread: bool
     package: str
+    resources: Resources = NOTHING
+    """What an executor has to offer, and to have free. Of a job that another one has asked for, and that runs beside
+    it, what goes beyond that one's own."""
 
 
 def name_of(block: Mapping[str, Any]) -> str:
@@ -40,14 +45,16 @@ def need_of(job: Job) -> Need:
     version = str(block.get("hash", ""))
     language = str(block.get("language", "python"))
     if block.get("spawn"):
-        return Need(language, version, None, SPAWN, False, job.code)
+        return Need(language, version, None, SPAWN, False, job.code, job.resources)
     session = job.session.session_id if job.group is not None else None
-    return Need(language, version, session, job.group, job.in_thread, job.code)
+    return Need(language, version, session, job.group, job.in_thread, job.code, job.resources)
 
 
 def need_of_block(block: Mapping[str, Any]) -> Need:
     """Return what a block asks for, wherever it runs."""
-    return Need(str(block.get("language", "python")), str(block.get("hash", "")), None, None, False, name_of(block))
+    resources = Resources.of(block.get("needs"))
+    language, version = str(block.get("language", "python")), str(block.get("hash", ""))
+    return Need(language, version, None, None, False, name_of(block), resources)
 
 
 def serves(link: LinkState, need: Need) -> bool:
@@ -64,6 +71,7 @@ def serves(link: LinkState, need: Need) -> bool:
             or need.version in executor.packages
             or executor.accepts_instead(need.version, need.package)
         )
+        and (not need.resources or not need.resources.lacks(executor.offers))
     )
 
 

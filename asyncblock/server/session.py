@@ -35,6 +35,7 @@ from ..flow.entries import (
 )
 from ..flow.plan import Plan
 from ..flow.run import Run
+from ..resources import NOTHING
 from ..wire.messages import Cancel, Close, SessionEnded
 from ..wire.records import TERMINAL, check
 from .bounds import INLINE_BYTES
@@ -691,11 +692,14 @@ class Session:
 
     def _create(self, created: JobCreated, since: int | None = None) -> Job:
         node = self.plan.resolve(created.flow, created.node_id, created.spec)
-        group = node.group
+        group, within = node.group, NOTHING
         if group is not None and created.flow is not None and not group.startswith("*"):
             group = f"{created.stacks[-1]['flow_job_id']}:{group}"
         if group is None and created.caller is not None and created.spec is not None:
-            group = BESIDE + (created.spec[2].get("beside", "") if len(created.spec) > 2 else "")
+            beside = created.spec[2].get("beside", "") if len(created.spec) > 2 else ""
+            group = BESIDE + beside
+            caller = self.jobs.get(created.caller) if beside else None
+            within = NOTHING if caller is None else caller.within
         job = Job(
             session=self,
             job_id=created.job_id,
@@ -709,6 +713,7 @@ class Session:
             flow=created.flow,
             caller=created.caller,
             created=created,
+            within=within,
         )
         self.jobs[job.job_id] = job
         if job.block.get("recompute"):

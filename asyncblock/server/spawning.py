@@ -46,6 +46,8 @@ class Spawning:
         """Ask an executor to start a process for a job."""
         link_id = secrets.token_hex(8)
         host.spawned.add(link_id)
+        # Until the process is there and takes it over.
+        host.take(job.resources, 1)
         asked = self._asked[link_id] = _Asked(job, host, secrets.token_hex(16))
         self._hosts[link_id] = host
         host.send(Spawn(link_id, job.job_id, asked.secret))
@@ -65,13 +67,19 @@ class Spawning:
         """Give a process that was asked for its job, unless nobody wants it any more."""
         if link.executor is None or not link.executor.once:
             return
-        asked = self._asked.pop(link.link_id, None)
+        asked = self._pop(link.link_id)
         if asked is None:
             return
         if asked.job.state is JobState.WAITING:
             self._assign(turn, asked.job, link)
         else:
             self.over(link.link_id, "its job has ended")
+
+    def _pop(self, link_id: str) -> _Asked | None:
+        asked = self._asked.pop(link_id, None)
+        if asked is not None:
+            asked.host.take(asked.job.resources, -1)
+        return asked
 
     def over(self, link_id: str, reason: str) -> None:
         """End a process whose job is over; one that was never asked for is left alone."""
@@ -86,7 +94,7 @@ class Spawning:
 
     def ended(self, turn: Turn, link_id: str, reason: str) -> None:
         """Take in that a process has ended; a job that it hadn't been given yet fails, unless its executor leaves."""
-        asked = self._asked.pop(link_id, None)
+        asked = self._pop(link_id)
         self.over(link_id, reason)
         if asked is not None and asked.job.state is JobState.WAITING:
             job = asked.job
@@ -100,9 +108,9 @@ class Spawning:
     def host_gone(self, turn: Turn, host: LinkState) -> list[str]:
         """Ask elsewhere for what a lost executor hadn't started; return the processes that end with it."""
         for link_id in [link_id for link_id, asked in self._asked.items() if asked.host is host]:
-            asked = self._asked.pop(link_id)
+            asked = self._pop(link_id)
             self._hosts.pop(link_id, None)
-            if asked.job.state is JobState.WAITING:
+            if asked is not None and asked.job.state is JobState.WAITING:
                 self._enqueue(turn, asked.job)
         with_it = [link_id for link_id, each in self._hosts.items() if each is host]
         for link_id in with_it:

@@ -72,6 +72,13 @@ takes it, and ``submit`` does when an executor has announced the language. A blo
 ``sync`` is true (Python's blocks that are no coroutines), one of ``spawn`` where its ``spawn`` is, and otherwise one of
 ``async``. A job that another one has asked for by ``run_block`` takes none.
 
+**What a block needs.** A block's ``needs`` say amounts by name (``memory`` in bytes, ``gpu``, any other) and
+``labels``. Such a job goes to an executor whose announcement ``offers`` as much, has all of the ``labels``, and has as
+much free: a job holds its part until its attempt has ended. A job that another one has asked for, and that runs beside
+it, takes of each only what goes beyond that one's own. Executors that announce the same ``pool``, at least 16
+characters that nobody can guess, have what they offer together. Of the jobs that wait for their part, the one that has
+waited longest is next.
+
 **Announcements** are ``{"languages": [name, ...], "packages": {hash: name}, "slots": {"async": n, "sync": n, "spawn":
 n}}``. ``sync`` is as many as ``async`` where it is missing, ``spawn`` 0. Numbers are whole, from 0 to 1,000,000; up to
 100 languages and 10,000 packages. A wrong field is unreadable, and the goodbye names it.

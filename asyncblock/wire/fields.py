@@ -70,6 +70,12 @@ class Announcement(TypedDict, total=False):
     """How hashes begin that it doesn't have: it runs what it has of a package of that name instead."""
     host: Annotated[str, Text(16, 200)] | None
     """The same for executors that can open each other's files, and known to nobody else: values may move in files."""
+    offers: dict[Name, float]
+    """How much there is of each resource that blocks may need: ``memory`` in bytes, ``gpu``. From 0 on; up to 32."""
+    labels: list[Name]
+    """What else it has that blocks may need. Up to 32."""
+    pool: Annotated[str, Text(16, 200)] | None
+    """The same for executors that have what they offer together, and known to nobody else."""
     understands: list[Name]
     """Which of the messages that not every executor knows may be sent to it: ``release``, ``live``."""
 
@@ -254,6 +260,8 @@ class BlockFields(TypedDict, total=False):
     """A digest of what of its package a Python block can come to run, for its cache."""
     cache: Json
     """How its results are cached: ``true``, or an object with ``ttl``, ``version`` and ``refresh``."""
+    needs: Object | None
+    """What an executor must offer, and have free: amounts by name (``memory`` in bytes), and ``labels``."""
     refused: str
     """Why it can't be run; in a catalog."""
     cases: list[Object]

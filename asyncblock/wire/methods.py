@@ -220,6 +220,10 @@ class Info(TypedDict):
     """Of the asking token."""
     executors: int
     """Connected ones."""
+    offers: list[Object]
+    """What each of them offers, up to 100: amounts by name, ``labels``, and the hashes of its ``packages``."""
+    in_vain: list[Object]
+    """What jobs wait for and nobody can serve: how many ``jobs``, ``package``, ``version``, and ``needs``."""
     languages: list[str]
     """That they have announced."""
     var_values: dict[str, int]

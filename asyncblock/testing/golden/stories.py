@@ -18,6 +18,9 @@ from ...lifesigns import Held
 from ...link import Link
 from .scene import Scene, Story
 
+_OFFERS: Final = {"memory": 0}
+"""This machine's memory is no matter."""
+
 __all__ = ["STORIES"]
 
 LARGE: Final = "x" * 66_000
@@ -187,7 +190,8 @@ class _hosts:
 
     def __init__(self, scene: Scene, *blocks: AnyBlock, spawning: AnyBlock | None = None) -> None:
         self._scene = scene
-        self._executor = Executor([*blocks, *([spawning] if spawning else ())], async_slots=4, sync_slots=2)
+        served = [*blocks, *([spawning] if spawning else ())]
+        self._executor = Executor(served, async_slots=4, sync_slots=2, offers=_OFFERS)
         if spawning is not None:
             self._executor.spawner = _Spawner(scene, spawning)  # type: ignore[assignment]  # it only has to act like one
 
@@ -217,7 +221,7 @@ class _Spawner:
         edited: Callable[[], None],
     ) -> None:
         """Run one job and leave."""
-        executor = Executor([self._block], async_slots=1, sync_slots=1)
+        executor = Executor([self._block], async_slots=1, sync_slots=1, offers=_OFFERS)
         executor.once = True
         link = await self._scene.link(link_id, secret)
         await executor.run(Mainframe(link))
