@@ -29,7 +29,7 @@ _PARTS: Final = 1000
 """Amounts are counted in thousandths, so that three thirds of a GPU never come to more than one."""
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,99}")
-_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?) ?(?:([KMGT])(?:i?B)?)?")
+_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?) ?(?:([KMGT])i?B?)?")
 _UNITS: Final = {None: 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _NUMBER: Final = "a number above 0, or for bytes a size: 512MiB, 4GiB"
 

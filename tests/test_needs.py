@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 import asyncblock
-from asyncblock import Context, Flow
+from asyncblock import Context, Flow, events
+from asyncblock.cli.offering import Offered
 from asyncblock.errors import InvalidFlow, LocalProtocolError
+from asyncblock.flow.load import load_flow
 from asyncblock.resources import NOTHING, Resources, needs_of, needs_problem, offers_of
 from asyncblock.server.settings import Settings
 
@@ -23,6 +26,8 @@ from .peers import node as bare_node
 from .peers import plan as bare_plan
 from .processes import Command, free_port, run, start
 from .server.test_leases import FINISHED, STARTED
+
+pytestmark = pytest.mark.timeout(180)
 
 POOL = "a pool that nobody can guess"
 
@@ -156,15 +161,15 @@ async def test_what_a_lost_executor_had_is_free_again_on_the_one_that_comes_in_i
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"offers": {"gpu": "2"}}, "numbers by name"),
-        ({"offers": {"gpu": True}}, "numbers by name"),
+        ({"offers": {"gpu": "2"}}, "must be a number"),
+        ({"offers": {"gpu": True}}, "must be a number"),
         ({"offers": {"gpu": -1}}, "'gpu'"),
         ({"offers": {"2gpu": 1}}, "'2gpu'"),
         ({"offers": {"labels": 1}}, "numbers by name"),
-        ({"offers": [1]}, "numbers by name"),
-        ({"labels": "fast"}, "a list of names"),
+        ({"offers": [1]}, "offers"),
+        ({"labels": "fast"}, "labels"),
         ({"labels": [1]}, "labels"),
-        ({"pool": "short"}, "nobody can guess"),
+        ({"pool": "short"}, "pool"),
     ],
 )
 async def test_offers_that_are_none_end_the_link_and_are_named(
@@ -361,58 +366,61 @@ def package(place: Path) -> Path:
     return write_flow(place, nodes, outputs_from=outputs)
 
 
-async def serving(stack: AsyncExitStack, tmp_path: Path) -> Path:
-    data = tmp_path / "data"
-    serve = start(
-        "serve", "--data-dir", data, "--port", str(free_port()), "--no-executor-timeout", "60", state=tmp_path
-    )
+async def serving(stack: AsyncExitStack, tmp_path: Path) -> asyncblock.Mainframe:
+    data, port = tmp_path / "data", free_port()
+    serve = start("serve", "--data-dir", data, "--port", str(port), "--no-executor-timeout", "150", state=tmp_path)
     await (await stack.enter_async_context(serve)).until_line("mainframe at", err=True)
-    return data
+    token = (data / "token").read_text().strip()
+    return await stack.enter_async_context(asyncblock.connect(f"ws://127.0.0.1:{port}", token))
 
 
 async def executing(stack: AsyncExitStack, tmp_path: Path, flow: Path, *more: str) -> Command:
-    arguments = ("executor", "--data-dir", tmp_path / "data", "--package", flow.parent, *more)
-    command = await stack.enter_async_context(start(*arguments, state=tmp_path))
-    await command.until_line("executor for", err=True)
-    return command
+    arguments: tuple[str | Path, ...] = ("executor", "--data-dir", tmp_path / "data", "--package", flow.parent, *more)
+    return await stack.enter_async_context(start(*arguments, state=tmp_path))
 
 
 async def test_a_job_runs_where_what_it_needs_is_offered(tmp_path: Path) -> None:
     flow = package(tmp_path / "f")
     async with AsyncExitStack() as stack:
-        data = await serving(stack, tmp_path)
+        mainframe = await serving(stack, tmp_path)
         disk = await executing(stack, tmp_path, flow, "--label", "fast-disk")
         gpu = await executing(stack, tmp_path, flow, "--offers", "gpu=2")
         for _ in range(3):
-            done = await run("submit", flow, "--data-dir", data, "--json", state=tmp_path)
-            end = done.events()[-1]
-            assert end["outputs"] == {"gpu": gpu.process.pid, "disk": disk.process.pid}, end
+            session = await mainframe.start(flow)
+            assert await session.outputs() == {"gpu": gpu.process.pid, "disk": disk.process.pid}
+        fine = await run("check", flow, "--url", "here", "--data-dir", tmp_path / "data", state=tmp_path)
+        assert fine.process.returncode == 0, fine.out
 
 
 async def test_what_nobody_offers_is_told_by_check_and_doctor_and_the_session_that_waits_for_it(tmp_path: Path) -> None:
     flow = package(tmp_path / "f")
+    check: tuple[str | Path, ...] = ("check", flow, "--url", "here", "--data-dir", tmp_path / "data")
     async with AsyncExitStack() as stack:
-        data = await serving(stack, tmp_path)
-        nobody = await run("check", flow, "--url", "here", "--data-dir", data, state=tmp_path)
+        mainframe = await serving(stack, tmp_path)
+        nobody = await run(*check, state=tmp_path)
         assert (nobody.process.returncode, "no executor is connected" in nobody.out[0]) == (2, True)
-        await executing(stack, tmp_path, flow, "--offers", "gpu=2")
-        async with start("submit", flow, "--data-dir", data, state=tmp_path) as submitted:
-            told = await submitted.until_line("disk: waiting")
-            assert "offers label fast-disk" in told
-            checked = await run("check", flow, "--url", "here", "--data-dir", data, state=tmp_path)
-            assert checked.process.returncode == 2
-            assert "node 'disk' needs label fast-disk, and no executor that has its code offers" in checked.out[0]
-            assert "--label fast-disk" in checked.out[0]
-            doctor = await run("doctor", "--data-dir", data, state=tmp_path)
-            [waiting] = [line for line in doctor.out if " waiting " in f" {line} "]
-            assert (doctor.process.returncode, "1 job of " in waiting, "label fast-disk" in waiting) == (1, True, True)
-            assert any("they offer gpu=2, memory=" in line for line in doctor.out)
-            await executing(stack, tmp_path, flow, "--label", "fast-disk")
-            assert await submitted.wait() == 0
-        fine = await run("check", flow, "--url", "here", "--data-dir", data, state=tmp_path)
-        assert fine.process.returncode == 0, fine.out
+        gpu = await executing(stack, tmp_path, flow, "--offers", "gpu=2")
+        session = await mainframe.start(flow)
+        async for event in session:
+            if (
+                isinstance(event, events.JobWaiting)
+                and event.node_id == "disk"
+                and "offers label fast-disk" in event.reason
+            ):
+                break
+        checked, doctor = await asyncio.gather(
+            run(*check, state=tmp_path), run("doctor", "--data-dir", tmp_path / "data", state=tmp_path)
+        )
+        assert checked.process.returncode == 2
+        assert "node 'disk' needs label fast-disk, and no executor that has its code offers" in checked.out[0]
+        assert "--label fast-disk" in checked.out[0]
+        [waiting] = [line for line in doctor.out if "waiting" in line.split()]
+        assert (doctor.process.returncode, "1 job of " in waiting, "label fast-disk" in waiting) == (1, True, True)
+        assert any("they offer gpu=2, memory=" in line for line in doctor.out)
+        await executing(stack, tmp_path, flow, "--label", "fast-disk")
+        assert (await session.outputs())["gpu"] == gpu.process.pid
         (flow.parent / "gpu.py").write_text("def main(): ...\n")
-        other = await run("check", flow, "--url", "here", "--data-dir", data, state=tmp_path)
+        other = await run(*check, state=tmp_path)
         assert (other.process.returncode, "no executor has " in other.out[0]) == (2, True)
 
 
@@ -425,8 +433,13 @@ async def test_a_run_says_before_it_starts_what_it_does_not_offer(tmp_path: Path
     offered = ("--offers", "gpu=1", "--label", "fast-disk")
     done = await run("run", flow, *offered, "--workers", "2", state=tmp_path)
     assert done.process.returncode == 0, done.err
-    for wrong in (("--offers", "gpu"), ("--offers", "gpu=many"), ("--label", "a b")):
-        assert (await run("run", flow, *wrong, state=tmp_path)).process.returncode == 2
+
+
+def test_options_that_offer_nothing_are_refused() -> None:
+    assert Offered.read(["gpu=2,memory=4GiB"], ["a,b"]) == Offered({"gpu": "2", "memory": "4GiB"}, ("a", "b"))
+    for offers, labels in ([("gpu",), ()], [("gpu=many",), ()], [("=1",), ()], [(), ("a b",)]):
+        with pytest.raises(typer.BadParameter):
+            Offered.read(offers, labels)
 
 
 async def test_retry_offers_what_the_run_has_offered(tmp_path: Path) -> None:
@@ -445,7 +458,7 @@ def test_what_is_wrong_with_needs_is_told_with_file_and_line(tmp_path: Path) -> 
     condition = {"node_id": "c", "conditions": {"cases": []}, "needs": {"gpu": 1}, "inputs_def": [handle_def("x")]}
     flow = write_flow(tmp_path, [slow, condition])
     with pytest.raises(InvalidFlow) as caught:
-        asyncblock.load_flow(flow)
+        load_flow(flow)
     said = [(problem.message, problem.line) for problem in caught.value.problems]
     assert any("node 'n': 'gpu' in 'needs' is a number" in words and line for words, line in said), said
     assert any("node 'c': 'needs' is for tasks" in words and line for words, line in said), said

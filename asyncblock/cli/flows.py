@@ -103,8 +103,8 @@ def check(
             raise typer.Exit(_EXIT_INVALID) from error
         languages += tuple(info.get("languages", ()))
     plan, problems = _load(flow, search, languages)
-    if plan is not None and info is not None and (found := _unserved(plan, info)):
-        plan, problems = None, found
+    if plan is not None and info is not None and (unserved := _unserved(plan, info)):
+        plan, problems = None, unserved
     if plan_wanted and plan is not None:
         print(orjson.dumps(plan.to_json()).decode())
         for warning in plan.warnings:

@@ -13,6 +13,9 @@ __all__ = ["Names", "words"]
 _SHORT = 200
 """Characters of a value in a line."""
 
+_LONG = 1.0
+"""Seconds of a stall that is told while it lasts."""
+
 _PARTS = 20
 """Members of an output that are shown on lines of their own."""
 
@@ -82,6 +85,9 @@ def words(event: events.Event, name: str | None = None) -> tuple[str, str | None
             kept = f"{len(event.records)} records of attempt {event.attempt}, which was over, are kept and not used"
             return f"{node}: {kept}", "dim"
         case events.JobStalled():
+            # What is shorter is told by a warning of the block's, when it is over.
+            if event.seconds < _LONG:
+                return None
             return f"{node}: has blocked its event loop for {event.seconds:.1f} s in {event.where}", "yellow"
         case events.JournalBroken():
             return f"what followed here may be lost: {event.reason}", "bold red"

@@ -55,6 +55,8 @@ ASYNC_SLOTS = 1000
 """Async jobs at once: they share one loop, and each costs a few kB."""
 
 
+_ADVICE = "a block that is a plain 'def' runs on a thread, where it holds up nobody"
+
 _CONTEXTS = 10_000
 """Contexts of sessions that are kept."""
 
@@ -390,7 +392,7 @@ class _Hosting:
         if job is None or stall.file is None:
             return
         if stall.ended:
-            self._inbox.post(job.stall_ended, str(stall))
+            self._inbox.post(job.stall_ended, f"{stall}; {_ADVICE}")
         else:
             self._inbox.post(job.stall_began)
             self.link.stalled(job.channel, stall.seconds, f"{stall.function} ({stall.file}:{stall.line})")

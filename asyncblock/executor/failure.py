@@ -14,6 +14,7 @@ Which frames stay, for the exception and for each of its causes and parts:
 from __future__ import annotations
 
 import asyncio
+import re
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -30,6 +31,9 @@ MAX_TRACEBACK = 64 << 10
 _MAX_SUMMARY = 1000
 _MAX_FRAMES = 2000
 """Frames that are looked at from the innermost on: above the default recursion limit, and a bound beyond it."""
+
+_BETWEEN: Final = re.compile(r"[/\\](?:site|dist)-packages[/\\]anyio[/\\]")
+"""Files by which asyncblock calls itself on another thread."""
 
 _MAX_PARTS = 3
 """Errors of a group that its summary names."""
@@ -111,7 +115,7 @@ def _select_all(shown: traceback.TracebackException, exc: BaseException, origins
 def _select(
     frames: list[traceback.FrameSummary], error: BaseException, origins: Origins
 ) -> list[traceback.FrameSummary]:
-    begin = _first_author(frames, origins)
+    begin = _first_author(frames, origins, by_us=isinstance(error, AsyncBlockError))
     if begin is None:
         begin = len(frames) if isinstance(error, (AsyncBlockError, SyntaxError)) else 0
     kept = frames[begin:]
@@ -133,12 +137,13 @@ def _is_bug_of_ours(frames: Sequence[traceback.FrameSummary], error: BaseExcepti
     return False
 
 
-def _first_author(frames: Sequence[traceback.FrameSummary], origins: Origins) -> int | None:
+def _first_author(frames: Sequence[traceback.FrameSummary], origins: Origins, *, by_us: bool) -> int | None:
     for index, frame in enumerate(frames):
         if origins.is_block_file(frame.filename):
             return index
     for index, frame in enumerate(frames):
-        if origins.of(frame.filename) in ("author", "library"):
+        # Of our own errors those frames say nothing that stand between two of ours.
+        if origins.of(frame.filename) in ("author", "library") and not (by_us and _BETWEEN.search(frame.filename)):
             return index
     return None
 

@@ -173,6 +173,7 @@ BODY = BodyRef(1, 70_000, "0" * 64, "json", "l")
         (events.JobFailed(**JOB, error="E"), "n: failed: E"),
         (events.JobRetrying(**JOB, error="E", pause=0.5, at=1), "n: attempt 2 follows in 0.5 s"),
         (events.JobStalled(**JOB, seconds=1.26, where="f (x.py:3)"), "n: has blocked its event loop for 1.3 s in f (x.py:3)"),
+        (events.JobStalled(**JOB, seconds=0.3, where="f (x.py:3)"), None),  # its warning follows
         (events.SessionCancelled(**COMMON, reason="r"), "cancelled: r"),
         (events.JournalBroken(**COMMON, epoch="e", reason="r"), "what followed here may be lost: r"),
         (events.SessionFinished(**COMMON, state="failed", error="E", outputs={}), "session failed: E"),

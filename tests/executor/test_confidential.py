@@ -224,3 +224,6 @@ async def test_a_reference_to_nothing_ends_the_job(tmp_path: Path, value: str, m
     found = await run_flow(flow(tmp_path, TAKE, value, schema=schema))
     assert words in (end_of(found).error or "")
     assert not all_of(found, events.BlockStarted)
+    # The message says it all: no frame is the author's, and none of the way to here helps anybody.
+    [finished] = all_of(found, events.BlockFinished)
+    assert "File " not in (finished.traceback or "")
