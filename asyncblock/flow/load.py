@@ -242,7 +242,7 @@ class _Loader:
         file = self._find("task", reference, face)
         if file is None:
             self._report.problem(
-                f"{who}: there is no block {reference!r}{self._versions(reference, face)}", face.file, line
+                f"{who}: there is no block {reference!r}{self._instead('task', reference, face)}", face.file, line
             )
             return None
         return self.block_at(who, file)
@@ -265,7 +265,7 @@ class _Loader:
             return None
         file = self._find("service", service, face)
         if file is None:
-            words = f"{who}: there is no service {service!r}{self._versions(service, face)}"
+            words = f"{who}: there is no service {service!r}{self._instead('service', service, face)}"
             self._report.problem(words, face.file, line)
             return None
         return self.manifests.service(who, file, name)
@@ -283,7 +283,7 @@ class _Loader:
             return None
         file = self._find(kind, reference, face)
         if file is None:
-            words = f"{who}: there is no {kind} {reference!r}{self._versions(reference, face)}"
+            words = f"{who}: there is no {kind} {reference!r}{self._instead(kind, reference, face)}"
             self._report.problem(words, face.file, line)
             return None
         return self.face_at(who, file, further)
@@ -315,8 +315,14 @@ class _Loader:
         home = face.package
         return self._lookup.find(kind, reference, face.directory, home.root, home.name, home.dependencies)
 
+    def _instead(self, kind: str, reference: str, face: Face) -> str:
+        """Say which versions of a package there are, when the one that is depended on is missing, or what it has."""
+        package, separator, _ = reference.partition("::")
+        if separator and package in ("self", face.package.name) and package not in face.package.dependencies:
+            return did_you_mean(f"{package}::{name}" for name in self._lookup.names(kind, face.package.root))
+        return self._versions(reference, face)
+
     def _versions(self, reference: str, face: Face) -> str:
-        """Say which versions of a package there are, when the one that is depended on is missing."""
         package, separator, _ = reference.partition("::")
         wanted = face.package.dependencies.get(package)
         if not separator or wanted is None:

@@ -57,6 +57,13 @@ class Lookup:
                 return found.resolve()
         return None
 
+    @staticmethod
+    def names(kind: str, home: Path) -> list[str]:
+        """Return what of a kind a package has."""
+        folders, names = FILES[kind]
+        there = (directory for folder in folders for directory in (home / folder).glob("*/"))
+        return sorted({each.name for each in there if _file_in(each, names) is not None and not each.is_file()})
+
     def package(self, name: str, flow_dir: Path, dependencies: Mapping[str, str]) -> Iterator[Path]:
         """Return the directories where a package may be, the most fitting first."""
         for directory in (*self._search_paths, flow_dir):

@@ -41,6 +41,11 @@ _SHELL_INPUTS: Final = (
 )
 _SHELL_OUTPUTS: Final = ({"handle": "stdout"}, {"handle": "stderr"})
 
+_BLOCK_KEYS: Final = (
+    "executor", "inputs_def", "outputs_def", "additional_inputs", "additional_outputs", "retries", "cache", "needs",
+    "description", "title", "icon",
+)  # fmt: skip
+
 _START_AT: Final = ("block_start", "session_start", "app_start")
 _STOP_AT: Final = ("block_end", "session_end", "app_end", "never")
 
@@ -112,6 +117,7 @@ class Manifests:
     def block(self, who: str, manifest: Map, file: Path) -> Block | None:
         """Read a block's manifest (or an inline task); ``who`` begins every message."""
         executor = manifest.get("executor")
+        self.report.misspelt(who, manifest, _BLOCK_KEYS, file)
         if not isinstance(executor, Map) or not isinstance(executor.get("name"), str):
             self.report.problem(f"{who}: the block needs 'executor' with a 'name'", file, manifest.line)
             return None

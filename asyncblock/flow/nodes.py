@@ -19,6 +19,13 @@ __all__ = ["read_flow"]
 
 _KINDS: Final = ("task", "subflow", "slot", "service", "conditions", "values")
 
+_FLOW_KEYS: Final = ("title", "description", "nodes", "inputs_def", "outputs_def", "outputs_from", "forward_previews")
+_NODE_KEYS: Final = (
+    *_KINDS, "node_id", "inputs_from", "inputs_def", "outputs_def", "slots", "concurrency", "timeout", "ignore",
+    "needs", "progress_weight", "description", "title", "icon", "inject",
+)  # fmt: skip
+_INPUT_KEYS: Final = ("handle", "value", "from_node", "from_flow", "schema_overrides", "serialize_for_cache")
+
 
 def read_flow(finder: Finder, face: Face) -> FlowPlan:
     """Read a flow's nodes and connections."""
@@ -39,6 +46,7 @@ class _FlowReader:
 
     def read(self) -> FlowPlan:
         flow, face = self._face.manifest, self._face
+        self._report.misspelt("the flow", flow, _FLOW_KEYS, self._file)
         if flow.get("injection"):
             words = "'injection' (running blocks in another package's layer) isn't supported; remove it"
             self._report.problem(words, self._file, flow.line_of("injection"))
@@ -99,6 +107,7 @@ class _FlowReader:
         kinds = [kind for kind in _KINDS if kind in node]
         if len(kinds) == 1:
             return True
+        self._report.misspelt(f"node {node['node_id']!r}", node, _NODE_KEYS, self._file)
         words = "it has none" if not kinds else f"it has {' and '.join(kinds)}"
         self._problem(f"node {node['node_id']!r} needs exactly one of {', '.join(_KINDS)}; {words}", node.line)
         return False
@@ -119,6 +128,7 @@ class _FlowReader:
 
     def _declare(self, node: Map) -> Declared | None:
         who, node_id = f"node {node['node_id']!r}", node["node_id"]
+        self._report.misspelt(who, node, _NODE_KEYS, self._file)
         if "inject" in node:
             words = f"{who}: 'inject' (running a block in another package's layer) isn't supported; remove it"
             self._problem(words, node.line_of("inject"))
@@ -156,6 +166,7 @@ class _FlowReader:
                 self._problem(f"{who}: an entry of 'inputs_from' needs a 'handle'", getattr(each, "line", node.line))
                 continue
             handle = each["handle"]
+            self._report.misspelt(f"{who}, input {handle!r}", each, _INPUT_KEYS, self._file)
             if definitions is not None and handle not in definitions:
                 strays.append(each)
             elif handle in inputs:

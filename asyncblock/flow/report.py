@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import difflib
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ..errors import InvalidFlow, Problem
 from .yamlfile import Map
@@ -13,6 +14,9 @@ __all__ = ["Report", "did_you_mean", "read_flag", "read_handles"]
 
 Where = str | Path | None
 
+_NEAR: Final = 0.85
+"""How like a known key an unknown one is that is taken for a slip: ``input_from`` is, ``my_inputs`` isn't."""
+
 
 class Report:
     """Problems (the flow is refused) and warnings (it isn't), each with file and line."""
@@ -20,6 +24,8 @@ class Report:
     def __init__(self) -> None:
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
+        self.hints: list[Problem] = []
+        """Warnings that may be the cause of problems."""
 
     def problem(self, message: str, file: Where = None, line: int | None = None) -> None:
         """Add something that keeps the flow from running."""
@@ -29,10 +35,23 @@ class Report:
         """Add something that is odd and harmless."""
         self.warnings.append(Problem(message, None if file is None else str(file), line))
 
+    def misspelt(self, who: str, mapping: Map, known: Collection[str], file: Where) -> None:
+        """Warn of keys that are nearly known ones: they are ignored as every unknown key is, and something is missing.
+
+        Where the flow has problems this may be why, so it stands among them.
+        """
+        for key in mapping:
+            if key in known or not isinstance(key, str):
+                continue
+            if near := difflib.get_close_matches(key, [each for each in known if each not in mapping], 1, _NEAR):
+                words = f"{who}: {key!r} means nothing here and is ignored. Did you mean {near[0]!r}?"
+                self.warn(words, file, mapping.line_of(key))
+                self.hints.append(self.warnings[-1])
+
     def check(self) -> None:
         """Raise ``InvalidFlow`` with all problems, if there are any."""
         if self.problems:
-            raise InvalidFlow(sorted(set(self.problems), key=lambda p: (p.file or "", p.line or 0)))
+            raise InvalidFlow(sorted({*self.problems, *self.hints}, key=lambda p: (p.file or "", p.line or 0)))
 
 
 def did_you_mean(names: Iterable[str]) -> str:

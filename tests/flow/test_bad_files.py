@@ -119,3 +119,35 @@ def test_a_number_as_a_node_id_is_a_name(root: Path) -> None:
     from asyncblock.flow import load_flow
 
     assert load_flow(path).nodes[0].node_id == "1"
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "line", "words"),
+    [
+        ("flows/f/flow.oo.yaml", "inputs_from", "input_from", 3, "node 'n': 'input_from' means nothing here and is ignored. Did you mean 'inputs_from'?"),
+        ("flows/f/flow.oo.yaml", "value", "valeu", 3, "node 'n', input 'x': 'valeu' means nothing here and is ignored. Did you mean 'value'?"),
+        ("flows/f/flow.oo.yaml", "task", "taks", 2, "node 'n': 'taks' means nothing here and is ignored. Did you mean 'task'?"),
+        ("flows/f/flow.oo.yaml", "nodes", "node", 1, "the flow: 'node' means nothing here and is ignored. Did you mean 'nodes'?"),
+        ("blocks/b/block.oo.yaml", "executor", "excutor", 1, "node 'n': 'excutor' means nothing here and is ignored. Did you mean 'executor'?"),
+    ],
+)  # fmt: skip
+def test_a_key_that_is_nearly_one_is_named_beside_what_comes_of_it(
+    root: Path, file: str, old: str, new: str, line: int, words: str
+) -> None:
+    block(root, "b", "x")
+    write(
+        root / "flows/f/flow.oo.yaml",
+        "nodes:\n  - {node_id: n, task: self::b,\n     inputs_from: [{handle: x, value: 1}]}\n",
+    )
+    text = (root / file).read_text()
+    (root / file).write_text(text.replace(old, new))
+    found = problems(root / "flows/f")
+    assert (Path(file).name, line, words) in found
+    assert len(found) > 1
+
+
+def test_a_block_that_is_not_there_is_told_with_those_that_are(root: Path) -> None:
+    write(root / "flows/f/flow.oo.yaml", "nodes: [{node_id: n, task: self::c}]\n")
+    assert problems(root / "flows/f") == [
+        ("flow.oo.yaml", 1, "node 'n': there is no block 'self::c'; there is 'self::b'")
+    ]
