@@ -17,6 +17,9 @@ Where = str | Path | None
 _NEAR: Final = 0.85
 """How like a known key an unknown one is that is taken for a slip: ``input_from`` is, ``my_inputs`` isn't."""
 
+_NEAR_SHORT: Final = 0.74
+"""The same of keys of five letters or less: two that have changed places."""
+
 
 class Report:
     """Problems (the flow is refused) and warnings (it isn't), each with file and line."""
@@ -43,7 +46,8 @@ class Report:
         for key in mapping:
             if key in known or not isinstance(key, str):
                 continue
-            if near := difflib.get_close_matches(key, [each for each in known if each not in mapping], 1, _NEAR):
+            free = [each for each in known if each not in mapping]
+            if near := difflib.get_close_matches(key, free, 1, _NEAR if len(key) > 5 else _NEAR_SHORT):
                 words = f"{who}: {key!r} means nothing here and is ignored. Did you mean {near[0]!r}?"
                 self.warn(words, file, mapping.line_of(key))
                 self.hints.append(self.warnings[-1])
