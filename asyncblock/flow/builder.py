@@ -199,8 +199,8 @@ class Flow:
         """Add a node. An input is a constant, an output of another node, or a list of such outputs (a merge).
 
         ``inputs`` is a dict, or where all are constants an instance of the class that the block takes.
-        ``slots`` are what a subflow's slots run; ``recompute`` overrides the block's, and so do ``needs``, what it needs
-        of an executor: ``{"gpu": 1}``. Raises ``InvalidFlow`` for what is no block.
+        ``slots`` are what a subflow's slots run; ``recompute`` overrides the block's, and so does ``needs``, what it
+        needs of an executor: ``{"gpu": 1}``. Raises ``InvalidFlow`` for what is no block.
         """
         more: dict[str, Any] = {}
         if slots:

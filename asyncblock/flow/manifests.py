@@ -43,7 +43,7 @@ _SHELL_OUTPUTS: Final = ({"handle": "stdout"}, {"handle": "stderr"})
 
 _BLOCK_KEYS: Final = (
     "executor", "inputs_def", "outputs_def", "additional_inputs", "additional_outputs", "retries", "cache", "needs",
-    "description", "title", "icon",
+    "recompute", "description", "title", "icon",
 )  # fmt: skip
 
 _START_AT: Final = ("block_start", "session_start", "app_start")

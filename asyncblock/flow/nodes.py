@@ -22,7 +22,7 @@ _KINDS: Final = ("task", "subflow", "slot", "service", "conditions", "values")
 _FLOW_KEYS: Final = ("title", "description", "nodes", "inputs_def", "outputs_def", "outputs_from", "forward_previews")
 _NODE_KEYS: Final = (
     *_KINDS, "node_id", "inputs_from", "inputs_def", "outputs_def", "slots", "concurrency", "timeout", "ignore",
-    "needs", "progress_weight", "description", "title", "icon", "inject",
+    "needs", "recompute", "progress_weight", "description", "title", "icon", "inject",
 )  # fmt: skip
 _INPUT_KEYS: Final = ("handle", "value", "from_node", "from_flow", "schema_overrides", "serialize_for_cache")
 

@@ -181,7 +181,6 @@ class Job:
         self.retries_left = self.policy.retries
         if self.recomputes is not None:
             self.deaths_left = _DEATHS
-
         # A caller shares with the blocks that it waits for what it has: else they would wait for each other.
         needs = Resources.of(block.get("needs"))
         self.resources = needs.beyond(self.within) if needs and self.within else needs
