@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from .faces import Face
 from .kinds import Declared, Finder, Found, Kinds
-from .plan import FlowPlan, InputPlan, NodePlan
+from .plan import MAX_WEIGHT, FlowPlan, InputPlan, NodePlan
 from .provided import Subflows
 from .report import did_you_mean, read_flag
 from .unfed import Unfed
@@ -195,7 +195,7 @@ class _FlowReader:
             None,
             made.flow,
             made.slots,
-            self._number(who, node, "progress_weight", 0.0 if made.kind == "condition" else 1.0, least=0),
+            self._weight(who, node, 0.0 if made.kind == "condition" else 1.0),
         )
 
     def _recompute(self, who: str, node: Map, made: Declared) -> None:
@@ -257,6 +257,13 @@ class _FlowReader:
             self._problem(words, node.line_of(key))
         else:
             return value
+        return default
+
+    def _weight(self, who: str, node: Map, default: float) -> Any:
+        weight = self._number(who, node, "progress_weight", default, least=0)
+        if weight <= MAX_WEIGHT:
+            return weight
+        self._problem(f"{who}: 'progress_weight' may be {MAX_WEIGHT} at most", node.line_of("progress_weight"))
         return default
 
     def _outputs(self, flow: Map) -> dict[str, Any]:

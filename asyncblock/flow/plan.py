@@ -15,10 +15,24 @@ from typing import Any, Final
 
 from ..errors import Problem
 
-__all__ = ["KINDS", "MAX_NODES", "REMEMBERED", "FlowPlan", "InputPlan", "NodePlan", "Plan", "Source", "Spec"]
+__all__ = [
+    "KINDS",
+    "MAX_NODES",
+    "MAX_WEIGHT",
+    "REMEMBERED",
+    "FlowPlan",
+    "InputPlan",
+    "NodePlan",
+    "Plan",
+    "Source",
+    "Spec",
+]
 
 MAX_NODES = 100_000
 """Nodes of the largest plan, all its flows together."""
+
+MAX_WEIGHT = 1_000_000_000
+"""What a node may count in its flow's progress at most: sums of larger ones would lose the others."""
 
 KINDS: Final = ("task", "condition", "subflow", "slot", "service")
 

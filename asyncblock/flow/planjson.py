@@ -16,7 +16,7 @@ import orjson
 
 from ..errors import InvalidFlow, Problem
 from ..resources import LABELS, needs_problem
-from .plan import KINDS, MAX_NODES, REMEMBERED, FlowPlan, InputPlan, NodePlan, Plan, Source
+from .plan import KINDS, MAX_NODES, MAX_WEIGHT, REMEMBERED, FlowPlan, InputPlan, NodePlan, Plan, Source
 
 __all__ = ["plan_from_json", "plan_to_json"]
 
@@ -226,7 +226,7 @@ class _Reader:
             and self._expect(isinstance(slots, dict), f"{name}: slots")
             and self._expect(type(obj.get("concurrency", 1)) is int, f"{name}: concurrency")
             and self._expect(_is_number(timeout) or timeout is None, f"{name}: timeout")
-            and self._expect(_is_number(weight) and weight >= 0, f"{name}: weight")
+            and self._expect(_is_number(weight) and 0 <= weight <= MAX_WEIGHT, f"{name}: weight")
             and self._expect(isinstance(obj.get("group"), (str, type(None))), f"{name}: group")
             and self._expect(isinstance(obj.get("flow"), (str, type(None))), f"{name}: flow")
             and self._expect(isinstance(obj.get("roams", False), bool), f"{name}: roams")

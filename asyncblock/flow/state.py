@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -162,7 +163,9 @@ class FlowJob:
     @property
     def rate(self) -> int:
         """Return how far it is: whole percents, at most 95."""
-        return min(int(self.done / self.total), 95) if self.total > 0 else 0
+        share = self.done / self.total if self.total > 0 else 0.0
+        # Weights of journals from before had no bound: a sum of them may be none.
+        return min(int(share), 95) if 0 <= share < math.inf else 0
 
     def advance(self, node: NodeState, rate: float) -> None:
         """Note how far a node is."""

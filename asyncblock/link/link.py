@@ -393,9 +393,26 @@ class Link:
         await transport.send(encode(self._hello()))
         try:
             async with asyncio.timeout(_GREETING_TIMEOUT):
-                self._receive(await transport.receive())
+                answer = await self._first(transport)
         except TimeoutError:
             raise ConnectionLost(f"{self.address} accepted the connection and said nothing") from None
+        self._receive(answer)
+
+    async def _first(self, transport: Transport) -> bytes:
+        """Receive the answer to a Hello: a mainframe's, unless something in its place takes websockets itself."""
+        try:
+            answer = await transport.receive()
+            if frames.is_text(answer):
+                for header, _ in frames.split(answer):
+                    if header["op"] in (Welcome.op, Bye.op):
+                        return answer
+                    break
+            words = f"{self.address} answered with something else than a mainframe says: {answer[:80]!r}"
+            raise RemoteProtocolError(words)
+        except RemoteProtocolError as error:
+            if not self._welcomed.done():
+                raise
+            raise ConnectionLost(str(error)) from error
 
     def _hello(self) -> Hello:
         return Hello(

@@ -15,6 +15,7 @@ from typing import Any, Final
 from ..errors import AsyncBlockError, LocalProtocolError, PayloadTooLarge, Rejected, RemoteProtocolError, Unauthorized
 from ..wire.frames import MAX_MESSAGE
 from ..wire.messages import Page, Read, Reply, Request, Unread, encode
+from ..wire.methods import result_misfit
 from .gate import Gate
 
 __all__ = ["MAX_QUESTIONS", "MAX_READS", "Questions", "Rows"]
@@ -56,6 +57,8 @@ class _Pending:
     """Where a read begins; -1 where its answer says it."""
     again: bool = False
     """It was withdrawn and asked once more: the first answer may be on its way, and another one be made."""
+    method: str = ""
+    """That of a request."""
 
 
 class Questions:
@@ -100,14 +103,15 @@ class Questions:
         if len(line) > MAX_MESSAGE:
             raise PayloadTooLarge(f"the request {method!r}", size=len(line), limit=MAX_MESSAGE)
         if method not in _ANSWERED_LATER:
-            return await self._request(id, line)
+            return await self._request(id, method, line)
         self._check_open()
         async with self._questions:
-            return await self._request(id, line)
+            return await self._request(id, method, line)
 
-    async def _request(self, id: str, line: bytes) -> dict[str, Any]:
+    async def _request(self, id: str, method: str, line: bytes) -> dict[str, Any]:
         self._check_open()
         pending = self._requests[id] = _pending(line)
+        pending.method = method
         self._send(line)
         try:
             answer: dict[str, Any] = await pending.answer
@@ -178,7 +182,12 @@ class Questions:
         if pending is None or pending.answer.done():
             return
         if message.error is None:
-            pending.answer.set_result(message.result or {})
+            result = message.result or {}
+            if (wrong := result_misfit(pending.method, result)) is None:
+                pending.answer.set_result(result)
+            else:
+                words = f"the answer to {pending.method!r} can't be read: {wrong.path!r:.200} must be {wrong.wanted}"
+                pending.answer.set_exception(RemoteProtocolError(words))
             return
         code = str(message.error.get("code", "rejected"))
         kind = Unauthorized if code == "unauthorized" else Rejected

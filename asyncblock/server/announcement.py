@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import RemoteProtocolError
 from ..resources import LABELS, NOTHING, Resources, needs_problem
+from .access import hash_token
 from .bounds import MAX_ACCEPTED, MAX_LANGUAGES, MAX_PACKAGES, MAX_SLOTS, MAX_WORDS
 
 __all__ = ["ExecutorInfo"]
@@ -41,7 +42,8 @@ class ExecutorInfo:
     accepts: tuple[str, ...] = ()
     """How versions begin that it doesn't have, and runs what it has of the same package for."""
     host: str | None = None
-    """Proves, by being the same, that another executor can open the files of var values that this one writes."""
+    """Proves, by being the same, that another executor can open the files of var values that this one writes. A hash:
+    the journal names it, and every observer reads that."""
     offers: Resources = NOTHING
     """What the jobs that it runs may take of it, and its labels."""
     pool: str | None = None
@@ -77,10 +79,12 @@ class ExecutorInfo:
             raise _wrong("once", "true or false", once)
         host = obj.get("host")
         if host is not None and not (_is_name(host, _MAX_NAME) and len(host) >= _LEAST_HOST):
-            raise _wrong("host", f"a text of {_LEAST_HOST} to {_MAX_NAME} characters that nobody can guess", host)
+            words = f"a text of {_LEAST_HOST} to {_MAX_NAME} characters that nobody can guess"
+            raise RemoteProtocolError(f"an announcement's 'executor.host' must be {words}")
         pool = obj.get("pool")
         if pool is not None and not (_is_name(pool, _MAX_NAME) and len(pool) >= _LEAST_HOST):
-            raise _wrong("pool", f"a text of {_LEAST_HOST} to {_MAX_NAME} characters that nobody can guess", pool)
+            words = f"a text of {_LEAST_HOST} to {_MAX_NAME} characters that nobody can guess"
+            raise RemoteProtocolError(f"an announcement's 'executor.pool' must be {words}")
         understands = obj.get("understands", [])
         if type(understands) is not list or not all(_is_name(each, _MAX_NAME) for each in understands[:_MAX_OPS]):
             raise _wrong("understands", "a list of names of messages", understands)
@@ -93,9 +97,9 @@ class ExecutorInfo:
             once,
             frozenset(understands[:_MAX_OPS]),
             tuple(accepts),
-            host,
+            None if host is None else hash_token(host),
             _offers(obj),
-            pool,
+            None if pool is None else hash_token(pool),
         )
 
 

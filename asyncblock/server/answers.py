@@ -17,12 +17,12 @@ from ..wire.messages import Fetch, Fetched, Message, Page, Read, Reply, Request,
 from ..wire.methods import misfit
 from .api import METHODS, NAMING, ONCE
 from .blocks import JOB_METHODS, attempt_of
-from .bounds import MAX_DEPTH, MAX_WORDS, is_deep
+from .bounds import MAX_DEPTH, MAX_NAME, MAX_WORDS, is_deep
 from .exports import LINK_METHODS
 from .housekeeping import QUESTIONS, Question
 from .journal import BodyKey, RequestRow
 from .links import Connection, LinkState
-from .readers import BodyReader, PageReader
+from .readers import NOT_ALLOWED, BodyReader, PageReader
 from .supervision import in_words
 from .turn import Turn
 
@@ -85,7 +85,7 @@ class Answers:
         if message.method in QUESTIONS:
             self._ask(message)
             return
-        if message.method in ONCE:
+        if message.method in ONCE and METHODS[message.method][0] & self._roles:
             self._orders += 1
             self._tasks.create_task(self._order_once(message))
         elif message.method in NAMING and self._sessions.row(str(message.params.get("session_id"))) is None:
@@ -116,7 +116,10 @@ class Answers:
             self._refuse(message, Rejected(why, code="params"))
 
     async def _order_once(self, message: Request) -> None:
-        """Carry out an order unless it was: its answer is kept, for a second time would have another."""
+        """Carry out an order unless it was: its answer is kept, for a second time would have another.
+
+        That of one that was refused isn't: nothing was done, and who is refused mustn't fill the journal.
+        """
         gateway, key = self._gateway, f"{self._link.link_id}:{message.id}"
         try:
             kept = await self._sessions.journal.request(key) if key not in gateway.answers else None
@@ -164,7 +167,7 @@ class Answers:
             return
         line = _encoded(reply)
         self._connection.owe(len(line) + _ORDER_COST)
-        if key is not None:
+        if key is not None and reply.error is None:
             self._gateway.answers[key] = line
             turn.after(partial(self._gateway.answers.pop, key, None))
             turn.write.request(RequestRow(request_id=key, answer=line, at=int(time.time() * 1000)))
@@ -231,9 +234,13 @@ class Answers:
 
     def read(self, message: Read) -> None:
         """Send pages of a session's journal, as they come to be."""
+        wrong = None
         if not self._may_read(message.session_id):
-            error = "this token may not read sessions"
-            self._connection.send(_failed_page(message.id, error))
+            wrong = NOT_ALLOWED
+        elif len(message.session_id) > MAX_NAME:
+            wrong = f"no session {message.session_id[:MAX_NAME]!r}... here"
+        if wrong is not None:
+            self._connection.send(_failed_page(message.id, wrong))
             return
         # One that has the same number is withdrawn: two answers couldn't be told apart.
         self.unread(Unread(message.id))
@@ -243,7 +250,7 @@ class Answers:
         if len(self._reads) >= limit:
             self._connection.send(_failed_page(message.id, f"{limit} reads wait already on this link"))
             return
-        reader = self._reads[message.id] = PageReader(self._sessions, self._connection, message)
+        reader = self._reads[message.id] = PageReader(self._sessions, self._connection, message, self._may_read)
         reader.begin()
 
     def unread(self, message: Unread) -> None:
@@ -257,6 +264,8 @@ class Answers:
         wrong = None
         if not (0 <= message.offset < 1 << 62 and 0 <= message.id < 1 << 62):
             wrong = "there is nothing at that offset"
+        elif len(message.link) > MAX_NAME:
+            wrong = f"there is no body of a link {message.link[:MAX_NAME]!r}..."
         elif self._fetches >= self._settings.max_reads:
             wrong = f"{self._settings.max_reads} fetches wait already on this link"
         if wrong is not None:

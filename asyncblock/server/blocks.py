@@ -7,15 +7,17 @@ an order which comes twice gets the same answer and starts nothing twice.
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
+
+import orjson
 
 from ..errors import InvalidInputs, Rejected, UnknownBlock
 from ..flow.entries import BlockRequested
-from ..flow.plan import NodePlan, Plan, Source
+from ..flow.plan import MAX_WEIGHT, NodePlan, Plan, Source
 from ..wire.messages import Close
-from .bounds import MAX_BLOCKS, MAX_WORDS
+from .bounds import INLINE_BYTES, MAX_BLOCKS, MAX_WORDS
 from .jobs import Attempt, Job, JobState, RetryPolicy
 from .links import LinkState
 from .turn import Turn
@@ -27,6 +29,12 @@ __all__ = ["JOB_METHODS", "attempt_of"]
 
 Params = dict[str, Any]
 Method = Callable[[Turn, Attempt, Params], dict[str, Any]]
+
+_COMPARED: Final = 200
+"""Names that one which isn't known is compared with: a few ms."""
+
+_COMPARED_LENGTH: Final = 100
+"""Characters of a name that is compared with others."""
 
 
 def attempt_of(running: Mapping[str, Session], link: LinkState, params: Params) -> Attempt:
@@ -102,6 +110,10 @@ def _inputs(
     given = params.get("inputs", {})
     if not isinstance(given, dict):
         raise Rejected("parameter 'inputs' must be dict", code="params")
+    size = sum(len(orjson.dumps(value)) for value in given.values())
+    if size > INLINE_BYTES:
+        words = f"the inputs of block {reference!r} have {size} bytes; beyond {INLINE_BYTES} they go ahead of the order"
+        raise Rejected(f"{words}, in BlockArguments", code="too_large")
     refs: dict[str, Any] = {handle: ["given", value] for handle, value in given.items()}
     place = job.arguments.get(block_job_id)
     if place is not None:
@@ -200,8 +212,8 @@ def _targets(node: Callable[[str], NodePlan], targets: list[Source], outputs_def
 
 def _update_node_weight(turn: Turn, attempt: Attempt, params: Params) -> dict[str, Any]:
     node_id, weight = _text(params, "node_id"), params.get("weight")
-    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < math.inf:
-        raise Rejected("parameter 'weight' must be a number from 0 up", code="params")
+    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight <= MAX_WEIGHT:
+        raise Rejected(f"parameter 'weight' must be a number from 0 to {MAX_WEIGHT}", code="params")
     job = attempt.job
     known = [node.node_id for node in job.session.plan.flow(job.flow).nodes]
     if node_id not in known:
@@ -234,7 +246,11 @@ def _find(job: Job, reference: str) -> tuple[str, NodePlan]:
 
 
 def _close(name: str, names: list[str]) -> str:
-    close = difflib.get_close_matches(name, names, 1)
+    """Name what was probably meant. Comparing takes time that others wait for: of long or very many names not all."""
+    if len(name) > _COMPARED_LENGTH:
+        return ""
+    alike = (each for each in names if 2 * abs(len(each) - len(name)) <= len(name))
+    close = difflib.get_close_matches(name, list(islice(alike, _COMPARED)), 1)
     return f". Did you mean {close[0]!r}?" if close else ""
 
 

@@ -17,6 +17,7 @@ __all__ = [
     "FILE_NAME",
     "INLINE_BYTES",
     "MAX_ACCEPTED",
+    "MAX_ARGUMENTS",
     "MAX_BLOCK",
     "MAX_BLOCKS",
     "MAX_BODIES",
@@ -24,11 +25,14 @@ __all__ = [
     "MAX_CHANNELS",
     "MAX_DEAD",
     "MAX_DEPTH",
+    "MAX_HELD",
     "MAX_HTTP_BODY",
     "MAX_LANGUAGES",
     "MAX_LINE",
     "MAX_LINES",
     "MAX_LISTED",
+    "MAX_NAME",
+    "MAX_NUMBER",
     "MAX_PACKAGES",
     "MAX_PAGE",
     "MAX_RECORDS",
@@ -71,6 +75,16 @@ INLINE_BYTES = 1 << 20
 MAX_DEAD = 1000
 """Links that a Hello may tell the end of."""
 
+MAX_NAME = 200
+"""Characters of what names a session or a link in a question: longer ones name nothing, and aren't kept while it
+waits."""
+
+MAX_HELD = 1 << 49
+"""Bytes of var values of a process: the sum over all links is a number of 64 bits."""
+
+MAX_NUMBER = 1 << 62
+"""What a larger time or count of a question is taken for: the journal's numbers have 64 bits and a sign."""
+
 MAX_LANGUAGES = 100
 
 MAX_PACKAGES = 10_000
@@ -91,6 +105,9 @@ MAX_BLOCK = 1 << 20
 
 MAX_BLOCKS = 1000
 """Blocks that a job may have running at once: as many as an executor runs async jobs."""
+
+MAX_ARGUMENTS = 10_000
+"""BlockArguments of a job whose order hasn't come: each costs about 500 bytes, and its handles."""
 
 MAX_LISTED = 1000
 """Sessions in an answer."""
@@ -133,6 +150,7 @@ def limits(settings: Settings) -> dict[str, int]:
         "sessions": settings.max_sessions,
         "session_bytes": settings.session_bytes,
         "blocks": MAX_BLOCKS,
+        "arguments": MAX_ARGUMENTS,
         "listed": MAX_LISTED,
         "reads": settings.max_reads,
         "questions": settings.max_questions,

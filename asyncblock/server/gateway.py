@@ -11,6 +11,7 @@ import logging
 import secrets
 import time
 from collections import OrderedDict
+from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -36,7 +37,7 @@ from . import greeting
 from .access import Principal, hash_token
 from .announcement import ExecutorInfo
 from .bounds import MAX_CHANNELS, MAX_LINES, MAX_WORDS, limits
-from .incoming import Incoming
+from .incoming import Incoming, Lines
 from .jobs import JobState
 from .journal import LinkRow
 from .journal.trouble import DISK_ERRORS
@@ -200,13 +201,13 @@ class Gateway:
         transport = connection.transport
         link: LinkState | None = None
         try:
-            hello = await self._await_hello(transport)
+            hello, behind = await self._await_hello(transport)
             executor = self._admit(hello, principal.roles)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(connection.write())
                 link = await self._greet(hello, connection, executor)
                 tasks.create_task(self._pulse(link, connection, principal))
-                await Incoming(self, link, connection, principal.roles, tasks).run()
+                await Incoming(self, link, connection, principal.roles, tasks).run(behind)
         except* ConnectionLost:
             pass
         except* Dismissed as group:
@@ -226,7 +227,8 @@ class Gateway:
                 self.sessions.dispatch.lost(link)
                 self._left(link)
 
-    async def _await_hello(self, transport: Transport) -> Hello:
+    async def _await_hello(self, transport: Transport) -> tuple[Hello, Iterator[Lines]]:
+        """Wait for the Hello; return it, and what stands behind it in the same message."""
         try:
             async with asyncio.timeout(_GREETING_TIMEOUT):
                 message = await transport.receive()
@@ -237,13 +239,14 @@ class Gateway:
         if message.count(b"[") > 2 * MAX_CHANNELS:
             # Told before it is read: what would be thrown away costs the others 100 ms.
             raise RemoteProtocolError(f"'hello': {MAX_CHANNELS} channels may be named")
-        for header, _ in frames.split(message, MAX_LINES):
+        behind = frames.split(message, MAX_LINES)
+        for header, _ in behind:
             advance(Role.UPPER, State.GREETING, str(header["op"]))
             hello = decode(header)
             if isinstance(hello, Hello):
                 if frames.link_of(header):
                     raise RemoteProtocolError("the first link of a connection is its link 0")
-                return hello
+                return hello, behind
         raise ConnectionLost("the other side said goodbye")
 
     def _admit(self, hello: Hello, roles: frozenset[str]) -> ExecutorInfo | None:
@@ -271,7 +274,7 @@ class Gateway:
         # All is checked; from here on things change.
         if hello.token is not None and not resumed:
             words = "a link that this journal doesn't know has come back (%s, journal %s, %d open jobs); it is told so"
-            logger.warning(words, hello.link, hello.epoch, len(hello.channels))
+            logger.warning(words, hello.link, f"{hello.epoch!r:.100}", len(hello.channels))
         token = greeting.proof(known, hello.token, hello.secret) if known is not None and resumed else None
         token = token or hello.secret or secrets.token_hex(16)
         # Ahead of the link's own row: the Welcome follows that, and after it nobody tells of the dead again.

@@ -9,6 +9,7 @@ from .. import __version__
 from ..errors import AsyncBlockError, Rejected
 from ..wire.frames import MAX_MESSAGE
 from ..wire.windows import DATA_WINDOW, LINK_WINDOW, TELEMETRY_WINDOW
+from .bounds import MAX_NAME, MAX_NUMBER
 from .listing import LISTING, Params, Question
 from .sessions import Sessions
 
@@ -18,7 +19,8 @@ _PRUNE_PAGE = 500
 """Sessions that may go, as they are asked of the journal at once."""
 
 _MAX_OFFERS = 100
-"""Executors that are described one by one, and kinds of jobs that nobody can run."""
+"""Executors that are described one by one, packages of each, and kinds of jobs that nobody can run: all of it fits into
+an answer, whatever they announce."""
 
 _MAX_PRUNED = 50_000
 """Sessions that one answer names as deleted: whoever wants more to go asks again."""
@@ -39,12 +41,17 @@ async def _info(sessions: Sessions, params: Params, roles: frozenset[str]) -> di
             "limit_bytes": sum(link.may_hold for link in links if link.connection is not None),
         },
         "offers": [
-            {"packages": sorted(executor.packages), **executor.offers.to_json()}
+            {"packages": sorted(executor.packages)[:_MAX_OFFERS], **executor.offers.to_json()}
             for executor in live
             if not executor.once
         ][:_MAX_OFFERS],
         "in_vain": [
-            {"jobs": count, "package": need.package, "version": need.version, "needs": need.resources.to_json()}
+            {
+                "jobs": count,
+                "package": need.package[:MAX_NAME],
+                "version": need.version[:MAX_NAME],
+                "needs": need.resources.to_json(),
+            }
             for need, count in sessions.dispatch.absence.in_vain()[:_MAX_OFFERS]
         ],
         "languages": sorted({language for executor in live for language in executor.languages}),
@@ -78,10 +85,11 @@ async def _prune(sessions: Sessions, params: Params, roles: frozenset[str]) -> d
             raise Rejected(f"parameter {name!r} must be a number from 0", code="params")
     if older_ms is None and keep is None:
         raise Rejected("say which sessions may go: older_ms, keep, or both", code="params")
-    until = None if older_ms is None else int(time.time() * 1000) - older_ms
+    until = None if older_ms is None else int(time.time() * 1000) - min(older_ms, MAX_NUMBER)
+    keep = min(keep or 0, MAX_NUMBER)
     gone: list[str] = []
     freed, after = 0, (0, 0)
-    while page := await sessions.journal.prunable(until=until, keep=keep or 0, after=after, limit=_PRUNE_PAGE):
+    while page := await sessions.journal.prunable(until=until, keep=keep, after=after, limit=_PRUNE_PAGE):
         for created_at, number, session_id, state in page:
             after = (created_at, number)
             try:

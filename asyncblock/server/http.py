@@ -5,10 +5,12 @@ The names under ``/metrics`` are promises: ``_FIGURES`` says what each of them i
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 import orjson
@@ -46,6 +48,12 @@ _FIGURES = {
     "acks_total": "Acknowledgements sent.",
 }
 
+_READING = 4
+"""Bodies that are read at once; others wait."""
+
+_UNDER_WAY = 64 << 20
+"""Bytes of bodies in answers that wait for their sockets, of all who ask; more of them are asked for later."""
+
 _RANGE = re.compile(r"bytes=(\d{1,15})-(\d{1,15})?")
 """The one form of a range that is understood; others are answered as if there were none."""
 
@@ -57,6 +65,9 @@ class HttpDoor:
         self._server = server
         self._access = access
         self._origins = origins
+        self._reading = asyncio.Semaphore(_READING)
+        self._under_way = 0
+        """Bytes of bodies that their askers' sockets haven't taken yet."""
 
     async def admit(self, path: str, headers: Mapping[str, str]) -> HttpAnswer | object:
         """Answer a request, or return the caller's roles for a websocket."""
@@ -123,7 +134,8 @@ class HttpDoor:
         if size < 1:
             return HttpAnswer(416, b"the range ends before it begins\n")
         try:
-            data = await self._server.journal.bodies.read(BodyKey(link, int(number)), first, size + (not asked))
+            async with self._reading:
+                data = await self._server.journal.bodies.read(BodyKey(link, int(number)), first, size + (not asked))
         except (AsyncBlockError, FileNotFoundError):
             return HttpAnswer(404, b"no such body\n")
         except DISK_ERRORS as error:
@@ -132,9 +144,15 @@ class HttpDoor:
         if len(data) > MAX_HTTP_BODY:
             words = f"it has more than {MAX_HTTP_BODY} bytes: ask for parts ('Range: bytes=0-'), or fetch it\n"
             return HttpAnswer(413, words.encode())
-        if asked:
-            if not data:
-                return HttpAnswer(416, b"it ends before that\n")
-            place = {"Content-Range": f"bytes {first}-{first + len(data) - 1}/*"}
-            return HttpAnswer(206, data, "application/octet-stream", place)
-        return HttpAnswer(200, data, "application/octet-stream", {"Accept-Ranges": "bytes"})
+        if asked and not data:
+            return HttpAnswer(416, b"it ends before that\n")
+        if self._under_way + len(data) > _UNDER_WAY:
+            words = f"bodies of {self._under_way} bytes are on their way already; ask again\n"
+            return HttpAnswer(503, words.encode(), more={"Retry-After": "1"})
+        self._under_way += len(data)
+        place = {"Content-Range": f"bytes {first}-{first + len(data) - 1}/*"} if asked else {"Accept-Ranges": "bytes"}
+        sent = partial(self._sent, len(data))
+        return HttpAnswer(206 if asked else 200, data, "application/octet-stream", place, sent)
+
+    def _sent(self, size: int) -> None:
+        self._under_way -= size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,7 @@ from . import greeting
 from .access import barred
 from .announcement import ExecutorInfo
 from .answers import Answers
-from .bounds import MAX_LINE, MAX_LINES, MAX_RECORDS, MAX_WORDS
+from .bounds import MAX_HELD, MAX_LINE, MAX_LINES, MAX_RECORDS, MAX_WORDS
 from .journal import BodyRow
 from .lines import Line, read_line
 from .links import Connection, Dismissed, LinkState
@@ -43,7 +44,10 @@ if TYPE_CHECKING:
     from .gateway import Gateway
     from .session import Session
 
-__all__ = ["Incoming"]
+__all__ = ["Incoming", "Lines"]
+
+Lines = tuple[dict[str, Any], list[bytes]]
+"""A control line, and the data lines that belong to it."""
 
 _FOR_THE_DISK = frozenset({"batch", "stalled"})
 """What is written without being answered."""
@@ -87,28 +91,36 @@ class Incoming:
         self._since_turn = 0
         """What was taken in since others had a turn."""
 
-    async def run(self) -> None:
-        """Read until the connection ends; raises ``ConnectionLost`` or ``RemoteProtocolError``."""
+    async def run(self, behind: Iterator[Lines]) -> None:
+        """Read until the connection ends; raises ``ConnectionLost`` or ``RemoteProtocolError``.
+
+        First comes what stood ``behind`` the Hello in its message.
+        """
         loop, link, transport = self._sessions.loop, self._link, self._connection.transport
         try:
+            await self._text(behind)
             while True:
                 message = await transport.receive()
                 self._check_fence()
                 link.last_heard = loop.time()
                 link.suspects = None
                 if frames.is_text(message):
-                    for header, lines in frames.split(message, MAX_LINES):
-                        await self._control(header, lines)
-                        await self._connection.listening()
-                        if header["op"] in _FOR_THE_DISK:
-                            # Cancels don't wait for the records of others.
-                            await self._gateway.room(self._connection)
-                        await self._give_turn(sum(map(len, lines)))
+                    await self._text(frames.split(message, MAX_LINES))
                 else:
                     self._advance("chunk")
                     self._gateway.bytes_received += await self._uploads.chunk(message)
         finally:
             self._answers.end()
+
+    async def _text(self, message: Iterator[Lines]) -> None:
+        """Act on the lines of a message."""
+        for header, lines in message:
+            await self._control(header, lines)
+            await self._connection.listening()
+            if header["op"] in _FOR_THE_DISK:
+                # Cancels don't wait for the records of others.
+                await self._gateway.room(self._connection)
+            await self._give_turn(sum(map(len, lines)))
 
     async def _control(self, header: dict[str, Any], lines: list[bytes]) -> None:
         """Do what a control line says."""
@@ -150,7 +162,7 @@ class Incoming:
     def _handle(self, message: Message) -> None:
         match message:
             case Ping():
-                self._link.held, self._link.may_hold = message.held, message.may_hold
+                self._held(message)
             case Stalled():
                 self._stalled(message)
             case Request():
@@ -174,6 +186,13 @@ class Incoming:
                     self._sessions.dispatch.gone(self._link, "its process has ended")
                     self._gateway.forget(self._link)
                 raise ConnectionLost("the other side said goodbye")
+
+    def _held(self, message: Ping) -> None:
+        """Take in what an executor says of its var values; the sum of all is told to whoever asks."""
+        if "executor" in self._roles:
+            self._link.held, self._link.may_hold = (
+                min(max(count, 0), MAX_HELD) for count in (message.held, message.may_hold)
+            )
 
     def _gone(self, message: Gone) -> None:
         """Take in that a process has ended, from who was asked to start it or has its secret."""
@@ -215,7 +234,7 @@ class Incoming:
             turn.write.body(row)
         link.received = batch.seq
         broken: list[tuple[Session, Exception]] = []
-        refusals: list[Refused] = []
+        found: list[tuple[int, list[tuple[int, str]]]] = []
         for run in runs:
             try:
                 refused = self._take(turn, run)
@@ -224,8 +243,9 @@ class Incoming:
                 broken.append((link.attempts[run.channel].job.session, error))
                 continue
             if refused:
-                _refuse(refusals, run.channel, refused)
-        if refusals:
+                found.append((run.channel, refused))
+        if found:
+            refusals = _refusals(found)
             self._connection.owe(cost := _REFUSAL_COST * len(refusals))
             turn.after(partial(self._tell_refused, refusals, cost))
         turn.write.mark(link.number, batch.seq)
@@ -294,12 +314,16 @@ def _only_starts(records: list[Any]) -> bool:
     return len(records) == 1 and isinstance(records[0], dict) and records[0].get("type") == "JobStarted"
 
 
-def _refuse(refusals: list[Refused], channel: int, refused: list[tuple[int, str]]) -> None:
-    """Say what was refused: one by one while it is little, the rest of a channel's at once."""
-    for place, (index, reason) in enumerate(refused):
-        words = reason[:MAX_WORDS]
-        if len(refusals) < _REFUSALS:
-            refusals.append(Refused(channel, index, words))
-        else:
-            refusals.append(Refused(channel, index, words, len(refused) - place))
-            return
+def _refusals(found: list[tuple[int, list[tuple[int, str]]]]) -> list[Refused]:
+    """Say what was refused of each channel: one by one while it is little, the rest of a channel's at once."""
+    told: list[Refused] = []
+    rest: dict[int, Refused] = {}
+    for channel, refused in found:
+        for index, reason in refused:
+            if len(told) < _REFUSALS:
+                told.append(Refused(channel, index, reason[:MAX_WORDS]))
+            elif channel in rest:
+                rest[channel].count += 1
+            else:
+                rest[channel] = Refused(channel, index, reason[:MAX_WORDS])
+    return [*told, *rest.values()]

@@ -10,6 +10,7 @@ import orjson
 
 from ..flow.references import References
 from ..resources import NOTHING, Resources
+from .arguments import Arguments
 from .needs import name_of
 
 if TYPE_CHECKING:
@@ -159,8 +160,8 @@ class Job:
     """Jobs that it has asked for, each with the offset of the row from which on it may be heard of."""
     blocks: set[str] = field(default_factory=set)
     """Those of them that haven't ended."""
-    arguments: dict[str, tuple[tuple[int, int, int], list[str]]] = field(default_factory=dict)
-    """Places and handles of large values that it will ask for a job with, by the job's id."""
+    arguments: Arguments = field(default_factory=Arguments)
+    """Large values that it will ask for jobs with."""
 
     code: str = field(init=False)
     """What its version is a version of."""

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from ..errors import Rejected
-from .bounds import MAX_LISTED
+from .bounds import MAX_LISTED, MAX_NUMBER
 from .journal import SessionRow
 from .sessions import Sessions
 
@@ -52,7 +52,7 @@ def _before(params: Params) -> tuple[int, str] | None:
         case None:
             return None
         case [int(created_at), str(session_id)]:
-            return created_at, session_id
+            return min(created_at, MAX_NUMBER), session_id
     raise Rejected("parameter 'before' must be [created_at, session_id]", code="params")
 
 

@@ -76,7 +76,7 @@ class VarValue:
         self.file: tuple[str, str] | None = None
         """The host and the name of the file that it was exported into."""
         self.holds = 0
-        self.places: tuple[Place, ...] = ()
+        self.places: list[Place] = []
         """Where references to it stand; more than one when it was sent on as it came."""
         self.handle = handle
         self.ordinal = ordinal
@@ -130,7 +130,7 @@ class Lives:
         at = (*place, handle)
         if at not in self._places:
             self._places[at] = found
-            found.places += (at,)
+            found.places.append(at)
         return True
 
     def note_given(self, attempt: Attempt, refs: Mapping[str, Ref]) -> None:
@@ -404,7 +404,7 @@ class Lives:
                 for alias in aliases:
                     self._rename(value, (alias[0], alias[1], alias[2]))
                 value.holds = holds
-                value.places = tuple((row, line, index, handle) for row, line, index, handle in places)
+                value.places = [(row, line, index, handle) for row, line, index, handle in places]
                 self._places.update(dict.fromkeys(value.places, value))
                 if holds <= 0:
                     self._idle.append(value)

@@ -20,18 +20,24 @@ from .sessions import Sessions
 from .supervision import in_words
 from .tail import Row
 
-__all__ = ["BodyReader", "PageReader"]
+__all__ = ["NOT_ALLOWED", "BodyReader", "PageReader"]
 
 logger = logging.getLogger("asyncblock.server")
+
+NOT_ALLOWED = "this token may not read sessions"
+"""What a reader is told whose token isn't enough."""
 
 
 class PageReader:
     """Answers one Read: at once, or when the session has a row at its offset (-1: the last row, once it has ended)."""
 
-    def __init__(self, sessions: Sessions, connection: Connection, request: Read) -> None:
+    def __init__(
+        self, sessions: Sessions, connection: Connection, request: Read, allowed: Callable[[str], bool]
+    ) -> None:
         self._sessions = sessions
         self._connection = connection
         self._request = request
+        self._allowed = allowed
         self._fed = False
         self._done = False
 
@@ -72,6 +78,9 @@ class PageReader:
         if self._done:
             return None
         self._done = True
+        if not self._allowed(self._request.session_id):
+            # It had a job of the session when it asked, and has none any more.
+            return encode(Page(self._request.id, 0, 0, [], False, NOT_ALLOWED))
         try:
             return await self._page()
         except Exception as error:

@@ -50,6 +50,8 @@ class BlockRequests:
         if caller is not None:
             caller.asked[asked.job_id] = offset
             caller.blocks.add(asked.job_id)
+            # The order names them; one that comes again is answered without them.
+            caller.arguments.drop(asked.job_id)
             if caller.attempt is not None:
                 self._session.lives.note_given(caller.attempt, asked.inputs)
 

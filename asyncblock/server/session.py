@@ -63,6 +63,9 @@ _BACK = 4.0
 _SNAPSHOT_SHARE = 8
 """How many times its own length the journal grows before the next snapshot."""
 
+_ASKED_HANDLES = 1000
+"""Handles of a job of which is remembered whether anybody takes their values."""
+
 _GRACE_MARGIN = 5.0
 """Seconds beyond the grace that an executor has to tell how a cancelled job ended."""
 
@@ -185,6 +188,8 @@ class Session:
             return [(first + i, over) for i in range(len(records))]
         late = attempt.fenced or attempt.job.state is JobState.ENDED
         refused = [] if run.flat is not None and attempt.started else _refused(run, attempt.started or late)
+        if run.flat is None:
+            refused = attempt.job.arguments.beyond(records, refused)
         # Joined at once: each concatenation would copy all of it (throughput).
         parts = [attempt.prefix, b',"n":%d,"records":' % first, run.raw]
         if refused:
@@ -391,13 +396,16 @@ class Session:
         """Tell whether anybody consumes a handle of a job; asked of the flow once."""
         consumed = job.consumed.get(handle)
         if consumed is None:
-            consumed = job.consumed[handle] = self._run.consumers(job.job_id, handle)
+            consumed = self._run.consumers(job.job_id, handle)
+            # A peer may make handles up, one for each output.
+            if len(job.consumed) < _ASKED_HANDLES:
+                job.consumed[handle] = consumed
         return consumed
 
     def _fold_arguments(self, attempt: Attempt, place: tuple[int, int, int], record: dict[str, Any], size: int) -> None:
         """Large values for a block that the job will ask for."""
         self._owner.values.keep((self.number, *place), record, attempt.link.link_id, size)
-        attempt.job.arguments[record["id"]] = (place, [*record["values"], *record.get("bodies", ())])
+        attempt.job.arguments.add(record["id"], place, [*record["values"], *record.get("bodies", ())])
         for handle, value in record["values"].items():
             if self.lives.note(attempt, place, handle, value):
                 # Until the order comes that names it.

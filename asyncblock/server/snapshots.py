@@ -36,7 +36,7 @@ def job_to_json(job: Job) -> dict[str, Any]:
         "retry_at": job.retry_at,
         "asked": job.asked,
         "blocks": sorted(job.blocks),
-        "arguments": job.arguments,
+        "arguments": job.arguments.to_json(),
         "attempt": None
         if attempt is None
         else {
@@ -66,7 +66,7 @@ def restore_job(job: Job, obj: Mapping[str, Any]) -> None:
     job.retry_at = None if obj["retry_at"] is None else (obj["retry_at"][0], obj["retry_at"][1])
     job.asked, job.blocks = dict(obj["asked"]), set(obj["blocks"])
     for job_id, ((offset, line, index), handles) in obj["arguments"].items():
-        job.arguments[job_id] = ((offset, line, index), list(handles))
+        job.arguments.add(job_id, (offset, line, index), list(handles))
 
 
 def attempt_from_json(job: Job, link: LinkState, obj: Mapping[str, Any]) -> Attempt:

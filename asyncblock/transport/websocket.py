@@ -115,7 +115,23 @@ class _Dialled(_Hearing, ClientConnection):
 
 
 class _Accepted(_Hearing, ServerConnection):
-    pass
+    _over = False
+    _when_over: Callable[[], None] | None = None
+
+    def when_over(self, act: Callable[[], None]) -> None:
+        """Do something once the connection has ended."""
+        if self._over:
+            act()
+        else:
+            self._when_over = act
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._over = True
+        try:
+            super().connection_lost(exc)
+        finally:
+            if self._when_over is not None:
+                self._when_over()
 
 
 class _Connect(websockets.asyncio.client.connect):
@@ -302,6 +318,8 @@ class HttpAnswer:
     content_type: str = "text/plain; charset=utf-8"
     more: Mapping[str, str] = field(default_factory=dict)
     """Further headers."""
+    sent: Callable[[], None] | None = None
+    """Called when its connection has ended, however that was."""
 
 
 Gatekeeper = Callable[[str, Mapping[str, str]], Awaitable[HttpAnswer | object]]
@@ -345,6 +363,9 @@ async def serve_websocket(
             return _response(HttpAnswer(426, NO_UPGRADE.encode() + b"\n"))
         verdict = await gatekeeper(request.path, headers)
         if isinstance(verdict, HttpAnswer):
+            if verdict.sent is not None:
+                assert isinstance(connection, _Accepted)
+                connection.when_over(verdict.sent)
             return _response(verdict)
         admitted[connection] = verdict
         return None

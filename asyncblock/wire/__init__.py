@@ -107,7 +107,13 @@ used again on it. The first record of an attempt is ``JobStarted``, sent before 
 nothing when they come twice. They have no acknowledgement: after every Welcome the mainframe derives them again from
 what the Hello says is there. ``close`` means that the attempt isn't counted as open: stop it, send nothing for it.
 After ``cancel`` the executor tells the author's code, and ends the attempt by ``BlockFinished {"cancelled": true}``
-when that has ended, or when ``grace`` seconds are over, whether it has ended or not.
+when that has ended, or when ``grace`` seconds are over, whether it has ended or not. Until then the attempt is open as
+before: what was on its way and what its clean-up says, outputs too, is taken, journaled and shown, and goes to whoever
+still takes it; it may ask, and has its windows. How it ends is what its ``BlockFinished`` says: without ``cancelled``
+and ``error`` the job has succeeded all the same, and its outputs count where the flow goes on. A cancel may come more
+than once, and before its dispatch; one for an attempt that isn't open is skipped. An attempt that doesn't end is closed
+5 seconds after ``grace``. What comes of an attempt that was closed is journaled with ``late`` and counts for nothing;
+once its session is over it is refused.
 ``service_message`` is something that a client says to a service that runs in an executor; it is sent once, to those
 that have run jobs of the session, and isn't kept.
 
@@ -120,18 +126,26 @@ asks an executor with free ``spawn`` slots for one; the process is a link of its
 true``; the link is over and its jobs end with that reason. An attempt whose own batch ended its link counts, also when
 nothing of it was journaled. *Refused* (an unknown type, a wrong field, an unknown channel, a record out of place): the
 batch is journaled and acknowledged, the record isn't applied, and ``refused {channel, index, reason}`` goes back; the
-next call of that job raises it. So nothing bad is sent for ever. After 16 of a batch, those of a channel are told as
-one, with a ``count``. Out of place are records before ``JobStarted``, a second one of that, and whatever comes after
-``BlockFinished``. Refused, too, is a record whose JSON the grammar allows and readers don't take, or take differently:
-half a surrogate pair, a number beyond doubles, an integer beyond 64 bits, more than 200 levels, a key twice in an
-object; the journal has the first 16 KiB of it as a text in its place. A request whose JSON is like that, or whose
-parameters are of other types, is answered with the error ``params``. An output on a handle that the block doesn't
-declare is journaled and shown, and reaches nobody.
+next call of that job raises it. So nothing bad is sent for ever. The refusals of a batch come before the
+acknowledgement that covers it, and once: with the connection they may be lost, but the journal has them. 16 of a batch
+are told one by one, in its order; of the rest each channel's are told as one, whose ``index`` and ``reason`` are those
+of the first, and whose ``count`` says how many there are, which needn't follow one another. A refused record has its
+index like others, the attempt goes on, and its other records count. Out of place are records before ``JobStarted``, a
+second one of that, and whatever comes after ``BlockFinished``. Refused, too, is a record whose JSON the grammar allows
+and readers don't take, or take differently: half a surrogate pair, a number beyond doubles, an integer beyond 64 bits,
+more than 200 levels, a key twice in an object; the journal has the first 16 KiB of it as a text in its place. A request
+whose JSON is like that, or whose parameters are of other types, is answered with the error ``params``. An output on a
+handle that the block doesn't declare is journaled and shown, and reaches nobody.
 
-**Windows.** All on the sender's side, in bytes of encoded records, freed by acknowledgements: 2 MiB of data and 256
-KiB of telemetry a job, 64 MiB a link (``windows``). A job with nothing in flight may always add one record. Finish
-and control need no room. A Welcome names the windows of this mainframe, and a sender keeps to them. The receiver reads
-on, and slower while its disk is behind: what waits there is bounded too.
+**Windows.** All on the sender's side, in bytes of encoded records (the JSON of each, without what is between them): 2
+MiB of data and 256 KiB of telemetry a job, 64 MiB of both a link (``windows``). Which of the two a record is stands in
+the table of records. One is *in flight* from when its sender takes it from the block, or without a queue of its own
+from when it sends it, until the batch that has it is acknowledged; sent again, it is still the same one. A window in
+which nothing is in flight takes one record of any size. ``JobStarted``, ``BlockFinished``, control and the chunks of
+bodies need no room: of bodies ``bodies`` and ``unnamed_bytes`` are the limits. A Welcome names the windows of this
+mainframe, and a sender keeps to them for its own sake: nothing is refused for being beyond them. The receiver reads on,
+and slower while its disk is behind, all of the connection, cancels' answers and heartbeats included: what waits there
+is bounded too.
 
 **Limits.** A Welcome names them all in ``limits``: the table is in the reference. Values that are small one by one and
 together more than ``inline`` travel as bodies, upwards in one record and downwards in one dispatch, where the mainframe

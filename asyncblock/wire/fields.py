@@ -161,6 +161,8 @@ class Limits(TypedDict, total=False):
     """Bytes of a session's journal and bodies, before it fails."""
     blocks: Count
     """Blocks that one job has asked for and that haven't ended."""
+    arguments: Count
+    """``BlockArguments`` of one job whose ``run_block`` hasn't come."""
     listed: Count
     """Sessions in an answer to ``sessions``."""
     reads: Count
@@ -301,7 +303,7 @@ class NodeFields(TypedDict):
     slots: NotRequired[dict[str, NodeFields]]
     roams: NotRequired[bool]
     """It runs in another process of its host, too, where the values that it needs can come."""
-    weight: NotRequired[float]
+    weight: NotRequired[Annotated[float, Bounds(0, 1_000_000_000)]]
     """What it counts in its flow's progress; 1 if missing."""
 
 

@@ -410,15 +410,15 @@ class ServiceMessage(Message):
 
 @dataclass(slots=True)
 class Refused(Message):
-    """A record was journaled but not applied. ``index`` counts the channel's records from 0."""
+    """A record was journaled but not applied. ``index`` counts the channel's records from 0; where no job has the
+    channel, those of a line, and the journal has nothing of them."""
 
     op: ClassVar[str] = "refused"
     channel: int
     index: int
     reason: str
     count: int = 1
-    """How many of the channel's records are told of: where many of a batch were refused, all but the first few are told
-    at once."""
+    """How many of the channel's records of that batch it stands for; ``index`` and ``reason`` are the first one's."""
 
 
 @dataclass(slots=True)

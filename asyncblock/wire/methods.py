@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final, NotRequired, TypedDict
 
 from .checking import Bounds, Loose, Misfit, Text, checker
-from .fields import Count, HandleDef, Json, Object, PlanFields, Words
+from .fields import Count, HandleDef, Json, Object, PlanFields, Windows, Words
 
-__all__ = ["ERRORS", "METHODS", "Method", "misfit", "plan_misfit"]
+__all__ = ["ERRORS", "METHODS", "Method", "misfit", "plan_misfit", "result_misfit"]
 
 SessionId = Annotated[str, Text(1, 64, "^[0-9A-Za-z]{1,64}$")]
 
@@ -108,7 +108,7 @@ class RunBlock(JobParams):
     block: str
     """``self::NAME``, ``PACKAGE::NAME``, a name, or a path from the flow's file."""
     inputs: NotRequired[Object]
-    """By handle; larger ones went ahead in a BlockArguments record with this id."""
+    """By handle; more than ``inline`` bytes of them went ahead in a BlockArguments record with this id."""
     additional_inputs_def: NotRequired[list[HandleDef] | None]
     additional_outputs_def: NotRequired[list[HandleDef] | None]
 
@@ -157,7 +157,7 @@ class UpdateNodeWeight(JobParams):
     """What a node of the asking job's flow counts in its progress."""
 
     node_id: str
-    weight: Annotated[float, Bounds(0)]
+    weight: Annotated[float, Bounds(0, 1_000_000_000)]
 
 
 class Started(TypedDict):
@@ -209,6 +209,64 @@ class Pruned(TypedDict):
     """Not all of them yet: ask again."""
 
 
+class VarValues(TypedDict):
+    """Bytes of var values in connected executors, as they said last."""
+
+    held_bytes: Count
+    limit_bytes: Count
+    """How many they may hold."""
+
+
+class SessionCounts(TypedDict):
+    """Sessions in the journal."""
+
+    known: Count
+    running: Count
+
+
+class InfoLimits(TypedDict):
+    """Some of what a Welcome names."""
+
+    message: Count
+    sessions: Count
+    windows: Windows
+
+
+class JournalState(TypedDict):
+    """How the journal is."""
+
+    epoch: str
+    schema: int
+    synchronous: str
+    """SQLite's setting: ``full``, or what the mainframe was told."""
+    database_bytes: Count
+    wal_bytes: Count
+    session_bytes: Count
+    """Of all sessions' rows and bodies."""
+    free_bytes: Count
+    """What the disk has left."""
+    trouble: str | None
+    """Why it can't be written at the moment."""
+
+
+class Offer(TypedDict):
+    """What an executor offers. Each further key is the name of a resource, and how much there is of it."""
+
+    packages: list[str]
+    """Their hashes."""
+    labels: NotRequired[list[str]]
+
+
+class InVain(TypedDict):
+    """Jobs that wait, and nobody is there who could run them."""
+
+    jobs: Count
+    package: str
+    version: str
+    needs: Object
+    """As a block's ``needs``."""
+
+
 class Info(TypedDict):
     """How the mainframe is."""
 
@@ -220,17 +278,16 @@ class Info(TypedDict):
     """Of the asking token."""
     executors: int
     """Connected ones."""
-    offers: list[Object]
+    offers: list[Offer]
     """What each of them offers, up to 100: amounts by name, ``labels``, and the hashes of its ``packages``."""
-    in_vain: list[Object]
+    in_vain: list[InVain]
     """What jobs wait for and nobody can serve: how many ``jobs``, ``package``, ``version``, and ``needs``."""
     languages: list[str]
     """That they have announced."""
-    var_values: dict[str, int]
-    sessions: dict[str, int]
-    """``known`` and ``running``."""
-    limits: Object
-    journal: Object
+    var_values: NotRequired[VarValues]
+    sessions: SessionCounts
+    limits: InfoLimits
+    journal: JournalState
 
 
 class Ordered(TypedDict):
@@ -256,10 +313,34 @@ class Described(TypedDict):
     additional_outputs: NotRequired[bool]
 
 
-class Downstream(TypedDict):
-    """Where outputs go, by handle, as lists ``to_node`` (node_id, input_handle) and ``to_flow`` (output_handle)."""
+class ToNode(TypedDict):
+    """An input of a node that takes an output."""
 
-    downstream: dict[str, dict[str, list[Object]]]
+    node_id: str
+    description: NotRequired[str]
+    """That of the node's block."""
+    input_handle: str
+    input_handle_def: NotRequired[HandleDef]
+
+
+class ToFlow(TypedDict):
+    """An output of the flow that takes one of a node."""
+
+    output_handle: str
+    output_handle_def: NotRequired[HandleDef]
+
+
+class Targets(TypedDict):
+    """Who takes an output. A key is missing where there is nobody."""
+
+    to_node: NotRequired[list[ToNode]]
+    to_flow: NotRequired[list[ToFlow]]
+
+
+class Downstream(TypedDict):
+    """Where outputs go, by handle; what goes nowhere isn't there."""
+
+    downstream: dict[str, Targets]
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,7 +404,7 @@ METHODS: Final[dict[str, Method]] = {
         Ordered,
         _EXECUTOR,
         "Run a block or subflow that the plan has in its catalog.",
-        ("not_held", "unknown_block", "invalid_inputs", "refused_block", "too_many_blocks"),
+        ("not_held", "unknown_block", "invalid_inputs", "refused_block", "too_many_blocks", "too_large"),
         "the job of that id is left as it is",
         True,
     ),
@@ -374,7 +455,7 @@ ERRORS: Final[dict[str, str]] = {
     "prune": "a session couldn't be deleted",
     "refused_block": "the block can't be run in this flow",
     "session_id": "a session's id is 1 to 64 letters and digits",
-    "too_large": "the plan and inputs, or the answer, don't fit",
+    "too_large": "the plan, the inputs or the answer don't fit",
     "too_many_blocks": "the job has 1000 blocks running",
     "unauthorized": "the token has no role for it, or the secret is wrong",
     "unknown_block": "the catalog has no such block",
@@ -390,6 +471,13 @@ def misfit(method: str, params: Object) -> Misfit | None:
     known = METHODS.get(method)
     check = None if known is None else checker(known.params)
     return None if check is None else check(params)
+
+
+def result_misfit(method: str, result: object) -> Misfit | None:
+    """Compare the answer to a request with its type."""
+    known = METHODS.get(method)
+    check = None if known is None else checker(known.result)
+    return None if check is None else check(result)
 
 
 def plan_misfit(plan: object) -> Misfit | None:

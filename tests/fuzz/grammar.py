@@ -24,13 +24,14 @@ from asyncblock.wire.describe import json_schema
 from asyncblock.wire.describe.codes import GOODBYES
 from asyncblock.wire.states import RECEIVE, Role, State
 
-from ..peers import Peer, node, plan
+from ..peers import node, plan
+from .answers import CheckedPeer
 from .memory import Memory
 
 __all__ = ["Grammar", "fuzz"]
 
 IDS = ["s", "innocent", "innocent.0", "hostile", "none", "x" * 300, "\x00", "é", ""]
-NUMBERS = [0, 1, 2, 3, -1, 1 << 31, (1 << 53) - 1, (1 << 63) - 1]
+NUMBERS = [0, 1, 2, 3, -1, 1 << 31, (1 << 53) - 1, (1 << 63) - 1, (1 << 64) - 1]
 _DISK = 256
 """Bytes that a message takes on a disk at most, on average: few of them make a session or are a record."""
 
@@ -88,7 +89,7 @@ class Grammar:
                 least, most = schema.get("minLength", 0), schema.get("maxLength", 1 << 20)
                 return (chance.choice(self.ids) + "k" * least)[:most]
             case "integer":
-                low, high = schema.get("minimum", -(1 << 63)), schema.get("maximum", (1 << 63) - 1)
+                low, high = schema.get("minimum", -(1 << 63)), schema.get("maximum", (1 << 64) - 1)
                 return min(max(chance.choice(NUMBERS), low), high)
             case "number":
                 return max(chance.choice([0, 0.5, 99, 1e300]), schema.get("minimum", -1e300)) % schema.get(
@@ -126,10 +127,10 @@ async def fuzz(seed: int, *, messages: int, seconds: float) -> dict[str, int]:
     # The innocent has nothing to say meanwhile.
     async with MemoryMainframe(Settings(heartbeat=3600.0)) as mainframe:
 
-        def connect() -> Peer:
+        def connect() -> CheckedPeer:
             ours, theirs = memory_pair()
             mainframe.accept_soon(theirs)
-            return Peer(ours)
+            return CheckedPeer(ours)
 
         innocent = connect()
         assert (await innocent.hello("owner", slots=1, secret="s" * 32))["op"] == "welcome"
@@ -160,12 +161,12 @@ async def fuzz(seed: int, *, messages: int, seconds: float) -> dict[str, int]:
     return ends
 
 
-async def _one(peer: Peer, grammar: Grammar, name: str) -> str:
+async def _one(peer: CheckedPeer, grammar: Grammar, name: str) -> str:
     """Let a peer with all roles say twenty messages; return how its connection ended."""
     try:
         await peer.hello(name, slots=0)
         for _ in range(20):
-            await peer.transport.send(b"\n".join(grammar.line()))
+            await peer.send(grammar.line())
             await asyncio.sleep(0)
         await peer.say("request", id="end", method="info", params={})
         while True:

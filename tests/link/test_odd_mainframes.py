@@ -147,10 +147,10 @@ async def test_limits_of_any_size_are_kept_to(number: int) -> None:
     odd = Odd({**WELCOME, "limits": limits, "windows": windows})
     async with linked(odd) as (link, io):
         await link.open(10)
-        asking = asyncio.create_task(link.request("info", {}))
+        asking = asyncio.create_task(link.request("message_service", {}))
         asked = await io.run(odd.heard_of("request"))
-        await io.run(odd.transport.send(orjson.dumps({"op": "reply", "id": asked["id"], "result": {"a": 1}})))
-        assert await asking == {"a": 1}
+        await io.run(odd.transport.send(orjson.dumps({"op": "reply", "id": asked["id"], "result": {"executors": 1}})))
+        assert await asking == {"executors": 1}
 
 
 @pytest.mark.parametrize("field", [{"channel": 0}, {"channel": -1}, {"channel": 1 << 53}, {"attempt": 0}])

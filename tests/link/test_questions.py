@@ -43,7 +43,7 @@ class Mainframe:
 
     def reply(self, id: str) -> None:
         del self.requests[id]
-        self.questions.replied(Reply(id, {"asked": id}))
+        self.questions.replied(Reply(id, {"sessions": [], "asked": id}))
 
     def read(self, session_id: str) -> asyncio.Task[Rows]:
         return asyncio.create_task(self.questions.read(session_id, -1, 1))
@@ -158,11 +158,11 @@ async def test_after_a_welcome_no_more_is_asked_again_than_it_allows() -> None:
 
 async def test_questions_wait_for_their_turn_and_orders_pass_them() -> None:
     peer = Mainframe({"questions": 2})
-    asked = [peer.request("info", f"q{n}") for n in range(5)]
+    asked = [peer.request("sessions", f"q{n}") for n in range(5)]
     await turns()
     cancel = peer.request("cancel", "c")
     await turns()
-    assert peer.requests == {"q0": "info", "q1": "info", "c": "cancel"}
+    assert peer.requests == {"q0": "sessions", "q1": "sessions", "c": "cancel"}
     peer.reply("c")
     await cancel
     for n in range(5):

@@ -233,6 +233,45 @@ async def test_large_bodies_come_in_parts(tmp_path: Path, monkeypatch: pytest.Mo
         ]
 
 
+async def test_bodies_that_nobody_takes_from_http_take_a_bounded_amount(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asyncblock.server.http._UNDER_WAY", 9 << 20)
+    data = bytes(4 << 20)
+    async with MainframeServer(tmp_path / "data") as server, server.listen("127.0.0.1", 0) as url:
+        await server.journal.bodies.write(BodyKey("link", 1), 0, data)
+        port = int(url.rpartition(":")[2])
+        request = f"GET /bodies/link-1 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {server.token}\r\n\r\n".encode()
+        silent = []
+        for _ in range(2):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1000)
+            writer.write(request)
+            assert b"200" in await reader.readline()
+            silent.append((reader, writer))
+        async with httpx.AsyncClient(base_url=url.replace("ws", "http", 1), trust_env=False) as client:
+
+            async def get(part: str | None = None) -> httpx.Response:
+                headers = {"Authorization": f"Bearer {server.token}"} | ({} if part is None else {"Range": part})
+                return await client.get("/bodies/link-1", headers=headers)
+
+            refused = await get()
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+            assert (await get("bytes=0-99")).content == bytes(100)
+            # Whoever takes its answer, or hangs up, makes room for others.
+            rest = b""
+            while piece := await silent[0][0].read(1 << 20):
+                rest += piece
+            assert rest.endswith(b"\r\n\r\n" + data)
+            silent[1][1].transport.abort()
+            answer = await get()
+            while answer.status_code == 503:
+                answer = await get()
+            assert answer.content == data
+        for _, writer in silent:
+            writer.close()
+        assert server.gateway.connections == 0
+
+
 @pytest.mark.parametrize("mode", [0o602, 0o666])
 def test_a_token_file_that_everybody_may_write_is_refused(tmp_path: Path, mode: int) -> None:
     path = tmp_path / "tokens"

@@ -156,6 +156,36 @@ async def test_records_out_of_place_are_refused(
             assert any(word in each["reason"] for word in words.split("|"))
 
 
+async def test_refusals_come_once_before_the_acknowledgement_and_those_of_a_channel_are_counted(tmp_path: Path) -> None:
+    async with mainframe(tmp_path) as host:
+        worker, dispatch = await holding(host)
+        channel = dispatch["channel"]
+        progress = {"type": "BlockProgress", "rate": 1, "t": 1}
+        # Lines of two channels by turns; of the first one's records each second one is bad.
+        lines = [[STARTED, *[progress, 7] * 5], [8], [progress, 7] * 10, [8] * 3, [7, progress], [8]]
+        header = {"op": "batch", "seq": 1, "channels": [channel, 77] * 3}
+        await worker.transport.send(b"\n".join(map(orjson.dumps, [header, *lines])))
+        assert (await worker.until("ack"))["seq"] == 1
+        refused = [each for each in worker.came if each["op"] == "refused"]
+        one_by_one = [(each["channel"], each["index"]) for each in refused[:16]]
+        assert one_by_one == [(channel, n) for n in (2, 4, 6, 8, 10)] + [(77, 0)] + [
+            (channel, n) for n in range(12, 32, 2)
+        ]
+        told = [(each["channel"], each["index"], each.get("count", 1)) for each in refused[16:]]
+        assert told == [(77, 0, 4), (channel, 31, 1)]
+        # The same batch again, as after a lost acknowledgement: no refusal is said twice.
+        await worker.transport.send(b"\n".join(map(orjson.dumps, [header, *lines])))
+        await worker.until("ack")
+        assert len([each for each in worker.came if each["op"] == "refused"]) == len(refused)
+        client = host.peer()
+        await client.hello("client")
+        rows = [each for each in await read_all(client, "s") if "refused" in each]
+        assert sum(len(each["refused"]) for each in rows) == 16
+        await worker.batch(2, channel, {"type": "BlockOutput", "handle": "out", "output": 1, "done": False, "t": 1})
+        await worker.batch(3, channel, FINISHED)
+        assert (await client.rows("s"))[-1]["outputs"] == {"out": 1}
+
+
 @pytest.mark.parametrize("first", [b"[1e400,}]", b"[", None], ids=["bad grammar", "cut", "no batch"])
 async def test_a_job_that_throws_executors_out_ends(tmp_path: Path, first: bytes | None) -> None:
     """An attempt whose first word ends its link counts: the next executor would have the same."""

@@ -19,6 +19,8 @@ from typing import Any
 import orjson
 import pytest
 
+import asyncblock
+from asyncblock.client import Mainframe
 from asyncblock.errors import AsyncBlockError
 from asyncblock.transport.websocket import connect_websocket
 from asyncblock.wire.bodies import encode_chunk
@@ -26,7 +28,8 @@ from asyncblock.wire.frames import MAX_MESSAGE
 
 from ..peers import HASH, Peer, node, plan
 from ..processes import free_port, start
-from .served import tolerable_gap
+from .innocent import innocent
+from .starved import BOUND, Starved
 
 MESSAGES = int(os.environ.get("ASYNCBLOCK_HOSTILE", "10000"))
 
@@ -46,6 +49,8 @@ class Target:
 
     url: str
     pid: int
+    directory: Path
+    mainframe: Mainframe
 
     async def peer(self, role: str = "all") -> Peer:
         return Peer(await connect_websocket(self.url, f"token-of-{role}", max_message=MAX_MESSAGE))
@@ -64,23 +69,32 @@ async def target(directory: Path) -> AsyncIterator[Target]:
     port = free_port()
     async with start("serve", "--port", str(port), "--token-file", str(tokens), state=directory) as server:
         await server.until_line("mainframe at", err=True)
-        yield Target(f"ws://127.0.0.1:{port}", server.process.pid)
+        url = f"ws://127.0.0.1:{port}"
+        async with asyncblock.connect(url, "token-of-all") as mainframe:
+            yield Target(url, server.process.pid, directory, mainframe)
 
 
 @asynccontextmanager
 async def watched(house: Target) -> AsyncIterator[list[float]]:
-    """Ask as an innocent client, again and again; yield how long it had to wait."""
+    """Ask as an innocent client, again and again, beside an innocent job; yield how long the client had to wait."""
+    starved = Starved(house.pid)
+    async with innocent(house.directory, house.mainframe, house.mainframe, starved), asking(house, starved) as waits:
+        yield waits
+    assert max(waits) < BOUND
+
+
+@asynccontextmanager
+async def asking(house: Target, starved: Starved) -> AsyncIterator[list[float]]:
     peer = await house.peer()
     await peer.hello(f"innocent{next(_numbers)}")
     waits: list[float] = []
-    loop = asyncio.get_running_loop()
 
     async def ask() -> None:
         number = 0
         while True:
-            began = loop.time()
+            waited = starved.watch(asyncio.get_running_loop().time)
             await peer.ask("session", id=f"i{(number := number + 1)}", session_id="none")
-            waits.append(loop.time() - began)
+            waits.append(waited())
             await asyncio.sleep(0.02)
 
     asking = asyncio.create_task(ask())
@@ -127,6 +141,28 @@ def records(channel: int | None, record: bytes, each: int) -> Callable[[int], It
     return batches
 
 
+def changing(*kinds: Callable[[int], dict[str, Any]]) -> Callable[[int], Iterator[bytes]]:
+    """Batches of valid records, each of them another one."""
+
+    def batches(count: int) -> Iterator[bytes]:
+        numbers, seq = range(count), 1
+        for first in range(0, count, 5000):
+            some = [kinds[n % len(kinds)](n) | {"t": 1} for n in numbers[first : first + 5000]]
+            yield orjson.dumps({"op": "batch", "seq": (seq := seq + 1), "channels": [1]}) + b"\n" + orjson.dumps(some)
+
+    return batches
+
+
+def value_that_stays(n: int) -> dict[str, Any]:
+    where = {"job_id": f"{OWN}.0", "session_id": OWN, "attempt": 1, "place": n}
+    return {"executor": "asyncblock", "handle": "x", **where}
+
+
+def lines_of_one_record(count: int) -> Iterator[bytes]:
+    for seq in range(2, 2 + max(count // 10_000, 1)):
+        yield orjson.dumps({"op": "batch", "seq": seq, "channels": [1] * 10_000}) + b"\n[7]" * 10_000
+
+
 def empty_lines(count: int) -> Iterator[bytes]:
     for seq in range(2, 2 + max(count // 10_000, 1)):
         yield orjson.dumps({"op": "batch", "seq": seq, "channels": [1] * 10_000}) + b"\n[]" * 10_000
@@ -151,6 +187,27 @@ def newlines(count: int) -> Iterator[bytes]:
 def bad_json(count: int) -> Iterator[bytes]:
     yield from records(None, b"1e400", 5000)(count)
 
+
+def few(line: Callable[[int], dict[str, Any]]) -> Callable[[int], Iterator[bytes]]:
+    """A thousandth of a flood, for its lines are a thousand times longer than others."""
+    return lambda count: lines(max(count // 1000, 50), line, 3)
+
+
+def orders(method: str, **params: object) -> Callable[[int], Iterator[bytes]]:
+    """Orders in the name of the job that the link has, whoever that is."""
+    return lambda count: lines(
+        count,
+        lambda n: {
+            "op": "request", "id": f"r{n}", "method": method,
+            "params": {"session_id": OWN, "job_id": f"{OWN}.0", "attempt": 1, **params},
+        },
+    )  # fmt: skip
+
+
+OWN = "@@own@@"
+"""Stands for the session of whoever floods."""
+
+LONG = "x" * 1_000_000
 
 FLOODS: dict[str, Callable[[int], Iterator[bytes]]] = {
     "pings": simple("ping"),
@@ -179,20 +236,51 @@ FLOODS: dict[str, Callable[[int], Iterator[bytes]]] = {
     "lines without a record": empty_lines,
     "records of many channels": many_channels,
     "empty lines": newlines,
+    "records of no type in lines of their own": lines_of_one_record,
+    "outputs on handles that nobody declares": changing(
+        lambda n: {"type": "BlockOutput", "handle": f"{'h' * 100}{n}", "output": n, "done": False}
+    ),
+    "outputs that a node takes": changing(
+        lambda n: {"type": "BlockOutput", "handle": "out", "output": n, "done": False}
+    ),
+    "values that stay": changing(
+        lambda n: {"type": "BlockOutput", "handle": "x", "output": value_that_stays(n), "done": False}
+    ),
+    "one value that stays, again and again": changing(
+        lambda n: {"type": "BlockOutput", "handle": "out", "output": value_that_stays(0), "done": False}
+    ),
+    "values for blocks that nobody runs": changing(
+        lambda n: {"type": "BlockArguments", "id": f"{'i' * 100}{n}", "values": {"v": n}}
+    ),
+    "telemetry": changing(
+        lambda n: {"type": "BlockPreview", "id": f"{'p' * 100}{n}", "payload": {"type": "text", "data": n}},
+        lambda n: {"type": "BlockProgress", "rate": n % 101},
+        lambda n: {"type": "BlockLog", "log": f"line {n}", "stdio": "stdout"},
+        lambda n: {"type": "BlockCache", "state": "miss", "why": f"{n}"},
+    ),
+    "weights": orders("update_node_weight", node_id="n", weight=1e300),
+    "names of nodes that are not there": orders("update_node_weight", node_id="m" * 90, weight=1),
+    "blocks that are not there": orders("run_block", block_job_id="x", block="self::" + "b" * 4000),
+    "reads of long names": few(lambda n: {"op": "read", "id": 1, "session_id": LONG, "offset": 0}),
+    "many reads of long names": few(lambda n: {"op": "read", "id": n, "session_id": LONG, "offset": 0}),
+    "fetches of long names": few(lambda n: {"op": "fetch", "id": n, "link": LONG, "n": 1, "offset": 0, "size": 1}),
+    "methods of long names": few(lambda n: {"op": "request", "id": f"r{n}", "method": LONG, "params": {}}),
+    "what says that it holds much": simple("ping", held=(1 << 63) - 1, may_hold=(1 << 63) - 1, lag=1e300),
 }
 
 
-async def greeted(house: Target) -> Peer:
-    """Connect somebody who holds a job and has begun it, with all roles."""
+async def greeted(house: Target) -> tuple[Peer, str]:
+    """Connect somebody who holds a job and has begun it, with all roles; return its session, too."""
     peer = await house.peer()
     name = f"hostile{next(_numbers)}"
     assert (await peer.hello(name, slots=1))["op"] == "welcome"
-    assert (await peer.ask("start", session_id=name, plan=plan(node("n"))))["error"] is None
+    made = plan(node("n"), node("taker", {"v": {"sources": [["n", "out"]]}}))
+    assert (await peer.ask("start", session_id=name, plan=made))["error"] is None
     dispatch = await peer.until("dispatch")
-    assert dispatch["channel"] == 1
+    assert (dispatch["channel"], dispatch["job_id"]) == (1, f"{name}.0")
     await peer.batch(1, 1, {"type": "JobStarted", "t": 1})
     await peer.until("ack")
-    return peer
+    return peer, name
 
 
 async def swallow(peer: Peer) -> int:
@@ -204,10 +292,11 @@ async def swallow(peer: Peer) -> int:
     return size
 
 
-async def send(peer: Peer, flood: Iterator[bytes]) -> int:
+async def send(peer: Peer, flood: Iterator[bytes], own: str) -> int:
     sent = 0
     with suppress(AsyncBlockError):
         for message in flood:
+            message = message.replace(OWN.encode(), own.encode())
             await peer.transport.send(message)
             sent += len(message)
     return sent
@@ -228,11 +317,11 @@ async def test_a_flood_costs_bounded_memory_and_others_a_bounded_wait(tmp_path: 
 
 
 async def flooded(house: Target, kind: str) -> None:
-    peer = await greeted(house)
-    before = highest = house.memory()
+    peer, own = await greeted(house)
     async with watched(house) as waits:
+        before = highest = house.memory()
         reading = asyncio.create_task(swallow(peer))
-        flooding = asyncio.create_task(send(peer, FLOODS[kind](MESSAGES)))
+        flooding = asyncio.create_task(send(peer, FLOODS[kind](MESSAGES), own))
         while not flooding.done():
             await asyncio.wait([flooding], timeout=0.05)
             highest = max(highest, house.memory())
@@ -244,16 +333,15 @@ async def flooded(house: Target, kind: str) -> None:
             highest = max(highest, house.memory())
     report(kind, before, highest, waits, flooding.result(), reading.result())
     assert highest - before < MORE_MEMORY, kind
-    assert max(waits) < tolerable_gap(), kind
 
 
 async def test_who_asks_for_much_and_reads_nothing_holds_a_bounded_amount(tmp_path: Path) -> None:
     async with target(tmp_path) as house:
-        peer = await greeted(house)
-        before = highest = house.memory()
+        peer, own = await greeted(house)
         async with watched(house) as waits:
+            before = highest = house.memory()
             flood = request("sessions", limit=1000, state="x" * 1000)(MESSAGES)
-            flooding = asyncio.create_task(send(peer, flood))
+            flooding = asyncio.create_task(send(peer, flood, own))
             for _ in range(40):
                 await asyncio.wait([flooding], timeout=0.05)
                 highest = max(highest, house.memory())
@@ -261,7 +349,6 @@ async def test_who_asks_for_much_and_reads_nothing_holds_a_bounded_amount(tmp_pa
             peer.transport.abort()
         report("answers that nobody reads", before, highest, waits, 0, 0)
         assert highest - before < MORE_MEMORY
-        assert max(waits) < tolerable_gap()
 
 
 @pytest.mark.parametrize("count", [50_000, 250_000])
@@ -278,7 +365,6 @@ async def test_a_greeting_with_very_many_channels_costs_what_its_answers_take(tm
                 peer.transport.abort()
         report(f"greetings of {count} channels", before, highest, waits, 0, 0)
         assert highest - before < MORE_MEMORY
-        assert max(waits) < tolerable_gap()
 
 
 async def test_links_that_come_once_are_forgotten(tmp_path: Path) -> None:
@@ -291,4 +377,3 @@ async def test_links_that_come_once_are_forgotten(tmp_path: Path) -> None:
                 peer.transport.abort()
         report("links that come once", before, house.memory(), waits, 0, 0)
         assert house.memory() - before < MORE_MEMORY
-        assert max(waits) < tolerable_gap()

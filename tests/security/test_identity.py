@@ -18,6 +18,8 @@ from asyncblock.server.settings import Settings
 from asyncblock.testing import FaultProxy
 from asyncblock.transport.websocket import connect_websocket
 from asyncblock.wire.bodies import CHUNK_SIZE, encode_chunk
+from asyncblock.wire.methods import METHODS
+from asyncblock.wire.states import RECEIVE, Role, State
 
 from ..peers import HASH, Peer, mainframe, node, plan
 from .served import ROLES, Served, served
@@ -235,6 +237,7 @@ def request(method: str, **more: object) -> Callable[[Case], Awaitable[str]]:
     async def ask(case: Case) -> str:
         return await case.asked(method, session_id=case.it.session, **more)
 
+    ask.method = method  # type: ignore[attr-defined]
     return ask
 
 
@@ -242,6 +245,7 @@ def request_as_job(method: str, **more: object) -> Callable[[Case], Awaitable[st
     async def ask(case: Case) -> str:
         return await case.as_job(method, **more)
 
+    ask.method = method  # type: ignore[attr-defined]
     return ask
 
 
@@ -332,7 +336,13 @@ TABLE: list[tuple[Callable[[Case], Awaitable[str]], str, tuple[str, str, str]]] 
     (start, OWN, ("refused", "allowed", "refused")),
     (request("cancel"), OWN, ("refused", "allowed", "refused")),
     (request("cancel"), UNKNOWN, NONE),
+    # A client may cancel what others have started, there are no tenants: that would end what the other rows need.
+    (request("cancel_job", job_id="none"), OWN, NONE),
+    (request("cancel_job", job_id="none"), OTHERS, NONE),
+    (request("cancel_job", job_id="none"), UNKNOWN, NONE),
     (request("message_service", node_id="n"), OWN, NONE),
+    (request("message_service", node_id="n"), OTHERS, NONE),
+    (request("message_service", node_id="n"), UNKNOWN, NONE),
     (request("prune", keep=1_000_000), OWN, ("refused", "allowed", "refused")),
     (request("no such method"), OWN, NONE),
     (executor_held, OWN, ("allowed", "refused", "refused")),
@@ -347,8 +357,22 @@ TABLE: list[tuple[Callable[[Case], Awaitable[str]], str, tuple[str, str, str]]] 
     (request_as_job("query_downstream"), UNKNOWN, NONE),
     (request_as_job("update_node_weight", node_id="n", weight=1), OWN, ("allowed", "refused", "refused")),
     (request_as_job("update_node_weight", node_id="n", weight=1), OTHERS, NONE),
-    (request_as_job("cancel_block", block_job_id="x", reason=""), OTHERS, NONE),
-    (request_as_job("query_block", block="self::x"), OTHERS, NONE),
+    (request_as_job("update_node_weight", node_id="n", weight=1), UNKNOWN, NONE),
+    # What it could mean isn't there: it has asked for no block, the flow has no other one, and it has begun.
+    *[
+        (request_as_job(method, **more), whose, NONE)
+        for whose in (OWN, OTHERS, UNKNOWN)
+        for method, more in (
+            ("cancel_block", {"block_job_id": "x", "reason": ""}),
+            ("query_block", {"block": "self::x"}),
+            ("give_back", {"reason": "edited"}),
+        )
+    ],
+    # A value may be gone meanwhile: what is said of it then changes nothing.
+    *[
+        (request_as_job("exported", place=0, error="gone"), whose, ("allowed", "refused", "refused"))
+        for whose in (OWN, OTHERS, UNKNOWN)
+    ],
     *[
         (said_downwards_only(op), OTHERS, ENDS)
         for op in (
@@ -387,8 +411,31 @@ async def case_of(house: Served, role: str, whose: str, others: Things, watched:
     return Case(house, role, peer, own, {OWN: own, OTHERS: others, UNKNOWN: unknown}[whose])
 
 
+NAMES_NOTHING = {"ping", "announce", "discard", "unread", "chunk", "bye", "info", "sessions", "prune", "start"}
+"""What is about whoever says it, and nobody else's."""
+
+NOT_BY_CLIENTS = {("cancel", OTHERS)}
+
+
+def about(say: Callable[[Case], Awaitable[str]]) -> str:
+    """Return the message, or the method, that a row is about."""
+    name = getattr(say, "method", say.__name__)
+    return "bodies" if name == "get_body" else name.partition("_")[0] if name.startswith(("hello_", "gone_")) else name
+
+
+def test_the_table_has_each_message_and_method_about_ones_own_anothers_and_unknown_things() -> None:
+    rows = {(about(say).removesuffix("_nothing"), whose) for say, whose, _ in TABLE}
+    ops = RECEIVE[Role.UPPER][State.OPEN].keys() | RECEIVE[Role.UPPER][State.GREETING].keys()
+    needed = {
+        (name, whose)
+        for name in (ops - {"request", "whole"}) | METHODS.keys()
+        for whose in ((OWN,) if name in NAMES_NOTHING else (OWN, OTHERS, UNKNOWN))
+    }
+    assert needed - rows == NOT_BY_CLIENTS
+
+
 def title(say: Callable[[Case], Awaitable[str]], whose: str) -> str:
-    return f"{say.__qualname__} {whose}"
+    return f"{about(say)} ({say.__qualname__}) {whose}"
 
 
 async def test_each_message_does_what_the_table_says_and_disturbs_nobody(tmp_path: Path) -> None:

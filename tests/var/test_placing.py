@@ -80,6 +80,9 @@ async def test_a_portable_value_comes_to_the_executor_that_does_nothing(tmp_path
         assert {each["node_id"] for each in (first, second, third)} == {"b0", "b1", "b2"}
         # It was written once.
         assert not any(message["op"] == "export" for message in x.came)
+        # What proves that a process can open it is told to no reader.
+        row = await x.until_row("s", "ValueExported")
+        assert row["file"] == FILE and HERE not in str(row)
 
 
 async def test_what_can_not_be_moved_is_waited_for_at_home(tmp_path: Path) -> None:

@@ -34,8 +34,11 @@ _PATIENCE: Final = 20.0
 _TOKEN: Final = re.compile(rb"[0-9a-f]{12,64}")
 
 _PASSING: Final = frozenset(
-    {"t", "at", "created_at", "finished_at", "offset", "bytes", "agent", "retry_after", "limits", "understands"}
-)
+    {
+        "t", "at", "created_at", "finished_at", "offset", "bytes", "agent", "retry_after", "limits", "understands",
+        "now", "database_bytes", "wal_bytes", "session_bytes", "free_bytes",
+    }
+)  # fmt: skip
 """Fields that say when or where in the journal something was, or which version speaks, and how it is set."""
 
 _UNCOMPARED: Final = frozenset({"ping", "ack", "page", "unread"})
@@ -89,7 +92,9 @@ def _lasting(value: Any) -> Any:
     """Leave out what is another each time."""
     match value:
         case dict():
-            return {key: _lasting(each) for key, each in value.items() if key not in _PASSING}
+            # Of the two that are called so, the program's version is a text.
+            passing = _PASSING | {"version"} if isinstance(value.get("version"), str) else _PASSING
+            return {key: _lasting(each) for key, each in value.items() if key not in passing}
         case ["record", int(), int(), int(), str(handle)]:
             # Which row it is depends on what was committed together.
             return ["record", handle]

@@ -11,7 +11,7 @@ import asyncblock
 from ... import events
 from ...block import AnyBlock
 from ...client import Mainframe, Session
-from ...errors import FlowFailed
+from ...errors import FlowFailed, Rejected
 from ...executor import Executor
 from ...flow import Flow
 from ...lifesigns import Held
@@ -72,6 +72,23 @@ async def asks(inputs: dict[str, Any], ctx: asyncblock.Context) -> dict[str, Any
     added = await ctx.run_block("add", inputs={"a": inputs["a"]})
     return await added
 
+
+@asyncblock.block(name="looks", inputs=[{"handle": "a"}], outputs=[{"handle": "b"}])
+async def looks(inputs: dict[str, Any], ctx: asyncblock.Context) -> dict[str, Any]:
+    described = await ctx.query_block("add")
+    downstream = await ctx.query_downstream()
+    await ctx.update_node_weight("looks", 2)
+    return {"b": [described["type"], sorted(downstream)]}
+
+
+_IN_VAIN: Final[list[tuple[str, dict[str, Any]]]] = [
+    ("cancel_job", {"job_id": "none"}),
+    ("message_service", {"node_id": "none"}),
+    ("session", {"session_id": "none"}),
+    ("prune", {}),
+    ("no such method", {}),
+]
+"""Questions that are answered with an error."""
 
 _cut: asyncio.Event
 _waiting: asyncio.Event
@@ -166,6 +183,29 @@ async def watcher(scene: Scene) -> None:
         assert (await other.link.request("session", {"session_id": "watch1"}, id="s1"))["state"] == "succeeded"
 
 
+async def questions(scene: Scene) -> None:
+    """A block looks around; a client asks how the mainframe and its sessions are, and for what isn't there."""
+    async with _hosts(scene, looks, add):
+        client = await scene.mainframe("client")
+        flow = Flow("questions", blocks=[add])
+        first = flow.node(looks, inputs={"a": flow.input("a")}, node_id="looks")
+        flow.output("seen", first["b"])
+        session = await scene.start(client, "asks1", flow, a=1)
+        await _read(session)
+        assert await session.outputs() == {"seen": ["task", ["b"]]}
+        ask = client.link.request
+        assert (await ask("info", {}, id="i1"))["sessions"] == {"known": 1, "running": 0}
+        assert len((await ask("sessions", {"limit": 10, "state": "succeeded"}, id="i2"))["sessions"]) == 1
+        assert (await ask("session", {"session_id": "asks1"}, id="i3"))["state"] == "succeeded"
+        assert (await ask("prune", {"older_ms": 1 << 40}, id="i4"))["sessions"] == []
+        for number, (method, params) in enumerate(_IN_VAIN):
+            try:
+                await ask(method, {"session_id": "asks1", **params}, id=f"e{number}")
+            except Rejected:
+                continue
+            raise AssertionError(method)
+
+
 async def spawn(scene: Scene) -> None:
     """A block with ``spawn: true``: the host is asked for a process, which is a link of its own, with that one job."""
     async with _hosts(scene, spawning=add):
@@ -181,7 +221,7 @@ async def spawn(scene: Scene) -> None:
 
 
 STORIES: Final[dict[str, Story]] = {
-    each.__name__: each for each in (run, resume, large_body, cancel, spawn, run_block, watcher)
+    each.__name__: each for each in (run, resume, large_body, cancel, spawn, run_block, watcher, questions)
 }
 
 

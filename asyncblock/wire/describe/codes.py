@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["GOODBYES", "HTTP", "WEBSOCKET"]
+__all__ = ["ANSWERS", "GOODBYES", "HTTP", "WEBSOCKET"]
 
 GOODBYES: Final[dict[str, tuple[str, str]]] = {
     "closed": ("up", "The process is done. The link is over; jobs that it still has end by that."),
@@ -32,6 +32,17 @@ HTTP: Final[dict[int, str]] = {
     503: "Not now; try again.",
 }
 """Answers of a mainframe to the request for a websocket."""
+
+ANSWERS: Final[dict[int, str]] = {
+    200: "Here it is. Of `/healthz`: the mainframe works.",
+    206: "The part of a body that `Range: bytes=FIRST-LAST` or `bytes=FIRST-` asked for, `http_body` bytes at most.",
+    401: "No token, or one that isn't known.",
+    404: "There is no such thing, or no body of that name for this token.",
+    413: "The body has more than `http_body` bytes: ask for parts.",
+    416: "The part begins behind the body's end, or ends before it begins.",
+    503: "Not now; try again (`Retry-After`). Of `/healthz`: the disk refuses.",
+}
+"""Answers of a mainframe to plain requests."""
 
 WEBSOCKET: Final[dict[int, str]] = {
     1000: "The normal end, after a `bye`.",

@@ -10,12 +10,13 @@ from typing import Any, Final
 import orjson
 
 from .. import fields as objects
+from .. import methods as requests
 from ..checking import Bounds, Loose, Text, hints_of, is_object, is_required
 from ..messages import MESSAGES, Message
 from ..methods import ERRORS, METHODS, Method
-from ..records import RECORDS, Shape
+from ..records import RECORDS, TERMINAL, Kind, Shape
 from ..states import RECEIVE, Role, State
-from .codes import GOODBYES, HTTP, WEBSOCKET
+from .codes import ANSWERS, GOODBYES, HTTP, WEBSOCKET
 from .prose import about, about_fields
 from .schema import json_schema
 
@@ -33,7 +34,9 @@ A field that *may be missing* has the value that stands there. Fields and keys t
 _OBJECTS: Final = (
     objects.Announcement, objects.Slots, objects.Replaced, objects.Dead, objects.Windows, objects.Reference,
     objects.FrameFields, objects.BlockFields, objects.HandleDef, objects.PlanFields, objects.FlowFields,
-    objects.NodeFields, objects.InputFields, objects.ReplyError,
+    objects.NodeFields, objects.InputFields, objects.ReplyError, requests.SessionRow, requests.VarValues,
+    requests.SessionCounts, requests.Offer, requests.InVain, requests.InfoLimits, requests.JournalState,
+    requests.Targets, requests.ToNode, requests.ToFlow,
 )  # fmt: skip
 
 _ABOUT: Final = """About `t`: the author's time in ms since the epoch; each record has it, and its `type`. Where two
@@ -72,7 +75,9 @@ def _lines(limits: Mapping[str, int]) -> Iterator[str]:
     yield "Each request may get `method`, `params`, `unauthorized` or `failed`.\n"
     yield from _table([("code", "meaning"), *((f"`{code}`", text) for code, text in ERRORS.items())])
     yield f"## Records\n\n{_ABOUT}"
-    yield from _table([("type", "fields"), *((f"`{name}`", _record(shape)) for name, shape in RECORDS.items())])
+    yield from _table(
+        [("type", "window", "fields"), *((f"`{n}`", _window(n, shape), _record(shape)) for n, shape in RECORDS.items())]
+    )
     yield "## Lines of a page\n"
     yield from _journal()
     yield "## Limits\n"
@@ -86,6 +91,8 @@ def _lines(limits: Mapping[str, int]) -> Iterator[str]:
     yield "The answer to the request for a websocket. Without the header `Asyncblock-Mainframe` it is a proxy's, which"
     yield "passes: try again after 401, 403, 407, 408, 425, 429 and 5xx.\n"
     yield from _table([("status", "meaning"), *((str(status), text) for status, text in HTTP.items())])
+    yield "`GET /healthz` (without a token), `GET /metrics`, and `GET /bodies/LINK-N` for clients and observers:\n"
+    yield from _table([("status", "meaning"), *((str(status), text) for status, text in ANSWERS.items())])
     yield "The closing frame of the websocket; it says nothing of the link:\n"
     yield from _table([("code", "meaning"), *((str(code), text) for code, text in WEBSOCKET.items())])
 
@@ -198,6 +205,13 @@ def _method(name: str, method: Method) -> Iterator[str]:
     yield f"Answer: {_cell(about(method.result))}\n"
     if len(rows := _rows_of(method.result)) > 1:
         yield from _table(rows)
+
+
+def _window(name: str, shape: Shape) -> str:
+    """Return which window a record counts in."""
+    if name in ("JobStarted", TERMINAL):
+        return "none"
+    return "data" if shape.kind is Kind.SEND else "telemetry"
 
 
 def _record(shape: Shape) -> str:
