@@ -472,9 +472,16 @@ class Mainframe:
         return Session(self.link, session_id, self._journal)
 
     async def sessions(
-        self, *, state: str | None = None, limit: int | None = 100, prefix: str = ""
+        self,
+        *,
+        state: str | None = None,
+        limit: int | None = 100,
+        prefix: str = "",
+        before: SessionInfo | None = None,
     ) -> list[SessionInfo]:
         """List sessions, the newest first: ``limit`` of them, or all; only those whose id begins with ``prefix``.
+
+        ``before`` is the last one of those that are known already: the list goes on after it.
 
         **Cancellation** is safe.
         """
@@ -482,6 +489,8 @@ class Mainframe:
         params: dict[str, Any] = {} if state is None else {"state": state}
         if prefix:
             params["prefix"] = prefix
+        if before is not None:
+            params["before"] = [before.created_at, before.session_id]
         while limit is None or len(found) < limit:
             params["limit"] = _PAGE if limit is None else min(limit - len(found), _PAGE)
             answer = await self.link.request("sessions", params)

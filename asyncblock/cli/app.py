@@ -15,7 +15,7 @@ import typer
 
 from .. import __version__
 from ..errors import AsyncBlockError, DataDirInUse, InvalidFlow, MainframeFailed, Unauthorized
-from . import again, commands, housekeeping, telling
+from . import again, commands, housekeeping, paging, telling
 from . import cache as caching
 from . import retry as retrying
 from . import sessions as known
@@ -272,6 +272,10 @@ def run(
     ] = None,
     offers: Offers = None,
     label: Label = None,
+    page: Annotated[
+        bool,
+        typer.Option("--page", help="Serve its page while it runs: opened where a display is, else printed. Ctrl-C."),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Run a flow here, from start to end, and show its progress.
@@ -284,7 +288,9 @@ def run(
     given = {**parse_object(inputs, "--inputs"), **parse_inputs(input or [])}
     part = Part.read(nodes, nodes_inputs, use_cache=use_cache, refresh=tuple(refresh or ()), given=given)
     offered = Offered.read(offers or (), label or ())
-    wanted = commands.Wanted(flow, given, tuple(search or ()), json, part, report, offered)
+    if page and watch:
+        raise typer.BadParameter("the page is of one run: give --page or --watch", param_hint="--page")
+    wanted = commands.Wanted(flow, given, tuple(search or ()), json, part, report, offered, page)
     _run((again.run_again if watch else commands.run)(wanted, 0 if in_process else workers, data_dir))
 
 
@@ -619,6 +625,45 @@ def export(
     events.jsonl, and session.json, which says what is what. DIR appears when it is whole.
     """
     _run(telling.export_session(session_id, Target(url, token, data_dir, tls_ca, tuple(header or ())), directory))
+
+
+@app.command()
+def page(
+    session_id: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Argument(metavar="[SESSION]", help="Begin at this session: its id, or its beginning."),
+    ] = None,
+    url: Url = None,
+    token: Token = None,
+    tls_ca: TlsCa = None,
+    header: Header = None,
+    data_dir: DataDir = None,
+    port: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=0, max=65535, help="The page's port. Default: a free one from 7790 on."),
+    ] = None,
+    host: Annotated[str, typer.Option(help="The address to listen on; beyond loopback with TLS.")] = "127.0.0.1",
+    tls_cert: Annotated[Optional[Path], typer.Option(metavar="FILE", help="The page's certificate chain, PEM.")] = None,  # noqa: UP045
+    tls_key: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Its key, PEM.")] = None,  # noqa: UP045
+    allow_host: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(metavar="NAME[:PORT]", help="What browsers call the page behind a proxy. Repeatable."),
+    ] = None,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
+    until_eof: Annotated[bool, typer.Option("--until-eof", hidden=True)] = False,
+) -> None:
+    """See sessions in a browser, live: graph, previews, logs, errors, timeline, any earlier moment.
+
+    Those of the mainframe, and of the last local runs unless --url or --data-dir says which mainframe is meant. Local
+    runs are read from their journals: a run that was killed doesn't go on for being looked at.
+
+    The address that is printed lets one browser in, once; it is opened where there is a display. Others log in with the
+    token. What the token may do, the page may do: that of an observer can cancel nothing. Needs the extra 'page'.
+    """
+    target = Target(url, token, data_dir, tls_ca, tuple(header or ()))
+    tls = commands.server_tls(tls_cert, tls_key)
+    listen = paging.Listen(host, port, tls, tuple(allow_host or ()), not no_browser, until_eof)
+    _run(paging.page(session_id, target, listen))
 
 
 @listing.callback()

@@ -39,13 +39,14 @@ from .following import NotCancelled, follow
 from .interrupts import INTERRUPTED, Interrupts
 from .many import Sets, begin_many, follow_many
 from .offering import Offered
+from .paging import PageBeside, page_beside
 from .parts import Part, remember_inputs
 from .places import COMMAND_TIMEOUT, Target, reach
 from .reloading import following
 from .telling import write_report
 from .witness import Witness
 
-__all__ = ["Wanted", "executor", "resolve", "resume", "run", "run_plan", "serve", "submit"]
+__all__ = ["Wanted", "executor", "resolve", "resume", "run", "run_plan", "serve", "server_tls", "submit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,8 @@ class Wanted:
     report: Path | None = None
     """Where a report of the run goes."""
     offered: Offered = field(default_factory=Offered)
+    page: bool = False
+    """Its page is served while it runs."""
 
 
 async def run(wanted: Wanted, workers: int, data_dir: Path | None) -> int:
@@ -76,23 +79,32 @@ async def run_plan(wanted: Wanted, plan: Plan, workers: int, data_dir: Path | No
     offered.check(plan)
     directory = data_dir or new_run_directory()
     packages = tuple(plan.roots.values())
+    if wanted.page and not workers:
+        raise Unavailable("--page needs executor processes: a run with --in-process lets nobody else in")
     if not workers:
         share_input()
         # Figures become previews, and no windows.
         os.environ.setdefault("MPLBACKEND", "agg")
-    # In this process prints go where a debugger's prompt goes, unless the output is data.
-    with shows_of_jobs(not workers and not wanted.json):
-        async with embedded(
-            directory, workers=workers, capture=wanted.json, offers=offered.offers, labels=offered.labels
-        ) as mainframe:
-            remember_run(directory, packages, offered.offers, offered.labels)
-            session = await mainframe.start(plan, wanted.inputs)
-            if wanted.part.use_cache:
-                remember_inputs(plan, wanted.inputs)
-            code = await _follow_own(mainframe, session, wanted.json, interrupts, plain=not workers)
-            if wanted.report is not None:
-                await write_report(Followed(session), wanted.report, full=False)
-            return code
+    async with AsyncExitStack() as stack:
+        page: PageBeside | None = None
+        # In this process prints go where a debugger's prompt goes, unless the output is data.
+        with shows_of_jobs(not workers and not wanted.json):
+            async with embedded(
+                directory, workers=workers, capture=wanted.json, offers=offered.offers, labels=offered.labels
+            ) as mainframe:
+                remember_run(directory, packages, offered.offers, offered.labels)
+                session = await mainframe.start(plan, wanted.inputs)
+                if wanted.part.use_cache:
+                    remember_inputs(plan, wanted.inputs)
+                if wanted.page:
+                    page = await stack.enter_async_context(page_beside(session.session_id, directory))
+                    print(f"page: {page.address}", file=sys.stderr, flush=True)
+                code = await _follow_own(mainframe, session, wanted.json, interrupts, plain=not workers)
+                if wanted.report is not None:
+                    await write_report(Followed(session), wanted.report, full=False)
+        if page is not None and code != INTERRUPTED:
+            await page.stay(interrupts)
+        return code
 
 
 def resolve(wanted: Wanted, languages: Collection[str] = ()) -> Plan:
@@ -290,7 +302,7 @@ async def serve(
         settings = replace(settings, no_executor_timeout=no_executor_timeout)
     if version_timeout is not None:
         settings = replace(settings, version_timeout=version_timeout)
-    tls = _server_tls(tls_cert, tls_key)
+    tls = server_tls(tls_cert, tls_key)
     stop = asyncio.Event()
     with Interrupts() as interrupts:
         async with AsyncExitStack() as stack:
@@ -331,7 +343,8 @@ def _tell_held(post: Callable[..., None], held: Callable[..., None]) -> Callable
     return lambda link_id, _, what: post(lambda: held(link_id, **what.to_json()))
 
 
-def _server_tls(cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
+def server_tls(cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
+    """Return how a server does TLS; None without. Raises ``Unavailable`` when the files can't be read."""
     if cert is None and key is None:
         return None
     if cert is None or key is None:

@@ -32,7 +32,7 @@ from .interrupts import Interrupts
 from .many import cancel_group, is_group, outputs_of_group
 from .places import COMMAND_TIMEOUT, Target, reach
 
-__all__ = ["cancel", "outputs", "seen", "sessions", "watch"]
+__all__ = ["Run", "cancel", "info_of", "is_local", "only", "outputs", "runs_of", "seen", "sessions", "watch"]
 
 _ID = 16
 """Characters of a session's whole id."""
@@ -48,8 +48,8 @@ _NAMED = 5
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Run:
-    """A session of a local run, and where it is."""
+class Run:
+    """A session of a local run, and where its journal is."""
 
     row: SessionRow
     directory: Path
@@ -62,14 +62,16 @@ class _Run:
         return self.row.state
 
 
-def _runs(prefix: str = "") -> list[_Run]:
+def runs_of(prefix: str = "") -> list[Run]:
+    """Return the sessions of the last local runs whose ids begin with a prefix."""
     found = []
     for directory in local_runs():
-        found += [_Run(row, directory) for row in peek_sessions(directory) if row.session_id.startswith(prefix)]
+        found += [Run(row, directory) for row in peek_sessions(directory) if row.session_id.startswith(prefix)]
     return found
 
 
-def _is_local(target: Target) -> bool:
+def is_local(target: Target) -> bool:
+    """Tell whether this machine's own sessions are meant."""
     return target.url is None and target.data_dir is None
 
 
@@ -79,10 +81,10 @@ async def _reached(name: str, target: Target) -> AsyncIterator[tuple[Mainframe, 
 
     Raises ``Unavailable`` when none or several are meant.
     """
-    runs = _runs(name) if _is_local(target) else []
+    runs = runs_of(name) if is_local(target) else []
     exact = [run for run in runs if run.row.session_id == name]
     if exact or (runs and read_address(target.directory) is None):
-        async with _opened(_only(name, exact or runs)) as (mainframe, session):
+        async with _opened(only(name, exact or runs)) as (mainframe, session):
             yield mainframe, session
         return
     async with reach(target) as mainframe:
@@ -98,7 +100,8 @@ async def _reached(name: str, target: Target) -> AsyncIterator[tuple[Mainframe, 
         yield mainframe, session
 
 
-def _only(name: str, runs: list[_Run]) -> _Run:
+def only(name: str, runs: list[Run]) -> Run:
+    """Return the one session that is meant. Raises ``Unavailable`` when several are."""
     if len(runs) > 1:
         raise _several(name, [run.row.session_id for run in runs])
     return runs[0]
@@ -110,7 +113,7 @@ def _several(name: str, ids: list[str]) -> Unavailable:
 
 
 @asynccontextmanager
-async def _opened(run: _Run) -> AsyncIterator[tuple[Mainframe, Session]]:
+async def _opened(run: Run) -> AsyncIterator[tuple[Mainframe, Session]]:
     """Reach a session of a local run: by the door of its process, or in its data directory when that has ended."""
     session_id, state = run.row.session_id, run.state
     if state == "interrupted":
@@ -135,16 +138,16 @@ async def seen(name: str, target: Target) -> AsyncIterator[Recording]:
     Local runs are read from their journals, whether they run, have ended, or were killed; so is a mainframe's data
     directory that nobody serves. Raises ``Unavailable`` when no session or several are meant.
     """
-    runs = _runs(name) if _is_local(target) else []
+    runs = runs_of(name) if is_local(target) else []
     served = target.url is not None or holder(target.directory) is not None
     if not served:
         rows = peek_sessions(target.directory)
-        runs += [_Run(row, target.directory) for row in rows if row.session_id.startswith(name)]
+        runs += [Run(row, target.directory) for row in rows if row.session_id.startswith(name)]
     exact = [run for run in runs if run.row.session_id == name]
     if exact or not served:
         if not runs:
             raise Unavailable(f"neither the last local runs nor {target.directory} have a session {name!r}")
-        with _looked_at(_only(name, exact or runs)) as recording:
+        with _looked_at(only(name, exact or runs)) as recording:
             yield recording
         return
     async with reach(target) as mainframe:
@@ -160,7 +163,7 @@ async def seen(name: str, target: Target) -> AsyncIterator[Recording]:
 
 
 @contextmanager
-def _looked_at(run: _Run) -> Iterator[Recording]:
+def _looked_at(run: Run) -> Iterator[Recording]:
     interrupted = run.state == "interrupted"
     with peek_session(run.directory, run.row.session_id) as found:
         yield Rows(run.row.session_id, found.rows, found.body, interrupted=interrupted)
@@ -229,10 +232,10 @@ _MEMBERS = 50
 
 async def sessions(target: Target, state: str | None, limit: int | None, json: bool, group: str | None = None) -> int:
     """List sessions, the newest first; their header goes to stderr, so that lines are sessions."""
-    runs = _runs(group or "") if _is_local(target) else []
+    runs = runs_of(group or "") if is_local(target) else []
     asked = limit if json or group or limit is None else limit * _MEMBERS
     found: list[tuple[SessionInfo, str | None]] = [
-        (_info(run), str(run.directory)) for run in runs if state is None or run.state == state
+        (info_of(run), str(run.directory)) for run in runs if state is None or run.state == state
     ]
     try:
         async with reach(target) as mainframe:
@@ -281,7 +284,8 @@ def _told_group(name: str, of: list[SessionInfo]) -> str:
     return _told(whole)
 
 
-def _info(run: _Run) -> SessionInfo:
+def info_of(run: Run) -> SessionInfo:
+    """Return a run's session as a mainframe would list it."""
     row = run.row
     times = (row.created_at, row.finished_at)
     return SessionInfo(

@@ -75,9 +75,17 @@ def flows_in(plan: Plan) -> list[tuple[tuple[str, ...], FlowPlan]]:
 
 
 def draw_flow(
-    flow: FlowPlan, path: tuple[str, ...] = (), looks: Mapping[str, Look] | None = None, *, label: str | None = None
+    flow: FlowPlan,
+    path: tuple[str, ...] = (),
+    looks: Mapping[str, Look] | None = None,
+    *,
+    label: str | None = None,
+    most: int = MOST,
 ) -> Markup:
-    """Draw one flow. ``looks`` has the state of each node by its path from the outermost flow."""
+    """Draw one flow. ``looks`` has the state of each node by its path from the outermost flow.
+
+    Each box has its node's id as ``data-node`` and its kind as ``data-kind``; that of several nodes has neither.
+    """
     looks = looks or {}
     kinds = {node.node_id: node.kind for node in flow.nodes}
     nodes = list(kinds)
@@ -89,11 +97,11 @@ def draw_flow(
     ]
     seen = {node_id: looks.get("/".join((*path, node_id)), Look()) for node_id in nodes}
     titles = {node_id: _kind_of(kinds[node_id], seen[node_id]) for node_id in nodes}
-    if len(nodes) > MOST:
-        nodes, edges, seen, titles = _grouped(nodes, edges, seen)
+    if len(nodes) > most:
+        nodes, edges, seen, titles = _grouped(nodes, edges, seen, most)
     layout = layered(nodes, edges, lambda node: (max(118.0, 34.0 + 7.0 * min(len(node), _NAME)), 44.0))
     words = label or f"The flow {flow.title!r}: {len(kinds)} nodes"
-    return _svg(layout, seen, titles, words)
+    return _svg(layout, seen, titles, words, kinds)
 
 
 def _kind_of(kind: str, look: Look) -> str:
@@ -101,13 +109,13 @@ def _kind_of(kind: str, look: Look) -> str:
 
 
 def _grouped(
-    nodes: Sequence[str], edges: Sequence[tuple[str, str]], looks: Mapping[str, Look]
+    nodes: Sequence[str], edges: Sequence[tuple[str, str]], looks: Mapping[str, Look], most: int
 ) -> tuple[list[str], list[tuple[str, str]], dict[str, Look], dict[str, str]]:
     """Make one box of the nodes of each layer, or of several layers."""
     layer, _ = layers_of(nodes, edges)
     count = max(layer.values(), default=0) + 1
-    if count > MOST:
-        layer = {node: each * MOST // count for node, each in layer.items()}
+    if count > most:
+        layer = {node: each * most // count for node, each in layer.items()}
     members: dict[int, list[str]] = {}
     for node in nodes:
         members.setdefault(layer[node], []).append(node)
@@ -126,12 +134,14 @@ def _grouped(
     return list(seen), list(between), seen, titles
 
 
-def _svg(layout: Layout, looks: Mapping[str, Look], titles: Mapping[str, str], words: str) -> Markup:
+def _svg(
+    layout: Layout, looks: Mapping[str, Look], titles: Mapping[str, str], words: str, kinds: Mapping[str, str]
+) -> Markup:
     margin = 8.0
     width, height = layout.width + 2 * margin, layout.height + 2 * margin
     drawn = [_edge(a, b, points, looks) for a, b, points in layout.edges]
     for node, box in layout.boxes.items():
-        drawn.append(_box(node, box, looks[node], titles.get(node, "")))
+        drawn.append(_box(node, box, looks[node], titles.get(node, ""), kinds.get(node)))
     return el(
         "svg",
         el("g", join(drawn), transform=f"translate({margin:g},{margin:g})"),
@@ -163,7 +173,7 @@ def _edge(a: str, b: str, points: Sequence[tuple[float, float]], looks: Mapping[
     return join([el("path", d="".join(parts), class_=classes or None), el("path", d=arrow, class_="ab-arrow")])
 
 
-def _box(node: str, box: tuple[float, float, float, float], look: Look, title: str) -> Markup:
+def _box(node: str, box: tuple[float, float, float, float], look: Look, title: str, kind: str | None) -> Markup:
     x, y, width, height = box
     shown = node if len(node) <= _NAME else node[: _NAME - 1] + "…"
     colour = _STATE_COLOURS.get(look.state)
@@ -188,4 +198,6 @@ def _box(node: str, box: tuple[float, float, float, float], look: Look, title: s
         el("text", title, x=f"{x + (24 if colour else 11):.1f}", y=f"{y + 34:.1f}", class_="ab-sub") if title else None,
         bar,
         class_="ab-critical" if look.critical else None,
+        data_node=node if kind is not None else None,
+        data_kind=kind,
     )

@@ -96,6 +96,8 @@ class Preview:
     superseded: bool = False
     dropped: bool = False
     """The payload isn't kept; it stands in the journal."""
+    place: int = 0
+    """Where its event is in the journal's order (``Work.place``): no two have the same."""
 
     @property
     def kind(self) -> str:
@@ -205,7 +207,8 @@ class Gallery:
         size = len(orjson.dumps(preview.payload))
         if self._limits.payloads is not None and self._bytes + size > self._limits.payloads:
             told = preview.payload if isinstance(preview.payload, dict) else {}
-            preview.about = preview.about or {"type": told.get("type"), "size": size}
+            title = {"title": told["title"]} if isinstance(told.get("title"), str) else {}
+            preview.about = preview.about or {"type": told.get("type"), "size": size, **title}
             preview.payload, preview.dropped = None, True
         else:
             self._bytes += size

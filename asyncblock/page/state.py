@@ -246,7 +246,8 @@ class State(Work):
         node = self.nodes[self.known(event).node]
         node.previews += 1
         shown = (event.id, event.payload, event.body, event.about)
-        self.gallery.show(Preview(event.offset, event.t, node.path, event.job_id, event.attempt, *shown))
+        about = (event.offset, event.t, node.path, event.job_id, event.attempt)
+        self.gallery.show(Preview(*about, *shown, place=self.place()))
 
     def _line(self, event: events.BlockLog) -> None:
         self._tell(event, event.stdio, event.log)

@@ -17,20 +17,26 @@ import orjson
 
 from ..page.markup import Markup, el
 
-__all__ = ["FRAME_POLICY", "chart", "frame", "library", "runs_scripts"]
+__all__ = ["FRAME_POLICY", "NO_RTC", "STYLE", "chart", "chart_spec", "frame", "library", "runs_scripts"]
 
 FRAME_POLICY: Final = (
     "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob:; "
     "font-src data:; media-src data: blob:; worker-src 'none'"
 )
 
+STYLE: Final = (
+    "<style>html{color-scheme:light;background:#fff;font:14px/1.45 system-ui,sans-serif}body{margin:8px}"
+    "table{border-collapse:collapse}</style>"
+)
+"""What HTML looks like that says nothing of it."""
+
+NO_RTC: Final = "<script>for(const n of ['RTCPeerConnection','webkitRTCPeerConnection'])delete window[n]</script>"
+"""No policy of today's browsers knows of WebRTC, by which a script could send datagrams."""
+
 _HEAD: Final = (
     f'<!doctype html><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{FRAME_POLICY}">'
     '<meta http-equiv="x-dns-prefetch-control" content="off"><meta name="referrer" content="no-referrer">'
-    "<style>html{color-scheme:light;background:#fff;font:14px/1.45 system-ui,sans-serif}body{margin:8px}"
-    "table{border-collapse:collapse}</style>"
-    # No policy of today's browsers knows of WebRTC, by which a script could send datagrams.
-    "<script>for(const n of ['RTCPeerConnection','webkitRTCPeerConnection'])delete window[n]</script>"
+    f"{STYLE}{NO_RTC}"
 )
 
 _CHARTS: Final = {
@@ -60,6 +66,16 @@ def chart(beside: Mapping[str, Any], title: str) -> tuple[Markup, str] | None:
 
     The page's script makes the frame when the chart comes into view: the library stands in the page once.
     """
+    found = chart_spec(beside)
+    if found is None:
+        return None
+    name, spec = found
+    text = orjson.dumps(spec).decode()
+    return el("div", class_="chart", data_draws=name, data_spec=text, data_title=title, role="img"), name
+
+
+def chart_spec(beside: Mapping[str, Any]) -> tuple[str, Any] | None:
+    """Return the library that draws a chart, and its specification; None where one of them isn't there."""
     for media_type, name in _CHARTS.items():
         found = beside.get(media_type)
         if found is None:
@@ -69,10 +85,8 @@ def chart(beside: Mapping[str, Any], title: str) -> tuple[Markup, str] | None:
                 found = orjson.loads(found)
             except ValueError:
                 continue
-        if library(name) is None:
-            continue
-        spec = orjson.dumps(found).decode()
-        return el("div", class_="chart", data_draws=name, data_spec=spec, data_title=title, role="img"), name
+        if library(name) is not None:
+            return name, found
     return None
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
 from ..page.markup import Markup, el, join
-from .frames import chart, frame, runs_scripts
+from .frames import chart, chart_spec, frame, runs_scripts
 from .markdown import markdown
 
-__all__ = ["Drawn", "draw", "name_of"]
+__all__ = ["Drawn", "Framed", "draw", "name_of", "needs_network"]
+
+Framed = Callable[[tuple[int, ...], str], Markup]
+"""Makes the place of what a browser must run: which part of the preview it is (numbers in groups), and its name."""
 
 _DATA_URL = re.compile(r"data:(image|audio|video)/[\w.+-]+(;[\w=.+-]+)*;base64,[A-Za-z0-9+/=\s]*\Z")
 _LEVELS = 5
@@ -46,13 +49,15 @@ def name_of(payload: Any, id: str | None, kind: str) -> str:
     return str(title) if isinstance(title, str) and title else (id or kind)
 
 
-def draw(payload: Any, title: str, *, full: bool = False, level: int = 0) -> Drawn:
-    """Draw a payload; ``full`` cuts nothing."""
+def draw(
+    payload: Any, title: str, *, full: bool = False, part: tuple[int, ...] = (), framed: Framed | None = None
+) -> Drawn:
+    """Draw a payload; ``full`` cuts nothing. Where ``framed`` is given, HTML and charts are where it puts them."""
     kind = payload.get("type") if isinstance(payload, dict) else None
     if not isinstance(payload, dict) or "data" not in payload or not isinstance(kind, str):
         return Drawn(_json(payload, full))
     data = payload["data"]
-    drawn = _of_kind(kind, data, payload, title, full, level)
+    drawn = _of_kind(kind, data, payload, title, full, part, framed)
     if drawn is None:
         drawn = Drawn(_text(data, full) if isinstance(data, str) else _json(data, full))
     note = payload.get("note")
@@ -61,7 +66,15 @@ def draw(payload: Any, title: str, *, full: bool = False, level: int = 0) -> Dra
     return drawn
 
 
-def _of_kind(kind: str, data: Any, payload: Mapping[str, Any], title: str, full: bool, level: int) -> Drawn | None:
+def _of_kind(
+    kind: str,
+    data: Any,
+    payload: Mapping[str, Any],
+    title: str,
+    full: bool,
+    part: tuple[int, ...],
+    framed: Framed | None,
+) -> Drawn | None:
     if kind == "table" and isinstance(data, dict) and isinstance(data.get("rows"), list):
         return Drawn(_table(data, full))
     if kind == "image" or kind.startswith("image/"):
@@ -69,24 +82,24 @@ def _of_kind(kind: str, data: Any, payload: Mapping[str, Any], title: str, full:
     if kind in ("audio", "video"):
         return Drawn(_media(kind, data, title))
     if kind in ("html", "text/html") and isinstance(data, str):
-        return _html(data, payload, title)
+        return _html(data, payload, title) if framed is None else _in_frame(data, payload, title, framed(part, title))
     if kind in ("markdown", "text/markdown") and isinstance(data, str):
         return Drawn(markdown(data))
     if kind == "iframe":
         return Drawn(_elsewhere("page", data))
-    if kind == "group" and isinstance(data, list) and level < _LEVELS:
-        return _group(data, title, full, level)
+    if kind == "group" and isinstance(data, list) and len(part) < _LEVELS:
+        return _group(data, title, full, part, framed)
     if kind == "json":
         return Drawn(_json(data, full))
     return None
 
 
-def _group(data: list[Any], title: str, full: bool, level: int) -> Drawn:
+def _group(data: list[Any], title: str, full: bool, part: tuple[int, ...], framed: Framed | None) -> Drawn:
     whole = Drawn(Markup(""))
     parts = []
-    for each in data:
+    for number, each in enumerate(data):
         name = name_of(each, None, "part")
-        made = draw(each, f"{title}: {name}", full=full, level=level + 1)
+        made = draw(each, f"{title}: {name}", full=full, part=(*part, number), framed=framed)
         whole.active = whole.active or made.active
         whole.libraries |= made.libraries
         parts.append(el("figure", el("figcaption", name), made.markup))
@@ -137,8 +150,7 @@ def _html(data: str, payload: Mapping[str, Any], title: str) -> Drawn:
     made = chart(beside, title)
     if made is not None:
         return Drawn(made[0], True, {made[1]})
-    needs = payload.get("needs")
-    if isinstance(needs, list) and "network" in needs:
+    if needs_network(payload):
         parts = [el("p", "What draws this comes from the network, so it isn't here; asyncblock export writes it as a "
                     "file. Charts of plotly and Vega are drawn where plotly or vl-convert-python is installed.",
                     class_="note")]  # fmt: skip
@@ -150,6 +162,26 @@ def _html(data: str, payload: Mapping[str, Any], title: str) -> Drawn:
         return Drawn(join(parts))
     scripts = runs_scripts(data)
     return Drawn(frame(data, title, scripts=scripts), scripts)
+
+
+def needs_network(payload: Mapping[str, Any]) -> bool:
+    """Tell whether a preview says that its HTML is nothing without the network."""
+    needs = payload.get("needs")
+    return isinstance(needs, list) and "network" in needs
+
+
+def _in_frame(data: str, payload: Mapping[str, Any], title: str, place: Markup) -> Drawn:
+    """Return the place of a frame; beside it the picture, for what can't be drawn without the network."""
+    beside = payload.get("mime")
+    beside = beside if isinstance(beside, dict) else {}
+    if chart_spec(beside) is not None or not needs_network(payload):
+        return Drawn(place, True)
+    parts = [
+        _image(f"data:{media_type};base64,{each}", title)
+        for media_type, each in beside.items()
+        if isinstance(each, str) and media_type.startswith("image/") and media_type != "image/svg+xml"
+    ]
+    return Drawn(join([*parts, place]), True)
 
 
 # ---------------------------------------------------------------------- tables, JSON, text

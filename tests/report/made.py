@@ -19,9 +19,10 @@ class Made:
         self.bodies: dict[int, bytes] = {}
         self.t = 1_000_000
         inputs = {b: {"in": {"sources": [[a, "out"]]}} for a, b in edges}
+        block = {"language": "python", "package": "made", "hash": "0" * 64, "entry": "made.py", "function": "main"}
         plan = {
             "version": 1, "title": title, "path": None, "inputs_def": [], "outputs": {},
-            "nodes": [{"node_id": each, "kind": "task", "block": {}, "inputs": inputs.get(each, {})} for each in nodes],
+            "nodes": [{"node_id": each, "kind": "task", "block": block, "inputs": inputs.get(each, {})} for each in nodes],
         }  # fmt: skip
         self.entry("SessionStarted", plan=plan, title=title, path=None)
         for each in nodes:

@@ -99,10 +99,10 @@ async def test_hostile_previews_reach_neither_the_network_nor_the_report(browser
         browser.switch_to.frame(frames[1])
         assert browser.execute_script("return [origin, document.body.innerText.trim()]") == ["null", "It ran"]
         browser.switch_to.default_content()
-    _the_trap_works(browser, tmp_path)
+    the_trap_works(browser, tmp_path)
 
 
-def _the_trap_works(browser: Any, tmp_path: Path) -> None:
+def the_trap_works(browser: Any, tmp_path: Path) -> None:
     """The same HTML on its own reaches the trap, so that a quiet one means something."""
     with trap() as place:
         (tmp_path / "bare.html").write_text(f'<img src="{place.url}/img"><script>fetch("{place.url}/fetch")</script>')

@@ -1,0 +1,149 @@
+"""Sessions of runs on this machine, for the page: read from their journals, and over the link while they run."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from .. import events
+from ..client import Mainframe, SessionInfo, connect
+from ..errors import ConnectionLost, Unavailable
+from ..flow.plan import Plan
+from ..report.recording import Recording, Rows
+from ..server.journal.datadir import holder, read_address, read_token
+from ..server.journal.peek import peek_session, peek_sessions
+from ..viewer import Watched
+from ..wire.bodies import BodyRef
+from .places import COMMAND_TIMEOUT
+from .sessions import Run, info_of, runs_of
+
+__all__ = ["KeptRuns"]
+
+_LOOK = 1.0
+"""Seconds between looks at whether the process of a run is still there, while nothing comes."""
+
+
+class KeptRuns:
+    """The last local runs, and the sessions of further data directories."""
+
+    def __init__(self, *directories: Path, local: bool) -> None:
+        self._directories = directories
+        self._local = local
+
+    async def sessions(self) -> list[SessionInfo]:
+        """List them."""
+        return [info_of(run) for run in await asyncio.to_thread(self.runs, "")]
+
+    def runs(self, prefix: str) -> list[Run]:
+        """Return those whose ids begin with a prefix. Reads files."""
+        found = runs_of(prefix) if self._local else []
+        known = {run.row.session_id for run in found}
+        for directory in self._directories:
+            rows = [each for each in peek_sessions(directory) if each.session_id.startswith(prefix)]
+            found += [Run(row, directory) for row in rows if row.session_id not in known]
+        return found
+
+    @asynccontextmanager
+    async def open(self, session_id: str) -> AsyncIterator[Watched]:
+        """Open one for the duration of the block. Raises ``Unavailable`` where there is none of this id."""
+        found = [run for run in await asyncio.to_thread(self.runs, session_id) if run.row.session_id == session_id]
+        if not found:
+            raise Unavailable(f"there is no session {session_id!r} any more: the oldest of local runs are deleted")
+        directory = found[0].directory
+        address = read_address(directory) if found[0].state == "running" else None
+        if address is None:
+            async with _read(directory, session_id) as recording:
+                yield Watched(recording)
+            return
+        token = read_token(directory)
+        async with connect(str(address["url"]), token, timeout=COMMAND_TIMEOUT) as mainframe:
+            running = _Running(mainframe, session_id, directory)
+            cancel = mainframe.session(session_id).cancel
+            yield Watched(running, cancel, lambda: running.away, found[0].row.rows)
+
+
+@asynccontextmanager
+async def _read(directory: Path, session_id: str) -> AsyncIterator[Recording]:
+    """Read a session as its journal has it at the moment."""
+    with peek_session(directory, session_id) as found:
+        # Panels ask at once, and a connection is for one thread at a time.
+        lock = threading.Lock()
+
+        def rows(offset: int) -> list[tuple[int, list[bytes]]]:
+            with lock:
+                return found.rows(offset)
+
+        interrupted = found.row.state == "running"
+        yield Rows(session_id, rows, found.body, interrupted=interrupted and holder(directory) is None)
+
+
+class _Running:
+    """A run in a process of its own: over its link, and from its journal when the process has ended."""
+
+    def __init__(self, mainframe: Mainframe, session_id: str, directory: Path) -> None:
+        self.session_id = session_id
+        self._link = mainframe.link
+        self._session = mainframe.session(session_id)
+        self._directory = directory
+        self._gone = False
+        self._over = False
+
+    @property
+    def interrupted(self) -> bool:
+        """The process has ended before the session did."""
+        return self._gone and not self._over
+
+    @property
+    def away(self) -> bool:
+        """The process doesn't answer, and hasn't ended."""
+        return self._link.away and not self._has_gone()
+
+    def _has_gone(self) -> bool:
+        self._gone = self._gone or (self._link.away and holder(self._directory) is None)
+        return self._gone
+
+    async def events(self, offset: int = 0) -> AsyncIterator[events.AnyEvent]:
+        """Iterate over the events, and wait for new ones until the session, or its process, has ended."""
+        epoch = self._link.epoch
+        while not self._has_gone():
+            reading = asyncio.ensure_future(self._link.read(self.session_id, offset))
+            try:
+                while not reading.done() and not self._has_gone():
+                    await asyncio.wait([reading], timeout=_LOOK)
+                if not reading.done():
+                    break
+                page = reading.result()
+            finally:
+                reading.cancel()
+            if self._link.epoch != epoch:
+                raise ConnectionLost(f"session {self.session_id} is in another journal now")
+            for place, lines in page.rows:
+                for event in events.events_of_row(self.session_id, place, lines):
+                    self._over = self._over or isinstance(event, events.SessionFinished)
+                    yield event
+            if page.end or self._over:
+                return
+            offset = page.next
+        async with _read(self._directory, self.session_id) as recording:
+            async with aclosing(recording.events(offset)) as rest:  # type: ignore[type-var]
+                async for event in rest:
+                    self._over = self._over or isinstance(event, events.SessionFinished)
+                    yield event
+
+    async def plan(self) -> Plan:
+        """Return what it runs."""
+        if self._has_gone():
+            async with _read(self._directory, self.session_id) as recording:
+                return await recording.plan()
+        return await self._session.plan()
+
+    async def fetch(self, ref: BodyRef) -> Any:
+        """Return a large value."""
+        if self._has_gone():
+            async with _read(self._directory, self.session_id) as recording:
+                return await recording.fetch(ref)
+        return await self._session.fetch(ref)

@@ -1,0 +1,220 @@
+"""One cursor over each session that somebody watches, and the fold that all who watch it share."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from typing import Final
+
+from .. import events
+from ..errors import AsyncBlockError, ConnectionLost
+from ..flow.plan import Plan
+from ..page import Limits, State
+from ..page.state import SESSION
+from ..page.views import feeds_of
+from .history import History, Index
+from .sources import Watched
+
+__all__ = ["Following", "Followings"]
+
+logger = logging.getLogger("asyncblock.viewer")
+
+_LIMITS: Final = Limits(head=0, tail=0, lines=0, previews=10_000, payloads=32 << 20)
+"""Lines aren't kept: ``History`` reads those that are looked at."""
+
+_IDLE: Final = 4
+"""Sessions that nobody watches any more and that are still followed: somebody may come back."""
+
+_TURN: Final = 400
+"""Events that are taken at once; then others on the loop have a turn."""
+
+
+class Following:
+    """A session as it is now. ``version`` grows with each event; nodes say at which one they have changed."""
+
+    def __init__(self, session_id: str) -> None:
+        self.session_id = session_id
+        self.watched: Watched | None = None
+        self.plan: Plan | None = None
+        self.state = State(_LIMITS)
+        self.index = Index()
+        self.history: History | None = None
+        self.version = 0
+        self.changed: dict[str, int] = {}
+        """The version of a node's last change, by its path."""
+        self.begun = 0
+        """The version at which all was read anew: the mainframe has another journal."""
+        self.error: str | None = None
+        """Why it can't be followed."""
+        self.opened = asyncio.Event()
+        self.caught_up = asyncio.Event()
+        """What there was when it was opened has been read."""
+        self._waiting: set[asyncio.Event] = set()
+
+    @property
+    def word(self) -> str:
+        """The session's state for people: ``interrupted`` when its process was killed before its end."""
+        if self.state.over:
+            return self.state.state
+        return "interrupted" if self.watched is not None and self.watched.recording.interrupted else "running"
+
+    @property
+    def ended(self) -> bool:
+        """Tell whether nothing will come any more."""
+        return self.word != "running"
+
+    @property
+    def may_cancel(self) -> bool:
+        """Tell whether it runs, and whoever looks may cancel it."""
+        return self.watched is not None and self.watched.cancel is not None and not self.ended
+
+    def next_change(self) -> asyncio.Event:
+        """Return what is set at the next change."""
+        event = asyncio.Event()
+        self._waiting.add(event)
+        return event
+
+    def forget(self, event: asyncio.Event) -> None:
+        """Nobody waits for this change any more."""
+        self._waiting.discard(event)
+
+    def _tell(self) -> None:
+        if self._waiting:
+            for each in self._waiting:
+                each.set()
+            self._waiting.clear()
+
+    async def run(self, opened: AbstractAsyncContextManager[Watched]) -> None:
+        """Follow the session until it ends, and keep it open then.
+
+        **Cancellation** closes it.
+        """
+        try:
+            async with opened as self.watched:
+                await self._follow(self.watched)
+                self.caught_up.set()
+                self._tell()
+                # Panels ask for lines and values still.
+                await asyncio.Event().wait()
+        except AsyncBlockError as error:
+            self.error = str(error)
+            logger.info("session %s can't be followed: %s", self.session_id, error)
+        except Exception as error:
+            # A defect. It is the end of this cursor, and of nothing else.
+            self.error = f"the page failed at this session: {type(error).__name__}: {error}"
+            logger.exception("session %s can't be followed", self.session_id)
+        finally:
+            self.opened.set()
+            self.caught_up.set()
+            self.version += 1
+            self._tell()
+
+    async def _follow(self, watched: Watched) -> None:
+        while True:
+            try:
+                self.plan = await watched.recording.plan()
+            except ConnectionLost:
+                raise
+            except AsyncBlockError:
+                self.plan = None
+            self._begin(watched)
+            try:
+                await self._take_all(watched)
+                return
+            except ConnectionLost as error:
+                # The mainframe has another journal: what was read means nothing in it.
+                logger.info("session %s is read anew: %s", self.session_id, error)
+
+    def _begin(self, watched: Watched) -> None:
+        feeds = feeds_of(self.plan) if self.plan is not None else None
+        self.state = State(_LIMITS, feeds)
+        self.index = Index()
+        self.state.log = self.index.log(self.state)
+        self.history = History(watched.recording, feeds, self.state)
+        self.version += 1
+        self.begun = self.version
+        self.changed = {}
+        self.opened.set()
+
+    async def _take_all(self, watched: Watched) -> None:
+        taken = 0
+        last = watched.rows - 1 if watched.rows is not None else None
+        async with aclosing(watched.recording.events(self.state.read_on())) as found:  # type: ignore[type-var]
+            async for event in found:
+                self._take(event)
+                taken += 1
+                if last is not None and event.offset >= last:
+                    self.caught_up.set()
+                    last = None
+                if taken % _TURN == 0:
+                    self._tell()
+                    await asyncio.sleep(0)
+                elif self._waiting:
+                    self._tell()
+
+    def _take(self, event: events.AnyEvent) -> None:
+        state = self.state
+        state.take(event)
+        self.version += 1
+        job_id = getattr(event, "job_id", None)
+        if job_id is not None:
+            job = state.jobs.get(job_id)
+            if job is not None:
+                self.changed[job.node] = self.version
+                self.index.note(event, job.node, state)
+        else:
+            # Of the session as a whole: its end ends its jobs.
+            for path in state.nodes:
+                if path != SESSION:
+                    self.changed[path] = self.version
+
+
+class Followings:
+    """The sessions that are watched, each by a task of its own. ``close`` ends them."""
+
+    def __init__(self, open: Callable[[str], AbstractAsyncContextManager[Watched]]) -> None:
+        self._open = open
+        self._known: dict[str, tuple[Following, asyncio.Task[None]]] = {}
+        self._users: dict[str, int] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def watching(self, session_id: str) -> AsyncIterator[Following]:
+        """Watch a session for the duration of the block.
+
+        **Cancellation** is safe. Raises ``Unavailable`` with what was tried when it can't be opened.
+        """
+        there = self._known.pop(session_id, None)
+        if there is None or there[0].error is not None:
+            following = Following(session_id)
+            task = asyncio.create_task(following.run(self._open(session_id)))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            there = (following, task)
+        # The last ones that were watched stand last.
+        self._known[session_id] = there
+        self._users[session_id] = self._users.get(session_id, 0) + 1
+        try:
+            await there[0].opened.wait()
+            yield there[0]
+        finally:
+            self._users[session_id] -= 1
+            if not self._users[session_id]:
+                del self._users[session_id]
+            self._let_go()
+
+    def _let_go(self) -> None:
+        idle = [each for each in self._known if each not in self._users]
+        for each in idle[: max(len(idle) - _IDLE, 0)]:
+            _, task = self._known.pop(each)
+            task.cancel()
+
+    async def close(self) -> None:
+        """Follow nothing any more."""
+        self._known.clear()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)

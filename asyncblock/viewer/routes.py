@@ -1,0 +1,444 @@
+"""What the page and its panels ask for. Each panel asks by itself, and none waits for another."""
+
+from __future__ import annotations
+
+import asyncio
+from array import array
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import orjson
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.websockets import WebSocket
+
+from .. import __version__
+from ..errors import AsyncBlockError, ConnectionLost, Rejected, Unauthorized, Unavailable
+from ..flow.plan import FlowPlan
+from ..offload import run_in_thread
+from ..page import State
+from ..page.graph import GRAPH_STYLE, Look, draw_flow
+from ..page.markup import Markup, el
+from ..page.shown import Preview
+from ..page.views import critical_path
+from ..report.collect import Collected
+from ..report.document import asset as report_asset
+from ..report.previews import draw, name_of, needs_network
+from ..report.timeline import timeline
+from ..wire.bodies import BodyRef
+from .following import Following, Followings
+from .frames import frame_document, frame_policy, part_of
+from .sources import Sources
+from .tabs import Lists, Tab, query_of
+from .told import (
+    is_within,
+    nodes_of,
+    previews_of,
+    resources_of,
+    said,
+    summary,
+    told_failure,
+    told_line,
+    told_value,
+    values_of,
+)
+from .words import asset
+
+__all__ = ["page_app"]
+
+_BARS: Final = 1_500
+"""Bars of a timeline: the longest attempts."""
+
+_BOXES: Final = 1_200
+"""Nodes of a flow that are drawn one by one; in a larger one those of a layer are one box."""
+
+_LINES: Final = 400
+"""Lines of a log that are sent at once."""
+
+_LINE: Final = 2_000
+"""Characters of a line in a list."""
+
+_WHOLE: Final = 8 << 20
+"""Characters of whole lines that are sent at once."""
+
+_TYPES: Final = {
+    "js": "text/javascript; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "html": "text/html; charset=utf-8",
+    "svg": "image/svg+xml",
+}
+_FILES: Final = (
+    "page.css", "main.js", "dom.js", "words.js", "api.js", "link.js", "sessions.js", "session.js", "graph.js",
+    "nodes.js", "node.js", "pace.js", "previews.js", "log.js", "values.js", "timeline.js", "travel.js", "icon.svg",
+)  # fmt: skip
+
+
+Answer = Callable[["_Asked"], Awaitable[Any]]
+
+
+class _Asked:
+    """What a panel asks of a session: now, or as it was after a row of its journal."""
+
+    def __init__(self, request: Request, following: Following) -> None:
+        self.request = request
+        self.following = following
+        given = request.query_params
+        self.at = int(given["at"]) if given.get("at", "").isdigit() else None
+        self.node = given.get("node") or None
+
+    def number(self, name: str, default: int = 0) -> int:
+        """Return a number that was given."""
+        given = self.request.query_params.get(name, "")
+        return int(given) if given.isdigit() and len(given) < 20 else default
+
+    async def state(self) -> State:
+        """Return the state of that moment. It is to be used before anything else is waited for."""
+        history = self.following.history
+        if self.at is None or history is None:
+            return self.following.state
+        return await history.at(self.at)
+
+    @property
+    def word(self) -> str:
+        """The session's state for people."""
+        return self.following.word
+
+
+class Routes:
+    """The page's answers."""
+
+    def __init__(self, sources: Sources, followings: Followings) -> None:
+        self._sources = sources
+        self._followings = followings
+        self._lists = Lists(sources)
+
+    def all(self) -> list[BaseRoute]:
+        """Return the routes."""
+        of_session: dict[str, Answer] = {
+            "": self._session, "/graph": self._graph, "/timeline": self._timeline, "/previews": self._previews,
+            "/preview/{place:int}": self._preview, "/log": self._log, "/search": self._search,
+            "/failures": self._failures, "/values": self._values, "/resources": self._resources,
+            "/outputs": self._outputs,
+        }  # fmt: skip
+        session = "/api/sessions/{session}"
+        return [
+            Route("/", self._index),
+            Route("/static/{name}", self._static),
+            Route("/api/page", self._about),
+            Route("/api/sessions", self._sessions),
+            *(Route(f"{session}{path}", self._json(answer)) for path, answer in of_session.items()),
+            Route(f"{session}/value/{{place:int}}/{{handle}}", self._value),
+            Route(f"{session}/cancel", self._cancel, methods=["POST"]),
+            Route("/frame/{session}/{place:int}", self._frame),
+            WebSocketRoute("/tab", self._tab),
+        ]
+
+    # ------------------------------------------------------------------ the page itself
+
+    async def _index(self, request: Request) -> Response:
+        return Response(asset("index.html"), media_type=_TYPES["html"])
+
+    async def _static(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if name == "report.css":
+            content: bytes = (report_asset("report.css") + GRAPH_STYLE).encode()
+        elif name in _FILES:
+            content = asset(name)
+        else:
+            return _problem("there is no such file", 404)
+        return Response(content, media_type=_TYPES[name.rpartition(".")[2]], headers={"cache-control": "no-cache"})
+
+    async def _about(self, request: Request) -> Response:
+        return _json(
+            {
+                "version": __version__,
+                "address": self._sources.address,
+                "roles": sorted(self._sources.roles),
+            }
+        )
+
+    async def _sessions(self, request: Request) -> Response:
+        given: dict[str, Any] = dict(request.query_params)
+        if "before" in given:
+            created, _, session_id = given["before"].partition(",")
+            given["before"] = [int(created), session_id] if created.isdigit() else None
+        try:
+            return _json(self._lists.told(await self._lists.get(query_of(given))))
+        except AsyncBlockError as error:
+            return _problem(str(error), _status(error))
+
+    async def _tab(self, websocket: WebSocket) -> None:
+        await Tab(websocket, self._sources, self._followings, self._lists).serve()
+
+    # ------------------------------------------------------------------ a session
+
+    @asynccontextmanager
+    async def _watching(self, session_id: str) -> AsyncIterator[Following]:
+        async with self._followings.watching(session_id) as following:
+            if following.error is not None or following.history is None:
+                raise Unavailable(following.error or "the session can't be opened")
+            yield following
+
+    def _json(self, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
+        async def answered(request: Request) -> Response:
+            try:
+                async with self._watching(request.path_params["session"]) as following:
+                    return _json(await answer(_Asked(request, following)))
+            except AsyncBlockError as error:
+                return _problem(str(error), _status(error))
+
+        return answered
+
+    async def _session(self, asked: _Asked) -> Any:
+        state = await asked.state()
+        word = state.state if asked.at is not None and not state.over else asked.word
+        return {"session": summary(state, word), "nodes": nodes_of(state), "rows": asked.following.state.offset}
+
+    async def _graph(self, asked: _Asked) -> Any:
+        plan = asked.following.plan
+        if plan is None:
+            return {"svg": None, "why": "The flow's plan can't be read by this version, so it isn't drawn."}
+        flow: FlowPlan = plan
+        path: tuple[str, ...] = ()
+        for each in (asked.node or "").split("/") if asked.node else ():
+            known = {node.node_id: node for node in flow.nodes}
+            if each not in known or known[each].kind != "subflow":
+                raise Unavailable(f"there is no subflow {asked.node!r}")
+            flow, path = plan.flow(known[each].flow), (*path, each)
+        state = await asked.state()
+        critical = {state.jobs[each].node for each in critical_path(state)} if state.over else set()
+        unseen = "skipped" if state.over else "waiting"
+        looks = {"/".join((*path, node.node_id)): Look(unseen) for node in flow.nodes}
+        for node in state.nodes.values():
+            jobs = f"{node.jobs:,} jobs" if node.jobs > 1 else ""
+            looks[node.path] = Look(node.state(state.over), jobs, node.path in critical, node.progress)
+        # A large layout takes a second: others are answered meanwhile.
+        drawn = await run_in_thread(lambda: draw_flow(flow, path, looks, most=_BOXES))
+        return {
+            "svg": drawn,
+            "grouped": len(flow.nodes) > _BOXES,
+            "nodes": len(flow.nodes),
+            "critical": sorted(critical),
+        }
+
+    async def _timeline(self, asked: _Asked) -> Any:
+        state = await asked.state()
+        following = asked.following
+        now = state.now
+        assert following.watched is not None
+        collected = Collected(following.watched.recording, state, following.plan, now)
+        path = critical_path(state)
+        drawn, left_out = timeline(collected, set(path), _BARS)
+        critical = [{"node": state.jobs[each].node, "ms": state.jobs[each].lasted(now)} for each in path]
+        return {"html": drawn, "left_out": left_out + state.forgotten, "critical": critical[:200]}
+
+    async def _previews(self, asked: _Asked) -> Any:
+        state = await asked.state()
+        return {"previews": previews_of(state, asked.node), "dropped": state.gallery.dropped}
+
+    async def _preview(self, asked: _Asked) -> Any:
+        place = asked.request.path_params["place"]
+        history = asked.following.history
+        assert history is not None
+        payload = await history.payload(place)
+        name = _name(asked.following.state, place, payload)
+
+        def framed(part: tuple[int, ...], title: str) -> Markup:
+            """Return the place of a frame. The page makes the frame when the place comes into view."""
+            inner = _part(payload, part)
+            needs = isinstance(inner, dict) and needs_network(inner)
+            numbers = ".".join(map(str, part))
+            return el(
+                "div", class_="framed", data_part=numbers, data_title=title, data_needs="network" if needs else None
+            )
+
+        drawn = await run_in_thread(lambda: draw(payload, name, framed=framed))
+        return {"html": drawn.markup, "name": name}
+
+    async def _frame(self, request: Request) -> Response:
+        given = request.query_params
+        network = given.get("network") == "1"
+        try:
+            part = tuple(int(each) for each in given.get("part", "").split(".") if each.isdigit())
+            async with self._watching(request.path_params["session"]) as following:
+                assert following.history is not None
+                payload = await following.history.payload(request.path_params["place"])
+                document = frame_document(part_of(payload, part))
+        except AsyncBlockError as error:
+            return _problem(str(error), _status(error))
+        except (LookupError, TypeError):
+            return _problem("there is no such part", 404)
+        if document is None:
+            return _problem("this part needs no frame", 404)
+        headers = {
+            "content-security-policy": frame_policy(network=network),
+            # The same journal has the same preview there always. Where it may use the network it is asked for anew,
+            # with the cookie: a frame that sends itself there has none.
+            "cache-control": "no-store" if network else "private, max-age=3600",
+        }
+        return Response(document.encode("utf-8", "replace"), media_type=_TYPES["html"], headers=headers)
+
+    async def _log(self, asked: _Asked) -> Any:
+        places = self._places(asked)
+        count = len(places)
+        begin = min(asked.number("from"), count)
+        history = asked.following.history
+        assert history is not None
+        lines = await history.lines(places[begin : begin + min(asked.number("count", 100), _LINES)])
+        full = asked.number("full") == 1
+        told = []
+        room = _WHOLE
+        for number, line in enumerate(lines, begin):
+            told.append(told_line(number, line, room if full else _LINE, asked.following.state))
+            room -= len(line.text)
+            if full and room <= 0:
+                break
+        return {"count": count, "lines": told}
+
+    async def _search(self, asked: _Asked) -> Any:
+        history = asked.following.history
+        assert history is not None
+        words = asked.request.query_params.get("text", "")[:500]
+        found = await history.search(self._places(asked), words, asked.number("from"))
+        return {
+            "found": [told_line(each.number, each.line, _LINE, asked.following.state) for each in found.found],
+            "next": found.next,
+        }
+
+    def _places(self, asked: _Asked) -> array[int]:
+        """Return where the lines of a node are, those in a subflow's nodes with them, as far as they were said then."""
+        index = asked.following.index
+        if asked.node is None:
+            paths = list(index.lines)
+        else:
+            paths = [each for each in index.lines if is_within(each, asked.node)]
+        parts = [index.lines[each][: index.count(each, asked.at)] for each in paths]
+        if len(parts) == 1:
+            return parts[0]
+        return array("Q", sorted(place for part in parts for place in part))
+
+    async def _failures(self, asked: _Asked) -> Any:
+        state = await asked.state()
+        found = [each for each in state.failures if asked.node is None or is_within(each.node, asked.node)]
+        return {
+            "failures": [told_failure(each) for each in found[::-1]],
+            "error": state.error if state.state != "succeeded" else None,
+            "count": state.failures_count,
+        }
+
+    async def _values(self, asked: _Asked) -> Any:
+        index, history = asked.following.index, asked.following.history
+        assert history is not None
+        most = asked.number("count", 3)
+        wanted = {
+            (path, handle): [each for each in places if asked.at is None or each >> 20 <= asked.at][-most:]
+            for path, handles in index.values.items()
+            if asked.node is None or is_within(path, asked.node)
+            for handle, places in handles.items()
+        }
+        found = await history.at_places([place for places in wanted.values() for place in places])
+        state = asked.following.state
+        return {
+            "handles": [
+                {
+                    "node": path,
+                    "handle": handle,
+                    "count": state.nodes[path].handles.get(handle, 0) if path in state.nodes else 0,
+                    "values": [
+                        {"place": str(place), "t": found[place].t, **told_value(values_of(found[place])[handle])}
+                        for place in places[::-1]
+                        if place in found and handle in values_of(found[place])
+                    ],
+                }
+                for (path, handle), places in wanted.items()
+            ]
+        }
+
+    async def _outputs(self, asked: _Asked) -> Any:
+        state = await asked.state()
+        values: dict[str, Any] = {**state.outputs, **state.bodies}
+        return {"outputs": [{"handle": handle, **told_value(value)} for handle, value in values.items()]}
+
+    async def _resources(self, asked: _Asked) -> Any:
+        return resources_of(await asked.state(), asked.node)
+
+    async def _value(self, request: Request) -> Response:
+        """Return all of a value, as a file."""
+        handle = request.path_params["handle"]
+        try:
+            async with self._watching(request.path_params["session"]) as following:
+                assert following.history is not None and following.watched is not None
+                place = request.path_params["place"]
+                if place:
+                    event = (await following.history.at_places([place])).get(place)
+                    values = {} if event is None else values_of(event)
+                else:
+                    values = {**following.state.outputs, **following.state.bodies}
+                if handle not in values:
+                    return _problem("there is no such value", 404)
+                value = values[handle]
+                if isinstance(value, BodyRef):
+                    value = await following.watched.recording.fetch(value)
+        except AsyncBlockError as error:
+            return _problem(str(error), _status(error))
+        raw = isinstance(value, (bytes, bytearray, memoryview))
+        data = bytes(value) if raw else await run_in_thread(lambda: orjson.dumps(value, default=str))
+        name = "".join(each if each.isascii() and (each.isalnum() or each in "-_") else "_" for each in handle)[:60]
+        headers = {"content-disposition": f'attachment; filename="{name or "value"}.{"bin" if raw else "json"}"'}
+        return Response(data, media_type="application/octet-stream", headers=headers)
+
+    async def _cancel(self, request: Request) -> Response:
+        try:
+            async with self._watching(request.path_params["session"]) as following:
+                cancel = None if following.watched is None else following.watched.cancel
+                if cancel is None:
+                    return _problem("the token of this page may only watch", 403)
+                async with asyncio.timeout(10):
+                    await cancel("cancelled by the page")
+        except TimeoutError:
+            return _problem("the mainframe didn't take the cancel in time; it is away, or can't write", 504)
+        except AsyncBlockError as error:
+            return _problem(str(error), _status(error))
+        return _json({})
+
+
+def _name(state: State, place: int, payload: Any) -> str:
+    for each in reversed(state.gallery.previews):
+        if each.place == place:
+            return _called(each, payload)
+    return name_of(payload, None, "preview")
+
+
+def _called(preview: Preview, payload: Any) -> str:
+    return name_of(payload, preview.id, preview.kind)
+
+
+def _part(payload: Any, part: tuple[int, ...]) -> Any:
+    try:
+        return part_of(payload, part)
+    except (LookupError, TypeError):
+        return None
+
+
+def _json(value: Any) -> Response:
+    return Response(said(value), media_type="application/json")
+
+
+def _problem(words: str, status: int) -> Response:
+    return Response(said({"error": words}), status, media_type="application/json")
+
+
+def _status(error: AsyncBlockError) -> int:
+    if isinstance(error, Unauthorized):
+        return 403
+    if isinstance(error, ConnectionLost):
+        return 503
+    return 404 if isinstance(error, (Unavailable, Rejected)) else 502
+
+
+def page_app(sources: Sources, followings: Followings) -> Starlette:
+    """Return the page, without the gate before it."""
+    return Starlette(routes=Routes(sources, followings).all())

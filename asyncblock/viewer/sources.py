@@ -1,0 +1,183 @@
+"""Where the sessions of a page come from: a mainframe that is served, and journals of runs on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from .. import events
+from ..client import Mainframe, Session, SessionInfo
+from ..errors import Rejected, Unavailable
+from ..report.recording import Followed, Recording
+
+__all__ = ["Kept", "Listed", "Query", "Sources", "Watched"]
+
+_SCANNED: Final = 5_000
+"""Sessions that are looked through for one page of a list whose words few of them have."""
+
+_ASKED: Final = 200
+
+
+class _Live(Followed):
+    """A session of a mainframe whose events go on until its end."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._followed = session
+
+    def events(self, offset: int = 0) -> AsyncIterator[events.AnyEvent]:
+        """Iterate over the events, and wait for new ones."""
+        return self._followed.events(offset)
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A session that is open to be watched."""
+
+    recording: Recording
+    """Of a live one the events go on until it ends."""
+    cancel: Callable[[str], Awaitable[None]] | None = None
+    """Cancels it, for a reason; None where nobody may, or nothing runs."""
+    away: Callable[[], bool] = lambda: False
+    """Tells whether the mainframe can't be reached at the moment."""
+    rows: int | None = None
+    """How many rows its journal had when it was opened; None where that is as many as there are."""
+
+    @classmethod
+    async def of(cls, mainframe: Mainframe, session_id: str, *, may_cancel: bool) -> Watched:
+        """Open a session of a mainframe. Raises ``Rejected`` when there is none."""
+        session = mainframe.session(session_id)
+        info = await session.info()
+        cancel = session.cancel if may_cancel else None
+        return cls(_Live(session), cancel, lambda: mainframe.link.away, info.rows)
+
+
+class Kept(Protocol):
+    """Sessions of runs on this machine, whose journals are read without being opened."""
+
+    async def sessions(self) -> list[SessionInfo]:
+        """List them. The state of one whose process was killed is ``interrupted``."""
+        ...
+
+    def open(self, session_id: str) -> AbstractAsyncContextManager[Watched]:
+        """Open one for the duration of the block. Raises ``Unavailable`` where there is none of this id."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Which sessions a list shows."""
+
+    state: str = ""
+    text: str = ""
+    """Words that id, title, path or error have, in upper or lower case."""
+    since: int = 0
+    """ms since the epoch."""
+    before: tuple[int, str] | None = None
+    """Of the last session of the page before: when it was created, and its id."""
+    limit: int = 100
+
+    def fits(self, info: SessionInfo) -> bool:
+        """Tell whether a session belongs into the list."""
+        if (self.state and info.state != self.state) or info.created_at < self.since:
+            return False
+        if self.before is not None and (info.created_at, info.session_id) >= self.before:
+            return False
+        words = " ".join((info.session_id, info.title, info.path, info.error or "")).lower()
+        return all(each in words for each in self.text.lower().split())
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A page of a list."""
+
+    sessions: list[SessionInfo]
+    more: bool
+    """There may be more after the last one."""
+    last: tuple[int, str] | None
+    """Where the next page begins."""
+
+
+class Sources:
+    """All sessions of a page. ``mainframe`` and ``kept`` may be missing."""
+
+    def __init__(self, mainframe: Mainframe | None, kept: Kept | None = None, *, roles: frozenset[str]) -> None:
+        self.mainframe = mainframe
+        self._kept = kept
+        self.roles = roles
+
+    @property
+    def address(self) -> str | None:
+        """Where the mainframe is, for people."""
+        return None if self.mainframe is None else self.mainframe.address
+
+    @property
+    def may_cancel(self) -> bool:
+        """Tell whether the token may."""
+        return "client" in self.roles
+
+    @property
+    def away(self) -> bool:
+        """Tell whether the mainframe can't be reached at the moment."""
+        return self.mainframe is not None and self.mainframe.link.away
+
+    async def sessions(self, query: Query) -> Listed:
+        """List sessions, the newest first.
+
+        **Cancellation** is safe. Raises as ``Mainframe.sessions``.
+        """
+        local = [] if self._kept is None else [each for each in await self._kept.sessions() if query.fits(each)]
+        local.sort(key=_place, reverse=True)
+        found, more, last = await self._of_mainframe(query)
+        whole = sorted({each.session_id: each for each in (*local, *found)}.values(), key=_place, reverse=True)
+        if more and last is not None:
+            # What is older than what was looked through belongs onto a later page.
+            whole = [each for each in whole if _place(each) >= last]
+        shown = whole[: query.limit]
+        more = more or len(whole) > len(shown)
+        if len(whole) > len(shown) or last is None:
+            last = _place(shown[-1]) if shown else None
+        return Listed(shown, more, last)
+
+    async def _of_mainframe(self, query: Query) -> tuple[list[SessionInfo], bool, tuple[int, str] | None]:
+        """Return those of the mainframe that fit, whether there may be more, and how far was looked."""
+        if self.mainframe is None or query.state == "interrupted":
+            return [], False, None
+        found: list[SessionInfo] = []
+        last = None if query.before is None else _stand_in(*query.before)
+        scanned = 0
+        while len(found) < query.limit and scanned < _SCANNED:
+            page = await self.mainframe.sessions(state=query.state or None, limit=_ASKED, before=last)
+            found += [each for each in page if query.fits(each)]
+            scanned += len(page)
+            if page:
+                last = page[-1]
+            if len(page) < _ASKED or page[-1].created_at < query.since:
+                return found, False, None
+        return found, True, None if last is None else _place(last)
+
+    @asynccontextmanager
+    async def open(self, session_id: str) -> AsyncIterator[Watched]:
+        """Open a session for the duration of the block. Raises ``Unavailable`` when there is none."""
+        if self._kept is not None and any(each.session_id == session_id for each in await self._kept.sessions()):
+            async with self._kept.open(session_id) as watched:
+                yield watched
+            return
+        if self.mainframe is None:
+            raise Unavailable(f"there is no session {session_id!r} here; the oldest of local runs are deleted")
+        try:
+            watched = await Watched.of(self.mainframe, session_id, may_cancel=self.may_cancel)
+        except Rejected as error:
+            raise Unavailable(f"the mainframe at {self.mainframe.address} has no session {session_id!r}") from error
+        yield watched
+
+
+def _place(info: SessionInfo) -> tuple[int, str]:
+    return info.created_at, info.session_id
+
+
+def _stand_in(created_at: int, session_id: str) -> SessionInfo:
+    """Return a session of which only its place in the list is known."""
+    return SessionInfo(session_id, "", "", "", created_at, None, None, 0)

@@ -1,0 +1,185 @@
+"""What is pushed to tabs: the session that one looks at, or the list, as they change.
+
+A tab says over its websocket what it shows: ``{"watch": ID}`` or ``{"list": {...}}``. It is sent the whole first, then
+what has changed, at most ten times a second however fast a run is. A tab that reads slowly is waited for alone; one
+that comes back asks again, and gets the whole again: nothing is kept for it here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any, Final
+
+import orjson
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from ..errors import AsyncBlockError
+from ..page.state import SESSION
+from .following import Following, Followings
+from .sources import Listed, Query, Sources
+from .told import listed, node_row, nodes_of, said, summary
+
+__all__ = ["Lists", "Tab", "query_of"]
+
+_PACE: Final = 0.1
+"""Seconds between what is sent to a tab of a session."""
+
+_LOOK: Final = 1.0
+"""Seconds between looks at the list, and at whether the mainframe is there: it tells nobody of new sessions."""
+
+
+def query_of(given: Any) -> Query:
+    """Return a query as a tab writes it; what isn't one is left out."""
+    given = given if isinstance(given, dict) else {}
+
+    def number(name: str, least: int, most: int, default: int) -> int:
+        try:
+            return min(max(int(given[name]), least), most)
+        except (KeyError, TypeError, ValueError):
+            return default
+
+    before = given.get("before")
+    place = None
+    if isinstance(before, list) and len(before) == 2 and isinstance(before[0], int) and isinstance(before[1], str):
+        place = (before[0], before[1])
+    state, text = given.get("state"), given.get("text")
+    return Query(
+        state if isinstance(state, str) else "",
+        text[:200] if isinstance(text, str) else "",
+        number("since", 0, 1 << 52, 0),
+        place,
+        number("limit", 1, 500, 100),
+    )
+
+
+class Lists:
+    """Lists of sessions, asked for once where several tabs show the same."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+        self._found: dict[Query, tuple[float, asyncio.Task[Listed]]] = {}
+
+    async def get(self, query: Query) -> Listed:
+        """Return a list that is at most so old as the pace of looking. Raises as ``Sources.sessions``."""
+        now = time.monotonic()
+        self._found = {
+            each: (t, task) for each, (t, task) in self._found.items() if now - t < _LOOK * 0.9 or not task.done()
+        }
+        there = self._found.get(query)
+        if there is None:
+            there = self._found[query] = (now, asyncio.create_task(self._sources.sessions(query)))
+        # Others may wait for it, too.
+        return await asyncio.shield(there[1])
+
+    @staticmethod
+    def told(found: Listed) -> dict[str, Any]:
+        """Return a list for tabs."""
+        return {"sessions": [listed(each) for each in found.sessions], "more": found.more, "last": found.last}
+
+
+class Tab:
+    """One tab. Its tasks end with its websocket."""
+
+    def __init__(self, websocket: WebSocket, sources: Sources, followings: Followings, lists: Lists) -> None:
+        self._websocket = websocket
+        self._sources = sources
+        self._followings = followings
+        self._lists = lists
+
+    async def serve(self) -> None:
+        """Push what the tab asks for until it leaves."""
+        await self._websocket.accept()
+        showing: asyncio.Task[None] | None = None
+        try:
+            while True:
+                text = await self._websocket.receive_text()
+                if showing is not None:
+                    showing.cancel()
+                    await asyncio.wait([showing])
+                showing = asyncio.create_task(self._show(text))
+        except (WebSocketDisconnect, RuntimeError):
+            # Starlette raises the second for a message that isn't text.
+            pass
+        finally:
+            if showing is not None:
+                showing.cancel()
+                await asyncio.wait([showing])
+                if not showing.cancelled():
+                    showing.exception()
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        await self._websocket.send_text(said(message).decode())
+
+    async def _show(self, text: str) -> None:
+        try:
+            wanted = orjson.loads(text)
+        except ValueError:
+            return
+        if not isinstance(wanted, dict):
+            return
+        try:
+            if isinstance(wanted.get("watch"), str):
+                async with self._followings.watching(wanted["watch"]) as following:
+                    await self._session(following)
+            elif "list" in wanted:
+                await self._list(query_of(wanted["list"]))
+        except (WebSocketDisconnect, RuntimeError):
+            # It has gone while something was sent.
+            pass
+
+    async def _list(self, query: Query) -> None:
+        before: dict[str, Any] | None = None
+        while True:
+            try:
+                if self._sources.away and before is not None:
+                    message: dict[str, Any] = {"type": "link", "away": True, "address": self._sources.address}
+                else:
+                    message = {"type": "list", **self._lists.told(await self._lists.get(query)), "away": False}
+            except AsyncBlockError as error:
+                message = {"type": "error", "error": str(error)}
+            if message != before:
+                await self._send(message)
+                before = message
+            await asyncio.sleep(_LOOK)
+
+    async def _session(self, following: Following) -> None:
+        seen, away = -1, None
+        while True:
+            change = following.next_change()
+            now_away = following.watched is not None and following.watched.away() and not following.ended
+            if following.error is not None:
+                await self._send({"type": "error", "id": following.session_id, "error": following.error})
+                return
+            if following.version != seen or now_away != away:
+                message = _delta(following, seen)
+                seen, away = following.version, now_away
+                await self._send({**message, "away": now_away})
+            try:
+                async with asyncio.timeout(_LOOK):
+                    await change.wait()
+            except TimeoutError:
+                following.forget(change)
+            else:
+                await asyncio.sleep(_PACE)
+
+
+def _delta(following: Following, seen: int) -> dict[str, Any]:
+    state = following.state
+    whole = seen < following.begun
+    if whole:
+        nodes = nodes_of(state)
+    else:
+        nodes = [
+            node_row(state.nodes[path], state.over)
+            for path, version in following.changed.items()
+            if version > seen and path != SESSION
+        ]
+    return {
+        "type": "session",
+        "id": following.session_id,
+        "whole": whole,
+        "session": {**summary(state, following.word), "id": following.session_id},
+        "nodes": nodes,
+        "may_cancel": following.may_cancel,
+    }
