@@ -55,6 +55,9 @@ _BARS: Final = 1_500
 _BOXES: Final = 1_200
 """Nodes of a flow that are drawn one by one; in a larger one those of a layer are one box."""
 
+_READING: Final = 1.0
+"""Seconds that an answer waits for what there is of a session that has just been opened; a long one is told in parts."""
+
 _LINES: Final = 400
 """Lines of a log that are sent at once."""
 
@@ -180,6 +183,11 @@ class Routes:
         async with self._followings.watching(session_id) as following:
             if following.error is not None or following.history is None:
                 raise Unavailable(following.error or "the session can't be opened")
+            try:
+                async with asyncio.timeout(_READING):
+                    await following.caught_up.wait()
+            except TimeoutError:
+                pass
             yield following
 
     def _json(self, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
