@@ -56,7 +56,7 @@ _BOXES: Final = 1_200
 """Nodes of a flow that are drawn one by one; in a larger one those of a layer are one box."""
 
 _READING: Final = 1.0
-"""Seconds that an answer waits for what there is of a session that has just been opened; a long one is told in parts."""
+"""Seconds that an answer waits for what there is of a session that was just opened; a long one is told in parts."""
 
 _LINES: Final = 400
 """Lines of a log that are sent at once."""
