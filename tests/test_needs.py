@@ -385,6 +385,7 @@ async def test_a_job_runs_where_what_it_needs_is_offered(tmp_path: Path) -> None
         mainframe = await serving(stack, tmp_path)
         disk = await executing(stack, tmp_path, flow, "--label", "fast-disk")
         gpu = await executing(stack, tmp_path, flow, "--offers", "gpu=2")
+        assert ": f, the examples; offers gpu=2;" in await gpu.until_line("executor for", err=True)
         for _ in range(3):
             session = await mainframe.start(flow)
             assert await session.outputs() == {"gpu": gpu.process.pid, "disk": disk.process.pid}

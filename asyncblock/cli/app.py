@@ -711,7 +711,10 @@ def prune(
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Delete sessions that have ended, with their journal entries and bodies. Running ones stay."""
+    """Delete sessions of a mainframe that have ended, with their journal entries and bodies. Running ones stay.
+
+    Of local runs the last 20 are kept, and older ones go by themselves.
+    """
     if older is None and keep is None:
         raise typer.BadParameter("say which sessions may go: --older AGE, --keep N, or both")
     given: Target = context.obj

@@ -27,7 +27,7 @@ from ..hosting import hosted_mainframe, listening
 from ..iothread import shared
 from ..lifesigns import Held
 from ..link import Link
-from ..packages import package_hash, package_root
+from ..packages import package_hash, package_name, package_root
 from ..report.recording import Followed
 from ..runs import find_run, new_run_directory, packages_of_run, remember_run
 from ..server.journal.datadir import default_data_dir
@@ -253,8 +253,10 @@ async def executor(
                 labels=offered.labels,
             ) as workers:
                 interrupts.restore = workers.kill
+                named = "".join(f"{package_name(root)}, " for root in own)
+                more = f"; offers {told}" if (told := str(offered)) else ""
                 print(
-                    f"executor for {shown_url(url)}, {len(served)} packages; Ctrl-C to leave",
+                    f"executor for {shown_url(url)}: {named}the examples{more}; Ctrl-C to leave",
                     file=sys.stderr,
                     flush=True,
                 )

@@ -42,6 +42,11 @@ class Offered:
             raise typer.BadParameter(problem, param_hint="--label")
         return cls(offers, told)
 
+    def __str__(self) -> str:
+        """In words; "" where nothing is said."""
+        amounts = (f"{name}={each}" for name, each in self.offers.items())
+        return ", ".join([*amounts, *(f"label {each}" for each in self.labels)])
+
     def or_of_run(self, directory: Any) -> Offered:
         """Return this, or where nothing was said what a run in a data directory has offered."""
         return self if self.offers or self.labels else Offered(*offers_of_run(directory))

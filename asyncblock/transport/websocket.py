@@ -8,6 +8,7 @@ next and not the kernel.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import socket
 import ssl
@@ -396,7 +397,10 @@ async def serve_websocket(
             create_connection=Tracked,
         )
     except OSError as error:
-        raise Unavailable(f"can't listen on {host}:{port}: {error.strerror or error}") from error
+        # asyncio puts its own words around the system's.
+        taken = error.errno == errno.EADDRINUSE
+        why = "the address is in use; choose another port, or 0 for any free one" if taken else error.strerror or error
+        raise Unavailable(f"can't listen on {host}:{port}: {why}") from error
     for listening in server.sockets:
         # Connections that are accepted inherit them.
         _limit_buffers(listening)
