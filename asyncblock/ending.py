@@ -23,6 +23,9 @@ __all__ = ["end", "end_within", "leave"]
 _WRITING = 2.0
 """Seconds that files have to be written out: somebody may hold one's lock, or read the other end of a pipe no more."""
 
+_SILENCE = 1.0
+"""Seconds after which it is said what the process waits for."""
+
 _SAYING = 1.0
 """Seconds that standard error has to take a last word."""
 
@@ -48,17 +51,27 @@ def end(code: int) -> NoReturn:
 def end_within(seconds: float, code: int) -> None:
     """End the process at last, though threads that blocks have left, or a preview that hangs, don't end."""
 
+    def say() -> None:
+        if names := _left():
+            _say(f"waiting up to {seconds:.0f} s for threads and processes that blocks have left: {names}")
+
     def over() -> None:
-        ours = {threading.main_thread(), threading.current_thread()}
-        left = [each.name for each in threading.enumerate() if not each.daemon and each not in ours]
-        pools = sys.modules.get("multiprocessing")
-        left += [each.name for each in pools.active_children()] if pools is not None else []
-        _say(f"threads and processes that blocks have left don't end, this process does: {', '.join(left)}")
+        _say(f"threads and processes that blocks have left don't end, this process does: {_left()}")
         end(code)
 
-    clock = threading.Timer(seconds, over)
-    clock.daemon = True
-    clock.start()
+    for after, then in ((_SILENCE, say), (seconds, over)):
+        if after <= seconds:
+            clock = threading.Timer(after, then)
+            clock.daemon = True
+            clock.start()
+
+
+def _left() -> str:
+    ours = {threading.main_thread(), threading.current_thread()}
+    names = [each.name for each in threading.enumerate() if not each.daemon and each not in ours]
+    pools = sys.modules.get("multiprocessing")
+    names += [each.name for each in pools.active_children()] if pools is not None else []
+    return ", ".join(names)
 
 
 def _write_out() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from time import time_ns
 from types import MappingProxyType
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, NoReturn
 
 import orjson
 
@@ -111,6 +111,13 @@ class Face(Staying):
         """Lines that came when the job had ended."""
         self.returned_large = False
         """Some of what the block has returned was large."""
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError(
+            "a job's context can't be pickled: it speaks for the job in the job's own process. Give another process "
+            "the values that it needs, and let the block send what it returns. A process that the block has forked has "
+            "the context anyway, as a global or in a closure"
+        )
 
     # ------------------------------------------------------------------ properties
 

@@ -30,9 +30,11 @@ from ..iothread import IOThread, inbox_of, shared
 from ..workers import EDITED, LEAVE, LEAVE_NOW, OUTDATED, READY, RETIRE, RETIRING, Orders
 from . import capture, console
 from .blockloop import block_loop
+from .clocks import Clocks
 from .executor import Executor
 from .interrupts import Interrupts
 from .spawner import Spawner
+from .startmethods import StartMethods
 from .waits import Waits
 
 logger = logging.getLogger("asyncblock.executor")
@@ -165,6 +167,8 @@ async def _live(orders: Orders, parent: Parent) -> None:
     _on_signals(loop, leaving)
     leaving.interrupts = Interrupts(loop)
     Waits()
+    Clocks(loop, alone=orders.once)
+    StartMethods()
     executor = _executor = Executor(
         packages=orders.packages,
         sync_slots=orders.sync_slots,

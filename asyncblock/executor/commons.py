@@ -38,6 +38,8 @@ CHANGED = (
 HANDLERS = "the root logger's handlers"
 """What is changed by more than functions: by ``handlers.clear()``."""
 
+DISABLED_LOGGERS = "loggers of others, which logging.config disables unless disable_existing_loggers is False"
+
 Now = Callable[[], object]
 
 
@@ -209,6 +211,10 @@ def _handlers() -> object:
     return [*logging.root.handlers]
 
 
+def _disabled_loggers() -> object:
+    return {name for name, each in logging.root.manager.loggerDict.items() if getattr(each, "disabled", False)}
+
+
 _PATCHES: Patches = {
     "os": [
         ("chdir", _changing("the working directory", os.getcwd)),
@@ -222,6 +228,10 @@ _PATCHES: Patches = {
         ("Logger.setLevel", _of_root("the root logger's level", _level)),
         ("Logger.removeHandler", _of_root(HANDLERS, _handlers)),
         ("Logger.addHandler", _of_root(HANDLERS, _handlers)),
+    ],
+    "logging.config": [
+        ("dictConfig", _changing(DISABLED_LOGGERS, _disabled_loggers)),
+        ("fileConfig", _changing(DISABLED_LOGGERS, _disabled_loggers)),
     ],
     "warnings": [("simplefilter", _of_filters), ("filterwarnings", _of_filters)],
     "random": [("seed", _seeding("the seed of random"))],

@@ -43,8 +43,10 @@ _lock = forks.fresh_lock()
 _relays: dict[Hashable, Relay] = {}
 """By the job's ``line``, while the job runs."""
 
-_forking: dict[int, Relay] = {}
-"""By the thread that forks at this moment."""
+_Identities = tuple["_Identity", "_Identity"]
+
+_forking: dict[int, tuple[Relay, _Identities]] = {}
+"""By the thread that forks at this moment: with what the descriptors of output are in the parent."""
 
 _far: _Far | None = None
 """In a forked process: its end of the pipe."""
@@ -153,8 +155,10 @@ class Relay:
 class _Far:
     """The forked process's end, in place of its sink."""
 
-    def __init__(self, fd: int | None) -> None:
+    def __init__(self, fd: int | None, usual: _Identities | None) -> None:
         self._fd = fd
+        self._identity = _identity(fd)
+        self._usual = usual
 
     def line(self, text: str, stdio: Stdio, /) -> None:
         self.text(text + "\n", stdio)
@@ -162,7 +166,8 @@ class _Far:
     def text(self, text: str, stdio: Stdio) -> None:
         """Pass text on. When the executor is gone, it goes where a process's own output goes."""
         data = text.encode("utf-8", "backslashreplace")
-        if self._fd is not None:
+        self._look()
+        if self._fd is not None and not self._pointed_elsewhere(stdio):
             try:
                 for start in range(0, len(data), _MAX_DATA):
                     _write(self._fd, _STDOUT if stdio == "stdout" else _STDERR, data[start : start + _MAX_DATA])
@@ -174,6 +179,7 @@ class _Far:
 
     def record(self, record: bytes, lane: str) -> bool:
         """Pass a record on; False when nobody takes it."""
+        self._look()
         if self._fd is None:
             return False
         try:
@@ -185,6 +191,28 @@ class _Far:
             self._fd = None
             return False
         return True
+
+    def _look(self) -> None:
+        # A daemon closes all descriptors that it doesn't know; the number may be of a file of its own by now.
+        if self._fd is not None and _identity(self._fd) != self._identity:
+            self._fd = None
+
+    def _pointed_elsewhere(self, stdio: Stdio) -> bool:
+        """Tell whether the process, which is its own, has a file or a terminal of its own as its output."""
+        now = _identity(1 if stdio == "stdout" else 2)
+        return now is not None and self._usual is not None and now != self._usual[stdio == "stderr"]
+
+
+_Identity = tuple[int, int] | None
+"""Device and inode."""
+
+
+def _identity(fd: int | None) -> _Identity:
+    try:
+        status = os.fstat(-1 if fd is None else fd)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _write(fd: int, kind: int, data: bytes) -> None:
@@ -264,7 +292,7 @@ def _before_fork() -> None:
             except (OSError, RuntimeError) as error:
                 logger.warning("what a forked process prints can't be taken: %s", error)
                 return
-    _forking[threading.get_ident()] = relay
+    _forking[threading.get_ident()] = relay, (_identity(1), _identity(2))
 
 
 def _after_in_parent() -> None:
@@ -273,7 +301,7 @@ def _after_in_parent() -> None:
 
 def _after_in_child() -> None:
     global _far
-    relay = _forking.pop(threading.get_ident(), None)
+    relay, usual = _forking.pop(threading.get_ident(), (None, None))
     sink = current_sink.get()
     for each in _relays.values():
         forks.drop(each.reading)
@@ -284,7 +312,7 @@ def _after_in_child() -> None:
     if _far is not None or sink is None:
         # What a forked process forks in its turn writes to the same pipe.
         return
-    _far = _Far(None if relay is None else relay.writing)
+    _far = _Far(None if relay is None else relay.writing, usual)
     divert_lines(_far)
     divert_rings(_far.line)
     divert_records(_far.record, getattr(sink, "outlet", None))

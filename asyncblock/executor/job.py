@@ -21,7 +21,7 @@ from ..shapes import Declared, handles_of
 from ..values import is_small
 from ..wire.messages import Dispatch
 from ..wire.records import encode
-from . import capture, forked, shows
+from . import capture, clocks, forked, shows
 from .blockloop import forget
 from .caching import Caching
 from .capture import flush_job
@@ -653,6 +653,7 @@ class RunningJob:
             shows.end_job(sink)
             job_of_lines.pop(sink.line, None)
             forked.end_soon(sink)
+        clocks.end_job(self)
         forget(self._hosting.loop, self)
         if self._release is not None:
             self._release()

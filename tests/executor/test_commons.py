@@ -31,6 +31,7 @@ LEFT = {
     "random": ("random.seed(1)", "the seed of random"),
     "rc": ("matplotlib.rcParams['savefig.dpi'] = 30", "matplotlib's rcParams (savefig.dpi)"),
     "style": ("plt.style.use('ggplot')", "matplotlib's rcParams ("),
+    "config": ("logging.getLogger('early'); logging.config.dictConfig({'version': 1})", "loggers of others"),
     "locale": ("locale.setlocale(locale.LC_ALL, 'C.UTF-8')", "the locale"),
 }
 
@@ -55,7 +56,7 @@ TAKEN_BACK = """
 """
 
 IMPORTS = """
-import asyncio, contextlib, locale, logging, os, random, warnings
+import asyncio, contextlib, locale, logging, logging.config, os, random, warnings
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,74 @@ async def main(inputs, ctx):
     dropped = [each for each in all_of(found, events.BlockWarning) if "dropped" in each.warning]
     assert len(lines(found)) + sum(int(each.warning.split()[0]) for each in dropped) == 20_000
     assert bool(dropped) == (waits == "process.join()")
+
+
+@pytest.mark.parametrize("kind", ["def", "async def"])
+async def test_a_forked_process_prints_where_it_has_pointed_its_descriptors(kind: str, tmp_path: Path) -> None:
+    """At a pipe, as for a program that is started; at a file, as a daemon does; at a terminal that it is forked with."""
+    source = f"""{FORK}
+import pty
+
+def text_of(fd):
+    found = b""
+    try:
+        while data := os.read(fd, 100):
+            found += data
+    except OSError:
+        pass  # so ends a terminal
+    os.close(fd)
+    return found.decode().replace("\\r", "")
+
+{kind} main(inputs, ctx):
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.dup2(writing, 1)
+        print("into a pipe", flush=True)
+        print("into the job", file=sys.stderr, flush=True)
+        os._exit(0)
+    os.close(writing)
+    found = [text_of(reading)]
+    os.waitpid(pid, 0)
+    pid, terminal = pty.fork()
+    if pid == 0:
+        print("into a terminal", flush=True)
+        os._exit(0)
+    found.append(text_of(terminal))
+    os.waitpid(pid, 0)
+    return {{"out": found}}
+"""
+    found = await run_block(tmp_path, source, workers=1)
+    assert end_of(found).outputs == {"out": ["into a pipe\n", "into a terminal\n"]}
+    assert lines(found) == ["into the job"]
+
+
+async def test_a_forked_process_that_closes_all_descriptors_writes_into_no_file_of_its_own(tmp_path: Path) -> None:
+    source = """
+import os
+from pathlib import Path
+
+import asyncblock
+
+def main(inputs, ctx):
+    path = Path(__file__).with_name("mine.txt")
+    pid = os.fork()
+    if pid == 0:
+        # As daemons do.
+        os.closerange(3, 1024)
+        files = [path.open("a") for _ in range(60)]
+        print("nobody reads this", flush=True)
+        try:
+            ctx.report_log("nor this")
+        except asyncblock.Closed:
+            files[0].write("refused, ")
+        files[0].write("mine")
+        files[0].flush()
+        os._exit(0)
+    os.waitpid(pid, 0)
+    return {"out": path.read_bytes().decode("latin-1")}
+"""
+    assert end_of(await run_block(tmp_path, source, workers=1)).outputs == {"out": "refused, mine"}
 
 
 async def test_lines_of_forked_processes_stay_whole_and_go_to_the_job_that_forked(tmp_path: Path) -> None:
@@ -353,6 +422,10 @@ async def main(inputs, ctx):
 
 @pytest.mark.parametrize("options", [{"workers": 1}, {}])
 async def test_a_signal_for_a_forked_process_ends_it_alone(options: dict[str, Any], tmp_path: Path) -> None:
+    # There a process that another thread than the main one has forked finds its signals only when one interrupts a
+    # system call (findings/): it may come just before.
+    late = sys.version_info[:3] == (3, 13, 0)
+    numbers = "(signal.SIGTERM,)" if late else "(signal.SIGTERM, signal.SIGINT)"
     source = f"""{FORK}
 def idle(ready):
     ready.set()
@@ -360,7 +433,7 @@ def idle(ready):
 
 def main(inputs, ctx):
     codes = []
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in {numbers}:
         ready = mp.get_context("fork").Event()
         process = mp.get_context("fork").Process(target=idle, args=(ready,))
         process.start()
@@ -376,7 +449,7 @@ def main(inputs, ctx):
         second = await (await mainframe.start(path)).outputs()
     assert first["out"] == second["out"]
     assert first["out"][0] == -15
-    if options:
+    if options and not late:
         assert first["out"][1] in (-2, 1)
     assert first["pid"] == second["pid"]
 
