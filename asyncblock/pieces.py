@@ -36,6 +36,9 @@ _TEXT: Final = 128 << 10
 _FLAT: Final = 4096
 """Numbers of an array in a line."""
 
+_COPIED: Final = 256 << 10
+"""Bytes of an array that are put in order at once; numpy lets other threads run meanwhile."""
+
 _LONG_LINE: Final = 2 << 20
 """Bytes beyond which a line may be one long text, which is decoded in parts."""
 
@@ -141,10 +144,11 @@ class _Maker:
 
     def _flat(self, array: Any, lead: bytes, path: str) -> Iterator[bytes]:
         opening = lead + b"[\n"
-        step = _FLAT * len(array) // array.size
-        for start in range(0, len(array), step):
-            yield opening + self._whole(array[start : start + step], path)[1:-1]
-            opening = b"\n,"
+        step = max(1, _in_line(array) * len(array) // array.size)
+        for block in _in_order(array, step):
+            for start in range(0, len(block), step):
+                yield opening + self._whole(block[start : start + step], path)[1:-1]
+                opening = b"\n,"
         yield b"\n]"
 
     def _run(self, batch: list[Any], path: str, start: int) -> bytes:
@@ -317,6 +321,24 @@ def _is_flat(value: Any) -> bool:
     if numpy is None or not isinstance(value, numpy.ndarray) or not value.ndim:
         return False
     return is_numeric(value) and 0 < value.size <= _FLAT * len(value)
+
+
+def _in_line(array: Any) -> int:
+    """Return how many numbers of an array make a line: a byte has up to four characters with what is behind it."""
+    return 4 * _FLAT if array.dtype.itemsize == 1 else _FLAT
+
+
+def _in_order(array: Any, step: int) -> Iterator[Any]:
+    """Return an array in blocks of some times that many rows, whose numbers are in memory as they are written.
+
+    What lies in another order is copied many rows at once: a row by itself would be read from all over the memory.
+    """
+    if array.flags.c_contiguous:
+        yield array
+        return
+    several = step * max(1, _COPIED * len(array) // (array.nbytes * step))
+    for start in range(0, len(array), several):
+        yield array[start : start + several].copy(order="C")
 
 
 def _sorted(value: set[Any] | frozenset[Any]) -> Iterator[Any]:
