@@ -91,8 +91,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, BodyRef):
         return value.to_json()
     if isinstance(value, TablePages):
-        said = {"body": value.body.to_json(), "rows": value.rows, "index": [list(each) for each in value.index]}
-        return said if value.note is None else {**said, "note": value.note}
+        said: dict[str, Any] = {"body": value.body.to_json(), "rows": value.rows, "index": [*map(list, value.index)]}
+        for name in ("note", "at", "tables"):
+            if found := getattr(value, name):
+                said[name] = found if name == "note" else [_plain(each) for each in found]
+        return said
     if isinstance(value, FailedJob):
         made = {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
         return made if value.lost is not None else {name: each for name, each in made.items() if name != "lost"}
@@ -344,11 +347,15 @@ class TablePages:
     """For each page its first row, and the offset and the size of its JSON in the body."""
     note: str | None = None
     """What was cut."""
+    at: tuple[int, ...] = ()
+    """Of a table in a group: which of the things it is that ``payload["data"]`` lists, and of those in that."""
+    tables: tuple[TablePages, ...] = ()
+    """The pages of a group's tables, in the same body; of the group itself there are no rows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockPreview(BlockEvent):
-    """Something to look at: ``payload`` is ``{"type", "data"}``. ``pages`` has the rows of a longer table.
+    """Something to look at: ``payload`` is ``{"type", "data"}``. ``pages`` has the rows of longer tables.
 
     Where it is a body, ``about`` says what: its ``type`` and ``size``, and as far as they are known ``title``,
     ``note``, ``rows``, ``columns``, ``pixels`` (width and height) and ``count`` of several things.
@@ -646,13 +653,19 @@ def value_in_row(line: bytes, index: int, handle: str) -> tuple[Any, BodyRef | N
     return values.get(handle), None
 
 
+def _read_pages(body: BodyRef, said: dict[str, Any]) -> TablePages:
+    tables = tuple(_read_pages(body, each) for each in said.get("tables", ()))
+    index = tuple((first, offset, size) for first, offset, size in said["index"])
+    return TablePages(body, said["rows"], index, said.get("note"), tuple(said.get("at", ())), tables)
+
+
 def _read(name: str, record: dict[str, Any], link: str) -> Any:
     """Make what a field of a record holds: references of bodies get the link that sent them."""
     value = record[name]
     if name == "pages":
         body = BodyRef.from_json({"link": link, **record["bodies"][name]})
         assert body is not None
-        return TablePages(body, value["rows"], tuple(map(tuple, value["index"])), value.get("note"))
+        return _read_pages(body, value)
     if name == "body":
         return BodyRef.from_json({"link": link, **value})
     if name == "bodies":

@@ -58,6 +58,19 @@ def made_of(*records: dict[str, Any], **line: object) -> list[Event]:
             },
             events.BlockPreview(**ORIGIN, payload=1, pages=events.TablePages(BODY, 2, ((0, 2, 5),))),
         ),
+        (
+            {
+                "type": "BlockPreview",
+                "payload": 1,
+                "bodies": {"pages": REF},
+                "pages": {"rows": 0, "index": [], "tables": [{"at": [3], "rows": 1, "index": [[0, 2, 5]]}]},
+            },
+            events.BlockPreview(
+                **ORIGIN,
+                payload=1,
+                pages=events.TablePages(BODY, 0, (), tables=(events.TablePages(BODY, 1, ((0, 2, 5),), at=(3,)),)),
+            ),
+        ),
         ({"type": "BlockFinished"}, events.BlockFinished(**ORIGIN)),
         ({"type": "BlockFinished", "result": {"a": 1}}, events.BlockFinished(**ORIGIN, result={"a": 1})),
         (

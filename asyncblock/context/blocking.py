@@ -129,7 +129,7 @@ class SyncContext(SyncAsking):
                 raise
             self.send_warning(preview_words(type(payload).__name__, problem))
             return
-        item = self._preview_record(making, made, prepared, id)
+        item = self._preview_record(making.said_of_pages(), made, prepared, id)
         if id is None:
             self._send(self._channel.telemetry, item)
             return

@@ -35,6 +35,7 @@ from .payloads import (
     pages_words,
     preview_words,
     rate,
+    raw_pieces,
 )
 from .secrecy import CredentialInput
 from .shown import Shown
@@ -261,14 +262,24 @@ class Context(AsyncAsking):
             await self._shown.drained(self)
         await self._put_preview(await self._preview_item(making, type(payload).__name__, id), id)
 
-    async def _preview_again(self, made: Mapping[str, Any], id: str | None) -> None:
+    async def _preview_again(
+        self, made: Mapping[str, Any], id: str | None, said: Mapping[str, Any] | None, pages: bytes
+    ) -> None:
         """Show, for the executor, what a preview was made of before; nothing is converted.
 
         **Durability** and **Cancellation** as ``preview``.
         """
         self._check()
-        prepared = {"payload": await self._prepare(made, None, telemetry=True)}
-        await self._put_preview(self._preview_record(None, made, prepared, id), id)
+        prepared: dict[str, Prepared] = {}
+        try:
+            prepared["payload"] = await self._prepare(made, None, telemetry=True)
+            if said is not None and not self._job.secrecy.active:
+                # To take a secret out would move the pages.
+                prepared["pages"] = await self._made(self._beside(lambda: raw_pieces(pages)))
+        except BaseException:
+            self._release(prepared)
+            raise
+        await self._put_preview(self._preview_record(said, made, prepared, id), id)
 
     async def _put_preview(self, item: bytes | Parcel, id: str | None) -> None:
         if id is None or isinstance(item, bytes):
@@ -296,7 +307,7 @@ class Context(AsyncAsking):
             if isinstance(problem, (Closed, ConnectionLost, Rejected, LeaseLost)) or not isinstance(problem, Exception):
                 raise
             return self._warning(preview_words(kind, problem))
-        return self._preview_record(making, made, prepared, id)
+        return self._preview_record(making.said_of_pages(), made, prepared, id)
 
     async def _add_pages(self, prepared: dict[str, Prepared], making: Making, kind: str) -> None:
         large = self._paged(making)

@@ -349,24 +349,29 @@ class Face(Staying):
         pages = making.pages
         if pages is None or self._outlet.inherited:
             return None
+        return self._beside(lambda: pages.pieces(lambda text: self._guarded(text, None)))
 
-        def make() -> tuple[Iterator[bytes], Encoding]:
-            return pages.pieces(lambda text: self._guarded(text, None)), "json"
-
-        return Large(self._outlet.draft(telemetry=True), make, None, inline=False)
+    def _beside(self, pieces: Callable[[], Iterator[bytes]]) -> Large:
+        """Begin with the body of a preview's pages."""
+        return Large(self._outlet.draft(telemetry=True), lambda: (pieces(), "json"), None, inline=False)
 
     def _preview_record(
-        self, making: Making | None, made: Mapping[str, Any], prepared: Mapping[str, Prepared], id: str | None
+        self,
+        said: Mapping[str, Any] | None,
+        made: Mapping[str, Any],
+        prepared: Mapping[str, Prepared],
+        id: str | None,
     ) -> Parcel:
-        """Build a preview's record; beside a body it says what it is, and with a table come its pages."""
+        """Build a preview's record; beside a body it says what it is, and with tables comes what is ``said`` of their
+        pages."""
         fields: dict[str, object] = {} if id is None else {"id": id}
         payload, pages = prepared["payload"], prepared.get("pages")
         if payload.body is not None:
             words = dumps({**about(made), "size": payload.body.length})
             fields["about"] = orjson.Fragment(self._guarded(words, None))
-        if pages is None or pages.body is None or making is None or making.pages is None:
+        if pages is None or pages.body is None or said is None:
             return self._one_item("BlockPreview", "payload", payload, **fields)
-        fields |= {"bodies": {"pages": pages.body.ref.to_json()}, "pages": making.pages.to_json()}
+        fields |= {"bodies": {"pages": pages.body.ref.to_json()}, "pages": said}
         item = self._one_item("BlockPreview", "payload", payload, **fields)
         item.bodies.append(pages.body)
         return item

@@ -8,7 +8,9 @@ import decimal
 import enum
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping, Sized
+from array import array
+from collections import UserList, deque
+from collections.abc import Collection, Iterable, Mapping, MappingView, Sized
 from contextlib import suppress
 from itertools import islice
 from typing import Any
@@ -119,6 +121,9 @@ def _numpy_scalar(value: Any, limits: Limits) -> Any:
         return None if str(value) == "NaT" else str(value)
     if value.dtype.names:
         return {name: _cell(value[name], limits) for name in value.dtype.names}
+    if value.dtype.kind == "f" and value.dtype.itemsize < 8:
+        # The digits of its own precision, as an output has them.
+        return _float(float(str(value)))
     plain = value.item()
     # Types that Python doesn't have, such as longdouble, are their own item.
     return str(value) if plain is value or type(plain) is type(value) else _cell(plain, limits)
@@ -129,6 +134,9 @@ def _numpy_scalar(value: Any, limits: Limits) -> Any:
 
 _DEPTH = 30
 """Levels of containers that are looked into."""
+
+_LISTED = 1000
+"""Items of an array that are made at once."""
 
 _ITEM = 4
 """Characters that an item takes at least, with what is around it."""
@@ -155,6 +163,9 @@ def _nested(value: Any, limits: Limits, room: _Room | None) -> Any:
     if getattr(value, "shape", None) == () and hasattr(value, "item"):
         # An array or a tensor without dimensions.
         inner = value[()] if hasattr(value, "__array_interface__") else value.item()
+        if inner is not value and type(inner) is type(value):
+            # With a unit, say, it stays what it is.
+            return safe_str(value, limits.cell)
         return _whole(value, limits) if inner is value else _cell(inner, limits, room)
     parts = _parts(value)
     if parts is None:
@@ -176,16 +187,21 @@ def _parts(value: Any) -> Mapping[Any, Any] | Iterable[Any] | None:
     fields = getattr(type(value), "_fields", None)
     if isinstance(value, tuple) and isinstance(fields, tuple):
         return dict(zip(fields, value, strict=True))
-    if isinstance(value, (list, tuple)):
-        return value
+    if isinstance(value, (list, tuple, deque, range, UserList, MappingView, array)):
+        items: Iterable[Any] = value  # type: ignore[assignment]  # a MappingView has them
+        return items
     if isinstance(value, (set, frozenset)):
         return _in_order(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {each.name: getattr(value, each.name, None) for each in dataclasses.fields(value)}
     kind = type(value)
+    if hasattr(kind, "__array__") and hasattr(kind, "to_pylist") and len(value) <= _LISTED:
+        # Arrow's: its own items aren't Python's.
+        listed: list[Any] = value.to_pylist()
+        return listed
     if hasattr(kind, "__array__") and hasattr(kind, "shape") and (hasattr(kind, "tolist") or hasattr(kind, "to_list")):
         # Arrays and series of any make; item by item, for a list of moments would be a list of numbers.
-        items: Iterable[Any] = value
+        items = value
         return items
     return None
 

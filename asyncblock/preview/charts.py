@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any
 from uuid import uuid4
 
-from ..values import Encoded
+from ..errors import UnserializableValue
+from ..values import Encoded, dumps
 from .jupyter import encoded
 from .limits import Limits
 
@@ -20,7 +21,11 @@ def chart_payload(specification: Any, media_type: str, page: str, limits: Limits
 
     The specification is encoded once, piece by piece, and put into the page as it is.
     """
-    made = encoded(specification, limits.bytes)
+    try:
+        made = encoded(specification, limits.bytes)
+    except UnserializableValue:
+        # Pandas' intervals, say: as their text.
+        made = encoded(_spelled_out(specification), limits.bytes)
     if made is None:
         return {"type": "text", "data": f"a chart whose specification has more than {limits.bytes:,} bytes of JSON"}
     html = page.replace("PLACE", f"chart-{uuid4().hex}").replace("SPECIFICATION", _in_script(made))
@@ -31,6 +36,18 @@ def chart_payload(specification: Any, media_type: str, page: str, limits: Limits
         "mime": {media_type: made},
         "needs": ["network"],
     }
+
+
+def _spelled_out(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(name): _spelled_out(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_spelled_out(each) for each in value]
+    try:
+        dumps(value)
+    except UnserializableValue:
+        return str(value)
+    return value
 
 
 def _in_script(made: Encoded) -> str:

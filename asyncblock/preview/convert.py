@@ -24,9 +24,11 @@ from . import vega as vega
 from . import widgets as widgets
 from .cells import lenient, safe_repr
 from .figure import current_figure, is_drawable, is_figure, is_plot
-from .groups import Again, grouped, held
+from .files import contents_of
+from .groups import Again, grouped, has_members, held
 from .jupyter import as_json, is_offering, shown, text_payload
 from .limits import Limits
+from .pillow import opened
 from .registry import find, register_builtin
 from .renderer import Rendering
 from .signatures import picture_of_bytes
@@ -88,12 +90,21 @@ def _other(value: Any, limits: Limits, again: Again) -> dict[str, Any]:
         made = shown(value, limits)
         if made is not None:
             return made
+    made = grouped(value, limits, again) if has_members(value) else None
+    if made is not None:
+        return made
     figure = held(value)
     if figure is not None:
         return again(figure)
     if is_drawable(value):
         return _figure(value, limits)
-    made = grouped(value, limits, again) or picture_of_bytes(value, limits)
+    made = grouped(value, limits, again)
+    if made is not None:
+        return made
+    found = contents_of(value, limits)
+    if isinstance(found, (bytes, bytearray, memoryview)):
+        image = opened(found)
+        made = again(image) if image is not None else picture_of_bytes(found, limits)
     return made or _json(value, limits)
 
 

@@ -1,13 +1,15 @@
-"""Files that an author shows by their path: read here, as far as a preview may be large."""
+"""Files that an author shows, by their path or open: read here, as far as a preview may be large."""
 
 from __future__ import annotations
 
+import io
 import os
+from typing import Any
 
 from ..errors import PreviewFailed
 from .limits import Limits
 
-__all__ = ["beginning_of", "whole_of"]
+__all__ = ["beginning_of", "contents_of", "whole_of"]
 
 
 def whole_of(path: os.PathLike[str], limits: Limits) -> bytes:
@@ -21,6 +23,25 @@ def whole_of(path: os.PathLike[str], limits: Limits) -> bytes:
 def beginning_of(path: os.PathLike[str], limits: Limits) -> bytes:
     """Read the beginning of a file. Raises ``PreviewFailed`` for one that can't be read."""
     return _read(path, limits.bytes + 1)
+
+
+def contents_of(value: Any, limits: Limits) -> Any:
+    """Return what is in a file in memory, or in an open one, which stays where it is; other values as they are.
+
+    Of a large one on disk, or of text, only as much as tells that it is too large.
+    """
+    if isinstance(value, io.BytesIO):
+        return value.getvalue()
+    if not isinstance(value, io.IOBase) or not (value.readable() and value.seekable()):
+        # A pipe would keep the thread.
+        return value
+    file: Any = value
+    place = file.tell()
+    try:
+        file.seek(0)
+        return file.read(limits.bytes + 1)
+    finally:
+        file.seek(place)
 
 
 def _read(path: os.PathLike[str], size: int) -> bytes:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..brought import brought
 from .cells import cell
+from .floats import is_narrow, narrow_list, short_of
 from .limits import Limits
 from .polarsrows import is_polars, polars_columns
 from .rows import Block, Rows, cells_of, widened
@@ -92,11 +93,15 @@ def index_rows(index: Any, limits: Limits) -> Block:
 
 
 def _column(series: Any) -> Read:
-    values = series.array
+    values, dtype = series.array, series.dtype
+    if is_narrow(dtype) and hasattr(dtype, "na_value"):
+        return lambda start, stop: short_of(values[start:stop].tolist(), dtype)
     if hasattr(series.dtype, "na_value") or series.dtype.kind not in "biufOM":
         return lambda start, stop: values[start:stop].tolist()
     # Numpy's own, past pandas: a slice takes as long as some hundred numbers.
     array = series.to_numpy()
+    if is_narrow(dtype):
+        return lambda start, stop: narrow_list(array[start:stop])
     if series.dtype.kind == "M":
         return lambda start, stop: _moments(array[start:stop]) or values[start:stop].tolist()
     return lambda start, stop: array[start:stop].tolist()

@@ -7,24 +7,23 @@ of several things of different kinds one of type ``group``, whose ``data`` are p
 from __future__ import annotations
 
 import dataclasses
-from collections import deque
+from collections import UserList, deque
 from collections.abc import Callable, ItemsView, Iterable, Mapping, ValuesView
 from itertools import islice
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 from ..brought import brought
 from ..forms import has_fields, members
-from .cells import cell, shortened
+from .cells import label, shortened
 from .figure import figure_of, is_artist, is_drawable, is_figure
 from .jupyter import is_offering
 from .limits import Limits
 from .picture import is_picture
 from .registry import find, register_builtin
-from .rows import taken_apart
 from .signatures import media_type_of
 
-__all__ = ["Again", "figures_of", "grouped", "held"]
+__all__ = ["Again", "figures_of", "grouped", "has_members", "held"]
 
 _SHOWN = 20
 """Things of a container that are shown."""
@@ -87,8 +86,6 @@ def grouped(value: Any, limits: Limits, again: Again) -> dict[str, Any] | None:
     made = [(title, again(each)) for title, each in chosen]
     if len(made) == 1 and not left_out:
         return made[0][1]
-    # The rows of a table travel with it alone.
-    made = [(title, taken_apart(each)[0]) for title, each in made]
     if all(each["type"] == "image" and not isinstance(each["data"], list) for _, each in made):
         group: dict[str, Any] = {
             "type": "image",
@@ -143,7 +140,17 @@ def _has_artist(value: Any) -> bool:
 
 
 def _title(key: Any) -> str:
-    return shortened(key if isinstance(key, str) else str(cell(key, Limits())), 200)
+    return shortened(str(label(key, Limits())), 200)
+
+
+def has_members(value: Any) -> bool:
+    """Tell whether a value is made to hold several things under names: a named tuple, a class of fields."""
+    return (
+        (isinstance(value, tuple) and hasattr(value, "_fields"))
+        or (dataclasses.is_dataclass(value) and not isinstance(value, type))
+        or has_fields(value)
+        or isinstance(value, SimpleNamespace)
+    )
 
 
 def _parts(value: Any) -> Iterable[tuple[Any, Any]] | None:
@@ -155,8 +162,10 @@ def _parts(value: Any) -> Iterable[tuple[Any, Any]] | None:
     fields = getattr(value, "_fields", None)
     if isinstance(value, tuple) and isinstance(fields, tuple):
         return zip(fields, value, strict=True)
-    if isinstance(value, (list, tuple, set, frozenset, deque, ValuesView)):
+    if isinstance(value, (list, tuple, set, frozenset, deque, UserList, ValuesView)):
         return enumerate(value)
+    if isinstance(value, SimpleNamespace):
+        return vars(value).items()
     if isinstance(value, ItemsView):
         return iter(value)
     if dataclasses.is_dataclass(value):

@@ -40,6 +40,8 @@ _METHODS = {
     "_repr_markdown_": "text/markdown",
     "_repr_json_": "application/json",
     "_repr_latex_": "text/latex",
+    # What templates of web pages ask for: markupsafe's texts have it.
+    "__html__": "text/html",
 }
 
 _KINDS = {

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 from ..brought import brought
-from .cells import cell, label
+from .cells import cell, label, safe_repr
 from .framerows import index_rows
 from .jupyter import text_payload
 from .limits import Limits
@@ -60,6 +60,28 @@ def _summary(results: Any, limits: Limits) -> Any:
     return results.summary()
 
 
+def _is_result(value: Any) -> bool:
+    """Tell whether a value is of statsmodels, and says itself what it has found."""
+    kind = type(value)
+    return kind.__module__.startswith("statsmodels.") and (hasattr(kind, "summary_frame") or hasattr(kind, "summary"))
+
+
+def _found(results: Any, limits: Limits) -> Any:
+    for name in ("summary_frame", "summary"):
+        try:
+            return getattr(results, name)()
+        except (AttributeError, NotImplementedError):
+            # A test of several conditions at once has no frame.
+            continue
+    return text_payload(safe_repr(results, limits.text), limits)
+
+
+def _components(results: Any, limits: Limits) -> Any:
+    """Return the parts of a series that statsmodels has decomposed, side by side."""
+    parts = {name: getattr(results, name) for name in ("observed", "trend", "seasonal", "resid")}
+    return brought("pandas", "DataFrame").DataFrame(parts)
+
+
 def _native(value: Any, limits: Limits) -> Any:
     """Return the frame or the series that narwhals has around it."""
     return value.to_native()
@@ -83,6 +105,11 @@ def _pretty(text: Any, limits: Limits) -> dict[str, Any]:
     return text_payload(str(text.data), limits)
 
 
+def _windows(groups: Any, limits: Limits) -> Any:
+    """Show how many rows each group of polars or narwhals has that can only be asked for by an aggregation."""
+    return groups.agg(brought(type(groups).__module__.partition(".")[0], "len").len())
+
+
 def _groups(groups: Any, limits: Limits) -> dict[str, Any]:
     """Show how many rows each group has."""
     sizes = groups.size() if hasattr(groups, "size") else groups.len()
@@ -100,3 +127,9 @@ register_builtin("pandas.Index", _index)
 register_builtin("pandas.api.extensions.ExtensionArray", _extension)
 register_builtin("pandas.core.groupby.groupby.BaseGroupBy", _groups)
 register_builtin("polars.dataframe.group_by.GroupBy", _groups)
+for _name in ("dataframe.group_by.Rolling", "dataframe.group_by.Dynamic", "lazyframe.group_by.Lazy"):
+    register_builtin(f"polars.{_name}GroupBy", _windows)
+register_builtin("narwhals.group_by.GroupBy", _windows)
+register_builtin("statsmodels.tsa.seasonal._seasonal.DecomposeResult", _components)
+register_builtin("statsmodels.tsa.seasonal.DecomposeResult", _components)
+register_builtin(_is_result, _found)

@@ -41,7 +41,7 @@ class Making:
         self._id = _checked(id)
         self._made: dict[str, Any] | None = None
         self.pages: Pages | None = None
-        """The rows of a table that is shown in part, once it is finished."""
+        """The rows of tables that are shown in part, once it is finished."""
         _of_author(self._take, payload, now)
 
     def _take(self, payload: object, now: bool) -> None:
@@ -100,6 +100,10 @@ class Making:
         resolved: dict[str, Any] = _resolved(made)
         return resolved
 
+    def said_of_pages(self) -> dict[str, Any] | None:
+        """Return what is said of the pages, once they are made; None where there are none."""
+        return None if self.pages is None else self.pages.to_json()
+
     @property
     def seconds(self) -> float:
         """The time that a step of the preview's conversion has."""
@@ -111,8 +115,8 @@ class Making:
         return sum(rendering.size for rendering in _waiting(self._made)) if self._made is not None else 0
 
     def _converted(self) -> dict[str, Any]:
-        made, rows = taken_apart(converted(self._taken, self._limits))
-        self.pages = None if rows is None else Pages(rows, self._limits)
+        made, tables = taken_apart(converted(self._taken, self._limits))
+        self.pages = Pages(tables, self._limits) if tables else None
         if self._id is not None:
             made["id"] = self._id
         return made

@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from ..errors import PreviewFailed
-from .cells import cell, shortened
+from .cells import cell, safe_str, shortened
 from .levels import as_bytes
 from .limits import Limits
 from .png import fitting_url, png_of_rows, steps
@@ -80,9 +80,12 @@ def _channels_last(array: Any) -> Any:
 
 
 def _array(array: Any, limits: Limits) -> Any:
+    numpy = sys.modules["numpy"]
     if type(array).__name__ == "matrix":
         # A row of a matrix is a matrix.
         array = array.A
+    elif type(array) is not numpy.ndarray and getattr(array, "unit", None) is not None:
+        return _with_unit(array, numpy, limits)
     if is_picture(array):
         return picture_payload(array, limits)
     if array.ndim == 0:
@@ -95,6 +98,13 @@ def _array(array: Any, limits: Limits) -> Any:
         return {"type": "text", "data": text}
     first = [[cell(value, limits) for value in row[:5]] for row in corner[:5]]
     return {"type": "text", "data": shortened(f"{text}; it begins with {first}", limits.text)}
+
+
+def _with_unit(array: Any, numpy: Any, limits: Limits) -> dict[str, Any]:
+    """Show the numbers of astropy's quantities, and what they are of."""
+    if array.ndim == 0:
+        return {"type": "text", "data": safe_str(array, limits.text)}
+    return {**_array(array.view(numpy.ndarray), limits), "note": shortened(f"in {array.unit}", 200)}
 
 
 def _pixels(pixels: Pixels, limits: Limits) -> dict[str, Any]:

@@ -18,11 +18,11 @@ from .levels import as_bytes
 from .limits import Limits
 from .png import fitting_url, png_of_rows, steps
 from .registry import register_builtin
-from .signatures import media_type_of
+from .signatures import IN_BROWSERS, media_type_of
 from .turns import let_go
 from .urls import data_url
 
-__all__: list[str] = []
+__all__ = ["opened"]
 
 _STRIP = 1 << 20
 """Pixels of a strip."""
@@ -48,6 +48,19 @@ _FRAMES = 60
 
 _LARGEST_FILE = 64 << 20
 """Bytes of an animation's file that is read at all."""
+
+
+def opened(data: bytes | bytearray | memoryview) -> Any:
+    """Open a picture that browsers don't show, if Pillow is there and knows it; else return None."""
+    media_type = media_type_of(data)
+    images = brought("PIL.Image", "Image")
+    if images is None or media_type is None or not media_type.startswith("image/") or media_type in IN_BROWSERS:
+        return None
+    try:
+        return images.open(io.BytesIO(data))
+    except Exception:
+        # Whatever a broken file makes Pillow raise, or warn of where warnings are errors.
+        return None
 
 
 def _pillow(image: Any, limits: Limits) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -27,6 +28,10 @@ def polars_columns(frame: Any) -> list[list[Any]]:
 
 
 def _values(series: Any) -> list[Any]:
+    if _name(series.dtype) in ("Float32", "Float16"):
+        # Its text has the digits that it has.
+        texts = series.cast(sys.modules["polars"].String).to_list()
+        return [None if text is None else float(text) for text in texts]
     values: list[Any] = series.to_list()
     if not _has_nanoseconds(series.dtype):
         return values

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ..offload import Abandoned
@@ -18,7 +18,7 @@ from .cells import DOTS, cell
 from .limits import Limits
 from .turns import let_go
 
-__all__ = ["Block", "Pages", "Rows", "beside", "cells_of", "taken_apart", "widened"]
+__all__ = ["Block", "Paged", "Pages", "Rows", "beside", "cells_of", "taken_apart", "widened"]
 
 _KEY: Final = "the rows beside a table"
 """The member of a payload that is ``Rows``, until it is sent."""
@@ -54,12 +54,21 @@ def beside(rows: Rows | None, limits: Limits) -> dict[str, Any]:
     return {} if rows is None or rows.count <= limits.whole else {_KEY: rows}
 
 
-def taken_apart(payload: dict[str, Any]) -> tuple[dict[str, Any], Rows | None]:
-    """Return a payload without its table's rows, and these."""
+def taken_apart(payload: dict[str, Any]) -> tuple[dict[str, Any], list[Paged]]:
+    """Return a payload without the rows of its tables, and these: of a group those of the things in it."""
+    found: list[Paged] = []
+    return _taken_apart(payload, (), found), found
+
+
+def _taken_apart(payload: dict[str, Any], at: tuple[int, ...], found: list[Paged]) -> dict[str, Any]:
     rows = payload.get(_KEY)
-    if not isinstance(rows, Rows):
-        return payload, None
-    return {name: each for name, each in payload.items() if name != _KEY}, rows
+    if isinstance(rows, Rows):
+        found.append(Paged(at, rows))
+        payload = {name: each for name, each in payload.items() if name != _KEY}
+    if payload.get("type") != "group" or not isinstance(payload.get("data"), list):
+        return payload
+    inner = [_taken_apart(each, (*at, number), found) for number, each in enumerate(payload["data"])]
+    return {**payload, "data": inner}
 
 
 def widened(block: Block, width: int, limits: Limits) -> Block:
@@ -69,53 +78,76 @@ def widened(block: Block, width: int, limits: Limits) -> Block:
     return lambda start, stop: [[*row, DOTS] for row in block(start, stop)]
 
 
-class Pages:
-    """The pages of a table. ``index`` and ``note`` are there when all pieces are made."""
+@dataclass(slots=True)
+class Paged:
+    """The rows of one table on their way into pages. What is said of these is there when all pieces are made."""
 
-    def __init__(self, rows: Rows, limits: Limits) -> None:
-        self._rows = rows
+    at: tuple[int, ...]
+    """Which thing of a group it is, and of groups in it; empty for the payload itself."""
+    rows: Rows
+    count: int = 0
+    """Rows that are in the pages."""
+    index: list[list[int]] = field(default_factory=list)
+    """Of each page its first row, and the offset and the size of its JSON in the body."""
+    note: str | None = None
+    """What was cut, and why."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what is said of them."""
+        said: dict[str, Any] = {"rows": self.count, "index": self.index}
+        return said if self.note is None else {**said, "note": self.note}
+
+
+class Pages:
+    """The pages of a preview's tables, in one body."""
+
+    def __init__(self, tables: Sequence[Paged], limits: Limits) -> None:
+        self.tables = tables
         self._limits = limits
         self._page = max(1024, limits.table_bytes // _PAGES)
-        self.count = 0
-        """Rows that are in the pages."""
-        self.index: list[list[int]] = []
-        """Of each page its first row, and the offset and the size of its JSON in the body."""
-        self.note: str | None = None
-        """What was cut, and why."""
         self._why = ""
 
     def pieces(self, guard: Callable[[bytes], bytes] = bytes) -> Iterator[bytes]:
         """Make the body's JSON, an array of pages. ``guard`` is what may change the text of one."""
         lead, offset = b"[\n", 0
-        for count, rows in self._pages():
-            page = guard(rows)
-            if offset + len(lead) + len(page) + 2 > self._limits.table_bytes:
-                self._why = ""
-                break
-            self.index.append([self.count, offset + len(lead), len(page)])
-            self.count += count
-            offset += len(lead) + len(page)
-            yield lead + page
-            lead = b"\n,"
-        yield b"\n]" if self.index else b"[]"
-        if self.count < self._rows.count:
-            self.note = f"the first {self.count:,} of {self._rows.count:,} rows{self._why}"
+        seconds = self._limits.seconds / _SHARE
+        for number, table in enumerate(self.tables):
+            # What one leaves is for the others.
+            left = len(self.tables) - number
+            until = offset + (self._limits.table_bytes - offset) // left
+            began = time.perf_counter()
+            for count, rows in self._pages(table.rows, seconds / left):
+                page = guard(rows)
+                if offset + len(lead) + len(page) + 2 > until:
+                    self._why = ""
+                    break
+                table.index.append([table.count, offset + len(lead), len(page)])
+                table.count += count
+                offset += len(lead) + len(page)
+                yield lead + page
+                lead = b"\n,"
+            if table.count < table.rows.count:
+                table.note = f"the first {table.count:,} of {table.rows.count:,} rows{self._why}"
+            seconds -= min(time.perf_counter() - began, seconds / left)
+        yield b"\n]" if offset else b"[]"
 
     def to_json(self) -> dict[str, Any]:
         """Return what is said of the pages beside their body."""
-        said: dict[str, Any] = {"rows": self.count, "index": self.index}
-        return said if self.note is None else {**said, "note": self.note}
+        own = [table for table in self.tables if not table.at]
+        if own:
+            return own[0].to_json()
+        return {"rows": 0, "index": [], "tables": [{"at": table.at, **table.to_json()} for table in self.tables]}
 
-    def _pages(self) -> Iterator[tuple[int, bytes]]:
+    def _pages(self, rows: Rows, seconds: float) -> Iterator[tuple[int, bytes]]:
         """Put rows together until they are about a page; yield how many they are, and their JSON."""
         parts: list[bytes] = []
         count = size = 0
-        for rows, text in self._texts():
+        for some, text in self._texts(rows, seconds):
             if parts and size + len(text) > 2 * self._page:
                 yield count, b"[%b]" % b",".join(parts)
                 parts, count, size = [], 0, 0
             parts.append(text)
-            count += rows
+            count += some
             size += len(text)
             if size >= self._page:
                 yield count, b"[%b]" % b",".join(parts)
@@ -123,14 +155,15 @@ class Pages:
         if parts:
             yield count, b"[%b]" % b",".join(parts)
 
-    def _texts(self) -> Iterator[tuple[int, bytes]]:
-        """Read the rows, as many at once as take about as long as others may wait."""
+    def _texts(self, rows: Rows, seconds: float) -> Iterator[tuple[int, bytes]]:
+        """Read rows, as many at once as take about as long as others may wait."""
         start, step, spent = 0, 1, 0.0
-        while start < self._rows.count:
-            stop = min(start + step, self._rows.count)
+        self._why = ""
+        while start < rows.count:
+            stop = min(start + step, rows.count)
             began = time.perf_counter()
             try:
-                texts = list(self._split(self._rows.block(start, stop)))
+                texts = list(self._split(rows.block(start, stop)))
             except Abandoned:
                 raise
             except BaseException as problem:
@@ -141,7 +174,7 @@ class Pages:
             yield from texts
             let_go()
             spent += took
-            if spent > self._limits.seconds / _SHARE:
+            if spent > seconds:
                 self._why = f", which took {spent:.1f} s"
                 return
             start = stop

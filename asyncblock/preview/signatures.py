@@ -8,7 +8,7 @@ from ..errors import PreviewFailed
 from .limits import Limits
 from .urls import data_url
 
-__all__ = ["is_cut", "media_type_of", "picture_of_bytes", "url_of"]
+__all__ = ["IN_BROWSERS", "is_cut", "media_type_of", "picture_of_bytes", "url_of"]
 
 _BEGINNINGS = {
     b"\x89PNG\r\n\x1a\n": "image/png",
@@ -16,6 +16,12 @@ _BEGINNINGS = {
     b"GIF87a": "image/gif",
     b"GIF89a": "image/gif",
     b"BM": "image/bmp",
+    b"II*\0": "image/tiff",
+    b"MM\0*": "image/tiff",
+    b"\0\0\1\0": "image/x-icon",
+    b"\0\0\0\x0cjP  \r\n\x87\n": "image/jp2",
+    b"\0\0\0\x0cJXL \r\n\x87\n": "image/jxl",
+    b"\xffO\xffQ": "image/jp2",
     b"ID3": "audio/mpeg",
     b"\xff\xfb": "audio/mpeg",
     b"fLaC": "audio/flac",
@@ -24,7 +30,28 @@ _BEGINNINGS = {
 }
 
 _IN_RIFF = {b"WEBP": "image/webp", b"WAVE": "audio/wav", b"AVI ": "video/x-msvideo"}
-_IN_FTYP = {b"avif": "image/avif", b"avis": "image/avif", b"M4A ": "audio/mp4"}
+_IN_FTYP = {
+    b"avif": "image/avif",
+    b"avis": "image/avif",
+    b"heic": "image/heic",
+    b"heix": "image/heic",
+    b"mif1": "image/heif",
+    b"M4A ": "audio/mp4",
+}
+
+IN_BROWSERS = frozenset(
+    {
+        "image/png",
+        "image/jpeg",
+        "image/gif",
+        "image/webp",
+        "image/bmp",
+        "image/avif",
+        "image/svg+xml",
+        "image/x-icon",
+    }
+)
+"""Media types of pictures that every browser shows."""
 
 
 def media_type_of(data: bytes | bytearray | memoryview) -> str | None:
@@ -82,6 +109,8 @@ def url_of(data: bytes | bytearray | memoryview, kind: str, limits: Limits) -> s
     if media_type is None or media_type.partition("/")[0] != kind:
         what = media_type or "of no format that is known"
         raise PreviewFailed(f"the {len(data):,} bytes under 'data' aren't {kind}: they are {what}")
+    if kind == "image" and media_type not in IN_BROWSERS:
+        raise PreviewFailed(f"browsers don't show {media_type}: open it by Pillow, and show that")
     if is_cut(data, media_type):
         raise PreviewFailed(
             f"the {media_type} is only a part of a picture: after {len(data):,} bytes its end is missing"
@@ -93,9 +122,9 @@ def url_of(data: bytes | bytearray | memoryview, kind: str, limits: Limits) -> s
 
 def picture_of_bytes(value: Any, limits: Limits) -> dict[str, Any] | None:
     """Show bytes that begin as a picture does; None for others."""
-    if not isinstance(value, (bytes, bytearray)):
+    if not isinstance(value, (bytes, bytearray, memoryview)):
         return None
     media_type = media_type_of(value)
-    if media_type is None or not media_type.startswith("image/"):
+    if media_type not in IN_BROWSERS:
         return None
     return {"type": "image", "data": url_of(value, "image", limits), "mime_type": media_type}

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .cells import DOTS, cell, label, shortened
+from .floats import is_narrow, narrow_list, short_of
 from .framerows import frame_rows, snapshot
 from .limits import Limits
 from .polarsrows import is_polars, polars_rows
@@ -100,7 +101,9 @@ def array_payload(array: Any, limits: Limits) -> dict[str, Any]:
         # Lists of moments would be lists of numbers.
         lists = part.dtype.kind in "biufO"
         columns = [part[:, number] for number in range(part.shape[1])]
-        found = [cells_of(column.tolist() if lists else list(column), limits) for column in columns]
+        narrow = is_narrow(part.dtype)
+        listed = [narrow_list(each) if narrow else each.tolist() if lists else list(each) for each in columns]
+        found = [cells_of(values, limits) for values in listed]
         return list(zip(*found, strict=True)) if found else [()] * len(part)
 
     return rows_payload(labels, count, rows, width, limits)
@@ -164,6 +167,10 @@ def _read(part: Any, indexed: bool, limits: Limits) -> tuple[list[Any], list[lis
         # An iteration over no columns would end at once.
         found = part.itertuples(index=False, name=None) if columns else [()] * len(part)
         rows = _cells(found, limits)
+        for number, dtype in enumerate(part.dtypes):
+            if is_narrow(dtype):
+                for row, value in zip(rows, short_of([row[number] for row in rows], dtype), strict=True):
+                    row[number] = value
         return _with_index(part.index, columns, rows, limits) if indexed else (columns, rows)
     return columns, _cells(polars_rows(part) if is_polars(part) else part.rows(), limits)
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..values import dumps, loads
+from .files import contents_of
 from .limits import Limits
 from .typedmedia import iframe, image, media
 from .typedparts import Again, Maker, as_it_is
@@ -34,7 +35,7 @@ def typed(payload: Mapping[str, Any], limits: Limits, again: Again) -> dict[str,
     """Return a payload of the type that its author gave. Raises ``PreviewFailed`` and ``UnserializableValue``."""
     rest = {key: each for key, each in payload.items() if key != "data"}
     checked: dict[str, Any] = loads(dumps(rest))
-    made = _MAKERS.get(checked["type"], as_it_is)(payload["data"], limits, again)
+    made = _MAKERS.get(checked["type"], as_it_is)(contents_of(payload["data"], limits), limits, again)
     return {**checked, **made}
 
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import os
+from collections import UserList, deque
 from collections.abc import Callable, Mapping
+from csv import Error as CsvError
+from csv import reader
 from itertools import islice
+from types import SimpleNamespace
 from typing import Any
 
 from ..errors import PreviewFailed, UnserializableValue
+from ..forms import members
 from ..values import dumps, is_small, loads
 from .cells import DOTS, cell, label
+from .groups import has_members
 from .jupyter import encoded, is_offering
 from .limits import Limits
 from .rows import Rows, beside
@@ -43,9 +50,11 @@ def json(data: Any, limits: Limits, again: Again) -> dict[str, Any]:
 def table(data: Any, limits: Limits, again: Again) -> dict[str, Any]:
     """Return a table of a frame, of rows, or of columns."""
     if isinstance(data, str) and not is_offering(data):
-        return {"data": text_of(data, "table", limits)}
+        text = text_of(data, "table", limits)
+        return _table_of_csv(text, ",", limits) if "\n" in text.strip() else {"data": text}
     if isinstance(data, os.PathLike):
-        return {"data": os.fspath(data)}
+        return _table_of_file(data, limits)
+    data = getattr(data, "data", data) if _is_styled(data) else data
     if isinstance(data, dict):
         return _table_of_mapping(data, limits)
     if isinstance(data, (list, tuple)):
@@ -54,6 +63,38 @@ def table(data: Any, limits: Limits, again: Again) -> dict[str, Any]:
     if made["type"] != "table":
         raise cannot("table", data, f" (shown as {made['type']})")
     return made
+
+
+_COLUMNS = (list, tuple, range, deque, UserList)
+
+
+def _is_styled(data: Any) -> bool:
+    """Tell whether data is pandas' Styler: as a table its frame is shown."""
+    return f"{type(data).__module__}.{type(data).__qualname__}" == "pandas.io.formats.style.Styler"
+
+
+def _table_of_file(path: os.PathLike[str], limits: Limits) -> dict[str, Any]:
+    """Return the table that a file of CSV has, as far as a preview may be large."""
+    made = written(path, "table", limits)
+    assert made is not None
+    separator = "\t" if os.fspath(path).endswith((".tsv", ".tab")) else ","
+    table = _table_of_csv(made["data"], separator, limits)
+    return {**table, "note": "the beginning of a longer file"} if "note" in made else table
+
+
+def _table_of_csv(text: str, separator: str, limits: Limits) -> dict[str, Any]:
+    try:
+        found = list(reader(io.StringIO(text, newline=""), delimiter=separator))
+    except CsvError as problem:
+        raise PreviewFailed(f"its data is no CSV: {problem}") from None
+    head, rows = (found[0], found[1:]) if found else ([], [])
+    width = len(head)
+    names = [label(name, limits) for name in head[: limits.columns]]
+
+    def row(number: int) -> list[Any]:
+        return [cell(each, limits) for each in (*rows[number], *[None] * width)[: min(width, limits.columns)]]
+
+    return _table_of(names, len(rows), row, width, limits)
 
 
 def _table_of_mapping(data: dict[Any, Any], limits: Limits) -> dict[str, Any]:
@@ -66,9 +107,9 @@ def _table_of_mapping(data: dict[Any, Any], limits: Limits) -> dict[str, Any]:
         shown = Rows(len(rows), lambda start, stop: [_row_of(row, limits) for row in rows[start:stop]])
         return {"data": loads(dumps(_ends_of(data, limits))), **beside(shown, limits)}
     columns = list(islice(data.values(), limits.columns))
-    if not data or not all(isinstance(each, (list, tuple)) or hasattr(each, "__array__") for each in columns):
+    if not all(isinstance(each, _COLUMNS) or hasattr(each, "__array__") for each in columns):
         raise PreviewFailed("its data are a dict that has neither 'rows' and 'columns' nor a list for each column")
-    count = max(map(len, columns))
+    count = max(map(len, columns), default=0)
 
     def row(number: int) -> list[Any]:
         return [cell(_item(each, number), limits) if number < len(each) else None for each in columns]
@@ -94,14 +135,15 @@ def _row_of(row: Any, limits: Limits) -> Any:
 
 
 def _table_of_rows(data: list[Any] | tuple[Any, ...], limits: Limits) -> dict[str, Any]:
-    """Rows are mappings, sequences, or single values."""
+    """Rows are mappings, things with fields, sequences, or single values."""
     looked_at = [*data[: limits.ends], *data[-limits.ends :]] if len(data) > limits.whole else data
+    looked_at = [_as_mapping(each) for each in looked_at]
     if any(isinstance(each, Mapping) for each in looked_at):
         names: list[Any] = list(dict.fromkeys(key for each in looked_at if isinstance(each, Mapping) for key in each))
         shown = names[: limits.columns]
 
         def row(number: int) -> list[Any]:
-            each = data[number]
+            each = _as_mapping(data[number])
             return [cell(each.get(name) if isinstance(each, Mapping) else each, limits) for name in shown]
 
         return _table_of([label(name, limits) for name in shown], len(data), row, len(names), limits)
@@ -122,6 +164,16 @@ def _table_of(
         return [row(number) for number in range(start, stop)]
 
     return rows_payload(names, count, rows, width, limits)
+
+
+def _as_mapping(row: Any) -> Any:
+    """Return a row that has its values under names as a mapping of these; another one as it is."""
+    if isinstance(row, Mapping) or not has_members(row):
+        return row
+    if isinstance(row, SimpleNamespace):
+        return vars(row)
+    found = members(row)
+    return row if found is None else dict(found)
 
 
 def csv(data: Any, limits: Limits, again: Again) -> dict[str, Any]:

@@ -19,6 +19,10 @@ from .written import html_table, markdown_table
 __all__ = ["as_text", "html", "markdown", "written"]
 
 
+_LOOKED_AT = 1000
+"""Bytes that are looked at to tell whether they are a text."""
+
+
 def _cut(text: str, limits: Limits) -> dict[str, Any]:
     shown = text_head(text, limits.bytes)
     if len(shown) == len(text):
@@ -34,9 +38,11 @@ def written(data: Any, kind: str, limits: Limits) -> dict[str, Any] | None:
         media_type = media_type_of(data)
         if media_type is not None and media_type != "image/svg+xml":
             raise cannot(kind, data, f" ({media_type})")
+        if b"\0" in data[:_LOOKED_AT]:
+            raise cannot(kind, data, " that are no text")
         return _cut(bytes(data[: limits.bytes + 1]).decode("utf-8", "replace"), limits)
     if isinstance(data, os.PathLike):
-        return _cut(beginning_of(data, limits).decode("utf-8", "replace"), limits)
+        return written(beginning_of(data, limits), kind, limits)
     return None
 
 

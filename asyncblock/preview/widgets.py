@@ -24,8 +24,8 @@ def _widget(widget: Any, limits: Limits) -> Any:
     kind, value = type(widget).__name__, getattr(widget, "value", None)
     if kind in ("HTML", "HTMLMath") and isinstance(value, str):
         return {"type": "html", "data": shortened(value, limits.bytes)}
-    if kind == "Image" and isinstance(value, bytes):
-        return value
+    if kind == "Image" and isinstance(value, (bytes, memoryview)) and len(value):
+        return bytes(value)
     words = repr(widget)
     # Ipywidgets says what differs from its defaults; anywidget says where it is in memory.
     return {"type": "text", "data": shortened(words, limits.text) if " object at 0x" not in words else _traits(widget)}

@@ -175,11 +175,13 @@ record that names it: ``{"n", "length", "sha256", "encoding": "json" | "raw"}`` 
 pages: ``bodies`` has a body ``pages``, whose JSON is an array of pages, each of them an array of rows like those of the
 payload, and ``pages`` says in an object how many ``rows`` these are (the first ones), in ``index`` for each page its
 ``[first row, offset, size]``, and in a ``note`` what was cut. The bytes from that offset on are the page's JSON, to be
-fetched by themselves. A record may come without that question; then the link's later messages wait
-while the mainframe checks. The sender keeps a body until its record is acknowledged. ``discard {bodies}`` says that no
-record will name these (their calls were cancelled, say), and the mainframe deletes what it has; so does a sender with
-the numbers in a Welcome that it doesn't know. A Welcome names the two in ``understands``; to a mainframe that doesn't,
-neither is sent.
+fetched by themselves. The rows of the tables in a group are in one such body: then ``pages`` has no rows of its own,
+and in ``tables`` such an object for each table, with the place ``at`` which it is: its number in the group's
+``data``, and where that is a group, its number there. A record may come without that question; then the link's later
+messages wait while the mainframe checks. The sender keeps a body until its record is acknowledged. ``discard
+{bodies}`` says that no record will name these (their calls were cancelled, say), and the mainframe deletes what it
+has; so does a sender with the numbers in a Welcome that it doesn't know. A Welcome names the two in ``understands``;
+to a mainframe that doesn't, neither is sent.
 Bytes on a handle whose ``contentMediaType`` is ``oomol/bin`` always travel as a body with ``encoding: raw``, however
 few they are. A body for which ``kept`` came needs neither chunks nor ``whole`` again.
 A body of ``json`` is one JSON value as a whole: a reader may simply parse it, and a sender send it without line breaks.

@@ -160,7 +160,10 @@ def _check_details(name: str, record: dict[str, Any]) -> str | None:
             if BodyRef.from_json(ref) is None:
                 return f"{name}: 'bodies[{handle!r}]' is no body reference"
     if name == "BlockPreview" and "pages" in record and not _are_pages(record["pages"], record.get("bodies")):
-        return "BlockPreview: 'pages' has 'rows', and an 'index' of [first row, offset, size] of the body 'pages'"
+        return (
+            "BlockPreview: 'pages' has 'rows', and an 'index' of [first row, offset, size] of the body 'pages'; and so "
+            "has each of its 'tables', with the place 'at' which it is"
+        )
     if name == "BlockProgress" and not 0 <= record["rate"] <= 100:
         return "BlockProgress: 'rate' must be a number from 0 to 100"
     if name == "BlockLog" and record["stdio"] not in ("stdout", "stderr"):
@@ -169,11 +172,24 @@ def _check_details(name: str, record: dict[str, Any]) -> str | None:
 
 
 def _are_pages(pages: dict[str, Any], bodies: Any) -> bool:
-    index = pages.get("index")
+    tables = pages.get("tables", [])
     return (
         type(bodies) is dict
         and "pages" in bodies
-        and type(pages.get("rows")) is int
+        and _are_of_table(pages)
+        and type(tables) is list
+        and all(type(each) is dict and _are_of_table(each) and _is_place(each.get("at")) for each in tables)
+    )
+
+
+def _is_place(at: Any) -> bool:
+    return type(at) is list and bool(at) and {*map(type, at)} == {int} and min(at) >= 0
+
+
+def _are_of_table(pages: dict[str, Any]) -> bool:
+    index = pages.get("index")
+    return (
+        type(pages.get("rows")) is int
         and type(pages.get("note", "")) is str
         and type(index) is list
         and all(type(each) is list and [*map(type, each)] == [int, int, int] and min(each) >= 0 for each in index)

@@ -155,6 +155,33 @@ async def test_previews_come_again(root: Path) -> None:
     assert again[-1].id == first[-1].id == "p"
 
 
+async def test_the_rows_beside_a_table_come_again(root: Path) -> None:
+    body = """
+    long = pd.DataFrame({'a': range(3000)})
+    ctx.preview(long)
+    ctx.preview([long.head(20), {'b': long.tail(30)}])
+    return {'y': 1}
+    """
+    path = single(root, body)
+    rows: list[list[Any]] = []
+    found: list[events.Event] = []
+    async with asyncblock.embedded() as mainframe:
+        for _ in range(2):
+            session = await mainframe.start(path, {"x": 1})
+            found = [event async for event in session]
+            alone, group = all_of(found, events.BlockPreview)
+            assert alone.pages is not None and group.pages is not None and alone.pages.rows == 3000
+            rows.append([await session.fetch(alone.pages.body)])
+            rows[-1] += [(each.at, each.note, await session.page(each, 0)) for each in group.pages.tables]
+    assert states(found) == ["hit"]
+    assert rows[0] == rows[1]
+    assert [row for page in rows[1][0] for row in page] == [[number] for number in range(3000)]
+    assert rows[1][1:] == [
+        ((0,), None, [[number] for number in range(20)]),
+        ((1,), None, [[number, number] for number in range(2970, 3000)]),
+    ]
+
+
 MAKES = {
     "a DataFrame": ("pd.DataFrame({'a': [1, None], 'b': ['x', float('nan')]})", "'b' in v and len(v)"),
     "a Series": ("pd.Series([1, 2], name='s')", "int(v.sum())"),

@@ -16,6 +16,8 @@ import io
 import threading
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 from matplotlib.figure import Figure
 from PIL import Image
 from asyncblock.preview import Limits
@@ -119,6 +121,8 @@ SHOWN = {
     "10,000 columns": ("pd.DataFrame(np.zeros((1000, 10_000)))", "table"),
     "10,000 columns of an array": ("np.zeros((1000, 10_000))", "table"),
     "10,000 columns of objects": ("pd.DataFrame([['x'] * 10_000] * 100)", "table"),
+    "10,000 columns of polars": ("pl.DataFrame({str(n): [n] * 100 for n in range(10_000)})", "table"),
+    "10,000 columns of Arrow": ("pa.table({str(n): [n] * 100 for n in range(10_000)})", "table"),
     "an array of itself": (
         "circle(np.array([None, 1], dtype=object), lambda made, each: made.__setitem__(0, each))",
         "table",

@@ -71,6 +71,24 @@ async def test_a_large_payload_has_pages_too(tmp_path: Path) -> None:
     assert preview.pages.note == f"the first {preview.pages.rows} of 400 rows"
 
 
+@KINDS
+async def test_the_tables_of_a_group_have_a_body_together(kind: str, wait: str, tmp_path: Path) -> None:
+    source = f"""
+    import pandas as pd
+    {kind} main(inputs, ctx):
+        {wait}ctx.preview({{"few": pd.DataFrame({{"a": range(5)}}), "many": pd.DataFrame({{"a": range(500)}})}})
+    """
+    async with started(one_block(tmp_path, source)) as session:
+        [preview] = all_of([event async for event in session], events.BlockPreview)
+        assert [each["title"] for each in preview.payload["data"]] == ["few", "many"]
+        assert preview.pages is not None and preview.pages.index == ()
+        [many] = preview.pages.tables
+        assert (many.at, many.rows, many.note, many.body) == ((1,), 500, None, preview.pages.body)
+        assert await session.page(many, 0) == [[number] for number in range(500)]
+    said = orjson.loads(orjson.dumps(preview.to_json()))["pages"]
+    assert said["tables"][0]["at"] == [1] and said["tables"][0]["index"] == [list(each) for each in many.index]
+
+
 async def test_a_page_is_a_range_of_its_body_over_http(tmp_path: Path) -> None:
     path = one_block(tmp_path / "f", LONG.format(kind="async def", wait="await "))
     async with (

@@ -3,8 +3,9 @@ from __future__ import annotations
 import datetime
 import io
 import time
-from collections import UserDict, deque, namedtuple
+from collections import UserDict, UserList, deque, namedtuple
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -261,3 +262,36 @@ def test_containers_of_containers_cost_no_more_than_they_show() -> None:
     began = time.thread_time()
     assert show(days)["type"] == "json"
     assert time.thread_time() - began < 2
+
+
+@dataclass
+class Both:
+    fig: Any
+    table: Any
+
+
+@pytest.mark.parametrize(
+    "make",
+    [Both, namedtuple("Named", "fig table"), lambda fig, table: SimpleNamespace(fig=fig, table=table)],
+    ids=["dataclass", "named tuple", "namespace"],
+)
+def test_what_holds_a_figure_and_more_shows_all_of_it(make: Any) -> None:
+    made = show(make(Figure(), FRAME))
+    assert made["type"] == "group"
+    assert [(each["type"], each["title"]) for each in made["data"]] == [("image", "fig"), ("table", "table")]
+
+
+def test_a_list_of_an_authors_own_class_shows_what_is_in_it() -> None:
+    assert show(UserList([Figure()]))["type"] == "image"
+
+
+def test_keys_of_several_parts_are_titles() -> None:
+    assert [each["title"] for each in show({("a", 1): FRAME, 2: FRAME})["data"]] == ["a / 1", "2"]
+
+
+def test_a_text_that_is_markup_is_shown_as_it() -> None:
+    class Markup(str):
+        def __html__(self) -> str:
+            return str(self)
+
+    assert show(Markup("<b>x</b>"))["type"] == "html"

@@ -14,7 +14,8 @@ import pyarrow as pa
 import pytest
 
 from asyncblock.pieces import loads_blocks
-from asyncblock.preview import Limits, Making, Pages
+from asyncblock.preview import Limits, Making
+from asyncblock.preview.rows import Paged
 from asyncblock.values import loads
 
 from .showing import show
@@ -27,21 +28,23 @@ DAYS = [datetime.date(2024, 1, 1) + datetime.timedelta(days=number) for number i
 MOMENTS = pd.date_range("2024-01-01", periods=COUNT, freq="h", tz="Europe/Paris")
 
 
-def paged(payload: object, **limits: Any) -> tuple[Pages, list[list[list[Any]]]]:
+def paged(payload: object, **limits: Any) -> tuple[Paged, list[list[list[Any]]]]:
     """Make a preview and its pages; see that each page is where the index says, and that the body is JSON in lines."""
     making = Making(payload, None, Limits(**limits))
     made = making.finish_blocking()
     assert set(made["data"]) == {"rows", "columns", "row_count"}
     assert making.pages is not None
     body = b"".join(making.pages.pieces())
-    found = [loads(body[offset : offset + size]) for _, offset, size in making.pages.index]
+    [table] = making.pages.tables
+    assert making.pages.to_json() == table.to_json()
+    found = [loads(body[offset : offset + size]) for _, offset, size in table.index]
     assert loads(body) == found == loads_blocks([body])
     first = 0
-    for (row, _, _), page in zip(making.pages.index, found, strict=True):
+    for (row, _, _), page in zip(table.index, found, strict=True):
         assert row == first
         first += len(page)
-    assert first == making.pages.count
-    return making.pages, found
+    assert first == table.count
+    return table, found
 
 
 def _levels() -> pd.DataFrame:
@@ -126,7 +129,7 @@ def test_the_pages_have_the_rows_of_the_whole_table(make: Callable[[], Any]) -> 
 
 
 @pytest.mark.parametrize(
-    "value", [pd.DataFrame({"a": range(10)}), pd.DataFrame(), {"a": 1}, [pd.DataFrame({"a": range(99)})] * 2, "x" * 99]
+    "value", [pd.DataFrame({"a": range(10)}), pd.DataFrame(), {"a": 1}, [pd.DataFrame({"a": range(9)})] * 2, "x" * 99]
 )
 def test_what_is_shown_whole_or_is_no_table_has_no_pages(value: Any) -> None:
     making = Making(value, None, None)
@@ -188,7 +191,8 @@ def test_rows_that_cannot_be_read_are_cut_and_told() -> None:
     assert making.pages is not None
     body = loads(b"".join(making.pages.pieces()))
     assert 0 < sum(map(len, body)) <= 100
-    assert making.pages.note is not None and making.pages.note.endswith("of 500 rows; what follows raises IndexError")
+    note = making.pages.tables[0].note
+    assert note is not None and note.endswith("of 500 rows; what follows raises IndexError")
 
 
 def test_of_a_huge_frame_only_what_is_carried_is_read() -> None:
@@ -198,3 +202,39 @@ def test_of_a_huge_frame_only_what_is_carried_is_read() -> None:
     # Reading all takes seconds.
     assert time.thread_time() - began < 0.5
     assert pages.count < 20_000
+
+
+def test_the_tables_of_a_group_have_pages_each() -> None:
+    frame = PANDAS.DataFrame({"a": range(COUNT)})
+    making = Making({"long": frame, "a text": "x", "in a list": [frame.head(5), frame * 2]}, None, Limits())
+    made = making.finish_blocking()
+    assert [each["type"] for each in made["data"]] == ["table", "text", "group"]
+    assert all(set(each) == {"type", "title", "data"} for each in (made["data"][0], *made["data"][2]["data"]))
+    assert making.pages is not None
+    body = b"".join(making.pages.pieces())
+    said = making.pages.to_json()
+    assert (said["rows"], said["index"]) == (0, [])
+    for table, at, factor in zip(said["tables"], [(0,), (2, 1)], [1, 2], strict=True):
+        assert (table["at"], table["rows"]) == (at, COUNT)
+        pages = [loads(body[offset : offset + size]) for _, offset, size in table["index"]]
+        assert [row for page in pages for row in page] == [[number * factor] for number in range(COUNT)]
+    assert loads(body) == loads_blocks([body])
+
+
+def test_the_tables_of_a_group_share_the_room() -> None:
+    short, long = (PANDAS.DataFrame({"a": ["x" * 96] * count}) for count in (20, 3000))
+    making = Making([long, short, long], None, Limits(table_bytes=100_000))
+    making.finish_blocking()
+    assert making.pages is not None
+    body = b"".join(making.pages.pieces())
+    first, second, third = making.pages.tables
+    assert len(body) <= 100_000
+    # A hundred bytes a row; what the short one leaves is the last one's.
+    assert 300 < first.count <= 333 and second.count == 20 and 600 < third.count < 660
+    assert (second.note, first.note) == (None, f"the first {first.count} of 3,000 rows")
+
+
+def test_groups_of_a_frame_have_the_rows_of_their_sizes() -> None:
+    groups = PANDAS.DataFrame({"a": range(COUNT), "b": 1}).groupby("a")
+    pages, found = paged(groups)
+    assert pages.count == COUNT and found[-1][-1] == [COUNT - 1, 1]

@@ -4,6 +4,8 @@ import decimal
 import subprocess
 import sys
 import uuid
+from array import array
+from collections import UserList, deque
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import Enum
@@ -18,6 +20,7 @@ import pytest
 
 from asyncblock.errors import LocalProtocolError
 from asyncblock.preview import Limits, Making
+from asyncblock.values import loads
 
 from .showing import show
 
@@ -102,6 +105,15 @@ CELLS = {
     "array of moments": (np.array(["2024-05-01", "NaT"], "M8[ns]"), ["2024-05-01T00:00:00.000000000", None]),
     "matrix": (np.eye(2), [[1.0, 0.0], [0.0, 1.0]]),
     "series in a cell": (pl.Series([date(2024, 5, 1)]), ["2024-05-01"]),
+    "deque": (deque([date(2024, 5, 1)]), ["2024-05-01"]),
+    "range": (range(3), [0, 1, 2]),
+    "long range": (range(10**12), "<range of 1000000000000>"),
+    "values of a dict": ({"a": decimal.Decimal("1.50")}.values(), ["1.50"]),
+    "items of a dict": ({"a": date(2024, 5, 1)}.items(), [["a", "2024-05-01"]]),
+    "list of an author's class": (UserList([uuid.UUID(int=5)]), ["00000000-0000-0000-0000-000000000005"]),
+    "array of Python's": (array("d", [0.5]), [0.5]),
+    "array of Arrow's": (pa.array([date(2024, 5, 1), None]), ["2024-05-01", None]),
+    "scalar of few bits": ([np.float32(0.1), np.float16(0.1)], [0.1, 0.1]),
     "named tuple": (Named(1, date(2024, 5, 1)), {"x": 1, "y": "2024-05-01"}),
     "many in few": ([list(range(300)), list(range(300))], "<list of 2>"),
     "long texts": (["x" * 600, "y" * 600], "<list of 2>"),
@@ -455,3 +467,49 @@ def test_a_scalar_of_arrow_is_its_value_and_a_dataset_is_not_read() -> None:
 def test_a_resampled_series_shows_the_sizes_of_its_groups() -> None:
     made = show(pd.Series([1, 2, 3], index=pd.date_range("2024-05-01", periods=3, freq="12h")).resample("D"))
     assert made["data"]["rows"] == [["2024-05-01T00:00:00", 2], ["2024-05-02T00:00:00", 1]]
+
+
+@pytest.mark.parametrize("short", [0.1, 1e-7, 12345.678, float("nan"), None])
+def test_floats_of_few_bits_have_their_own_digits(short: float | None) -> None:
+    shown = None if short is None or short != short else short
+    numbers = np.array([short] * 30, "float32")
+    frames: list[Any] = [
+        pd.DataFrame({"a": numbers}),
+        pl.DataFrame({"a": pl.Series([short] * 30, dtype=pl.Float32)}),
+        pa.table({"a": pa.array([short] * 30, pa.float32())}),
+        numbers,
+        numbers.astype(">f4"),
+        pd.DataFrame({"a": pd.array([short] * 30, dtype="Float32")}),
+    ]
+    for frame in frames:
+        making = Making(frame, None, None)
+        made = making.finish_blocking()
+        assert made["data"]["rows"][0] == made["data"]["rows"][-1] == [shown]
+        assert making.pages is not None
+        assert loads(b"".join(making.pages.pieces())) == [[[shown]] * 30]
+
+
+def test_infinite_floats_of_few_bits_are_told() -> None:
+    rows = show(np.array([np.inf, 0.1], "float32"))["data"]["rows"]
+    assert rows == [["inf"], [0.1]]
+    assert show(np.array([0.1], "float16"))["data"]["rows"] == [[0.1]]
+
+
+class Length(np.ndarray[Any, Any]):
+    """Numbers with a unit, as astropy has them: what is taken of them has it too."""
+
+    unit = "m"
+
+    def __getitem__(self, place: Any) -> Any:
+        return np.asarray(super().__getitem__(place)).view(Length)
+
+    def __str__(self) -> str:
+        return f"{np.asarray(self)} m"
+
+
+def test_numbers_with_a_unit_are_numbers() -> None:
+    made = show(np.array([1.5, 2.0]).view(Length))
+    assert made["data"]["rows"] == [[1.5], [2.0]] and made["note"] == "in m"
+    assert show(np.array(3.0).view(Length)) == {"type": "text", "data": "3.0 m"}
+    cells = pd.DataFrame({"a": pd.Series([np.array(3.0).view(Length)], dtype=object)})
+    assert show(cells)["data"]["rows"] == [["3.0 m"]]

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import io
+from base64 import b64encode, encodebytes
+from collections import deque, namedtuple
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import altair as alt
@@ -21,6 +24,9 @@ FRAME = pd.DataFrame({"a": [1, 2], "b": ["x", "y,z"]})
 TABLE = {"rows": [[1, "x"], [2, "y,z"]], "columns": ["a", "b"], "row_count": 2}
 
 
+Row = namedtuple("Row", "a b")
+
+
 def encoded(format: str) -> bytes:
     file = io.BytesIO()
     Image.new("RGB", (3, 2)).save(file, format)
@@ -38,6 +44,16 @@ PICTURES: dict[str, Any] = {
     "JPEG": encoded("JPEG"),
     "GIF": encoded("GIF"),
     "WebP": bytearray(encoded("WEBP")),
+    "BMP": encoded("BMP"),
+    "AVIF": encoded("AVIF"),
+    "ICO": encoded("ICO"),
+    "TIFF": encoded("TIFF"),
+    "JPEG 2000": encoded("JPEG2000"),
+    "an array of axes": Figure().subplots(2, 2),
+    "a file in memory": io.BytesIO(encoded("PNG")),
+    "base64": b64encode(encoded("PNG")).decode(),
+    "base64 in lines": encodebytes(encoded("BMP")).decode(),
+    "SVG": '<svg xmlns="http://www.w3.org/2000/svg"/>',
 }
 
 
@@ -46,6 +62,29 @@ def test_an_image_is_made_of(data: Any) -> None:
     made = show({"type": "image", "data": data, "k": 1})
     assert made["type"] == "image" and made["k"] == 1
     assert made["data"].startswith("data:image/")
+
+
+def test_formats_that_browsers_lack_are_shown_as_png() -> None:
+    for format in ("TIFF", "JPEG2000"):
+        assert picture(show({"type": "image", "data": encoded(format)})["data"]).size == (3, 2)
+        assert picture(show(encoded(format))["data"]).size == (3, 2)
+    assert show(io.BytesIO(encoded("GIF")))["data"].startswith("data:image/gif;base64,")
+
+
+def test_an_open_file_stays_where_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "x.png"
+    path.write_bytes(encoded("PNG"))
+    with path.open("rb") as file:
+        file.seek(7)
+        assert picture(show({"type": "image", "data": file})["data"]).size == (3, 2)
+        assert file.tell() == 7
+    assert show({"type": "csv", "data": io.StringIO("a,b")}) == {"type": "csv", "data": "a,b"}
+
+
+def test_a_batch_of_pictures_is_several() -> None:
+    made = show({"type": "image", "data": np.zeros((25, 2, 3, 3), "uint8")})
+    assert len(made["data"]) == 20 and made["note"] == "the first 20 of 25"
+    assert picture(made["data"][0]).size == (3, 2)
 
 
 def test_numbers_that_are_no_picture_by_themselves_go_from_black_to_white() -> None:
@@ -70,6 +109,16 @@ NONE: dict[str, tuple[str, Any, str]] = {
     "image of an object": ("image", object(), "of type object"),
     "image of other bytes": ("image", b"abc", "aren't image: they are of no format that is known"),
     "image of no file": ("image", Path("/nowhere/x.png"), "there is no file '/nowhere/x.png'"),
+    "image of no file in memory": ("image", io.BytesIO(b"abc"), "aren't image: they are of no format that is known"),
+    "image of a number of numpy's": ("image", np.int64(3), "of type int64, of which no image"),
+    "image of lines of text": ("image", "a,b\n1,2\n", "a text of several lines, which is no address of image"),
+    "image of a picture's half": ("image", encoded("TIFF")[:40], "image/tiff"),
+    "image of a generator": ("image", (each for each in "ab"), "of type generator"),
+    "table of a generator": ("table", (each for each in [[1]]), "of type generator"),
+    "table of a picture's file": ("table", io.BytesIO(encoded("PNG")), r"\(shown as image\), of which no table"),
+    "text of bytes": ("text", b"\0\1", "that are no text, of which no text can be made"),
+    "csv of a picture's bytes": ("csv", encoded("PNG"), r"\(image/png\), of which no csv"),
+    "iframe of no file": ("iframe", Path("/nowhere/x.html"), "there is no file '/nowhere/x.html'"),
     "image of a row": ("image", np.zeros(3), "an array of 3"),
     "table of a figure": ("table", Figure(), r"of type Figure \(shown as image\), of which no table"),
     "html of a list": ("html", [1], "of type list, of which no html"),
@@ -94,12 +143,39 @@ def test_what_cannot_be_made_is_said(kind: str, data: Any, words: str) -> None:
         pl.DataFrame({"a": [1, 2], "b": ["x", "y,z"]}),
         [{"a": 1, "b": "x"}, {"a": 2, "b": "y,z"}],
         {"a": [1, 2], "b": ["x", "y,z"]},
+        {"a": range(1, 3), "b": deque(["x", "y,z"])},
+        [Row(1, "x"), Row(2, "y,z")],
+        [SimpleNamespace(a=1, b="x"), SimpleNamespace(a=2, b="y,z")],
+        FRAME.style,
     ],
-    ids=["pandas", "polars", "records", "columns"],
+    ids=["pandas", "polars", "records", "columns", "other columns", "named tuples", "namespaces", "styled"],
 )
 def test_a_table_is_made_of(data: Any) -> None:
     assert show({"type": "table", "data": data}) == {"type": "table", "data": TABLE}
     assert show({"type": "csv", "data": data})["data"] == 'a,b\n1,x\n2,"y,z"\n'
+
+
+def test_a_table_is_read_from_csv(tmp_path: Path) -> None:
+    path = tmp_path / "x.tsv"
+    path.write_text("a\tb\n1\tx\n2\n")
+    made = {"type": "table", "data": {"columns": ["a", "b"], "rows": [["1", "x"], ["2", None]], "row_count": 2}}
+    assert show({"type": "table", "data": path}) == made
+    assert show({"type": "table", "data": "a,b\n1,x\n2\n"}) == made
+    assert show({"type": "table", "data": {}})["data"] == {"columns": [], "rows": [], "row_count": 0}
+
+
+def test_a_page_is_read_from_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.html"
+    path.write_text("<b>x</b>")
+    assert show({"type": "iframe", "data": path}) == {"type": "html", "data": "<b>x</b>"}
+
+
+@pytest.mark.parametrize("kind", ["text", "html", "markdown", "csv", "table", "iframe"])
+def test_a_file_that_is_no_text_is_no_text(kind: str, tmp_path: Path) -> None:
+    for data in (encoded("PNG"), b"PAR1\0\1\2"):
+        (tmp_path / "x").write_bytes(data)
+        with pytest.raises(LocalProtocolError, match=f"of which no {kind} can be made"):
+            show({"type": kind, "data": tmp_path / "x"})
 
 
 def test_a_long_list_of_rows_is_cut_like_a_frame() -> None:

@@ -17,6 +17,11 @@ WRONG: list[dict[str, Any]] = [
     {"index": [[0, -2, 5]]},
     {"index": [1]},
     {"index": [[0, True, 5]]},
+    {"tables": {}},
+    {"tables": [1]},
+    {"tables": [PAGES]},
+    *({"tables": [{**PAGES, "at": at}]} for at in ([], [-1], ["0"], [True], 0)),
+    {"tables": [{"at": [0], **PAGES, "rows": "2"}]},
 ]
 
 GOOD: list[dict[str, Any]] = [
@@ -41,6 +46,12 @@ GOOD: list[dict[str, Any]] = [
         "body": REF,
         "bodies": {"pages": REF},
         "pages": {**PAGES, "note": "the first 2 of 3 rows"},
+    },
+    {
+        "type": "BlockPreview",
+        "payload": 1,
+        "bodies": {"pages": REF},
+        "pages": {"rows": 0, "index": [], "tables": [{"at": [0], **PAGES}, {"at": [2, 1], **PAGES, "note": "cut"}]},
     },
     {"type": "BlockProgress", "rate": 0},
     {"type": "BlockProgress", "rate": 99.5},

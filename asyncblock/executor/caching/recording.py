@@ -7,7 +7,7 @@ import pickle
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from ...context.payloads import Prepared
     from ...context.secrecy import CredentialInput
     from ...link import Outlet
-    from ...preview import Making
     from ...wire.windows import Lane
 
 __all__ = ["Recorder", "RecordingContext", "RecordingSyncContext"]
@@ -43,6 +42,18 @@ _AROUND: Final = "it asks for what is around it"
 _GIVEN_UP: Final = "a call of it was given up: what was taken down of that wasn't sent"
 
 _VALUES: Final = {"BlockOutput": "output", "BlockOutputs": "outputs", "BlockFinished": "result"}
+
+
+class _Preview(NamedTuple):
+    """A preview that is kept with a result."""
+
+    id: str | None
+    made: Mapping[str, Any]
+    said: Mapping[str, Any] | None
+    """What is said of its tables' pages; None where there are none."""
+    pages: Sequence[bytes]
+    """The body of these."""
+    size: int
 
 
 class Recorder:
@@ -61,7 +72,7 @@ class Recorder:
         self._keep = keep
         """Puts the draft in its place, or says why not."""
         self._named = Named(bases)
-        self._previews: dict[str, tuple[str | None, Mapping[str, Any], int]] = {}
+        self._previews: dict[str, _Preview] = {}
         self._shown = 0
         """Bytes of those."""
         self._lock = threading.Lock()
@@ -127,15 +138,19 @@ class Recorder:
             self.spoil(f"the value of {handle!r}, a {kind}, can't be pickled ({type(error).__name__}: {error})")
             return b""
 
-    def show(self, made: Mapping[str, Any], id: str | None, size: int) -> None:
-        """Take down a preview; one with the same id takes its place."""
+    def show(
+        self, made: Mapping[str, Any], id: str | None, size: int, said: Mapping[str, Any] | None, pages: Sequence[bytes]
+    ) -> None:
+        """Take down a preview; one with the same id takes its place. Where there is no room for pages, without."""
         name = id if id is not None else f"\0{len(self._previews)}"
         before = self._previews.pop(name, None)
-        self._shown += size - (0 if before is None else before[2])
-        if self._shown <= _PREVIEWS and len(self._previews) < _MANY_PREVIEWS:
-            self._previews[name] = (id, made, size)
-        else:
-            self._shown -= size
+        self._shown -= 0 if before is None else before.size
+        beside = sum(map(len, pages))
+        if self._shown + size + beside > _PREVIEWS:
+            said, pages, beside = None, (), 0
+        if self._shown + size <= _PREVIEWS and len(self._previews) < _MANY_PREVIEWS:
+            self._previews[name] = _Preview(id, made, said, pages, size + beside)
+            self._shown += size + beside
 
     def end(self, finish: bytes) -> str | None:
         """Keep the result of a job that ends well; return why it isn't kept, no words if it is, None after errors."""
@@ -149,10 +164,10 @@ class Recorder:
             return why
         with self._lock:
             try:
-                for id, made, _ in self._previews.values():
-                    data = dumps(made)
-                    if draft.size + len(data) <= MAX_RESULT:
-                        draft.add({"preview": id}, [data])
+                for each in self._previews.values():
+                    data = dumps(each.made)
+                    if draft.size + len(data) + each.size <= MAX_RESULT:
+                        draft.add({"preview": each.id, "pages": each.said}, [data, b"".join(each.pages)])
                 draft.add({"named": self._named.files, "at": int(time.time() * 1000)}, [])
                 why = self._keep(draft) or ""
             except (OSError, TypeError) as error:
@@ -224,12 +239,20 @@ class _Recording:
         return super().metadata  # type: ignore[misc,no-any-return]  # the other base's
 
     def _preview_record(
-        self, making: Making | None, made: Mapping[str, Any], prepared: Mapping[str, Prepared], id: str | None
+        self,
+        said: Mapping[str, Any] | None,
+        made: Mapping[str, Any],
+        prepared: Mapping[str, Prepared],
+        id: str | None,
     ) -> Parcel:
-        payload = prepared["payload"]
+        payload, pages = prepared["payload"], prepared.get("pages")
         size = len(payload.inline or b"") if payload.body is None else payload.body.length
-        self._recorder.show(made, id, size)
-        return super()._preview_record(making, made, prepared, id)  # type: ignore[misc,no-any-return]  # the other base's
+        # The blocks themselves: the body is let go of when it is sent.
+        blocks = [] if pages is None or pages.body is None else [*pages.body.blocks]
+        held = [block for block in blocks if isinstance(block, bytes)]
+        is_whole = bool(held) and len(held) == len(blocks)
+        self._recorder.show(made, id, size, said if is_whole else None, held if is_whole else ())
+        return super()._preview_record(said, made, prepared, id)  # type: ignore[misc,no-any-return]  # the other base's
 
 
 class RecordingContext(_Recording, Context):

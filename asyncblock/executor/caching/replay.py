@@ -56,7 +56,8 @@ class Kept:
             while (frame := await run_in_thread(next, frames, None)) is not None:
                 if "preview" in frame.head:
                     made = await run_in_thread(orjson.loads, frame.parts[0])
-                    await ctx._preview_again(made, frame.head["preview"])
+                    said = frame.head.get("pages")
+                    await ctx._preview_again(made, frame.head["preview"], said, frame.parts[-1])
                 elif "record" in frame.head:
                     values = await run_in_thread(self._values, frame)
                     if frame.head["record"] == "BlockOutput":

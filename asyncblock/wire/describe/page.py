@@ -48,7 +48,8 @@ value), `table` (`columns`, a list of names, and `rows`, a list of lists), `imag
 `audio`, `video` and `iframe` (a URL), `group` (a list of payloads, each with its `title`). `mime_type`, `title`,
 `note`, `needs` and `mime` may stand beside them. What a viewer doesn't know it shows as JSON. `id` names the preview
 that it takes the place of. `about` tells of a preview that is a body, for lists; `pages`, with the body `pages` in
-`bodies`, has the rows of a longer table, of which a page is fetched by its offset and size: see the specification.
+`bodies`, has the rows of a longer table, or of those in a group, of which a page is fetched by its offset and size: see
+the specification.
 """
 
 
