@@ -6,6 +6,7 @@ and its own together, so a page with frames that run scripts has to allow inline
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
@@ -17,7 +18,7 @@ import orjson
 
 from ..page.markup import Markup, el
 
-__all__ = ["FRAME_POLICY", "NO_RTC", "STYLE", "chart", "chart_spec", "frame", "library", "runs_scripts"]
+__all__ = ["FRAME_POLICY", "NO_RTC", "STYLE", "chart", "chart_spec", "frame", "library", "runs_scripts", "written"]
 
 FRAME_POLICY: Final = (
     "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob:; "
@@ -30,8 +31,24 @@ STYLE: Final = (
 )
 """What HTML looks like that says nothing of it."""
 
-NO_RTC: Final = "<script>for(const n of ['RTCPeerConnection','webkitRTCPeerConnection'])delete window[n]</script>"
-"""No policy of today's browsers knows of WebRTC, by which a script could send datagrams."""
+NO_RTC: Final = """<script>(()=>{
+for(const n of ['RTCPeerConnection','webkitRTCPeerConnection'])delete window[n];
+const run=Reflect.apply,make=Object.defineProperty,find=Document.prototype.querySelectorAll,
+ inside=DocumentFragment.prototype.querySelectorAll,remove=Element.prototype.remove,
+ observe=MutationObserver.prototype.observe,shadow=Element.prototype.attachShadow,Watcher=MutationObserver;
+const watch=(root,all)=>run(observe,new Watcher(()=>{
+ const found=run(all,root,['iframe,frame,object,embed']);
+ for(let i=0;i<found.length;i++)run(remove,found[i],[]);
+}),[root,{childList:true,subtree:true}]);
+watch(document,find);
+Element.prototype.attachShadow=function(how){const root=run(shadow,this,[how]);watch(root,inside);return root};
+for(const n of ['setHTMLUnsafe'])for(const c of [Element,ShadowRoot])delete c.prototype[n];
+delete Document.parseHTMLUnsafe;
+for(const n of ['write','writeln'])make(document,n,{value(){throw new Error('document.write is not there')}});
+})()</script>"""
+"""No policy of today's browsers knows of WebRTC, by which a script could send datagrams. A frame in the frame would
+have it anew, so there are none: they go before they have begun, in shadow trees, too. (``written`` takes those away
+that HTML declares.)"""
 
 _HEAD: Final = (
     f'<!doctype html><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{FRAME_POLICY}">'
@@ -48,6 +65,14 @@ _CHARTS: Final = {
 }
 
 
+_DECLARED = re.compile("shadowroot", re.IGNORECASE)
+
+
+def written(html: str) -> str:
+    """Return HTML of a block's without shadow trees that it declares: nobody could look into them (``NO_RTC``)."""
+    return _DECLARED.sub("shadow-root", html)
+
+
 def runs_scripts(html: str) -> bool:
     """Tell whether HTML needs scripts. Where that isn't seen it is shown in a frame in which none run."""
     return "<script" in html.lower()
@@ -57,7 +82,9 @@ def frame(html: str, title: str, *, scripts: bool) -> Markup:
     """Return a frame that shows HTML of a block's. Scripts in it run when somebody clicks for that."""
     ask = el("button", "Run its scripts", type="button", class_="run") if scripts else None
     words = "They run in a frame of no origin, without the page's network." if scripts else None
-    shown = el("iframe", sandbox="", srcdoc=_HEAD + html, title=title, loading="lazy", referrerpolicy="no-referrer")
+    shown = el(
+        "iframe", sandbox="", srcdoc=_HEAD + written(html), title=title, loading="lazy", referrerpolicy="no-referrer"
+    )
     return el("div", el("p", ask, " ", words, class_="note"), shown) if scripts else shown
 
 

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import orjson
 
-from ..report.frames import FRAME_POLICY, NO_RTC, STYLE, chart_spec, library
+from ..report.frames import FRAME_POLICY, NO_RTC, STYLE, chart_spec, library, written
 
-__all__ = ["frame_document", "frame_policy", "part_of"]
+__all__ = ["frame_document", "frame_policy", "is_chart", "part_of"]
 
 _NETWORK: Final = (
     "default-src https: http: data: blob: 'unsafe-inline' 'unsafe-eval'; object-src 'none'; base-uri 'none'"
@@ -42,17 +42,27 @@ def part_of(payload: Any, part: tuple[int, ...]) -> Any:
     return payload
 
 
-def frame_policy(*, network: bool) -> str:
-    """Return the policy of a frame's document. ``network``: the viewer has asked for it."""
-    return f"sandbox allow-scripts; {_NETWORK if network else FRAME_POLICY}; frame-ancestors 'self'"
+def frame_policy(*, scripts: bool, network: bool) -> str:
+    """Return the policy of a frame's document. ``scripts``, ``network``: the viewer has asked for them."""
+    sandbox = "sandbox allow-scripts" if scripts else "sandbox"
+    return f"{sandbox}; {_NETWORK if network else FRAME_POLICY}; frame-ancestors 'self'"
 
 
-def frame_document(payload: Any) -> str | None:
+def is_chart(payload: Any) -> bool:
+    """Tell whether our own script draws it: then that runs without being asked for."""
+    beside = payload.get("mime") if isinstance(payload, dict) else None
+    return isinstance(beside, dict) and chart_spec(beside) is not None
+
+
+def frame_document(payload: Any, *, network: bool) -> str | None:
     """Return the document that shows HTML or a chart; None for what is neither."""
     if not isinstance(payload, dict) or payload.get("type") not in ("html", "text/html"):
         return None
     beside = payload.get("mime")
     found = chart_spec(beside) if isinstance(beside, dict) else None
+    # With the network it is the page that the author meant: its frames and all.
+    if network and found is None:
+        return str(payload.get("data", ""))
     if found is not None:
         name, spec = found
         return (
@@ -61,7 +71,7 @@ def frame_document(payload: Any) -> str | None:
             f"<script>{library(name)}</script><script>{_DRAW[name]}</script>"
         )
     data = payload.get("data")
-    return _head() + data if isinstance(data, str) else None
+    return _head() + written(data) if isinstance(data, str) else None
 
 
 def _head() -> str:

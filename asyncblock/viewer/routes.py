@@ -26,11 +26,12 @@ from ..page.shown import Preview
 from ..page.views import critical_path
 from ..report.collect import Collected
 from ..report.document import asset as report_asset
+from ..report.frames import runs_scripts
 from ..report.previews import draw, name_of, needs_network
 from ..report.timeline import timeline
 from ..wire.bodies import BodyRef
 from .following import Following, Followings
-from .frames import frame_document, frame_policy, part_of
+from .frames import frame_document, frame_policy, is_chart, part_of
 from .sources import Sources
 from .tabs import Lists, Tab, query_of
 from .told import (
@@ -260,7 +261,12 @@ class Routes:
             needs = isinstance(inner, dict) and needs_network(inner)
             numbers = ".".join(map(str, part))
             return el(
-                "div", class_="framed", data_part=numbers, data_title=title, data_needs="network" if needs else None
+                "div",
+                class_="framed",
+                data_part=numbers,
+                data_title=title,
+                data_needs="network" if needs else None,
+                data_runs="chart" if is_chart(inner) else "script" if _has_scripts(inner) else None,
             )
 
         drawn = await run_in_thread(lambda: draw(payload, name, framed=framed))
@@ -269,12 +275,15 @@ class Routes:
     async def _frame(self, request: Request) -> Response:
         given = request.query_params
         network = given.get("network") == "1"
+        scripts = network or given.get("scripts") == "1"
         try:
             part = tuple(int(each) for each in given.get("part", "").split(".") if each.isdigit())
             async with self._watching(request.path_params["session"]) as following:
                 assert following.history is not None
                 payload = await following.history.payload(request.path_params["place"])
-                document = frame_document(part_of(payload, part))
+                shown = part_of(payload, part)
+                document = await run_in_thread(lambda: frame_document(shown, network=network))
+                scripts = scripts or is_chart(shown)
         except AsyncBlockError as error:
             return _problem(str(error), _status(error))
         except (LookupError, TypeError):
@@ -282,10 +291,10 @@ class Routes:
         if document is None:
             return _problem("this part needs no frame", 404)
         headers = {
-            "content-security-policy": frame_policy(network=network),
-            # The same journal has the same preview there always. Where it may use the network it is asked for anew,
-            # with the cookie: a frame that sends itself there has none.
-            "cache-control": "no-store" if network else "private, max-age=3600",
+            "content-security-policy": frame_policy(scripts=scripts, network=network),
+            # The same journal has the same preview there always. Where it may do more it is asked for anew, with the
+            # cookie: a frame that sends itself there has none.
+            "cache-control": "no-store" if given.get("scripts") or network else "private, max-age=3600",
         }
         return Response(document.encode("utf-8", "replace"), media_type=_TYPES["html"], headers=headers)
 
@@ -429,6 +438,11 @@ def _part(payload: Any, part: tuple[int, ...]) -> Any:
         return part_of(payload, part)
     except (LookupError, TypeError):
         return None
+
+
+def _has_scripts(payload: Any) -> bool:
+    data = payload.get("data") if isinstance(payload, dict) else None
+    return isinstance(data, str) and runs_scripts(data)
 
 
 def _json(value: Any) -> Response:

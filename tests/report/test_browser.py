@@ -23,7 +23,11 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 def hostile(url: str, port: int) -> str:
     """HTML that tries whatever there is to reach an address, or the page around it."""
+    rtc = f"const c = new RTCPeerConnection({{iceServers: [{{urls: 'stun:127.0.0.1:{port}'}}]}}); c.createDataChannel('x'); c.createOffer().then((o) => c.setLocalDescription(o))"
+    inner = f"<script>{rtc}<\\/script>"
+    declared = f"<script>{rtc}</script>".replace("<", "&lt;")
     script = f"""
+      const inner = `{inner}`;
       const tries = [
         () => fetch("{url}/fetch"), () => navigator.sendBeacon("{url}/beacon"), () => new WebSocket("ws://127.0.0.1:{port}/ws"),
         () => new EventSource("{url}/events"), () => {{ const x = new XMLHttpRequest(); x.open("GET", "{url}/xhr"); x.send(); }},
@@ -37,6 +41,10 @@ def hostile(url: str, port: int) -> str:
         () => {{ top.location = "{url}/top"; }}, () => window.open("{url}/open"), () => alert("got"),
         () => {{ const f = document.createElement("form"); f.action = "{url}/form"; document.body.append(f); f.submit(); }},
         () => eval("fetch('{url}/eval')"),
+        () => {{ const f = document.createElement("iframe"); f.srcdoc = inner; document.body.append(f); }},
+        () => {{ const f = document.createElement("iframe"); f.srcdoc = inner; const e = document.createElement("div"); document.body.append(e); e.attachShadow({{ mode: "closed" }}).append(f); }},
+        () => {{ const e = document.createElement("div"); document.body.append(e); e.setHTMLUnsafe("<div><template shadowrootmode=closed><iframe id=i></iframe></template></div>"); }},
+        () => document.write("<p>late</p>"),
         () => {{ parent.postMessage("<img src={url}/message>", "*"); }},
       ];
       for (const each of tries) {{ try {{ const done = each(); if (done && done.catch) done.catch(() => 0); }} catch (error) {{}} }}
@@ -48,6 +56,7 @@ def hostile(url: str, port: int) -> str:
         f'<style>@import "{url}/import"; @font-face{{font-family:f;src:url({url}/font)}} body{{font-family:f;background:url({url}/background)}}</style>'
         f'<img src="{url}/img" srcset="{url}/srcset 2x" onerror="parent.got=1"><video src="{url}/video" autoplay></video><audio src="{url}/audio" autoplay></audio>'
         f'<iframe src="{url}/iframe"></iframe><object data="{url}/object"></object><embed src="{url}/embed">'
+        f'<iframe srcdoc="{declared}"></iframe><div><template shadowrootmode="closed"><iframe srcdoc="{declared}"></iframe></template></div>'
         f'<svg><image href="{url}/svg" width="9" height="9"/><use href="{url}/use#a"/><script>parent.got=2</script></svg>'
         f'<script src="{url}/script.js"></script><script>{script}</script><p id="here">here</p>'
     )  # fmt: skip

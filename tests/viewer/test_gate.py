@@ -125,8 +125,11 @@ async def test_every_answer_forbids_what_it_can_and_frames_are_sandboxed_by_them
         [preview] = (await client.get("api/sessions/one/previews")).json()["previews"]
         frame = await client.get(f"frame/one/{preview['place']}")
         policy = frame.headers["content-security-policy"]
-        assert policy.startswith("sandbox allow-scripts; default-src 'none'") and "connect-src" not in policy
+        assert policy.startswith("sandbox; default-src 'none'") and "connect-src" not in policy
         assert frame.text.endswith("<b>bold</b>")
+        asked = await client.get(f"frame/one/{preview['place']}?scripts=1")
+        assert asked.headers["content-security-policy"].startswith("sandbox allow-scripts; default-src 'none'")
+        assert asked.headers["cache-control"] == "no-store"
         allowed = await client.get(f"frame/one/{preview['place']}?network=1")
         assert allowed.headers["content-security-policy"].startswith("sandbox allow-scripts; default-src https:")
         assert allowed.headers["cache-control"] == "no-store"

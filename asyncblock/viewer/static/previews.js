@@ -153,18 +153,26 @@ function dress(body, id, place) {
   for (const each of /** @type {NodeListOf<HTMLElement>} */ (body.querySelectorAll("div.framed"))) {
     const address = `frame/${encodeURIComponent(id)}/${place}?part=${each.dataset.part ?? ""}`;
     const frame = /** @type {HTMLIFrameElement} */ (document.createElement("iframe"));
-    // Without allow-same-origin: what runs in it has an origin of its own, and no cookie.
-    frame.setAttribute("sandbox", "allow-scripts");
+    // Without allow-same-origin: what runs in it has an origin of its own, and no cookie. The page's own drawing of a
+    // chart runs at once, a block's scripts when somebody asks for them.
+    const chart = each.dataset.runs === "chart";
+    frame.setAttribute("sandbox", chart ? "allow-scripts" : "");
     frame.setAttribute("referrerpolicy", "no-referrer");
     frame.setAttribute("loading", "lazy");
     frame.title = each.dataset.title ?? "";
     frame.src = address;
-    const words = each.dataset.needs ? "What draws this comes from the network." : "This runs without the network.";
-    const allow = h("button", { type: "button", class: "run", onclick: () => {
-      frame.src = `${address}&network=1`;
-      line.replaceChildren("This may use the network, because you allowed it.");
-    } }, "Allow network");
-    const line = h("p", { class: "note" }, allow, " ", words);
+    const again = (/** @type {string} */ how, /** @type {string} */ words) => {
+      const made = /** @type {HTMLIFrameElement} */ (frame.cloneNode());
+      made.setAttribute("sandbox", "allow-scripts");
+      made.src = `${address}&${how}=1`;
+      each.querySelector("iframe")?.replaceWith(made);
+      line.replaceChildren(how === "scripts" ? allow : "", " ", words);
+    };
+    const allow = h("button", { type: "button", class: "run", onclick: () => again("network", "It may use the network, because you allowed it.") }, "Allow network");
+    const run = each.dataset.runs === "script" && !each.dataset.needs
+      ? h("button", { type: "button", class: "run scripts", onclick: () => again("scripts", "Its scripts run, without the network.") }, "Run its scripts") : "";
+    const words = each.dataset.needs && !chart ? "What draws this comes from the network." : "";
+    const line = h("p", { class: "note" }, run, " ", allow, " ", words);
     each.append(frame, line);
   }
   for (const table of /** @type {NodeListOf<HTMLTableElement>} */ (body.querySelectorAll("table.data"))) sortable(table);
