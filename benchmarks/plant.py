@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from asyncblock import Mainframe, Session, connect
 __all__ = ["Plant", "open_plant", "watched"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Plant:
     """A mainframe process that was started for a measurement."""
 
@@ -25,6 +26,7 @@ class Plant:
     token: str
     data_dir: Path
     process: asyncio.subprocess.Process
+    synchronous: str
 
     def peak_mb(self) -> float:
         """The most memory that the mainframe process has had (Linux; 0.0 elsewhere)."""
@@ -43,31 +45,47 @@ class Plant:
         """Let a frozen mainframe run again."""
         self.process.send_signal(signal.SIGCONT)
 
+    async def start_again(self) -> float:
+        """Kill the mainframe and start another one in its place; return the seconds until that listens."""
+        self.process.kill()
+        await self.process.wait()
+        began = time.perf_counter()
+        self.process, _ = await _start(self.data_dir, self.synchronous, int(self.url.rpartition(":")[2]))
+        return time.perf_counter() - began
+
+
+async def _start(data_dir: Path, synchronous: str, port: int) -> tuple[asyncio.subprocess.Process, str]:
+    """Start a mainframe; return its process and its address."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "asyncblock", "serve"),
+        *("--port", str(port), "--data-dir", str(data_dir), "--synchronous", synchronous),
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    assert process.stderr is not None
+    line = (await process.stderr.readline()).decode()
+    if not line.startswith("mainframe at "):
+        process.kill()
+        await process.wait()
+        raise RuntimeError(f"the mainframe didn't start: {line}")
+    return process, line.split()[2].rstrip(",")
+
 
 @asynccontextmanager
 async def open_plant(synchronous: str = "normal") -> AsyncIterator[tuple[Plant, Mainframe]]:
     """Start a mainframe on a new data directory and connect to it; both end when the block is left."""
     with tempfile.TemporaryDirectory(prefix="asyncblock-bench-") as directory:
         data_dir = Path(directory)
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "asyncblock", "serve"),
-            *("--port", "0", "--data-dir", directory, "--synchronous", synchronous),
-            stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-        )
-        assert process.stderr is not None
+        process, url = await _start(data_dir, synchronous, 0)
+        plant = Plant(url, (data_dir / "token").read_text().strip(), data_dir, process, synchronous)
         try:
-            line = (await process.stderr.readline()).decode()
-            if not line.startswith("mainframe at "):
-                raise RuntimeError(f"the mainframe didn't start: {line}")
-            plant = Plant(line.split()[2].rstrip(","), (data_dir / "token").read_text().strip(), data_dir, process)
             async with connect(plant.url, plant.token) as mainframe:
                 yield plant, mainframe
         finally:
-            if process.returncode is None:
-                process.send_signal(signal.SIGCONT)
-                process.terminate()
-            await process.wait()
+            if plant.process.returncode is None:
+                plant.process.send_signal(signal.SIGCONT)
+                plant.process.terminate()
+            await plant.process.wait()
 
 
 @asynccontextmanager

@@ -2,8 +2,9 @@
 
 A ticker wants to run every millisecond on the loop of the executor; its largest lag counts, p99 is in the conditions.
 ``*_consumer`` is the loop of the executor while it decodes the value for another block; ``mainframe`` is the round
-trip of a small question to the mainframe, asked from a process of its own while the value passes through. Beside
-it the same work done inline and in a plain thread, and an idle loop. Nothing is subtracted, the machine's noise
+trip of a small question to the mainframe, asked from a process of its own while the value passes through, and
+``mainframe_100k_jobs`` while 100,000 jobs come to wait there, snapshots of them are made, and they are cancelled.
+Beside it the same work done inline and in a plain thread, and an idle loop. Nothing is subtracted, the machine's noise
 neither. Garbage collections are on, as in an executor process; how long they took is in the conditions: those of the
 author's own objects are his.
 """
@@ -110,9 +111,46 @@ async def mainframe_meanwhile(case: str) -> dict[str, float]:
             return await asking
 
 
-async def ask(url: str, token: str) -> dict[str, float]:
-    """Ask a mainframe small questions for two seconds."""
+@block(inputs=[{"handle": "count"}], outputs=[{"handle": "out"}])
+async def feed(inputs: dict[str, Any], ctx: Context) -> None:
+    """Send numbers."""
+    for number in range(inputs["count"]):
+        await ctx.output(number, "out")
+    await ctx.flush()
+    _sent.set()
+
+
+@block(inputs=[{"handle": "value"}], outputs=[])
+async def stay(inputs: dict[str, Any], ctx: Context) -> None:
+    """Stay open until cancelled."""
+    await asyncio.Event().wait()
+
+
+async def mainframe_with_jobs(jobs: int) -> dict[str, float]:
+    """Measure the mainframe's round trips from the first of so many waiting jobs until all are cancelled."""
+    global _sent
+    _sent = asyncio.Event()
+    async with open_plant() as (plant, mainframe):
+        async with Executor(blocks=[feed, stay], async_slots=4).attached(mainframe):
+            until = plant.data_dir / "asked enough"
+            where = {"url": plant.url, "token": plant.token, "until": str(until)}
+            flow = Flow("jobs")
+            flow.node(stay, inputs={"value": flow.node(feed, inputs={"count": jobs})["out"]}, concurrency=-1)
+            asking = asyncio.create_task(asyncio.to_thread(Subject("", "benchmarks.stall:ask", where).run, within=True))
+            session = await mainframe.start(flow.plan())
+            await _sent.wait()
+            # For as long as the mainframe may need for a snapshot of them.
+            await asyncio.sleep(5)
+            await session.cancel()
+            await session.wait()
+            until.touch()
+            return await asking
+
+
+async def ask(url: str, token: str, until: str | None = None) -> dict[str, float]:
+    """Ask a mainframe small questions for two seconds, or until there is a file."""
     import time
+    from pathlib import Path
 
     from asyncblock import connect
 
@@ -120,8 +158,8 @@ async def ask(url: str, token: str) -> dict[str, float]:
 
     times: list[float] = []
     async with connect(url, token) as mainframe:
-        until = time.perf_counter() + 2
-        while time.perf_counter() < until:
+        end = time.perf_counter() + 2
+        while time.perf_counter() < end if until is None else not Path(until).exists():
             began = time.perf_counter()
             await mainframe.sessions(limit=1)
             times.append((time.perf_counter() - began) * 1000)
@@ -166,6 +204,10 @@ def cases(quick: bool) -> list[Case]:
     if not quick:
         meanwhile = "benchmarks.stall:mainframe_meanwhile"
         subjects["mainframe"] = Subject("asyncblock mainframe", meanwhile, {"case": "nested_60MB"})
+    with_jobs = Subject(
+        "asyncblock mainframe_100k_jobs", "benchmarks.stall:mainframe_with_jobs", {"jobs": 10_000 if quick else 100_000}
+    )
+    subjects["mainframe_100k_jobs"] = with_jobs
     return [Case(name, subject, "max", "ms at most") for name, subject in subjects.items()]
 
 
@@ -177,7 +219,7 @@ def measure(quick: bool) -> Result:
         Subject(f"{how} {name}", "benchmarks.stall:others", {"case": name, "how": how})
         for how in ("inline", "thread")
         for name in names
-        if name != "mainframe"
+        if not name.startswith("mainframe")
     ]
     subjects.append(Subject("idle", "benchmarks.stall:idle", {}))
     measured = measure_in_turns(subjects, 1 if quick else 3)

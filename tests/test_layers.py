@@ -66,7 +66,7 @@ LAYERS: dict[str, set[str]] = {
     },
     "matplotlib_backend": {"executor"},
     "flow": {"shapes", "resources", *GROUND},
-    "server": {"flow", "wire", "transport", "metadata", "children", "resources", *GROUND},
+    "server": {"flow", "wire", "transport", "metadata", "children", "collector", "resources", *GROUND},
     "hosting": {"server", "iothread"},
     "workers": {"children", "depot", "forks", "flow", "hostmemory", "lifesigns", "errors"},
     "lifesigns": set(),

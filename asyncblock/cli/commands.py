@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import orjson
 
+from .. import collector
 from ..client import REFUSED_LANGUAGE, Mainframe, Session, open_link, resolve_flow
 from ..embedding import embedded
 from ..errors import InvalidFlow, Unavailable
@@ -326,6 +327,7 @@ async def serve(
                 )
             # The collector would walk through the modules again and again: 20 ms each time (dispatch).
             gc.freeze()
+            collector.keep_short()
             with interrupts.handled_by(stop.set):
                 print(f"mainframe at {url}, data in {directory}; Ctrl-C to stop", file=sys.stderr, flush=True)
                 await stop.wait()

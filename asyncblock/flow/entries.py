@@ -223,4 +223,4 @@ _FIELDS = {type_: [(f.name, f.default) for f in fields(cls)] for type_, cls in _
 def decision_from_json(obj: Mapping[str, Any]) -> Decision:
     """Read a decision from its journal line."""
     cls = _DECISIONS[obj["type"]]
-    return cls(**{f.name: obj[f.name] for f in fields(cls) if f.name in obj})
+    return cls(**{name: obj[name] for name, _ in _FIELDS[obj["type"]] if name in obj})

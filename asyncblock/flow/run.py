@@ -85,11 +85,22 @@ class Run:
         self._emitted: deque[FlowJobOutput] = deque()
         self.finished = False
         """No decision will follow any more."""
+        self.unsettled = False
+        """There is more to decide than was asked for."""
 
     @property
     def open_jobs(self) -> int:
         """How many jobs were created and haven't ended; runs of subflows count as jobs."""
         return len(self._jobs)
+
+    def is_larger_than(self, size: int) -> bool:
+        """Tell whether there are more open jobs and entries of queues than that."""
+        left = size - len(self._jobs) - len(self._flows)
+        for flow in self._flows.values():
+            if left < 0:
+                return True
+            left -= sum(queue.entries for node in flow.nodes.values() for queue in node.queues.values())
+        return left < 0
 
     def consumers(self, job_id: str, handle: str) -> bool:
         """Tell whether anybody takes a job's values on a handle. Those without consumers need not be fed."""
@@ -125,24 +136,35 @@ class Run:
         """Tell whether it is settled how the flow ends."""
         return self.finished or self._verdict is not None
 
-    def feed(self, fact: Fact) -> list[Decision]:
-        """Apply a fact and return what follows from it. A fact about a job that has ended changes nothing."""
+    def feed(self, fact: Fact, jobs: int | None = None) -> list[Decision]:
+        """Apply a fact and return what follows from it. A fact about a job that has ended changes nothing.
+
+        With ``jobs`` no more than so many are created: ``unsettled`` tells then that ``settle`` is to be called.
+        """
         if self.finished:
             return []
         _TRANSITIONS[type(fact)](self, fact)
-        return self.settle()
+        if self.unsettled and jobs is not None and jobs <= 0 and not self._is_pressing:
+            return []
+        return self.settle(jobs)
 
     def add(self, created: JobCreated) -> None:
         """Open a job that runs another one again (``recomputes``). It keeps its flow open, and that hears nothing."""
         self._on_job_created(created)
 
-    def settle(self) -> list[Decision]:
+    def settle(self, jobs: int | None = None) -> list[Decision]:
         """Return the decisions that follow from the state; after a replay, what was left to decide."""
         if self._replayed:
             self._replayed = False
             self._look_at_everything()
         decisions: list[Decision] = []
+        self.unsettled = False
         while (decision := self._decide()) is not None:
+            if jobs is not None and type(decision) in _CREATIONS:
+                if jobs <= 0:
+                    self.unsettled = True
+                    break
+                jobs -= 1
             _TRANSITIONS[type(decision)](self, decision)
             decisions.append(decision)
         return decisions
@@ -154,6 +176,11 @@ class Run:
             for queue in (self._touched, self._quiet, self._moved):
                 queue.clear()
             self._replayed = True
+
+    @property
+    def _is_pressing(self) -> bool:
+        """Tell whether something else is to be decided than which jobs follow."""
+        return self._verdict is not None or bool(self._failing or self._emitted or self._asked)
 
     # ------------------------------------------------------------------ deciding: looks, changes nothing but the lists
 
@@ -210,7 +237,7 @@ class Run:
             else:
                 spec, block = provider
         job_id = f"{self._session_id}.{self._created}"
-        stacks = flow.stacks_of(node.plan.node_id)
+        stacks = node.stacks
         inputs = node.heads()
         if block.kind in ("subflow", "slot"):
             refused = refused or self._refusal(stacks, flow.plan.path)
@@ -368,6 +395,8 @@ class Run:
         elif entry.caller is None:
             flow = self._flows[entry.stacks[-1]["flow_job_id"]]
             node = flow.nodes[entry.node_id]
+            # Equal, but in a replay each job has read its own.
+            entry.stacks = node.stacks
             if self.holder is not None:
                 self._let_go([queue.head for queue in node.queues.values()])
             node.pop()
@@ -477,6 +506,12 @@ class Run:
             self._emitted.append(FlowJobOutput(flow.job_id, handle, ref))
             self._held({handle: ref})
 
+    def drop(self, job_id: str) -> None:
+        """Let go of a job, now that the run has finished: it need not all be done at once."""
+        job = self._jobs.pop(job_id, None)
+        if job is not None:
+            job.flow.jobs.pop(job_id, None)
+
     def close(self) -> None:
         """Let go of everything: nobody asks or feeds any more."""
         for flow in self._flows.values():
@@ -502,6 +537,8 @@ class Run:
     def from_snapshot(cls, plan: Plan, session_id: str, obj: Mapping[str, Any]) -> Run:
         """Return the run that a snapshot holds."""
         run = cls(plan, session_id)
+        # Not everything may have been decided when it was made.
+        run._replayed = True
         run._begun, run._created, run.finished = obj["begun"], obj["created"], obj["finished"]
         run._verdict = None if obj["verdict"] is None else (obj["verdict"][0], obj["verdict"][1])
         run._outputs = dict(obj["outputs"])
@@ -519,6 +556,9 @@ class Run:
 
 _NOTHING: Final = Plan("", None, ())
 """The flow of a run that was refused."""
+
+_CREATIONS: Final = frozenset({JobCreated, FlowJobStarted})
+"""Decisions of which a single fact, or many that come together, may have any number as consequences."""
 
 _TRANSITIONS: Final[Mapping[type[Fact] | type[Decision], Callable[[Run, Any], None]]] = {
     Started: Run._on_started,

@@ -17,11 +17,23 @@ __all__ = ["FlowJob", "Job", "NodeState"]
 class NodeState:
     """A node's queues and jobs in one run of its flow."""
 
-    __slots__ = ("constants", "empty", "feedable", "flow", "plan", "progress", "queues", "running", "started")
+    __slots__ = (
+        "_stacks",
+        "constants",
+        "empty",
+        "feedable",
+        "flow",
+        "plan",
+        "progress",
+        "queues",
+        "running",
+        "started",
+    )
 
     def __init__(self, plan: NodePlan, flow: FlowJob) -> None:
         self.plan = plan
         self.flow = flow
+        self._stacks: list[dict[str, Any]] | None = None
         self.queues: dict[str, References] = {}
         self.constants: dict[str, Ref] = {}
         self.feedable = True
@@ -39,6 +51,13 @@ class NodeState:
         self.running = 0
         self.started = False
         self.progress = 0.0
+
+    @property
+    def stacks(self) -> list[dict[str, Any]]:
+        """Return those of its jobs, which have them in common: there may be very many."""
+        if self._stacks is None:
+            self._stacks = self.flow.stacks_of(self.plan.node_id)
+        return self._stacks
 
     @property
     def ready(self) -> bool:
@@ -157,7 +176,7 @@ class FlowJob:
                 node.constants[handle] = ref
 
     def stacks_of(self, node_id: str) -> list[dict[str, Any]]:
-        """Return the stacks of a node's job: a level for each flow, this one last."""
+        """Return the stacks of a node's jobs: a level for each flow, this one last."""
         return [*self.stacks, {"flow_job_id": self.job_id, "flow": self.plan.path, "node_id": node_id}]
 
     @property

@@ -44,6 +44,9 @@ _SURE = 2.0
 _TIDY = 100
 """Jobs in a queue that aren't looked through."""
 
+_PUMPED = 50
+"""Jobs of a queue that are handed out, or passed because they have ended, in one step of the loop."""
+
 BESIDE = "@"
 """Begins the group of a job that another one has asked for; the caller's link follows, if that can run it."""
 
@@ -57,6 +60,8 @@ class Dispatcher:
         self._waiting: dict[Need, deque[Job]] = {}
         self._tidy_at: dict[Need, int] = {}
         """Lengths of the queues at which jobs are taken out that have ended while they waited."""
+        self._pumping: set[Need] = set()
+        """Queues that are gone on with in the loop's next turn."""
         self._pins: dict[tuple[str, str], LinkState] = {}
         self.placing = Placing(self.links, self._free)
         self.absence = Absence(sessions, self.links, self._waiting)
@@ -104,7 +109,7 @@ class Dispatcher:
         place never comes up."""
         queue = self._waiting[need]
         if len(queue) > self._tidy_at.get(need, _TIDY):
-            alive = [job for job in queue if job.state is JobState.WAITING]
+            alive = [job for job in queue if _waits(job)]
             queue.clear()
             queue.extend(alive)
             self._tidy_at[need] = max(2 * len(alive), _TIDY)
@@ -124,13 +129,24 @@ class Dispatcher:
 
     def _pump(self, turn: Turn, need: Need) -> None:
         queue = self._waiting[need]
-        while queue:
+        for _ in range(_PUMPED):
+            if not queue:
+                del self._waiting[need]
+                self._tidy_at.pop(need, None)
+                return
             job = queue.popleft()
-            if job.state is JobState.WAITING and not self._hand_out(turn, need, job):
+            if _waits(job) and not self._hand_out(turn, need, job):
                 queue.appendleft(job)
                 return
-        del self._waiting[need]
-        self._tidy_at.pop(need, None)
+        if need not in self._pumping:
+            self._pumping.add(need)
+            self._sessions.supervisor.soon(self._pump_on, need, what="handing jobs out")
+
+    def _pump_on(self, need: Need) -> None:
+        self._pumping.discard(need)
+        if need in self._waiting and not self._sessions.supervisor.closed:
+            with self._sessions.turn() as turn:
+                self._pump(turn, need)
 
     def _hand_out(self, turn: Turn, need: Need, job: Job) -> bool:
         """Give a job to an executor, if one is free."""
@@ -242,6 +258,7 @@ class Dispatcher:
         return serves(link, need_of_block(block))
 
     def _assign(self, turn: Turn, job: Job, link: LinkState) -> None:
+        job.begins()
         job.attempts += 1
         attempt = Attempt(job, job.attempts, link, link.next_channel)
         link.next_channel += 1
@@ -427,6 +444,11 @@ class Dispatcher:
             self.gone(link, reason)
 
 
+def _waits(job: Job) -> bool:
+    """Tell whether a job that is in a queue is still to be handed out; of a flow that is over none is."""
+    return job.state is JobState.WAITING and job.session.state == "running"
+
+
 def _stands_at(attempt: Attempt, threads: list[Any]) -> str | None:
     """Return the innermost line of a block's own file in a thread that runs it, in words."""
     entry = "/" + str(attempt.job.block.get("entry", ""))
@@ -477,7 +499,7 @@ def _message(attempt: Attempt, found: dict[str, Found]) -> Dispatch:
         session_id=job.session.session_id,
         node_id=job.node_id,
         stacks=job.stacks,
-        block=job.block,
+        block=dict(job.block),
         inputs={handle: each.value for handle, each in found.items() if each.body is None},
         bodies=bodies,
         block_path=job.block.get("path"),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
 
@@ -57,7 +59,7 @@ class RetryPolicy:
         return self.retries > 0 and not self.stream
 
     @classmethod
-    def of(cls, block: dict[str, Any]) -> RetryPolicy:
+    def of(cls, block: Mapping[str, Any]) -> RetryPolicy:
         """Read the policy from a plan's block."""
         spec = block.get("retries")
         if not isinstance(spec, dict):
@@ -75,6 +77,11 @@ class RetryPolicy:
 
 
 _ONE_ATTEMPT = RetryPolicy()
+
+_EMPTY: Final[dict[str, Any]] = cast("dict[str, Any]", MappingProxyType({}))
+_NONE: Final[set[str]] = cast("set[str]", frozenset())
+_NO_ARGUMENTS: Final = Arguments()
+"""What jobs have in common that no executor has had yet: of those there may be very many. Nothing can be put in."""
 
 
 @dataclass(slots=True, eq=False)
@@ -127,8 +134,8 @@ class Job:
     job_id: str
     node_id: str
     stacks: list[Any]
-    block: dict[str, Any]
-    inputs: dict[str, Any]
+    block: Mapping[str, Any]
+    inputs: Mapping[str, Any]
     """References by handle."""
     group: str | None = None
     roams: bool = False
@@ -149,18 +156,18 @@ class Job:
     """What the job's error will be: it took too long, and was cancelled for that."""
     retry_at: tuple[int, float] | None = None
     """When the next attempt is due, in ms since the epoch, and how many seconds it had to wait for that."""
-    consumed: dict[str, bool] = field(default_factory=dict)
+    consumed: dict[str, bool] = field(default_factory=lambda: _EMPTY)
     """Whether a handle has consumers; asked once for each handle."""
 
     caller: str | None = None
     """The job that asked for it, when no node did."""
     created: JobCreated | None = None
     """The decision that made it."""
-    asked: dict[str, int] = field(default_factory=dict)
+    asked: dict[str, int] = field(default_factory=lambda: _EMPTY)
     """Jobs that it has asked for, each with the offset of the row from which on it may be heard of."""
-    blocks: set[str] = field(default_factory=set)
+    blocks: set[str] = field(default_factory=lambda: _NONE)
     """Those of them that haven't ended."""
-    arguments: Arguments = field(default_factory=Arguments)
+    arguments: Arguments = field(default_factory=lambda: _NO_ARGUMENTS)
     """Large values that it will ask for jobs with."""
 
     code: str = field(init=False)
@@ -192,3 +199,8 @@ class Job:
         """Return the job and attempt that it runs again, and the places of the var values that it is to deliver."""
         found = None if self.created is None else self.created.recomputes
         return None if found is None else ((found[0], found[1]), found[2])
+
+    def begins(self) -> None:
+        """Have collections of its own: an executor gets it."""
+        if self.consumed is _EMPTY:
+            self.consumed, self.asked, self.blocks, self.arguments = {}, {}, set(), Arguments()

@@ -54,6 +54,11 @@ class Lineage:
         self._recipes[recipe.created.job_id] = recipe
         return len(self._recipes) >= self._sweep_at
 
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self._recipes)
+
     def get(self, job_id: str) -> Recipe | None:
         """Return the recipe of a job's values, if there is one."""
         return self._recipes.get(job_id)

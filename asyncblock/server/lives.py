@@ -120,6 +120,11 @@ class Lives:
         """Tell whether there are values."""
         return bool(self._made)
 
+    @property
+    def count(self) -> int:
+        """How much there is to write down of them."""
+        return len(self._places) + len(self._made) + len(self._callers) + self.lineage.count
+
     # ------------------------------------------------------------------ values come
 
     def note(self, attempt: Attempt, place: tuple[int, int, int], handle: str, value: object) -> bool:

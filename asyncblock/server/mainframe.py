@@ -86,7 +86,8 @@ class MainframeServer:
             self.supervisor = Supervisor(await stack.enter_async_context(asyncio.TaskGroup()), self._fail)
             stack.callback(self.supervisor.stop)
             self.journal.on_defect = self.supervisor.broken
-            self.sessions = Sessions(self.journal, asyncio.get_running_loop(), self.supervisor, self.settings)
+            loop = asyncio.get_running_loop()
+            self.sessions = Sessions(self.journal, loop, self.supervisor, self.settings, self.place.path)
             self.gateway = Gateway(self.sessions, self.journal.epoch, self.settings.heartbeat)
             self.gateway.recover(await self.journal.links())
             broken = self.journal.opening.changed

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -45,8 +45,9 @@ from .journal import Snapshot
 from .lines import Line
 from .lives import Lives, Lost
 from .recomputing import Recomputing
+from .refolding import LARGE
 from .requests import BlockRequests
-from .snapshots import VERSION, attempt_from_json, created_from_json, job_to_json, restore_job
+from .snapshots import VERSION, attempt_from_json, created_from_json, job_to_json, restore_job, unpacked
 from .spill import sizes, spill
 from .turn import Turn
 from .values import Found
@@ -65,6 +66,9 @@ _SNAPSHOT_SHARE = 8
 
 _ASKED_HANDLES = 1000
 """Handles of a job of which is remembered whether anybody takes their values."""
+
+_DROPPED = 200
+"""Jobs that wait and are ended in one step of the loop, each in some 8 µs."""
 
 _GRACE_MARGIN = 5.0
 """Seconds beyond the grace that an executor has to tell how a cancelled job ended."""
@@ -122,6 +126,9 @@ class Session:
         self._undecided: dict[str, JobCreated] = {}
         self._unacted: deque[Decision] = deque()
         self._acting = False
+        self._settling = False
+        self._dropped: deque[Job] = deque()
+        """Jobs of a flow that is over, as far as they haven't been looked at."""
         self._replayed_attempts: dict[tuple[str, int], Attempt] = {}
         self.links: set[LinkState] = set()
         """Those that have had a job of this session."""
@@ -272,6 +279,7 @@ class Session:
             **({"away": True} if attempt.away else {}),
             t=_now(),
         )
+        job.retry_at = None
         self.links.add(attempt.link)
         self.served.add(job.code)
 
@@ -550,6 +558,7 @@ class Session:
         """Journal when the next attempt is due: the pause outlives the mainframe."""
         pause = job.policy.pause(job.attempts)
         at = _now() + int(pause * 1000)
+        job.retry_at = (at, pause)
         turn.say(
             self,
             "JobRetrying",
@@ -658,9 +667,20 @@ class Session:
         if turn is None:
             self._run.replay(fact)
             return
-        self._journal_decisions(turn, self._run.feed(fact))
+        self._journal_decisions(turn, self._run.feed(fact, turn.jobs))
+
+    def _settle(self) -> None:
+        """Go on deciding, in a turn of its own: thousands of jobs may follow from what came together."""
+        self._settling = False
+        if not (self._owner.supervisor.closed or self.ended):
+            with self._owner.turn() as turn:
+                self._journal_decisions(turn, self._run.settle(turn.jobs))
 
     def _journal_decisions(self, turn: Turn, decisions: list[Decision]) -> None:
+        turn.jobs -= len(decisions)
+        if self._run.unsettled and not self._settling:
+            self._settling = True
+            self._owner.supervisor.soon(self._settle, what="deciding", session=self)
         for decision in decisions:
             line = decision.to_json()
             line["t"] = _now()
@@ -713,8 +733,9 @@ class Session:
             job_id=created.job_id,
             node_id=created.node_id,
             stacks=created.stacks,
-            block=dict(node.block),
-            inputs=dict(created.inputs),
+            # Neither is changed by anybody; one copy for each of a hundred thousand jobs would be half of their memory.
+            block=node.block,
+            inputs=created.inputs,
             group=group,
             roams=node.roams,
             timeout=node.timeout,
@@ -809,15 +830,32 @@ class Session:
         self._verdict = verdict
         self.state = "ending"
         reason = verdict.error or "the flow has finished"
-        for job in list(self.jobs.values()):
-            if job.attempt is None:
-                self._owner.dispatch.withdraw(job)
-                self._end_job(turn, job)
-            else:
-                self.cancel_job(job, reason)
+        for link in self.links:
+            for attempt in link.attempts.values():
+                if attempt.job.session is self and attempt.job.attempt is attempt:
+                    self.cancel_job(attempt.job, reason)
+        self._dropped.extend(self.jobs.values())
+        self._drop_some(turn)
         if self.jobs:
             self._deadline = self._later(self._grace + _GRACE_MARGIN, self._abandon_jobs)
         self._end_if_quiet(turn)
+
+    def _drop_some(self, turn: Turn) -> None:
+        """End jobs that no executor has, some at a time: there may be a hundred thousand."""
+        for _ in range(min(len(self._dropped), _DROPPED)):
+            job = self._dropped.popleft()
+            if job.attempt is None and job.state is not JobState.ENDED:
+                self._owner.dispatch.withdraw(job)
+                self._end_job(turn, job)
+                self._run.drop(job.job_id)
+        if self._dropped:
+            self._owner.supervisor.soon(self._drop_more, what="the end of jobs", session=self)
+
+    def _drop_more(self) -> None:
+        if not self._owner.supervisor.closed:
+            with self._owner.turn() as turn:
+                self._drop_some(turn)
+                self._end_if_quiet(turn)
 
     def cancel_job(self, job: Job, reason: str) -> None:
         """Tell the executor to cancel a job: at once, it never waits behind data."""
@@ -899,7 +937,7 @@ class Session:
 
     # ------------------------------------------------------------------ values
 
-    def resolve_now(self, refs: dict[str, Any]) -> dict[str, Found] | None:
+    def resolve_now(self, refs: Mapping[str, Any]) -> dict[str, Found] | None:
         """Look values up in memory; None when one of them has to be read."""
         found: dict[str, Found] = {}
         for handle, ref in refs.items():
@@ -916,7 +954,7 @@ class Session:
         value = self.lives.find(ref)
         return None if value is None or value.key is None else Found(value.key)
 
-    async def resolve(self, refs: dict[str, Any]) -> dict[str, Found]:
+    async def resolve(self, refs: Mapping[str, Any]) -> dict[str, Found]:
         """Look values up, in the journal where need be."""
         found: dict[str, Found] = {}
         for handle, ref in refs.items():
@@ -985,9 +1023,24 @@ class Session:
         """
         if self.state != "running" or self.bytes < self._snapshot_at:
             return None
+        if self._is_large():
+            # Another process makes it. Where that is busy, the next row asks again.
+            if self._owner.refolding.ask(self):
+                self.snapshot_made(0)
+            return None
         payload = orjson.dumps(self.to_snapshot())
-        self._snapshot_at = self.bytes + max(self._owner.settings.snapshot_bytes, _SNAPSHOT_SHARE * len(payload))
+        self.snapshot_made(len(payload))
         return Snapshot(session_no=self.number, offset=self.next_offset, payload=payload)
+
+    def snapshot_made(self, size: int) -> None:
+        """Let the next snapshot be due when the journal has grown, by more if this one is large."""
+        self._snapshot_at = self.bytes + max(self._owner.settings.snapshot_bytes, _SNAPSHOT_SHARE * size)
+
+    def _is_large(self) -> bool:
+        """Tell whether to write the state down would hold up the loop."""
+        left = LARGE - len(self.jobs) - self.lives.count
+        held = (job.attempt.held for job in self.jobs.values() if job.attempt is not None)
+        return left < 0 or self._run.is_larger_than(left - sum(each.entries for each in held if each is not None))
 
     def to_snapshot(self) -> dict[str, Any]:
         """Return the state as JSON-ready data; with the first row and those that follow it is as good as all rows."""
@@ -1007,8 +1060,8 @@ class Session:
 
     def restore(self, snapshot: Snapshot) -> bool:
         """Take over the state of a snapshot, if it is of a form that is known; tell whether it was."""
-        obj = orjson.loads(snapshot.payload)
-        if obj.get("version") != VERSION:
+        obj = unpacked(snapshot.payload)
+        if obj is None:
             return False
         self.next_offset = self.stored_offset = snapshot.offset
         self.counted = obj["counted"]
@@ -1107,6 +1160,7 @@ class Session:
 
     def _replay_assignment(self, job: Job, obj: dict[str, Any]) -> None:
         link = self._owner.dispatch.link(obj["link"])
+        job.begins()
         attempt = Attempt(job, obj["attempt"], link, obj["channel"], away=obj.get("away", False))
         job.attempt, job.attempts, job.state = attempt, obj["attempt"], JobState.ASSIGNED
         job.retry_at = None
@@ -1155,7 +1209,7 @@ class Session:
         for created in undecided.values():
             if self._run.is_open(created.job_id):
                 self._act(turn, created)
-        self._journal_decisions(turn, self._run.settle())
+        self._journal_decisions(turn, self._run.settle(turn.jobs))
         if self.state == "ending" and self._verdict is not None:
             self._conclude(turn, self._verdict)
 

@@ -8,10 +8,12 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import orjson
 
+from ..collector import undisturbed
 from ..errors import AsyncBlockError, InvalidFlow, Rejected
 from ..flow.plan import Plan
 from ..wire.methods import plan_misfit
@@ -21,6 +23,7 @@ from .exports import Exports
 from .jobs import Job, JobState
 from .journal import RUNNING, Journal, SessionRow
 from .journal.trouble import DISK_ERRORS
+from .refolding import Refolding
 from .releases import Releases
 from .session import Session
 from .settings import Settings
@@ -45,9 +48,16 @@ class Sessions:
     """Starts, finds, cancels and recovers sessions."""
 
     def __init__(
-        self, journal: Journal, loop: asyncio.AbstractEventLoop, supervisor: Supervisor, settings: Settings
+        self,
+        journal: Journal,
+        loop: asyncio.AbstractEventLoop,
+        supervisor: Supervisor,
+        settings: Settings,
+        place: Path | None = None,
     ) -> None:
         self.journal = journal
+        self.place = place
+        """The directory of the journal, where other processes can read it."""
         self.supervisor = supervisor
         self.settings = settings
         self.loop = loop
@@ -56,6 +66,7 @@ class Sessions:
         self.dispatch = Dispatcher(self)
         self.releases = Releases(self)
         self.exports = Exports(self)
+        self.refolding = Refolding(self)
         self.running: dict[str, Session] = {}
         self.rows: dict[str, SessionRow] = {}
         """Those of the sessions that run, by id."""
@@ -267,6 +278,10 @@ class Sessions:
 
         ``broken`` says why the journal may not be a continuation of what was acknowledged: sessions say so, too.
         """
+        with undisturbed():
+            return await self._recover_all(broken)
+
+    async def _recover_all(self, broken: str | None) -> int:
         for state, (count, size) in (await self.journal.totals()).items():
             self.ended_counts[state] = count
             self.ended_bytes += size
@@ -307,23 +322,30 @@ class Sessions:
         self._remember(ended)
 
     async def _recover(self, row: SessionRow) -> None:
-        session: Session | None = None
-        offset = 0
-        snapshot = await self.journal.snapshot(row.session_no)
-        if snapshot is not None:
-            session = Session.from_first_row(self, row.session_no, await self.journal.entry(row.session_no, 0))
-            offset = snapshot.offset if session.restore(snapshot) else 0
-        while page := await self.journal.page(row.session_no, offset, 1 << 20):
-            for place, payload in page:
-                if session is None:
-                    session = Session.from_first_row(self, row.session_no, payload)
-                session.replay_row(place, payload)
-                offset = place + 1
-            await asyncio.sleep(0)
+        session = await self.fold(row.session_no)
         if session is not None and not session.ended:
             # The row counts the bodies too.
             session.bytes = row.bytes
             self.running[row.session_id] = session
+
+    async def fold(self, number: int, until: int | None = None) -> Session | None:
+        """Fold the rows of a session, from its snapshot on, to the last one before ``until``; None without a row."""
+        session: Session | None = None
+        offset = 0
+        snapshot = await self.journal.snapshot(number)
+        if snapshot is not None and (until is None or snapshot.offset <= until):
+            session = Session.from_first_row(self, number, await self.journal.entry(number, 0))
+            offset = snapshot.offset if session.restore(snapshot) else 0
+        while page := await self.journal.page(number, offset, 1 << 20):
+            for place, payload in page:
+                if place == until:
+                    return session
+                if session is None:
+                    session = Session.from_first_row(self, number, payload)
+                session.replay_row(place, payload)
+                offset = place + 1
+            await asyncio.sleep(0)
+        return session
 
 
 def _nothing() -> None:

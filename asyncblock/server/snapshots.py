@@ -6,8 +6,12 @@ in it, only references. Jobs and their attempts are written here; the flow's own
 
 from __future__ import annotations
 
+import base64
+import zlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+import orjson
 
 from ..flow.entries import JobCreated, decision_from_json
 from ..flow.references import References
@@ -16,10 +20,27 @@ from .jobs import Attempt, Job, JobState
 if TYPE_CHECKING:
     from .links import LinkState
 
-__all__ = ["VERSION", "attempt_from_json", "created_from_json", "job_to_json", "restore_job"]
+__all__ = ["VERSION", "attempt_from_json", "created_from_json", "job_to_json", "packed", "restore_job", "unpacked"]
 
 VERSION = 2
 """Of the form. A snapshot of another version is passed over: the journal has everything."""
+
+_PACKED = 3
+"""The same, compressed: large states are very regular."""
+
+
+def packed(state: Mapping[str, Any]) -> bytes:
+    """Return the payload of a large state."""
+    text = base64.b64encode(zlib.compress(orjson.dumps(state), 1)).decode()
+    return orjson.dumps({"version": _PACKED, "state": text})
+
+
+def unpacked(payload: bytes) -> dict[str, Any] | None:
+    """Return the state of a payload; None when it is of a form that isn't known."""
+    obj = orjson.loads(payload)
+    if obj.get("version") == _PACKED:
+        obj = orjson.loads(zlib.decompress(base64.b64decode(obj["state"])))
+    return obj if obj.get("version") == VERSION else None
 
 
 def job_to_json(job: Job) -> dict[str, Any]:
@@ -34,7 +55,7 @@ def job_to_json(job: Job) -> dict[str, Any]:
         "cancelling": job.cancelling,
         "overdue": job.overdue,
         "retry_at": job.retry_at,
-        "asked": job.asked,
+        "asked": dict(job.asked),
         "blocks": sorted(job.blocks),
         "arguments": job.arguments.to_json(),
         "attempt": None
@@ -64,6 +85,9 @@ def restore_job(job: Job, obj: Mapping[str, Any]) -> None:
     job.overdue = obj["overdue"]
     job.deaths_left = obj.get("deaths_left", 0)
     job.retry_at = None if obj["retry_at"] is None else (obj["retry_at"][0], obj["retry_at"][1])
+    if not job.attempts:
+        return
+    job.begins()
     job.asked, job.blocks = dict(obj["asked"]), set(obj["blocks"])
     for job_id, ((offset, line, index), handles) in obj["arguments"].items():
         job.arguments.add(job_id, (offset, line, index), list(handles))

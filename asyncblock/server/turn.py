@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 __all__ = ["Turn"]
 
 
+JOBS = 25
+"""Jobs that are created in a turn at most, for each takes 90 µs: what follows is decided in further turns."""
+
 ROW_BYTES = 1 << 20
 """Bytes of a row at which the next line begins another one, in the same transaction: a page is at least a row, and has
 to fit into a message."""
@@ -51,6 +54,8 @@ class Turn:
         self._broken = broken
         self._rows: dict[Session, _Row] = {}
         self._after: list[Callable[[], object]] = []
+        self.jobs = JOBS
+        """How many more jobs it may create."""
         self.urgent = False
         """It must not wait behind the data of others."""
         self.write = Write(self._stored)

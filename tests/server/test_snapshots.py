@@ -143,11 +143,13 @@ def forget_snapshots(directory: Path) -> int:
         return database.execute("DELETE FROM snapshots").rowcount
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize(("seed", "large"), [*((seed, 250) for seed in range(8)), (0, -1), (2, -1), (3, -1), (5, -1)])
 async def test_a_recovery_with_snapshots_gives_the_same_state_as_one_without(
-    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, seed: int, large: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Whether they are made here, or, where ``large`` is small, by another process from the journal."""
     monkeypatch.setattr("asyncblock.server.session._SNAPSHOT_SHARE", 0)
+    monkeypatch.setattr("asyncblock.server.session.LARGE", large)
     chance = random.Random(seed)
     directory = tmp_path / "live"
     settings = Settings(snapshot_bytes=chance.choice([1, 500, 2000]), no_executor_timeout=1000, heartbeat=1000)
@@ -161,6 +163,8 @@ async def test_a_recovery_with_snapshots_gives_the_same_state_as_one_without(
             for _ in range(3):
                 await asyncio.sleep(0)
             await drained(worker.peer)
+        if (task := host.server.sessions.refolding.task) is not None:
+            await task
         await host.server.journal.flush()
         last = await host.server.journal.snapshot(host.row("s").session_no)
         ended = host.row("s").state != "running"
@@ -253,3 +257,101 @@ async def test_recovery_reads_what_follows_the_last_snapshot_and_no_more(
         assert session.bytes > 6 << 20
         rest = await server.journal.page(session.number, snapshot.offset, 64 << 20)
         assert sum(len(payload) for _, payload in rest) < 2 << 20
+
+
+async def test_a_snapshot_of_many_jobs_is_made_beside_the_mainframe_and_read_by_the_next(tmp_path: Path) -> None:
+    jobs = 3000
+    settings = Settings(snapshot_bytes=100_000, no_executor_timeout=1000)
+    after = node("b", {"v": {"sources": [["a", "out"]]}}, concurrency=-1)
+    async with mainframe(tmp_path, settings) as host:
+        worker = host.peer()
+        await worker.hello("worker", slots=1)
+        await worker.ask("start", session_id="s", plan=plan(node("a"), after))
+        channel = (await worker.until("dispatch"))["channel"]
+        output = {"type": "BlockOutput", "handle": "out", "done": False, "t": 1}
+        await worker.batch(1, channel, {"type": "JobStarted", "t": 1}, *[{**output, "output": n} for n in range(jobs)])
+        session = host.server.sessions.running["s"]
+        while (task := host.server.sessions.refolding.task) is None or len(session.jobs) < jobs + 1:
+            # Each question is answered between two steps of what follows from the batch.
+            await worker.ask("info")
+        await task
+        await host.server.journal.flush()
+        snapshot = await host.server.journal.snapshot(session.number)
+    assert snapshot is not None
+    assert len(snapshot.payload) < 100 * jobs
+    async with MainframeServer(tmp_path, settings) as server:
+        assert len(server.sessions.running["s"].jobs) == jobs + 1
+
+
+async def test_where_no_process_can_be_had_sessions_go_on_without_a_snapshot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("asyncblock.server.session.LARGE", -1)
+    monkeypatch.setattr("asyncblock.server.refolding._PROGRAM", "asyncblock.nothing")
+    async with mainframe(tmp_path, Settings(snapshot_bytes=1)) as host:
+        worker = host.peer()
+        await worker.hello("worker", slots=1)
+        await worker.ask("start", session_id="s", plan=plan(node("a")))
+        channel = (await worker.until("dispatch"))["channel"]
+        task = host.server.sessions.refolding.task
+        assert task is not None
+        await task
+        await worker.batch(1, channel, {"type": "JobStarted", "t": 1}, {"type": "BlockFinished", "t": 1})
+        assert (await worker.rows("s"))[-1]["state"] == "succeeded"
+    assert "no snapshot of session s could be made: RuntimeError: the process that makes it ended with 1" in caplog.text
+
+
+async def test_jobs_that_follow_from_one_batch_are_created_in_steps_and_ended_in_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two steps others are served."""
+    monkeypatch.setattr("asyncblock.server.session._DROPPED", 5)
+    jobs = 2500
+    after = node("b", {"v": {"sources": [["a", "out"]]}}, concurrency=-1)
+    settings = Settings(no_executor_timeout=1000)
+    async with mainframe(tmp_path, settings) as host:
+        worker, other = host.peer(), host.peer()
+        await worker.hello("worker", slots=1)
+        await other.hello("other")
+        await worker.ask("start", session_id="s", plan=plan(node("a"), after))
+        session = host.server.sessions.running["s"]
+        channel = (await worker.until("dispatch"))["channel"]
+        output = {"type": "BlockOutput", "handle": "out", "done": False, "t": 1}
+        await worker.batch(1, channel, {"type": "JobStarted", "t": 1}, *[{**output, "output": n} for n in range(jobs)])
+        await worker.until("ack")
+        assert len(session.jobs) < jobs
+        seen = {len(session.jobs)}
+        while len(session.jobs) < jobs + 1:
+            await other.ask("info")
+            seen.add(len(session.jobs))
+        assert len(seen) > 2
+        await worker.ask("cancel", session_id="s", reason="enough")
+        assert len(session.jobs) > jobs / 2
+        await worker.batch(2, channel, {"type": "BlockFinished", "cancelled": True, "t": 1})
+        rows = await worker.rows("s")
+    assert rows[-1]["state"] == "cancelled"
+    assert len([row for row in rows if row.get("type") == "JobCreated"]) == jobs + 1
+
+
+async def test_a_mainframe_that_is_killed_between_two_steps_goes_on_with_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = 1000
+    after = node("b", {"v": {"sources": [["a", "out"]]}}, concurrency=-1)
+    settings = Settings(no_executor_timeout=1000)
+    async with mainframe(tmp_path / "live", settings) as host:
+        worker = host.peer()
+        await worker.hello("worker", slots=1)
+        await worker.ask("start", session_id="s", plan=plan(node("a"), after))
+        session = host.server.sessions.running["s"]
+        channel = (await worker.until("dispatch"))["channel"]
+        output = {"type": "BlockOutput", "handle": "out", "done": False, "t": 1}
+        await worker.batch(1, channel, {"type": "JobStarted", "t": 1}, *[{**output, "output": n} for n in range(jobs)])
+        await worker.until("ack")
+        assert len(session.jobs) < jobs
+    async with mainframe(tmp_path / "live", settings) as host:
+        session = host.server.sessions.running["s"]
+        while len(session.jobs) < jobs + 1:
+            await host.server.journal.flush()
+            await asyncio.sleep(0)
+        assert {job.node_id for job in session.jobs.values()} == {"a", "b"}

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from ...errors import Unavailable
 from .bodyfiles import body_path, check_key
-from .contract import BodyKey, SessionRow
+from .contract import BodyKey, SessionRow, Snapshot
 from .database import Connection, connect, open_reader
-from .reader import page, sessions
+from .reader import entry, page, sessions, snapshot
 
-__all__ = ["PeekedSession", "peek_session", "peek_sessions"]
+__all__ = ["PeekedJournal", "PeekedSession", "peek_journal", "peek_session", "peek_sessions"]
 
 _PAGE = 1 << 20
 """Bytes of rows that are read at once."""
@@ -70,5 +70,34 @@ def peek_session(data_dir: Path, session_id: str) -> Iterator[PeekedSession]:
         yield PeekedSession(connection, data_dir, found[0])
     except sqlite3.Error as error:
         raise Unavailable(f"the journal in {data_dir} can't be read: {error}") from error
+    finally:
+        connection.close()
+
+
+class PeekedJournal:
+    """What a journal that is open elsewhere has of its sessions' rows, asked as the journal itself is."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def page(self, session_no: int, offset: int, max_bytes: int = _PAGE) -> list[tuple[int, bytes]]:
+        """Read entries as ``Journal.page``."""
+        return page(self._connection, session_no, offset, max_bytes)
+
+    async def entry(self, session_no: int, offset: int) -> bytes:
+        """Read one entry as ``Journal.entry``."""
+        return entry(self._connection, session_no, offset)
+
+    async def snapshot(self, session_no: int) -> Snapshot | None:
+        """Read a snapshot as ``Journal.snapshot``."""
+        return snapshot(self._connection, session_no)
+
+
+@contextmanager
+def peek_journal(data_dir: Path) -> Iterator[PeekedJournal]:
+    """Look into a journal for the duration of the block. Raises ``sqlite3.Error`` when it can't be read."""
+    connection = open_reader(connect, data_dir / "journal.db")
+    try:
+        yield PeekedJournal(connection)
     finally:
         connection.close()

@@ -43,6 +43,8 @@ NOT_IN_THE_STORY = {
     ("answers.py", "await self._done.wait()"): "needs 64 orders at once",
     ("answers.py", "number = await self._sessions.journal.bodies.session_of(key)"): "is for executors' tokens",
     ("gateway.py", "taken = await self.sessions.journal.bodies.names_any("): "is for links that are away for a day",
+    ("refolding.py", ""): "needs a large state (tests/server/test_snapshots.py)",
+    ("folding.py", ""): "runs in a process of its own (tests/server/test_snapshots.py)",
     ("lines.py", ""): "is for records that can't be read (tests/security/test_bad_records.py)",
 }
 """Why a place isn't visited, by its file and the beginning of its line."""

@@ -1,0 +1,98 @@
+"""Snapshots of large states, made by a process of their own from what is in the journal.
+
+To write down a hundred thousand open jobs takes a second: nobody could be served meanwhile. A session's state is a fold
+over its rows, so another process can fold them as well as a mainframe that comes back, up to a row that is stored. Only
+the result comes here, packed; the session goes on meanwhile, and a recovery reads what follows that row.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from ..children import Child
+from .journal import Snapshot
+from .supervision import in_words
+
+if TYPE_CHECKING:
+    from .session import Session
+    from .sessions import Sessions
+
+__all__ = ["LARGE", "Refolding"]
+
+logger = logging.getLogger("asyncblock.server")
+
+LARGE = 250
+"""Jobs, queued values and the like in a state that is written down at once: each takes some 12 µs, a step of the loop
+may take 15 ms, and machines are busy."""
+
+_PROGRAM = "asyncblock.server.folding"
+
+
+class Refolding:
+    """Makes snapshots of large states, one at a time."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+        self._busy = False
+        self.task: asyncio.Task[None] | None = None
+        """The last one that was begun."""
+
+    def ask(self, session: Session) -> bool:
+        """Begin to make a session's snapshot; False while another one is made, or where no other process could read."""
+        place = self._sessions.place
+        if self._busy or place is None:
+            return False
+        self._busy = True
+        self.task = self._sessions.supervisor.begin(self._make(session, place), "a snapshot")
+        return True
+
+    async def _make(self, session: Session, place: Path) -> None:
+        try:
+            await self._sessions.journal.flush()
+            until = session.stored_offset
+            payload = await _folded(place, session, until)
+            if session.state == "running":
+                session.snapshot_made(len(payload))
+                with self._sessions.turn() as turn:
+                    turn.write.snapshot(Snapshot(session_no=session.number, offset=until, payload=payload))
+        except Exception as error:
+            # A recovery reads more rows then, and there is another one when the journal has grown.
+            words = "no snapshot of session %s could be made: %s"
+            logger.warning(words, session.session_id, in_words(error))
+        finally:
+            self._busy = False
+
+
+async def _folded(place: Path, session: Session, until: int) -> bytes:
+    """Return the packed state of a session before a row, from another process. **Cancellation** kills that."""
+    said: list[str] = []
+    # The same modules under the same names, and nothing of the directory that the process happens to be in.
+    path = os.pathsep.join(os.path.abspath(each) for each in sys.path)
+    with tempfile.TemporaryFile(buffering=0) as result:
+        what = (str(place), str(session.number), session.session_id, str(until), str(result.fileno()))
+        child = Child(
+            (sys.executable, "-P", "-m", _PROGRAM, *what),
+            said.append,
+            env={**os.environ, "PYTHONPATH": path},
+            pass_fds=(result.fileno(),),
+        )
+        try:
+            code = await child.wait()
+        except asyncio.CancelledError:
+            child.kill()
+            await asyncio.shield(child.wait())
+            raise
+        if code != 0:
+            raise RuntimeError(f"the process that makes it ended with {code}")
+        return _whole(result)
+
+
+def _whole(result: IO[bytes]) -> bytes:
+    result.seek(0)
+    return b"".join(iter(lambda: result.read(1 << 20), b""))
