@@ -22,7 +22,7 @@ from .rounds import Case, NotMeasured
 
 __all__ = ["NAMES", "main"]
 
-NAMES = ("throughput", "dispatch", "stall", "control", "latency", "memory", "scale", "startup", "flow")
+NAMES = ("throughput", "dispatch", "stall", "control", "latency", "memory", "scale", "startup", "flow", "frames")
 
 _DESCRIPTION = "Measures asyncblock beside its rivals, each in a process of its own, in one run."
 

@@ -56,6 +56,34 @@ async def test_promises_that_were_kept_are_clean(tmp_path: Path) -> None:
     assert (found.acked, found.journaled, found.sessions) == (4, 4, {"s": "succeeded"})
 
 
+FRAMES = {"plan": {"nodes": [{"node_id": "frames"}, {"node_id": "take"}]}}
+
+
+def frames(*rows: tuple[int, list[float]], count: int) -> list[bytes]:
+    """Return rows of a session that puts out so many var values; each of ``rows`` is a consumer, and what it saw."""
+    values = [{"type": "BlockOutput", "handle": "v", "output": {"place": n}, "t": 1} for n in range(count)]
+    lines: list[dict[str, Any]] = [{"type": "SessionStarted", **FRAMES, "inputs": {"count": count}}]
+    lines.append({**HEAD, "node_id": "frames", "n": 0, "records": values})
+    for number, (place, saw) in enumerate(rows):
+        taken = {"job_id": f"s.{number + 1}", "node_id": "take"}
+        lines.append({"type": "JobCreated", **taken, "inputs": {"v": ["record", 1, 0, place, "v"]}})
+        lines.append({**HEAD, **taken, "n": 0, "records": [{"type": "BlockFinished", "result": {"n": saw}, "t": 1}]})
+    return [orjson.dumps(each) for each in (*lines, {"type": "SessionFinished", "state": "succeeded", "error": None})]
+
+
+async def test_each_consumer_has_seen_the_var_value_that_it_was_given(tmp_path: Path) -> None:
+    found = await audited(tmp_path, frames((0, [0.0]), (1, [1.0]), count=2), {})
+    assert (found.clean, found.frames, found.wrong) == (True, 2, 0)
+
+
+@pytest.mark.parametrize(
+    "rows", [[(0, [0.0]), (1, [0.0])], [(0, [0.0]), (1, [1.0, -1.0])], [(0, [0.0])], [(0, [0.0]), (0, [0.0])]]
+)
+async def test_a_var_value_that_is_another_or_is_missing_is_seen(rows: list[Any], tmp_path: Path) -> None:
+    found = await audited(tmp_path, frames(*rows, count=2), {})
+    assert (found.clean, found.wrong) == (False, 1)
+
+
 @pytest.mark.parametrize(
     ("rows", "notes", "seen", "broken"),
     [

@@ -55,10 +55,15 @@ class Outcome:
                 "lost": found.lost + found.damaged,
                 "duplicated": found.duplicated + found.mixed,
                 "reordered": found.reordered + found.missed,
+                "frames": found.frames,
+                "wrong": found.wrong,
+                "moved": found.moved,
+                "made_again": found.made_again,
                 "kills": self.kills,
                 "cuts": self.cuts,
                 "sessions_finished": self.finished,
                 "sessions_hanging": self.hanging,
+                "sessions_failed": sum(state not in ("running", "succeeded") for state in found.sessions.values()),
                 "seed": self.seed,
             }
         )

@@ -37,13 +37,22 @@ class Audit:
     """Downstream inputs that came from more than one attempt, or came twice."""
     damaged: int = 0
     """Large outputs whose body isn't there whole."""
+    frames: int = 0
+    """Var values that consumers have looked at."""
+    wrong: int = 0
+    """Of these, those that weren't what was put out; and sessions that have succeeded without some."""
+    moved: int = 0
+    """Var values that were written for other processes."""
+    made_again: int = 0
+    """Jobs that ran again for var values that were lost."""
     words: list[str] = field(default_factory=list)
     """What was found, for people."""
 
     @property
     def clean(self) -> bool:
         """Tell whether every promise was kept."""
-        return not (self.lost or self.duplicated or self.reordered or self.missed or self.mixed or self.damaged)
+        broken = self.lost or self.duplicated or self.reordered or self.missed or self.mixed or self.damaged
+        return not (broken or self.wrong)
 
 
 def acknowledged(notes: Path) -> dict[Attempt, int]:
@@ -124,6 +133,15 @@ class _Reading:
         self._consumed: dict[str, list[tuple[Attempt, int]]] = defaultdict(list)
         self.in_order: list[tuple[Attempt, int]] = []
         """What an observer of the session sees."""
+        self._put_out: dict[tuple[int, int, int], int] = {}
+        """Numbers of var values, by their places: the order in which their attempt has put them out."""
+        self._taken: dict[str, int] = {}
+        """Which var value each job has."""
+        self._looked_at: list[int] = []
+        self._wanted: int | None = None
+        """How many var values a session puts out."""
+        self._count: int | None = None
+        """How many var values a session has that has succeeded."""
 
     async def session(self, session_no: int) -> None:
         offset = 0
@@ -137,9 +155,42 @@ class _Reading:
             if len(attempts) > 1 or len(set(inputs)) < len(inputs):
                 self._found.mixed += 1
                 self._found.words.append(f"inputs from {source} came from {sorted(attempts)}, {len(inputs)} in all")
+        if self._count is not None and sorted(self._looked_at) != list(range(self._count)):
+            self._found.wrong += 1
+            self._found.words.append(f"of {self._count} var values consumers have seen {sorted(self._looked_at)}")
+
+    def _frames(self, offset: int, index: int, obj: dict[str, Any]) -> None:
+        """Compare what consumers say of var values with which ones they were given."""
+        if obj["type"] == "SessionStarted" and any(node["node_id"] == "frames" for node in obj["plan"]["nodes"]):
+            self._wanted = obj["inputs"]["count"]
+        elif obj["type"] == "SessionFinished" and self._wanted is not None:
+            self._count = self._wanted if obj["state"] == "succeeded" else None
+            if self._count is None:
+                self._found.words.append(f"a session of var values {obj['state']}: {obj['error']}")
+        elif obj["type"] == "ValueExported":
+            self._found.moved += 1
+        elif obj["type"] == "JobCreated" and obj.get("recomputes") is not None:
+            self._found.made_again += 1
+        elif obj["type"] == "JobCreated" and obj["node_id"] == "take":
+            _, *place, _ = obj["inputs"]["v"]
+            self._taken[obj["job_id"]] = self._put_out[place[0], place[1], place[2]]
+
+    def _frame_records(self, offset: int, index: int, obj: dict[str, Any]) -> None:
+        for number, record in enumerate(obj["records"]):
+            if obj["node_id"] == "frames" and record["type"] == "BlockOutput":
+                self._put_out[offset, index, number] = record["output"]["place"]
+            elif obj["node_id"] == "take" and record["type"] == "BlockFinished" and "n" in record.get("result", ()):
+                wanted, got = self._taken[obj["job_id"]], record["result"]["n"]
+                self._found.frames += 1
+                if not obj.get("late"):
+                    self._looked_at.append(wanted)
+                if got != [float(wanted)]:
+                    self._found.wrong += 1
+                    self._found.words.append(f"job {obj['job_id']} was given var value {wanted} and has seen {got}")
 
     async def _line(self, offset: int, index: int, obj: dict[str, Any]) -> None:
         if "records" in obj:
+            self._frame_records(offset, index, obj)
             for number, record in enumerate(obj["records"]):
                 if record["type"] == "BlockOutput" and obj["node_id"] == "source":
                     n = await self._number(record, obj["link"])
@@ -148,7 +199,9 @@ class _Reading:
                     self._places[offset, index, number] = (attempt, n)
                     if not obj.get("late"):
                         self.in_order.append((attempt, n))
-        elif obj["type"] == "JobCreated" and obj["node_id"] == "each":
+            return
+        self._frames(offset, index, obj)
+        if obj["type"] == "JobCreated" and obj["node_id"] == "each":
             _, *place, _ = obj["inputs"]["value"]
             attempt, n = self._places[place[0], place[1], place[2]]
             self._consumed[attempt[0]].append((attempt, n))

@@ -47,17 +47,75 @@ async def main(inputs, ctx):
 '''
 
 
-def _task(entry: str, inputs: list[str], retries: int) -> dict[str, Any]:
+_FRAMES = '''
+import array
+import asyncio
+
+try:
+    import numpy
+    import pandas
+except ImportError:
+    numpy = pandas = None
+
+
+def made(ctx, number):
+    """Return a value that is full of its number; the same in each run: a frame, an array, or one in shared memory."""
+    if numpy is None:
+        return array.array("d", [number]) * 20_000
+    if number % 3 == 0:
+        return pandas.DataFrame(numpy.full((5_000, 4), float(number)))
+    if number % 3 == 1:
+        return numpy.full(20_000, float(number))
+    shared = ctx.empty(200_000)
+    shared[:] = number
+    return shared
+
+
+async def main(inputs, ctx):
+    """Put out numbered values, and change them afterwards."""
+    for number in range(inputs["count"]):
+        value = made(ctx, number)
+        await ctx.output(value, "v")
+        if numpy is not None and isinstance(value, numpy.ndarray):
+            value[:] = -1
+        if number % 5 == 0:
+            await asyncio.sleep(0.01)
+'''
+
+_TAKE = '''
+import asyncio
+import random
+
+
+async def main(inputs, ctx):
+    """Say which number a value is full of, and spoil it for oneself."""
+    value = inputs["v"]
+    await asyncio.sleep(random.random() * 0.3)
+    if hasattr(value, "to_numpy"):
+        value = value.to_numpy(copy=True)
+    numbers = set(value.ravel().tolist() if hasattr(value, "ravel") else value)
+    if hasattr(value, "flags") and value.flags.writeable:
+        value[:] = -2
+    return {"n": sorted(numbers)}
+'''
+
+
+def _task(entry: str, inputs: list[str], retries: int, output: str = "out", *, var: bool = False) -> dict[str, Any]:
+    schema = {"json_schema": {"contentMediaType": "oomol/var"}}
     return {
         "executor": {"name": "python", "options": {"entry": entry}},
-        "inputs_def": [{"handle": handle} for handle in inputs],
-        "outputs_def": [{"handle": "out"}],
+        "inputs_def": [{"handle": handle, **(schema if handle == "v" else {})} for handle in inputs],
+        "outputs_def": [{"handle": output, **(schema if var else {})}],
         "retries": {"retries": retries, "backoff": 0.1},
+        **({"recompute": True} if var else {}),
     }
 
 
-def write_package(root: Path) -> tuple[Path, Path]:
-    """Write the package; return the flow without consumers and the one whose consumer takes each number."""
+def write_package(root: Path) -> tuple[Path, Path, Path]:
+    """Write the package; return the flow without consumers, the one whose consumer takes each number, and the one whose
+    consumers take frames."""
+    (root / "frames.py").write_text(_FRAMES)
+    (root / "take.py").write_text(_TAKE)
     (root / "numbered.py").write_text(_NUMBERED)
     (root / "each.py").write_text(_EACH)
     (root / "package.oo.yaml").write_text("name: chaos\nversion: 1.0.0\n")
@@ -73,10 +131,22 @@ def write_package(root: Path) -> tuple[Path, Path]:
         "inputs_from": [{"handle": "value", "from_node": [{"node_id": "source", "output_handle": "out"}]}],
         "concurrency": 4,
     }
+    frames = {
+        "node_id": "frames",
+        "task": _task("../../frames.py", ["count"], 30, "v", var=True),
+        "inputs_from": [{"handle": "count", "from_flow": [{"input_handle": "count"}]}],
+    }
+    take = {
+        "node_id": "take",
+        "task": _task("../../take.py", ["v"], 30, "n"),
+        "inputs_from": [{"handle": "v", "from_node": [{"node_id": "frames", "output_handle": "v"}]}],
+        "concurrency": 6,
+    }
     inputs_def = [{"handle": name} for name in names]
     return (
         _write_flow(root / "flows" / "alone", {"inputs_def": inputs_def, "nodes": [source]}),
         _write_flow(root / "flows" / "consumed", {"inputs_def": inputs_def, "nodes": [source, each]}),
+        _write_flow(root / "flows" / "frames", {"inputs_def": [{"handle": "count"}], "nodes": [frames, take]}),
     )
 
 

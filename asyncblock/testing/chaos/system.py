@@ -11,6 +11,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from ...client import Mainframe, Session
 from ...events import BlockOutput
@@ -93,7 +94,7 @@ def kill_one(workers: Workers, chance: random.Random) -> bool:
 class Sessions:
     """Starts sessions one after the other, in several places at once, and follows each to its end."""
 
-    def __init__(self, mainframe: Mainframe, flows: tuple[Path, Path], notes: Path, seed: int) -> None:
+    def __init__(self, mainframe: Mainframe, flows: tuple[Path, Path, Path], notes: Path, seed: int) -> None:
         self._mainframe = mainframe
         self._flows = flows
         self._notes = notes
@@ -118,13 +119,13 @@ class Sessions:
 
     async def _one_after_another(self) -> None:
         while not self._stopping:
-            consumed = self._chance.random() < 0.4
-            inputs = {
-                "notes": str(self._notes),
-                "count": self._chance.randrange(20, 80) if consumed else self._chance.randrange(200, 3000),
-                "large": self._chance.choice((0.0, 0.02, 0.2)),
+            which = self._chance.choices((0, 1, 2), (4, 3, 3))[0]
+            inputs: dict[str, Any] = {
+                "count": self._chance.randrange(20, 80) if which else self._chance.randrange(200, 3000)
             }
-            session = await self._mainframe.start(self._flows[consumed], inputs)
+            if which < 2:
+                inputs |= {"notes": str(self._notes), "large": self._chance.choice((0.0, 0.02, 0.2))}
+            session = await self._mainframe.start(self._flows[which], inputs)
             self.started.append(session.session_id)
             await self._follow(session)
 
