@@ -17,7 +17,7 @@ from asyncblock.errors import FlowFailed, InvalidFlow, LocalProtocolError
 
 from .flow.packages import block, write
 from .flows import all_of
-from .processes import run
+from .processes import run, start
 
 FLOW = """
 inputs_def: [{handle: x}, {handle: more, value: 0}]
@@ -311,3 +311,21 @@ async def test_what_has_changed_deep_in_a_directory_that_an_input_names_counts(r
         retry = await mainframe.plan_retry(session_id)
         assert retry.again["first"] == f"{tmp_path / 'data'}, which its input 'x' names, has changed since"
         assert (await (await retry.start()).outputs())["y"] == -20
+
+
+async def test_a_run_that_was_killed_is_resumed_and_not_retried(root: Path, tmp_path: Path) -> None:
+    """And nothing of it goes on meanwhile."""
+    step(
+        root, "middle", "import time; print('in the middle', flush=True); time.sleep(1)\n    return {'y': 1}", "x more"
+    )
+    async with start("run", root / "flows/f", "--input", "x=1", "--json", state=tmp_path) as command:
+        await command.until_line("in the middle")
+        session_id = command.events()[0]["session_id"]
+        command.kill()
+        await command.wait()
+    before = ran(root)
+    done = await run("retry", session_id, state=tmp_path)
+    assert done.process.returncode == 2
+    assert f"session {session_id} was interrupted; go on with it: asyncblock resume {session_id}" in "".join(done.err)
+    assert before
+    assert ran(root) == {}

@@ -13,6 +13,8 @@ from ..errors import Unavailable
 from ..executor.console import share_input
 from ..retrying import Retry
 from ..runs import find_run, remember_run
+from ..server.journal.datadir import holder
+from ..server.journal.peek import peek_sessions
 from .display import open_display
 from .following import follow
 from .interrupts import Interrupts
@@ -41,6 +43,8 @@ async def retry(
             except Unavailable:
                 # A served mainframe may know it, and says so if it doesn't.
                 directory = None
+            else:
+                await asyncio.to_thread(_must_have_ended, directory, session_id)
         async with AsyncExitStack() as stack:
             if directory is None:
                 mainframe = await stack.enter_async_context(reach(target))
@@ -63,6 +67,13 @@ async def retry(
             session = await made.start()
             async with open_display(json, plain=directory is not None and not workers) as display:
                 return await follow(session, display, interrupts, cancel=True)
+
+
+def _must_have_ended(directory: Path, session_id: str) -> None:
+    """Raise ``Unavailable`` for a run that was killed: to open its journal lets it go on."""
+    interrupted = any(row.session_id == session_id and row.state == "running" for row in peek_sessions(directory))
+    if interrupted and holder(directory) is None:
+        raise Unavailable(f"session {session_id} was interrupted; go on with it: asyncblock resume {session_id}")
 
 
 def _tell(made: Retry) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from .faces import Face
 from .kinds import Declared, Finder, Found, Kinds
-from .plan import MAX_WEIGHT, FlowPlan, InputPlan, NodePlan
+from .plan import MAX_NODE_ID, MAX_WEIGHT, FlowPlan, InputPlan, NodePlan
 from .provided import Subflows
 from .report import did_you_mean, read_flag
 from .unfed import Unfed
@@ -89,6 +89,9 @@ class _FlowReader:
                 self._problem(words, getattr(node, "line", flow.line_of("nodes")))
                 continue
             node_id, line = node["node_id"], node.line_of("node_id")
+            if len(node_id) > MAX_NODE_ID:
+                words = f"the node id {node_id[:40]!r}... has {len(node_id)} characters; {MAX_NODE_ID} may be"
+                self._problem(words, line)
             if node_id in seen:
                 self._problem(f"node id {node_id!r} is used twice (first in line {seen[node_id]})", line)
             seen.setdefault(node_id, line)

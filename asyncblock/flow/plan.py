@@ -19,6 +19,7 @@ __all__ = [
     "KINDS",
     "MAX_NODES",
     "MAX_WEIGHT",
+    "MAX_NODE_ID",
     "REMEMBERED",
     "FlowPlan",
     "InputPlan",
@@ -33,6 +34,9 @@ MAX_NODES = 100_000
 
 MAX_WEIGHT = 1_000_000_000
 """What a node may count in its flow's progress at most: sums of larger ones would lose the others."""
+
+MAX_NODE_ID: Final = 200
+"""Characters of a node's id: it stands in every line of the journal about the node."""
 
 KINDS: Final = ("task", "condition", "subflow", "slot", "service")
 

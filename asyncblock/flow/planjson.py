@@ -16,7 +16,7 @@ import orjson
 
 from ..errors import InvalidFlow, Problem
 from ..resources import LABELS, needs_problem
-from .plan import KINDS, MAX_NODES, MAX_WEIGHT, REMEMBERED, FlowPlan, InputPlan, NodePlan, Plan, Source
+from .plan import KINDS, MAX_NODE_ID, MAX_NODES, MAX_WEIGHT, REMEMBERED, FlowPlan, InputPlan, NodePlan, Plan, Source
 
 __all__ = ["plan_from_json", "plan_to_json"]
 
@@ -219,7 +219,7 @@ class _Reader:
         name = f"{where}node {node_id!r:.60}"
         timeout, weight = obj.get("timeout"), obj.get("weight", 1.0)
         fine = (
-            self._expect(isinstance(node_id, str) and 0 < len(node_id) <= 200, name)
+            self._expect(isinstance(node_id, str) and 0 < len(node_id) <= MAX_NODE_ID, name)
             and self._expect(obj.get("kind") in KINDS, f"{name}: kind")
             and self._expect(isinstance(block, dict), f"{name}: block")
             and self._expect(isinstance(inputs, dict), f"{name}: inputs")

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from asyncblock.flow import load_flow
+
 from .packages import MAIN, block, problems, write
 
 NODE = "nodes: [{node_id: n, task: self::b}]\n"
@@ -116,8 +118,6 @@ def test_a_directory_and_a_file_that_may_not_be_read_are_refused(root: Path) -> 
 
 def test_a_number_as_a_node_id_is_a_name(root: Path) -> None:
     path = write(root / "flows/f/flow.oo.yaml", "nodes: [{node_id: 1, task: self::b}]\n")
-    from asyncblock.flow import load_flow
-
     assert load_flow(path).nodes[0].node_id == "1"
 
 
@@ -151,3 +151,11 @@ def test_a_block_that_is_not_there_is_told_with_those_that_are(root: Path) -> No
     assert problems(root / "flows/f") == [
         ("flow.oo.yaml", 1, "node 'n': there is no block 'self::c'; there is 'self::b'")
     ]
+
+
+def test_a_node_id_that_no_mainframe_takes_is_told_with_its_line(root: Path) -> None:
+    write(root / "flows/f/flow.oo.yaml", f"nodes:\n  - {{node_id: {'x' * 200}, task: self::b}}\n")
+    load_flow(root / "flows/f")
+    write(root / "flows/f/flow.oo.yaml", f"nodes:\n  - {{node_id: {'x' * 201}, task: self::b}}\n")
+    words = f"the node id {'x' * 40!r}... has 201 characters; 200 may be"
+    assert ("flow.oo.yaml", 2, words) in problems(root / "flows/f")
