@@ -226,7 +226,7 @@ class RunningJob:
         self._begin_no_more(reason)
         if self._main is not None and not self._main.done():
             self._main.cancel(reason)
-        elif self._ctx is not None and self.task is not None and self.task.done():
+        elif self._ctx is not None and self.task is not None and self.task.done() and self._exit is None:
             # keepAlive: the block has returned and left its job open; nobody else will finish it. One whose finish
             # waits for its acknowledgement has ended.
             self._hosting._tasks.create_task(self._conclude({"cancelled": True}))
@@ -489,6 +489,13 @@ class RunningJob:
         else:
             await self._returned(returned)
 
+    def _finished_later(self) -> None:
+        """Let go of a job that its block has left open and finished since."""
+        # One that was cancelled, or has ended itself, is let go of by whoever says its end.
+        if not (self._hosting.job_is_over(self) or self._cancelled is not None or self._exit is not None):
+            self._exit = {}
+            self._hosting._tasks.create_task(self._conclude({}))
+
     async def _leave_behind(self, main: asyncio.Task[object]) -> None:
         """End the job of a block that doesn't end: it goes on, and nothing of it counts any more."""
         place = standing_at(main, self._thread, self._hosting.executor.catalog.roots())
@@ -510,6 +517,8 @@ class RunningJob:
         ctx = self._ctx
         assert ctx is not None
         if value is ctx.keepAlive:
+            inbox = self._hosting._inbox
+            self._outlet.when_finished(lambda: inbox.post(self._finished_later))
             return
         if ctx.unawaited:
             await self._conclude({"error": ctx.unawaited_words()})

@@ -63,6 +63,15 @@ class Outlet:
         if channel.start_sent or channel.trouble is not None:
             sent()
 
+    def when_finished(self, stored: Callable[[], None]) -> None:
+        """Call ``stored``, on any thread and perhaps twice, when the finish is in the journal; not if the job is closed
+        before."""
+        channel = self.channel
+        # As in ``when_started``.
+        channel.storing = stored
+        if channel.stored:
+            stored()
+
     @property
     def inherited(self) -> bool:
         """Tell whether its link is another process's, from which this one was forked."""
@@ -490,6 +499,9 @@ class Desk:
             if run.finish:
                 crashpoints.reached("finish_acked")
                 self._remove(run.channel.number)
+                run.channel.stored = True
+                if (storing := run.channel.storing) is not None:
+                    storing()
                 if run.channel.bodies:
                     # Of calls that were cancelled while they waited for room.
                     self.forget(self.outbox.unnamed_bodies(run.channel))

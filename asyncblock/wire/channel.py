@@ -52,6 +52,8 @@ class Channel:
         "start_said",
         "start_sent",
         "starting",
+        "stored",
+        "storing",
         "telemetry",
         "trouble",
     )
@@ -82,6 +84,10 @@ class Channel:
         """A connection has taken the start. The taker's own."""
         self.starting: Callable[[], None] | None = None
         """Called once when that is so, or never will be."""
+        self.stored = False
+        """The finish is in the journal. The taker's own."""
+        self.storing: Callable[[], None] | None = None
+        """Called once when that is so; not for a channel that is closed before."""
         self.trouble: BaseException | None = None
         """What the next call of this job raises: a refusal (once) or the end of the lease (for ever)."""
         self.active = False
@@ -150,6 +156,7 @@ class Channel:
 
     def unlink(self) -> None:
         """Leave no circle behind, now that it is closed: it would stay until the collector comes. Taker's side."""
+        self.storing = None
         if self.finish is not None:
             # Its bodies know the channel.
             self.finish = Parcel(self.finish.record)
