@@ -294,12 +294,21 @@ def _to_diverted(sink: Sink, stdio: Stdio, text: str) -> bool:
     level = before[1] if before is not None and before[0] == key else len(stack)
     if not 0 < level <= len(stack):
         return False
-    _thread.beneath = (key, level - 1)
-    try:
-        stack[level - 1].write(text)
-    finally:
-        _thread.beneath = before
+    # None takes everything and says nothing, as for ``print``.
+    if (target := stack[level - 1]) is not None:
+        _thread.beneath = (key, level - 1)
+        try:
+            target.write(text)
+        finally:
+            _thread.beneath = before
     return True
+
+
+def _in_place_of(stdio: Stdio) -> Any:
+    """Return what this job has put in a stream's place; None for nothing, and while that is at work in this thread."""
+    if not _diverted or _thread.beneath is not None or (sink := active_sink()) is None:
+        return None
+    return (_diverted.get((_key(sink), stdio)) or (None,))[-1]
 
 
 class _Straight:
@@ -348,6 +357,9 @@ class JobStream(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
+        if (flush := getattr(_in_place_of(self.stdio), "flush", None)) is not None:
+            flush()
+            return
         # In a job too: a line without its newline stays back, but an echo is due. A forked process may end after this.
         self.real.flush()
         if _far is not None and not _thread.past:
@@ -357,7 +369,8 @@ class JobStream(io.TextIOBase):
                 _far.text(partial.rest(), self.stdio)
 
     def fileno(self) -> int:
-        return self.real.fileno()
+        target = _in_place_of(self.stdio)
+        return int((self.real if target is None or isinstance(target, _Straight) else target).fileno())
 
     def isatty(self) -> bool:
         """False in a job: colours and cursor movements mean nothing in a line."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -69,10 +71,27 @@ def errors_into_a_text() -> str:
     return text.getvalue()
 
 
+def into_nothing() -> str:
+    with contextlib.redirect_stdout(None):
+        print("nobody's", flush=True)
+    return ""
+
+
+def into_a_file() -> str:
+    """Of which a program that is started has the descriptor."""
+    with tempfile.TemporaryFile("w+") as file, contextlib.redirect_stdout(file):
+        print("first", flush=True)
+        subprocess.run(["echo", "of a program"], stdout=sys.stdout, check=True)
+        file.seek(0)
+        return file.read()
+
+
 ONE: dict[str, tuple[Callable[[], str], str, list[tuple[str, str]]]] = {
     "nested": (redirects, "mine\nbytes\nof a thread\nmine again\n", out("back")),
     "a tee": (tee, "both\n", out("both")),
     "each into the other": (swap, "", err("out", "err")),
+    "nothing": (into_nothing, "", []),
+    "a file": (into_a_file, "first\nof a program\n", []),
     "stderr": (errors_into_a_text, "e\n", out("o")),
 }
 
