@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
+from itertools import accumulate
 from typing import Any, Final
 
 from .. import __version__
@@ -19,8 +21,10 @@ _PRUNE_PAGE = 500
 """Sessions that may go, as they are asked of the journal at once."""
 
 _MAX_OFFERS = 100
-"""Executors that are described one by one, packages of each, and kinds of jobs that nobody can run: all of it fits into
-an answer, whatever they announce."""
+"""Executors that are described one by one, and kinds of jobs that nobody can run."""
+
+_PACKAGES = 1 << 20
+"""Characters of the hashes that all of them are told to have: it has to fit into an answer, whatever they announce."""
 
 _MAX_PRUNED = 50_000
 """Sessions that one answer names as deleted: whoever wants more to go asks again."""
@@ -31,6 +35,7 @@ async def _info(sessions: Sessions, params: Params, roles: frozenset[str]) -> di
     stats = await sessions.journal.stats()
     links = sessions.dispatch.links.values()
     live = [link.executor for link in links if link.executor is not None and link.connection is not None]
+    offering = [executor for executor in live if not executor.once][:_MAX_OFFERS]
     return {
         "version": __version__,
         "now": int(time.time() * 1000),
@@ -41,10 +46,9 @@ async def _info(sessions: Sessions, params: Params, roles: frozenset[str]) -> di
             "limit_bytes": sum(link.may_hold for link in links if link.connection is not None),
         },
         "offers": [
-            {"packages": sorted(executor.packages)[:_MAX_OFFERS], **executor.offers.to_json()}
-            for executor in live
-            if not executor.once
-        ][:_MAX_OFFERS],
+            {"packages": _some(executor.packages, _PACKAGES // len(offering)), **executor.offers.to_json()}
+            for executor in offering
+        ],
         "in_vain": [
             {
                 "jobs": count,
@@ -54,7 +58,7 @@ async def _info(sessions: Sessions, params: Params, roles: frozenset[str]) -> di
             }
             for need, count in sessions.dispatch.absence.in_vain()[:_MAX_OFFERS]
         ],
-        "languages": sorted({language for executor in live for language in executor.languages}),
+        "languages": _some({language for executor in live for language in executor.languages}, _PACKAGES),
         "sessions": {
             "known": sessions.ended_counts.total() + len(sessions.rows),
             "running": len(sessions.running),
@@ -75,6 +79,13 @@ async def _info(sessions: Sessions, params: Params, roles: frozenset[str]) -> di
             "trouble": stats.trouble,
         },
     }
+
+
+def _some(names: Iterable[str], room: int) -> list[str]:
+    """Return so many of some names, in order, as have room."""
+    ordered = sorted(names)
+    ends = accumulate(len(name) + 3 for name in ordered)
+    return [name for name, end in zip(ordered, ends, strict=True) if end <= room]
 
 
 async def _prune(sessions: Sessions, params: Params, roles: frozenset[str]) -> dict[str, Any]:

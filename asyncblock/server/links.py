@@ -11,6 +11,7 @@ from .. import crashpoints
 from ..errors import ConnectionLost
 from ..resources import Resources
 from ..transport import Transport
+from ..wire.frames import fitted
 from ..wire.messages import Bye, Message, encode
 from ..wire.scheduler import BATCH_BYTES
 from .announcement import ExecutorInfo
@@ -55,7 +56,7 @@ class Connection:
 
     def send_line(self, line: bytes) -> None:
         """Queue a control line that is encoded already."""
-        self._control.append(line)
+        self._control.append(fitted(line))
         self._queued += len(line)
         self._sendable.set()
 

@@ -19,6 +19,7 @@ __all__ = [
     "MAX_MESSAGE",
     "WRONG",
     "Batch",
+    "fitted",
     "is_text",
     "join_batch",
     "join_page",
@@ -42,6 +43,11 @@ class Batch:
 
     seq: int
     runs: list[tuple[int, bytes]]
+
+
+def fitted(data: bytes) -> bytes:
+    """Copy what the encoder has made and somebody will keep: its own bytes hold all of its buffer, 4 KiB at least."""
+    return bytes(memoryview(data))
 
 
 def is_text(message: bytes) -> bool:

@@ -253,7 +253,7 @@ class Offer(TypedDict):
     """What an executor offers. Each further key is the name of a resource, and how much there is of it."""
 
     packages: list[str]
-    """Their hashes."""
+    """Their hashes; of very many those that have room."""
     labels: NotRequired[list[str]]
 
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 import orjson
 
 from .bodies import BodyRef
+from .frames import fitted
 
 __all__ = ["RECORDS", "TERMINAL", "Kind", "Shape", "check", "encode", "flat_outputs"]
 
@@ -206,4 +207,5 @@ def encode(type_: str, t: int, **fields: object) -> bytes:
 
     A field whose value is an ``orjson.Fragment`` is JSON already and is copied as it is.
     """
-    return orjson.dumps({"type": type_, **fields, "t": t})
+    # It is kept until it is acknowledged: windows count what it has, and memory what it takes.
+    return fitted(orjson.dumps({"type": type_, **fields, "t": t}))

@@ -158,6 +158,25 @@ async def test_what_peers_say_that_they_hold_is_an_executors_word_and_adds_up(tm
         assert (after["held_bytes"], after["limit_bytes"]) == (2 * bounds.MAX_HELD,) * 2
 
 
+async def test_how_the_mainframe_is_can_be_told_whatever_executors_announce(tmp_path: Path) -> None:
+    async with mainframe(tmp_path) as host:
+        for number in range(4):
+            worker = host.peer(EXECUTOR)
+            packages = {f"{n:0200}": "p" for n in range(10_000)}
+            can = {"languages": [f"{n:0200}" for n in range(100)], "packages": packages, "slots": {"async": 1}}
+            assert (await worker.hello(f"worker{number}", executor=can))["op"] == "welcome"
+        client = host.peer()
+        await client.hello("client")
+        asked = plan(node("n", block={"package": "p" * 1_000_000, "hash": "n0body"}))
+        assert (await client.ask("start", session_id="s", plan=asked))["error"] is None
+        reply = await client.ask("info", id="r2")
+        assert reply["error"] is None
+        assert [len(each["packages"]) for each in reply["result"]["offers"]] == [(1 << 18) // 203] * 4
+        few = host.peer(EXECUTOR)
+        await few.hello("few", executor={"languages": ["python"], "packages": {"h": "p"}, "slots": {"async": 1}})
+        assert ["h"] in [each["packages"] for each in (await client.ask("info", id="r3"))["result"]["offers"]]
+
+
 async def test_what_stands_behind_a_hello_in_its_message_is_heard(tmp_path: Path) -> None:
     async with mainframe(tmp_path) as host:
         peer = host.peer()

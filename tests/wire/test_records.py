@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -166,3 +168,15 @@ def test_an_empty_line_is_not_flat() -> None:
 
 def test_what_is_flat_is_right() -> None:
     assert [check(flat(output=value)) for value in ("v", 1, 1.5, False, None)] == [None] * 5
+
+
+def test_records_that_are_kept_take_what_they_have() -> None:
+    """What the encoder makes holds all of its buffer: kept for an acknowledgement, short records took 4 KiB each."""
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        kept = [encode("BlockLog", 1, log=f"line {n}", stdio="stdout") for n in range(1000)]
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 2 * sum(map(sys.getsizeof, kept)) + 20_000
