@@ -36,6 +36,7 @@ from ..transport.addresses import shown_url
 from ..workers import Workers
 from .display import open_display
 from .edits import Edits, need_watchfiles
+from .flows import unserved
 from .following import NotCancelled, follow
 from .interrupts import INTERRUPTED, Interrupts
 from .many import Sets, begin_many, follow_many
@@ -185,6 +186,9 @@ async def submit(wanted: Wanted, target: Target, detach: bool, sets: Sets | None
                 plan = await mainframe.resolve(lambda languages: resolve(wanted, languages))
             _warn(plan)
             if sets is not None:
+                # Of many runs only the ends are told: what they will wait for in vain is said before.
+                for problem in unserved(plan, await mainframe.info()):
+                    print(f"{problem} (warning)", file=sys.stderr, flush=True)
                 return await (
                     begin_many(mainframe, plan, sets, wanted.json)
                     if detach

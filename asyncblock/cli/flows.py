@@ -22,7 +22,7 @@ from ..flow.plan import Plan
 from ..resources import Resources
 from .places import Target, reach
 
-__all__ = ["add_commands"]
+__all__ = ["add_commands", "unserved"]
 
 _EXIT_INVALID = 2
 
@@ -103,8 +103,8 @@ def check(
             raise typer.Exit(_EXIT_INVALID) from error
         languages += tuple(info.get("languages", ()))
     plan, problems = _load(flow, search, languages)
-    if plan is not None and info is not None and (unserved := _unserved(plan, info)):
-        plan, problems = None, unserved
+    if plan is not None and info is not None and (lacking := unserved(plan, info)):
+        plan, problems = None, lacking
     if plan_wanted and plan is not None:
         print(orjson.dumps(plan.to_json()).decode())
         for warning in plan.warnings:
@@ -139,10 +139,10 @@ async def _ask(target: Target) -> dict[str, Any]:
         return await mainframe.info()
 
 
-def _unserved(plan: Plan, info: Mapping[str, Any]) -> list[Problem]:
+def unserved(plan: Plan, info: Mapping[str, Any]) -> list[Problem]:
     """Say which blocks no connected executor can run, as far as a mainframe's own words tell."""
     if "offers" not in info:
-        raise typer.BadParameter("that mainframe is too old to say what its executors offer", param_hint="--url")
+        return []  # it is older, and doesn't say
     executors = [
         (set(each.get("packages", ())), Resources.of({k: v for k, v in each.items() if k != "packages"}))
         for each in info["offers"]

@@ -109,6 +109,9 @@ def only(name: str, runs: list[Run]) -> Run:
 
 def _several(name: str, ids: list[str]) -> Unavailable:
     named = ", ".join(ids[:_NAMED]) + (", ..." if len(ids) > _NAMED else "")
+    if is_group(name):
+        words = f"{name} is a group of sessions: {named}; 'asyncblock sessions --group {name}' tells of each, "
+        return Unavailable(f"{words}'outputs' and 'cancel' take them together; give the id of one here")
     return Unavailable(f"several sessions begin with {name!r}: {named}; say more of the id")
 
 

@@ -90,6 +90,8 @@ async def test_a_group_is_started_and_left_and_cancelled_as_one(tmp_path: Path) 
         done = await run(*how, state=tmp_path)
         assert done.process.returncode == 0, done.err
         [group] = {each["group"] for each in done.events()}
+        shown = await run("show", group, state=tmp_path)
+        assert (shown.process.returncode, "is a group of sessions" in shown.err[0]) == (2, True)
         cancelled = await run("cancel", group, state=tmp_path)
         assert cancelled.out == [f"3 sessions of group {group} are being cancelled"]
         outputs = await run("outputs", group, state=tmp_path)
@@ -133,3 +135,11 @@ def test_a_file_that_holds_no_sets_of_inputs_is_refused(tmp_path: Path, text: st
     path.write_text(text)
     with pytest.raises(typer.BadParameter, match=words):
         parse_rows(path)
+
+
+async def test_what_many_runs_will_wait_for_in_vain_is_said_before(tmp_path: Path) -> None:
+    path = block(tmp_path / "pkg", "join", "a b=x pause=0", "y", SOURCE)
+    async with start("serve", "--port", "0", state=tmp_path) as server:
+        await server.until_line("mainframe at", err=True)
+        done = await run("submit", path, "--matrix", "a=1,2", "--detach", state=tmp_path)
+    assert "no executor is connected" in done.err[0]

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from asyncblock.packages import package_hash
+
 from ..flows import one_block
 from ..processes import run
 
@@ -34,6 +36,9 @@ async def test_what_it_makes_runs_and_its_tests_pass(tmp_path: Path) -> None:
     )
     out, _ = await tests.communicate()
     assert b"2 passed" in out, out.decode()
+    before = package_hash(package)
+    (package / "tests/test_more.py").write_text("def test_more():\n    pass\n")
+    assert package_hash(package) == before, "an edited test is no other version of the code"
     # A second time nothing is touched.
     again = await run("new", "my-prices", "--in", tmp_path, state=tmp_path)
     assert again.process.returncode == 2 and "isn't empty" in "\n".join(again.err)
