@@ -86,9 +86,9 @@ class Dead(TypedDict):
     link: str
     reason: NotRequired[str]
     secret: NotRequired[str | None]
-    """That link's secret, or"""
+    """That link's secret: it or its resume token is needed."""
     token: NotRequired[str | None]
-    """its resume token."""
+    """That link's resume token."""
 
 
 class Replaced(Dead):

@@ -91,14 +91,14 @@ def work(writing):
 @pytest.mark.parametrize("kind", ["def", "async def"])
 async def test_faulthandler_of_the_author_s_own_works(kind: str, tmp_path: Path) -> None:
     source = f"""
-import faulthandler, os, signal, tempfile
+import faulthandler, signal, tempfile
 
 {kind} main(inputs, ctx):
     faulthandler.enable()
     with tempfile.TemporaryFile() as file:
         faulthandler.dump_traceback(file=file)
         faulthandler.register(signal.SIGUSR1, file=file)
-        os.kill(os.getpid(), signal.SIGUSR1)
+        signal.raise_signal(signal.SIGUSR1)
         assert faulthandler.unregister(signal.SIGUSR1)
         file.seek(0)
         return {{"out": file.read().decode().count("in main") >= 2}}

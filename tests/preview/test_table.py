@@ -79,7 +79,7 @@ CELLS = {
     "numpy int": (np.int16(3), 3),
     "numpy float": (np.float32(0.5), 0.5),
     "numpy bool": (np.bool_(True), True),
-    "numpy NaT": (np.datetime64("NaT"), None),
+    "numpy NaT": (np.datetime64("NaT", "ns"), None),
     "numpy moment": (np.datetime64("2024-05-01"), "2024-05-01"),
     "longdouble": (np.longdouble(1.5), "1.5"),
     "list": ([1, [2]], [1, [2]]),

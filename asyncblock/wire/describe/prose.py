@@ -18,17 +18,27 @@ def about(cls: Any) -> str:
 
 def about_fields(cls: Any) -> dict[str, str]:
     """Return what a class says of each of its fields, those of its bases included."""
-    found: dict[str, str] = {}
-    for base in (*reversed(getattr(cls, "__orig_bases__", ())), cls):
-        if getattr(base, "__module__", "typing") != "typing":
-            found |= _texts(base.__module__).get(base.__name__, {})
-    return found
+    return _texts(cls.__module__, cls.__name__)
 
 
 @cache
-def _texts(module: str) -> dict[str, dict[str, str]]:
+def _texts(module: str, name: str) -> dict[str, str]:
+    node = _classes(module).get(name)
+    if node is None:
+        return {}
+    found: dict[str, str] = {}
+    # By their names: TypedDicts keep their bases from 3.12 on.
+    for each in reversed(node.bases):
+        base: Any = getattr(sys.modules[module], each.id, None) if isinstance(each, ast.Name) else None
+        if getattr(base, "__module__", "typing") != "typing":
+            found |= _texts(base.__module__, base.__name__)
+    return found | dict(_fields(node))
+
+
+@cache
+def _classes(module: str) -> dict[str, ast.ClassDef]:
     tree = ast.parse(inspect.getsource(sys.modules[module]))
-    return {node.name: dict(_fields(node)) for node in tree.body if isinstance(node, ast.ClassDef)}
+    return {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
 
 
 def _fields(node: ast.ClassDef) -> list[tuple[str, str]]:
