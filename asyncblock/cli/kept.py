@@ -14,12 +14,13 @@ from ..client import Mainframe, SessionInfo, connect
 from ..errors import ConnectionLost, Unavailable
 from ..flow.plan import Plan
 from ..report.recording import Recording, Rows
+from ..runs import local_runs
 from ..server.journal.datadir import holder, read_address, read_token
 from ..server.journal.peek import peek_session, peek_sessions
 from ..viewer import Watched
 from ..wire.bodies import BodyRef
 from .places import COMMAND_TIMEOUT
-from .sessions import Run, info_of, runs_of
+from .sessions import Run, info_of
 
 __all__ = ["KeptRuns"]
 
@@ -33,6 +34,8 @@ class KeptRuns:
     def __init__(self, *directories: Path, local: bool) -> None:
         self._directories = directories
         self._local = local
+        self._read: dict[Path, tuple[list[int], list[Run]]] = {}
+        """What each directory had, and when its journal had been written: a list is looked at each second."""
 
     async def sessions(self) -> list[SessionInfo]:
         """List them."""
@@ -40,11 +43,19 @@ class KeptRuns:
 
     def runs(self, prefix: str) -> list[Run]:
         """Return those whose ids begin with a prefix. Reads files."""
-        found = runs_of(prefix) if self._local else []
-        known = {run.row.session_id for run in found}
-        for directory in self._directories:
-            rows = [each for each in peek_sessions(directory) if each.session_id.startswith(prefix)]
-            found += [Run(row, directory) for row in rows if row.session_id not in known]
+        places = [*(local_runs() if self._local else ()), *self._directories]
+        found = {run.row.session_id: run for place in places for run in self._runs_in(place)}
+        return [run for session_id, run in found.items() if session_id.startswith(prefix)]
+
+    def _runs_in(self, directory: Path) -> list[Run]:
+        journal = directory / "journal.db"
+        files = (journal, journal.with_name("journal.db-wal"))
+        written = [each.stat().st_mtime_ns for each in files if each.exists()]
+        there = self._read.get(directory)
+        if there is not None and there[0] == written:
+            return there[1]
+        found = [Run(row, directory) for row in peek_sessions(directory)]
+        self._read[directory] = (written, found)
         return found
 
     @asynccontextmanager

@@ -32,7 +32,7 @@ from .interrupts import Interrupts
 from .many import cancel_group, is_group, outputs_of_group
 from .places import COMMAND_TIMEOUT, Target, reach
 
-__all__ = ["Run", "cancel", "info_of", "is_local", "only", "outputs", "runs_of", "seen", "sessions", "watch"]
+__all__ = ["Run", "cancel", "info_of", "is_local", "only", "outputs", "seen", "sessions", "watch"]
 
 _ID = 16
 """Characters of a session's whole id."""
@@ -62,7 +62,7 @@ class Run:
         return self.row.state
 
 
-def runs_of(prefix: str = "") -> list[Run]:
+def _runs(prefix: str = "") -> list[Run]:
     """Return the sessions of the last local runs whose ids begin with a prefix."""
     found = []
     for directory in local_runs():
@@ -81,7 +81,7 @@ async def _reached(name: str, target: Target) -> AsyncIterator[tuple[Mainframe, 
 
     Raises ``Unavailable`` when none or several are meant.
     """
-    runs = runs_of(name) if is_local(target) else []
+    runs = _runs(name) if is_local(target) else []
     exact = [run for run in runs if run.row.session_id == name]
     if exact or (runs and read_address(target.directory) is None):
         async with _opened(only(name, exact or runs)) as (mainframe, session):
@@ -141,7 +141,7 @@ async def seen(name: str, target: Target) -> AsyncIterator[Recording]:
     Local runs are read from their journals, whether they run, have ended, or were killed; so is a mainframe's data
     directory that nobody serves. Raises ``Unavailable`` when no session or several are meant.
     """
-    runs = runs_of(name) if is_local(target) else []
+    runs = _runs(name) if is_local(target) else []
     served = target.url is not None or holder(target.directory) is not None
     if not served:
         rows = peek_sessions(target.directory)
@@ -235,7 +235,7 @@ _MEMBERS = 50
 
 async def sessions(target: Target, state: str | None, limit: int | None, json: bool, group: str | None = None) -> int:
     """List sessions, the newest first; their header goes to stderr, so that lines are sessions."""
-    runs = runs_of(group or "") if is_local(target) else []
+    runs = _runs(group or "") if is_local(target) else []
     asked = limit if json or group or limit is None else limit * _MEMBERS
     found: list[tuple[SessionInfo, str | None]] = [
         (info_of(run), str(run.directory)) for run in runs if state is None or run.state == state

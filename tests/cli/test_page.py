@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+from asyncblock.cli.kept import KeptRuns
 from asyncblock.server.journal.peek import peek_sessions
 
 from ..flows import one_block
@@ -137,3 +138,14 @@ async def test_what_cant_be_served_is_said_with_what_to_do(tmp_path: Path) -> No
     assert bare.process.returncode == 2 and "--tls-cert" in bare.err[0]
     alone = await run("run", waits(tmp_path), "--page", "--in-process", state=tmp_path)
     assert alone.process.returncode == 2 and "--page needs executor processes" in alone.err[0]
+
+
+async def test_a_list_of_kept_runs_is_read_again_when_a_journal_was_written(tmp_path: Path) -> None:
+    path = one_block(tmp_path / "f", "async def main(inputs, ctx):\n    return {'out': 1}\n")
+    kept = KeptRuns(tmp_path / "data", local=False)
+    assert await kept.sessions() == []
+    for count in (1, 2):
+        assert (await run("run", path, "--data-dir", tmp_path / "data", state=tmp_path)).process.returncode == 0
+        found = await kept.sessions()
+        assert [each.state for each in found] == ["succeeded"] * count
+        assert await kept.sessions() == found

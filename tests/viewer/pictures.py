@@ -8,11 +8,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from selenium.webdriver.support.wait import WebDriverWait
-
 from ..browser import open_browser
 from ..flows import node, write_flow
 from ..processes import start
+from .served import until
 
 WIDE = (1440, 900)
 PHONE = (390, 844)
@@ -114,23 +113,14 @@ def look(place: Path, address: str, session_id: str, profile: Path) -> None:
                 "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": value}]}
             )
             browser.execute_script("location.hash = arguments[0]", where)
-            WebDriverWait(browser, 20).until(lambda it: it.execute_script(f"return {wait}"))
+            until(browser, wait)
             browser.execute_async_script("setTimeout(arguments[0], 900)")
             browser.save_screenshot(str(place / f"{name}.png"))
             for entry in browser.get_log("browser"):
                 print(name, entry["level"], entry["message"])
 
         browser.get(address)
-        try:
-            WebDriverWait(browser, 10).until(
-                lambda it: it.execute_script("return !!document.querySelector('table.sessions tbody tr')")
-            )
-        except Exception:
-            browser.save_screenshot(str(place / "debug.png"))
-            print(browser.current_url, browser.page_source[:3000])
-            for entry in browser.get_log("browser"):
-                print("x", entry["level"], entry["message"])
-            raise
+        until(browser, "document.querySelector('table.sessions tbody tr')")
         of = f"#/s/{session_id}"
         graph = "document.querySelectorAll('g[data-node]').length >= 5"
         shot("page-sessions", "#/", "document.querySelectorAll('table.sessions tbody tr').length >= 2")
