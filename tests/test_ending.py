@@ -103,7 +103,7 @@ def test_a_thread_that_a_block_has_left_does_not_keep_the_process(holder: str) -
 
 
 LEAVES_A_WRITER = """
-    import os, sys, threading
+    import os, sys, threading, time
 
     kept = open(os.path.join(os.path.dirname(__file__), "kept"), "w")
     scratch = open(os.path.join(os.path.dirname(__file__), "scratch"), "wb", buffering=65536)
@@ -113,7 +113,8 @@ LEAVES_A_WRITER = """
             scratch.seek(0)
             scratch.write(b"x" * 70_000)
             sys.stdout.write("")
-            sys.stderr.write(" ")
+            sys.stderr.write("")
+            time.sleep(0.001)
 
     async def main(inputs, ctx):
         kept.write("kept")
@@ -122,17 +123,16 @@ LEAVES_A_WRITER = """
     """
 
 
-@pytest.mark.parametrize("spawn", [True, False])
-async def test_an_executor_leaves_in_order_though_a_thread_of_a_block_goes_on_writing(
-    spawn: bool, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("how", ["by default", "spawn: true", "--in-process"])
+async def test_a_process_leaves_in_order_though_a_thread_of_a_block_goes_on_writing(how: str, tmp_path: Path) -> None:
     place = tmp_path / "f"
     made = node("n", LEAVES_A_WRITER, place)
-    made["task"]["executor"]["options"]["spawn"] = spawn
+    made["task"]["executor"]["options"]["spawn"] = how == "spawn: true"
+    options = [how] if how.startswith("--") else []
     flow = write_flow(
         place, [made], outputs_from=[{"handle": "out", "from_node": [{"node_id": "n", "output_handle": "out"}]}]
     )
-    async with start("run", flow, "--json", state=tmp_path) as command:
+    async with start("run", flow, "--json", *options, state=tmp_path) as command:
         assert await command.wait() == 0
     assert "Fatal Python error" not in "\n".join(command.err)
     pid = command.events()[-1]["outputs"]["out"]

@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import sys
+import threading
 from types import FrameType
 
 __all__ = ["INTERRUPTED", "main"]
@@ -23,6 +24,15 @@ def main() -> None:
         _main()
     except KeyboardInterrupt:
         raise SystemExit(INTERRUPTED) from None
+    except SystemExit as end:
+        if threading.active_count() == 1:
+            raise
+        # Blocks have run here, and have left threads.
+        from ..ending import leave
+
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+        leave(end.code if isinstance(end.code, int) else int(end.code is not None))
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

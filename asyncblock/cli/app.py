@@ -367,7 +367,10 @@ def serve(
             metavar="FILE", help="Further tokens: a line each, TOKEN and its roles (executor,client,observer)."
         ),
     ] = None,
-    tls_cert: Annotated[Optional[Path], typer.Option(metavar="FILE", help="The certificate chain, PEM.")] = None,  # noqa: UP045
+    tls_cert: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(metavar="FILE", help="The certificate chain, PEM. Read again when it changes."),
+    ] = None,
     tls_key: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Its key, PEM.")] = None,  # noqa: UP045
     origin: Annotated[
         Optional[list[str]],  # noqa: UP045
@@ -661,7 +664,7 @@ def page(
     token. What the token may do, the page may do: that of an observer can cancel nothing. Needs the extra 'page'.
     """
     target = Target(url, token, data_dir, tls_ca, tuple(header or ()))
-    tls = commands.server_tls(tls_cert, tls_key)
+    tls = commands.served_tls(tls_cert, tls_key)
     listen = paging.Listen(host, port, tls, tuple(allow_host or ()), not no_browser, until_eof)
     _run(paging.page(session_id, target, listen))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import ssl
 import sys
 from collections.abc import Callable, Collection
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -45,10 +44,11 @@ from .paging import PageBeside, page_beside
 from .parts import Part, remember_inputs
 from .places import COMMAND_TIMEOUT, Target, reach
 from .reloading import following
+from .served_tls import served_tls
 from .telling import write_report
 from .witness import Witness
 
-__all__ = ["Wanted", "executor", "resolve", "resume", "run", "run_plan", "serve", "server_tls", "submit"]
+__all__ = ["Wanted", "executor", "resolve", "resume", "run", "run_plan", "serve", "served_tls", "submit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,7 +309,7 @@ async def serve(
         settings = replace(settings, no_executor_timeout=no_executor_timeout)
     if version_timeout is not None:
         settings = replace(settings, version_timeout=version_timeout)
-    tls = server_tls(tls_cert, tls_key)
+    tls = served_tls(tls_cert, tls_key)
     stop = asyncio.Event()
     with Interrupts() as interrupts:
         async with AsyncExitStack() as stack:
@@ -349,17 +349,3 @@ def _tell(post: Callable[..., None], gone: Callable[[str, str], None]) -> Callab
 
 def _tell_held(post: Callable[..., None], held: Callable[..., None]) -> Callable[[str, str, Held], None]:
     return lambda link_id, _, what: post(lambda: held(link_id, **what.to_json()))
-
-
-def server_tls(cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
-    """Return how a server does TLS; None without. Raises ``Unavailable`` when the files can't be read."""
-    if cert is None and key is None:
-        return None
-    if cert is None or key is None:
-        raise Unavailable("TLS needs both --tls-cert and --tls-key")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    try:
-        context.load_cert_chain(cert, key)
-    except (OSError, ssl.SSLError) as error:
-        raise Unavailable(f"can't read the certificate {cert} with the key {key}: {error}") from error
-    return context

@@ -240,7 +240,8 @@ class Catalog:
     def end_session(self, session_id: str) -> None:
         """Let go of what was loaded for a session."""
         self._given.pop(session_id, None)
-        for key in [key for key in self._bindings if key[0] == session_id]:
+        # Others are loaded on other threads meanwhile; a copy is made in one step.
+        for key in [key for key in list(self._bindings) if key[0] == session_id]:
             del self._bindings[key]
         self._loader.end_session(session_id)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import ssl
 from collections import Counter
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import httpx
 import orjson
 import pytest
+import trustme
 import websockets.asyncio.client
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin, Subprotocol
@@ -221,3 +223,35 @@ async def test_a_token_of_this_machine_is_not_shown_to_another(tmp_path: Path) -
     assert await of(None, tmp_path) == "s3cret"
     assert await of("ws://elsewhere.example:1", tmp_path) == "s3cret"
     assert await of("ws://elsewhere.example:1") is None
+
+
+async def test_a_certificate_that_is_renewed_is_shown_to_whoever_connects_from_then_on(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+
+    def issued() -> tuple[bytes, bytes]:
+        made = authority.issue_cert("127.0.0.1")
+        return made.cert_chain_pems[0].bytes(), made.private_key_pem.bytes()
+
+    async def shown(port: int) -> str:
+        _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trusting)
+        found = ssl.DER_cert_to_PEM_cert(writer.get_extra_info("ssl_object").getpeercert(binary_form=True))
+        writer.transport.abort()
+        return found
+
+    first, second = issued(), issued()
+    for path, data in zip((chain, key), first, strict=True):
+        path.write_bytes(data)
+    port = free_port()
+    options = ("--port", str(port), "--tls-cert", chain, "--tls-key", key)
+    async with start("serve", *options, state=tmp_path) as server:
+        await server.until_line(f"mainframe at wss://127.0.0.1:{port}", err=True)
+        assert (await shown(port)).encode().split() == first[0].split()
+        chain.write_bytes(second[0])
+        # Half of it: nobody is shown a certificate whose key isn't there.
+        assert (await shown(port)).encode().split() == first[0].split()
+        await server.until_line("so the last one that could is shown", err=True)
+        key.write_bytes(second[1])
+        assert (await shown(port)).encode().split() == second[0].split()
