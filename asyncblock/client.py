@@ -55,7 +55,6 @@ if TYPE_CHECKING:
     from .retrying import Retry
 
 __all__ = [
-    "REFUSED_LANGUAGE",
     "LocalHost",
     "Mainframe",
     "Pruned",
@@ -69,9 +68,6 @@ __all__ = [
 
 _PAGE = 1000
 """Sessions that a mainframe lists at once."""
-
-REFUSED_LANGUAGE = "can't be run here; "
-"""What a flow's loader says of a block whose language nobody has announced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -462,7 +458,7 @@ class Mainframe:
         try:
             return await wait_in_thread(load, ())
         except InvalidFlow as error:
-            if not any(REFUSED_LANGUAGE in problem.message for problem in error.problems):
+            if not any(problem.code == "language" for problem in error.problems):
                 raise
             languages = (await self.info()).get("languages", [])
             return await wait_in_thread(load, languages)

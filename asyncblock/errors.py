@@ -168,6 +168,10 @@ class Problem:
     file: str | None = None
     line: int | None = None
     """1-based, where the file is YAML and the place is known."""
+    code: str | None = None
+    """What programs tell it by: ``language`` (nobody has announced it), ``input`` (a required one isn't given)."""
+    subject: str | None = None
+    """What the code speaks of: the language's or the input's name."""
 
     def __str__(self) -> str:
         place = self.file or ""

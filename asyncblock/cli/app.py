@@ -211,7 +211,7 @@ def _run(work: Coroutine[Any, Any, int]) -> NoReturn:
         code = EXIT_FAILED
     except Unauthorized as error:
         hint = ""
-        if "refused the token" in str(error):
+        if error.code == "token":
             hint = "; give another one with --token or ASYNCBLOCK_TOKEN, or --data-dir of a mainframe on this machine"
         _complain(f"{error}{hint}")
         code = EXIT_USAGE

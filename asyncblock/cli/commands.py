@@ -15,7 +15,7 @@ from typing import Any, Literal
 import orjson
 
 from .. import collector
-from ..client import REFUSED_LANGUAGE, Mainframe, Session, open_link, resolve_flow
+from ..client import Mainframe, Session, open_link, resolve_flow
 from ..embedding import embedded
 from ..errors import InvalidFlow, Unavailable
 from ..examples import examples as shipped
@@ -178,7 +178,7 @@ async def submit(wanted: Wanted, target: Target, detach: bool, sets: Sets | None
         try:
             plan = await asyncio.to_thread(resolve, wanted)
         except InvalidFlow as error:
-            if not any(REFUSED_LANGUAGE in problem.message for problem in error.problems):
+            if not any(problem.code == "language" for problem in error.problems):
                 raise
             plan = None
         async with reach(target) as mainframe:

@@ -173,10 +173,10 @@ def _load(flow: str, search: list[Path] | None, languages: tuple[str, ...] = ())
     try:
         return resolve_flow(flow, None, tuple(search or ()), languages=languages), []
     except InvalidFlow as error:
-        problems = [each for each in error.problems if " is required: give it with --input" not in each.message]
+        problems = [each for each in error.problems if each.code != "input"]
         if problems:
             return None, problems
-        needed = {each.message.partition(" input '")[2].partition("' is required")[0]: None for each in error.problems}
+        needed = {each.subject: None for each in error.problems if each.subject is not None}
         return resolve_flow(flow, needed, tuple(search or ()), languages=languages), []
 
 

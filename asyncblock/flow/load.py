@@ -233,7 +233,7 @@ class _Loader:
         for name in definitions:
             if (None, name) in root.targets and name not in inputs and name not in fallback:
                 words = f"the flow's input {name!r} is required: give it with --input {name}=..."
-                self._report.problem(words, root.path, line)
+                self._report.problem(words, root.path, line, code="input", subject=name)
 
     # ------------------------------------------------------------------ what nodes refer to
 

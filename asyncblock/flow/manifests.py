@@ -126,7 +126,7 @@ class Manifests:
             can = ", ".join(sorted(self._languages))
             words = f"{who}: executor {language!r} can't be run here; {can} can, others when an executor announces them"
             words += f" (check the flow with --language {language})"
-            self.report.problem(words, file, executor.line_of("name"))
+            self.report.problem(words, file, executor.line_of("name"), code="language", subject=language)
             return None
         given = executor.get("options")
         options = given if isinstance(given, Map) else Map(executor.line)
@@ -260,8 +260,9 @@ class Manifests:
             self.report.problem(f"{who}: the service needs 'executor'", file, manifest.line)
             return None
         if executor.get("name", "python") not in {"python", *self._languages} - {"shell"}:
-            words = f"{who}: executor {executor['name']!r} can't be run here; no executor has announced it"
-            self.report.problem(words, file, executor.line_of("name"))
+            language = str(executor["name"])
+            words = f"{who}: executor {language!r} can't be run here; no executor has announced it"
+            self.report.problem(words, file, executor.line_of("name"), code="language", subject=language)
             return None
         for key, known in (("start_at", _START_AT), ("stop_at", _STOP_AT)):
             value = executor.get(key)

@@ -30,9 +30,17 @@ class Report:
         self.hints: list[Problem] = []
         """Warnings that may be the cause of problems."""
 
-    def problem(self, message: str, file: Where = None, line: int | None = None) -> None:
-        """Add something that keeps the flow from running."""
-        self.problems.append(Problem(message, None if file is None else str(file), line))
+    def problem(
+        self,
+        message: str,
+        file: Where = None,
+        line: int | None = None,
+        *,
+        code: str | None = None,
+        subject: str | None = None,
+    ) -> None:
+        """Add something that keeps the flow from running; ``code`` and ``subject`` as a ``Problem`` has them."""
+        self.problems.append(Problem(message, None if file is None else str(file), line, code, subject))
 
     def warn(self, message: str, file: Where = None, line: int | None = None) -> None:
         """Add something that is odd and harmless."""

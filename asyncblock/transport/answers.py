@@ -74,7 +74,7 @@ def refusal(url: str, answer: Answer, subprotocol: str) -> AsyncBlockError:
     if not _is_own(answer.headers):
         return _of_a_proxy(url, status, text)
     if status in (401, 403):
-        return Unauthorized(f"the mainframe at {url} refused the token: {text}")
+        return Unauthorized(f"the mainframe at {url} refused the token: {text}", code="token")
     if status in (429, 503):
         return ConnectionLost(f"the mainframe at {url} isn't accepting connections now: {text}")
     if status == 404:

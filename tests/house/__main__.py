@@ -1,0 +1,43 @@
+"""Print the house's figures as the table of ``docs/architecture.md`` has them, and with ``-v`` what breaks each law."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+
+from .laws import LAWS, circles
+from .source import Module, modules
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m tests.house", description=__doc__)
+    parser.add_argument("-v", "--verbose", action="store_true", help="also say what breaks each law, and where")
+    verbose = parser.parse_args().verbose
+    found = modules()
+    for what, figure in _figures(found).items():
+        print(f"| {what} | {figure} |")
+    for law in LAWS:
+        broken = law.broken(found)
+        print(f"| {law.words} | {len(broken) or 'holds'}{' break it' if broken else ''} |")
+        for each in broken if verbose else ():
+            print(f"    {each}")
+
+
+def _figures(found: list[Module]) -> dict[str, str]:
+    lines, comments = sum(each.lines for each in found), sum(each.comments for each in found)
+    loose = Counter(each.place.rpartition("/")[0] for each in found)
+    rings = circles(found)
+    longest = max(((each.end_lineno or 0) - each.lineno + 1, each.name) for module in found for each in module.classes)
+    return {
+        "files and lines": f"{len(found)} and {lines:,}",
+        "circles of imports, the largest": f"{len(rings)}, {len(rings[0]) if rings else 0} files",
+        "comments": f"{100 * comments / lines:.1f} % of the lines",
+        "modules at the root, in server/, in executor/": ", ".join(
+            str(loose[each]) for each in ("", "server", "executor")
+        ),
+        "longest class, docstrings counted": f"{longest[1]}, {longest[0]} lines",
+    }
+
+
+main()

@@ -1,0 +1,198 @@
+"""What the house should be, counted: each law returns what breaks it, in words that say where."""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from .source import ROOT, Module
+
+__all__ = ["LAWS", "Law", "circles"]
+
+_MOST_LINES: Final = 300
+_MOST_METHODS: Final = 35
+_EVERYWHERE: Final = frozenset({"__init__", "__main__"})
+_LIBRARY: Final = frozenset({"_asdict", "_exit", "_fields", "_getframe", "_replace", "_run"})
+"""Documented names of the standard library, and what of ours bears the same."""
+
+_THEIR_WORDS: Final = {
+    "flow/yamlfile.py": "libyaml tells its bound on nesting by its message alone",
+    "pieces.py": "so does Python that a container was changed while one iterated",
+}
+_TESTS: Final = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Law:
+    """One of them."""
+
+    words: str
+    broken: Callable[[list[Module]], list[str]]
+
+
+def circles(modules: list[Module]) -> list[list[str]]:
+    """Return the circles of imports: modules each of which needs all the others, the largest circle first."""
+    known = {module.name for module in modules}
+    needs = {module.name: module.imported(known) for module in modules}
+    found = [sorted(each) for each in _components(needs) if len(each) > 1]
+    return sorted(found, key=lambda each: (-len(each), each))
+
+
+def _components(needs: dict[str, set[str]]) -> Iterable[set[str]]:
+    """Yield the strongly connected parts (Tarjan 1972), without recursion: chains of imports are long."""
+    number: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    open_ones: list[str] = []
+    is_open: set[str] = set()
+    for start in needs:
+        if start in number:
+            continue
+        work = [(start, iter(sorted(needs[start])))]
+        number[start] = lowest[start] = len(number)
+        open_ones.append(start)
+        is_open.add(start)
+        while work:
+            node, rest = work[-1]
+            following = next((each for each in rest if each not in number or each in is_open), None)
+            if following is None:
+                work.pop()
+                if work:
+                    above = work[-1][0]
+                    lowest[above] = min(lowest[above], lowest[node])
+                if lowest[node] == number[node]:
+                    part: set[str] = set()
+                    while node not in part:
+                        part.add(open_ones.pop())
+                    is_open -= part
+                    yield part
+            elif following in number:
+                lowest[node] = min(lowest[node], number[following])
+            else:
+                number[following] = lowest[following] = len(number)
+                open_ones.append(following)
+                is_open.add(following)
+                work.append((following, iter(sorted(needs[following]))))
+
+
+def _circles(modules: list[Module]) -> list[str]:
+    # A line for each module, so that to join two circles counts for nothing.
+    return [
+        f"{name.removeprefix('asyncblock.')}, with {len(circle) - 1} others"
+        for circle in circles(modules)
+        for name in circle
+    ]
+
+
+def _class_names(modules: list[Module]) -> list[str]:
+    places: dict[str, list[str]] = defaultdict(list)
+    for module in modules:
+        for each in module.classes:
+            if not each.name.startswith("_"):
+                places[each.name].append(module.place)
+    return [f"{name}: {', '.join(where)}" for name, where in sorted(places.items()) if len(where) > 1]
+
+
+def _file_names(modules: list[Module]) -> list[str]:
+    places: dict[str, list[str]] = defaultdict(list)
+    for module in modules:
+        if module.path.stem not in _EVERYWHERE:
+            places[module.path.stem].append(module.place)
+    return [f"{name}: {', '.join(where)}" for name, where in sorted(places.items()) if len(where) > 1]
+
+
+def _long_classes(modules: list[Module]) -> list[str]:
+    found = []
+    for module in modules:
+        for each in module.classes:
+            lines = (each.end_lineno or 0) - each.lineno + 1 - sum(map(_docstring_lines, ast.walk(each)))
+            methods = sum(isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) for node in each.body)
+            if lines > _MOST_LINES or methods > _MOST_METHODS:
+                found.append(f"{module.place}: {each.name} has {lines} lines and {methods} methods")
+    return found
+
+
+def _docstring_lines(node: ast.AST) -> int:
+    body = getattr(node, "body", None)
+    lines = 0
+    for each in body if isinstance(body, list) else ():
+        if isinstance(each, ast.Expr) and isinstance(each.value, ast.Constant) and isinstance(each.value.value, str):
+            lines += (each.end_lineno or 0) - each.lineno + 1
+    return lines
+
+
+def _private(modules: list[Module]) -> list[str]:
+    own = {module.place: _own_names(module) for module in modules}
+    ours = set().union(*own.values())
+    found = []
+    for module in modules:
+        attributes = (node for node in ast.walk(module.tree) if isinstance(node, ast.Attribute))
+        reached = {
+            node.attr
+            for node in attributes
+            if node.attr in ours and node.attr not in own[module.place] and not _is_self(node.value)
+        }
+        if reached:
+            found.append(f"{module.place}: {', '.join(sorted(reached))}")
+    return found
+
+
+def _own_names(module: Module) -> set[str]:
+    """Return the private names that a module gives to its objects, itself included."""
+    names: set[str] = set()
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Attribute) and _is_self(node.value):
+            names.add(node.attr)
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            names.add(node.name)
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            names.add(node.target.id)
+    return {name for name in names if name.startswith("_") and not name.endswith("__")} - _LIBRARY
+
+
+def _is_self(node: ast.expr) -> bool:
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        return node.func.id == "super"
+    return isinstance(node, ast.Name) and node.id in ("self", "cls")
+
+
+def _by_message(modules: list[Module]) -> list[str]:
+    found = []
+    for module in modules:
+        for node in ast.walk(module.tree):
+            if (
+                module.place not in _THEIR_WORDS
+                and isinstance(node, ast.Compare)
+                and isinstance(node.ops[0], (ast.In, ast.NotIn))
+            ):
+                looked_in = node.comparators[0]
+                told = isinstance(looked_in, ast.Attribute) and looked_in.attr == "message"
+                asked = isinstance(looked_in, ast.Call) and ast.unparse(looked_in).startswith(
+                    ("str(error", "str(problem")
+                )
+                if told or asked:
+                    found.append(f"{module.place}:{node.lineno}: {ast.unparse(node)}")
+    return found
+
+
+def _untested(modules: list[Module]) -> list[str]:
+    return [
+        module.place
+        for module in modules
+        if module.path.stem not in _EVERYWHERE
+        and not (_TESTS / module.path.relative_to(ROOT).parent / f"test_{module.path.stem.strip('_')}.py").exists()
+    ]
+
+
+LAWS: Final = (
+    Law("imports go in no circle, not even those for types or within functions", _circles),
+    Law("a class's name is used once", _class_names),
+    Law("a file's name is used once", _file_names),
+    Law(f"a class has {_MOST_LINES} lines and {_MOST_METHODS} methods at most", _long_classes),
+    Law("nobody reaches into what is private to another file's object", _private),
+    Law("no decision is made by the text of a message", _by_message),
+    Law("tests stand where what they test does", _untested),
+)
