@@ -53,3 +53,12 @@ async def test_the_page_about_flows_is_a_package_that_runs(tmp_path: Path, monke
         session = await mainframe.start(tmp_path, {"path": str(tmp_path / "orders.csv")})
         assert await session.outputs() == {"sent": "11.50 with a key of 5 letters"}
     assert "12345" not in page
+
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_files_that_a_page_names_are_there(page: Path) -> None:
+    named = re.findall(r"`((?:asyncblock|tests|benchmarks|docs|\.ci)/[\w./-]+)`", page.read_text("utf-8"))
+    assert [name for name in named if not (ROOT / name).exists()] == []
