@@ -70,6 +70,8 @@ class Outlet:
         # As in ``when_started``.
         channel.storing = stored
         if channel.stored:
+            # The channel is done with, and lets go of this no more by itself: it would stay until the collector comes.
+            channel.storing = None
             stored()
 
     @property
