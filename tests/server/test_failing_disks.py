@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from asyncblock.server.journal.ground import Ground
+
 from ..disks import block_disk, small_disk
 from ..flows import handle_def, node, write_flow
 from ..processes import Command, free_port, start
@@ -114,6 +116,17 @@ async def test_when_the_inodes_are_used_up_the_intake_stops_until_there_are_some
             assert await made.submit.wait() == 0, made.submit.err
         sums = [each["body"]["length"] for each in made.submit.events() if each.get("handle") == "out"]
         assert sums == [70_000] * made.submit.events()[-1]["outputs"]["count"]
+
+
+def test_a_disk_that_an_error_has_made_read_only_is_found_out_whatever_a_sync_said(tmp_path: Path) -> None:
+    with block_disk(tmp_path / "disk") as disk:
+        file = disk.path / "file"
+        file.touch()
+        ground = Ground([file], file)
+        ground.check()
+        disk.make_read_only()
+        with pytest.raises(OSError, match="Read-only file system"):
+            ground.check()
 
 
 @pytest.mark.parametrize("how", ["fails", "becomes read-only"])

@@ -93,7 +93,7 @@ class Lineage:
     """The epoch of one journal, and the marks that tell at the next opening whether it continues."""
 
     def __init__(self, directory: Path, connection: Connection) -> None:
-        self._path = directory / "lineage"
+        self.path = directory / "lineage"
         self._connection = connection
         self._count = 0
         self.epoch = ""
@@ -121,32 +121,32 @@ class Lineage:
             count=str(self._count),
             file=f"{found.file} {identity(fresh)}",
         )
-        fresh.replace(self._path)
-        sync_directory(self._path.parent)
-        self._record(file=identity(self._path))
+        fresh.replace(self.path)
+        sync_directory(self.path.parent)
+        self._record(file=identity(self.path))
         return recorded, changed
 
     def advance(self) -> None:
         """Raise both counts, so that a copy made before can be told from this journal."""
         self._count += 1
         self._record(count=str(self._count))
-        self._write_count(self._path)
+        self._write_count(self.path)
 
     def end(self) -> None:
         """Record that everything was closed. The connection must sync its commits."""
         self._count += 1
         self._record(count=str(self._count), clean="1")
-        self._write_count(self._path)
+        self._write_count(self.path)
 
     def _found(self) -> Found:
         try:
-            count = int(self._path.read_text())
+            count = int(self.path.read_text())
         except (OSError, ValueError):
             count = 0
-        return Found(boot_id(), identity(self._path), count)
+        return Found(boot_id(), identity(self.path), count)
 
     def _fresh_file(self) -> Path:
-        fresh = self._path.with_suffix(".new")
+        fresh = self.path.with_suffix(".new")
         fresh.unlink(missing_ok=True)
         self._write_count(fresh)
         return fresh

@@ -87,7 +87,10 @@ def _open_in(place: DataDir, synchronous: Synchronous, connect: Connect, stack: 
         writing=writing,
         copying=copying,
         reading=reading,
-        ground=Ground((place.journal_path, place.journal_path.with_name(place.journal_path.name + "-wal"))),
+        ground=Ground(
+            (place.journal_path, place.journal_path.with_name(place.journal_path.name + "-wal")),
+            lineage.path if synchronous == "full" else None,
+        ),
         lineage=lineage,
         opening=Opening(
             epoch=lineage.epoch,
