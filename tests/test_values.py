@@ -111,7 +111,8 @@ FORMS: list[tuple[Any, str]] = [
     (uuid.UUID(int=1), '"00000000-0000-0000-0000-000000000001"'),
     (decimal.Decimal("1.23"), "1.23"),
     (decimal.Decimal("5"), "5"),
-    (decimal.Decimal("1E+300"), "1e+300"),
+    # Older releases of orjson write no plus.
+    (decimal.Decimal("1E+300"), orjson.dumps(1e300).decode()),
     (decimal.Decimal("sNaN"), "null"),
     (decimal.Decimal("NaN"), "null"),
     (pathlib.PurePosixPath("/a/b"), '"/a/b"'),

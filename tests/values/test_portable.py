@@ -278,6 +278,9 @@ def test_frames_of_polars_come_out_as_they_went_in(trip: Callable[[Any], Any]) -
     polars.testing.assert_series_equal(trip(frame["a"]), frame["a"])
 
 
+TEXTS = getattr(np.dtypes, "StringDType", None)
+
+
 @pytest.mark.parametrize(
     ("value", "why"),
     [
@@ -287,7 +290,8 @@ def test_frames_of_polars_come_out_as_they_went_in(trip: Callable[[Any], Any]) -
         (pd.DataFrame({"a": [1]}, index=pd.Index([object()])), "the index: nothing is known of how a object"),
         (pd.DataFrame(index=pd.Index([(n,) for n in range(20_000)], tupleize_cols=False)), "the index: its objects"),
         (np.array([None]), "holds Python objects"),
-        (np.array(["a"], dtype=np.dtypes.StringDType()), "holds Python objects"),
+        # Before numpy 2 there are no such texts.
+        *([(np.array(["a"], dtype=TEXTS()), "holds Python objects")] if TEXTS is not None else []),
         (np.zeros(1, dtype=np.dtype("i4", metadata={"a": 1})), "can't be written down"),
         (np.broadcast_to(np.zeros(1), (5,)), "repeats its memory"),
         ({1, 2}, "nothing is known of how a set"),
