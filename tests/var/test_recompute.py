@@ -210,6 +210,37 @@ async def test_retries_alone_allow_nothing(case: Case) -> None:
     assert case.ran("make") == 1
 
 
+async def test_a_value_of_a_subflow_that_is_over_is_made_again(case: Case) -> None:
+    case.block("make", "", "v:var", "return {'v': {1}}", AGAIN)
+    case.block("take", "v:var", "y", "if times == 1:\n    die()\nreturn {'y': sorted(inputs['v'])}", RETRIED)
+    inner = "outputs_def: [{handle: v, json_schema: {contentMediaType: oomol/var}}]\nnodes:\n" + task("make")
+    inner += "outputs_from: [{handle: v, from_node: [{node_id: make, output_handle: v}]}]\n"
+    write(case.root / "pkg/subflows/sub/subflow.oo.yaml", inner)
+    path = case.flow("nodes:\n  - {node_id: sub, subflow: self::sub}\n" + task("take", v="sub.v") + out("take.y"))
+    outputs, _ = await run(path)
+    assert (outputs, case.ran("make")) == ({"y": [1]}, 2)
+
+
+async def test_a_block_that_runs_again_may_ask_for_blocks_again(case: Case) -> None:
+    case.block("helper", "", "n", "return {'n': times}")
+    body = "job = await ctx.run_block('self::helper')\nfound = await job\nreturn {'v': {found['n']}}"
+    case.block("asks", "", "v:var", body, AGAIN)
+    case.block("take", "v:var", "y", "if times == 1:\n    die()\nreturn {'y': sorted(inputs['v'])}", RETRIED)
+    outputs, _ = await run(case.flow("nodes:\n" + task("asks") + task("take", v="asks.v") + out("take.y")))
+    assert (outputs, case.ran("helper")) == ({"y": [2]}, 2)
+
+
+async def test_who_waits_for_a_value_waits_no_longer_than_its_timeout(case: Case) -> None:
+    """And the job that would have made it is cancelled with the session."""
+    slow = "if times > 1:\n    import asyncio\n    await asyncio.sleep(600)\nreturn {'v': {1}}"
+    case.block("make", "", "v:var", slow, AGAIN)
+    case.block("take", "v:var", "y", "if times == 1:\n    die()\nreturn {'y': 1}", RETRIED)
+    timed = task("take", v="make.v").replace("{node_id: take,", "{node_id: take, timeout: 20,")
+    with pytest.raises(FlowFailed, match="node take took longer than 20 s"):
+        await run(case.flow("nodes:\n" + task("make") + timed + out("take.y")))
+    assert case.ran("make") == 2
+
+
 # ---------------------------------------------------------------------- the mainframe comes back in the middle
 
 
