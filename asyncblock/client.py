@@ -674,7 +674,7 @@ async def connect(
 
 
 _Key = tuple[Any, ...]
-"""Address, token and headers."""
+"""Address, token, TLS context and headers."""
 
 
 @dataclass(slots=True, eq=False)
@@ -686,7 +686,7 @@ class _Held:
 
 
 class _SharedLinks:
-    """The links of this process by address, token and headers. On the I/O thread.
+    """The links of this process by address, token, TLS context and headers. On the I/O thread.
 
     Nobody waits for another's address here, and on one address each waits as long as it wants to.
     """
@@ -744,7 +744,8 @@ async def open_link(
         agent = f"asyncblock/{__version__}"
         return await connect_websocket(url, token, max_message=MAX_MESSAGE, tls=tls, agent=agent, headers=more)
 
-    key = (url, token, *sorted(more.items()))
+    # Who trusts other authorities than those a link was made with doesn't get that link.
+    key = (url, token, tls, *sorted(more.items()))
     async with shared().lease() as io:
         links = await io.run(_links_of(io))
         joining = asyncio.ensure_future(

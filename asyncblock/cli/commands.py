@@ -225,14 +225,14 @@ async def executor(
     if missing:
         raise Unavailable(f"there is no package directory {', '.join(missing)}")
     url, token = target.address()
-    headers = target.headers()
+    headers, tls = target.headers(), target.tls()
     stop = asyncio.Event()
     async with AsyncExitStack() as stack:
         interrupts = stack.enter_context(Interrupts())
 
         # Asked first, so that a wrong address or token is said at once and here.
         def own_link() -> AbstractAsyncContextManager[Link]:
-            return open_link(url, token, timeout=COMMAND_TIMEOUT, tls=target.tls(), headers=headers)
+            return open_link(url, token, timeout=COMMAND_TIMEOUT, tls=tls, headers=headers)
 
         async with own_link() as link:
             await _must_run_blocks(Mainframe(link), url)
@@ -241,7 +241,7 @@ async def executor(
         own = [*map(package_root, packages)]
         served = [*own, *(example.root for example in shipped())]
         edits = Edits(package_hash, own) if reload else None
-        ca_file = str(target.tls_ca) if target.tls() is not None else None
+        ca_file = str(target.tls_ca) if tls is not None else None
         with interrupts.handled_by(stop.set):
             async with Workers(
                 url,

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import trustme
 
 import asyncblock
 from asyncblock import client
-from asyncblock.errors import ConnectionLost
+from asyncblock.errors import AsyncBlockError, ConnectionLost
 from asyncblock.hosting import hosted_mainframe, listening
 from asyncblock.iothread import shared
 
@@ -31,9 +33,9 @@ async def silent() -> AsyncIterator[tuple[str, asyncio.Event]]:
 
 
 @asynccontextmanager
-async def served(directory: Path) -> AsyncIterator[tuple[str, str]]:
+async def served(directory: Path, tls: ssl.SSLContext | None = None) -> AsyncIterator[tuple[str, str]]:
     async with shared().lease() as io, hosted_mainframe(io, directory) as server:
-        async with listening(io, server, "127.0.0.1", 0) as url:
+        async with listening(io, server, "127.0.0.1", 0, tls=tls) as url:
             yield url, server.token
 
 
@@ -85,3 +87,18 @@ async def test_those_who_come_later_share_a_link_that_is_still_being_opened(tmp_
             second.cancel()
             await asyncio.wait([second])
         assert held.link.over
+
+
+async def test_who_trusts_nobody_gets_no_link_of_somebody_who_does(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    context, trusting = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.configure_trust(trusting)
+    async with served(tmp_path, context) as (url, token):
+        assert url.startswith("wss:")
+        async with asyncblock.connect(url, token, tls=trusting) as mainframe:
+            with pytest.raises(AsyncBlockError, match="certificate"):
+                async with asyncblock.connect(url, token, timeout=5):
+                    pass
+            async with asyncblock.connect(url, token, tls=trusting) as again:
+                assert again.link is mainframe.link
