@@ -241,20 +241,27 @@ class Executor:
         await wait_in_thread(self.catalog.hash_all, places=None)
         async with _undisturbed_group() as tasks:
             hosting = _Hosting(self, link, tasks)
-            await wait_in_thread(hosting.depot.open, places=None)
-            offer(hosting.depot)
-            async with hosting.watchdog:
-                await link.attach(hosting)
-                hosting.services.packages_known()
-                self._hosting = hosting
-                # The process that draws figures lives as long as the last executor of this process.
-                keep_worker()
-                try:
-                    yield
-                finally:
-                    self._hosting = None
-                    await asyncio.shield(hosting.leave())
-                    self.catalog.close()
+            try:
+                await wait_in_thread(hosting.depot.open, places=None)
+                offer(hosting.depot)
+                async with hosting.watchdog:
+                    await link.attach(hosting)
+                    hosting.services.packages_known()
+                    self._hosting = hosting
+                    # The process that draws figures lives as long as the last executor of this process.
+                    keep_worker()
+                    try:
+                        yield
+                    finally:
+                        self._hosting = None
+                        try:
+                            await asyncio.shield(hosting.leave())
+                        finally:
+                            self.catalog.close()
+                            await asyncio.shield(wait_in_thread(release_worker, places=None))
+            finally:
+                # However far it has come: a link that is over takes nobody in.
+                await asyncio.shield(hosting.close_files())
 
 
 @asynccontextmanager
@@ -622,10 +629,12 @@ class _Hosting:
             task.cancel()
         if not self.link.over:
             await self.link.detach()
-        await wait_in_thread(self.scratch.close, places=None)
+
+    async def close_files(self) -> None:
+        """Let go of the directories and files that were opened for jobs."""
         withdraw(self.depot)
+        await wait_in_thread(self.scratch.close, places=None)
         await wait_in_thread(self.depot.close, places=None)
-        await wait_in_thread(release_worker, places=None)
 
 
 def _remove(paths: list[Path]) -> None:
