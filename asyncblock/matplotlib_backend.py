@@ -48,7 +48,7 @@ class FigureManager(_bases.FigureManagerBase):  # type: ignore[misc]  # matplotl
             super().pyplot_show(block=block)
 
 
-class FigureCanvas(_agg.FigureCanvasAgg):  # type: ignore[misc]
+class FigureCanvas(_agg.FigureCanvasAgg):  # type: ignore[misc]  # matplotlib isn't there for mypy
     """Draws as "agg" does."""
 
     manager_class = FigureManager

@@ -91,6 +91,7 @@ def _elsewhere(work: Coroutine[Any, Any, T]) -> T:
         try:
             found.append(asyncio.run(work))
         except BaseException as error:
+            # Whatever it is, it is raised again where the cell waits.
             failed.append(error)
 
     thread = threading.Thread(target=run, name="asyncblock-notebook", daemon=True)

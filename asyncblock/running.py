@@ -57,6 +57,7 @@ class Flow(language.Flow):
             failed.add_note(f"the journal of session {failed.session_id} is kept in {kept}")
             raise
         except BaseException:
+            # A cancel too: nobody is told of the directory.
             if data_dir is None:
                 shutil.rmtree(directory, ignore_errors=True)
             raise

@@ -353,6 +353,7 @@ class Workers:
                 pass_fds=(trace_fd,),
             )
         except BaseException:
+            # A cancel too: nobody else knows the descriptor yet.
             os.close(traces)
             raise
         finally:

@@ -140,7 +140,7 @@ class _Running:
                 return
             offset = page.next
         async with _read(self._directory, self.session_id) as recording:
-            async with aclosing(recording.events(offset)) as rest:  # type: ignore[type-var]
+            async with aclosing(recording.events(offset)) as rest:  # type: ignore[type-var]  # an async generator
                 async for event in rest:
                     self._over = self._over or isinstance(event, events.SessionFinished)
                     yield event

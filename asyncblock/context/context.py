@@ -277,6 +277,7 @@ class Context(AsyncAsking):
                 # To take a secret out would move the pages.
                 prepared["pages"] = await self._made(self._beside(lambda: raw_pieces(pages)))
         except BaseException:
+            # A cancel too: nobody else knows what was made, and what it holds of the budget.
             self._release(prepared)
             raise
         await self._put_preview(self._preview_record(said, made, prepared, id), id)

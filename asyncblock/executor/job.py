@@ -432,6 +432,7 @@ class RunningJob:
             except SystemExit as exit:
                 value = _Exited(exit.code)
             except BaseException as error:
+                # KeyboardInterrupt too: it is the block's, and the job's end has to be told.
                 value = _Raised(error)
             finally:
                 self._thread = None

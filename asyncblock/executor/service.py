@@ -172,6 +172,7 @@ class RunningService:
         except asyncio.CancelledError:
             raise
         except BaseException as error:
+            # SystemExit too: it is the service's, and not the executor's to end by.
             self._failed(error)
         else:
             self._look()
@@ -188,6 +189,7 @@ class RunningService:
             try:
                 context.run(fn, self._ctx)
             except BaseException as raised:
+                # Whatever it is: who waits for this thread has to hear of its end.
                 error = raised
             self._inbox.post(_settle, done, error)
 

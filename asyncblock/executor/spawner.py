@@ -83,6 +83,7 @@ class Spawner:
                 pass_fds=(trace_fd,),
             )
         except BaseException:
+            # A cancel too: nobody else knows the descriptor yet.
             os.close(traces)
             raise
         finally:

@@ -142,6 +142,7 @@ def _of_author(work: Callable[..., T], *args: Any) -> T:
     except (Exception, Abandoned):
         raise
     except BaseException as problem:
+        # SystemExit and the like from a display method: not this thread's to end by.
         raise PreviewFailed(f"it raised {type(problem).__name__}") from None
 
 

@@ -49,6 +49,7 @@ class Packing:
         try:
             self._pieces = self._pack()
         except BaseException as problem:
+            # SystemExit of an author's pickling too: who waits raises it.
             self._problem = problem
         with self._lock:
             self._done.set()

@@ -100,10 +100,10 @@ def _file_of(image: Any, media_type: str) -> bytes | None:
         with suppress(OSError, ValueError, AttributeError):
             place = file.tell()  # type: ignore[union-attr]  # suppressed
             try:
-                file.seek(0)  # type: ignore[union-attr]
-                data: bytes = file.read(_LARGEST_FILE + 1)  # type: ignore[union-attr]
+                file.seek(0)  # type: ignore[union-attr]  # suppressed
+                data: bytes = file.read(_LARGEST_FILE + 1)  # type: ignore[union-attr]  # suppressed
             finally:
-                file.seek(place)  # type: ignore[union-attr]
+                file.seek(place)  # type: ignore[union-attr]  # suppressed
             # Once it is loaded, it may have only a frame.
             if len(data) <= _LARGEST_FILE and media_type_of(data) == media_type:
                 return data

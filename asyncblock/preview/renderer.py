@@ -235,6 +235,7 @@ class _Renderer:
         except _Later:
             raise
         except BaseException:
+            # Whatever it is: what was packed is large, and nobody asks for it again.
             rendering.packing = None
             raise
         rendering.packing = None

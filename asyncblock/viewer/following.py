@@ -141,7 +141,7 @@ class Following:
     async def _take_all(self, watched: Watched) -> None:
         taken = 0
         last = watched.rows - 1 if watched.rows is not None else None
-        async with aclosing(watched.recording.events(self.state.read_on())) as found:  # type: ignore[type-var]
+        async with aclosing(watched.recording.events(self.state.read_on())) as found:  # type: ignore[type-var]  # an async generator
             async for event in found:
                 self._take(event)
                 taken += 1

@@ -154,7 +154,7 @@ class History:
         """Read events that are near to each other; in order."""
         left = set(places)
         row, within = -1, 0
-        async with aclosing(self._recording.events(places[0] >> 20)) as read:  # type: ignore[type-var]
+        async with aclosing(self._recording.events(places[0] >> 20)) as read:  # type: ignore[type-var]  # an async generator
             async for event in read:
                 row, within = event.offset, within + 1 if event.offset == row else 1
                 place = (row << 20) + within
@@ -242,7 +242,7 @@ class History:
             return
         pace = max(self._now.offset // _CHECKPOINTS, 500)
         taken = 0
-        async with aclosing(self._recording.events(state.read_on())) as read:  # type: ignore[type-var]
+        async with aclosing(self._recording.events(state.read_on())) as read:  # type: ignore[type-var]  # an async generator
             async for event in read:
                 if event.offset > offset:
                     break

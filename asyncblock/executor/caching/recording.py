@@ -282,6 +282,7 @@ class RecordingContext(_Recording, Context):
             try:
                 await run_in_thread(self._recorder.take, item)
             except BaseException:
+                # A cancel too: what is taken down in part is no result, and what isn't sent keeps nothing.
                 self._outlet.forget(item)
                 self._forget(keys)
                 self._recorder.spoil(_GIVEN_UP)
@@ -289,6 +290,7 @@ class RecordingContext(_Recording, Context):
             try:
                 await super()._send(lane, item, keys)
             except BaseException:
+                # A cancel too: it is taken down, and wasn't sent.
                 self._recorder.spoil(_GIVEN_UP)
                 raise
 
@@ -331,6 +333,7 @@ class RecordingSyncContext(_Recording, SyncContext):
             try:
                 super()._send(lane, item, keys)
             except BaseException:
+                # A cancel too: it is taken down, and wasn't sent.
                 self._recorder.spoil(_GIVEN_UP)
                 raise
 
