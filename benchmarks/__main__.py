@@ -109,7 +109,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             try:
                 commit = history.landed() if options.history else ""
                 extras = {extra for name in names for extra in getattr(_module(name), "EXTRAS", ())}
-                run.both = stack.enter_context(against.sides(options.against, sorted(extras)))
+                also = {each for name in names for each in getattr(_module(name), "REQUIREMENTS", ())}
+                run.both = stack.enter_context(against.sides(options.against, sorted(extras), also=sorted(also)))
             except BuildError as problem:
                 parser.error(str(problem))
         for name in names:

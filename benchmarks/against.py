@@ -70,7 +70,7 @@ class Compared:
 
 
 @contextmanager
-def sides(ref: str, extras: Sequence[str], repository: Path = ROOT) -> Iterator[Sides]:
+def sides(ref: str, extras: Sequence[str], repository: Path = ROOT, also: Sequence[str] = ()) -> Iterator[Sides]:
     """Build both and lay out the benchmark files for them. Raises ``BuildError``."""
     commit = commit_of(ref, repository)
     extras = sorted({*EXTRAS, *extras})
@@ -82,9 +82,9 @@ def sides(ref: str, extras: Sequence[str], repository: Path = ROOT) -> Iterator[
         with ExitStack() as builds:
             with source(commit, repository) as old, source(None, repository) as new:
                 same = fingerprint(old) == fingerprint(new)
-                theirs = builds.enter_context(built(f"{ref} ({commit[:9]})", old, extras))
+                theirs = builds.enter_context(built(f"{ref} ({commit[:9]})", old, extras, also=also))
                 like = None if same else theirs.versions
-                ours = builds.enter_context(built("the working tree", new, extras, like))
+                ours = builds.enter_context(built("the working tree", new, extras, like, also))
             notes = _differences(theirs, ours)
             if same:
                 notes.append(f"{ref} and the working tree have the same package: the ratio is the machine's")

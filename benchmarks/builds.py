@@ -101,18 +101,32 @@ def fingerprint(place: Path) -> str:
 
 
 @contextmanager
-def built(what: str, place: Path, extras: Sequence[str], like: Mapping[str, str] | None = None) -> Iterator[Build]:
+def built(
+    what: str,
+    place: Path,
+    extras: Sequence[str],
+    like: Mapping[str, str] | None = None,
+    also: Sequence[str] = (),
+) -> Iterator[Build]:
     """Build what lies at a place unless it has been, and keep it from being removed for the duration of the block.
 
-    With ``like`` other libraries get these versions where its requirements allow it.
+    With ``like`` other libraries get these versions where its requirements allow it. ``also`` are requirements of what
+    is measured, which asyncblock doesn't have.
     """
-    inputs = (fingerprint(place), sorted(extras), sys.version, sys.base_prefix, sorted((like or {}).items()))
+    inputs = (
+        fingerprint(place),
+        sorted(extras),
+        sorted(also),
+        sys.version,
+        sys.base_prefix,
+        sorted((like or {}).items()),
+    )
     home = cache_directory() / hashlib.sha256(orjson.dumps(inputs)).hexdigest()[:20]
     with _locked(home) as lock:
         if not (home / _DONE).exists():
             say(f"building {what} in {home} (once)")
             try:
-                _build(home, place, extras, like)
+                _build(home, place, extras, like, also)
             except BaseException as error:
                 shutil.rmtree(home, ignore_errors=True)
                 if isinstance(error, BuildError):
@@ -125,7 +139,7 @@ def built(what: str, place: Path, extras: Sequence[str], like: Mapping[str, str]
         yield Build(_python(home), orjson.loads((home / _DONE).read_bytes()))
 
 
-def _build(home: Path, place: Path, extras: Sequence[str], like: Mapping[str, str] | None) -> None:
+def _build(home: Path, place: Path, extras: Sequence[str], like: Mapping[str, str] | None, also: Sequence[str]) -> None:
     for left in home.iterdir():
         shutil.rmtree(left) if left.is_dir() else left.unlink()
     own_pip = importlib.util.find_spec("pip") is not None
@@ -133,7 +147,7 @@ def _build(home: Path, place: Path, extras: Sequence[str], like: Mapping[str, st
     venv.EnvBuilder(symlinks=True, with_pip=not own_pip).create(home / "venv")
     python = _python(home)
     pip = [sys.executable, "-m", "pip", "--python", str(python)] if own_pip else [str(python), "-m", "pip"]
-    install = [*pip, "install", "--quiet", "--disable-pip-version-check", f"{place}[{','.join(extras)}]"]
+    install = [*pip, "install", "--quiet", "--disable-pip-version-check", f"{place}[{','.join(extras)}]", *also]
     versions = home / "versions.txt"
     versions.write_text("".join(f"{name}=={number}\n" for name, number in (like or {}).items() if name != "asyncblock"))
     done = _run([*install, "--constraint", str(versions)])

@@ -22,10 +22,13 @@ from .report import Result
 from .rounds import Case, Subject, measure_in_turns
 from .ticker import Lags, ticking
 
-__all__ = ["EXTRAS", "cases", "idle", "measure", "others", "ours"]
+__all__ = ["EXTRAS", "REQUIREMENTS", "cases", "idle", "measure", "others", "ours"]
 
 EXTRAS = ("preview",)
 """Of asyncblock, that a build needs for it."""
+
+REQUIREMENTS = ("jinja2>=3.1.2", "pillow>=11", "plotly>=6", "plotnine>=0.14")
+"""The libraries of the figures, which no build needs for anything else."""
 
 _MUST = "max <= 15 ms, p99 <= 3 ms"
 _OTHER = {"line_1M_points": "<= 75 ms", "styler_5000": "<= 40 ms"}
