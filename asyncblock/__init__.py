@@ -20,6 +20,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ._version import __version__ as __version__
 from .block import Bin, Var, block
 from .errors import (
     AsyncBlockError,
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
     from .embedding import embedded
     from .executor import Executor
     from .running import Flow
-
-__version__ = "0.1.0"
 
 __all__ = [
     "AsyncBlockError",

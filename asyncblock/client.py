@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
-from . import __version__, events
+from . import events
+from ._version import __version__
 from .block import AnyBlock
 from .body import Body
 from .errors import (
@@ -370,7 +371,7 @@ class Mainframe:
         title: str = "",
         search_paths: tuple[Path, ...] = (),
         metadata: Mapping[str, Any] | None = None,
-    ) -> Many:
+    ) -> Many[Session]:
         """Run a flow, or one block, once for each item, at most ``limit`` at once; an item is what ``inputs`` are.
 
         ``await mainframe.map(...)`` returns the outputs in the order of the items, and ``async for result in
@@ -405,7 +406,7 @@ class Mainframe:
         from_node: str | None = None,
         inputs: Results | None = None,
         search_paths: tuple[Path, ...] = (),
-    ) -> Retry:
+    ) -> Retry[Session]:
         """Work out what of a session that has ended needn't run again, and why the rest does; ``start`` begins it.
 
         A job stays finished where its code, inputs, the files that these name, handles and imports are the same; its
@@ -432,7 +433,10 @@ class Mainframe:
                 lambda known: resolve_flow(wanted, given, search_paths, shape=shape, languages=known)
             )
 
-        return await prepare(self, session_id, load, from_node=from_node, inputs=given)
+        info = await self.session(session_id).info()
+        if info.state == "running":
+            raise LocalProtocolError(f"session {session_id} still runs; wait for its end, or cancel it")
+        return await prepare(self.link, session_id, load, self.start, from_node=from_node, inputs=given)
 
     async def retry(
         self,
@@ -584,11 +588,11 @@ def resolve_flow(
         if wrong := plan.input_problems(inputs or {}):
             raise InvalidFlow([Problem(words) for words in wrong])
         return plan
-    from .examples import examples, find
     from .flow.named import find_flow
+    from .flow.shipped import find, shipped
 
     path = find(flow) if isinstance(flow, str) and not Path(flow).exists() else None
-    named = path or find_flow(flow, lambda: [each.name for each in examples()])
+    named = path or find_flow(flow, lambda: [each.name for each in shipped()])
     return load_flow(named, search_paths=search_paths, inputs=inputs, shape=shape, languages=languages)
 
 

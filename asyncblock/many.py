@@ -8,13 +8,12 @@ import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from .errors import AsyncBlockError, MapFailed, Rejected
 from .shapes import Results, by_handle
 
 if TYPE_CHECKING:
-    from .client import Session
     from .flow.plan import Plan
 
 __all__ = ["Many", "MapResult", "group_of", "is_group", "new_group"]
@@ -26,7 +25,22 @@ _ID: Final = re.compile(r"(m[0-9a-z]{9})n[0-9]{5,}")
 _LETTERS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 Load = Callable[[Mapping[str, Any]], Awaitable["Plan"]]
-Start = Callable[["Plan", Mapping[str, Any], str], Awaitable["Session"]]
+
+
+class Running(Protocol):
+    """A session, of which this file asks no more than this: ``client.Session``."""
+
+    async def outputs(self) -> dict[str, Any]:
+        """Wait for its end and return its outputs."""
+        ...
+
+    async def cancel(self, reason: str = ..., /) -> None:
+        """Cancel it."""
+        ...
+
+
+S = TypeVar("S", bound=Running)
+Start = Callable[["Plan", Mapping[str, Any], str], Awaitable[S]]
 
 
 def new_group() -> str:
@@ -63,21 +77,21 @@ class MapResult:
     """Why it has none: ``FlowFailed``, or why it couldn't be started."""
 
 
-class Many:
+class Many(Generic[S]):
     """Runs of one flow, one for each item. Get one from ``Mainframe.map``; nothing runs before it is awaited.
 
     ``await many`` gives the outputs in the order of the items; iterating gives a ``MapResult`` for each as it ends.
     """
 
     def __init__(
-        self, load: Load, start: Start, handle: Callable[[str], Session], items: Iterable[Results], limit: int
+        self, load: Load, start: Start[S], handle: Callable[[str], S], items: Iterable[Results], limit: int
     ) -> None:
         self._load = load
         self._start = start
         self._handle = handle
         self._items = iter(items)
         self._limit = limit
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[str, S] = {}
         """Those that haven't ended."""
         self._cancelled: str | None = None
         self.group = new_group()
@@ -129,13 +143,13 @@ class Many:
             if running:
                 await self._give_up(running)
 
-    async def begin(self) -> list[Session]:
+    async def begin(self) -> list[S]:
         """Start all of them at once, wait for none, and return their sessions in order.
 
         **Durability**: on return each is in the journal. **Cancellation** leaves those that were started.
         Raises ``InvalidFlow`` and ``Rejected`` for the first that can't be started.
         """
-        begun: list[Session] = []
+        begun: list[S] = []
         plan: Plan | None = None
         for index, item in enumerate(self._items):
             inputs = dict(by_handle(item))
@@ -174,7 +188,7 @@ class Many:
         await asyncio.shield(asyncio.gather(*running, *orders, return_exceptions=True))
 
 
-async def _cancel(session: Session, reason: str) -> None:
+async def _cancel(session: Running, reason: str) -> None:
     try:
         await session.cancel(reason)
     except Rejected:

@@ -13,12 +13,12 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import orjson
 
 from .context import Places
-from .errors import AsyncBlockError, InvalidFlow, LocalProtocolError, Problem
+from .errors import AsyncBlockError, InvalidFlow, Problem
 from .executor.caching import (
     FILES,
     Key,
@@ -35,13 +35,11 @@ from .flow.caching import refreshed
 from .flow.plan import NodePlan, Plan
 from .flow.report import did_you_mean
 from .importable import importable
+from .link import Link
 from .offload import run_in_thread, wait_in_thread
 from .pieces import loads_blocks
 from .store import StoreKey
 from .wire.bodies import BodyRef
-
-if TYPE_CHECKING:
-    from .client import Mainframe, Session
 
 __all__ = ["Retry", "prepare"]
 
@@ -61,9 +59,22 @@ _SECRETS: Final = ("oomol/secret", "oomol/credential")
 Shape = Callable[[Plan], Plan]
 Load = Callable[[str | None, Shape], Awaitable[Plan]]
 
+S = TypeVar("S")
+S_co = TypeVar("S_co", covariant=True)
+
+
+class Starts(Protocol[S_co]):
+    """Starts the new session: ``client.Mainframe.start``, of which this file knows no more."""
+
+    def __call__(
+        self, plan: Plan, inputs: Mapping[str, Any], /, *, title: str, metadata: Mapping[str, Any]
+    ) -> Awaitable[S_co]:
+        """Start a session."""
+        ...
+
 
 @dataclass(slots=True)
-class Retry:
+class Retry(Generic[S]):
     """What a retry will do. ``await start()`` begins it."""
 
     session_id: str
@@ -73,7 +84,7 @@ class Retry:
     """Nodes that don't run again."""
     again: dict[str, str]
     """Nodes that run again, and why."""
-    _mainframe: Mainframe
+    _start: Starts[S]
     _plan: Plan
     _inputs: dict[str, Any]
     _metadata: dict[str, Any]
@@ -83,12 +94,12 @@ class Retry:
         """The plan of the new session."""
         return self._plan
 
-    async def start(self) -> Session:
+    async def start(self) -> S:
         """Start the new session.
 
         **Durability** and **Cancellation** as ``Mainframe.start``. Raises as that.
         """
-        return await self._mainframe.start(self._plan, self._inputs, title=self.title, metadata=self._metadata)
+        return await self._start(self._plan, self._inputs, title=self.title, metadata=self._metadata)
 
 
 @dataclass(slots=True)
@@ -119,9 +130,9 @@ class _Job:
 class _Past:
     """The old session, read from its journal."""
 
-    def __init__(self, mainframe: Mainframe, session_id: str) -> None:
-        self._link = mainframe.link
-        self.session = mainframe.session(session_id)
+    def __init__(self, link: Link, session_id: str) -> None:
+        self._link = link
+        self._session_id = session_id
         self.started: dict[str, Any] = {}
         self.jobs: dict[str, _Job] = {}
         self.ended = False
@@ -132,7 +143,7 @@ class _Past:
         """Read the journal. Raises as ``Link.read``."""
         offset = 0
         while not self.ended:
-            page = await self._link.read(self.session.session_id, offset)
+            page = await self._link.read(self._session_id, offset)
             await run_in_thread(self._take, page.rows)
             if page.end or page.next == offset:
                 return
@@ -212,22 +223,20 @@ def value_of(record: dict[str, Any], link: str, handle: str) -> tuple[Any, BodyR
 
 
 async def prepare(
-    mainframe: Mainframe,
+    link: Link,
     session_id: str,
     load: Load,
+    start: Starts[S],
     *,
     from_node: str | None,
     inputs: Mapping[str, Any],
-) -> Retry:
-    """Work out what of a session stays, and lay that ready. ``load`` makes the plan of a path.
+) -> Retry[S]:
+    """Work out what of a session that has ended stays, and lay that ready. ``load`` makes the plan of a path.
 
-    **Cancellation** is safe. Raises ``LocalProtocolError`` for a session that still runs, or was built in Python and is
-    given no flow; ``InvalidFlow``; ``Rejected`` when the mainframe doesn't know the session.
+    **Cancellation** is safe. Raises ``LocalProtocolError`` for a session that was built in Python and is given no flow;
+    ``InvalidFlow``.
     """
-    info = await mainframe.session(session_id).info()
-    if info.state == "running":
-        raise LocalProtocolError(f"session {session_id} still runs; wait for its end, or cancel it")
-    past = _Past(mainframe, session_id)
+    past = _Past(link, session_id)
     await past.read()
     old = Plan.from_json(past.started["plan"])
     before: dict[str, Any] = past.started["inputs"]
@@ -253,7 +262,7 @@ async def prepare(
     title = str(past.started.get("title", ""))
     shaped = _with_results(plan, session_id, barred)
     metadata = past.started.get("metadata", {})
-    return Retry(session_id, title, told.kept, told.again, mainframe, shaped, given, metadata)
+    return Retry(session_id, title, told.kept, told.again, start, shaped, given, metadata)
 
 
 def _carried(before: Mapping[str, Any], old: Plan, definitions: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -9,11 +9,9 @@ import sys
 import threading
 from types import FrameType
 
-__all__ = ["INTERRUPTED", "main"]
+from .exits import INTERRUPTED
 
-
-INTERRUPTED = 130
-"""The exit code of a command that was interrupted."""
+__all__ = ["main"]
 
 
 def main() -> None:

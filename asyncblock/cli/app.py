@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, NoReturn, Optional
 import orjson
 import typer
 
-from .. import __version__
+from .._version import __version__
 from ..errors import AsyncBlockError, DataDirInUse, InvalidFlow, MainframeFailed, Unauthorized
 from . import again, commands, housekeeping, paging, telling
 from . import cache as caching
@@ -774,7 +774,7 @@ def doctor(
 @app.command()
 def examples(json: Json = False) -> None:
     """List the flows that are shipped with asyncblock: run one with 'asyncblock run NAME'."""
-    from ..examples import examples as shipped
+    from ..flow.shipped import shipped
 
     found = [{"name": each.name, "about": each.about} for each in shipped()]
     if json:

@@ -18,11 +18,11 @@ from .. import collector
 from ..client import Mainframe, Session, open_link, resolve_flow
 from ..embedding import embedded
 from ..errors import InvalidFlow, Unavailable
-from ..examples import examples as shipped
 from ..executor.capture import shows_of_jobs
 from ..executor.catalog import accepted
 from ..executor.console import share_input
 from ..flow.plan import Plan
+from ..flow.shipped import shipped
 from ..hosting import hosted_mainframe, listening
 from ..iothread import shared
 from ..lifesigns import Held

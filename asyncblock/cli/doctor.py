@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from .. import __version__
+from .._version import __version__
 from ..client import Mainframe, open_link
 from ..errors import (
     AsyncBlockError,

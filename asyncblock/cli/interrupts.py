@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from . import INTERRUPTED
+from .exits import INTERRUPTED
 
 __all__ = ["INTERRUPTED", "Interrupts"]
 

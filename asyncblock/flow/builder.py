@@ -9,40 +9,20 @@ from __future__ import annotations
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 
 from ..errors import InvalidFlow
 from ..shapes import by_handle
+from .codeblocks import CodeBlock, task_of
+from .load import load_document
 from .plan import Plan, Source
 from .yamlfile import dump_yaml
 
 Inputs = TypeVar("Inputs")
 P = ParamSpec("P")
 R = TypeVar("R")
-R_co = TypeVar("R_co", covariant=True)
 
-__all__ = ["CodeBlock", "Flow", "Node", "task_of"]
-
-
-class CodeBlock(Protocol[P, R_co]):
-    """What a flow needs of a function under ``@asyncblock.block``."""
-
-    name: str
-    package: str
-    hash: str
-    entry: str
-    function: str
-    inputs_def: Sequence[Mapping[str, Any]] | None
-    outputs_def: Sequence[Mapping[str, Any]] | None
-    retries: Mapping[str, Any] | None
-    cache: Mapping[str, Any] | bool | None
-    recompute: bool
-    needs: Mapping[str, Any] | None
-    sync: bool
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
-        """Call the function."""
-        ...
+__all__ = ["Flow", "Node"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,10 +234,7 @@ class Flow:
 
     def plan(self) -> Plan:
         """Check the flow and return its plan. Raises ``InvalidFlow`` with every problem."""
-        from .load import load_document
-
-        document = self.document()
-        return load_document(document, self._all_blocks())
+        return load_document(self.document(), self._all_blocks())
 
     def to_yaml(self) -> str:
         """Return the flow as a file's text: a ``flow.oo.yaml`` that means the same where its modules can be imported.
@@ -364,24 +341,3 @@ def _fed_by(value: Any) -> dict[str, Any]:
         else:
             made.setdefault("from_node", []).append({"node_id": source.node_id, "output_handle": source.handle})
     return made
-
-
-def task_of(block: CodeBlock[..., Any]) -> dict[str, Any]:
-    """Return the inline task that a block of code is in a document."""
-    options: dict[str, Any] = {"module": block.entry, "function": block.function, "hash": block.hash}
-    if block.sync:
-        options["sync"] = True
-    task: dict[str, Any] = {"executor": {"name": "python", "options": options}}
-    if block.inputs_def is not None:
-        task["inputs_def"] = [dict(each) for each in block.inputs_def]
-    if block.outputs_def is not None:
-        task["outputs_def"] = [dict(each) for each in block.outputs_def]
-    if block.retries is not None:
-        task["retries"] = dict(block.retries)
-    if block.cache is not None:
-        task["cache"] = dict(block.cache) if isinstance(block.cache, Mapping) else block.cache
-    if block.recompute:
-        task["recompute"] = True
-    if block.needs is not None:
-        task["needs"] = dict(block.needs)
-    return task

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..enclosed import differ
 from ..errors import InvalidFlow, Problem
-from .builder import CodeBlock, task_of
+from .codeblocks import CodeBlock, task_of
 from .faces import Face, read_face
 from .groups import with_groups
 from .lookup import FILES, FLOW_FILES, Lookup, runnable_file

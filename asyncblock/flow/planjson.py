@@ -7,23 +7,36 @@ of ``block``. So a plan of 10,000 nodes fits into a message.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
 from ..errors import InvalidFlow, Problem
 from ..resources import LABELS, needs_problem
-from .plan import KINDS, MAX_NODE_ID, MAX_NODES, MAX_WEIGHT, REMEMBERED, FlowPlan, InputPlan, NodePlan, Plan, Source
+from .planparts import (
+    KINDS,
+    MAX_NODE_ID,
+    MAX_NODES,
+    MAX_WEIGHT,
+    REMEMBERED,
+    AllFlows,
+    FlowPlan,
+    InputPlan,
+    NodePlan,
+    Source,
+)
 
 __all__ = ["plan_from_json", "plan_to_json"]
+
+P = TypeVar("P", bound=AllFlows)
 
 _DEFAULTS = {f.name: f.default for f in fields(NodePlan)}
 
 
-def plan_to_json(plan: Plan) -> dict[str, Any]:
+def plan_to_json(plan: AllFlows) -> dict[str, Any]:
     """Return a plan as JSON-ready data. What has its default isn't written."""
     blocks = _Blocks(plan)
     made: dict[str, Any] = {"version": 1, **_flow_to_json(plan, blocks)}
@@ -41,7 +54,7 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
 class _Blocks:
     """The blocks that several nodes of a plan have."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: AllFlows) -> None:
         self.shared: list[dict[str, Any]] = []
         self._places: dict[bytes, int] = {}
         self._counts = Counter(_content(node) for node in _all_nodes(plan))
@@ -61,7 +74,7 @@ def _content(node: NodePlan) -> bytes:
     return orjson.dumps(dict(node.block))
 
 
-def _all_nodes(plan: Plan) -> Iterator[NodePlan]:
+def _all_nodes(plan: AllFlows) -> Iterator[NodePlan]:
     waiting = [*plan.nodes, *(node for flow in plan.flows.values() for node in flow.nodes), *plan.catalog.values()]
     while waiting:
         node = waiting.pop()
@@ -105,10 +118,10 @@ def _node_to_json(node: NodePlan, blocks: _Blocks) -> dict[str, Any]:
     return made
 
 
-def plan_from_json(obj: object) -> Plan:
-    """Read a plan from outside. Raises ``InvalidFlow`` with everything that is wrong with its structure."""
+def plan_from_json(obj: object, make: Callable[..., P]) -> P:
+    """Read a plan from outside, made by ``make``. Raises ``InvalidFlow`` with all that is wrong with its structure."""
     reader = _Reader()
-    plan = reader.plan(obj)
+    plan = reader.plan(obj, make)
     if plan is None or reader.problems:
         raise InvalidFlow(reader.problems)
     return plan
@@ -127,7 +140,7 @@ class _Reader:
             self.problems.append(Problem(f"malformed plan: {words}"))
         return condition
 
-    def plan(self, obj: object) -> Plan | None:
+    def plan(self, obj: object, make: Callable[..., P]) -> P | None:
         if not isinstance(obj, dict):
             self._expect(False, "it isn't an object")
             return None
@@ -146,7 +159,7 @@ class _Reader:
         if not fine or root is None:
             return None
         made = {str(key): flow for key, each in flows.items() if (flow := self.flow(f"flow {key!r}: ", each))}
-        plan = Plan(
+        plan = make(
             **{f.name: getattr(root, f.name) for f in fields(FlowPlan)},
             flows=made,
             catalog={key: n for key, each in catalog.items() if (n := self.node("catalog: ", each, entry=True))},
@@ -159,7 +172,7 @@ class _Reader:
             self._expect(entry.kind != "subflow" or entry.flow in made or "refused" in entry.block, f"catalog {key!r}")
         return plan
 
-    def _check_references(self, flow: FlowPlan, plan: Plan) -> None:
+    def _check_references(self, flow: FlowPlan, plan: AllFlows) -> None:
         ids = {node.node_id for node in flow.nodes}
         names = {each["handle"] for each in flow.inputs_def}
         for source in _all_sources(flow):

@@ -161,7 +161,8 @@ class Outlet:
     def draft(self, *, telemetry: bool) -> Draft:
         """Number a body that is to be made on a worker thread."""
         body = Body(self._desk.next_body(), "json", self.channel, telemetry=telemetry)
-        return Draft(self._desk, body, self._tell)
+        desk = self._desk
+        return Draft(body, desk.io, desk.room, keep=desk.keep_body, forget=desk.forget, tell=self._tell)
 
     def small_body(
         self, data: bytes, encoding: Encoding, *, telemetry: bool = False, force: bool = False
@@ -460,8 +461,8 @@ class Desk:
 
     def keep_body(self, body: Body) -> None:
         """Send a body's chunks, and keep it until its record is acknowledged or its channel is closed."""
-        channel = body.channel
-        if body.dropped or self.channels.get(channel.number) is not channel:
+        channel = self.channels.get(body.channel.number)
+        if body.dropped or channel is None or channel is not body.channel:
             self.room.drop(body)
             return
         self.outbox.keep(body)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator
 
 from ..errors import Closed, Unavailable
+from ..iothread import IOThread
 from ..scratch import root
 from ..wire.bodies import CHUNK_SIZE, Body, Encoding
-
-if TYPE_CHECKING:
-    from .desk import Desk
+from .room import Room
 
 __all__ = ["Abandoned", "Draft"]
 
@@ -24,10 +22,25 @@ class Abandoned(Exception):
 class Draft:
     """A body to be made of pieces, by one worker thread at a time. Whoever waits for it may abandon it at any time."""
 
-    def __init__(self, desk: Desk, body: Body, tell: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        body: Body,
+        io: IOThread,
+        room: Room,
+        *,
+        keep: Callable[[Body], None],
+        forget: Callable[[Iterable[Body]], None],
+        tell: Callable[[], None],
+    ) -> None:
         self.body = body
-        self._desk = desk
+        self._io = io
+        self._room = room
+        self._keep = keep
+        """Lets what is made be sent. On the I/O thread."""
+        self._forget = forget
+        """Has what was sent discarded. On the I/O thread."""
         self._tell = tell
+        """Says, from any thread, that there is more to send."""
         self._lock = threading.Lock()
         self._begun = False
         self._abandoned = False
@@ -38,7 +51,7 @@ class Draft:
 
     def begin(self, pieces: Iterator[bytes], encoding: Encoding) -> None:
         """Say what it is made of. Raises ``Abandoned``; ``Closed`` in a forked process."""
-        if self._desk.io.forked:
+        if self._io.forked:
             raise Closed("a forked process can't send a value of more than 64 KiB; return it to the block")
         self._pieces = pieces
         self.body.encoding = encoding
@@ -46,8 +59,8 @@ class Draft:
             if self._abandoned:
                 raise Abandoned
             self._begun = True
-            self._desk.room.begin(self.body)
-            self._desk.io.post(self._desk.keep_body, self.body)
+            self._room.begin(self.body)
+            self._io.post(self._keep, self.body)
 
     def make(self, what: str) -> bool:
         """Go on making until all is made; False where there is no room, to be called again when there is.
@@ -55,7 +68,7 @@ class Draft:
         Raises ``Abandoned``; ``Unavailable`` saying ``what`` can't be kept, when the file can't be written (a full disk
         is waited for first); what the pieces raise. It is to be abandoned then.
         """
-        room, body = self._desk.room, self.body
+        room, body = self._room, self.body
         while (block := self._block or self._next_block()) is not None:
             self._block = block
             try:
@@ -80,7 +93,7 @@ class Draft:
             self._abandoned = True
             begun, self._begun = self._begun, False
         if begun:
-            self._desk.io.post(self._desk.forget, [self.body])
+            self._io.post(self._forget, [self.body])
 
     def _next_block(self) -> bytes | None:
         """Return the next ``CHUNK_SIZE`` bytes, or what is left at the end."""

@@ -9,7 +9,8 @@ import re
 import secrets
 from typing import Any, Final, Protocol
 
-from .. import __version__, crashpoints
+from .. import crashpoints
+from .._version import __version__
 from ..errors import (
     AsyncBlockError,
     Closed,

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import orjson
 
-from .. import __version__
+from .._version import __version__
 from ..errors import AsyncBlockError
 from ..page.graph import GRAPH_STYLE, Look, draw_flow, flows_in
 from ..page.jobs import PHASES

@@ -5,16 +5,13 @@ A kind is known by what its classes have, so that nothing is imported here; the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, TypeAlias
+from typing import Any, ClassVar, Final, Protocol, TypeAlias
 
 from ..errors import LocalProtocolError
 
-if TYPE_CHECKING:
-    from .fitting import Fitting
-
-__all__ = ["MISSING", "Field", "Kind", "Misfit", "Results", "by_handle", "handles_of", "kind_of", "register"]
+__all__ = ["MISSING", "Field", "Fitter", "Kind", "Misfit", "Results", "by_handle", "handles_of", "kind_of", "register"]
 
 
 class _Missing:
@@ -57,6 +54,14 @@ class Maker(Protocol):
     def __call__(self, values: Mapping[str, Any], declared: Declared | None = None, /) -> Any: ...
 
 
+class Fitter(Protocol):
+    """Knows what makes a value fit an annotation: ``fitting.Fitting``, of which a kind asks no more than this."""
+
+    def of(self, kind: Any) -> Callable[[Any], Any]:
+        """Return what makes a value fit an annotation, or raises ``Misfit``."""
+        ...
+
+
 class Kind(Protocol):
     """A way to declare classes with named fields."""
 
@@ -72,7 +77,7 @@ class Kind(Protocol):
         """Return what an instance has."""
         ...
 
-    def maker(self, cls: Any, fitting: Fitting) -> Maker:
+    def maker(self, cls: Any, fitting: Fitter) -> Maker:
         """Return what makes an instance."""
         ...
 

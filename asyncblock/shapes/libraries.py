@@ -5,14 +5,11 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 
 from .hints import hints_of, takes_none
-from .kinds import MISSING, Declared, Field, Maker, Misfit, register
+from .kinds import MISSING, Declared, Field, Fitter, Maker, Misfit, register
 from .ours import constructor, filled, told
-
-if TYPE_CHECKING:
-    from .fitting import Fitting
 
 __all__: list[str] = []
 
@@ -29,7 +26,7 @@ class _Attrs:
         hints = hints_of(cls)
         return [Field(_alias(each), hints.get(each.name, Any)) for each in cls.__attrs_attrs__]
 
-    def maker(self, cls: Any, fitting: Fitting) -> Maker:
+    def maker(self, cls: Any, fitting: Fitter) -> Maker:
         return filled(self.fields(cls), fitting, constructor(cls))
 
     def values(self, value: Any) -> dict[str, Any]:
@@ -70,7 +67,7 @@ class _Structs:
     def given(self, cls: Any) -> list[Field]:
         return [Field(each.name, each.kind) for each in self.fields(cls)]
 
-    def maker(self, cls: Any, fitting: Fitting) -> Maker:
+    def maker(self, cls: Any, fitting: Fitter) -> Maker:
         msgspec = sys.modules["msgspec"]
         fields = self.fields(cls)
         hidden = _hidden(fields)
@@ -120,7 +117,7 @@ class _Models:
         found = [Field(_shown_as(name, each), _kind(each)) for name, each in cls.__pydantic_fields__.items()]
         return found + [Field(_shown_as(name, each), each.return_type) for name, each in _computed(cls).items()]
 
-    def maker(self, cls: Any, fitting: Fitting) -> Maker:
+    def maker(self, cls: Any, fitting: Fitter) -> Maker:
         hidden = _hidden(self.fields(cls))
 
         def make(values: Mapping[str, Any], declared: Declared | None = None) -> Any:

@@ -5,13 +5,10 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from .hints import hints_of
-from .kinds import MISSING, Declared, Field, Maker, Misfit, register
-
-if TYPE_CHECKING:
-    from .fitting import Fitting
+from .kinds import MISSING, Declared, Field, Fitter, Maker, Misfit, register
 
 __all__ = ["filled", "told"]
 
@@ -42,7 +39,7 @@ def _is_json(value: Any) -> bool:
 
 
 def filled(
-    fields: Iterable[Field], fitting: Fitting, construct: Callable[[dict[str, Any]], Any], *, open: bool = False
+    fields: Iterable[Field], fitting: Fitter, construct: Callable[[dict[str, Any]], Any], *, open: bool = False
 ) -> Maker:
     """Return a function that fits values to their fields and hands them to ``construct``.
 
@@ -120,7 +117,7 @@ class _Dataclasses:
         hints = hints_of(cls)
         return [Field(each.name, hints.get(each.name, each.type)) for each in dataclasses.fields(cls)]
 
-    def maker(self, cls: Any, fitting: Fitting) -> Maker:
+    def maker(self, cls: Any, fitting: Fitter) -> Maker:
         return filled(self.fields(cls), fitting, constructor(cls))
 
     def values(self, value: Any) -> dict[str, Any]:
@@ -151,7 +148,7 @@ class _NamedTuples:
         hints = hints_of(cls)
         return [Field(name, hints.get(name, Any)) for name in cls._fields]
 
-    def maker(self, cls: Any, fitting: Fitting) -> Maker:
+    def maker(self, cls: Any, fitting: Fitter) -> Maker:
         return filled(self.fields(cls), fitting, constructor(cls))
 
     def values(self, value: Any) -> dict[str, Any]:
@@ -169,7 +166,7 @@ class _TypedDicts:
     def given(self, cls: Any) -> list[Field]:
         return self.fields(cls)
 
-    def maker(self, cls: Any, fitting: Fitting) -> Maker:
+    def maker(self, cls: Any, fitting: Fitter) -> Maker:
         return filled(self.fields(cls), fitting, dict, open=True)
 
     def values(self, value: Any) -> dict[str, Any]:

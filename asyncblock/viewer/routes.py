@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from .. import __version__
+from .._version import __version__
 from ..errors import AsyncBlockError, ConnectionLost, Rejected, Unauthorized, Unavailable
 from ..flow.plan import FlowPlan
 from ..offload import run_in_thread

@@ -12,18 +12,16 @@ import hashlib
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Literal, Protocol
 
 from ..errors import RemoteProtocolError
 from .messages import Whole, encode
-
-if TYPE_CHECKING:
-    from .channel import Channel
 
 __all__ = [
     "CHUNK_SIZE",
     "INLINE_LIMIT",
     "Body",
+    "Carrier",
     "BodyRef",
     "Encoding",
     "Parcel",
@@ -97,6 +95,20 @@ class Stored(Protocol):
         ...
 
 
+class Carrier(Protocol):
+    """The channel that a body's chunks go by: ``channel.Channel``, which holds bodies and so can't be named here."""
+
+    number: int
+
+    def add_body(self, body: Body, /) -> None:
+        """Let a body's chunks be sent from here."""
+        ...
+
+    def drop_body(self, body: Body, /) -> None:
+        """Send nothing more of a body."""
+        ...
+
+
 class Body:
     """A body on the sender's side: numbered, made of blocks, readable from any offset while more are added.
 
@@ -117,7 +129,7 @@ class Body:
         "telemetry",
     )
 
-    def __init__(self, n: int, encoding: Encoding, channel: Channel, *, telemetry: bool = False) -> None:
+    def __init__(self, n: int, encoding: Encoding, channel: Carrier, *, telemetry: bool = False) -> None:
         self.n = n
         self.encoding: Encoding = encoding
         self.channel = channel

@@ -212,6 +212,7 @@ class Outbox:
         self._resend_bodies = deque(body for sent in self._retained for run in sent.runs for body in run.bodies)
         resent = {body.n for body in self._resend_bodies}
         for channel in {body.channel for body in self.bodies.values()}:
+            assert isinstance(channel, Channel)
             # Those go before the batches that name them.
             channel.resume_bodies(resent)
             if channel.next_body is not None:
@@ -230,6 +231,7 @@ class Outbox:
         if body is None or not body.asked:
             return None
         body.kept = True
+        assert isinstance(body.channel, Channel)
         return body.channel
 
     def discard(self, bodies: Iterable[Body]) -> None:

@@ -15,7 +15,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Final
 
-from ... import __version__
+from ..._version import __version__
 from ...identity import module_digest
 from ...packages import package_hash
 

@@ -16,6 +16,8 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from ...errors import LocalProtocolError
+from .refusals import NotPortable, key_of
+from .zones import zone_form, zone_of
 
 __all__ = ["Blocks", "Form", "NotPortable", "Sink", "key_of", "pack", "pinned", "register", "unpack"]
 
@@ -30,10 +32,6 @@ ENTRY_POINTS: Final = "asyncblock.portable"
 _DEEPEST: Final = 50
 MOST: Final = 10_000
 """Members of containers, names of columns and items of an index of objects that are written one by one."""
-
-
-class NotPortable(Exception):
-    """A value can't be had in another process; the words say what of it."""
 
 
 class Sink(Protocol):
@@ -130,11 +128,6 @@ def _way_of(value: Any) -> Pack:
     return way
 
 
-def key_of(kind: type) -> str:
-    """Return what a class is called in words and files."""
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-
-
 def pinned(sink: Sink, count: int, what: str) -> None:
     """Count what is written one by one. Raises ``NotPortable`` where that is too much."""
     sink.few -= count
@@ -210,8 +203,6 @@ def _of_array(form: list[Any], blocks: Blocks) -> Any:
 def _moment(tag: str) -> Pack:
     def packed(value: Any, sink: Sink) -> list[Any]:
         if getattr(value, "tzinfo", None) is not None:
-            from .zones import zone_form
-
             return [tag, value.replace(tzinfo=None).isoformat(), getattr(value, "fold", 0), zone_form(value.tzinfo)]
         return [tag, value.isoformat(), getattr(value, "fold", 0)]
 
@@ -222,8 +213,6 @@ def _of_moment(kind: Any) -> Unpack:
     def unpacked(form: list[Any], blocks: Blocks) -> Any:
         made = kind.fromisoformat(form[1])
         if len(form) > 3:
-            from .zones import zone_of
-
             made = made.replace(tzinfo=zone_of(form[3]))
         return made.replace(fold=form[2]) if form[2] else made
 

@@ -7,7 +7,7 @@ import importlib
 from typing import Any
 
 from ...errors import LocalProtocolError
-from .forms import NotPortable, key_of
+from .refusals import NotPortable, key_of
 
 __all__ = ["zone_form", "zone_of"]
 
