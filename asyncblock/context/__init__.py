@@ -13,7 +13,7 @@ from .context import Context
 from .counted import given_up
 from .directed import ToFlow, ToNode
 from .engine import Engine
-from .face import JobInfo
+from .jobinfo import JobInfo
 from .lines import divert_rings
 from .payloads import MAX_VALUE, now_ms
 from .places import Places

@@ -18,7 +18,8 @@ from ..wire.records import encode
 from ..wire.windows import Lane
 from .asking import SyncAsking
 from .directed import ToFlow, ToNode, targets_of
-from .face import JobInfo, too_many
+from .face import too_many
+from .jobinfo import JobInfo
 from .large import Large
 from .payloads import (
     Prepared,

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Generator, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from .. import events
-from .engine import Engine
+from .engine import Caller, Engine
 from .feed import Watch, events_of_job
-
-if TYPE_CHECKING:
-    from .face import JobInfo
 
 __all__ = ["BlockJob", "SyncBlockJob"]
 
@@ -21,7 +18,7 @@ T = TypeVar("T")
 class _Common:
     """What both forms know."""
 
-    def __init__(self, engine: Engine, job: JobInfo, watch: Watch, block: str) -> None:
+    def __init__(self, engine: Engine, job: Caller, watch: Watch, block: str) -> None:
         self.block = block
         """The block, as it was asked for."""
         self._engine = engine
@@ -136,7 +133,7 @@ class BlockJob(_Common):
 class SyncBlockJob(_Common):
     """As ``BlockJob``, for ``def`` blocks: its calls wait on the block's thread."""
 
-    def __init__(self, engine: Engine, job: JobInfo, watch: Watch, block: str) -> None:
+    def __init__(self, engine: Engine, job: Caller, watch: Watch, block: str) -> None:
         super().__init__(engine, job, watch, block)
         self._inner = BlockJob(engine, job, watch, block)
 

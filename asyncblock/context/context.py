@@ -24,7 +24,8 @@ from ..wire.windows import Lane
 from .asking import AsyncAsking
 from .counted import counted
 from .directed import Targets, ToFlow, ToNode, targets_of
-from .face import JobInfo, too_many
+from .face import too_many
+from .jobinfo import JobInfo
 from .large import Large
 from .lines import LineRing
 from .payloads import (
@@ -38,7 +39,7 @@ from .payloads import (
     raw_pieces,
 )
 from .secrecy import CredentialInput
-from .shown import Shown
+from .shown import FigureSender, Shown
 
 __all__ = ["Context"]
 
@@ -49,7 +50,7 @@ _CALLS_PER_TURN = 64
 """Sends that a block may make before its loop gets a turn, so that a loop of sends never starves the others."""
 
 
-class Context(AsyncAsking):
+class Context(AsyncAsking, FigureSender):
     """A job as its ``async def main(inputs, ctx)`` sees it. The executor makes one for each attempt.
 
     It belongs to the event loop that runs the block; tasks of that loop may share it, and their sends arrive in the
@@ -191,7 +192,7 @@ class Context(AsyncAsking):
         Raises ``LeaseLost`` when the attempt is fenced, ``Rejected`` when a record was refused, ``ConnectionLost``
         when the link can't be continued.
         """
-        await self._ring.drained(self)
+        await self._ring.drained(self._room)
         if self._shown.waiting:
             await self._shown.drained(self)
         if self._finish_said:
@@ -440,7 +441,7 @@ class Context(AsyncAsking):
     async def _send(self, lane: Lane, item: bytes | Parcel, keys: Sequence[StoreKey | None] = ()) -> None:
         try:
             if self._ring.waiting:
-                await self._ring.drained(self)
+                await self._ring.drained(self._room)
             while not self._outlet.try_accept(lane, item):
                 await self._room(lane, len(item) if isinstance(item, bytes) else len(item.record))
                 self._check()
@@ -473,7 +474,7 @@ class Context(AsyncAsking):
         try:
             if self._shown.waiting:
                 await self._shown.drained(self)
-            await self._ring.drained(self)
+            await self._ring.drained(self._room)
         finally:
             self._shown.close()
             # A cancelled wait leaves the finish standing; lines that found no room by then are given up.
@@ -490,7 +491,7 @@ class Context(AsyncAsking):
     def _pace(self) -> None:
         if not self._ring.crowded or not (self._pacing is None or self._pacing.done()):
             return
-        self._pacing = asyncio.run_coroutine_threadsafe(self._ring.drained(self), self._loop)
+        self._pacing = asyncio.run_coroutine_threadsafe(self._ring.drained(self._room), self._loop)
         while not wait((self._pacing,), _PACE).done:
             alive = threading.Event()
             self._loop.call_soon_threadsafe(alive.set)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from .. import events
 from ..detached import detached, is_quick
@@ -20,10 +20,7 @@ from ..store import Store, StoreKey
 from ..wire.bodies import BodyRef
 from .feed import Feed, Spawn, Watch
 
-if TYPE_CHECKING:
-    from .face import JobInfo
-
-__all__ = ["MAX_BLOCKS", "Engine"]
+__all__ = ["MAX_BLOCKS", "Caller", "Engine"]
 
 MAX_BLOCKS = 1000
 """Blocks that one job may have running at once; the next call waits. As many as an executor runs async jobs."""
@@ -33,6 +30,15 @@ _READS = 64
 
 _REMEMBERED = 1000
 """Descriptions of blocks that are kept: a session's plan doesn't change."""
+
+
+class Caller(Protocol):
+    """The job that asks: a ``JobInfo``, of which this is what the mainframe is told."""
+
+    session_id: str
+    job_id: str
+    attempt: int
+    stacks: tuple[Mapping[str, Any], ...]
 
 
 class Engine:
@@ -63,7 +69,7 @@ class Engine:
             raise Closed("a forked process can't ask the mainframe; let the block do it")
         return self._loop
 
-    async def ask(self, job: JobInfo, method: str, id: str | None = None, **params: Any) -> dict[str, Any]:
+    async def ask(self, job: Caller, method: str, id: str | None = None, **params: Any) -> dict[str, Any]:
         """Ask for a job that holds an open attempt here; the same ``id`` gets the same answer.
 
         **Cancellation** leaves the order standing if it arrived.
@@ -79,7 +85,7 @@ class Engine:
                 raise InvalidInputs(str(error), problems={}) from None
             raise
 
-    async def describe(self, job: JobInfo, block: str) -> dict[str, Any]:
+    async def describe(self, job: Caller, block: str) -> dict[str, Any]:
         """Return what a block is, as ``query_block`` tells it. **Cancellation** is safe. Raises as ``ask``."""
         if not isinstance(block, str):
             raise LocalProtocolError(f"a block is named by a text such as 'self::name', not by {type(block).__name__}")
@@ -91,7 +97,7 @@ class Engine:
                 self._described.popitem(last=False)
         return known
 
-    async def start(self, job: JobInfo, block_job_id: str, **params: Any) -> Watch:
+    async def start(self, job: Caller, block_job_id: str, **params: Any) -> Watch:
         """Ask for a block to be run, and watch it from its beginning. Raises as ``ask``.
 
         **Cancellation** leaves the block running if the order arrived; it is cancelled when its caller ends.

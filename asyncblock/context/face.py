@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
 from time import time_ns
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, NoReturn
 
 import orjson
 
-from ..depot import Depot
 from ..errors import Closed, LocalProtocolError, Rejected, Unavailable
 from ..link import Outlet
 from ..pieces import dumps_pieces
@@ -21,53 +19,20 @@ from ..values import dumps, form_of, is_small
 from ..wire.bodies import INLINE_LIMIT, Encoding, Parcel
 from ..wire.records import encode
 from .directed import Targets
-from .engine import Engine
+from .jobinfo import JobInfo
 from .large import Large
-from .lines import LineSink, job_logger
-from .payloads import Prepared, Raw, Stdio, bodies_of, check_size, now_ms, raw_pieces, short_bytes, shorten, text_of
-from .places import Places
-from .secrecy import CredentialInput, Secrecy
+from .lines import Captured, job_logger
+from .payloads import Prepared, Raw, bodies_of, check_size, now_ms, raw_pieces, short_bytes, shorten, text_of
+from .secrecy import CredentialInput
 from .staying import Staying
 
-__all__ = ["Face", "JobInfo", "too_many"]
+__all__ = ["Face", "too_many"]
 
 logger = logging.getLogger("asyncblock.context")
 
 
 _MANY_BYTES = 1 << 20
 """Bytes of values in one record: a batch is a record more than 64 KiB, and has to fit into a message."""
-
-
-@dataclass(slots=True)
-class JobInfo:
-    """Which job this is: what the mainframe said when it handed the job out. Nobody changes it."""
-
-    session_id: str
-    job_id: str
-    attempt: int = 1
-    stacks: tuple[Mapping[str, Any], ...] = ()
-    block_path: str | None = None
-    inputs_def: Mapping[str, Mapping[str, Any]] | None = None
-    outputs_def: Mapping[str, Mapping[str, Any]] | None = None
-    var_handles: frozenset[str] = field(default_factory=frozenset)
-    """Output handles whose values stay in this process."""
-    bin_handles: frozenset[str] = field(default_factory=frozenset)
-    """Output handles whose values are bytes."""
-    package: str = ""
-    """The name of the block's package."""
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    """What whoever started the session said of it."""
-    places: Places = field(default_factory=Places)
-    secrecy: Secrecy = field(default_factory=Secrecy)
-    credential: Callable[[CredentialInput], dict[str, str]] | None = None
-    """Looks a credential up; on a worker thread."""
-    room: Callable[[int], Coroutine[Any, Any, str | None]] | None = None
-    """Waits until a var value of some bytes has room; returns what to warn of. None where values go only with the
-    job's end: to wait for that would be for ever."""
-    depot: Depot | None = None
-    """Where its arrays in shared memory are; None where there is none."""
-    engine: Engine | None = None
-    """What the job may ask; None for one without a mainframe."""
 
 
 _TOLD_LATE: Final = 20
@@ -86,7 +51,7 @@ class KeepAlive:
         return "Context.keepAlive"
 
 
-class Face(Staying):
+class Face(Staying, Captured):
     """What both faces share: the properties, the records, the rules."""
 
     __asyncblock_context__ = True
@@ -194,21 +159,7 @@ class Face(Staying):
             self._logger = job_logger(self._line)
         return self._logger
 
-    @property
-    def sink(self) -> LineSink:
-        """Where captured lines of this job go, and what it shows."""
-        return LineSink(self)
-
     # ------------------------------------------------------------------ records
-
-    def _line(self, text: str, stdio: Stdio) -> None:
-        raise LocalProtocolError("this context captures no lines")
-
-    def _pace(self) -> None:
-        """Lines of a sync block wait by themselves."""
-
-    def _relay(self, record: bytes, lane: str) -> None:
-        raise LocalProtocolError("this context relays nothing")
 
     def _line_too_late(self, text: str) -> None:
         """Tell of a line that comes when the job has ended: its log is closed, the process's isn't."""
@@ -218,9 +169,6 @@ class Face(Staying):
         who = f"node {self.node_id} (job {self.job_id})"
         more = "; what it prints from here on is dropped" if self._too_late == _TOLD_LATE else ""
         logger.warning("%s has ended, and prints: %s%s", who, self._text(text), more)
-
-    def _show(self, payload: object) -> None:
-        raise LocalProtocolError("this context shows nothing")
 
     def _check(self) -> None:
         """Raise what stands against sending: the finish, a refusal (once), the end of the lease."""

@@ -4,51 +4,74 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from ..errors import LocalProtocolError
 from ..wire.records import encode
+from ..wire.windows import Lane
 from .payloads import Stdio, log_records, now_ms
 
 if TYPE_CHECKING:
     from ..iothread import Inbox
     from ..link import Outlet
-    from .context import Context
-    from .face import Face
 
-__all__ = ["LineRing", "LineSink", "divert_rings", "job_logger"]
+__all__ = ["Captured", "LineRing", "LineSink", "divert_rings", "job_logger"]
+
+
+class Captured:
+    """The part of both faces that takes what a job prints and shows; an executor reaches it by ``sink``."""
+
+    _outlet: Outlet
+
+    @property
+    def sink(self) -> LineSink:
+        """Where captured lines of this job go, and what it shows."""
+        return LineSink(self)
+
+    def _line(self, text: str, stdio: Stdio) -> None:
+        raise LocalProtocolError("this context captures no lines")
+
+    def _pace(self) -> None:
+        """Lines of a sync block wait by themselves."""
+
+    def _relay(self, record: bytes, lane: str) -> None:
+        raise LocalProtocolError("this context relays nothing")
+
+    def _show(self, payload: object) -> None:
+        raise LocalProtocolError("this context shows nothing")
 
 
 class LineSink:
     """Takes the lines that a job prints, and the figures that it shows. Equal methods are the same job's."""
 
-    __slots__ = ("_face",)
+    __slots__ = ("_of",)
 
-    def __init__(self, face: Face) -> None:
-        self._face = face
+    def __init__(self, of: Captured) -> None:
+        self._of = of
 
     @property
     def line(self) -> Callable[[str, Stdio], None]:
         """Takes a line."""
-        return self._face._line
+        return self._of._line
 
     @property
     def outlet(self) -> Outlet:
         """Where the job's records go."""
-        return self._face._outlet
+        return self._of._outlet
 
     def pace(self) -> None:
         """Wait while too many lines wait, for one who can: not on the block's loop."""
-        self._face._pace()
+        self._of._pace()
 
     def record(self, record: bytes, lane: str) -> None:
         """Send a record that was made in a forked process; waits for room. Not on the block's loop."""
-        self._face._relay(record, lane)
+        self._of._relay(record, lane)
 
     @property
     def show(self) -> Callable[[object], None]:
         """Takes what is shown."""
-        return self._face._show
+        return self._of._show
 
 
 class LineRing:
@@ -131,14 +154,14 @@ class LineRing:
             del self._records[:taken]
             self._size = max(self._size, 0) if self._records else 0
 
-    async def drained(self, ctx: Context) -> None:
-        """Wait until no line waits."""
+    async def drained(self, room: Callable[[Lane, int], Awaitable[None]]) -> None:
+        """Wait until no line waits; ``room`` waits until a lane has room for some bytes. **Cancellation** is safe."""
         channel = self._outlet.channel
         while self._records and channel.trouble is None and not self.closed:
             if not self.waiting:
                 self._pump()
                 continue
-            await ctx._room(channel.telemetry, len(self._records[0]))
+            await room(channel.telemetry, len(self._records[0]))
             self._pump()
 
 

@@ -5,19 +5,41 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from typing import TYPE_CHECKING
+from abc import ABC, abstractmethod
 
 from ..errors import AsyncBlockError, Rejected
+from ..iothread import Inbox
+from ..link import Outlet
 from ..preview import Making
 from ..wire.bodies import Parcel
+from ..wire.channel import Channel
+from ..wire.windows import Lane
 from .payloads import preview_words
 
-if TYPE_CHECKING:
-    from .context import Context
-
-__all__ = ["Shown"]
+__all__ = ["Shown", "FigureSender"]
 
 logger = logging.getLogger("asyncblock.context")
+
+
+class FigureSender(ABC):
+    """The part of ``Context`` that what it shows is sent by."""
+
+    _loop: asyncio.AbstractEventLoop
+    _inbox: Inbox
+    _outlet: Outlet
+    _channel: Channel
+
+    @abstractmethod
+    def _check(self) -> None: ...
+
+    @abstractmethod
+    def _warning(self, warning: str) -> bytes: ...
+
+    @abstractmethod
+    async def _preview_item(self, making: Making, kind: str, id: str | None) -> bytes | Parcel: ...
+
+    @abstractmethod
+    async def _room(self, lane: Lane, size: int) -> None: ...
 
 
 class Shown:
@@ -48,7 +70,7 @@ class Shown:
         """Whether anything is still to be sent."""
         return bool(self._queue) or self._dropped > 0 or self._task is not None
 
-    def add(self, ctx: Context, payload: object) -> None:
+    def add(self, ctx: FigureSender, payload: object) -> None:
         """Take a payload as it is at this moment, for a preview."""
         kind = type(payload).__name__
         with self._lock:
@@ -67,7 +89,7 @@ class Shown:
             self._size += taken.size if isinstance(taken, Making) else 0
         ctx._inbox.post(self._begin, ctx)
 
-    async def drained(self, ctx: Context) -> None:
+    async def drained(self, ctx: FigureSender) -> None:
         """Wait until all is sent. **Cancellation** is safe."""
         self._begin(ctx)
         while self._task is not None:
@@ -82,11 +104,11 @@ class Shown:
         if self._task is not None:
             self._task.cancel()
 
-    def _begin(self, ctx: Context) -> None:
+    def _begin(self, ctx: FigureSender) -> None:
         if self._task is None and not self._closed and (self._queue or self._dropped):
             self._task = ctx._loop.create_task(self._send_all(ctx))
 
-    async def _send_all(self, ctx: Context) -> None:
+    async def _send_all(self, ctx: FigureSender) -> None:
         try:
             while self._queue or self._dropped:
                 await self._send_one(ctx)
@@ -101,7 +123,7 @@ class Shown:
         finally:
             self._task = None
 
-    async def _send_one(self, ctx: Context) -> None:
+    async def _send_one(self, ctx: FigureSender) -> None:
         with self._lock:
             dropped, self._dropped = self._dropped, 0
             item = self._queue.pop(0) if self._queue else None
@@ -120,7 +142,7 @@ class Shown:
             words = f"{dropped} figures weren't previewed: too many were shown at once"
             await self._put(ctx, ctx._warning(f"{words}; 'await ctx.preview(figure)' waits"))
 
-    async def _put(self, ctx: Context, item: bytes | Parcel) -> None:
+    async def _put(self, ctx: FigureSender, item: bytes | Parcel) -> None:
         """Send a record, in front of a finish that is said already."""
         lane = ctx._channel.telemetry
         while not ctx._outlet.try_accept(lane, item):

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from ..depot import ValueId
 from ..detached import detached, is_quick, size_of
@@ -17,11 +17,9 @@ from ..shared import Memory, empty_in, hand_over, memory_of
 from ..store import EXECUTOR_NAME, Store, StoreKey
 from ..values import portable
 from .dataframes import cache_name, is_dataframe, save
+from .jobinfo import JobInfo
 from .payloads import Prepared
 from .surroundings import Surroundings
-
-if TYPE_CHECKING:
-    from .face import JobInfo
 
 __all__ = ["VAR", "Staying", "movable"]
 

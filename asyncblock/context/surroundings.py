@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from .face import JobInfo
+from .jobinfo import JobInfo
 
 __all__ = ["Surroundings"]
 
