@@ -21,7 +21,7 @@ import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from ..context import given_up
 from ..errors import LocalProtocolError
@@ -30,18 +30,12 @@ from ..iothread import loop_class
 from ..offload import wait_in_thread
 from .generators import Generators
 from .protocols import Protocols
-from .tasks import ENDS, blame, owner
+from .tasks import ENDS, CodeOwner, blame, owner
 from .watchdog import context_of
-
-if TYPE_CHECKING:
-    from .interrupts import Interrupts
-    from .job import RunningJob
-    from .service import RunningService
 
 __all__ = ["Guards", "block_loop", "forget"]
 
 T = TypeVar("T")
-Owner = "RunningJob | RunningService"
 Coro = Coroutine[Any, Any, Any] | Generator[Any, None, Any]
 Factory = Callable[..., "asyncio.Future[Any]"]
 Handler = Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object]
@@ -63,7 +57,7 @@ def block_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-def forget(loop: asyncio.AbstractEventLoop, who: RunningJob | RunningService) -> None:
+def forget(loop: asyncio.AbstractEventLoop, who: CodeOwner) -> None:
     """Let go of what somebody has set on a loop. Work that waits in a pool is done all the same."""
     if isinstance(loop, Guards) and loop.interrupts is not None:
         loop.interrupts.forget(who)
@@ -86,13 +80,29 @@ class _Settings:
         self.handler: Handler | None = None
 
 
+class SignalKeeper(Protocol):
+    """Keeps what blocks set for the signals that an executor process leaves on: ``interrupts.Interrupts``."""
+
+    def keep(self, number: int, callback: Callable[[], object]) -> bool:
+        """Keep a callback that a block has given the loop; False where the loop shall have it."""
+        ...
+
+    def let_go(self, number: int) -> bool | None:
+        """Forget a callback of the loop's, and tell whether there was one; None where the loop has it."""
+        ...
+
+    def forget(self, who: Any) -> None:
+        """Forget what somebody has set who has ended."""
+        ...
+
+
 class Guards(Protocols):
     """Mixed into a class of event loops."""
 
     def __init__(self) -> None:
         super().__init__()
         self.settings: weakref.WeakKeyDictionary[Any, _Settings] = weakref.WeakKeyDictionary()
-        self.interrupts: Interrupts | None = None
+        self.interrupts: SignalKeeper | None = None
         """What becomes of signals, in an executor process."""
         self._awaited: asyncio.Future[Any] | None = None
         self._born = generation()
@@ -308,7 +318,7 @@ def _end(coro: Coroutine[Any, Any, Any], task: asyncio.Task[Any]) -> None:
         given_up(coro)
 
 
-async def _guarded(coro: Coroutine[Any, Any, Any], who: RunningJob | RunningService) -> Any:
+async def _guarded(coro: Coroutine[Any, Any, Any], who: CodeOwner) -> Any:
     try:
         return await coro
     except ENDS as error:
@@ -338,7 +348,7 @@ def _tell_trouble(loop: asyncio.AbstractEventLoop, trouble: dict[str, Any]) -> N
         blame(error, who)
 
 
-def _concerned(loop: asyncio.AbstractEventLoop, trouble: dict[str, Any]) -> RunningJob | RunningService | None:
+def _concerned(loop: asyncio.AbstractEventLoop, trouble: dict[str, Any]) -> CodeOwner | None:
     task = trouble.get("task") or trouble.get("future")
     if isinstance(task, asyncio.Task) and (context := context_of(task)) is not None:
         return owner(context)
@@ -352,7 +362,7 @@ def _concerned(loop: asyncio.AbstractEventLoop, trouble: dict[str, Any]) -> Runn
 _RUN = asyncio.Handle._run.__code__
 
 
-def _raised_by(error: BaseException) -> RunningJob | RunningService | None:
+def _raised_by(error: BaseException) -> CodeOwner | None:
     """Return whose callback raised what has left the loop; asyncio's handles can be seen in the traceback."""
     trace = error.__traceback__
     while trace is not None:

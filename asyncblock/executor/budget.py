@@ -10,12 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ..hostmemory import SETTING, var_budget
-
-if TYPE_CHECKING:
-    from .executor import _Hosting
+from .environment import Environment
 
 __all__ = ["Budget", "limit_here"]
 
@@ -40,9 +38,9 @@ def limit_here() -> int:
 class Budget:
     """Says when a value has room. Lives on the executor's loop."""
 
-    def __init__(self, hosting: _Hosting, limit: int) -> None:
+    def __init__(self, environment: Environment, limit: int) -> None:
         self.limit = limit
-        self._hosting = hosting
+        self._environment = environment
         self._waiting: dict[tuple[str, int], int] = {}
         """How many calls of each job wait."""
         self._changes = 0
@@ -55,12 +53,12 @@ class Budget:
         """Take note that a job has begun or ended, or values have gone."""
         self._changes += 1
         if self._waiting:
-            self._moved = self._hosting.loop.time()
+            self._moved = self._environment.loop.time()
             self._changed.set()
 
     def has_room(self, size: int) -> bool:
         """Tell whether a value need not wait; one that is larger than everything may come alone."""
-        held = self._hosting.store.size
+        held = self._environment.store.size
         return held == 0 or held + size <= self.limit
 
     async def room(self, key: tuple[str, int], size: int) -> str | None:
@@ -76,21 +74,21 @@ class Budget:
                 del self._waiting[key]
 
     async def _wait(self, key: tuple[str, int], size: int) -> str | None:
-        hosting = self._hosting
-        began = hosting.loop.time()
+        environment = self._environment
+        began = environment.loop.time()
         while not self.has_room(size):
-            job = hosting._jobs.get(key)
+            job = environment.jobs.get(key)
             if job is None or job.is_ending:
                 return None
-            others = any(other not in self._waiting for other in hosting._jobs) or self._elsewhere
+            others = any(other not in self._waiting for other in environment.jobs) or self._elsewhere
             if not others and self._exceeded == self._changes:
                 return None
-            if not hosting.link.connected:
+            if not environment.link.connected:
                 # What it was sent hasn't been heard, so nobody has been given it.
-                began = hosting.loop.time()
-            left = max(began, self._moved) + (_LONG if others else _ALONE) - hosting.loop.time()
+                began = environment.loop.time()
+            left = max(began, self._moved) + (_LONG if others else _ALONE) - environment.loop.time()
             if left <= 0:
-                self._exceeded, self._moved = self._changes, hosting.loop.time()
+                self._exceeded, self._moved = self._changes, environment.loop.time()
                 return self._words(others)
             self._changed.clear()
             try:
@@ -103,11 +101,11 @@ class Budget:
     @property
     def _elsewhere(self) -> bool:
         """Tell whether jobs of other processes have values of this one, or wait for them."""
-        return self._hosting.store.shared > 0 or self._hosting.exports.busy
+        return self._environment.store.shared > 0 or bool(self._environment.exporting)
 
     def _words(self, others: bool) -> str:
         why = "nothing has been let go for a minute" if others else "every job here waits, so nothing would be let go"
-        held = self._hosting.store.size
+        held = self._environment.store.size
         words = f"var values take {held >> 20} MiB, more than the {self.limit >> 20} MiB that they may: {why}"
         logger.warning("%s", words)
         return words

@@ -7,32 +7,29 @@ import contextvars
 import logging
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..block import AnyBlock
 from ..client import Mainframe, open_link
-from ..context import Engine, Places
-from ..depot import Depot
+from ..context import Engine
 from ..errors import AsyncBlockError
-from ..forks import fresh_lock
-from ..iothread import inbox_of
 from ..lifesigns import Held
 from ..link import Link, Outlet
 from ..offload import wait_in_thread
 from ..preview import keep_worker, release_worker
-from ..scratch import Scratch
 from ..shared import offer, withdraw
-from ..store import Store
 from ..wire.messages import Cancel, Close, Dispatch, Export, Live, Release, ServiceMessage, Spawn, Unspawn
 from ..wire.windows import Window
 from .budget import Budget, limit_here
 from .catalog import Catalog, accepted
+from .environment import OpenJob
 from .exports import Exports
 from .job import RunningJob, started_record
+from .jobhost import JobCounts, JobHost
 from .kinds import Kind, Kinds, slim
 from .lifeline import Lifeline
 from .loading import Loading
@@ -47,7 +44,7 @@ from .watchdog import Stall, Watchdog, usual_threshold
 if TYPE_CHECKING:
     from ..flow.plan import Plan
 
-__all__ = ["Executor", "Report"]
+__all__ = ["Executor"]
 
 logger = logging.getLogger("asyncblock.executor")
 
@@ -68,20 +65,6 @@ _LAST_ACKS = 5.0
 
 _LAST_CHANCE = 1.0
 """Seconds for the same when there is no connection: it may be back, and if it isn't, waiting would help nobody."""
-
-
-class Report:
-    """What an executor has done, for the line that it prints when it leaves."""
-
-    def __init__(self) -> None:
-        self.finished = 0
-        self.failed = 0
-        self.cancelled = 0
-        self.unacknowledged = 0
-
-    def __str__(self) -> str:
-        jobs = f"{self.finished} jobs finished, {self.failed} failed, {self.cancelled} cancelled"
-        return f"{jobs}, {self.unacknowledged} records unacknowledged"
 
 
 class Executor:
@@ -114,7 +97,7 @@ class Executor:
         """Which executor processes have what they offer together with this one."""
         self.catalog = Catalog(blocks, packages)
         self.catalog.accepts = accepted(accept)
-        self.report = Report()
+        self.report = JobCounts()
         self.capture = capture
         """Whether what blocks print and log is theirs; whoever asks for it has installed ``executor.capture``."""
         self.on_retire: Callable[[], None] | None = None
@@ -215,7 +198,7 @@ class Executor:
     def leave_if_idle(self) -> None:
         """End ``until`` and ``run`` if no job is here. On the executor's loop."""
         hosting = self._hosting
-        if hosting is not None and not hosting._jobs and not hosting.over.done():
+        if hosting is not None and not hosting.jobs and not hosting.over.done():
             hosting.over.set_result(None)
 
     def add_known_soon(self, known: Iterable[tuple[str, str]]) -> None:
@@ -226,7 +209,7 @@ class Executor:
     def retire_soon(self) -> None:
         """Take no new jobs, and leave when the running ones have ended. On the executor's loop."""
         assert self._hosting is not None
-        self._hosting._tasks.create_task(self._hosting._retire())
+        self._hosting.tasks.create_task(self._hosting.retire())
 
     async def drain(self, grace: float) -> None:
         """Take no new jobs, let the running ones finish within ``grace`` seconds, cancel the rest.
@@ -275,42 +258,30 @@ async def _undisturbed_group() -> AsyncIterator[asyncio.TaskGroup]:
         await tasks.__aexit__(None, None, None)
 
 
-class _Hosting:
+class _Hosting(JobHost):
     """One attachment of an executor to a link. Implements ``link.Host``: called on the I/O thread, acts on the loop."""
 
     def __init__(self, executor: Executor, link: Link, tasks: asyncio.TaskGroup) -> None:
-        self.executor = executor
-        self.link = link
-        self.loop = asyncio.get_running_loop()
+        super().__init__(link, executor.catalog, tasks, executor.values_of)
+        self.executor = self.options = executor
         self.over: asyncio.Future[None] = self.loop.create_future()
-        self.store = Store()
-        self.upkeep = Upkeep(self)
         self.budget = Budget(self, limit_here())
-        self.places = Places()
-        self.scratch = Scratch()
-        self.depot = Depot(executor.values_of)
-        self.exports = Exports(self)
+        self.upkeep = Upkeep(self, self.budget, self.session_ended)
+        self.exports = Exports(self, self.budget)
         self.services = Services(self)
         self.kinds = Kinds()
         self.loading = Loading(executor.catalog)
         self.engine = Engine(link, self.store, tasks.create_task, self._parked)
         self.loop_port: Window = link.new_port()
         self.thread_port: Window = link.new_port()
-        self.thread_lock = fresh_lock()
         self.threads = asyncio.Semaphore(executor._sync_slots)
         self.watchdog = Watchdog(
             self._stalled, job_of=_job_of, roots=executor.catalog.roots(), threshold=usual_threshold()
         )
         self.lifeline = Lifeline(link.io, executor.trace_fd) if executor.trace_fd is not None else None
-        self._tasks = tasks
-        self._inbox = inbox_of(self.loop)
-        self._jobs: dict[tuple[str, int], RunningJob] = {}
         self._draining = False
         self._offers = announced_offers(executor.offers, executor.labels, executor.pool)
         self.contexts: dict[str, contextvars.Context] = {}
-        """The contexts that sessions were started in from this process: prints of a block go where its starter's go."""
-        self._sessions: set[str] = set()
-        """Those that have had a job here and haven't ended."""
         self._outdated = False
         self._quiet = asyncio.Event()
         self._telling: asyncio.Task[None] | None = None
@@ -344,7 +315,7 @@ class _Hosting:
             # Said from here, it is on its way by the time the loop gets to the job: two wake-ups less (dispatch).
             outlet.start(started_record())
         kind = self.kinds.of(message)
-        self._inbox.post(self._begin, slim(message, kind), kind, outlet)
+        self.inbox.post(self._begin, slim(message, kind), kind, outlet)
 
     def _begins_at_once(self, message: Dispatch) -> bool:
         """Tell whether nothing has to be loaded, fetched or waited for before the author's code runs."""
@@ -354,33 +325,33 @@ class _Hosting:
         return binding is not None and binding.is_async
 
     def cancel(self, message: Cancel) -> None:
-        self._inbox.post(self._with_job, message, lambda job: job.cancel(message.reason, message.grace))
+        self.inbox.post(self._with_job, message, lambda job: job.cancel(message.reason, message.grace))
 
     def spawn(self, message: Spawn) -> None:
         # A mainframe that gives no secret asks for none.
-        self._inbox.post(self._start_process, message.link, message.secret or secrets.token_hex(16))
+        self.inbox.post(self._start_process, message.link, message.secret or secrets.token_hex(16))
 
     def unspawn(self, message: Unspawn) -> None:
-        self._inbox.post(self._end_process, message.link)
+        self.inbox.post(self._end_process, message.link)
 
     def close(self, message: Close) -> None:
-        self._inbox.post(self._with_job, message, lambda job: job.fence(message.reason))
+        self.inbox.post(self._with_job, message, lambda job: job.fence(message.reason))
 
     def session_ended(self, session_id: str) -> None:
         self.kinds.end_session(session_id)
-        self._inbox.post(self._forget_session, session_id)
+        self.inbox.post(self._forget_session, session_id)
 
     def release(self, message: Release) -> None:
-        self._inbox.post(self.upkeep.release, message)
+        self.inbox.post(self.upkeep.release, message)
 
     def live(self, message: Live) -> None:
-        self._inbox.post(self.upkeep.live, message)
+        self.inbox.post(self.upkeep.live, message)
 
     def export(self, message: Export) -> None:
         self.exports.export(message)
 
     def service_message(self, message: ServiceMessage) -> None:
-        self._inbox.post(self.services.message, message)
+        self.inbox.post(self.services.message, message)
 
     def lag(self) -> float:
         return self.watchdog.lag
@@ -389,19 +360,19 @@ class _Hosting:
         return self.store.size, self.budget.limit
 
     def link_over(self, error: AsyncBlockError) -> None:
-        self._inbox.post(self._lose_everything, error)
+        self.inbox.post(self._lose_everything, error)
 
     # ------------------------------------------------------------------ called by the watchdog, on its thread
 
     def _stalled(self, stall: Stall) -> None:
         """While it lasts the loop can't tell of it, so the link does; afterwards the job gets a warning."""
-        job = next((job for job in list(self._jobs.values()) if job.key[0] == stall.job), None)
+        job = next((job for job in list(self.jobs.values()) if job.key[0] == stall.job), None)
         if job is None or stall.file is None:
             return
         if stall.ended:
-            self._inbox.post(job.stall_ended, f"{stall}; {_ADVICE}")
+            self.inbox.post(job.stall_ended, f"{stall}; {_ADVICE}")
         else:
-            self._inbox.post(job.stall_began)
+            self.inbox.post(job.stall_began)
             self.link.stalled(job.channel, stall.seconds, f"{stall.function} ({stall.file}:{stall.line})")
 
     # ------------------------------------------------------------------ on the executor's loop
@@ -409,37 +380,37 @@ class _Hosting:
     def _begin(self, message: Dispatch, kind: Kind, outlet: Outlet) -> None:
         outlet.use_port(self.loop_port)
         job = RunningJob(self, message, kind, outlet)
-        self._sessions.add(message.session_id)
-        self._jobs[job.key] = job
+        self.sessions.add(message.session_id)
+        self.jobs[job.key] = job
         self.budget.change()
         self.services.job_begins(message.block, message.session_id)
         self._quiet.clear()
         if self.lifeline is not None:
             self.lifeline.begin()
-        job.task = self._tasks.create_task(job.run(), name=f"asyncblock job {message.job_id}")
+        job.task = self.tasks.create_task(job.run(), name=f"asyncblock job {message.job_id}")
 
-    def ended(self, job: RunningJob) -> None:
+    def ended(self, job: OpenJob) -> None:
         """Take note that a job's finish is in the journal, or never will be."""
-        if self._jobs.pop(job.key, None) is not None and self.lifeline is not None:
+        if self.jobs.pop(job.key, None) is not None and self.lifeline is not None:
             self.lifeline.end()
         if self.executor.once and not self.over.done():
             self.over.set_result(None)
         self.budget.change()
-        if not self._jobs:
+        if not self.jobs:
             self._quiet.set()
             self._leave_if_outdated()
 
-    def job_is_over(self, job: RunningJob) -> bool:
+    def job_is_over(self, job: OpenJob) -> bool:
         """Tell whether a job's finish is in the journal, or never will be."""
-        return self._jobs.get(job.key) is not job
+        return self.jobs.get(job.key) is not job
 
-    def with_streams(self, but: RunningJob) -> list[RunningJob]:
+    def with_streams(self, but: OpenJob) -> list[Hashable]:
         """Return the other jobs that may have put something in the place of ``sys.stdout``."""
-        return [job for job in self._jobs.values() if job is not but and job.may_hold_streams]
+        return [job for job in self.jobs.values() if job is not but and job.may_hold_streams]
 
     def is_noted(self, kind: str) -> bool:
         """Tell whether a change of some kind is noted of a job that runs."""
-        return any(job.has_noted(kind) for job in self._jobs.values())
+        return any(job.has_noted(kind) for job in self.jobs.values())
 
     async def left_behind(self, main: asyncio.Task[object], *, in_thread: bool) -> None:
         """Take note of a block that was given up. One in a thread can't be got rid of but with the process."""
@@ -450,10 +421,10 @@ class _Hosting:
         elif self.executor.on_retire is not None and not self._draining:
             self._draining = True
             await self.link.announce()
-            self.executor.on_retire()
-            self._tasks.create_task(self._retire())
+            self.executor.onretire()
+            self.tasks.create_task(self.retire())
 
-    async def give_back(self, job: RunningJob, reason: str) -> bool:
+    async def give_back(self, job: OpenJob, reason: str) -> bool:
         """Return a job that hasn't begun, for its code isn't here any more, and say what is; tell whether that is done.
 
         A process that has loaded some of the old code loads none of the new one: another one takes its place.
@@ -479,23 +450,23 @@ class _Hosting:
         if executor.on_edited is not None and not self._draining:
             self._draining = True
             executor.on_edited()
-            self._tasks.create_task(self._retire())
+            self.tasks.create_task(self.retire())
         await self.link.announce()
 
     def _process_found_edit(self) -> None:
-        self._tasks.create_task(self._code_edited())
+        self.tasks.create_task(self._code_edited())
 
     def _start_process(self, link_id: str, secret: str) -> None:
         if self.executor.spawner is not None:
             held = partial(self._held, link_id, secret)
-            self._tasks.create_task(
+            self.tasks.create_task(
                 self.executor.spawner.live(link_id, secret, self.link.process_gone, held, self._process_found_edit)
             )
 
     def _held(self, link_id: str, secret: str, held: Held) -> None:
         """Speak for a process of a block's own that can't: it comes each second, so what can't be told now isn't."""
         if self._telling is None or self._telling.done():
-            self._telling = self._tasks.create_task(
+            self._telling = self.tasks.create_task(
                 self._tell_held({"link": link_id, "secret": secret, **held.to_json()})
             )
 
@@ -507,32 +478,32 @@ class _Hosting:
 
     def _end_process(self, link_id: str) -> None:
         if self.executor.spawner is not None:
-            self._tasks.create_task(self.executor.spawner.end(link_id))
+            self.tasks.create_task(self.executor.spawner.end(link_id))
 
     def _leave_if_outdated(self) -> None:
         """Leave, once no session is under way whose code only this process has."""
-        if self._outdated and not (self._draining or self._jobs or self._sessions):
+        if self._outdated and not (self._draining or self.jobs or self.sessions):
             self._draining = True
-            self._tasks.create_task(self._retire())
+            self.tasks.create_task(self.retire())
 
-    async def _retire(self) -> None:
+    async def retire(self) -> None:
         """Leave when the other jobs are done."""
         await self.drain(None)
         if not self.over.done():
             self.over.set_result(None)
 
-    def _with_job(self, message: Cancel | Close, act: Callable[[RunningJob], None]) -> None:
-        job = self._jobs.get((message.job_id, message.attempt))
+    def _with_job(self, message: Cancel | Close, act: Callable[[OpenJob], None]) -> None:
+        job = self.jobs.get((message.job_id, message.attempt))
         if job is not None:
             act(job)
 
     def _forget_session(self, session_id: str) -> None:
-        self._sessions.discard(session_id)
+        self.sessions.discard(session_id)
         self.contexts.pop(session_id, None)
         self.upkeep.end_session(session_id)
         directories = self.places.end_session(session_id)
         if directories:
-            self._tasks.create_task(self._tidy(directories))
+            self.tasks.create_task(self._tidy(directories))
         self.services.end_session(session_id)
         self.engine.end_session(session_id)
         self.executor.catalog.end_session(session_id)
@@ -547,13 +518,9 @@ class _Hosting:
         finally:
             asyncio.run_coroutine_threadsafe(self.threads.acquire(), self.loop).result()
 
-    def remove_soon(self, paths: list[Path]) -> None:
-        """Remove files in a task: a large one takes the disk a while."""
-        self._tasks.create_task(wait_in_thread(_remove, paths))
-
     def part_with_soon(self, values: list[Any]) -> None:
         """Free large values on a worker thread: on the loop they would stall it."""
-        self._tasks.create_task(wait_in_thread(part_with, values))
+        self.start(part_with, values)
 
     async def _tidy(self, directories: list[Path]) -> None:
         try:
@@ -562,7 +529,7 @@ class _Hosting:
             logger.warning("temporary directories of earlier sessions stay: %s", error)
 
     def _lose_everything(self, error: AsyncBlockError) -> None:
-        for job in list(self._jobs.values()):
+        for job in list(self.jobs.values()):
             job.fence(str(error))
         if self.link.over and not self.over.done():
             self.over.set_exception(error)
@@ -571,7 +538,7 @@ class _Hosting:
 
     def add_known_soon(self, known: Iterable[tuple[str, str]]) -> None:
         """Announce further package directories in a task."""
-        self._tasks.create_task(self._add_known(known))
+        self.tasks.create_task(self._add_known(known))
 
     async def _add_known(self, known: Iterable[tuple[str, str]]) -> None:
         known, executor = list(known), self.executor
@@ -592,22 +559,22 @@ class _Hosting:
         """Take no new jobs and wait for the running ones; None: as long as they take."""
         self._draining = True
         await self.link.announce()
-        if self._jobs:
+        if self.jobs:
             self._quiet.clear()
             try:
                 async with asyncio.timeout(grace):
                     await self._quiet.wait()
             except TimeoutError:
-                logger.warning("%d jobs still run after %g s and are cancelled", len(self._jobs), grace)
+                logger.warning("%d jobs still run after %g s and are cancelled", len(self.jobs), grace)
 
     async def leave(self) -> None:
         """Cancel what runs, wait for its clean-up and for the acknowledgements."""
         self._draining = True
         if self.executor.spawner is not None:
             await self.executor.spawner.dismiss_all()
-        for job in list(self._jobs.values()):
+        for job in list(self.jobs.values()):
             job.cancel("the executor is leaving", 10.0)
-        jobs = [job for job in self._jobs.values() if job.task is not None]
+        jobs = [job for job in self.jobs.values() if job.task is not None]
         pending = [job.task for job in jobs if job.task is not None]
         if at_work := [job.code_over for job in jobs if job.code_over is not None]:
             await asyncio.wait(at_work, timeout=_LEAVE_PATIENCE)
@@ -635,12 +602,6 @@ class _Hosting:
         withdraw(self.depot)
         await wait_in_thread(self.scratch.close, places=None)
         await wait_in_thread(self.depot.close, places=None)
-
-
-def _remove(paths: list[Path]) -> None:
-    for path in paths:
-        with suppress(OSError):
-            path.unlink()
 
 
 def _job_of(context: contextvars.Context) -> str | None:

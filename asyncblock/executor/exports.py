@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from .. import offload
 from ..depot import ValueId
@@ -12,9 +11,8 @@ from ..errors import AsyncBlockError, RemoteProtocolError
 from ..shared import Handed
 from ..values.portable import size_of
 from ..wire.messages import Export
-
-if TYPE_CHECKING:
-    from .executor import _Hosting
+from .budget import Budget
+from .environment import Environment
 
 __all__ = ["Exports"]
 
@@ -28,38 +26,34 @@ class Exports:
     """Writes values, each once, and says so. Lives on the I/O thread: a block that keeps its loop busy, for which other
     processes are wanted, keeps nobody from its value. The writing is done on a worker thread."""
 
-    def __init__(self, hosting: _Hosting) -> None:
-        self._hosting = hosting
-        self._under_way: dict[ValueId, asyncio.Task[None]] = {}
-
-    @property
-    def busy(self) -> bool:
-        """Tell whether another process waits for a value. On any thread."""
-        return bool(self._under_way)
+    def __init__(self, environment: Environment, budget: Budget) -> None:
+        self._environment = environment
+        self._budget = budget
+        self._under_way = environment.exporting
 
     def export(self, message: Export) -> None:
         """Write a value, unless that is under way already."""
         id = ValueId(message.session_id, message.job_id, message.attempt, message.place)
         if id not in self._under_way:
-            if len(self._under_way) >= _MOST and self._hosting.store.kept(id) is None:
+            if len(self._under_way) >= _MOST and self._environment.store.kept(id) is None:
                 raise RemoteProtocolError(f"{_MOST} values are asked for by 'export', and more that aren't here")
-            exporting = self._hosting.link.io.spawn(self._export(id), "the export of a var value")
+            exporting = self._environment.link.io.spawn(self._export(id), "the export of a var value")
             self._under_way[id] = exporting
 
     async def _export(self, id: ValueId) -> None:
-        hosting = self._hosting
+        environment = self._environment
         try:
             said = await self._written(id)
-            await hosting.link.request("exported", {**id._asdict(), **said})
+            await environment.link.request("exported", {**id._asdict(), **said})
         except AsyncBlockError as error:
             logger.warning("a var value was written into a file, and the mainframe couldn't be told: %s", error)
         finally:
             self._under_way.pop(id, None)
-            hosting._inbox.post(hosting.budget.change)
+            environment.inbox.post(self._budget.change)
 
     async def _written(self, id: ValueId) -> dict[str, Any]:
         """Return what is to be said: where the value is, or why it stays."""
-        store, depot = self._hosting.store, self._hosting.depot
+        store, depot = self._environment.store, self._environment.depot
         kept = store.kept(id)
         if kept is None:
             return {"error": "the value isn't in this process any more"}
@@ -79,7 +73,7 @@ class Exports:
         return {"file": name, **({} if note is None else {"note": note})}
 
     def _save(self, value: object, id: ValueId) -> tuple[str, int, str | None]:
-        hosting = self._hosting
+        environment = self._environment
         if isinstance(value, Handed):
             return value.name, value.length, None
-        return hosting.depot.save(value, id, size_of(value), hosting.budget.limit - hosting.store.files)
+        return environment.depot.save(value, id, size_of(value), self._budget.limit - environment.store.files)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Set
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .. import offload
 from ..body import Body
@@ -21,9 +21,7 @@ from ..store import StoreKey
 from ..wire.bodies import BodyRef
 from ..wire.messages import Dispatch
 from .confidential import holds_reference, resolve_inputs
-
-if TYPE_CHECKING:
-    from .executor import _Hosting
+from .environment import Environment
 
 __all__ = ["InputFiles", "gather_inputs"]
 
@@ -31,10 +29,10 @@ __all__ = ["InputFiles", "gather_inputs"]
 class InputFiles:
     """The inputs of one job that are files."""
 
-    __slots__ = ("_bodies", "_hosting")
+    __slots__ = ("_bodies", "_environment")
 
-    def __init__(self, hosting: _Hosting) -> None:
-        self._hosting = hosting
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
         self._bodies: list[Body] = []
 
     async def fetch(self, handle: str, ref: BodyRef) -> Body:
@@ -55,7 +53,7 @@ class InputFiles:
                 return body
 
     async def _fetch(self, ref: BodyRef) -> Body:
-        link, scratch = self._hosting.link, self._hosting.scratch
+        link, scratch = self._environment.link, self._environment.scratch
         body = Body(await offload.wait_in_thread(scratch.new_path), ref.length)
         self._bodies.append(body)
         try:
@@ -63,7 +61,7 @@ class InputFiles:
         except OSError:
             # What came of it takes room that is wanted.
             self._bodies.remove(body)
-            self._hosting.remove_soon([body.path])
+            self._environment.remove_soon([body.path])
             raise
         return body
 
@@ -73,11 +71,11 @@ class InputFiles:
         for body in bodies:
             body.end("the job has ended")
         if bodies:
-            self._hosting.remove_soon([body.path for body in bodies])
+            self._environment.remove_soon([body.path for body in bodies])
 
 
 async def gather_inputs(
-    hosting: _Hosting, info: JobInfo, message: Dispatch, wanted: Set[str], files: InputFiles
+    environment: Environment, info: JobInfo, message: Dispatch, wanted: Set[str], files: InputFiles
 ) -> dict[str, Any]:
     """Return a job's inputs by handle; bodies are fetched whole, and decoded on a worker thread.
 
@@ -90,7 +88,7 @@ async def gather_inputs(
         if handle in wanted and value is not None:
             raise _no_bytes(handle)
         key = StoreKey.match(value) if isinstance(value, dict) else None
-        inputs[handle] = value if key is None else await _var(hosting, info, key, message.files.get(handle))
+        inputs[handle] = value if key is None else await _var(environment, info, key, message.files.get(handle))
     for handle, obj in message.bodies.items():
         ref = BodyRef.from_json(obj)
         if ref is None:
@@ -101,7 +99,7 @@ async def gather_inputs(
             inputs[handle] = await files.fetch(handle, ref)
             searched.add(handle)
             continue
-        link = hosting.link
+        link = environment.link
         blocks = await link.io.run(link.downloads.fetch(ref))
         if ref.encoding == "raw":
             inputs[handle] = await offload.run_in_thread(b"".join, blocks)
@@ -143,20 +141,20 @@ def _any_holds(blocks: Iterable[bytes]) -> bool:
     return False
 
 
-async def _var(hosting: _Hosting, info: JobInfo, key: StoreKey, file: object) -> object:
+async def _var(environment: Environment, info: JobInfo, key: StoreKey, file: object) -> object:
     """Return a var value, or what a file has of it beyond its process; what its consumer changes is its consumer's."""
     try:
         if key.session_id != info.session_id:
             raise LocalProtocolError(
                 f"a var value of session {key.session_id} can't be had in session {info.session_id}"
             )
-        value = hosting.store.look(key)
+        value = environment.store.look(key)
         return detached(value) if is_quick(value) else await offload.run_in_thread(detached, value)
     except LocalProtocolError:
         own = key.session_id == info.session_id
         if own and isinstance(file, str) and key.attempt is not None and key.place is not None:
             id = ValueId(key.session_id, key.job_id, key.attempt, key.place)
-            return await offload.wait_in_thread(hosting.depot.load, file, id)
+            return await offload.wait_in_thread(environment.depot.load, file, id)
         if key.cache is None:
             raise
-    return await offload.run_in_thread(dataframes.load, hosting.places.values_dir(), key.cache)
+    return await offload.run_in_thread(dataframes.load, environment.places.values_dir(), key.cache)

@@ -9,7 +9,7 @@ import logging
 import threading
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from ..block import Binding
 from ..context import Context, CredentialInput, JobInfo, SyncContext, now_ms
@@ -29,14 +29,12 @@ from .catalog import PackageEdited
 from .commons import CHANGED, HANDLERS, Changes
 from .failure import author_traceback, further_lines, missing_extra, summary
 from .inputs import InputFiles, gather_inputs
+from .jobhost import JobHost
 from .kinds import Kind
 from .leftovers import Leftovers
 from .standing import standing_at
 from .tasks import ENDS, context_for, job_of_lines
 from .vault import Vault
-
-if TYPE_CHECKING:
-    from .executor import _Hosting
 
 __all__ = ["RunningJob", "started_record"]
 
@@ -96,7 +94,7 @@ class RunningJob:
         "task",
     )
 
-    def __init__(self, hosting: _Hosting, message: Dispatch, kind: Kind, outlet: Outlet) -> None:
+    def __init__(self, hosting: JobHost, message: Dispatch, kind: Kind, outlet: Outlet) -> None:
         self.key = (message.job_id, message.attempt)
         self.channel = message.channel
         """The job's channel on the link."""
@@ -176,7 +174,7 @@ class RunningJob:
 
     def changes(self) -> Changes | None:
         """Where changes are noted of what all jobs of the process have in common; None in a process of its own."""
-        if self._changes is None and not self._hosting.executor.once:
+        if self._changes is None and not self._hosting.options.once:
             self._changes = Changes()
         return self._changes
 
@@ -202,7 +200,7 @@ class RunningJob:
         """Take note of a task that the block has started."""
         if self._leftovers is None:
             who = f"node {self._kind.node_id} (job {self._info.job_id})"
-            self._leftovers = Leftovers(who, self._hosting.executor.catalog.roots, self._info.secrecy.text)
+            self._leftovers = Leftovers(who, self._hosting.catalog.roots, self._info.secrecy.text)
         self._leftovers.add(task, coroutine)
 
     def task_failed(self, task: asyncio.Task[Any], error: BaseException) -> None:
@@ -229,7 +227,7 @@ class RunningJob:
         elif self._ctx is not None and self.task is not None and self.task.done() and self._exit is None:
             # keepAlive: the block has returned and left its job open; nobody else will finish it. One whose finish
             # waits for its acknowledgement has ended.
-            self._hosting._tasks.create_task(self._conclude({"cancelled": True}))
+            self._hosting.tasks.create_task(self._conclude({"cancelled": True}))
         if isinstance(self._ctx, SyncContext):
             # A thread that waits for a block that it runs hears nothing else.
             self._ctx.release_blocks(f"was cancelled: {reason}")
@@ -269,7 +267,7 @@ class RunningJob:
             self._deadline = self._deadline or self._hosting.loop.call_later(_FENCED_GRACE, self._out_of_time)
         elif self.task is not None and self.task.done():
             # keepAlive: nobody else will finish it.
-            self._hosting._tasks.create_task(self._conclude(self._exit))
+            self._hosting.tasks.create_task(self._conclude(self._exit))
 
     def _out_of_time(self) -> None:
         if self._main is None or self._main.done():
@@ -332,7 +330,7 @@ class RunningJob:
 
     async def _binding(self) -> Binding:
         spec, session_id = self._kind.block, self._info.session_id
-        catalog = self._hosting.executor.catalog
+        catalog = self._hosting.catalog
         if "service" in spec:
             return await self._unless_cancelled(self._service())
         cached = catalog.cached(spec, session_id)
@@ -422,7 +420,7 @@ class RunningJob:
         give(context, self._info.metadata)
         job_of_lines[ctx.sink.line] = self
         result = self._result = self._hosting.loop.create_future()
-        inbox = self._hosting._inbox
+        inbox = self._hosting.inbox
 
         def work() -> None:
             self._thread = threading.get_ident()
@@ -454,7 +452,7 @@ class RunningJob:
             self._outlet.start(started_record())
         if not self._outlet.started:
             sent = self._starting = self._hosting.loop.create_future()
-            inbox = self._hosting._inbox
+            inbox = self._hosting.inbox
             self._outlet.when_started(lambda: inbox.post(_settle, sent, None))
             await sent
             self._starting = None
@@ -495,11 +493,11 @@ class RunningJob:
         # One that was cancelled, or has ended itself, is let go of by whoever says its end.
         if not (self._hosting.job_is_over(self) or self._cancelled is not None or self._exit is not None):
             self._exit = {}
-            self._hosting._tasks.create_task(self._conclude({}))
+            self._hosting.tasks.create_task(self._conclude({}))
 
     async def _leave_behind(self, main: asyncio.Task[object]) -> None:
         """End the job of a block that doesn't end: it goes on, and nothing of it counts any more."""
-        place = standing_at(main, self._thread, self._hosting.executor.catalog.roots())
+        place = standing_at(main, self._thread, self._hosting.catalog.roots())
         logger.warning(
             "job %s (node %s) was cancelled and didn't end in its time%s; it is left behind",
             self._info.job_id,
@@ -518,7 +516,7 @@ class RunningJob:
         ctx = self._ctx
         assert ctx is not None
         if value is ctx.keepAlive:
-            inbox = self._hosting._inbox
+            inbox = self._hosting.inbox
             self._outlet.when_finished(lambda: inbox.post(self._finished_later))
             return
         if ctx.unawaited:
@@ -543,9 +541,9 @@ class RunningJob:
         }
 
     def _failure(self, error: BaseException) -> Ending:
-        if self._hosting.executor.on_failure is not None:
-            self._hosting.executor.on_failure(self._info.job_id, error)
-        roots = self._hosting.executor.catalog.roots()
+        if self._hosting.options.on_failure is not None:
+            self._hosting.options.on_failure(self._info.job_id, error)
+        roots = self._hosting.catalog.roots()
         clean = self._info.secrecy.text
         return {
             "error": summary(error, clean) + further_lines(error) + missing_extra(error),
@@ -646,7 +644,7 @@ class RunningJob:
             logger.debug("the watchdog didn't tell how a stall ended")
 
     def _count(self, ending: Ending) -> None:
-        report = self._hosting.executor.report
+        report = self._hosting.options.report
         if ending.get("cancelled"):
             report.cancelled += 1
         elif "error" in ending:
@@ -739,7 +737,7 @@ def _raise_in_thread(ident: int, kind: type[BaseException]) -> None:
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(kind))
 
 
-def _job_info(message: Dispatch, kind: Kind, hosting: _Hosting) -> JobInfo:
+def _job_info(message: Dispatch, kind: Kind, hosting: JobHost) -> JobInfo:
     return JobInfo(
         session_id=kind.session_id,
         job_id=message.job_id,

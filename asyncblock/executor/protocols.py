@@ -10,12 +10,9 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from .tasks import owner
+from .tasks import CodeOwner, owner
 
 if TYPE_CHECKING:
-    from .job import RunningJob
-    from .service import RunningService
-
     _Base = asyncio.SelectorEventLoop
 else:
     _Base = object
@@ -44,14 +41,14 @@ class Protocols(_Base):
         super().__init__()
         self._owners: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
-    def whose(self, protocol: object) -> RunningJob | RunningService | None:
+    def whose(self, protocol: object) -> CodeOwner | None:
         """Return who has made a protocol, as far as is known."""
         with suppress(TypeError):
-            found: RunningJob | RunningService | None = self._owners.get(protocol)
+            found: CodeOwner | None = self._owners.get(protocol)
             return found
         return None
 
-    def whose_in(self, trace: TracebackType | None) -> RunningJob | RunningService | None:
+    def whose_in(self, trace: TracebackType | None) -> CodeOwner | None:
         """Return whose protocol's method is in a traceback."""
         while trace is not None:
             # A method's own name for itself is its first argument.

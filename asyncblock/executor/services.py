@@ -13,17 +13,15 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..block import Binding
 from ..flow.lookup import FILES
 from ..flow.yamlfile import read_yaml
 from ..offload import wait_in_thread
 from ..wire.messages import ServiceMessage
+from .environment import Environment
 from .service import RunningService
-
-if TYPE_CHECKING:
-    from .executor import _Hosting
 
 __all__ = ["ServiceSpec", "Services"]
 
@@ -95,8 +93,8 @@ Key = tuple[str, ServiceSpec]
 class Services:
     """The running services of one attachment. On the executor's loop."""
 
-    def __init__(self, hosting: _Hosting) -> None:
-        self._hosting = hosting
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
         self._running: dict[Key, RunningService] = {}
         self._idle: dict[Key, asyncio.TimerHandle] = {}
         self._known: dict[str, list[ServiceSpec]] = {}
@@ -108,7 +106,7 @@ class Services:
 
         **Cancellation** leaves the service running. Raises what the service failed with; the next call starts it anew.
         """
-        root = await wait_in_thread(self._hosting.executor.catalog.root, block)
+        root = await wait_in_thread(self._environment.catalog.root, block)
         key, service = self._started(ServiceSpec.of({**block, "root": root}), session_id)
         service.calls += 1
         self._stay(key)
@@ -125,21 +123,21 @@ class Services:
         for (session_id, spec), service in self._running.items():
             where = (spec.digest, spec.directory)
             if where == (message.package, message.dir) and session_id in ("", message.session_id):
-                service.message(message, self._hosting._tasks)
+                service.message(message, self._environment.tasks)
 
     def job_begins(self, block: Mapping[str, Any], session_id: str) -> None:
         """Start the services that a package has with the session, when its first job is here."""
         digest = str(block.get("hash"))
         if (session_id, digest) not in self._begun:
             self._begun.add((session_id, digest))
-            self._hosting._tasks.create_task(self._ahead(digest, "session_start", session_id))
+            self._environment.tasks.create_task(self._ahead(digest, "session_start", session_id))
 
     def packages_known(self) -> None:
         """Start the services that packages have with the executor, when a package is new here."""
-        for digest in self._hosting.executor.catalog.packages():
+        for digest in self._environment.catalog.packages():
             if ("", digest) not in self._begun:
                 self._begun.add(("", digest))
-                self._hosting._tasks.create_task(self._ahead(digest, "app_start", ""))
+                self._environment.tasks.create_task(self._ahead(digest, "app_start", ""))
 
     def end_session(self, session_id: str) -> None:
         """Stop what belongs to a session."""
@@ -160,7 +158,7 @@ class Services:
         """Start services before anybody calls; an error is told to the calls that come."""
         try:
             if digest not in self._known:
-                if not self._hosting.executor.catalog.roots_of(digest):
+                if not self._environment.catalog.roots_of(digest):
                     return
                 self._known[digest] = await wait_in_thread(self._find, digest)
             for spec in self._known[digest]:
@@ -171,7 +169,7 @@ class Services:
 
     def _find(self, digest: str) -> list[ServiceSpec]:
         """Read the manifests of a package's services; those that can't be read are none."""
-        catalog = self._hosting.executor.catalog
+        catalog = self._environment.catalog
         name = catalog.packages().get(digest, "")
         return [each for root in catalog.roots_of(digest) for each in _services_in(root, name, digest)]
 
@@ -180,9 +178,9 @@ class Services:
         key = ("" if spec.outlives_sessions else session_id, spec)
         service = self._running.get(key)
         if service is None or service.over:
-            catalog = self._hosting.executor.catalog
-            service = RunningService(spec.name, key[0] or None, self._hosting._inbox, catalog.roots)
-            service.begin(lambda: catalog.function(spec.to_spec(), key[0]), self._hosting._tasks)
+            catalog = self._environment.catalog
+            service = RunningService(spec.name, key[0] or None, self._environment.inbox, catalog.roots)
+            service.begin(lambda: catalog.function(spec.to_spec(), key[0]), self._environment.tasks)
             self._running[key] = service
         return key, service
 
@@ -199,10 +197,10 @@ class Services:
         if service.calls == 0 and spec.stop_at == "block_end" and self._running.get(key) is service:
             self._stay(key)
             delay = KEEP_ALIVE if spec.keep_alive is None else spec.keep_alive
-            self._idle[key] = self._hosting.loop.call_later(delay, self._stop_soon, key)
+            self._idle[key] = self._environment.loop.call_later(delay, self._stop_soon, key)
 
     def _stop_soon(self, key: Key) -> None:
-        self._hosting._tasks.create_task(self._stop(key))
+        self._environment.tasks.create_task(self._stop(key))
 
     async def _stop(self, key: Key) -> None:
         self._stay(key)

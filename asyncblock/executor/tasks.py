@@ -2,45 +2,85 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar, copy_context
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from .lines import Sink, current_sink
 
-if TYPE_CHECKING:
-    from .job import RunningJob
-    from .service import RunningService
-
-__all__ = ["ENDS", "blame", "context_for", "current_job", "current_service", "job_of_lines", "owner"]
+__all__ = [
+    "ENDS",
+    "CodeOwner",
+    "JobOwner",
+    "blame",
+    "context_for",
+    "current_job",
+    "current_service",
+    "job_of_lines",
+    "owner",
+]
 
 logger = logging.getLogger("asyncblock.executor")
 
 ENDS = (SystemExit, KeyboardInterrupt)
 """What ends an event loop when it leaves a task or a callback."""
 
-current_job: ContextVar[RunningJob | None] = ContextVar("asyncblock_job", default=None)
+
+class CodeOwner(Protocol):
+    """Whose code runs on the executor's loop: a ``RunningJob`` or a ``RunningService``."""
+
+    def exited(self, error: BaseException) -> None:
+        """End with what would have ended the event loop."""
+        ...
+
+    def task_begun(self, task: asyncio.Task[Any], coroutine: Coroutine[Any, Any, Any]) -> None:
+        """Take note of a task that its code has started."""
+        ...
+
+    def task_failed(self, task: asyncio.Task[Any], error: BaseException) -> None:
+        """Tell of a task's error that nobody has asked for."""
+        ...
+
+
+class JobOwner(CodeOwner, Protocol):
+    """A ``RunningJob``, as those see it whose functions its code calls."""
+
+    key: tuple[str, int]
+    """Job and attempt."""
+
+    @property
+    def node_id(self) -> str:
+        """The node of the flow that it runs for."""
+        ...
+
+    def note(self, words: str) -> None:
+        """Tell something at the job's end, once. From any thread."""
+        ...
+
+
+current_job: ContextVar[JobOwner | None] = ContextVar("asyncblock_job", default=None)
 """The job whose block runs here; inherited by the tasks and callbacks that it starts."""
 
-current_service: ContextVar[RunningService | None] = ContextVar("asyncblock_service", default=None)
+current_service: ContextVar[CodeOwner | None] = ContextVar("asyncblock_service", default=None)
 """The service whose ``main`` runs here, or that started this task."""
 
-job_of_lines: dict[Callable[..., None], RunningJob] = {}
+job_of_lines: dict[Callable[..., None], JobOwner] = {}
 """The jobs that run, by what takes their lines: the threads that a job has started know nothing else of it."""
 
 
-def owner(context: Context | None = None) -> RunningJob | RunningService | None:
+def owner(context: Context | None = None) -> CodeOwner | None:
     """Return whose code runs here, or in a context; None for ours."""
     of: Callable[[ContextVar[Any]], Any] = ContextVar.get if context is None else context.get
     found = of(current_job) or of(current_service)
     if found is None and (sink := of(current_sink)) is not None:
         found = job_of_lines.get(sink.line)
-    guilty: RunningJob | RunningService | None = found
+    guilty: CodeOwner | None = found
     return guilty
 
 
-def context_for(job: RunningJob | None, sink: Sink, base: Context | None) -> Context:
+def context_for(job: JobOwner | None, sink: Sink, base: Context | None) -> Context:
     """Return a context for a block's code: a copy of the one that its session was started in, or of this one."""
     context = copy_context() if base is None else base.copy()
     context.run(current_sink.set, sink)
@@ -51,7 +91,7 @@ def context_for(job: RunningJob | None, sink: Sink, base: Context | None) -> Con
     return context
 
 
-def blame(error: BaseException, guilty: RunningJob | RunningService | None) -> None:
+def blame(error: BaseException, guilty: CodeOwner | None) -> None:
     """End the job, or the service, whose code raised what would have ended the event loop. Never raises."""
     if guilty is None:
         logger.error("%r was raised on the executor's event loop, and nobody's job ends with it", error, exc_info=error)

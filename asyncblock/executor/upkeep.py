@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .. import offload
 from ..context import dataframes
@@ -12,10 +13,9 @@ from ..depot import ValueId
 from ..store import StoreKey
 from ..wire.messages import Live, Release
 from ..wire.ranges import Ranges
+from .budget import Budget
+from .environment import Environment
 from .parting import part_with
-
-if TYPE_CHECKING:
-    from .executor import _Hosting
 
 __all__ = ["Upkeep"]
 
@@ -29,8 +29,11 @@ Source = tuple[str, str, int | None, str]
 class Upkeep:
     """Lets values of an executor go. Lives on its loop; what takes time is done on a worker thread."""
 
-    def __init__(self, hosting: _Hosting) -> None:
-        self._hosting = hosting
+    def __init__(self, environment: Environment, budget: Budget, session_ended: Callable[[str], None]) -> None:
+        self._environment = environment
+        self._budget = budget
+        self._session_ended = session_ended
+        """Does what is due when the mainframe says that a session has ended."""
         self._latest: dict[Source, StoreKey] = {}
         """The latest value of each source that has gone: a later run may take it from its file, not those before."""
         self._living: dict[str, _Living | None] = {}
@@ -43,27 +46,27 @@ class Upkeep:
         """Let go of some values of a session."""
         gone = []
         for job_id, attempt, places in filter(_is_entry, message.values):
-            gone += self._hosting.store.release(message.session_id, job_id, attempt, Ranges.from_json(places))
+            gone += self._environment.store.release(message.session_id, job_id, attempt, Ranges.from_json(places))
         self._part(gone)
 
     def live(self, message: Live) -> None:
         """Let go of all that doesn't live: after a Welcome, when releases may have been lost."""
-        hosting = self._hosting
-        known = hosting._sessions.union(hosting.store.sessions)
+        environment = self._environment
+        known = environment.sessions.union(environment.store.sessions)
         for session_id, entries in message.sessions.items():
             if session_id in known:
                 self._note_living(session_id, entries)
         if message.more:
             return
         living, self._living = self._living, {}
-        busy = {job.session_id for job in hosting._jobs.values()}
-        for session_id in hosting._sessions - living.keys() - busy:
+        busy = {job.session_id for job in environment.jobs.values()}
+        for session_id in environment.sessions - living.keys() - busy:
             # The word about its end was lost.
-            hosting.session_ended(session_id)
+            self._session_ended(session_id)
         gone = []
         for session_id, attempts in living.items():
             if attempts is not None:
-                gone += hosting.store.retain(session_id, attempts, self._is_open)
+                gone += environment.store.retain(session_id, attempts, self._is_open)
         self._part(gone)
 
     def _note_living(self, session_id: str, entries: list[Any] | None) -> None:
@@ -74,7 +77,7 @@ class Upkeep:
         attempts = self._living[session_id] = {} if before is None else before
         for job_id, attempt, seen, places in filter(_is_statement, entries):
             # However much is said, what is kept of it is no more than there is here.
-            if self._is_open(job_id, attempt) or self._hosting.store.has(session_id, job_id, attempt):
+            if self._is_open(job_id, attempt) or self._environment.store.has(session_id, job_id, attempt):
                 live = Ranges.from_json(places)
                 attempts[job_id, attempt] = (None if seen is None else Ranges.from_json(seen), live)
 
@@ -82,43 +85,43 @@ class Upkeep:
         """Let go of a session."""
         for source in [source for source in self._latest if source[0] == session_id]:
             del self._latest[source]
-        hosting = self._hosting
-        self._part(hosting.store.drop_session(session_id), files=False)
+        environment = self._environment
+        self._part(environment.store.drop_session(session_id), files=False)
         # Of values, too, whose process is gone; whoever of this host hears it first removes them.
         self._ended.add(session_id)
         if self._removing is None:
-            self._removing = hosting._tasks.create_task(self._remove_files())
+            self._removing = environment.tasks.create_task(self._remove_files())
 
     async def _remove_files(self) -> None:
         try:
             while self._ended:
                 ended, self._ended = self._ended, set()
-                await offload.wait_in_thread(self._hosting.depot.end_sessions, ended)
+                await offload.wait_in_thread(self._environment.depot.end_sessions, ended)
         finally:
             self._removing = None
 
     def _is_open(self, job_id: str, attempt: int) -> bool:
-        return (job_id, attempt) in self._hosting._jobs
+        return (job_id, attempt) in self._environment.jobs
 
     def _part(self, gone: list[Any], *, files: bool = True) -> None:
         """Free values on a worker thread: a large one takes a while. Their files go too, but the latest."""
         if not gone:
             return
-        hosting = self._hosting
+        environment = self._environment
         names = [name for kept in gone if (name := self._superseded(kept.key)) is not None] if files else []
         values, size = [kept.value for kept in gone], sum(kept.size for kept in gone)
         exported = [_id_of(kept.key) for kept in gone if kept.file is not None]
         in_memory = sum(kept.file or 0 for kept in gone)
         gone.clear()
-        hosting._tasks.create_task(self._free(values, (size, in_memory), names, exported))
+        environment.tasks.create_task(self._free(values, (size, in_memory), names, exported))
 
     async def _free(self, values: list[Any], sizes: tuple[int, int], names: list[str], exported: list[ValueId]) -> None:
-        hosting = self._hosting
+        environment = self._environment
         if exported:
-            await offload.wait_in_thread(hosting.depot.remove, exported)
-        await offload.wait_in_thread(_free, values, hosting.places.values_dir() if names else None, names)
-        hosting.store.freed(*sizes)
-        hosting.budget.change()
+            await offload.wait_in_thread(environment.depot.remove, exported)
+        await offload.wait_in_thread(_free, values, environment.places.values_dir() if names else None, names)
+        environment.store.freed(*sizes)
+        self._budget.change()
 
     def _superseded(self, key: StoreKey) -> str | None:
         if key.cache is None:

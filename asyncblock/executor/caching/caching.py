@@ -7,7 +7,7 @@ import inspect
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from ...context import JobInfo, now_ms
 from ...errors import AsyncBlockError, Unavailable
@@ -19,6 +19,7 @@ from ...packages import package_hash
 from ...store import StoreKey
 from ...wire.messages import Dispatch
 from ...wire.records import encode
+from ..environment import Environment
 from ..kinds import Kind
 from .digests import Named, NoDigest, changed, digest_of
 from .installed import versions
@@ -26,9 +27,6 @@ from .keys import FILES, Key, why_another
 from .recording import Recorder, RecordingContext, RecordingSyncContext
 from .replay import Kept
 from .results import Draft, Results
-
-if TYPE_CHECKING:
-    from ..executor import _Hosting
 
 __all__ = ["Caching", "results_in", "retried_dir"]
 
@@ -38,8 +36,8 @@ _SECRETS: Final = ("oomol/secret", "oomol/credential")
 class Caching:
     """What the cache does for one attempt. ``look`` first; then ``kept`` or a recording context."""
 
-    def __init__(self, hosting: _Hosting, info: JobInfo, kind: Kind, message: Dispatch) -> None:
-        self._hosting = hosting
+    def __init__(self, environment: Environment, info: JobInfo, kind: Kind, message: Dispatch) -> None:
+        self._environment = environment
         self._info = info
         self._kind = kind
         self._how: Mapping[str, Any] = kind.block["cache"]
@@ -71,7 +69,7 @@ class Caching:
         try:
             key = self._make_key(inputs)
             self._key = key.beside(carried(self._info.metadata))
-            directory = self._hosting.places.results_dir()
+            directory = self._environment.places.results_dir()
             if (before := self._how.get("retry_of")) is not None:
                 self._find(results_in(retried_dir(directory, before)), key, "nothing that was finished fits its inputs")
             if self.kept is None and self._how.get("keep", True):
@@ -141,7 +139,7 @@ class Caching:
         block = self._kind.block
         if str(block["package"]).startswith("python:"):
             return str(block["hash"]), self._imported(block), []
-        root = self._hosting.executor.catalog.root(block)
+        root = self._environment.catalog.root(block)
         if package_hash(root) != block["hash"]:
             raise NoDigest(
                 "its package was edited since the flow was read, or another version is accepted in its place"
@@ -151,7 +149,7 @@ class Caching:
 
     def _imported(self, block: Mapping[str, Any]) -> frozenset[str]:
         """Return the modules that a block in Python code imports from elsewhere."""
-        fn = self._hosting.executor.catalog.function(dict(block), self._info.session_id)
+        fn = self._environment.catalog.function(dict(block), self._info.session_id)
         if not inspect.isfunction(fn) or "<locals>" in fn.__qualname__:
             raise NoDigest("it is no function of a module's own: what else it depends on can't be told")
         file = inspect.getsourcefile(fn)
@@ -170,14 +168,14 @@ class Caching:
         """Return a context that takes down what the block puts out; None where nothing can be kept."""
         if self._key is None or self._results is None:
             return None
-        block, hosting = self._kind.block, self._hosting
+        block, environment = self._kind.block, self._environment
         about = {"block": self._key.parts["block"], "node_id": self._kind.node_id, "session_id": self._info.session_id}
-        bases = [] if str(block["package"]).startswith("python:") else [hosting.executor.catalog.root(block)]
-        recorder = self._recorder = Recorder(self._results, about, hosting.store, bases, self._keep)
+        bases = [] if str(block["package"]).startswith("python:") else [environment.catalog.root(block)]
+        recorder = self._recorder = Recorder(self._results, about, environment.store, bases, self._keep)
         if sync:
-            lock = hosting.thread_lock
-            return RecordingSyncContext(self._info, inputs, outlet, hosting.store, lock, recorder, self._told)
-        return RecordingContext(self._info, inputs, outlet, hosting.store, recorder, self._told)
+            lock = environment.thread_lock
+            return RecordingSyncContext(self._info, inputs, outlet, environment.store, lock, recorder, self._told)
+        return RecordingContext(self._info, inputs, outlet, environment.store, recorder, self._told)
 
     def close(self) -> None:
         """Let go of files: the job is over."""
@@ -203,7 +201,7 @@ class Caching:
 
     def _told(self, why: str | None) -> bytes | None:
         """Return the record that says whether the result is kept; None where nothing is to be said."""
-        if why is None or "BlockCache" not in self._hosting.link.understands:
+        if why is None or "BlockCache" not in self._environment.link.understands:
             return None
         if not why:
             return encode("BlockCache", now_ms(), state="kept", why="")
