@@ -18,7 +18,7 @@ from asyncblock.client import Mainframe, Session
 from asyncblock.iothread import IOThread, shared
 from asyncblock.link import Link
 from asyncblock.server import MainframeServer
-from asyncblock.server.links import LinkState
+from asyncblock.server.jobs import LinkState
 from asyncblock.server.settings import Settings
 from asyncblock.testing import FaultProxy
 from asyncblock.transport import Transport

@@ -13,7 +13,7 @@ from .lines import Sink, current_sink
 __all__ = [
     "ENDS",
     "CodeOwner",
-    "JobOwner",
+    "OwningJob",
     "blame",
     "context_for",
     "current_job",
@@ -44,7 +44,7 @@ class CodeOwner(Protocol):
         ...
 
 
-class JobOwner(CodeOwner, Protocol):
+class OwningJob(CodeOwner, Protocol):
     """A ``RunningJob``, as those see it whose functions its code calls."""
 
     key: tuple[str, int]
@@ -60,13 +60,13 @@ class JobOwner(CodeOwner, Protocol):
         ...
 
 
-current_job: ContextVar[JobOwner | None] = ContextVar("asyncblock_job", default=None)
+current_job: ContextVar[OwningJob | None] = ContextVar("asyncblock_job", default=None)
 """The job whose block runs here; inherited by the tasks and callbacks that it starts."""
 
 current_service: ContextVar[CodeOwner | None] = ContextVar("asyncblock_service", default=None)
 """The service whose ``main`` runs here, or that started this task."""
 
-job_of_lines: dict[Callable[..., None], JobOwner] = {}
+job_of_lines: dict[Callable[..., None], OwningJob] = {}
 """The jobs that run, by what takes their lines: the threads that a job has started know nothing else of it."""
 
 
@@ -80,7 +80,7 @@ def owner(context: Context | None = None) -> CodeOwner | None:
     return guilty
 
 
-def context_for(job: JobOwner | None, sink: Sink, base: Context | None) -> Context:
+def context_for(job: OwningJob | None, sink: Sink, base: Context | None) -> Context:
     """Return a context for a block's code: a copy of the one that its session was started in, or of this one."""
     context = copy_context() if base is None else base.copy()
     context.run(current_sink.set, sink)

@@ -9,16 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from ..resources import NOTHING, Resources
 from .announcement import ExecutorInfo
-from .jobs import Job, JobState
-from .links import LinkState
+from .jobs import Job, JobState, LinkState
 from .needs import SPAWN, Need, serves
-
-if TYPE_CHECKING:
-    from .sessions import Sessions
+from .transactions import Transactions
 
 __all__ = ["Absence"]
 
@@ -54,9 +50,9 @@ class Absence:
     """Watches over the queues that no executor serves."""
 
     def __init__(
-        self, sessions: Sessions, links: Mapping[str, LinkState], queues: Mapping[Need, Iterable[Job]]
+        self, transactions: Transactions, links: Mapping[str, LinkState], queues: Mapping[Need, Iterable[Job]]
     ) -> None:
-        self._sessions = sessions
+        self._transactions = transactions
         self._links = links
         self._queues = queues
         self._lacks: dict[Need, _Lack] = {}
@@ -70,7 +66,7 @@ class Absence:
             if self._served(need):
                 return
             lack = self._lacks[need] = _Lack()
-        now = self._sessions.loop.time()
+        now = self._transactions.loop.time()
         lack.since[job] = now
         self._ring(need, lack, now + self._patience(job))
 
@@ -92,7 +88,7 @@ class Absence:
                         self.waits(need, job)
             elif (lack := self._lacks.get(need)) is not None and lack.told:
                 # There may be another answer now.
-                self._ring(need, lack, self._sessions.loop.time() + _TELL_AFTER)
+                self._ring(need, lack, self._transactions.loop.time() + _TELL_AFTER)
 
     def stop(self) -> None:
         """Let nothing ring any more."""
@@ -113,8 +109,8 @@ class Absence:
                 return
             lack.timer.cancel()
         lack.due = due
-        delay = max(0.0, due - self._sessions.loop.time())
-        lack.timer = self._sessions.supervisor.later(delay, self._look, need, what="a wait for executors")
+        delay = max(0.0, due - self._transactions.loop.time())
+        lack.timer = self._transactions.supervisor.later(delay, self._look, need, what="a wait for executors")
 
     def _look(self, need: Need) -> None:
         lack = self._lacks[need]
@@ -125,11 +121,11 @@ class Absence:
             return
         places = {(job.session.session_id, job.node_id) for job in waiting}
         lack.told = {place: words for place, words in lack.told.items() if place in places}
-        now = self._sessions.loop.time()
+        now = self._transactions.loop.time()
         lack.since = {job: lack.since.get(job, now) for job in waiting}
         late = [job for job, since in lack.since.items() if now >= since + self._limit(job)]
         said: dict[tuple[str, bool], str] = {}
-        with self._sessions.turn() as turn:
+        with self._transactions.turn() as turn:
             for job in waiting:
                 place = (job.session.session_id, job.node_id)
                 # The same for most of them, who may be ten thousand.
@@ -159,7 +155,7 @@ class Absence:
         return min(self._told_after(job), self._limit(job))
 
     def _limit(self, job: Job) -> float:
-        settings = self._sessions.settings
+        settings = self._transactions.settings
         return settings.version_timeout if job.code in job.session.served else settings.no_executor_timeout
 
     def in_vain(self) -> list[tuple[Need, int]]:

@@ -18,10 +18,11 @@ from ..wire.methods import misfit
 from .api import METHODS, NAMING, ONCE
 from .blocks import JOB_METHODS, attempt_of
 from .bounds import MAX_DEPTH, MAX_NAME, MAX_WORDS, is_deep
+from .connection import Connection
 from .exports import LINK_METHODS
 from .housekeeping import QUESTIONS, Question
+from .jobs import LinkState
 from .journal import BodyKey, RequestRow
-from .links import Connection, LinkState
 from .readers import NOT_ALLOWED, BodyReader, PageReader
 from .supervision import in_words
 from .turn import Turn
@@ -208,7 +209,8 @@ class Answers:
             if "executor" not in self._roles:
                 raise Rejected(f"this token may not {message.method!r}", code="unauthorized")
             _check(message)
-            return said_by_link(self._sessions, turn, self._link, message.params)
+            sessions = self._sessions
+            return said_by_link(sessions.exports, sessions.running, turn, self._link, message.params)
         entry = METHODS.get(message.method)
         if entry is None:
             raise Rejected(f"unknown method {message.method!r}", code="method")

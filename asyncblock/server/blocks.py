@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import orjson
 
@@ -17,13 +17,11 @@ from ..errors import InvalidInputs, Rejected, UnknownBlock
 from ..flow.entries import BlockRequested
 from ..flow.plan import MAX_WEIGHT, NodePlan, Plan, Source
 from ..wire.messages import Close
+from .blockspec import RetryPolicy
 from .bounds import INLINE_BYTES, MAX_BLOCKS, MAX_WORDS
-from .jobs import Attempt, Job, JobState, RetryPolicy
-from .links import LinkState
+from .jobs import Attempt, Job, JobOwner, JobState, LinkState
+from .needs import need_of_block, serves
 from .turn import Turn
-
-if TYPE_CHECKING:
-    from .session import Session
 
 __all__ = ["JOB_METHODS", "attempt_of"]
 
@@ -37,7 +35,7 @@ _COMPARED_LENGTH: Final = 100
 """Characters of a name that is compared with others."""
 
 
-def attempt_of(running: Mapping[str, Session], link: LinkState, params: Params) -> Attempt:
+def attempt_of(running: Mapping[str, JobOwner], link: LinkState, params: Params) -> Attempt:
     """Return the attempt that asks. Raises ``Rejected`` unless the link holds it."""
     session, job_id, number = running.get(str(params.get("session_id"))), params.get("job_id"), params.get("attempt")
     job = None if session is None else session.jobs.get(str(job_id))
@@ -69,10 +67,9 @@ def _run_block(turn: Turn, attempt: Attempt, params: Params) -> dict[str, Any]:
         raise Rejected(f"block {reference!r} can't be run: {refused}", code="refused_block")
     extra = _additional(entry, reference, params)
     inputs, ignored = _inputs(job, entry, reference, extra, block_job_id, params)
-    dispatch = job.session.dispatch
     if entry.kind != "subflow":
         # Beside the caller, where values that stay in the process are; any number of them, for callers wait for them.
-        beside = dispatch.serves(attempt.link, entry.block)
+        beside = serves(attempt.link, need_of_block(entry.block))
         extra["beside"] = attempt.link.link_id if beside else ""
     offset = job.session.requests.order(
         turn, BlockRequested(job.job_id, block_job_id, key, reference, inputs, extra or None)

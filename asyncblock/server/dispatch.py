@@ -9,30 +9,28 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Container, Mapping
+from collections.abc import Container
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import AsyncBlockError, Closed
+from ..flow.plan import FlowPlan
 from ..wire.messages import Close, Dispatch, encode
 from .absence import Absence
 from .bounds import INLINE_BYTES
-from .jobs import Attempt, Job, JobState
+from .connection import Connection
+from .exports import Exports
+from .jobs import Attempt, Job, JobOwner, JobState, LinkState
 from .journal.trouble import DISK_ERRORS
-from .links import Connection, LinkState
-from .needs import SPAWN, Need, has_version, need_of, need_of_block, serves
+from .lives import Lost, VarValue
+from .needs import SPAWN, Need, has_version, need_of, serves
 from .placing import Placing
 from .sharing import Sharing
 from .spawning import Spawning, spawn_slots
 from .spill import spill
+from .transactions import Transactions
 from .turn import Turn
-
-if TYPE_CHECKING:
-    from ..flow.plan import FlowPlan
-    from .lives import Lost, VarValue
-    from .session import Session
-    from .sessions import Sessions
-    from .values import Found
+from .values import Found
 
 __all__ = ["BESIDE", "Dispatcher"]
 
@@ -54,8 +52,8 @@ BESIDE = "@"
 class Dispatcher:
     """Hands out jobs and keeps the leases."""
 
-    def __init__(self, sessions: Sessions) -> None:
-        self._sessions = sessions
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
         self.links: dict[str, LinkState] = {}
         self._waiting: dict[Need, deque[Job]] = {}
         self._tidy_at: dict[Need, int] = {}
@@ -64,8 +62,9 @@ class Dispatcher:
         """Queues that are gone on with in the loop's next turn."""
         self._pins: dict[tuple[str, str], LinkState] = {}
         self.placing = Placing(self.links, self._free)
-        self.absence = Absence(sessions, self.links, self._waiting)
-        self.sharing = Sharing(sessions, self.links, self._waiting)
+        self.absence = Absence(transactions, self.links, self._waiting)
+        self.sharing = Sharing(transactions, self.links, self._waiting)
+        self.exports = Exports(transactions, self.links, self.send)
         self.spawning = Spawning(self._assign, self.enqueue)
 
     def link(self, link_id: str) -> LinkState:
@@ -98,10 +97,10 @@ class Dispatcher:
         self.absence.withdrawn(need, job)
         if self.sharing.keeps_for(need):
             # Others may have had to wait for it alone.
-            self._sessions.supervisor.soon(self._pump_soon, what="the turn of the next job")
+            self._transactions.supervisor.soon(self._pump_soon, what="the turn of the next job")
 
     def _pump_soon(self) -> None:
-        with self._sessions.turn() as turn:
+        with self._transactions.turn() as turn:
             self.pump_all(turn)
 
     def _tidy(self, need: Need) -> None:
@@ -140,12 +139,12 @@ class Dispatcher:
                 return
         if need not in self._pumping:
             self._pumping.add(need)
-            self._sessions.supervisor.soon(self._pump_on, need, what="handing jobs out")
+            self._transactions.supervisor.soon(self._pump_on, need, what="handing jobs out")
 
     def _pump_on(self, need: Need) -> None:
         self._pumping.discard(need)
-        if need in self._waiting and not self._sessions.supervisor.closed:
-            with self._sessions.turn() as turn:
+        if need in self._waiting and not self._transactions.supervisor.closed:
+            with self._transactions.turn() as turn:
                 self._pump(turn, need)
 
     def _hand_out(self, turn: Turn, need: Need, job: Job) -> bool:
@@ -167,9 +166,9 @@ class Dispatcher:
 
     def _values_lost(self, job: Job, missing: list[VarValue]) -> None:
         """Let inputs be made again that are where a job can't run, or end it: another attempt would do no better."""
-        with self._sessions.turn() as turn:
+        with self._transactions.turn() as turn:
             if job.session.jobs.get(job.job_id) is job and not job.session.ended:
-                refused = job.session.recomputing.wait_for(turn, job, missing)
+                refused = job.session.wait_for(turn, job, missing)
                 if refused is not None:
                     self.value_lost(turn, job, *refused)
 
@@ -253,10 +252,6 @@ class Dispatcher:
         """How many jobs wait for an executor; those that have ended meanwhile may still count."""
         return sum(len(queue) for queue in self._waiting.values())
 
-    def serves(self, link: LinkState, block: Mapping[str, Any]) -> bool:
-        """Tell whether a link can run a block."""
-        return serves(link, need_of_block(block))
-
     def _assign(self, turn: Turn, job: Job, link: LinkState) -> None:
         job.begins()
         job.attempts += 1
@@ -292,11 +287,11 @@ class Dispatcher:
             # Its executor doesn't read: what it is to do is kept as jobs, not as messages.
             connection.feed(partial(self._send_later, attempt, connection))
             return
-        if self._sessions.exports.files_for(attempt) is None:
+        if self.exports.files_for(attempt) is None:
             return
         found = attempt.job.session.resolve_now(attempt.job.inputs)
         if found is None or not _say(attempt, found):
-            self._sessions.supervisor.begin(self._read_and_send(attempt), "a dispatch", attempt.job.session)
+            self._transactions.supervisor.begin(self._read_and_send(attempt), "a dispatch", attempt.job.session)
 
     async def _send_later(self, attempt: Attempt, connection: Connection) -> None:
         """Send a dispatch when the connection takes one."""
@@ -310,14 +305,14 @@ class Dispatcher:
             found = await job.session.resolve(job.inputs)
             if not _say(attempt, found):
                 session = job.session
-                found = await spill(self._sessions.journal, session.number, session.session_id, found)
+                found = await spill(self._transactions.journal, session.number, session.session_id, found)
                 if not attempt.fenced:
                     _send(attempt, encode(_message(attempt, found)))
         except Closed:
             pass
         except (AsyncBlockError, *DISK_ERRORS) as error:
             logger.error("the inputs of node %s can't be read", job.node_id, exc_info=error)
-            with self._sessions.turn() as turn:
+            with self._transactions.turn() as turn:
                 job.session.fail_job(turn, job, f"the inputs of node {job.node_id} can't be read: {error}", retry=False)
 
     def freed(self, turn: Turn, attempt: Attempt, *, finished: bool) -> None:
@@ -330,13 +325,13 @@ class Dispatcher:
         if self._waiting:
             self.pump_all(turn)
 
-    def unpin(self, session: Session, flow_job_id: str, flow: FlowPlan) -> None:
+    def unpin(self, session: JobOwner, flow_job_id: str, flow: FlowPlan) -> None:
         """Forget the pins of a subflow's run."""
         for node in flow.nodes:
             if node.group is not None:
                 self._pins.pop((session.session_id, f"{flow_job_id}:{node.group}"), None)
 
-    def forget(self, session: Session) -> None:
+    def forget(self, session: JobOwner) -> None:
         """Close the channels of a session's fenced attempts: what still comes on them has no place any more."""
         for link in session.links:
             for channel in [ch for ch, attempt in link.attempts.items() if attempt.job.session is session]:
@@ -346,7 +341,7 @@ class Dispatcher:
         """Forget the pins of a session."""
         for key in [key for key in self._pins if key[0] == session_id]:
             del self._pins[key]
-        self._sessions.exports.session_over(session_id)
+        self.exports.session_over(session_id)
 
     # ------------------------------------------------------------------ leases
 
@@ -378,8 +373,8 @@ class Dispatcher:
         if link.executor is not None:
             self.absence.review()
         if link.load and link.lease_timer is None:
-            link.lease_timer = self._sessions.supervisor.later(
-                self._sessions.settings.lease, self._expired, link, what="the end of a lease"
+            link.lease_timer = self._transactions.supervisor.later(
+                self._transactions.settings.lease, self._expired, link, what="the end of a lease"
             )
 
     def back(self, link: LinkState) -> None:
@@ -404,13 +399,13 @@ class Dispatcher:
         found = [(attempt, where) for attempt in running if (where := _stands_at(attempt, threads)) is not None]
         if threads and not found and seconds >= _SURE:
             found = [(attempt, "code that holds the interpreter's lock") for attempt in running]
-        with self._sessions.turn() as turn:
+        with self._transactions.turn() as turn:
             for attempt, where in found:
                 attempt.job.session.stalled(turn, attempt, seconds, where)
 
     def _expired(self, link: LinkState) -> None:
         link.lease_timer = None
-        self.gone(link, f"nothing was heard of its executor for {self._sessions.settings.lease:g} s")
+        self.gone(link, f"nothing was heard of its executor for {self._transactions.settings.lease:g} s")
 
     def gone(self, link: LinkState, reason: str, blamed: Container[int] = ()) -> None:
         """End every lease of a link, by evidence or because its time is up.
@@ -419,9 +414,9 @@ class Dispatcher:
         ``blamed`` for it: the next executor would have the same.
         """
         link.executor = link.host = None
-        with self._sessions.turn() as turn:
+        with self._transactions.turn() as turn:
             with_it = self.spawning.host_gone(turn, link)
-            self._sessions.exports.maker_gone(turn, link, reason)
+            self.exports.maker_gone(turn, link, reason)
             for attempt in list(link.attempts.values()):
                 job = attempt.job
                 if attempt.fenced:
@@ -437,7 +432,7 @@ class Dispatcher:
 
     def process_ended(self, link_id: str, reason: str) -> None:
         """Take in that a process which was started for one job has ended."""
-        with self._sessions.turn() as turn:
+        with self._transactions.turn() as turn:
             self.spawning.ended(turn, link_id, reason)
         link = self.links.get(link_id)
         if link is not None:

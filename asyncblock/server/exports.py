@@ -6,18 +6,15 @@ after each Welcome. What was exported stands in the journal: the file outlives i
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from ..errors import Rejected
 from ..wire.messages import Export
 from .bounds import FILE_NAME, MAX_WORDS
-from .jobs import Attempt, JobState
-
-if TYPE_CHECKING:
-    from .links import LinkState
-    from .sessions import Sessions
-    from .turn import Turn
+from .jobs import Attempt, JobOwner, JobState, LinkState
+from .transactions import Transactions
+from .turn import Turn
 
 __all__ = ["LINK_METHODS", "Exports"]
 
@@ -28,8 +25,13 @@ Key = tuple[str, str, str, int, int]
 class Exports:
     """Knows which values were asked for, and who waits for them."""
 
-    def __init__(self, sessions: Sessions) -> None:
-        self._sessions = sessions
+    def __init__(
+        self, transactions: Transactions, links: Mapping[str, LinkState], send: Callable[[Attempt], None]
+    ) -> None:
+        self._transactions = transactions
+        self._links = links
+        self._send = send
+        """Sends a dispatch whose files are there."""
         self._waiting: dict[Key, list[Attempt]] = {}
 
     def files_for(self, attempt: Attempt) -> dict[str, str] | None:
@@ -52,7 +54,7 @@ class Exports:
         return files if complete else None
 
     def _maker(self, link_id: str) -> LinkState | None:
-        link = self._sessions.dispatch.links.get(link_id)
+        link = self._links.get(link_id)
         return link if link is not None and link.is_there else None
 
     def _ask(self, maker: LinkState, attempt: Attempt, job_id: str, number: int, place: int) -> None:
@@ -74,9 +76,9 @@ class Exports:
         waiting = [attempt for attempt in self._waiting.pop(key, ()) if _waits(attempt)]
         if error is None:
             for attempt in waiting:
-                self._sessions.dispatch.send(attempt)
+                self._send(attempt)
         elif waiting:
-            with self._sessions.turn() as turn:
+            with self._transactions.turn() as turn:
                 self._release(turn, waiting, error)
 
     def maker_gone(self, turn: Turn, link: LinkState, reason: str) -> None:
@@ -100,7 +102,9 @@ def _waits(attempt: Attempt) -> bool:
     return not attempt.fenced and attempt.job.attempt is attempt and attempt.job.state is JobState.ASSIGNED
 
 
-def _exported(sessions: Sessions, turn: Turn, link: LinkState, params: dict[str, Any]) -> dict[str, Any]:
+def _exported(
+    exports: Exports, running: Mapping[str, JobOwner], turn: Turn, link: LinkState, params: dict[str, Any]
+) -> dict[str, Any]:
     """An executor has written a value into a file, or says why it can't."""
     names = ("session_id", "job_id", "attempt", "place")
     session_id, job_id, attempt, place = (params.get(name) for name in names)
@@ -111,7 +115,7 @@ def _exported(sessions: Sessions, turn: Turn, link: LinkState, params: dict[str,
         raise Rejected("'file' is the name of a file of its host, or 'error' says why there is none", code="params")
     if not isinstance(note, str | None):
         raise Rejected("'note' is a text", code="params")
-    session = sessions.running.get(str(session_id))
+    session = running.get(str(session_id))
     value = None if session is None else session.lives.value(str(job_id), attempt, place)
     if session is None or value is None or value.made.link_id != link.link_id or value.file is not None:
         # It has gone meanwhile, or is asked for no more.
@@ -124,11 +128,13 @@ def _exported(sessions: Sessions, turn: Turn, link: LinkState, params: dict[str,
         words if words is not None else (note or "")[:MAX_WORDS] or None,
     )
     key = (link.link_id, session.session_id, value.made.job_id, value.made.attempt, value.number)
-    turn.after(lambda: sessions.exports.arrived(key, words))
+    turn.after(lambda: exports.arrived(key, words))
     return {}
 
 
-LINK_METHODS: Final[dict[str, Callable[[Sessions, Turn, LinkState, dict[str, Any]], dict[str, Any]]]] = {
+Method = Callable[[Exports, Mapping[str, JobOwner], Turn, LinkState, dict[str, Any]], dict[str, Any]]
+
+LINK_METHODS: Final[dict[str, Method]] = {
     "exported": _exported,
 }
 """What executors say of themselves rather than of a job that they hold."""

@@ -37,11 +37,11 @@ from . import greeting
 from .access import Principal, hash_token
 from .announcement import ExecutorInfo
 from .bounds import MAX_CHANNELS, MAX_LINES, MAX_WORDS, limits
+from .connection import Connection, Dismissed
 from .incoming import Incoming, Lines
-from .jobs import JobState
+from .jobs import JobState, LinkState
 from .journal import LinkRow
 from .journal.trouble import DISK_ERRORS
-from .links import Connection, Dismissed, LinkState
 from .sessions import Sessions
 from .supervision import in_words
 

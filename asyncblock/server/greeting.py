@@ -15,7 +15,8 @@ from ..errors import RemoteProtocolError
 from ..wire.messages import VERSION, Bye, Hello
 from .access import hash_token
 from .bounds import MAX_CHANNELS, MAX_DEAD, MAX_WORDS
-from .links import Dismissed, LinkState
+from .connection import Dismissed
+from .jobs import LinkState
 
 __all__ = ["check", "check_roles", "claimed", "dead_links", "proof", "turn_away"]
 

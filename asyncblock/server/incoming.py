@@ -34,9 +34,10 @@ from .access import barred
 from .announcement import ExecutorInfo
 from .answers import Answers
 from .bounds import MAX_HELD, MAX_LINE, MAX_LINES, MAX_RECORDS, MAX_WORDS
+from .connection import Connection, Dismissed
+from .jobs import LinkState
 from .journal import BodyRow
 from .lines import Line, read_line
-from .links import Connection, Dismissed, LinkState
 from .turn import Turn
 from .uploads import Uploads
 

@@ -1,30 +1,35 @@
-"""Jobs and their attempts, as the mainframe sees them."""
+"""Jobs, their attempts, and the links whose executors hold them, as the mainframe sees them: state, and no decisions.
+
+A job belongs to a session, of which ``JobOwner`` is what dispatch needs; an attempt is a job's lease on a link. The
+three know each other, so they stand together. ``session`` and ``dispatch`` change them, everything in ``server`` reads.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 import orjson
 
+from ..flow.entries import BlockRequested, JobCreated
+from ..flow.plan import Plan
 from ..flow.references import References
 from ..resources import NOTHING, Resources
+from ..wire.messages import Message
+from .announcement import ExecutorInfo
 from .arguments import Arguments
-from .needs import name_of
+from .blockspec import RetryPolicy, name_of
+from .connection import Connection
+from .lines import Line
+from .lives import Lives, Lost, VarValue
+from .turn import Turn
+from .values import Found
 
-if TYPE_CHECKING:
-    from ..flow.entries import JobCreated
-    from .links import LinkState
-    from .session import Session
-
-__all__ = ["Attempt", "Job", "JobState", "RetryPolicy"]
-
-MAX_PAUSE = 3600.0
-"""Seconds between two attempts at most: whoever wants to wait longer wants another run."""
-
+__all__ = ["Attempt", "Job", "JobOwner", "JobState", "LinkState"]
 
 _DEATHS = 2
 """Further attempts of a job that is run again, and whose process ends: whatever killed the first may come once more."""
@@ -40,43 +45,6 @@ class JobState(Enum):
     RUNNING = "running"
     ENDED = "ended"
 
-
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """How often a failed job is tried again, from the block's manifest."""
-
-    retries: int = 0
-    backoff: float = 1.0
-    """Seconds before the second attempt; doubled for each further one."""
-    not_retried: tuple[str, ...] = ()
-    """Names of exception types that end the job at once."""
-    stream: bool = False
-    """Outputs go downstream as they come, those of attempts that fail too: at least once instead of exactly once."""
-
-    @property
-    def holds(self) -> bool:
-        """Tell whether outputs are kept back until an attempt has finished."""
-        return self.retries > 0 and not self.stream
-
-    @classmethod
-    def of(cls, block: Mapping[str, Any]) -> RetryPolicy:
-        """Read the policy from a plan's block."""
-        spec = block.get("retries")
-        if not isinstance(spec, dict):
-            return _ONE_ATTEMPT
-        return cls(
-            int(spec.get("retries", 0)),
-            float(spec.get("backoff", 1.0)),
-            tuple(spec.get("not_retried", ())),
-            spec.get("release") == "stream",
-        )
-
-    def pause(self, attempt: int) -> float:
-        """Return the seconds between the end of an attempt and the next."""
-        return min(self.backoff * 2.0 ** (attempt - 1), MAX_PAUSE)
-
-
-_ONE_ATTEMPT = RetryPolicy()
 
 _EMPTY: Final[dict[str, Any]] = cast("dict[str, Any]", MappingProxyType({}))
 _NONE: Final[set[str]] = cast("set[str]", frozenset())
@@ -130,7 +98,7 @@ class Attempt:
 class Job:
     """One run of a block that an executor does."""
 
-    session: Session
+    session: JobOwner
     job_id: str
     node_id: str
     stacks: list[Any]
@@ -204,3 +172,196 @@ class Job:
         """Have collections of its own: an executor gets it."""
         if self.consumed is _EMPTY:
             self.consumed, self.asked, self.blocks, self.arguments = {}, {}, set(), Arguments()
+
+
+@dataclass(slots=True, eq=False)
+class LinkState:
+    """What the mainframe knows of a link; it outlives connections and, through the journal, the mainframe."""
+
+    link_id: str
+    number: int
+    """The link's number in the journal."""
+    token_hash: str
+    boot: str
+    generation: int = 0
+    received: int = 0
+    """The highest batch taken in; what comes again at or below it is dropped."""
+    stored: int = 0
+    """The highest batch in the journal."""
+    connection: Connection | None = None
+    executor: ExecutorInfo | None = None
+    understands: frozenset[str] = frozenset()
+    """As its executor has announced, which may take no jobs meanwhile."""
+    host: str | None = None
+    """As its executor has announced: whose files of var values it can open."""
+    attempts: dict[int, Attempt] = field(default_factory=dict)
+    """Open and fenced attempts by channel."""
+    next_channel: int = 1
+    bodies: dict[int, int] = field(default_factory=dict)
+    """Received bytes of bodies whose record hasn't come yet."""
+    whole: dict[int, tuple[int, str]] = field(default_factory=dict)
+    """Length and sum of those that are checked and on disk already."""
+    unnamed: int = 0
+    """The sum of those."""
+    seen: float = 0.0
+    """The loop's time at which it was there last, or this mainframe began."""
+    last_heard: float = 0.0
+    """The loop's time at which the last byte came."""
+    lease_timer: asyncio.TimerHandle | None = None
+    spawned: set[str] = field(default_factory=set)
+    """Link ids of the processes that it was asked to start and that haven't ended."""
+    load: int = 0
+    """How many open jobs it holds."""
+    taken: dict[str, int] = field(default_factory=dict)
+    """What open jobs have of what its executor offers: thousandths by name."""
+    pool: str | None = None
+    """As its executor has announced, which may take no jobs meanwhile."""
+    sync_load: int = 0
+    """How many of them run in threads."""
+    defects: int = 0
+    """Connections in a row that a defect of ours has ended while this was stored:"""
+    defect_at: int = -1
+    given: bool = False
+    """It has had a job, or may have had one before the mainframe began."""
+    suspects: frozenset[int] | None = None
+    """The channels whose records are being read: if that ends the link, their attempts have begun. None when it is
+    nobody's record in particular."""
+    held: int = 0
+    """Bytes of var values in its process, as it said last."""
+    may_hold: int = 0
+    """How many there may be."""
+    ack_due: bool = False
+    """An acknowledgement will be sent in this turn of the loop."""
+
+    def announced(self, executor: ExecutorInfo | None) -> None:
+        """Take in what its executor can run now."""
+        self.executor = executor
+        if executor is not None:
+            self.understands = executor.understands
+            self.host = executor.host
+            self.pool = executor.pool
+
+    @property
+    def is_there(self) -> bool:
+        """Tell whether its process lives, as far as is known, whether it takes jobs or not."""
+        return self.executor is not None or self.connection is not None
+
+    def take(self, resources: Resources, change: int) -> None:
+        """Count what a job takes of what is offered here (1), or gives back (-1)."""
+        for name, amount in resources.amounts:
+            left = self.taken.get(name, 0) + change * amount
+            if left:
+                self.taken[name] = left
+            else:
+                self.taken.pop(name, None)
+
+    def send(self, message: Message) -> None:
+        """Send a control line if there is a connection; after a Welcome commands are derived again."""
+        if self.connection is not None:
+            self.connection.send(message)
+
+    def send_line(self, line: bytes) -> None:
+        """Send a control line that is encoded already."""
+        if self.connection is not None:
+            self.connection.send_line(line)
+
+
+class BlockOrders(Protocol):
+    """What a job may ask its session for: ``requests.BlockRequests``."""
+
+    def order(self, turn: Turn, asked: BlockRequested) -> int:
+        """Ask for a block or subflow of the plan's catalog; return the offset of the row that says so."""
+        ...
+
+    def weigh(self, turn: Turn, job: Job, node_id: str, weight: float) -> None:
+        """Give a node of the job's flow another weight in the flow's progress."""
+        ...
+
+    def cancel(self, turn: Turn, job_id: str, reason: str) -> None:
+        """Cancel what a job has asked for."""
+        ...
+
+
+class JobOwner(Protocol):
+    """Whose jobs these are: a ``session.Session``, as those know it who hand its jobs out and hear of them."""
+
+    number: int
+    session_id: str
+    plan: Plan
+    metadata: dict[str, Any]
+    state: str
+    jobs: dict[str, Job]
+    """Those that haven't ended."""
+    lives: Lives
+    links: set[LinkState]
+    """Those that have had a job of it."""
+    served: set[str]
+    """Packages, and code blocks, of which an executor has had a job of it."""
+
+    @property
+    def requests(self) -> BlockOrders:
+        """What its jobs ask it for."""
+        ...
+
+    @property
+    def ended(self) -> bool:
+        """Tell whether it has reached its terminal state."""
+        ...
+
+    def break_off(self, reason: str) -> None:
+        """End it as failed at once: something of ours broke in it."""
+        ...
+
+    def take(self, turn: Turn, attempt: Attempt, run: Line) -> list[tuple[int, str]]:
+        """Take in a run of records; return (index, reason) of those that are refused."""
+        ...
+
+    def assign(self, turn: Turn, job: Job, attempt: Attempt) -> None:
+        """Note that an executor has been given a job."""
+        ...
+
+    def waits(self, turn: Turn, job: Job, reason: str) -> None:
+        """Note that no executor can run a job."""
+        ...
+
+    def goes_on(self, turn: Turn, job: Job, versions: list[str]) -> None:
+        """Note that a job runs another version of its code than that which the session began with."""
+        ...
+
+    def release(self, turn: Turn, job: Job, reason: str) -> None:
+        """Take a job back from an executor that never began it; it is handed out again."""
+        ...
+
+    def stalled(self, turn: Turn, attempt: Attempt, seconds: float, where: str) -> None:
+        """Note that a block keeps its event loop from running; its lease goes on."""
+        ...
+
+    def fail_job(self, turn: Turn, job: Job, error: str, *, retry: bool, lost: Lost | None = None) -> None:
+        """End a job's attempt without its word: the lease ended, the time is up, nobody can run it."""
+        ...
+
+    def say_cancel(self, job: Job) -> None:
+        """Say the cancel of a job, if there is one."""
+        ...
+
+    def wait_for(self, turn: Turn, job: Job, missing: list[VarValue]) -> tuple[Lost, str | None] | None:
+        """Let a job wait until its missing inputs are made again, or return which of them can't be, and why."""
+        ...
+
+    def value_exported(
+        self, turn: Turn, value: tuple[str, int, int], file: tuple[str, str] | None, words: str | None
+    ) -> None:
+        """Note that a var value is in a file from now on, or (no file) that it can't be, and why."""
+        ...
+
+    def files_for(self, attempt: Attempt) -> dict[str, str]:
+        """Return the files of an attempt's inputs that are var values of other processes."""
+        ...
+
+    def resolve_now(self, refs: Mapping[str, Any]) -> dict[str, Found] | None:
+        """Look values up in memory; None when one of them has to be read."""
+        ...
+
+    async def resolve(self, refs: Mapping[str, Any]) -> dict[str, Found]:
+        """Look values up, in the journal where need be."""
+        ...

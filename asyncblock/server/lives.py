@@ -11,16 +11,15 @@ said in another way after its next Welcome: what was seen of each attempt, and w
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
+from ..flow.entries import JobCreated, Ref
+from ..flow.references import References
 from ..wire.ranges import Ranges
 from ..wire.stored import EXECUTOR_NAME, StoreKey
+from .arguments import Arguments
 from .bounds import FILE_NAME
 from .lineage import Lineage, Origin, Recipe
-
-if TYPE_CHECKING:
-    from ..flow.entries import JobCreated, Ref
-    from .jobs import Attempt, Job
 
 __all__ = ["Gone", "Lives", "Lost", "VarValue"]
 
@@ -30,6 +29,47 @@ Alias = tuple[str, int, int]
 """A value by its job, attempt and place."""
 Gone = tuple[str, str, int, int]
 """A value that can go: the link of its executor, its job, attempt, and place there."""
+
+
+class MakerLink(Protocol):
+    """The link whose process puts values out: ``jobs.LinkState``."""
+
+    link_id: str
+    host: str | None
+
+
+class MakerJob(Protocol):
+    """The job that puts values out: ``jobs.Job``."""
+
+    job_id: str
+    node_id: str
+    flow: str | None
+    block: Mapping[str, Any]
+    arguments: Arguments
+    asked: dict[str, int]
+
+    @property
+    def recomputes(self) -> tuple[tuple[str, int], list[int]] | None:
+        """The job and attempt that it runs again, and the places of the var values that it is to deliver."""
+        ...
+
+
+class MakerAttempt(Protocol):
+    """The attempt that puts values out: ``jobs.Attempt``, which knows all of the mainframe and isn't named here."""
+
+    number: int
+    fenced: bool
+    held: References | None
+
+    @property
+    def job(self) -> MakerJob:
+        """Its job."""
+        ...
+
+    @property
+    def link(self) -> MakerLink:
+        """Who has it."""
+        ...
 
 
 class Lost(NamedTuple):
@@ -127,7 +167,7 @@ class Lives:
 
     # ------------------------------------------------------------------ values come
 
-    def note(self, attempt: Attempt, place: tuple[int, int, int], handle: str, value: object) -> bool:
+    def note(self, attempt: MakerAttempt, place: tuple[int, int, int], handle: str, value: object) -> bool:
         """Look at a value in a record; tell whether it is a var value that lives."""
         found = self._known(attempt, value)
         if found is None:
@@ -138,13 +178,13 @@ class Lives:
             found.places.append(at)
         return True
 
-    def note_given(self, attempt: Attempt, refs: Mapping[str, Ref]) -> None:
+    def note_given(self, attempt: MakerAttempt, refs: Mapping[str, Ref]) -> None:
         """Look at the inputs of a block that a job runs."""
         for ref in refs.values():
             if ref[0] == "given":
                 self._known(attempt, ref[1])
 
-    def _known(self, attempt: Attempt, value: object) -> VarValue | None:
+    def _known(self, attempt: MakerAttempt, value: object) -> VarValue | None:
         if type(value) is not dict or value.get("executor") != EXECUTOR_NAME:
             return None
         key = StoreKey.match(value)
@@ -220,7 +260,7 @@ class Lives:
         for ref in self._callers.pop(job_id, ()):
             self.drop(ref)
 
-    def attempt_over(self, attempt: Attempt) -> None:
+    def attempt_over(self, attempt: MakerAttempt) -> None:
         """An attempt is over: what waited for its end goes downstream now, or never."""
         if not self._made:
             return
@@ -243,7 +283,7 @@ class Lives:
         """Return the inputs that can't be had where the others are."""
         return [found for ref in refs if (found := self._find(ref)) is not None and not has(found)]
 
-    def has_proved(self, job: Job) -> bool:
+    def has_proved(self, job: MakerJob) -> bool:
         """Tell whether everything that a job's node has put out by its var handles, all of them, could be moved."""
         handles = [
             each["handle"]
@@ -426,5 +466,5 @@ def is_var(schema: object) -> bool:
     return isinstance(schema, Mapping) and schema.get("contentMediaType") == "oomol/var"
 
 
-def _source(job: Job, handle: str) -> str:
+def _source(job: MakerJob, handle: str) -> str:
     return f"{job.flow or ''}/{job.node_id}/{handle}"

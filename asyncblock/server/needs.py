@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from ..resources import NOTHING, Resources
+from .blockspec import name_of
+from .jobs import Job, LinkState
 
-if TYPE_CHECKING:
-    from .jobs import Job
-    from .links import LinkState
-
-__all__ = ["SPAWN", "Need", "has_version", "name_of", "need_of", "need_of_block", "serves"]
+__all__ = ["SPAWN", "Need", "has_version", "need_of", "need_of_block", "serves"]
 
 SPAWN = "spawn"
 """In place of a group: a process of its own."""
@@ -31,12 +29,6 @@ class Need(NamedTuple):
     resources: Resources = NOTHING
     """What an executor has to offer, and to have free. Of a job that another one has asked for, and that runs beside
     it, what goes beyond that one's own."""
-
-
-def name_of(block: Mapping[str, Any]) -> str:
-    """Return what the versions of a block's code are versions of: its package, or for a code block the function."""
-    package = str(block.get("package"))
-    return f"{package}:{block.get('function')}" if package.startswith("python:") else package
 
 
 def need_of(job: Job) -> Need:

@@ -12,14 +12,10 @@ something that can't be moved, or hasn't shown what it puts out.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
+from .jobs import Job, LinkState
+from .lives import VarValue
 from .needs import Need, serves
-
-if TYPE_CHECKING:
-    from .jobs import Job
-    from .links import LinkState
-    from .lives import VarValue
 
 __all__ = ["Placing"]
 

@@ -13,8 +13,8 @@ from ..wire.bodies import CHUNK_SIZE, encode_chunk
 from ..wire.frames import join_page
 from ..wire.messages import Fetch, Fetched, Page, Read, encode
 from .bounds import MAX_PAGE, MAX_WORDS
+from .connection import Connection
 from .journal import MAX_OFFSET, BodyKey, Journal
-from .links import Connection
 from .session import Session
 from .sessions import Sessions
 from .supervision import in_words

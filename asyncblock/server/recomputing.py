@@ -7,16 +7,14 @@ then that is made again first. Who needs such a value waits, and fails with word
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import Protocol
 
 from ..flow.entries import JobCreated, Ref
-from .jobs import Job, JobState
-
-if TYPE_CHECKING:
-    from .lives import Lost, VarValue
-    from .session import Session
-    from .turn import Turn
+from .dispatch import Dispatcher
+from .jobs import Job, JobOwner, JobState
+from .lives import Lost, VarValue
+from .turn import Turn
 
 __all__ = ["Recomputing"]
 
@@ -24,13 +22,24 @@ _Job = tuple[str, int]
 """A job and its attempt."""
 
 
+class Recomputer(JobOwner, Protocol):
+    """The session whose values are made again."""
+
+    def fresh_job_id(self) -> str:
+        """Return an id for a job that runs again."""
+        ...
+
+    def create_again(self, turn: Turn, created: JobCreated) -> None:
+        """Let a job run again for values that are lost."""
+        ...
+
+
 class Recomputing:
     """What one session makes again, and who waits for it."""
 
-    def __init__(self, session: Session, is_gone: Callable[[str], bool]) -> None:
+    def __init__(self, session: Recomputer, dispatch: Dispatcher) -> None:
         self._session = session
-        self._is_gone = is_gone
-        """Whether a link's process has ended."""
+        self._dispatch = dispatch
         self._waiting: dict[str, tuple[Job, list[VarValue]]] = {}
         """Jobs, and what each of them waits for."""
 
@@ -40,7 +49,7 @@ class Recomputing:
         Returns which of them can't be, and why if it is more than that its block doesn't allow it; None if all can.
         """
         for value in missing:
-            if not self._is_gone(value.made.link_id):
+            if not self._dispatch.is_gone(value.made.link_id):
                 return value.lost, None
             refused = self._refusal(value)
             if refused is not None:
@@ -75,7 +84,7 @@ class Recomputing:
                 return value.lost, words
             for needed in recipe.needs.values():
                 found = lives.value(*needed[:3])
-                if found is None or (found.file is None and self._is_gone(found.made.link_id)):
+                if found is None or (found.file is None and self._dispatch.is_gone(found.made.link_id)):
                     stack.append(needed)
         return None
 
@@ -151,7 +160,7 @@ class Recomputing:
                     del self._waiting[waiting.job_id]
                     if _still_waits(self._session, waiting):
                         reason = f"job {job.job_id}, which was to make it again, {words}"
-                        self._session.dispatch.value_lost(turn, waiting, value.lost, reason)
+                        self._dispatch.value_lost(turn, waiting, value.lost, reason)
                     break
         self._review(turn)
 
@@ -168,7 +177,7 @@ class Recomputing:
     def _go_on(self, turn: Turn, job: Job) -> None:
         del self._waiting[job.job_id]
         if _still_waits(self._session, job):
-            self._session.dispatch.enqueue(turn, job)
+            self._dispatch.enqueue(turn, job)
 
 
 def _place(job: Job | JobCreated) -> tuple[str, str]:
@@ -176,5 +185,5 @@ def _place(job: Job | JobCreated) -> tuple[str, str]:
     return str(job.stacks[-1]["flow_job_id"]), job.node_id
 
 
-def _still_waits(session: Session, job: Job) -> bool:
+def _still_waits(session: JobOwner, job: Job) -> bool:
     return session.jobs.get(job.job_id) is job and job.state is JobState.WAITING and job.attempt is None

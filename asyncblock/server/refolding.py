@@ -13,15 +13,12 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, Protocol
 
 from ..children import Child
 from .journal import Snapshot
 from .supervision import in_words
-
-if TYPE_CHECKING:
-    from .session import Session
-    from .sessions import Sessions
+from .transactions import Transactions
 
 __all__ = ["LARGE", "Refolding"]
 
@@ -34,32 +31,45 @@ may take 15 ms, and machines are busy."""
 _PROGRAM = "asyncblock.server.folding"
 
 
+class Foldable(Protocol):
+    """Whose state is written down: a ``session.Session``, of which no more is asked here."""
+
+    number: int
+    session_id: str
+    state: str
+    stored_offset: int
+
+    def snapshot_made(self, size: int) -> None:
+        """Let the next snapshot be due when the journal has grown, by more if this one is large."""
+        ...
+
+
 class Refolding:
     """Makes snapshots of large states, one at a time."""
 
-    def __init__(self, sessions: Sessions) -> None:
-        self._sessions = sessions
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
         self._busy = False
         self.task: asyncio.Task[None] | None = None
         """The last one that was begun."""
 
-    def ask(self, session: Session) -> bool:
+    def ask(self, session: Foldable) -> bool:
         """Begin to make a session's snapshot; False while another one is made, or where no other process could read."""
-        place = self._sessions.place
+        place = self._transactions.place
         if self._busy or place is None:
             return False
         self._busy = True
-        self.task = self._sessions.supervisor.begin(self._make(session, place), "a snapshot")
+        self.task = self._transactions.supervisor.begin(self._make(session, place), "a snapshot")
         return True
 
-    async def _make(self, session: Session, place: Path) -> None:
+    async def _make(self, session: Foldable, place: Path) -> None:
         try:
-            await self._sessions.journal.flush()
+            await self._transactions.journal.flush()
             until = session.stored_offset
             payload = await _folded(place, session, until)
             if session.state == "running":
                 session.snapshot_made(len(payload))
-                with self._sessions.turn() as turn:
+                with self._transactions.turn() as turn:
                     turn.write.snapshot(Snapshot(session_no=session.number, offset=until, payload=payload))
         except Exception as error:
             # A recovery reads more rows then, and there is another one when the journal has grown.
@@ -69,7 +79,7 @@ class Refolding:
             self._busy = False
 
 
-async def _folded(place: Path, session: Session, until: int) -> bytes:
+async def _folded(place: Path, session: Foldable, until: int) -> bytes:
     """Return the packed state of a session before a row, from another process. **Cancellation** kills that."""
     said: list[str] = []
     # The same modules under the same names, and nothing of the directory that the process happens to be in.

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
 
 from ..wire.messages import Live, Release
 from ..wire.ranges import Ranges
+from .jobs import JobOwner, LinkState
 from .lives import Gone
-
-if TYPE_CHECKING:
-    from .links import LinkState
-    from .session import Session
-    from .sessions import Sessions
+from .transactions import Transactions
 
 __all__ = ["Releases"]
 
@@ -30,8 +27,12 @@ _Due = dict[tuple[str, int], Ranges]
 class Releases:
     """Tells executors which of their values can go."""
 
-    def __init__(self, sessions: Sessions) -> None:
-        self._sessions = sessions
+    def __init__(
+        self, transactions: Transactions, links: Mapping[str, LinkState], running: Mapping[str, JobOwner]
+    ) -> None:
+        self._transactions = transactions
+        self._links = links
+        self._running = running
         self._due: dict[tuple[str, str], _Due] = {}
         """By link and session."""
         self._timer: asyncio.TimerHandle | None = None
@@ -42,12 +43,12 @@ class Releases:
             due = self._due.setdefault((link_id, session_id), {})
             due.setdefault((job_id, attempt), Ranges()).add(place)
         if self._timer is None and self._due:
-            self._timer = self._sessions.supervisor.later(_GATHERING, self._tell, what="the release of var values")
+            self._timer = self._transactions.supervisor.later(_GATHERING, self._tell, what="the release of var values")
 
     def _tell(self) -> None:
         due, self._due, self._timer = self._due, {}, None
         for (link_id, session_id), attempts in due.items():
-            link = self._sessions.dispatch.links.get(link_id)
+            link = self._links.get(link_id)
             if link is None or Release.op not in link.understands:
                 continue
             entries = [[job_id, attempt, places.to_json()] for (job_id, attempt), places in attempts.items()]
@@ -71,8 +72,8 @@ class Releases:
         for index, part in enumerate(parts):
             link.send(Live(part, more=index + 1 < len(parts)))
 
-    def _of(self, link: LinkState) -> Iterator[tuple[Session, list[Any] | None]]:
-        for session in self._sessions.running.values():
+    def _of(self, link: LinkState) -> Iterator[tuple[JobOwner, list[Any] | None]]:
+        for session in self._running.values():
             if link in session.links and not session.ended:
                 yield session, None
                 for entry in session.lives.of_link(link.link_id):

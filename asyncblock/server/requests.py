@@ -6,23 +6,60 @@ What is said here stands in the session's journal; what follows from it is the s
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from ..flow.entries import BlockRequested, FlowJobStarted, Weighed
-from .jobs import Job, JobState
+from ..flow.entries import BlockRequested, Fact, FlowJobStarted, Weighed
+from .jobs import Job, JobOwner, JobState
+from .journal import Snapshot
+from .transactions import Transactions
 from .turn import Turn
 
-if TYPE_CHECKING:
-    from .session import Session
-
 __all__ = ["BlockRequests"]
+
+
+class Asked(JobOwner, Protocol):
+    """The session whose jobs ask for blocks."""
+
+    next_offset: int
+    bytes: int
+    flow_jobs: dict[str, FlowJobStarted]
+    """Runs of subflows that haven't ended."""
+
+    def feed(self, turn: Turn | None, fact: Fact) -> None:
+        """Give the flow a fact."""
+        ...
+
+    def fail_flow_job(self, turn: Turn, job_id: str, error: str) -> None:
+        """End a run of a subflow, or a condition, from outside."""
+        ...
+
+    def cancel_job(self, job: Job, reason: str) -> None:
+        """Tell the executor to cancel a job."""
+        ...
+
+    def abandon_later(self, job: Job) -> None:
+        """Give a cancelled job of a flow that is over its time, and no more."""
+        ...
+
+    def release_values(self, turn: Turn) -> None:
+        """Let go of var values that nothing holds any more."""
+        ...
+
+    def snapshot_if_due(self) -> Snapshot | None:
+        """Return the state between two rows, when it is time for that."""
+        ...
+
+    def row_stored(self) -> None:
+        """A row has committed."""
+        ...
 
 
 class BlockRequests:
     """Knows for each open job what it has asked for."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Asked, transactions: Transactions) -> None:
         self._session = session
+        self._transactions = transactions
 
     def order(self, turn: Turn, asked: BlockRequested) -> int:
         """A job asks for a block or subflow of the plan's catalog; return the offset of the row that says so."""
@@ -40,7 +77,7 @@ class BlockRequests:
         )
         offset = session.next_offset
         self.note(asked, offset)
-        session._feed(turn, asked)
+        session.feed(turn, asked)
         session.lives.caller_over(asked.job_id)
         return offset
 
@@ -58,7 +95,7 @@ class BlockRequests:
     def weigh(self, turn: Turn, job: Job, node_id: str, weight: float) -> None:
         """A job gives a node of its flow another weight in the flow's progress."""
         turn.say(self._session, "NodeWeighed", job_id=job.job_id, node_id=node_id, weight=weight, t=_now())
-        self._session._feed(turn, Weighed(job.job_id, node_id, weight))
+        self._session.feed(turn, Weighed(job.job_id, node_id, weight))
 
     # ------------------------------------------------------------------ the end
 
@@ -74,7 +111,7 @@ class BlockRequests:
             turn.urgent = True
             turn.say(session, "JobCancelling", job_id=job_id, reason=reason, t=_now())
             session.cancel_job(job, reason)
-            session._abandon_later(job)
+            session.abandon_later(job)
 
     def cancel_all(self, turn: Turn | None, caller: Job, reason: str) -> None:
         """Cancel everything that a job has asked for: it has failed, begins anew, or was cancelled itself."""
@@ -86,12 +123,12 @@ class BlockRequests:
     def cancel_all_soon(self, caller: Job, reason: str) -> None:
         """As ``cancel_all``, in a turn of its own: the one that is under way counts its lines."""
         if caller.blocks:
-            self._session._owner.supervisor.soon(
+            self._transactions.supervisor.soon(
                 self._cancel_all_now, caller, reason, what="a cancel of blocks", session=self._session
             )
 
     def _cancel_all_now(self, caller: Job, reason: str) -> None:
-        owner = self._session._owner
+        owner = self._transactions
         if owner.supervisor.closed or caller.state is JobState.ENDED:
             return
         with owner.turn() as turn:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
@@ -40,23 +41,21 @@ from ..wire.messages import Cancel, Close, SessionEnded
 from ..wire.records import TERMINAL, check
 from .bounds import INLINE_BYTES
 from .dispatch import BESIDE, Dispatcher
-from .jobs import Attempt, Job, JobState
+from .jobs import Attempt, Job, JobState, LinkState
 from .journal import Snapshot
 from .lines import Line
-from .lives import Lives, Lost
+from .lives import Lives, Lost, VarValue
 from .recomputing import Recomputing
-from .refolding import LARGE
+from .refolding import LARGE, Refolding
+from .releases import Releases
 from .requests import BlockRequests
 from .snapshots import VERSION, attempt_from_json, created_from_json, job_to_json, restore_job, unpacked
 from .spill import sizes, spill
+from .transactions import Transactions
 from .turn import Turn
 from .values import Found
 
-if TYPE_CHECKING:
-    from .links import LinkState
-    from .sessions import Sessions
-
-__all__ = ["Session"]
+__all__ = ["Session", "SessionOwner"]
 
 _BACK = 4.0
 """Heartbeats that a job whose time ran out while the mainframe was away has to tell that it ended in time."""
@@ -74,12 +73,28 @@ _GRACE_MARGIN = 5.0
 """Seconds beyond the grace that an executor has to tell how a cancelled job ended."""
 
 
+class SessionOwner(Transactions, ABC):
+    """Who has this session among others: ``sessions.Sessions``, of which a session asks no more than this."""
+
+    dispatch: Dispatcher
+    releases: Releases
+    refolding: Refolding
+
+    @abstractmethod
+    def ended(self, turn: Turn, session: Session) -> None:
+        """A session has reached its terminal state: its row changes with the same transaction."""
+
+    @abstractmethod
+    def retry_later(self, job: Job, delay: float) -> None:
+        """Hand a failed job out again after its pause."""
+
+
 class Session:
     """One run of a flow, from its start to its one terminal state."""
 
     def __init__(
         self,
-        owner: Sessions,
+        owner: SessionOwner,
         number: int,
         session_id: str,
         plan: Plan,
@@ -114,11 +129,11 @@ class Session:
         """Runs of subflows that haven't ended."""
         self.readers: set[Callable[[], None]] = set()
         self.finished_at: int | None = None
-        self.requests = BlockRequests(self)
+        self.requests = BlockRequests(self, owner)
         self._run = Run(plan, session_id)
         self.lives = Lives(session_id, self._count_holders)
         """Which var values may still be asked for."""
-        self.recomputing = Recomputing(self, owner.dispatch.is_gone)
+        self.recomputing = Recomputing(self, owner.dispatch)
         self._again = 0
         """How many jobs there were that ran again for values that were lost."""
         self._verdict: RunFinished | None = None
@@ -162,7 +177,7 @@ class Session:
         self._owner.supervisor.begin(coroutine, what, self)
 
     @classmethod
-    def from_first_row(cls, owner: Sessions, number: int, payload: bytes) -> Session:
+    def from_first_row(cls, owner: SessionOwner, number: int, payload: bytes) -> Session:
         """Make a session from the first row of its journal, to be filled by ``replay_row``."""
         started = orjson.loads(payload.split(b"\n", 1)[0])
         plan = Plan.from_json(started["plan"])
@@ -184,7 +199,7 @@ class Session:
             **({"metadata": self.metadata} if self.metadata else {}),
             t=_now(),
         )
-        self._feed(turn, Started())
+        self.feed(turn, Started())
 
     def take(self, turn: Turn, attempt: Attempt, run: Line) -> list[tuple[int, str]]:
         """Take in a run of records; return (index, reason) of those that are refused."""
@@ -247,7 +262,7 @@ class Session:
             return
         turn.urgent = True
         turn.say(self, "SessionCancelled", reason=reason, t=_now())
-        self._feed(turn, Cancelled(reason))
+        self.feed(turn, Cancelled(reason))
 
     def break_off(self, reason: str) -> None:
         """End the session as failed at once: something of ours broke in it, so that its state can't be trusted.
@@ -335,11 +350,6 @@ class Session:
         if job.cancelling is None:
             self.requests.cancel(turn, job.job_id, reason)
 
-    @property
-    def dispatch(self) -> Dispatcher:
-        """Who hands out the jobs."""
-        return self._owner.dispatch
-
     def fail_flow_job(self, turn: Turn, job_id: str, error: str) -> None:
         """End a run of a subflow, or a condition, from outside: its time is up, or its caller cancelled it."""
         self._undecided.pop(job_id, None)
@@ -396,7 +406,7 @@ class Session:
             elif kind == "BlockArguments":
                 self._fold_arguments(attempt, (*place, index), record, size)
             elif kind == "BlockProgress":
-                self._feed(turn, Progressed(job.job_id, record["rate"]))
+                self.feed(turn, Progressed(job.job_id, record["rate"]))
             elif kind == "BlockPreview" and turn is not None and len(job.stacks) > 1:
                 self._forward_preview(turn, job, record, attempt.link.link_id)
 
@@ -441,7 +451,7 @@ class Session:
             if is_var:
                 self.lives.take(ref)
         else:
-            self._feed(turn, Output(attempt.job.job_id, handle, ref, *targets))
+            self.feed(turn, Output(attempt.job.job_id, handle, ref, *targets))
 
     def _fold_again(
         self, turn: Turn | None, attempt: Attempt, place: tuple[int, int, int], record: dict[str, Any]
@@ -496,7 +506,7 @@ class Session:
                 self.recomputing.came(turn, job, tuple(ref))
             self._fold_again(turn, attempt, place, record)
             self._end_job(turn, job)
-            self._feed(turn, Finished(job.job_id, None, {}))
+            self.feed(turn, Finished(job.job_id, None, {}))
             self.recomputing.over(turn, job, None)
             self._end_if_quiet(turn)
             return
@@ -507,10 +517,10 @@ class Session:
             if self.lives.note(attempt, place, handle, value):
                 self._keep_for_caller(job.caller, outputs[handle])
         for *ref, to_node, to_flow in attempt.held or ():
-            self._feed(turn, Output(job.job_id, ref[4], tuple(ref), to_node, to_flow))
+            self.feed(turn, Output(job.job_id, ref[4], tuple(ref), to_node, to_flow))
         self._end_job(turn, job)
         self.requests.tell(turn, job, None)
-        self._feed(turn, Finished(job.job_id, None, outputs))
+        self.feed(turn, Finished(job.job_id, None, outputs))
         self._end_if_quiet(turn)
 
     def _fold_failure(
@@ -550,7 +560,7 @@ class Session:
         """Feed a job's error, and keep in mind whose it was if the flow fails of it."""
         if not self._run.decided:
             self.failed = {"job_id": job_id, **who, **({} if offset is None else {"offset": offset})}
-        self._feed(turn, Finished(job_id, error, {}))
+        self.feed(turn, Finished(job_id, error, {}))
         if not self._run.decided:
             self.failed = None
 
@@ -631,9 +641,9 @@ class Session:
                 job.cancelling = ended.error
             else:
                 self.cancel_job(job, ended.error)
-                self._abandon_later(job)
+                self.abandon_later(job)
 
-    def _abandon_later(self, job: Job) -> None:
+    def abandon_later(self, job: Job) -> None:
         """Give a cancelled job of a flow that is over its time, and no more."""
         self._stop_timer(job.job_id)
         self._timeouts[job.job_id] = self._later(self._grace + _GRACE_MARGIN, self._abandon, [job])
@@ -662,7 +672,7 @@ class Session:
 
     # ------------------------------------------------------------------ the flow's decisions
 
-    def _feed(self, turn: Turn | None, fact: Fact) -> None:
+    def feed(self, turn: Turn | None, fact: Fact) -> None:
         """Give the flow a fact. Live (with a turn) it decides, and the decisions are journaled and acted on."""
         if turn is None:
             self._run.replay(fact)
@@ -809,7 +819,7 @@ class Session:
         handle = conditions.decide(block["cases"], block.get("default"), values)
         ref = next(iter(created.inputs.values()), None)
         turn.say(self, "ConditionDecided", job_id=created.job_id, handle=handle, ref=ref, t=_now())
-        self._feed(turn, ConditionDecided(created.job_id, handle, ref))
+        self.feed(turn, ConditionDecided(created.job_id, handle, ref))
 
     def _time_is_up(self, job: Job) -> None:
         if job.state is JobState.ENDED:
@@ -823,7 +833,7 @@ class Session:
                 turn.say(self, "JobCancelling", job_id=job.job_id, reason=error, overdue=True, t=_now())
                 job.overdue = error
                 self.cancel_job(job, error)
-                self._abandon_later(job)
+                self.abandon_later(job)
 
     def _conclude(self, turn: Turn, verdict: RunFinished) -> None:
         """The flow is over: cancel what still runs, then end."""
@@ -1002,9 +1012,13 @@ class Session:
             turn.say(self, "ValueExported", **common, host=file[0], file=file[1], **note, t=_now())
         self.lives.exported(job_id, attempt, place, file)
 
+    def wait_for(self, turn: Turn, job: Job, missing: list[VarValue]) -> tuple[Lost, str | None] | None:
+        """Let a job wait until its missing inputs are made again, or return which of them can't be, and why."""
+        return self.recomputing.wait_for(turn, job, missing)
+
     def files_for(self, attempt: Attempt) -> dict[str, str]:
         """Return the files of an attempt's inputs that are var values of other processes."""
-        return self._owner.exports.files_for(attempt) or {}
+        return self._owner.dispatch.exports.files_for(attempt) or {}
 
     def _count_holders(self) -> None:
         self._run.holder = self.lives
@@ -1115,20 +1129,20 @@ class Session:
         job = self.jobs.get(obj.get("job_id", ""))
         match obj["type"]:
             case "SessionStarted":
-                self._feed(None, Started())
+                self.feed(None, Started())
             case "SessionCancelled":
-                self._feed(None, Cancelled(obj["reason"]))
+                self.feed(None, Cancelled(obj["reason"]))
             case "ConditionDecided":
                 self._undecided.pop(obj["job_id"], None)
-                self._feed(None, ConditionDecided(obj["job_id"], obj["handle"], obj["ref"]))
+                self.feed(None, ConditionDecided(obj["job_id"], obj["handle"], obj["ref"]))
             case "BlockRequested":
                 names = ("caller", "job_id", "key", "reference", "inputs", "extra")
                 asked = BlockRequested(**{name: obj[name] for name in names})
                 self.requests.note(asked, self.next_offset - 1)
-                self._feed(None, asked)
+                self.feed(None, asked)
                 self.lives.caller_over(asked.job_id)
             case "NodeWeighed":
-                self._feed(None, Weighed(obj["job_id"], obj["node_id"], obj["weight"]))
+                self.feed(None, Weighed(obj["job_id"], obj["node_id"], obj["weight"]))
             case "JobAssigned" if job is not None:
                 self._replay_assignment(job, obj)
             case "JobReleased" if job is not None:
@@ -1195,7 +1209,7 @@ class Session:
             if job.attempt is not None:
                 self._owner.dispatch.adopt(job.attempt)
                 if job.cancelling is not None and self.state == "running":
-                    self._abandon_later(job)
+                    self.abandon_later(job)
             elif self.state == "running" and job.retry_at is not None:
                 at, pause = job.retry_at
                 # Never longer than the pause: clocks may have been set.

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,18 +18,15 @@ from ..flow.plan import Plan
 from ..wire.methods import plan_misfit
 from .bounds import MAX_BLOCK, MAX_START
 from .dispatch import Dispatcher
-from .exports import Exports
 from .jobs import Job, JobState
 from .journal import RUNNING, Journal, SessionRow
 from .journal.trouble import DISK_ERRORS
 from .refolding import Refolding
 from .releases import Releases
-from .session import Session
+from .session import Session, SessionOwner
 from .settings import Settings
 from .supervision import Supervisor, in_words
-from .tail import Tail
 from .turn import Turn
-from .values import Values
 
 __all__ = ["Sessions"]
 
@@ -40,11 +36,8 @@ logger = logging.getLogger("asyncblock.server")
 _RECENT = 1000
 """Rows of ended sessions that are in memory, a kB each: whoever has waited for one asks for it next."""
 
-_LINGER = 0.002
-"""Seconds that a turn for which nobody waits may wait for another one: a short job ends within them."""
 
-
-class Sessions:
+class Sessions(SessionOwner):
     """Starts, finds, cancels and recovers sessions."""
 
     def __init__(
@@ -55,19 +48,12 @@ class Sessions:
         settings: Settings,
         place: Path | None = None,
     ) -> None:
-        self.journal = journal
-        self.place = place
-        """The directory of the journal, where other processes can read it."""
-        self.supervisor = supervisor
-        self.settings = settings
-        self.loop = loop
-        self.values = Values(journal)
-        self.tail = Tail()
-        self.dispatch = Dispatcher(self)
-        self.releases = Releases(self)
-        self.exports = Exports(self)
-        self.refolding = Refolding(self)
+        super().__init__(journal, loop, supervisor, settings, place)
         self.running: dict[str, Session] = {}
+        self.dispatch = Dispatcher(self)
+        self.exports = self.dispatch.exports
+        self.releases = Releases(self, self.dispatch.links, self.running)
+        self.refolding = Refolding(self)
         self.rows: dict[str, SessionRow] = {}
         """Those of the sessions that run, by id."""
         self._recent: OrderedDict[str, SessionRow] = OrderedDict()
@@ -78,50 +64,6 @@ class Sessions:
         """Bytes of their entries and bodies."""
         self._prunes = 0
         self._pruning: set[int] = set()
-        self.on_stored: Callable[[], object] = _nothing
-        """Called after each commit, before what follows from it."""
-        self._lingering: Turn | None = None
-        self._linger_timer: asyncio.TimerHandle | None = None
-
-    def turn(self) -> Turn:
-        """Begin a turn of its own, after what lingers."""
-        self.settle()
-        return Turn(self.journal, self.tail, self.on_stored, self.supervisor.broken)
-
-    def next_turn(self) -> Turn:
-        """Begin a turn, or go on with the one that lingers: both become one transaction.
-
-        Commit it before anything is awaited.
-        """
-        turn = self._take_lingering()
-        return self.turn() if turn is None else turn
-
-    @property
-    def lingers(self) -> bool:
-        """Tell whether a turn lingers."""
-        return self._lingering is not None
-
-    def linger(self, turn: Turn) -> None:
-        """Commit a turn with the next one, or after a moment: nobody waits for it.
-
-        One commit less for each short job, and one acknowledgement less (dispatch).
-        """
-        self.settle()
-        self._lingering = turn
-        self._linger_timer = self.supervisor.later(_LINGER, self.settle, what="the commit of a turn")
-
-    def settle(self) -> None:
-        """Commit the turn that lingers."""
-        turn = self._take_lingering()
-        if turn is not None:
-            turn.commit()
-
-    def _take_lingering(self) -> Turn | None:
-        turn, self._lingering = self._lingering, None
-        if self._linger_timer is not None:
-            self._linger_timer.cancel()
-            self._linger_timer = None
-        return turn
 
     # ------------------------------------------------------------------ rows
 
@@ -346,10 +288,6 @@ class Sessions:
                 offset = place + 1
             await asyncio.sleep(0)
         return session
-
-
-def _nothing() -> None:
-    return
 
 
 def _check_sizes(plan: Plan, made: dict[str, Any], inputs: dict[str, Any]) -> None:

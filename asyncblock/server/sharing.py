@@ -9,15 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
 
 from ..resources import Resources, shown
-from .jobs import Job, JobState
-from .links import LinkState
+from .jobs import Job, JobState, LinkState
 from .needs import Need, serves
-
-if TYPE_CHECKING:
-    from .sessions import Sessions
+from .transactions import Transactions
 
 __all__ = ["Sharing"]
 
@@ -32,9 +28,9 @@ class Sharing:
     """Knows what is free, and tells jobs that wait what they wait for."""
 
     def __init__(
-        self, sessions: Sessions, links: Mapping[str, LinkState], queues: Mapping[Need, Iterable[Job]]
+        self, transactions: Transactions, links: Mapping[str, LinkState], queues: Mapping[Need, Iterable[Job]]
     ) -> None:
-        self._sessions = sessions
+        self._transactions = transactions
         self._links = links
         self._queues = queues
         self._count = 0
@@ -82,7 +78,7 @@ class Sharing:
             job.waits_as = self._count
         self.keep(need)
         if self._timer is None:
-            self._timer = self._sessions.supervisor.later(_TELL_AFTER, self._look, what="a wait for resources")
+            self._timer = self._transactions.supervisor.later(_TELL_AFTER, self._look, what="a wait for resources")
 
     def keeps_for(self, need: Need) -> bool:
         """Tell whether an executor is kept for jobs of that kind."""
@@ -134,7 +130,7 @@ class Sharing:
         self._told &= places
         if len(self._told) == len(places):
             return
-        with self._sessions.turn() as turn:
+        with self._transactions.turn() as turn:
             for need, job, serving in waiting:
                 place = (job.session.session_id, job.node_id)
                 if place not in self._told:

@@ -9,16 +9,13 @@ from __future__ import annotations
 import base64
 import zlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
 from ..flow.entries import JobCreated, decision_from_json
 from ..flow.references import References
-from .jobs import Attempt, Job, JobState
-
-if TYPE_CHECKING:
-    from .links import LinkState
+from .jobs import Attempt, Job, JobState, LinkState
 
 __all__ = ["VERSION", "attempt_from_json", "created_from_json", "job_to_json", "packed", "restore_job", "unpacked"]
 

@@ -9,14 +9,10 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ..wire.messages import Spawn, Unspawn
-from .jobs import Job, JobState
-from .links import LinkState
-
-if TYPE_CHECKING:
-    from .turn import Turn
+from .jobs import Job, JobState, LinkState
+from .turn import Turn
 
 __all__ = ["Spawning", "spawn_slots"]
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import orjson
 
-from .journal import Journal, Write
+from .journal import Journal, Snapshot, Write
 from .tail import Tail
 
-if TYPE_CHECKING:
-    from .session import Session
-
-__all__ = ["Turn"]
+__all__ = ["Journaled", "Turn"]
 
 
 JOBS = 25
@@ -22,6 +19,26 @@ JOBS = 25
 ROW_BYTES = 1 << 20
 """Bytes of a row at which the next line begins another one, in the same transaction: a page is at least a row, and has
 to fit into a message."""
+
+
+class Journaled(Protocol):
+    """Whose rows these are: a ``session.Session``, of which a turn asks no more than this."""
+
+    number: int
+    next_offset: int
+    bytes: int
+
+    def release_values(self, turn: Turn) -> None:
+        """Let go of var values that nothing holds any more, once it is in the journal why."""
+        ...
+
+    def snapshot_if_due(self) -> Snapshot | None:
+        """Return the state between two rows, when enough of the journal has been written since the last time."""
+        ...
+
+    def row_stored(self) -> None:
+        """A row has committed: let readers look."""
+        ...
 
 
 class _Row:
@@ -52,7 +69,7 @@ class Turn:
         self._tail = tail
         self._when_stored = stored
         self._broken = broken
-        self._rows: dict[Session, _Row] = {}
+        self._rows: dict[Journaled, _Row] = {}
         self._after: list[Callable[[], object]] = []
         self.jobs = JOBS
         """How many more jobs it may create."""
@@ -66,7 +83,7 @@ class Turn:
     def __exit__(self, *exc: object) -> None:
         self.commit()
 
-    def line(self, session: Session, line: bytes) -> int:
+    def line(self, session: Journaled, line: bytes) -> int:
         """Add a line to the session's row of this turn; return its index in the row at ``session.next_offset``."""
         row = self._rows.get(session)
         if row is None:
@@ -77,7 +94,7 @@ class Turn:
         row.size += len(line) + 1
         return len(row.lines) - 1
 
-    def say(self, session: Session, type_: str, **fields: object) -> None:
+    def say(self, session: Journaled, type_: str, **fields: object) -> None:
         """Add a line of the mainframe's own to the session's row."""
         self.line(session, orjson.dumps({"type": type_, **fields}))
 
@@ -98,7 +115,7 @@ class Turn:
         del self.write
         self._journal.write(write, urgent=self.urgent)
 
-    def _seal(self, session: Session, row: _Row) -> None:
+    def _seal(self, session: Journaled, row: _Row) -> None:
         """Make a row of the session's lines so far."""
         lines, row.lines, row.size = row.lines, [], 0
         payload = b"\n".join(lines)

@@ -10,9 +10,9 @@ from ..errors import RemoteProtocolError, Unavailable
 from ..wire.bodies import CHUNK_SIZE, BodyRef, decode_chunk
 from ..wire.messages import Bye, Discard, Kept, Whole
 from .bounds import MAX_BODIES, MAX_BODY
-from .jobs import Attempt
+from .connection import Connection, Dismissed
+from .jobs import Attempt, LinkState
 from .journal import BodyKey, BodyRow
-from .links import Connection, Dismissed, LinkState
 from .sessions import Sessions
 
 __all__ = ["Uploads"]

@@ -1,0 +1,59 @@
+"""What a plan says of a block beyond its code: how often a failed job is tried again, what its versions are of.
+
+``jobs`` and ``needs`` read it for each job. Pure; it knows blocks as plans have them, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["RetryPolicy", "name_of"]
+
+MAX_PAUSE = 3600.0
+"""Seconds between two attempts at most: whoever wants to wait longer wants another run."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often a failed job is tried again, from the block's manifest."""
+
+    retries: int = 0
+    backoff: float = 1.0
+    """Seconds before the second attempt; doubled for each further one."""
+    not_retried: tuple[str, ...] = ()
+    """Names of exception types that end the job at once."""
+    stream: bool = False
+    """Outputs go downstream as they come, those of attempts that fail too: at least once instead of exactly once."""
+
+    @property
+    def holds(self) -> bool:
+        """Tell whether outputs are kept back until an attempt has finished."""
+        return self.retries > 0 and not self.stream
+
+    @classmethod
+    def of(cls, block: Mapping[str, Any]) -> RetryPolicy:
+        """Read the policy from a plan's block."""
+        spec = block.get("retries")
+        if not isinstance(spec, dict):
+            return _ONE_ATTEMPT
+        return cls(
+            int(spec.get("retries", 0)),
+            float(spec.get("backoff", 1.0)),
+            tuple(spec.get("not_retried", ())),
+            spec.get("release") == "stream",
+        )
+
+    def pause(self, attempt: int) -> float:
+        """Return the seconds between the end of an attempt and the next."""
+        return min(self.backoff * 2.0 ** (attempt - 1), MAX_PAUSE)
+
+
+_ONE_ATTEMPT = RetryPolicy()
+
+
+def name_of(block: Mapping[str, Any]) -> str:
+    """Return what the versions of a block's code are versions of: its package, or for a code block the function."""
+    package = str(block.get("package"))
+    return f"{package}:{block.get('function')}" if package.startswith("python:") else package
