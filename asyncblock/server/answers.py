@@ -7,7 +7,7 @@ import logging
 import time
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
@@ -23,12 +23,10 @@ from .exports import LINK_METHODS
 from .housekeeping import QUESTIONS, Question
 from .jobs import LinkState
 from .journal import BodyKey, RequestRow
+from .linkservices import LinkServices
 from .readers import NOT_ALLOWED, BodyReader, PageReader
 from .supervision import in_words
 from .turn import Turn
-
-if TYPE_CHECKING:
-    from .gateway import Gateway
 
 __all__ = ["Answers"]
 
@@ -44,15 +42,15 @@ class Answers:
 
     def __init__(
         self,
-        gateway: Gateway,
+        services: LinkServices,
         link: LinkState,
         connection: Connection,
         roles: frozenset[str],
         tasks: asyncio.TaskGroup,
     ) -> None:
-        self._gateway = gateway
-        self._sessions = gateway.sessions
-        self._settings = gateway.sessions.settings
+        self._services = services
+        self._sessions = services.sessions
+        self._settings = services.sessions.settings
         self._link = link
         self._connection = connection
         self._roles = roles
@@ -121,9 +119,9 @@ class Answers:
 
         That of one that was refused isn't: nothing was done, and who is refused mustn't fill the journal.
         """
-        gateway, key = self._gateway, f"{self._link.link_id}:{message.id}"
+        services, key = self._services, f"{self._link.link_id}:{message.id}"
         try:
-            kept = await self._sessions.journal.request(key) if key not in gateway.answers else None
+            kept = await self._sessions.journal.request(key) if key not in services.answers else None
         except Exception as error:
             # Not carried out, so it may be asked again.
             self._connection.send_line(_failure(message, error))
@@ -131,7 +129,7 @@ class Answers:
         finally:
             self._orders -= 1
             self._done.set()
-        answer = gateway.answers.get(key, kept.answer if kept is not None else None)
+        answer = services.answers.get(key, kept.answer if kept is not None else None)
         if answer is None:
             self._carry_out(message, key)
         else:
@@ -169,8 +167,8 @@ class Answers:
         line = _encoded(reply)
         self._connection.owe(len(line) + _ORDER_COST)
         if key is not None and reply.error is None:
-            self._gateway.answers[key] = line
-            turn.after(partial(self._gateway.answers.pop, key, None))
+            self._services.answers[key] = line
+            turn.after(partial(self._services.answers.pop, key, None))
             turn.write.request(RequestRow(request_id=key, answer=line, at=int(time.time() * 1000)))
         turn.after(partial(_pay, connection, line))
         turn.commit()

@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import time
-from collections import OrderedDict
 from collections.abc import Iterator
 from functools import partial
 from itertools import islice
@@ -42,6 +40,7 @@ from .incoming import Incoming, Lines
 from .jobs import JobState, LinkState
 from .journal import LinkRow
 from .journal.trouble import DISK_ERRORS
+from .linkservices import LinkServices
 from .sessions import Sessions
 from .supervision import in_words
 
@@ -56,9 +55,6 @@ _GREETING_TIMEOUT = 10.0
 RETRY_AFTER = 2.0
 """Seconds after which a connection comes back that ended by no fault of its peer."""
 
-_MAX_IDLE = 10_000
-"""Links without a connection that never had a job and are kept: each costs about 1 kB."""
-
 _CLOSES = 200
 """Closes that are said in one message."""
 
@@ -66,25 +62,14 @@ _MAX_DEFECTS = 3
 """Connections of a link that end by the same defect before the link does."""
 
 
-class Gateway:
+class Gateway(LinkServices):
     """Accepts connections and keeps the links."""
 
     def __init__(self, sessions: Sessions, epoch: str, heartbeat: float = 5.0) -> None:
-        self.sessions = sessions
-        self._links = sessions.dispatch.links
+        super().__init__(sessions)
         self._epoch = epoch
         self._heartbeat = heartbeat
         self._connections: set[Connection] = set()
-        self._idle: OrderedDict[str, LinkState] = OrderedDict()
-        """Links without a connection that never had a job, those that left last at the end."""
-        self._has_room = asyncio.Event()
-        sessions.on_stored = self.make_room
-        self.answers: dict[str, bytes] = {}
-        """Answers that must stay the same, by link and request id, since the journal was last cleaned."""
-        self.bytes_received = 0
-        """Bytes of records and bodies so far."""
-        self.acks = 0
-        """Acknowledgements so far."""
         self.trouble: str | None = None
         """Why nothing is accepted at the moment; None when all is well."""
 
@@ -97,79 +82,7 @@ class Gateway:
             link.given = True
             link.bodies = dict(self.sessions.journal.bodies.under_way(row.link_id))
             link.unnamed = sum(link.bodies.values())
-            self._links[row.link_id] = link
-
-    # ------------------------------------------------------------------ room
-
-    async def room(self, connection: Connection) -> None:
-        """Wait while too much waits for the disk. Cancels come on other links and pass."""
-        while self.sessions.journal.queued_bytes > self.sessions.settings.queue_bytes:
-            connection.held = True
-            self._has_room.clear()
-            await self._has_room.wait()
-        connection.held = False
-
-    def make_room(self) -> None:
-        """Let those go on who wait for the disk, if it has caught up."""
-        if not self._has_room.is_set() and self.sessions.journal.queued_bytes <= self.sessions.settings.queue_bytes:
-            self._has_room.set()
-
-    # ------------------------------------------------------------------ links that are over
-
-    def forget(self, link: LinkState) -> None:
-        """Forget a link that won't come back: its row, its mark, and bodies that no record has named."""
-        if link.attempts and any(not attempt.fenced for attempt in link.attempts.values()):
-            return
-        if self._links.get(link.link_id) is link:
-            del self._links[link.link_id]
-            self._idle.pop(link.link_id, None)
-        if link.number:
-            with self.sessions.turn() as turn:
-                turn.write.drop_link(link.number)
-                if self.sessions.journal.bodies.under_way(link.link_id):
-                    turn.after(
-                        lambda: self.sessions.supervisor.begin(self._drop_bodies(link.link_id), "deleting bodies")
-                    )
-
-    async def _drop_bodies(self, link_id: str) -> None:
-        try:
-            await self.sessions.journal.bodies.delete_unreferenced(link_id)
-        except Exception as error:
-            # The next opening finds them again.
-            logger.warning("bodies of a link that is over stay for now: %s", error)
-
-    def drop_answers(self) -> None:
-        """Forget the answers that were given so long ago that nobody asks again."""
-        self.answers.clear()
-        with self.sessions.turn() as turn:
-            turn.write.drop_requests(int((time.time() - self.sessions.settings.link_expiry) * 1000))
-
-    def _left(self, link: LinkState) -> None:
-        """Keep few of the links that have left and never had a job: whoever makes new ones doesn't fill the memory."""
-        if link.given or link.bodies or self._links.get(link.link_id) is not link:
-            return
-        link.executor = None
-        self._idle[link.link_id] = link
-        while len(self._idle) > _MAX_IDLE:
-            _, oldest = self._idle.popitem(last=False)
-            self.forget(oldest)
-
-    async def expire(self) -> None:
-        """Forget the links that have been away for too long and hold no jobs, one after the other."""
-        limit = self.sessions.loop.time() - self.sessions.settings.link_expiry
-        for link in list(self._links.values()):
-            if link.connection is None and not link.load and max(link.seen, link.last_heard) < limit:
-                await self._expire(link)
-
-    async def _expire(self, link: LinkState) -> None:
-        """Forget a link, unless values of it are still there: nobody else may have its id, which its row proves."""
-        try:
-            taken = await self.sessions.journal.bodies.names_any(link.link_id)
-        except Exception as error:
-            logger.warning("a link that is long away isn't forgotten yet: %s", error)
-            return
-        if not taken and link.connection is None:
-            self.forget(link)
+            self.links[row.link_id] = link
 
     @property
     def connections(self) -> int:
@@ -225,7 +138,7 @@ class Gateway:
             if link is not None and link.connection is connection:
                 link.connection = None
                 self.sessions.dispatch.lost(link)
-                self._left(link)
+                self.left(link)
 
     async def _await_hello(self, transport: Transport) -> tuple[Hello, Iterator[Lines]]:
         """Wait for the Hello; return it, and what stands behind it in the same message."""
@@ -261,12 +174,12 @@ class Gateway:
         return ExecutorInfo.from_json(hello.executor)
 
     async def _greet(self, hello: Hello, connection: Connection, executor: ExecutorInfo | None) -> LinkState:
-        if hello.link not in self._links and await self.sessions.journal.bodies.names_any(hello.link):
+        if hello.link not in self.links and await self.sessions.journal.bodies.names_any(hello.link):
             words = f"link {hello.link} is over, and its values are still there. A link of your own has a new id"
             raise greeting.turn_away("unauthorized", words)
         asked = self.sessions.dispatch.spawning.secret_of(hello.link)
-        known = greeting.claimed(hello, self._links.get(hello.link), asked)
-        dead = greeting.dead_links(hello, self._links)
+        known = greeting.claimed(hello, self.links.get(hello.link), asked)
+        dead = greeting.dead_links(hello, self.links)
         # Another journal has what was acknowledged to it, whatever this one knows of the link.
         resumed = known is not None and _continues(hello, known) and hello.epoch in (None, self._epoch)
         if known is not None and hello.generation <= known.generation and (resumed or known.connection is not None):
@@ -302,15 +215,15 @@ class Gateway:
     async def _take_link(self, hello: Hello, token: str, resumed: bool) -> LinkState:
         """Make or renew the link in the journal; the Welcome follows the commit."""
         if resumed:
-            link = self._links[hello.link]
+            link = self.links[hello.link]
             link.boot, link.generation = hello.boot, hello.generation
         else:
             number = self.sessions.journal.new_link_no()
             link = LinkState(hello.link, number, hash_token(token), hello.boot, hello.generation)
-            known = self._links.get(hello.link)
+            known = self.links.get(hello.link)
             if known is not None:
                 self.sessions.dispatch.gone(known, "its process began anew")
-            self._links[hello.link] = link
+            self.links[hello.link] = link
         committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         with self.sessions.turn() as turn:
             turn.write.link(
@@ -337,7 +250,7 @@ class Gateway:
         link.next_channel = max(link.next_channel, hello.next_channel, *(entry[0] + 1 for entry in hello.channels), 1)
         link.announced(executor)
         link.last_heard = link.seen = self.sessions.loop.time()
-        self._idle.pop(link.link_id, None)
+        self.returned(link)
         self.sessions.dispatch.back(link)
 
     def _welcome(self, link: LinkState, token: str, resumed: bool) -> Welcome:

@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import orjson
 
@@ -19,11 +19,10 @@ from ..errors import AsyncBlockError
 from ..transport.websocket import HttpAnswer
 from .access import Access
 from .bounds import MAX_HTTP_BODY
-from .journal import RUNNING, BodyKey
+from .gateway import Gateway
+from .journal import RUNNING, BodyKey, Journal
 from .journal.trouble import DISK_ERRORS
-
-if TYPE_CHECKING:
-    from .mainframe import MainframeServer
+from .sessions import Sessions
 
 __all__ = ["HttpDoor"]
 
@@ -58,10 +57,32 @@ _RANGE = re.compile(r"bytes=(\d{1,15})-(\d{1,15})?")
 """The one form of a range that is understood; others are answered as if there were none."""
 
 
+class Served(Protocol):
+    """The mainframe behind the door: a ``mainframe.MainframeServer``, of which this is told."""
+
+    trouble: str | None
+    lag: float
+
+    @property
+    def sessions(self) -> Sessions:
+        """Its sessions."""
+        ...
+
+    @property
+    def gateway(self) -> Gateway:
+        """Its connections."""
+        ...
+
+    @property
+    def journal(self) -> Journal:
+        """Where it writes."""
+        ...
+
+
 class HttpDoor:
     """Decides about every HTTP request: an answer, or the roles with which a websocket comes in."""
 
-    def __init__(self, server: MainframeServer, access: Access, origins: frozenset[str]) -> None:
+    def __init__(self, server: Served, access: Access, origins: frozenset[str]) -> None:
         self._server = server
         self._access = access
         self._origins = origins

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import ConnectionLost, RemoteProtocolError
 from ..wire import frames
@@ -35,15 +35,12 @@ from .announcement import ExecutorInfo
 from .answers import Answers
 from .bounds import MAX_HELD, MAX_LINE, MAX_LINES, MAX_RECORDS, MAX_WORDS
 from .connection import Connection, Dismissed
-from .jobs import LinkState
+from .jobs import JobOwner, LinkState
 from .journal import BodyRow
 from .lines import Line, read_line
+from .linkservices import LinkServices
 from .turn import Turn
 from .uploads import Uploads
-
-if TYPE_CHECKING:
-    from .gateway import Gateway
-    from .session import Session
 
 __all__ = ["Incoming", "Lines"]
 
@@ -74,21 +71,21 @@ class Incoming:
 
     def __init__(
         self,
-        gateway: Gateway,
+        services: LinkServices,
         link: LinkState,
         connection: Connection,
         roles: frozenset[str],
         tasks: asyncio.TaskGroup,
     ) -> None:
-        self._gateway = gateway
-        self._sessions = gateway.sessions
+        self._services = services
+        self._sessions = services.sessions
         self._link = link
         self._connection = connection
         self._roles = roles
         self._barred = barred(roles)
         self._state = State.OPEN
-        self._uploads = Uploads(gateway.sessions, link, connection, tasks)
-        self._answers = Answers(gateway, link, connection, roles, tasks)
+        self._uploads = Uploads(services.sessions, link, connection, tasks)
+        self._answers = Answers(services, link, connection, roles, tasks)
         self._since_turn = 0
         """What was taken in since others had a turn."""
 
@@ -109,7 +106,7 @@ class Incoming:
                     await self._text(frames.split(message, MAX_LINES))
                 else:
                     self._advance("chunk")
-                    self._gateway.bytes_received += await self._uploads.chunk(message)
+                    self._services.bytes_received += await self._uploads.chunk(message)
         finally:
             self._answers.end()
 
@@ -120,7 +117,7 @@ class Incoming:
             await self._connection.listening()
             if header["op"] in _FOR_THE_DISK:
                 # Cancels don't wait for the records of others.
-                await self._gateway.room(self._connection)
+                await self._services.room(self._connection)
             await self._give_turn(sum(map(len, lines)))
 
     async def _control(self, header: dict[str, Any], lines: list[bytes]) -> None:
@@ -185,7 +182,7 @@ class Incoming:
             case Bye():
                 if message.code == "closed":
                     self._sessions.dispatch.gone(self._link, "its process has ended")
-                    self._gateway.forget(self._link)
+                    self._services.forget(self._link)
                 raise ConnectionLost("the other side said goodbye")
 
     def _held(self, message: Ping) -> None:
@@ -234,7 +231,7 @@ class Incoming:
         for row in rows:
             turn.write.body(row)
         link.received = batch.seq
-        broken: list[tuple[Session, Exception]] = []
+        broken: list[tuple[JobOwner, Exception]] = []
         found: list[tuple[int, list[tuple[int, str]]]] = []
         for run in runs:
             try:
@@ -251,7 +248,7 @@ class Incoming:
             turn.after(partial(self._tell_refused, refusals, cost))
         turn.write.mark(link.number, batch.seq)
         turn.after(partial(self._stored, batch.seq))
-        self._gateway.bytes_received += sum(len(raw) for _, raw in batch.runs)
+        self._services.bytes_received += sum(len(raw) for _, raw in batch.runs)
         # A second one of those doesn't wait: executors hold small batches back while several aren't stored.
         if not lingered and all(_only_starts(run.records) for run in runs):
             self._sessions.linger(turn)
@@ -292,7 +289,7 @@ class Incoming:
     def _send_ack(self) -> None:
         self._link.ack_due = False
         self._link.send(Ack(self._link.stored))
-        self._gateway.acks += 1
+        self._services.acks += 1
 
     def _stalled(self, message: Stalled) -> None:
         attempt = self._link.attempts.get(message.channel)
