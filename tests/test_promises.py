@@ -60,14 +60,14 @@ PROMISES: dict[str, dict[str, list[str]]] = {
             "test_retries.py::test_a_block_in_code_has_the_policy_of_its_decorator",
         ],
         "late records change nothing and can be inspected": [
-            "server/test_leases.py::test_late_records_of_an_old_attempt_change_nothing_and_are_shown_by_watch",
+            "server/test_dispatch.py::test_late_records_of_an_old_attempt_change_nothing_and_are_shown_by_watch",
         ],
         "absence is never success": [
             "test_executor_process.py::test_e4_a_process_that_leaves_with_0_fails_its_jobs_with_that_reason",
         ],
         "a job goes only where the hash is the same": [
-            "server/test_leases.py::test_a_job_waits_for_its_package_s_hash_and_fails_naming_both",
-            "server/test_leases.py::test_a_job_that_waits_for_its_package_goes_to_who_comes_with_it",
+            "server/test_dispatch.py::test_a_job_waits_for_its_package_s_hash_and_fails_naming_both",
+            "server/test_dispatch.py::test_a_job_that_waits_for_its_package_goes_to_who_comes_with_it",
         ],
     },
     "4 liveness": {
@@ -136,17 +136,17 @@ PROMISES: dict[str, dict[str, list[str]]] = {
     "8 security": {
         "roles, rotation, the own token": [
             "security/test_hostile_peers.py::test_a_token_does_what_its_roles_allow_and_no_more",
-            "security/test_access.py::"
+            "server/test_access.py::"
             "test_tokens_change_without_a_restart_and_end_the_connections_that_were_made_with_them",
-            "security/test_access.py::test_the_own_token_is_random_and_readable_for_its_owner_only",
-            "security/test_access.py::test_every_token_is_compared_in_constant_time",
-            "security/test_access.py::test_no_token_stands_in_logs_errors_metrics_or_tracebacks",
+            "server/test_access.py::test_the_own_token_is_random_and_readable_for_its_owner_only",
+            "server/test_access.py::test_every_token_is_compared_in_constant_time",
+            "server/test_access.py::test_no_token_stands_in_logs_errors_metrics_or_tracebacks",
         ],
         "the line": [
             "cli/test_doctor.py::test_tls_with_an_authority_of_ones_own",
-            "security/test_access.py::test_web_pages_connect_from_allowed_origins_only",
-            "security/test_access.py::test_an_address_beyond_this_machine_needs_tls_or_the_word_of_the_operator",
-            "security/test_access.py::test_a_connection_that_sends_a_byte_at_a_time_is_let_go",
+            "server/test_access.py::test_web_pages_connect_from_allowed_origins_only",
+            "server/test_access.py::test_an_address_beyond_this_machine_needs_tls_or_the_word_of_the_operator",
+            "server/test_access.py::test_a_connection_that_sends_a_byte_at_a_time_is_let_go",
         ],
         "entries stay in their package": [
             "security/test_hostile_peers.py::test_a_plan_whose_entry_leads_out_of_its_package_is_refused",

@@ -187,7 +187,7 @@ FEATURES: Final = (
     _works(
         "recompute",
         "true: var values that were lost with their process are made again; in a block's manifest, or of its node",
-        "var/test_recompute.py::test_only_what_was_lost_is_made_again_and_delivered",
+        "server/test_recomputing.py::test_only_what_was_lost_is_made_again_and_delivered",
     ),
     _works("13 cancel", "", _LANGUAGE + "test_a_cancelled_session_says_so"),
     _works("14 inputs", "--inputs", _CLI + "test_inputs_come_as_json_or_from_a_file_and_single_ones_go_above"),

@@ -10,12 +10,11 @@ from .laws import LAWS, Law, circles
 from .source import Module, modules
 
 BROKEN: dict[str, int] = {
-    "imports go in no circle, not even those for types or within functions": 102,
-    "a class's name is used once": 48,
+    "a class's name is used once": 47,
     "a file's name is used once": 35,
-    "a class has 300 lines and 35 methods at most": 12,
-    "nobody reaches into what is private to another file's object": 9,
-    "tests stand where what they test does": 276,
+    "a class has 300 lines and 35 methods at most": 11,
+    "nobody reaches into what is private to another file's object": 1,
+    "tests stand where what they test does": 274,
 }
 """How often each law is broken; a law that isn't named here holds."""
 

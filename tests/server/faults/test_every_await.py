@@ -29,11 +29,14 @@ NOT_IN_THE_STORY = {
     ("gateway.py", "await self._failed_at("): "follows another error",
     ("supervision.py", "await asyncio.sleep(pause)"): "follows another error",
     (
-        "links.py",
+        "connection.py",
         "await self._drained.wait()",
     ): "needs 8 MiB of answers that nobody reads (tests/server/test_limits.py)",
     ("mainframe.py", "await asyncio.wait(self._connections)"): "waits for connections that a client left open",
-    ("gateway.py", "await self._expire(link)"): "is for links that were away for a day (tests/server/test_limits.py)",
+    (
+        "linkservices.py",
+        "await self._expire(link)",
+    ): "is for links that were away for a day (tests/server/test_limits.py)",
     ("mainframe.py", "await asyncio.sleep(_FORGET_INTERVAL)"): "is reached once in ten minutes, and is a sleep",
     ("uploads.py", "await asyncio.wait([self._last_write]"): "needs a slow disk (tests/server/test_bodies.py)",
     ("uploads.py", "await asyncio.wait([keeping])"): "needs a slow disk (tests/server/test_bodies.py)",
@@ -42,14 +45,17 @@ NOT_IN_THE_STORY = {
     ("answers.py", "kept = await self._sessions.journal.request(key)"): "is for orders of services",
     ("answers.py", "await self._done.wait()"): "needs 64 orders at once",
     ("answers.py", "number = await self._sessions.journal.bodies.session_of(key)"): "is for executors' tokens",
-    ("gateway.py", "taken = await self.sessions.journal.bodies.names_any("): "is for links that are away for a day",
+    (
+        "linkservices.py",
+        "taken = await self.sessions.journal.bodies.names_any(",
+    ): "is for links that are away for a day",
     ("refolding.py", ""): "needs a large state (tests/server/test_snapshots.py)",
     ("folding.py", ""): "runs in a process of its own (tests/server/test_snapshots.py)",
     ("lines.py", ""): "is for records that can't be read (tests/security/test_bad_records.py)",
 }
 """Why a place isn't visited, by its file and the beginning of its line."""
 
-ENDS_THE_SERVER = {"mainframe.py", "gateway.py", "supervision.py"}
+ENDS_THE_SERVER = {"mainframe.py", "gateway.py", "linkservices.py", "supervision.py"}
 """Files in which an error may be one that the server can't go on with."""
 
 

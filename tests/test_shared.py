@@ -15,8 +15,8 @@ import asyncblock
 from asyncblock.depot import MEMORY, Depot, ValueId
 from asyncblock.shared import Memory, empty_in, hand_over, make_private, memory_of
 
-from ..flow.packages import block, write
-from ..processes import run
+from .flow.packages import block, write
+from .processes import run
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -14,8 +14,8 @@ from asyncblock.block import AnyBlock
 from asyncblock.client import Mainframe
 from asyncblock.flow.plan import NodePlan
 
+from ..engine.blocks import OUT, X, double, plan_of, subflow
 from ..flows import all_of, end_of
-from .blocks import OUT, X, double, plan_of, subflow
 
 pytestmark = pytest.mark.timeout(30)
 FORM = pytest.mark.parametrize("form", ["async", "sync"])
@@ -195,7 +195,7 @@ async def runs_weighed(inputs: Mapping[str, Any], ctx: Context) -> dict[str, Any
 async def test_a_node_weighs_in_its_flows_progress_what_a_block_says(mainframe: Mainframe) -> None:
     from asyncblock.flow.plan import InputPlan, Source
 
-    from .blocks import entry
+    from ..engine.blocks import entry
 
     def node(node_id: str, block: AnyBlock, source: Source) -> NodePlan:
         return NodePlan(node_id, "task", entry(block).block, {"x": InputPlan((source,))})
