@@ -17,6 +17,7 @@ ROOT = Path(asyncblock.__file__).parent
 GROUND = {"errors", "forks", "enclosed", "packages", "identity", "importable", "patterns", "crashpoints", "syntax"}
 LAYERS: dict[str, set[str]] = {
     "errors": set(),
+    "_version": set(),
     "enclosed": set(),
     "packages": {"errors", "identity", "patterns"},
     "importable": {"packages", "identity", "syntax"},
@@ -38,7 +39,7 @@ LAYERS: dict[str, set[str]] = {
     "pieces": {"forms", "brought", "forks", "values", "errors"},
     "offload": {"forks", "errors"},
     "metadata": {"errors"},
-    "many": {"shapes", "errors"},
+    "many": {"flow", "shapes", "errors"},
     # Asked for by a handle of the client when somebody wants it, and built on what executors keep.
     "retrying": {"context", "executor", "flow", "link", "importable", "identity", "offload", "pieces", "store", "wire", "errors"},
     "schemas": {"values", "errors"},
@@ -112,27 +113,20 @@ def modules() -> list[Path]:
     return sorted(path for path in ROOT.rglob("*.py") if "examples" not in path.relative_to(ROOT).parts[1:-1])
 
 
-def imports_of(path: Path) -> list[tuple[str, bool]]:
-    """Return the dotted names that a module imports, with ours made absolute; and whether only for typing."""
+def imports_of(path: Path) -> list[str]:
+    """Return the dotted names that a module imports, with ours made absolute: for types and within functions, too."""
     package = [asyncblock.__name__, *path.relative_to(ROOT).parts[:-1]]
-    tree = ast.parse(path.read_text("utf-8"))
-    typing_only = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-        for inner in ast.walk(node)
-    }
     found = []
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
-            found += [(alias.name, id(node) in typing_only) for alias in node.names]
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
             name = ".".join([*base, *([node.module] if node.module else [])])
             if node.level and not node.module:
-                found += [(f"{name}.{alias.name}", id(node) in typing_only) for alias in node.names]
+                found += [f"{name}.{alias.name}" for alias in node.names]
             else:
-                found.append((name, id(node) in typing_only))
+                found.append(name)
     return found
 
 
@@ -142,9 +136,9 @@ def test_imports_go_downwards_only(path: Path) -> None:
     if layer in ROOF:
         return
     allowed = LAYERS[layer] | {layer}
-    for name, typing_only in imports_of(path):
+    for name in imports_of(path):
         parts = name.split(".")
-        if parts[0] == "asyncblock" and len(parts) > 1 and not typing_only:
+        if parts[0] == "asyncblock" and len(parts) > 1:
             assert parts[1] in allowed or parts[1] == "_version", f"{layer} imports {name}"
 
 
@@ -156,7 +150,7 @@ def test_executor_and_server_do_not_know_each_other() -> None:
 @pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))
 def test_each_third_party_name_enters_by_its_door(path: Path) -> None:
     relative = path.relative_to(ROOT).as_posix()
-    for name, _ in imports_of(path):
+    for name in imports_of(path):
         top = name.split(".")[0]
         assert top not in AUTHORS_OWN or relative.startswith("examples/"), f"{relative} imports {name}"
         doors = DOORS.get(top)
@@ -168,7 +162,7 @@ def test_the_protocol_does_no_io_and_has_no_clock(path: Path) -> None:
     tree = ast.parse(path.read_text("utf-8"))
     assert not [node for node in ast.walk(tree) if isinstance(node, (ast.AsyncFunctionDef, ast.Await))]
     forbidden = {"asyncio", "threading", "time", "socket", "random", "os", "anyio"}
-    assert not {name.split(".")[0] for name, _ in imports_of(path)} & forbidden
+    assert not {name.split(".")[0] for name in imports_of(path)} & forbidden
 
 
 def test_importing_asyncblock_loads_nothing_heavy() -> None:

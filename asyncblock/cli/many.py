@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 import typer
 
-from ..client import Mainframe
+from ..client import Mainframe, Session
 from ..errors import FlowFailed
 from ..flow.plan import Plan
 from ..many import Many, MapResult, is_group
@@ -157,7 +157,7 @@ def _state(result: MapResult) -> str:
     return result.error.state if isinstance(result.error, FlowFailed) else "failed"
 
 
-def _tell(many: Many, result: MapResult, state: str, count: int, varied: dict[str, Any], json: bool) -> None:
+def _tell(many: Many[Session], result: MapResult, state: str, count: int, varied: dict[str, Any], json: bool) -> None:
     error = None if result.error is None else str(result.error)
     if json:
         said = {

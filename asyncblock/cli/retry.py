@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+from ..client import Session
 from ..embedding import embedded
 from ..errors import Unavailable
 from ..executor.console import share_input
@@ -76,7 +77,7 @@ def _must_have_ended(directory: Path, session_id: str) -> None:
         raise Unavailable(f"session {session_id} was interrupted; go on with it: asyncblock resume {session_id}")
 
 
-def _tell(made: Retry) -> None:
+def _tell(made: Retry[Session]) -> None:
     for warning in made.plan.warnings:
         print(f"{warning} (warning)", file=sys.stderr)
     kept = ", ".join(made.kept) or "nothing"

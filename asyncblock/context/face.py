@@ -17,6 +17,7 @@ from ..preview import Making, about
 from ..store import Store
 from ..values import dumps, form_of, is_small
 from ..wire.bodies import INLINE_LIMIT, Encoding, Parcel
+from ..wire.channel import Channel
 from ..wire.records import encode
 from .directed import Targets
 from .jobinfo import JobInfo
@@ -56,6 +57,7 @@ class Face(Staying, Captured):
 
     __asyncblock_context__ = True
     _KEEP_ALIVE: ClassVar[KeepAlive] = KeepAlive()
+    _channel: Channel
 
     def __init__(self, job: JobInfo, inputs: Mapping[str, Any], outlet: Outlet, store: Store) -> None:
         super().__init__()

@@ -7,7 +7,7 @@ that they are parts of.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -25,7 +25,7 @@ from .catalog import Catalog
 __all__ = ["Environment", "OpenJob"]
 
 
-class OpenJob(Protocol):
+class OpenJob(Hashable, Protocol):
     """A job that runs here, as others look at it and end it: a ``RunningJob``."""
 
     key: tuple[str, int]

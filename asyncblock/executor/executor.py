@@ -421,7 +421,7 @@ class _Hosting(JobHost):
         elif self.executor.on_retire is not None and not self._draining:
             self._draining = True
             await self.link.announce()
-            self.executor.onretire()
+            self.executor.on_retire()
             self.tasks.create_task(self.retire())
 
     async def give_back(self, job: OpenJob, reason: str) -> bool:

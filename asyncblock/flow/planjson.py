@@ -166,8 +166,9 @@ class _Reader:
             packages={str(scope): {str(k): str(v) for k, v in names.items()} for scope, names in packages.items()},
         )
         self._expect(self._nodes <= MAX_NODES, f"more than {MAX_NODES} nodes")
-        for flow in (plan, *made.values()):
-            self._check_references(flow, plan)
+        self._check_references(plan, plan)
+        for each in made.values():
+            self._check_references(each, plan)
         for key, entry in plan.catalog.items():
             self._expect(entry.kind != "subflow" or entry.flow in made or "refused" in entry.block, f"catalog {key!r}")
         return plan

@@ -287,6 +287,8 @@ class JobOwner(Protocol):
 
     number: int
     session_id: str
+    bytes: int
+    """What it has in the journal, bodies included."""
     plan: Plan
     metadata: dict[str, Any]
     state: str

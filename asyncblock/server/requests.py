@@ -21,7 +21,6 @@ class Asked(JobOwner, Protocol):
     """The session whose jobs ask for blocks."""
 
     next_offset: int
-    bytes: int
     flow_jobs: dict[str, FlowJobStarted]
     """Runs of subflows that haven't ended."""
 

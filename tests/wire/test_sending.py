@@ -386,9 +386,9 @@ def test_chunks_do_not_wait_while_small_batches_do() -> None:
         assert len(drain(outbox)) == 1
     say(outbox, ch, record(4))
     bodies = [kept(outbox, other, other.number, b"x" * 100_000) for other in others]
-    for body in bodies:
-        body.channel.accept(body.channel.data, Parcel(record(body.n), [body]))
-        outbox.scheduler.enlist(body.channel)
+    for other, body in zip(others, bodies, strict=True):
+        other.accept(other.data, Parcel(record(body.n), [body]))
+        outbox.scheduler.enlist(other)
     chunks = drain(outbox)
     assert [decode_chunk(chunk)[0] for chunk in chunks] == [2, 3, 2, 3]
     outbox.acknowledge(1)
