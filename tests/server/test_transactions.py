@@ -11,7 +11,7 @@ import pytest
 
 import asyncblock
 from asyncblock import events
-from asyncblock.server import sessions as module
+from asyncblock.server import transactions as module
 from asyncblock.server.journal.memory import MemoryJournal, MemoryStorage
 from asyncblock.server.sessions import Sessions
 from asyncblock.server.settings import Settings
