@@ -16,7 +16,7 @@ from .client import Session
 from .errors import AsyncBlockError
 from .flow import Flow
 from .flow.plan import Plan
-from .page import Limits, State
+from .page import State, StateLimits
 from .page.graph import GRAPH_STYLE, Look, draw_flow
 from .page.markup import Markup, el
 from .page.shown import Preview
@@ -48,7 +48,7 @@ _NODES = 60
 _LINES = 12
 """The last lines of blocks that a live view shows."""
 
-_KEPT: Final = Limits(head=50, tail=50, lines=2_000, jobs=2_000, previews=200, payloads=8 << 20)
+_KEPT: Final = StateLimits(head=50, tail=50, lines=2_000, jobs=2_000, previews=200, payloads=8 << 20)
 
 
 def bundle_of(value: object) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from asyncblock import Executor, Flow, block
 from asyncblock.flow import load_flow
-from asyncblock.flow.entries import Finished, JobCreated, Output, Started
+from asyncblock.flow.entries import Finished, JobCreated, Output, SessionBegun
 from asyncblock.flow.plan import InputPlan, NodePlan, Plan, Source
 from asyncblock.flow.run import Run
 
@@ -57,7 +57,7 @@ def _steps(count: int) -> float:
     done, began = 0, time.process_time()
     while done < count:
         run = Run(plan, "s")
-        made = run.feed(Started())
+        made = run.feed(SessionBegun())
         while made and isinstance(job := made[0], JobCreated):
             made = run.feed(Output(job.job_id, "o", ("record", 1, 2, 3, "o")))
             run.feed(Finished(job.job_id))
@@ -67,7 +67,7 @@ def _steps(count: int) -> float:
 
 def _queue(count: int) -> tuple[float, float]:
     run = Run(_chain(2), "s")
-    run.feed(Started())
+    run.feed(SessionBegun())
     tenth = count // 10
     laps = []
     for lap in range(10):
@@ -80,7 +80,7 @@ def _queue(count: int) -> tuple[float, float]:
 
 def _unconsumed(count: int) -> float:
     run = Run(_chain(2), "s")
-    run.feed(Started())
+    run.feed(SessionBegun())
     counted, began = 0, time.process_time()
     for _ in range(count):
         counted += not run.consumers("s.0", "nobody")

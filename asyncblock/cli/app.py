@@ -181,7 +181,7 @@ Refresh = Annotated[
 ]
 
 
-class State(StrEnum):
+class SessionState(StrEnum):
     """The states of sessions."""
 
     running = "running"
@@ -677,7 +677,7 @@ def sessions(
     tls_ca: TlsCa = None,
     header: Header = None,
     data_dir: DataDir = None,
-    state: Annotated[Optional[State], typer.Option(help="Only those in this state.")] = None,  # noqa: UP045
+    state: Annotated[Optional[SessionState], typer.Option(help="Only those in this state.")] = None,  # noqa: UP045
     limit: Annotated[str, typer.Option(metavar="N|all", help="How many at most, the newest first.")] = "20",
     group: Annotated[
         Optional[str],  # noqa: UP045

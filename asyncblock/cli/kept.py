@@ -13,14 +13,14 @@ from .. import events
 from ..client import Mainframe, SessionInfo, connect
 from ..errors import ConnectionLost, Unavailable
 from ..flow.plan import Plan
-from ..report.recording import Recording, Rows
+from ..report.recording import RecordedSession, Recording
 from ..runs import local_runs
 from ..server.journal.datadir import holder, read_address, read_token
 from ..server.journal.peek import peek_session, peek_sessions
 from ..viewer import Watched
 from ..wire.bodies import BodyRef
 from .places import COMMAND_TIMEOUT
-from .sessions import Run, info_of
+from .sessions import LocalRun, info_of
 
 __all__ = ["KeptRuns"]
 
@@ -34,27 +34,27 @@ class KeptRuns:
     def __init__(self, *directories: Path, local: bool) -> None:
         self._directories = directories
         self._local = local
-        self._read: dict[Path, tuple[list[int], list[Run]]] = {}
+        self._read: dict[Path, tuple[list[int], list[LocalRun]]] = {}
         """What each directory had, and when its journal had been written: a list is looked at each second."""
 
     async def sessions(self) -> list[SessionInfo]:
         """List them."""
         return [info_of(run) for run in await asyncio.to_thread(self.runs, "")]
 
-    def runs(self, prefix: str) -> list[Run]:
+    def runs(self, prefix: str) -> list[LocalRun]:
         """Return those whose ids begin with a prefix. Reads files."""
         places = [*(local_runs() if self._local else ()), *self._directories]
         found = {run.row.session_id: run for place in places for run in self._runs_in(place)}
         return [run for session_id, run in found.items() if session_id.startswith(prefix)]
 
-    def _runs_in(self, directory: Path) -> list[Run]:
+    def _runs_in(self, directory: Path) -> list[LocalRun]:
         journal = directory / "journal.db"
         files = (journal, journal.with_name("journal.db-wal"))
         written = [each.stat().st_mtime_ns for each in files if each.exists()]
         there = self._read.get(directory)
         if there is not None and there[0] == written:
             return there[1]
-        found = [Run(row, directory) for row in peek_sessions(directory)]
+        found = [LocalRun(row, directory) for row in peek_sessions(directory)]
         self._read[directory] = (written, found)
         return found
 
@@ -89,7 +89,7 @@ async def _read(directory: Path, session_id: str) -> AsyncIterator[Recording]:
                 return found.rows(offset)
 
         interrupted = found.row.state == "running"
-        yield Rows(session_id, rows, found.body, interrupted=interrupted and holder(directory) is None)
+        yield RecordedSession(session_id, rows, found.body, interrupted=interrupted and holder(directory) is None)
 
 
 class _Running:

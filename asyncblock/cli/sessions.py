@@ -21,7 +21,7 @@ import orjson
 from ..client import Mainframe, Session, SessionInfo, connect
 from ..embedding import embedded
 from ..errors import AsyncBlockError, FlowFailed, Unavailable
-from ..report.recording import Followed, Recording, Rows
+from ..report.recording import Followed, RecordedSession, Recording
 from ..runs import local_runs
 from ..server.journal.contract import SessionRow
 from ..server.journal.datadir import holder, read_address, read_token
@@ -32,7 +32,7 @@ from .interrupts import Interrupts
 from .many import cancel_group, is_group, outputs_of_group
 from .places import COMMAND_TIMEOUT, Target, reach
 
-__all__ = ["Run", "cancel", "info_of", "is_local", "only", "outputs", "seen", "sessions", "watch"]
+__all__ = ["LocalRun", "cancel", "info_of", "is_local", "only", "outputs", "seen", "sessions", "watch"]
 
 _ID = 16
 """Characters of a session's whole id."""
@@ -48,7 +48,7 @@ _NAMED = 5
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Run:
+class LocalRun:
     """A session of a local run, and where its journal is."""
 
     row: SessionRow
@@ -62,11 +62,11 @@ class Run:
         return self.row.state
 
 
-def _runs(prefix: str = "") -> list[Run]:
+def _runs(prefix: str = "") -> list[LocalRun]:
     """Return the sessions of the last local runs whose ids begin with a prefix."""
     found = []
     for directory in local_runs():
-        found += [Run(row, directory) for row in peek_sessions(directory) if row.session_id.startswith(prefix)]
+        found += [LocalRun(row, directory) for row in peek_sessions(directory) if row.session_id.startswith(prefix)]
     return found
 
 
@@ -100,7 +100,7 @@ async def _reached(name: str, target: Target) -> AsyncIterator[tuple[Mainframe, 
         yield mainframe, session
 
 
-def only(name: str, runs: list[Run]) -> Run:
+def only(name: str, runs: list[LocalRun]) -> LocalRun:
     """Return the one session that is meant. Raises ``Unavailable`` when several are."""
     if len(runs) > 1:
         raise _several(name, [run.row.session_id for run in runs])
@@ -116,7 +116,7 @@ def _several(name: str, ids: list[str]) -> Unavailable:
 
 
 @asynccontextmanager
-async def _opened(run: Run) -> AsyncIterator[tuple[Mainframe, Session]]:
+async def _opened(run: LocalRun) -> AsyncIterator[tuple[Mainframe, Session]]:
     """Reach a session of a local run: by the door of its process, or in its data directory when that has ended."""
     session_id, state = run.row.session_id, run.state
     if state == "interrupted":
@@ -145,7 +145,7 @@ async def seen(name: str, target: Target) -> AsyncIterator[Recording]:
     served = target.url is not None or holder(target.directory) is not None
     if not served:
         rows = peek_sessions(target.directory)
-        runs += [Run(row, target.directory) for row in rows if row.session_id.startswith(name)]
+        runs += [LocalRun(row, target.directory) for row in rows if row.session_id.startswith(name)]
     exact = [run for run in runs if run.row.session_id == name]
     if exact or not served:
         if not runs:
@@ -166,10 +166,10 @@ async def seen(name: str, target: Target) -> AsyncIterator[Recording]:
 
 
 @contextmanager
-def _looked_at(run: Run) -> Iterator[Recording]:
+def _looked_at(run: LocalRun) -> Iterator[Recording]:
     interrupted = run.state == "interrupted"
     with peek_session(run.directory, run.row.session_id) as found:
-        yield Rows(run.row.session_id, found.rows, found.body, interrupted=interrupted)
+        yield RecordedSession(run.row.session_id, found.rows, found.body, interrupted=interrupted)
 
 
 # ---------------------------------------------------------------------- what is done with one
@@ -287,7 +287,7 @@ def _told_group(name: str, of: list[SessionInfo]) -> str:
     return _told(whole)
 
 
-def info_of(run: Run) -> SessionInfo:
+def info_of(run: LocalRun) -> SessionInfo:
     """Return a run's session as a mainframe would list it."""
     row = run.row
     times = (row.created_at, row.finished_at)

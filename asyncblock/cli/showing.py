@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import AsyncBlockError, Unavailable
-from ..page.jobs import Node
+from ..page.jobs import NodeView
 from ..page.shown import Preview
 from ..page.views import critical_path, nodes_in_order
 from ..report import Collected
@@ -74,7 +74,7 @@ async def show_session(collected: Collected, wanted: str | None) -> None:
             _log(console, collected, node)
 
 
-def _meant(nodes: list[Node], wanted: str) -> list[Node]:
+def _meant(nodes: list[NodeView], wanted: str) -> list[NodeView]:
     found = [each for each in nodes if each.path == wanted or each.path.startswith(f"{wanted}/")]
     if not found:
         known = [each.path for each in nodes]
@@ -99,7 +99,7 @@ def _head(console: Console, collected: Collected) -> None:
         console.print(Text("critical path: " + " → ".join(names), "dim"), soft_wrap=True)
 
 
-def _nodes(collected: Collected, nodes: list[Node]) -> Table:
+def _nodes(collected: Collected, nodes: list[NodeView]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     counts = [("jobs", "jobs"), ("values", "outputs"), ("previews", "previews"), ("lines", "lines")]
     counts = [(head, name) for head, name in counts if any(getattr(node, name) for node in nodes)]
@@ -117,7 +117,7 @@ def _nodes(collected: Collected, nodes: list[Node]) -> Table:
     return table
 
 
-def _log(console: Console, collected: Collected, node: Node) -> None:
+def _log(console: Console, collected: Collected, node: NodeView) -> None:
     lines = collected.state.log.nodes.get(node.path)
     if lines is None:
         return

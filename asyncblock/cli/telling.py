@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from ..errors import Unavailable
-from ..page import Limits
+from ..page import StateLimits
 from ..report import Recording, collect, export
 from ..report.document import MOST_BYTES, document
 from .interrupts import Interrupts
@@ -32,7 +32,7 @@ async def report(name: str, target: Target, output: Path | None, full: bool) -> 
 
 async def write_report(recording: Recording, place: Path, *, full: bool) -> None:
     """Write a report; the file is there whole or not at all."""
-    collected = await collect(recording, Limits.none() if full else None)
+    collected = await collect(recording, StateLimits.none() if full else None)
     made = await document(collected, most=None if full else MOST_BYTES)
     try:
         await asyncio.to_thread(_write, place, made)

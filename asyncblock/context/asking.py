@@ -19,7 +19,7 @@ from ..wire.bodies import Parcel
 from .blockjob import BlockJob, SyncBlockJob
 from .counted import counted
 from .engine import MAX_BLOCKS, Engine
-from .face import Face
+from .face import ContextBase
 from .feed import Watch, any_change
 from .large import Large
 from .payloads import Prepared, Raw, check_size
@@ -36,7 +36,7 @@ _INLINE = 1 << 20
 """Bytes of values that an order may carry itself; more of them go ahead of it in a record."""
 
 
-class _Asking(Face, ABC):
+class _Asking(ContextBase, ABC):
     """What both forms share."""
 
     _asked = 0

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..detached import detached, size_of
 from ..errors import Closed, ConnectionLost, LeaseLost, LocalProtocolError, Rejected, Unavailable
-from ..link import Abandoned, Outlet
+from ..link import DraftAbandoned, Outlet
 from ..preview import Limits, Making
 from ..shapes import Results, by_handle
 from ..shared import make_private
@@ -210,7 +210,7 @@ class SyncContext(SyncAsking):
                 self._outlet.when_body_room(large.draft.body, woken.set)
                 woken.wait()
             return prepared
-        except Abandoned:
+        except DraftAbandoned:
             raise self._lost_body() from None
         except BaseException:
             # A cancel too: chunks may be on the mainframe that no record will ever name.

@@ -12,13 +12,13 @@ from typing import Any
 from ..detached import size_of
 from ..errors import Closed, ConnectionLost, LeaseLost, LocalProtocolError, Rejected, Unavailable
 from ..iothread import inbox_of
-from ..link import Abandoned, Outlet
+from ..link import DraftAbandoned, Outlet
 from ..offload import TooLong, run_in_thread, show_in_thread, wait_in_thread
 from ..preview import Limits, Making
 from ..shapes import Results, by_handle
 from ..shared import make_private
 from ..store import Store, StoreKey
-from ..wire.bodies import Body, Parcel
+from ..wire.bodies import OutgoingBody, Parcel
 from ..wire.records import encode
 from ..wire.windows import Lane
 from .asking import AsyncAsking
@@ -405,14 +405,14 @@ class Context(AsyncAsking, FigureSender):
             while (prepared := await run(large.step)) is None:
                 await self._body_room(large.draft.body)
             return prepared
-        except Abandoned:
+        except DraftAbandoned:
             raise self._lost_body() from None
         except BaseException:
             # A cancel too: chunks may be on the mainframe that no record will ever name.
             large.draft.abandon()
             raise
 
-    async def _body_room(self, body: Body) -> None:
+    async def _body_room(self, body: OutgoingBody) -> None:
         woken = self._loop.create_future()
         self._outlet.when_body_room(body, lambda: self._inbox.post(resolve, woken, None))
         await woken

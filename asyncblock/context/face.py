@@ -27,7 +27,7 @@ from .payloads import Prepared, Raw, bodies_of, check_size, now_ms, raw_pieces, 
 from .secrecy import CredentialInput
 from .staying import Staying
 
-__all__ = ["Face", "too_many"]
+__all__ = ["ContextBase", "too_many"]
 
 logger = logging.getLogger("asyncblock.context")
 
@@ -52,7 +52,7 @@ class KeepAlive:
         return "Context.keepAlive"
 
 
-class Face(Staying, Captured):
+class ContextBase(Staying, Captured):
     """What both faces share: the properties, the records, the rules."""
 
     __asyncblock_context__ = True

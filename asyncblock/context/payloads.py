@@ -12,7 +12,7 @@ from ..errors import LocalProtocolError, PayloadTooLarge
 from ..shared import Memory
 from ..store import StoreKey
 from ..values import least_size
-from ..wire.bodies import CHUNK_SIZE, INLINE_LIMIT, Body
+from ..wire.bodies import CHUNK_SIZE, INLINE_LIMIT, OutgoingBody
 from ..wire.records import encode
 
 __all__ = [
@@ -48,7 +48,7 @@ class Prepared:
     """A value on its way into a record: inline JSON, or a body that was made."""
 
     inline: bytes | None
-    body: Body | None = None
+    body: OutgoingBody | None = None
     key: StoreKey | None = None
     """Stands for a value that stays in this process."""
     memory: Memory | None = None
@@ -64,7 +64,7 @@ def now_ms() -> int:
     return int(time.time() * 1000)
 
 
-def bodies_of(prepared: Mapping[str, Prepared]) -> list[Body]:
+def bodies_of(prepared: Mapping[str, Prepared]) -> list[OutgoingBody]:
     """Return the bodies that were made for values."""
     return [each.body for each in prepared.values() if each.body is not None]
 

@@ -32,7 +32,7 @@ from . import capture, console
 from .blockloop import block_loop
 from .clocks import Clocks
 from .executor import Executor
-from .interrupts import Interrupts
+from .interrupts import BlockSignals
 from .spawner import Spawner
 from .startmethods import StartMethods
 from .waits import Waits
@@ -165,7 +165,7 @@ async def _live(orders: Orders, parent: Parent) -> None:
     loop = asyncio.get_running_loop()
     leaving = _Leaving()
     _on_signals(loop, leaving)
-    leaving.interrupts = Interrupts(loop)
+    leaving.interrupts = BlockSignals(loop)
     Waits()
     Clocks(loop, alone=orders.once)
     StartMethods()
@@ -232,7 +232,7 @@ class _Leaving:
         self.stop = asyncio.Event()
         self.now = False
         """Running jobs have no grace."""
-        self.interrupts: Interrupts | None = None
+        self.interrupts: BlockSignals | None = None
         """Knows what blocks have set for the signals on which it leaves."""
 
     def leave(self, *, now: bool = False) -> None:

@@ -49,7 +49,7 @@ from .lines import (
     unwrap_streams,
 )
 from .shows import Shows
-from .streams import Places, Redirects
+from .streams import Redirects, StreamPlaces
 
 __all__ = [
     "Sink",
@@ -129,7 +129,7 @@ def streams_stand() -> bool:
 
 
 def job_ends(job: Hashable | None, running: Collection[Hashable]) -> list[str]:
-    """Look after the streams at a job's end, as ``Places.job_ends``."""
+    """Look after the streams at a job's end, as ``StreamPlaces.job_ends``."""
     return [] if _installed is None else _installed.places.job_ends(job, running)
 
 
@@ -144,7 +144,7 @@ class _Installation:
                 stream = self._streams[stdio] = JobStream(getattr(sys, stdio), stdio, echo=echo)
                 setattr(sys, stdio, stream)
             self.logging = _LoggingCapture(level, self._streams)
-        self.places = Places(self._streams)
+        self.places = StreamPlaces(self._streams)
         self._redirects = Redirects() if lines else None
         self._shows = Shows()
         self._commons = Commons()

@@ -27,10 +27,10 @@ from ..wire.windows import Window
 from .budget import Budget, limit_here
 from .catalog import Catalog, accepted
 from .environment import OpenJob
-from .exports import Exports
+from .exports import ValueWriter
 from .job import RunningJob, started_record
 from .jobhost import JobCounts, JobHost
-from .kinds import Kind, Kinds, slim
+from .kinds import JobTemplate, JobTemplates, slim
 from .lifeline import Lifeline
 from .loading import Loading
 from .offering import announced_offers, checked_labels
@@ -267,9 +267,9 @@ class _Hosting(JobHost):
         self.over: asyncio.Future[None] = self.loop.create_future()
         self.budget = Budget(self, limit_here())
         self.upkeep = Upkeep(self, self.budget, self.session_ended)
-        self.exports = Exports(self, self.budget)
+        self.exports = ValueWriter(self, self.budget)
         self.services = Services(self)
-        self.kinds = Kinds()
+        self.kinds = JobTemplates()
         self.loading = Loading(executor.catalog)
         self.engine = Engine(link, self.store, tasks.create_task, self._parked)
         self.loop_port: Window = link.new_port()
@@ -377,7 +377,7 @@ class _Hosting(JobHost):
 
     # ------------------------------------------------------------------ on the executor's loop
 
-    def _begin(self, message: Dispatch, kind: Kind, outlet: Outlet) -> None:
+    def _begin(self, message: Dispatch, kind: JobTemplate, outlet: Outlet) -> None:
         outlet.use_port(self.loop_port)
         job = RunningJob(self, message, kind, outlet)
         self.sessions.add(message.session_id)

@@ -14,7 +14,7 @@ from ..wire.messages import Export
 from .budget import Budget
 from .environment import Environment
 
-__all__ = ["Exports"]
+__all__ = ["ValueWriter"]
 
 _MOST: Final = 10_000
 """Values under way beyond which one that isn't in this process ends the link: a mainframe asks for few of those."""
@@ -22,7 +22,7 @@ _MOST: Final = 10_000
 logger = logging.getLogger("asyncblock.executor")
 
 
-class Exports:
+class ValueWriter:
     """Writes values, each once, and says so. Lives on the I/O thread: a block that keeps its loop busy, for which other
     processes are wanted, keeps nobody from its value. The writing is done on a worker thread."""
 

@@ -23,7 +23,7 @@ from ..forks import undo_in_child
 from .blockloop import Guards
 from .tasks import blame, owner
 
-__all__ = ["Interrupts"]
+__all__ = ["BlockSignals"]
 
 _SETTINGS = (signal.SIG_IGN, signal.SIG_DFL)
 
@@ -31,7 +31,7 @@ _OURS = (signal.SIGINT, signal.SIGTERM)
 """Signals on which an executor process leaves."""
 
 
-class Interrupts:
+class BlockSignals:
     """The replaced functions, and what was there before."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:

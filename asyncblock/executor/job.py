@@ -30,7 +30,7 @@ from .commons import CHANGED, HANDLERS, Changes
 from .failure import author_traceback, further_lines, missing_extra, summary
 from .inputs import InputFiles, gather_inputs
 from .jobhost import JobHost
-from .kinds import Kind
+from .kinds import JobTemplate
 from .leftovers import Leftovers
 from .standing import standing_at
 from .tasks import ENDS, context_for, job_of_lines
@@ -94,7 +94,7 @@ class RunningJob:
         "task",
     )
 
-    def __init__(self, hosting: JobHost, message: Dispatch, kind: Kind, outlet: Outlet) -> None:
+    def __init__(self, hosting: JobHost, message: Dispatch, kind: JobTemplate, outlet: Outlet) -> None:
         self.key = (message.job_id, message.attempt)
         self.channel = message.channel
         """The job's channel on the link."""
@@ -737,7 +737,7 @@ def _raise_in_thread(ident: int, kind: type[BaseException]) -> None:
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(kind))
 
 
-def _job_info(message: Dispatch, kind: Kind, hosting: JobHost) -> JobInfo:
+def _job_info(message: Dispatch, kind: JobTemplate, hosting: JobHost) -> JobInfo:
     return JobInfo(
         session_id=kind.session_id,
         job_id=message.job_id,
@@ -760,7 +760,7 @@ def _job_info(message: Dispatch, kind: Kind, hosting: JobHost) -> JobInfo:
     )
 
 
-def _goes_on(kind: Kind) -> bool:
+def _goes_on(kind: JobTemplate) -> bool:
     """Tell whether a block's outputs go downstream, and may be let go, while it runs."""
     retries = kind.block.get("retries")
     if isinstance(retries, dict) and retries.get("retries") and retries.get("release") != "stream":

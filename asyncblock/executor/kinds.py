@@ -13,14 +13,14 @@ from typing import Any
 
 from ..wire.messages import Dispatch
 
-__all__ = ["Kind", "Kinds", "slim"]
+__all__ = ["JobTemplate", "JobTemplates", "slim"]
 
 _REMEMBERED = 1000
 """Nodes whose kinds are kept; with more, each is made again now and then."""
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class JobTemplate:
     """What the jobs of one node have in common."""
 
     session_id: str
@@ -45,7 +45,7 @@ class Kind:
         )
 
 
-def slim(message: Dispatch, kind: Kind) -> Dispatch:
+def slim(message: Dispatch, kind: JobTemplate) -> Dispatch:
     """Return a dispatch without copies of what its kind has: many may wait for the executor's loop."""
     return Dispatch(
         message.job_id,
@@ -61,13 +61,13 @@ def slim(message: Dispatch, kind: Kind) -> Dispatch:
     )
 
 
-class Kinds:
+class JobTemplates:
     """The kinds of the jobs that came last. On the I/O thread."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[tuple[str, str], Kind] = OrderedDict()
+        self._known: OrderedDict[tuple[str, str], JobTemplate] = OrderedDict()
 
-    def of(self, message: Dispatch) -> Kind:
+    def of(self, message: Dispatch) -> JobTemplate:
         """Return the kind of a dispatch: the one that is known, if the dispatch says nothing else."""
         key = (message.session_id, message.node_id)
         known = self._known.get(key)
@@ -85,9 +85,9 @@ class Kinds:
             del self._known[key]
 
 
-def _read(message: Dispatch) -> Kind:
+def _read(message: Dispatch) -> JobTemplate:
     outputs = _by_handle(message.block.get("outputs_def"))
-    return Kind(
+    return JobTemplate(
         session_id=message.session_id,
         node_id=message.node_id,
         block=message.block,

@@ -13,7 +13,7 @@ from typing import Any
 from .lines import JobStream, Stdio, active_sink, beneath, divert, divert_no_more
 from .replacing import Patches, Replacements
 
-__all__ = ["Places", "Redirects"]
+__all__ = ["Redirects", "StreamPlaces"]
 
 _LEFT = (
     "the block{} has put another stream in the place of sys.{} and left it there: what other jobs of the process print "
@@ -58,7 +58,7 @@ _PATCHES: Patches = {
 }
 
 
-class Places:
+class StreamPlaces:
     """Whether the streams that capture stand in their places, and who may have put others there."""
 
     def __init__(self, streams: Mapping[Stdio, JobStream]) -> None:

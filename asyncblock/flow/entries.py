@@ -24,7 +24,7 @@ __all__ = [
     "Progressed",
     "Ref",
     "RunFinished",
-    "Started",
+    "SessionBegun",
     "Weighed",
     "decision_from_json",
 ]
@@ -40,7 +40,7 @@ class Fact:
 
 
 @dataclass(slots=True)
-class Started(Fact):
+class SessionBegun(Fact):
     """The session begins."""
 
 

@@ -14,11 +14,11 @@ from .manifests import Package
 from .report import Report, read_handles
 from .yamlfile import Map
 
-__all__ = ["Face", "Slot", "read_face"]
+__all__ = ["Face", "FlowSlot", "read_face"]
 
 
 @dataclass(slots=True)
-class Slot:
+class FlowSlot:
     """A slot of a flow: what it is given, and what it must put out."""
 
     node_id: str
@@ -39,7 +39,7 @@ class Face:
     inputs_def: list[dict[str, Any]] = field(default_factory=list)
     outputs_def: list[dict[str, Any]] = field(default_factory=list)
     outputs: set[str] = field(default_factory=set)
-    slots: dict[str, Slot] = field(default_factory=dict)
+    slots: dict[str, FlowSlot] = field(default_factory=dict)
 
     @property
     def directory(self) -> Path:
@@ -68,12 +68,12 @@ def read_face(
     return face
 
 
-def _slot(node: Map) -> Slot:
+def _slot(node: Map) -> FlowSlot:
     slot = node["slot"]
     defs = slot if isinstance(slot, Map) else Map(node.line)
     inputs = [*_names(defs.get("inputs_def")), *_names(node.get("inputs_def")), *_names(node.get("inputs_from"))]
     outputs = _names(defs.get("outputs_def")) if "outputs_def" in defs else None
-    return Slot(node["node_id"], list(dict.fromkeys(inputs)), outputs, node.line)
+    return FlowSlot(node["node_id"], list(dict.fromkeys(inputs)), outputs, node.line)
 
 
 def _names(defs: object) -> list[str]:

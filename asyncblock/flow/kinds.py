@@ -9,13 +9,13 @@ from typing import Any, Protocol
 
 from .cases import read_cases
 from .faces import Face
-from .manifests import Block, Manifests
+from .manifests import BlockManifest, Manifests
 from .plan import InputPlan, NodePlan
 from .report import read_handles
 from .unfed import Unfed
 from .yamlfile import Map
 
-__all__ = ["Declared", "Finder", "Kinds"]
+__all__ = ["Declared", "Finder", "NodeKinds"]
 
 
 class Finder(Protocol):
@@ -27,11 +27,11 @@ class Finder(Protocol):
     strict: bool
     """Whether a handle that a block doesn't declare is a problem even where it does no harm."""
 
-    def task(self, who: str, face: Face, reference: str, line: int) -> Block | None:
+    def task(self, who: str, face: Face, reference: str, line: int) -> BlockManifest | None:
         """Find a block."""
         ...
 
-    def service(self, who: str, face: Face, reference: str, line: int) -> Block | None:
+    def service(self, who: str, face: Face, reference: str, line: int) -> BlockManifest | None:
         """Find a block of a service."""
         ...
 
@@ -59,7 +59,7 @@ Found = tuple[Declared, set[str] | None]
 """A node, and its output handles: None where anything goes."""
 
 
-class Kinds:
+class NodeKinds:
     """Reads what the nodes of one flow are; problems go to the finder's report."""
 
     def __init__(self, finder: Finder, face: Face) -> None:
@@ -91,7 +91,7 @@ class Kinds:
         declared = None if block.outputs_def is None else {each["handle"] for each in block.outputs_def}
         return Declared(kind, block.to_plan(), block.inputs_def), declared
 
-    def block(self, who: str, node: Map) -> Block | None:
+    def block(self, who: str, node: Map) -> BlockManifest | None:
         """Return the block of a task, by reference or inline."""
         task, line = node["task"], node.line_of("task")
         if isinstance(task, str):
@@ -103,7 +103,7 @@ class Kinds:
         self.problem(f"{who}: 'task' is a reference or a mapping", line)
         return None
 
-    def add_additional(self, node: Map, block: Block) -> None:
+    def add_additional(self, node: Map, block: BlockManifest) -> None:
         """Add the node's own handles where the block allows additional ones."""
         inputs = read_handles(self.report, node, "inputs_def", self.face.file)
         outputs = read_handles(self.report, node, "outputs_def", self.face.file)

@@ -18,7 +18,7 @@ from .codeblocks import CodeBlock, task_of
 from .faces import Face, read_face
 from .groups import with_groups
 from .lookup import FILES, FLOW_FILES, Lookup, runnable_file
-from .manifests import Block, Manifests, Package
+from .manifests import BlockManifest, Manifests, Package
 from .nodes import read_flow
 from .plan import FlowPlan, InputPlan, NodePlan, Plan, Source
 from .recursion import endless
@@ -99,7 +99,7 @@ class _Loader:
         self.unfed: list[Unfed] = []
         self.strict = False
         self._lookup = Lookup(search_paths)
-        self._blocks: dict[Path, Block | None] = {}
+        self._blocks: dict[Path, BlockManifest | None] = {}
         self._faces: dict[object, Face | None] = {}
         self._keys: set[str] = set()
         self._unread: deque[Face] = deque()
@@ -237,7 +237,7 @@ class _Loader:
 
     # ------------------------------------------------------------------ what nodes refer to
 
-    def task(self, who: str, face: Face, reference: str, line: int) -> Block | None:
+    def task(self, who: str, face: Face, reference: str, line: int) -> BlockManifest | None:
         """Find a block."""
         file = self._find("task", reference, face)
         if file is None:
@@ -247,7 +247,7 @@ class _Loader:
             return None
         return self.block_at(who, file)
 
-    def block_at(self, who: str, file: Path) -> Block | None:
+    def block_at(self, who: str, file: Path) -> BlockManifest | None:
         """Return the block of a manifest, read once."""
         if file not in self._blocks:
             manifest = self.manifests.file(file, who)
@@ -256,7 +256,7 @@ class _Loader:
                 block.spec["path"] = str(file)
         return self._blocks[file]
 
-    def service(self, who: str, face: Face, reference: str, line: int) -> Block | None:
+    def service(self, who: str, face: Face, reference: str, line: int) -> BlockManifest | None:
         """Find a block of a service."""
         service, separator, name = reference.rpartition("::")
         if not separator or "::" not in service:
@@ -350,7 +350,7 @@ class _Loader:
                     break
         return found
 
-    def try_block(self, file: Path) -> Block | str:
+    def try_block(self, file: Path) -> BlockManifest | str:
         """Return a block that no node names, or why it can't be run."""
         kept, self._report = self._report, Report()
         self.manifests.report = self._report

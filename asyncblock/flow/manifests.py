@@ -17,7 +17,7 @@ from .retries import retry_problem
 from .source import is_sync, missing_function
 from .yamlfile import Map, read_yaml
 
-__all__ = ["LANGUAGES", "Block", "Manifests"]
+__all__ = ["LANGUAGES", "BlockManifest", "Manifests"]
 
 LANGUAGES: Final = ("python", "shell")
 """What can be run without asking who is connected."""
@@ -51,7 +51,7 @@ _STOP_AT: Final = ("block_end", "session_end", "app_end", "never")
 
 
 @dataclass(slots=True)
-class Block:
+class BlockManifest:
     """A block that was read: what an executor needs, and what it declares."""
 
     spec: dict[str, Any]
@@ -114,7 +114,7 @@ class Manifests:
 
     # ------------------------------------------------------------------ blocks
 
-    def block(self, who: str, manifest: Map, file: Path) -> Block | None:
+    def block(self, who: str, manifest: Map, file: Path) -> BlockManifest | None:
         """Read a block's manifest (or an inline task); ``who`` begins every message."""
         executor = manifest.get("executor")
         self.report.misspelt(who, manifest, _BLOCK_KEYS, file)
@@ -143,7 +143,7 @@ class Manifests:
         if language == "shell":
             inputs += [dict(each) for each in _SHELL_INPUTS if each["handle"] not in {i["handle"] for i in inputs}]
             outputs = outputs or [dict(each) for each in _SHELL_OUTPUTS]
-        block = Block(spec, inputs if inputs or "inputs_def" in manifest else None, None)
+        block = BlockManifest(spec, inputs if inputs or "inputs_def" in manifest else None, None)
         if outputs or "outputs_def" in manifest:
             block.outputs_def = outputs
         block.additional_inputs = _allowed(manifest, "additional_inputs")
@@ -250,7 +250,7 @@ class Manifests:
 
     # ------------------------------------------------------------------ services
 
-    def service(self, who: str, file: Path, name: str) -> Block | None:
+    def service(self, who: str, file: Path, name: str) -> BlockManifest | None:
         """Read one block of a service."""
         manifest = self.file(file, who)
         if manifest is None:
@@ -288,7 +288,7 @@ class Manifests:
         self.needs(who, found, file, spec)
         inputs = read_handles(self.report, found, "inputs_def", file)
         outputs = read_handles(self.report, found, "outputs_def", file) if "outputs_def" in found else None
-        block = Block(spec, inputs if "inputs_def" in found else None, outputs)
+        block = BlockManifest(spec, inputs if "inputs_def" in found else None, outputs)
         block.description = _text(found.get("description"))
         return block
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from .faces import Face
-from .kinds import Declared, Finder, Found, Kinds
+from .kinds import Declared, Finder, Found, NodeKinds
 from .plan import MAX_NODE_ID, MAX_WEIGHT, FlowPlan, InputPlan, NodePlan
 from .provided import Subflows
 from .report import did_you_mean, read_flag
@@ -37,7 +37,7 @@ class _FlowReader:
 
     def __init__(self, finder: Finder, face: Face) -> None:
         self._finder = finder
-        self._kinds = Kinds(finder, face)
+        self._kinds = NodeKinds(finder, face)
         self._subflows = Subflows(self._kinds)
         self._face = face
         self._file: Path = face.file

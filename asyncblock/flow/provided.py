@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .faces import Face
-from .kinds import Declared, Found, Kinds
+from .kinds import Declared, Found, NodeKinds
 from .plan import REMEMBERED, NodePlan
 from .report import did_you_mean, read_handles
 from .wiring import defaults
@@ -18,7 +18,7 @@ __all__ = ["Subflows"]
 class Subflows:
     """Reads the subflow nodes of one flow."""
 
-    def __init__(self, kinds: Kinds) -> None:
+    def __init__(self, kinds: NodeKinds) -> None:
         self._kinds = kinds
 
     def read(self, who: str, node: Map) -> Found | None:

@@ -32,11 +32,11 @@ from .entries import (
     Progressed,
     Ref,
     RunFinished,
-    Started,
+    SessionBegun,
     Weighed,
 )
 from .plan import REMEMBERED, NodePlan, Plan, Source, Spec
-from .state import FlowJob, Job, NodeState
+from .state import FlowJob, NodeState, RunJob
 
 __all__ = ["MAX_DEPTH", "MAX_FLOW_JOBS", "Holder", "Run"]
 
@@ -70,7 +70,7 @@ class Run:
         self._session_id = session_id
         self._root = FlowJob(session_id, None, plan, stacks=[], inputs={})
         self._flows: dict[str, FlowJob] = {session_id: self._root}
-        self._jobs: dict[str, Job] = {}
+        self._jobs: dict[str, RunJob] = {}
         self._created = 0
         self._outputs: dict[str, Ref] = {}
         self._begun = False
@@ -276,7 +276,7 @@ class Run:
 
     # ------------------------------------------------------------------ the transitions: the only place of change
 
-    def _on_started(self, _: Started) -> None:
+    def _on_started(self, _: SessionBegun) -> None:
         self._begun = True
         self._root.inputs = {each["handle"]: ["input", each["handle"]] for each in self._plan.inputs_def}
         self._begin(self._root)
@@ -386,7 +386,7 @@ class Run:
         self._touched = held
         self._quiet.append(flow)
 
-    def _open(self, entry: JobCreated | FlowJobStarted) -> Job:
+    def _open(self, entry: JobCreated | FlowJobStarted) -> RunJob:
         node = None
         held = self._held(entry.inputs)
         if isinstance(entry, JobCreated) and entry.recomputes is not None:
@@ -406,7 +406,7 @@ class Run:
         else:
             flow = self._jobs[entry.caller].flow
             self._let_go(self._asked.popleft().inputs.values())
-        job = Job(entry.job_id, flow, node, entry.stacks, held=held)
+        job = RunJob(entry.job_id, flow, node, entry.stacks, held=held)
         flow.jobs[entry.job_id] = self._jobs[entry.job_id] = job
         return job
 
@@ -420,7 +420,7 @@ class Run:
             for ref in refs:
                 self.holder.drop(ref)
 
-    def _remove(self, job: Job) -> None:
+    def _remove(self, job: RunJob) -> None:
         """A job is over without an error."""
         self._forget(job)
         if job.node is not None:
@@ -429,7 +429,7 @@ class Run:
             self._advance(job.node, 100.0)
         self._quiet.append(job.flow)
 
-    def _end(self, job: Job, error: str) -> None:
+    def _end(self, job: RunJob, error: str) -> None:
         """A job ended with an error: so does its flow, unless a block asked for the job."""
         if job.node is None:
             self._remove(job)
@@ -447,7 +447,7 @@ class Run:
             flow.error = error
             self._failing.append(flow)
 
-    def _forget(self, job: Job) -> None:
+    def _forget(self, job: RunJob) -> None:
         del self._jobs[job.job_id]
         del job.flow.jobs[job.job_id]
         self._let_go(job.held)
@@ -561,7 +561,7 @@ _CREATIONS: Final = frozenset({JobCreated, FlowJobStarted})
 """Decisions of which a single fact, or many that come together, may have any number as consequences."""
 
 _TRANSITIONS: Final[Mapping[type[Fact] | type[Decision], Callable[[Run, Any], None]]] = {
-    Started: Run._on_started,
+    SessionBegun: Run._on_started,
     Output: Run._on_output,
     Finished: Run._on_finished,
     ConditionDecided: Run._on_condition,

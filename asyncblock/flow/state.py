@@ -11,7 +11,7 @@ from .entries import Ref
 from .plan import REMEMBERED, FlowPlan, NodePlan
 from .references import References
 
-__all__ = ["FlowJob", "Job", "NodeState"]
+__all__ = ["FlowJob", "NodeState", "RunJob"]
 
 
 class NodeState:
@@ -101,7 +101,7 @@ class NodeState:
 
 
 @dataclass(slots=True, eq=False)
-class Job:
+class RunJob:
     """An open job: a block's, a condition's, or a run of a subflow."""
 
     job_id: str
@@ -156,9 +156,9 @@ class FlowJob:
         self.inputs = inputs
         self.providers = providers
         """Flow and node that provide for its slots."""
-        self.outer: Job | None = None
+        self.outer: RunJob | None = None
         """The job that it is in the flow around it; None for the root."""
-        self.jobs: dict[str, Job] = {}
+        self.jobs: dict[str, RunJob] = {}
         self.nodes = {node.node_id: NodeState(node, self) for node in plan.nodes}
         self.targets = plan.targets
         self.weights = {node.node_id: node.weight for node in plan.nodes}
@@ -258,7 +258,7 @@ class FlowJob:
             flow.nodes[node_id].progress = progress
         for job_id, node_id, stacks, *held in obj["jobs"]:
             node = None if node_id is None else flow.nodes[node_id]
-            flow.jobs[job_id] = Job(job_id, flow, node, stacks, held=tuple(held))
+            flow.jobs[job_id] = RunJob(job_id, flow, node, stacks, held=tuple(held))
             if node is not None:
                 node.running += 1
         return flow

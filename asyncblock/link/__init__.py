@@ -9,8 +9,8 @@ threads may touch is ``Outlet`` and ``Draft`` (one for each job, one for each la
 from __future__ import annotations
 
 from .desk import Outlet, divert_records
-from .draft import Abandoned, Draft
+from .draft import Draft, DraftAbandoned
 from .link import FIRST_TIMEOUT, Host, Link
 from .questions import Rows
 
-__all__ = ["FIRST_TIMEOUT", "Abandoned", "Draft", "Host", "Link", "Outlet", "Rows", "divert_records"]
+__all__ = ["FIRST_TIMEOUT", "Draft", "DraftAbandoned", "Host", "Link", "Outlet", "Rows", "divert_records"]

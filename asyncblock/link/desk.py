@@ -16,11 +16,11 @@ from typing import Any
 from .. import crashpoints
 from ..errors import AsyncBlockError, Closed
 from ..iothread import IOThread
-from ..wire.bodies import CHUNK_SIZE, Body, Encoding, Parcel, sum_of
+from ..wire.bodies import CHUNK_SIZE, Encoding, OutgoingBody, Parcel, sum_of
 from ..wire.channel import Channel, Mark
 from ..wire.outbox import Outbox
 from ..wire.records import encode
-from ..wire.scheduler import Run
+from ..wire.scheduler import ChannelRun
 from ..wire.windows import DATA_WINDOW, LINK_WINDOW, TELEMETRY_WINDOW, Lane, Window
 from .draft import Draft
 from .room import room_of
@@ -160,18 +160,18 @@ class Outlet:
 
     def draft(self, *, telemetry: bool) -> Draft:
         """Number a body that is to be made on a worker thread."""
-        body = Body(self._desk.next_body(), "json", self.channel, telemetry=telemetry)
+        body = OutgoingBody(self._desk.next_body(), "json", self.channel, telemetry=telemetry)
         desk = self._desk
         return Draft(body, desk.io, desk.room, keep=desk.keep_body, forget=desk.forget, tell=self._tell)
 
     def small_body(
         self, data: bytes, encoding: Encoding, *, telemetry: bool = False, force: bool = False
-    ) -> Body | None:
+    ) -> OutgoingBody | None:
         """Make a body of no more than some 64 KiB at once; None when memory has no room for it, unless by ``force``."""
         room = self._desk.room
         if not force and room.in_memory + len(data) > room.memory_limit:
             return None
-        body = Body(self._desk.next_body(), encoding, self.channel, telemetry=telemetry)
+        body = OutgoingBody(self._desk.next_body(), encoding, self.channel, telemetry=telemetry)
         for start in range(0, len(data), CHUNK_SIZE):
             room.put(body, data[start : start + CHUNK_SIZE], force=True)
         body.seal(sum_of([data]))
@@ -183,11 +183,11 @@ class Outlet:
         if not self.channel.active:
             self.activate()
 
-    def when_body_room(self, body: Body, wake: Callable[[], None]) -> None:
+    def when_body_room(self, body: OutgoingBody, wake: Callable[[], None]) -> None:
         """Call ``wake`` once, from any thread, when it is worth going on with making a body."""
         self._desk.room.when_room(body, wake)
 
-    def forget(self, item: bytes | Parcel | Iterable[Body]) -> None:
+    def forget(self, item: bytes | Parcel | Iterable[OutgoingBody]) -> None:
         """Let bodies go, or those of a record, that was not accepted or is superseded."""
         bodies = item.bodies if isinstance(item, Parcel) else () if isinstance(item, bytes) else list(item)
         if bodies:
@@ -459,7 +459,7 @@ class Desk:
         channel.progress_ready = True
         self.enlist(channel)
 
-    def keep_body(self, body: Body) -> None:
+    def keep_body(self, body: OutgoingBody) -> None:
         """Send a body's chunks, and keep it until its record is acknowledged or its channel is closed."""
         channel = self.channels.get(body.channel.number)
         if body.dropped or channel is None or channel is not body.channel:
@@ -468,7 +468,7 @@ class Desk:
         self.outbox.keep(body)
         self.enlist(channel)
 
-    def forget(self, bodies: Iterable[Body]) -> None:
+    def forget(self, bodies: Iterable[OutgoingBody]) -> None:
         """Let bodies go whose record will never be sent; what the mainframe has of them is discarded."""
         bodies = [body for body in bodies if not body.dropped]
         self.outbox.discard(bodies)
@@ -495,7 +495,7 @@ class Desk:
         """Go on after a Welcome."""
         self._freed(self.outbox.resume(stored, offsets, understands))
 
-    def _freed(self, runs: list[Run]) -> None:
+    def _freed(self, runs: list[ChannelRun]) -> None:
         for run in runs:
             for body in run.bodies:
                 self.room.drop(body)

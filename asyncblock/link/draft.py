@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable, Iterator
 from ..errors import Closed, Unavailable
 from ..iothread import IOThread
 from ..scratch import root
-from ..wire.bodies import CHUNK_SIZE, Body, Encoding
+from ..wire.bodies import CHUNK_SIZE, Encoding, OutgoingBody
 from .room import Room
 
-__all__ = ["Abandoned", "Draft"]
+__all__ = ["Draft", "DraftAbandoned"]
 
 
-class Abandoned(Exception):
+class DraftAbandoned(Exception):
     """Nobody wants the body any more: its call was cancelled, or its job is over."""
 
 
@@ -24,12 +24,12 @@ class Draft:
 
     def __init__(
         self,
-        body: Body,
+        body: OutgoingBody,
         io: IOThread,
         room: Room,
         *,
-        keep: Callable[[Body], None],
-        forget: Callable[[Iterable[Body]], None],
+        keep: Callable[[OutgoingBody], None],
+        forget: Callable[[Iterable[OutgoingBody]], None],
         tell: Callable[[], None],
     ) -> None:
         self.body = body
@@ -50,14 +50,14 @@ class Draft:
         self._pieces: Iterator[bytes] = iter(())
 
     def begin(self, pieces: Iterator[bytes], encoding: Encoding) -> None:
-        """Say what it is made of. Raises ``Abandoned``; ``Closed`` in a forked process."""
+        """Say what it is made of. Raises ``DraftAbandoned``; ``Closed`` in a forked process."""
         if self._io.forked:
             raise Closed("a forked process can't send a value of more than 64 KiB; return it to the block")
         self._pieces = pieces
         self.body.encoding = encoding
         with self._lock:
             if self._abandoned:
-                raise Abandoned
+                raise DraftAbandoned
             self._begun = True
             self._room.begin(self.body)
             self._io.post(self._keep, self.body)
@@ -65,8 +65,8 @@ class Draft:
     def make(self, what: str) -> bool:
         """Go on making until all is made; False where there is no room, to be called again when there is.
 
-        Raises ``Abandoned``; ``Unavailable`` saying ``what`` can't be kept, when the file can't be written (a full disk
-        is waited for first); what the pieces raise. It is to be abandoned then.
+        Raises ``DraftAbandoned``; ``Unavailable`` saying ``what`` can't be kept, when the file can't be written (a full
+        disk is waited for first); what the pieces raise. It is to be abandoned then.
         """
         room, body = self._room, self.body
         while (block := self._block or self._next_block()) is not None:
@@ -76,7 +76,7 @@ class Draft:
             except OSError as error:
                 raise _failed(what, error) from error
             if body.dropped:
-                raise Abandoned
+                raise DraftAbandoned
             if not placed:
                 return False
             self._block = None

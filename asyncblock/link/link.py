@@ -54,7 +54,7 @@ from ..wire.messages import (
     decode,
     encode,
 )
-from ..wire.states import Role, State, advance
+from ..wire.states import ConnectionState, Role, advance
 from ..wire.windows import Window
 from .desk import Desk, Outlet
 from .downloads import Downloads
@@ -186,7 +186,7 @@ class Link:
         self._away_told = False
         self._closing = False
         self._transport: Transport | None = None
-        self._state = State.CLOSED
+        self._state = ConnectionState.CLOSED
         self._heartbeat = 5.0
         self._task: asyncio.Task[None] | None = None
 
@@ -200,12 +200,12 @@ class Link:
     @property
     def away(self) -> bool:
         """Tell whether there is no connection at the moment. It may be back before the answer is read."""
-        return self._state is not State.OPEN
+        return self._state is not ConnectionState.OPEN
 
     @property
     def connected(self) -> bool:
         """Tell whether there is a connection now, beyond its greeting."""
-        return self._transport is not None and self._state is State.OPEN
+        return self._transport is not None and self._state is ConnectionState.OPEN
 
     def new_port(self) -> Window:
         """Return a share of the link's window for one producing thread (or threads under one lock)."""
@@ -367,7 +367,7 @@ class Link:
         finally:
             transport.abort()
             self._transport = None
-            self._state = State.CLOSED
+            self._state = ConnectionState.CLOSED
             self._desk.outbox.disconnect()
             self.downloads.disconnected()
 
@@ -389,7 +389,7 @@ class Link:
             raise ConnectionLost(str(error)) from error
 
     async def _greet(self, transport: Transport) -> None:
-        self._state = State.GREETING
+        self._state = ConnectionState.GREETING
         self._generation += 1
         await transport.send(encode(self._hello()))
         try:
@@ -635,7 +635,7 @@ class Link:
 
     def _send_line(self, line: bytes) -> None:
         # Without a connection it is dropped: what matters is said again after the Welcome.
-        if self._state is State.OPEN:
+        if self._state is ConnectionState.OPEN:
             self._desk.outbox.control(line)
             self._sendable.set()
 
@@ -671,7 +671,7 @@ class Link:
     async def _close(self) -> None:
         if not self._closing:
             self._closing = True
-            if self._transport is not None and self._state is State.OPEN:
+            if self._transport is not None and self._state is ConnectionState.OPEN:
                 await self._say_goodbye(self._transport)
             if self._task is not None:
                 self._task.cancel()

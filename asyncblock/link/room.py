@@ -21,7 +21,7 @@ from ..errors import LocalProtocolError
 from ..forks import claim, fresh_lock
 from ..iothread import IOThread
 from ..scratch import FullDisk, root
-from ..wire.bodies import CHUNK_SIZE, Body
+from ..wire.bodies import CHUNK_SIZE, OutgoingBody
 
 __all__ = ["BODY_FILE", "BODY_MEMORY", "Room", "room_of"]
 
@@ -58,22 +58,22 @@ class Room:
         self.in_file = 0
         self._lock = fresh_lock()
         self._file: _File | None = None
-        self._making: dict[Body, None] = {}
+        self._making: dict[OutgoingBody, None] = {}
         self._waiting: deque[Callable[[], None]] = deque()
 
-    def begin(self, body: Body) -> None:
+    def begin(self, body: OutgoingBody) -> None:
         """Note that a body is being made."""
         with self._lock:
             self._making[body] = None
 
-    def end(self, body: Body) -> None:
+    def end(self, body: OutgoingBody) -> None:
         """Note that all of it is made."""
         with self._lock:
             self._making.pop(body, None)
             waiting = self._take_waiting()
         _call(waiting)
 
-    def put(self, body: Body, block: bytes, *, force: bool = False) -> bool:
+    def put(self, body: OutgoingBody, block: bytes, *, force: bool = False) -> bool:
         """Add a block to a body, if there is room; what isn't in memory is written. On a worker thread.
 
         ``force`` puts it into memory at all events, and doesn't wait for any disk. Raises ``OSError`` as the disk says,
@@ -101,7 +101,7 @@ class Room:
         self._disk.over()
         return True
 
-    def _put_into_file(self, body: Body, block: bytes, size: int) -> None:
+    def _put_into_file(self, body: OutgoingBody, block: bytes, size: int) -> None:
         with self._lock:
             file = self._file = self._file or _File()
             slot = file.take()
@@ -129,12 +129,12 @@ class Room:
             waiting = self._take_waiting()
         _call(waiting)
 
-    def has_room(self, body: Body) -> bool:
+    def has_room(self, body: OutgoingBody) -> bool:
         """Tell whether it is worth trying again."""
         with self._lock:
             return self._has_room(body)
 
-    def when_room(self, body: Body, wake: Callable[[], None]) -> None:
+    def when_room(self, body: OutgoingBody, wake: Callable[[], None]) -> None:
         """Call ``wake`` once, from any thread, when it is worth trying again."""
         with self._lock:
             if not self._has_room(body):
@@ -142,7 +142,7 @@ class Room:
                 return
         wake()
 
-    def drop(self, body: Body) -> None:
+    def drop(self, body: OutgoingBody) -> None:
         """Give back what a body holds. On the I/O thread."""
         with self._lock:
             body.dropped = True
@@ -157,10 +157,10 @@ class Room:
             waiting = self._take_waiting()
         _call(waiting)
 
-    def _has_room(self, body: Body) -> bool:
+    def _has_room(self, body: OutgoingBody) -> bool:
         return body.dropped or self.in_memory + CHUNK_SIZE <= self.memory_limit or self._has_room_in_file(body)
 
-    def _has_room_in_file(self, body: Body) -> bool:
+    def _has_room_in_file(self, body: OutgoingBody) -> bool:
         if self._disk_rests:
             return False
         return self.in_file + CHUNK_SIZE <= self.file_limit or next(iter(self._making), None) is body

@@ -6,7 +6,7 @@ follows from it (lanes of a timeline, the critical path), ``layers`` places the 
 
 from __future__ import annotations
 
-from .shown import Limits
+from .shown import StateLimits
 from .state import State
 
-__all__ = ["Limits", "State"]
+__all__ = ["State", "StateLimits"]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-__all__ = ["ENDED", "PHASES", "Attempt", "Job", "Node", "Span"]
+__all__ = ["ENDED", "PHASES", "AttemptView", "JobView", "NodeView", "Span"]
 
 PHASES: Final = ("value", "queue", "start", "work", "pause")
 """What time goes into: waiting for a value, for an executor, its start-up, the block's work, the pause of a retry."""
@@ -19,7 +19,7 @@ Span = tuple[str, int, int]
 
 
 @dataclass(slots=True)
-class Attempt:
+class AttemptView:
     """One try of a job. Times are ms since the epoch."""
 
     number: int
@@ -44,7 +44,7 @@ class Attempt:
 
 
 @dataclass(slots=True)
-class Job:
+class JobView:
     """One run of a block, of a condition, or of a subflow."""
 
     job_id: str
@@ -63,7 +63,7 @@ class Job:
     due: int | None = None
     """When the next attempt begins."""
     ended: int | None = None
-    attempts: list[Attempt] = field(default_factory=list)
+    attempts: list[AttemptView] = field(default_factory=list)
     spent: dict[str, int] = field(default_factory=dict)
     """ms by phase, as they are counted in its node's."""
 
@@ -89,7 +89,7 @@ class Job:
 
 
 @dataclass(slots=True)
-class Node:
+class NodeView:
     """A node of the flow; one in a subflow has the way to it as its path, ``outer/inner``."""
 
     path: str

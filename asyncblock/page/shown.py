@@ -12,14 +12,14 @@ import orjson
 from .. import events
 from ..wire.bodies import BodyRef
 
-__all__ = ["Failure", "Gallery", "Limits", "Line", "Lines", "Log", "Preview", "Stall"]
+__all__ = ["Failure", "Gallery", "Lines", "Log", "LogLine", "Preview", "StallView", "StateLimits"]
 
 _BATCH = 10
 """When there are too many previews, one of so many goes at once: looking for them takes a while."""
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class StateLimits:
     """How much a state keeps; what is beyond is counted. None is no limit."""
 
     head: int | None = 500
@@ -38,13 +38,13 @@ class Limits:
     """Bytes of previews that are in events themselves; of later ones only where they are."""
 
     @classmethod
-    def none(cls) -> Limits:
+    def none(cls) -> StateLimits:
         """Keep everything."""
         return cls(None, None, None, None, None, None, None, None)
 
 
 @dataclass(slots=True)
-class Line:
+class LogLine:
     """What a block has said."""
 
     t: int
@@ -61,8 +61,8 @@ class Line:
 class Lines:
     """The lines of a node: the first and the last ones."""
 
-    head: list[Line] = field(default_factory=list)
-    tail: deque[Line] = field(default_factory=deque)
+    head: list[LogLine] = field(default_factory=list)
+    tail: deque[LogLine] = field(default_factory=deque)
     count: int = 0
 
     @property
@@ -75,7 +75,7 @@ class Lines:
         """Tell whether lines follow on those of the head already."""
         return self.count - 1 > len(self.head)
 
-    def __iter__(self) -> Iterator[Line]:
+    def __iter__(self) -> Iterator[LogLine]:
         yield from self.head
         yield from self.tail
 
@@ -121,7 +121,7 @@ class Failure:
 
 
 @dataclass(slots=True)
-class Stall:
+class StallView:
     """A block that kept its event loop from running."""
 
     t: int
@@ -134,12 +134,12 @@ class Stall:
 class Log:
     """The lines of each node, as many as the limits say."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: StateLimits) -> None:
         self._limits = limits
         self.nodes: dict[str, Lines] = {}
         self.kept = 0
 
-    def say(self, path: str, line: Line) -> None:
+    def say(self, path: str, line: LogLine) -> None:
         """Add a line; where there are too many, the oldest of a node's last ones goes."""
         lines = self.nodes.get(path)
         if lines is None:
@@ -157,11 +157,11 @@ class Log:
             lines.tail.popleft()
             lines.tail.append(line)
 
-    def line(self, event: events.BlockEvent, kind: str, text: str) -> Line:
+    def line(self, event: events.BlockEvent, kind: str, text: str) -> LogLine:
         """Make a line of what a job said, as long as a line may be."""
         limit = self._limits.line
         cut = max(len(text) - limit, 0) if limit is not None else 0
-        return Line(event.t, kind, text[:limit] if cut else text, event.job_id, event.attempt, cut)
+        return LogLine(event.t, kind, text[:limit] if cut else text, event.job_id, event.attempt, cut)
 
     def to_json(self) -> dict[str, Any]:
         """Return it for a snapshot."""
@@ -173,7 +173,9 @@ class Log:
         """Take what ``to_json`` has returned."""
         for path, each in obj.items():
             lines = self.nodes[path] = Lines(
-                [Line(**line) for line in each["head"]], deque(Line(**line) for line in each["tail"]), each["count"]
+                [LogLine(**line) for line in each["head"]],
+                deque(LogLine(**line) for line in each["tail"]),
+                each["count"],
             )
             self.kept += len(lines.head) + len(lines.tail)
 
@@ -181,7 +183,7 @@ class Log:
 class Gallery:
     """The previews in their order; those of the same job and id supersede each other."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: StateLimits) -> None:
         self._limits = limits
         self._latest: dict[tuple[str, str], Preview] = {}
         self.previews: list[Preview] = []

@@ -14,8 +14,8 @@ import orjson
 
 from .. import events
 from ..wire.bodies import BodyRef
-from .jobs import ENDED, Attempt, Job, Node
-from .shown import Failure, Gallery, Limits, Line, Log, Preview, Stall
+from .jobs import ENDED, AttemptView, JobView, NodeView
+from .shown import Failure, Gallery, Log, LogLine, Preview, StallView, StateLimits
 from .work import Work
 
 __all__ = ["SESSION", "State"]
@@ -37,8 +37,8 @@ _MADE: Final = ("bodies", "nodes", "jobs", "failures", "stalls")
 class State(Work):
     """A session as it is after the events that were taken. ``take`` and ``fold`` are all that changes it."""
 
-    def __init__(self, limits: Limits | None = None, feeds: Mapping[str, Collection[str]] | None = None) -> None:
-        super().__init__(limits or Limits(), feeds or {})
+    def __init__(self, limits: StateLimits | None = None, feeds: Mapping[str, Collection[str]] | None = None) -> None:
+        super().__init__(limits or StateLimits(), feeds or {})
         self._again = 0
         """Events of the row ``offset`` that come once more."""
         self.session_id = ""
@@ -60,7 +60,7 @@ class State(Work):
         """Events by type."""
         self.gallery = Gallery(self._limits)
         self.log = Log(self._limits)
-        self.stalls: list[Stall] = []
+        self.stalls: list[StallView] = []
         self.stalls_count = 0
         self.executors: dict[str, int] = {}
         """How many attempts each link was given."""
@@ -130,7 +130,7 @@ class State(Work):
         self._notice(event.t, f"what followed here may be lost: {event.reason}")
 
     def _notice(self, t: int, text: str) -> None:
-        self.log.say(SESSION, Line(t, "notice", text))
+        self.log.say(SESSION, LogLine(t, "notice", text))
 
     # ------------------------------------------------------------------ jobs
 
@@ -267,7 +267,7 @@ class State(Work):
     def _cache(self, event: events.BlockCache) -> None:
         self._tell(event, "cache", f"{event.state}: {event.why}" if event.why else event.state)
 
-    def _tell(self, event: events.BlockEvent, kind: str, text: str) -> Node:
+    def _tell(self, event: events.BlockEvent, kind: str, text: str) -> NodeView:
         node = self.nodes[self.known(event).node]
         node.lines += 1
         self.log.say(node.path, self.log.line(event, kind, text))
@@ -287,7 +287,7 @@ class State(Work):
         self.stalls_count += 1
         self.node(job.node).stalls += 1
         if len(self.stalls) < _STALLS:
-            self.stalls.append(Stall(event.t, job.node, event.job_id, event.seconds, event.where))
+            self.stalls.append(StallView(event.t, job.node, event.job_id, event.seconds, event.where))
 
     def _late(self, event: events.LateRecords) -> None:
         self.late += len(event.records)
@@ -301,7 +301,7 @@ class State(Work):
 
     @classmethod
     def restore(
-        cls, data: bytes, limits: Limits | None = None, feeds: Mapping[str, Collection[str]] | None = None
+        cls, data: bytes, limits: StateLimits | None = None, feeds: Mapping[str, Collection[str]] | None = None
     ) -> State:
         """Return the state of a snapshot; read on from ``read_on()``."""
         kept = orjson.loads(data)
@@ -309,17 +309,17 @@ class State(Work):
         for name in _KEPT:
             setattr(state, name, kept[name])
         state.bodies = {handle: BodyRef(**each) for handle, each in kept["bodies"].items()}
-        state.nodes = {path: Node(**each) for path, each in kept["nodes"].items()}
+        state.nodes = {path: NodeView(**each) for path, each in kept["nodes"].items()}
         state.jobs = {name: _job(each) for name, each in kept["jobs"].items()}
         state.failures = [Failure(**each) for each in kept["failures"]]
-        state.stalls = [Stall(**each) for each in kept["stalls"]]
+        state.stalls = [StallView(**each) for each in kept["stalls"]]
         state.log.restore(kept["log"])
         state.gallery.restore(kept["gallery"])
         return state
 
 
-def _job(obj: dict[str, Any]) -> Job:
-    return Job(**{**obj, "attempts": [Attempt(**each) for each in obj["attempts"]]})
+def _job(obj: dict[str, Any]) -> JobView:
+    return JobView(**{**obj, "attempts": [AttemptView(**each) for each in obj["attempts"]]})
 
 
 def _value(value: Any, body: BodyRef | None) -> str:

@@ -8,10 +8,10 @@ from heapq import heappop, heappush
 from itertools import pairwise
 
 from ..flow.plan import FlowPlan, Plan, Source
-from .jobs import PHASES, Job, Node
+from .jobs import PHASES, JobView, NodeView
 from .state import SESSION, State
 
-__all__ = ["Axis", "Bar", "Lane", "critical_path", "feeds_of", "lanes", "nodes_in_order", "totals"]
+__all__ = ["Axis", "Bar", "TimelineLane", "critical_path", "feeds_of", "lanes", "nodes_in_order", "totals"]
 
 _LEVELS = 6
 """Levels of subflows that are looked into; a subflow that calls itself ends somewhere."""
@@ -73,13 +73,13 @@ def _makers(plan: Plan, flow: FlowPlan, path: tuple[str, ...], source: Source) -
 # ---------------------------------------------------------------------- nodes and time
 
 
-def nodes_in_order(state: State) -> list[Node]:
+def nodes_in_order(state: State) -> list[NodeView]:
     """Return the nodes as they stand in the flow's file, those in a subflow below it, others by when they began."""
     place = {node_id: index for index, node_id in enumerate(state.order)}
     nodes = [node for path, node in state.nodes.items() if path != SESSION]
     first = {node.path: index for index, node in enumerate(nodes)}
 
-    def key(node: Node) -> tuple[int, int, str, int]:
+    def key(node: NodeView) -> tuple[int, int, str, int]:
         root = node.path.partition("/")[0]
         return (
             place.get(root, len(place)),
@@ -116,7 +116,7 @@ def critical_path(state: State) -> list[str]:
     jobs = [each for each in state.jobs.values() if each.kind != "flow"]
     if not jobs:
         return []
-    job: Job | None = max(
+    job: JobView | None = max(
         jobs, key=lambda each: (each.ended if each.ended is not None else state.now + 1, each.created)
     )
     found: dict[str, None] = {}
@@ -133,7 +133,7 @@ def critical_path(state: State) -> list[str]:
 class Bar:
     """An attempt in a lane."""
 
-    job: Job
+    job: JobView
     number: int
     begin: int
     end: int
@@ -141,7 +141,7 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
+class TimelineLane:
     """A slot of an executor; the link is empty for jobs that none has."""
 
     link: str
@@ -149,7 +149,7 @@ class Lane:
     bars: list[Bar]
 
 
-def lanes(state: State, now: int, most: int | None = None) -> tuple[list[Lane], int]:
+def lanes(state: State, now: int, most: int | None = None) -> tuple[list[TimelineLane], int]:
     """Put attempts into lanes of executors, so that none lies above another; return how many were left out, too.
 
     ``most`` bars at most: the longest.
@@ -165,13 +165,13 @@ def lanes(state: State, now: int, most: int | None = None) -> tuple[list[Lane], 
     found = []
     for link, waiting in sorted(by_link.items(), key=lambda item: (item[0] == "", item[1][0].begin)):
         free: list[tuple[int, int]] = []
-        rows: list[Lane] = []
+        rows: list[TimelineLane] = []
         for bar in waiting:
             if free and free[0][0] <= bar.begin:
                 slot = heappop(free)[1]
             else:
                 slot = len(rows)
-                rows.append(Lane(link, slot, []))
+                rows.append(TimelineLane(link, slot, []))
             rows[slot].bars.append(bar)
             heappush(free, (bar.end, slot))
         found += rows
@@ -182,7 +182,7 @@ def _attempt_link(bar: Bar) -> str:
     return bar.job.attempts[bar.number].link
 
 
-def _bars(job: Job, now: int) -> Iterator[Bar]:
+def _bars(job: JobView, now: int) -> Iterator[Bar]:
     for number, attempt in enumerate(job.attempts):
         spans = list(attempt.spans(now))
         before = job.attempts[number - 1].ended if number else None

@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from .. import events
-from .jobs import ENDED, Attempt, Job, Node
-from .shown import Failure, Limits
+from .jobs import ENDED, AttemptView, JobView, NodeView
+from .shown import Failure, StateLimits
 
 __all__ = ["Work"]
 
@@ -15,7 +15,7 @@ __all__ = ["Work"]
 class Work:
     """Nodes and jobs. ``State`` says what each event does to them."""
 
-    def __init__(self, limits: Limits, feeds: Mapping[str, Collection[str]]) -> None:
+    def __init__(self, limits: StateLimits, feeds: Mapping[str, Collection[str]]) -> None:
         self._limits = limits
         self._feeds = feeds
         """By path of a node: those whose values it takes (``views.feeds_of``)."""
@@ -23,8 +23,8 @@ class Work:
         """The last row of which there were events."""
         self.within = 0
         """How many of that row were taken."""
-        self.nodes: dict[str, Node] = {}
-        self.jobs: dict[str, Job] = {}
+        self.nodes: dict[str, NodeView] = {}
+        self.jobs: dict[str, JobView] = {}
         """The open ones, and of those that have ended as many as the limit says."""
         self.failures: list[Failure] = []
         self.failures_count = 0
@@ -33,14 +33,14 @@ class Work:
         self.last_put: str | None = None
         """The job that was the last to put something out, or to end."""
 
-    def node(self, path: str) -> Node:
+    def node(self, path: str) -> NodeView:
         """Return a node, which begins to be known with that."""
         found = self.nodes.get(path)
         if found is None:
-            found = self.nodes[path] = Node(path)
+            found = self.nodes[path] = NodeView(path)
         return found
 
-    def create(self, event: events.BlockEvent, stacks: tuple[dict[str, Any], ...], kind: str) -> Job:
+    def create(self, event: events.BlockEvent, stacks: tuple[dict[str, Any], ...], kind: str) -> JobView:
         """Begin to know a job; one that is known stays as it is."""
         if (there := self.jobs.get(event.job_id)) is not None:
             return there
@@ -51,9 +51,9 @@ class Work:
             node.kind = kind
         if node.first is None:
             node.first = event.t
-        job = self.jobs[event.job_id] = Job(event.job_id, path, kind, event.t, cause=self.cause_of(path))
+        job = self.jobs[event.job_id] = JobView(event.job_id, path, kind, event.t, cause=self.cause_of(path))
         if kind == "block":
-            job.attempts.append(Attempt(event.attempt, event.t))
+            job.attempts.append(AttemptView(event.attempt, event.t))
         node.open["queued"] = node.open.get("queued", 0) + 1
         node.rates[job.job_id] = 0.0
         return job
@@ -71,23 +71,23 @@ class Work:
         feeding = [node for each in (*feeds, path) if (node := self.nodes.get(each)) and node.put]
         return max(feeding, key=lambda each: each.put).putter if feeding else None
 
-    def known(self, event: events.BlockEvent) -> Job:
+    def known(self, event: events.BlockEvent) -> JobView:
         """Return an event's job, one of which the beginning wasn't seen, too."""
         job = self.jobs.get(event.job_id)
         if job is None:
             job = self.create(event, (), "block")
         return job
 
-    def attempt(self, job: Job, event: events.BlockEvent) -> Attempt:
+    def attempt(self, job: JobView, event: events.BlockEvent) -> AttemptView:
         """Return the attempt that an event is of."""
         if job.attempts and job.attempts[-1].number >= event.attempt:
             return job.attempts[-1]
         queued = job.due if job.due is not None and job.due <= event.t else event.t
-        attempt = Attempt(event.attempt, queued)
+        attempt = AttemptView(event.attempt, queued)
         job.attempts.append(attempt)
         return attempt
 
-    def fail(self, job: Job, event: events.BlockEvent, error: str, traceback: str | None) -> None:
+    def fail(self, job: JobView, event: events.BlockEvent, error: str, traceback: str | None) -> None:
         """An attempt has failed; whether another one follows is told later."""
         self.failures_count += 1
         self.failures.append(Failure(event.t, job.node, job.job_id, event.attempt, error, traceback))
@@ -98,7 +98,7 @@ class Work:
         self.end(job, "failed", event.t, error, attempt=event.attempt)
         self.put(job)
 
-    def move(self, job: Job, state: str) -> None:
+    def move(self, job: JobView, state: str) -> None:
         """Change a job's state, and its node's counts with it."""
         if job.state == state:
             return
@@ -118,7 +118,7 @@ class Work:
         after[state] = after.get(state, 0) + 1
         job.state = state
 
-    def end(self, job: Job, state: str, t: int, error: str | None = None, *, attempt: int | None = None) -> None:
+    def end(self, job: JobView, state: str, t: int, error: str | None = None, *, attempt: int | None = None) -> None:
         """End a job, or the attempt that is its last one."""
         if job.attempts:
             last = job.attempts[-1]
@@ -139,14 +139,14 @@ class Work:
         self.spend(job, node)
         self.forget()
 
-    def spend(self, job: Job, node: Node) -> None:
+    def spend(self, job: JobView, node: NodeView) -> None:
         """Count the times of a job that has ended."""
         if job.kind == "block":
             for phase, begin, end in job.spans(job.ended or 0):
                 job.spent[phase] = job.spent.get(phase, 0) + end - begin
                 node.spent[phase] = node.spent.get(phase, 0) + end - begin
 
-    def unspend(self, job: Job, node: Node) -> None:
+    def unspend(self, job: JobView, node: NodeView) -> None:
         """Take the times of a job back that goes on."""
         for phase, ms in job.spent.items():
             node.spent[phase] -= ms
@@ -165,14 +165,14 @@ class Work:
             del self.jobs[job.job_id]
             self.forgotten += 1
 
-    def count(self, job: Job, handle: str) -> None:
+    def count(self, job: JobView, handle: str) -> None:
         """Count a value that a job has put out."""
         node = self.nodes[job.node]
         job.outputs += 1
         node.outputs += 1
         node.handles[handle] = node.handles.get(handle, 0) + 1
 
-    def put(self, job: Job) -> None:
+    def put(self, job: JobView) -> None:
         """Note that a job has put something out, or has ended: others may begin for that."""
         node = self.nodes[job.node]
         node.put = self.place()

@@ -11,7 +11,7 @@ from .cells import cell
 from .floats import is_narrow, narrow_list, short_of
 from .limits import Limits
 from .polarsrows import is_polars, polars_columns
-from .rows import Block, Rows, cells_of, widened
+from .rows import Block, TableRows, cells_of, widened
 
 __all__ = ["frame_rows", "index_rows", "snapshot"]
 
@@ -44,10 +44,10 @@ def _copies_on_write(pandas: Any) -> bool:
     return major.isdecimal() and int(major) >= 3
 
 
-def frame_rows(frame: Any, index: Any, width: int, limits: Limits) -> Rows:
+def frame_rows(frame: Any, index: Any, width: int, limits: Limits) -> TableRows:
     """Return the rows of a snapshot of a frame of so many columns, behind those of an index if there is one."""
     read = _polars(frame, limits) if is_polars(frame) else _Pandas(frame, index, limits).block
-    return Rows(len(frame), widened(read, width, limits))
+    return TableRows(len(frame), widened(read, width, limits))
 
 
 def _polars(frame: Any, limits: Limits) -> Callable[[int, int], list[Any]]:

@@ -12,7 +12,7 @@ from .framerows import index_rows
 from .jupyter import text_payload
 from .limits import Limits
 from .registry import register_builtin
-from .rows import Rows, beside
+from .rows import TableRows, beside
 from .table import frame_payload, made_table, rows_payload
 
 __all__: list[str] = []
@@ -47,7 +47,7 @@ def _first(
     head = [row(each) for each in islice(found, limits.whole if whole else 2 * limits.ends)]
     table = made_table(columns, head, None if whole else [], count, len(columns), limits)
     again = iter(found)
-    rows = Rows(count, lambda start, stop: [row(each) for each in islice(again, stop - start)])
+    rows = TableRows(count, lambda start, stop: [row(each) for each in islice(again, stop - start)])
     return {"type": "table", "data": table, **beside(rows, limits)}
 
 

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 from ..brought import brought
 from .turns import let_go
 
-__all__ = ["Kept", "NotSendable", "dump", "frame", "pack", "read_frame", "read_here", "unpack"]
+__all__ = ["NamelessCode", "NotSendable", "dump", "frame", "pack", "read_frame", "read_here", "unpack"]
 
 _COUNT = struct.Struct(">I")
 _SIZE = struct.Struct(">Q")
@@ -39,7 +39,7 @@ _kept: dict[int, Any] = {}
 """What pickles of this process refer to by number."""
 
 
-class Kept:
+class NamelessCode:
     """Functions and classes that have no name by which they could be found again. They stay for as long as this does.
 
     A pickle that refers to them can be read in this process only.
@@ -86,7 +86,7 @@ class _Beside:
 class _Pickler(pickle.Pickler):
     """Lets other threads run between objects, and stops when the figure is larger than it may be."""
 
-    def __init__(self, file: io.BytesIO, beside: _Beside, kept: Kept | None) -> None:
+    def __init__(self, file: io.BytesIO, beside: _Beside, kept: NamelessCode | None) -> None:
         self._file = file
         self._beside = beside
         self._keeping = kept
@@ -164,7 +164,7 @@ def _masked(data: Any, mask: Any, fill_value: Any) -> Any:
     return sys.modules["numpy.ma"].MaskedArray(data, mask=mask, fill_value=fill_value)
 
 
-def pack(value: object, limit: int, kept: Kept | None = None) -> list[bytes | memoryview]:
+def pack(value: object, limit: int, kept: NamelessCode | None = None) -> list[bytes | memoryview]:
     """Pickle a value; return the pieces of its frame. Raises ``NotSendable``.
 
     With ``kept`` also what only this process can read again.

@@ -22,7 +22,7 @@ from ..errors import PreviewFailed
 from .figure import figure_of, is_portable, png_of, settings
 from .limits import Limits
 from .packing import PATIENCE, Packing
-from .parcels import Kept, NotSendable, pack, read_here
+from .parcels import NamelessCode, NotSendable, pack, read_here
 from .process import Crashed, TimedOut, WorkerProcess
 from .signatures import media_type_of
 from .urls import data_url
@@ -48,7 +48,7 @@ class Rendering:
         self.around = ("", "")
         """What stands in front of the URL and behind it."""
         self._pieces: list[bytearray] | None = None
-        self._kept: Kept | None = None
+        self._kept: NamelessCode | None = None
         self.packing: Packing | None = None
         """Its way to the worker, once its turn has come."""
         self._renderer: _Renderer | None = None
@@ -58,7 +58,7 @@ class Rendering:
 
         Where the worker can't read it, it is read and drawn here.
         """
-        self._kept = Kept()
+        self._kept = NamelessCode()
         self._pieces = [bytearray(piece) for piece in self._packed()]
 
     @property

@@ -18,10 +18,10 @@ from .cells import DOTS, cell
 from .limits import Limits
 from .turns import let_go
 
-__all__ = ["Block", "Paged", "Pages", "Rows", "beside", "cells_of", "taken_apart", "widened"]
+__all__ = ["Block", "Paged", "Pages", "TableRows", "beside", "cells_of", "taken_apart", "widened"]
 
 _KEY: Final = "the rows beside a table"
-"""The member of a payload that is ``Rows``, until it is sent."""
+"""The member of a payload that is ``TableRows``, until it is sent."""
 
 _PAGES: Final = 256
 """Pages of a table at most, about."""
@@ -39,7 +39,7 @@ Block = Callable[[int, int], Sequence[Sequence[Any]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class TableRows:
     """The rows of a table: how many there are, and what returns some of them, ready for JSON.
 
     They are asked for from the first one on, without gaps.
@@ -49,7 +49,7 @@ class Rows:
     block: Block
 
 
-def beside(rows: Rows | None, limits: Limits) -> dict[str, Any]:
+def beside(rows: TableRows | None, limits: Limits) -> dict[str, Any]:
     """Return the member of a payload that brings its table's rows along; none for a table that is shown whole."""
     return {} if rows is None or rows.count <= limits.whole else {_KEY: rows}
 
@@ -62,7 +62,7 @@ def taken_apart(payload: dict[str, Any]) -> tuple[dict[str, Any], list[Paged]]:
 
 def _taken_apart(payload: dict[str, Any], at: tuple[int, ...], found: list[Paged]) -> dict[str, Any]:
     rows = payload.get(_KEY)
-    if isinstance(rows, Rows):
+    if isinstance(rows, TableRows):
         found.append(Paged(at, rows))
         payload = {name: each for name, each in payload.items() if name != _KEY}
     if payload.get("type") != "group" or not isinstance(payload.get("data"), list):
@@ -84,7 +84,7 @@ class Paged:
 
     at: tuple[int, ...]
     """Which thing of a group it is, and of groups in it; empty for the payload itself."""
-    rows: Rows
+    rows: TableRows
     count: int = 0
     """Rows that are in the pages."""
     index: list[list[int]] = field(default_factory=list)
@@ -138,7 +138,7 @@ class Pages:
             return own[0].to_json()
         return {"rows": 0, "index": [], "tables": [{"at": table.at, **table.to_json()} for table in self.tables]}
 
-    def _pages(self, rows: Rows, seconds: float) -> Iterator[tuple[int, bytes]]:
+    def _pages(self, rows: TableRows, seconds: float) -> Iterator[tuple[int, bytes]]:
         """Put rows together until they are about a page; yield how many they are, and their JSON."""
         parts: list[bytes] = []
         count = size = 0
@@ -155,7 +155,7 @@ class Pages:
         if parts:
             yield count, b"[%b]" % b",".join(parts)
 
-    def _texts(self, rows: Rows, seconds: float) -> Iterator[tuple[int, bytes]]:
+    def _texts(self, rows: TableRows, seconds: float) -> Iterator[tuple[int, bytes]]:
         """Read rows, as many at once as take about as long as others may wait."""
         start, step, spent = 0, 1, 0.0
         self._why = ""

@@ -18,7 +18,7 @@ from .limits import Limits
 from .polarsrows import is_polars, polars_rows
 from .registry import register_builtin
 from .rowindex import is_counting
-from .rows import Block, Rows, beside, cells_of, widened
+from .rows import Block, TableRows, beside, cells_of, widened
 from .turns import let_go
 
 __all__ = ["Taken", "array_payload", "frame_payload", "is_frame", "made_table", "rows_payload", "take"]
@@ -78,7 +78,7 @@ def rows_payload(
     head = [list(row) for row in rows(0, count if count <= limits.whole else limits.ends)]
     tail = None if count <= limits.whole else [list(row) for row in rows(count - limits.ends, count)]
     table = made_table(columns, head, tail, count, width, limits)
-    payload = {"type": "table", "data": table, **beside(Rows(count, widened(rows, width, limits)), limits)}
+    payload = {"type": "table", "data": table, **beside(TableRows(count, widened(rows, width, limits)), limits)}
     return payload if note is None else {**payload, "note": note}
 
 

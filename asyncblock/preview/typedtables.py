@@ -19,7 +19,7 @@ from .cells import DOTS, cell, label
 from .groups import has_members
 from .jupyter import encoded, is_offering
 from .limits import Limits
-from .rows import Rows, beside
+from .rows import TableRows, beside
 from .table import rows_payload
 from .typedparts import Again, as_it_is, as_json, cannot, text_of
 from .typedtexts import written
@@ -104,7 +104,7 @@ def _table_of_mapping(data: dict[Any, Any], limits: Limits) -> dict[str, Any]:
         found = None if small else encoded(data, limits.bytes)
         if small or found is not None:
             return {"data": loads(dumps(data)) if small else found}
-        shown = Rows(len(rows), lambda start, stop: [_row_of(row, limits) for row in rows[start:stop]])
+        shown = TableRows(len(rows), lambda start, stop: [_row_of(row, limits) for row in rows[start:stop]])
         return {"data": loads(dumps(_ends_of(data, limits))), **beside(shown, limits)}
     columns = list(islice(data.values(), limits.columns))
     if not all(isinstance(each, _COLUMNS) or hasattr(each, "__array__") for each in columns):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..errors import AsyncBlockError
 from ..flow.plan import Plan
-from ..page import Limits, State
+from ..page import State, StateLimits
 from ..page.views import feeds_of
 from .recording import Recording
 
@@ -31,7 +31,7 @@ class Collected:
         return "interrupted" if self.recording.interrupted and not self.state.over else self.state.state
 
 
-async def collect(recording: Recording, limits: Limits | None = None) -> Collected:
+async def collect(recording: Recording, limits: StateLimits | None = None) -> Collected:
     """Read a session up to now.
 
     **Cancellation** is safe. Raises as ``Recording.events``.

@@ -14,7 +14,7 @@ import orjson
 from .. import events
 from ..errors import AsyncBlockError, Unavailable
 from ..offload import wait_in_thread
-from ..page import Limits, State
+from ..page import State, StateLimits
 from ..page.views import feeds_of, nodes_in_order
 from ..wire.bodies import BodyRef
 from .collect import Collected
@@ -75,7 +75,7 @@ class _Export:
             plan = await self._recording.plan()
         except AsyncBlockError:
             plan = None
-        state = State(Limits(head=0, tail=0), feeds_of(plan) if plan is not None else None)
+        state = State(StateLimits(head=0, tail=0), feeds_of(plan) if plan is not None else None)
         with (self._directory / "events.jsonl").open("wb", buffering=1 << 20) as lines:
             async for event in self._recording.events():
                 lines.write(orjson.dumps(event.to_json(), default=_encoded) + b"\n")

@@ -13,7 +13,7 @@ from ..offload import run_in_thread
 from ..pieces import loads_blocks
 from ..wire.bodies import BodyRef
 
-__all__ = ["Followed", "Recording", "Rows"]
+__all__ = ["Followed", "RecordedSession", "Recording"]
 
 
 class Recording(Protocol):
@@ -64,7 +64,7 @@ class Followed:
         return await self._session.fetch(ref)
 
 
-class Rows:
+class RecordedSession:
     """A session of a journal: ``rows`` reads some from an offset, ``body`` one by link and number."""
 
     def __init__(

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 import orjson
 
-from ..page.jobs import PHASES, Node
+from ..page.jobs import PHASES, NodeView
 from ..page.markup import Markup, el, join
-from ..page.shown import Failure, Line, Lines
+from ..page.shown import Failure, Lines, LogLine
 from ..page.state import State
 from .words import PHASES as WORDS
 from .words import clock, duration, many
@@ -26,7 +26,7 @@ def tiles(found: Iterable[tuple[str, str]]) -> Markup:
     return el("div", [el("div", el("b", figure), el("span", words)) for words, figure in found], class_="tiles")
 
 
-def nodes_table(state: State, nodes: list[Node], critical: set[str], now: int) -> Markup:
+def nodes_table(state: State, nodes: list[NodeView], critical: set[str], now: int) -> Markup:
     """Return a row for each node. Columns are sorted by the page's script, by ``data-v``."""
     heads = ["Node", "State", "Jobs", "Values", "Lines", "Previews", "Waited", "Queue", "Start", "Work", "Pause", ""]
     running: dict[str, dict[str, int]] = {}
@@ -43,7 +43,7 @@ def nodes_table(state: State, nodes: list[Node], critical: set[str], now: int) -
     return el("div", el("table", el("thead", head), el("tbody", rows), class_="data nodes sortable"), class_="scroll")
 
 
-def _node_row(state: State, node: Node, critical: bool, running: dict[str, int]) -> Markup:
+def _node_row(state: State, node: NodeView, critical: bool, running: dict[str, int]) -> Markup:
     waited = None
     if state.began is not None and node.first is not None and node.kind == "block":
         waited = max(node.first - state.began, 0)
@@ -144,7 +144,7 @@ def _fitting(parts: list[Markup], room: int) -> tuple[list[Markup], int]:
     return parts, 0
 
 
-def _line(line: Line, began: int) -> Markup:
+def _line(line: LogLine, began: int) -> Markup:
     kind = line.kind if line.kind in ("stdout", "stderr", "warning", "error", "notice", "json", "message") else "logger"
     cut = el("small", f" … {line.cut:,} characters more") if line.cut else None
     word = None if kind in ("stdout", "stderr") else el("em", line.kind)

@@ -10,7 +10,7 @@ from ..metadata import problem_of
 from ..wire.messages import ServiceMessage
 from .greeting import proof
 from .jobs import Job
-from .session import Session
+from .session import RunningSession
 from .sessions import Sessions
 from .turn import Turn
 
@@ -63,7 +63,7 @@ def _cancel_job(sessions: Sessions, turn: Turn, params: Params) -> dict[str, Any
     return {}
 
 
-def _job(session: Session, job_id: str, prefix: bool) -> Job | None:
+def _job(session: RunningSession, job_id: str, prefix: bool) -> Job | None:
     if not prefix or job_id in session.jobs:
         return session.jobs.get(job_id)
     found = [job for name, job in session.jobs.items() if name.startswith(job_id)]

@@ -29,7 +29,7 @@ from ..wire.messages import (
     decode,
     encode,
 )
-from ..wire.states import Role, State, advance
+from ..wire.states import ConnectionState, Role, advance
 from ..wire.windows import DATA_WINDOW, LINK_WINDOW, TELEMETRY_WINDOW
 from . import greeting
 from .access import Principal, hash_token
@@ -154,7 +154,7 @@ class Gateway(LinkServices):
             raise RemoteProtocolError(f"'hello': {MAX_CHANNELS} channels may be named")
         behind = frames.split(message, MAX_LINES)
         for header, _ in behind:
-            advance(Role.UPPER, State.GREETING, str(header["op"]))
+            advance(Role.UPPER, ConnectionState.GREETING, str(header["op"]))
             hello = decode(header)
             if isinstance(hello, Hello):
                 if frames.link_of(header):

@@ -28,7 +28,7 @@ from ..wire.messages import (
     decode,
     encode,
 )
-from ..wire.states import Role, State, advance
+from ..wire.states import ConnectionState, Role, advance
 from . import greeting
 from .access import barred
 from .announcement import ExecutorInfo
@@ -37,7 +37,7 @@ from .bounds import MAX_HELD, MAX_LINE, MAX_LINES, MAX_RECORDS, MAX_WORDS
 from .connection import Connection, Dismissed
 from .jobs import JobOwner, LinkState
 from .journal import BodyRow
-from .lines import Line, read_line
+from .lines import ChannelRecords, read_line
 from .linkservices import LinkServices
 from .turn import Turn
 from .uploads import Uploads
@@ -83,7 +83,7 @@ class Incoming:
         self._connection = connection
         self._roles = roles
         self._barred = barred(roles)
-        self._state = State.OPEN
+        self._state = ConnectionState.OPEN
         self._uploads = Uploads(services.sessions, link, connection, tasks)
         self._answers = Answers(services, link, connection, roles, tasks)
         self._since_turn = 0
@@ -263,7 +263,7 @@ class Incoming:
         if self._link.connection is not self._connection:
             raise ConnectionLost("a newer connection of this link is open")
 
-    def _take(self, turn: Turn, run: Line) -> list[tuple[int, str]]:
+    def _take(self, turn: Turn, run: ChannelRecords) -> list[tuple[int, str]]:
         attempt = self._link.attempts.get(run.channel)
         if attempt is None:
             reason = f"no job has channel {run.channel}"

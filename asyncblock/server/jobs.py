@@ -24,7 +24,7 @@ from .announcement import ExecutorInfo
 from .arguments import Arguments
 from .blockspec import RetryPolicy, name_of
 from .connection import Connection
-from .lines import Line
+from .lines import ChannelRecords
 from .lives import Lives, Lost, VarValue
 from .turn import Turn
 from .values import Found
@@ -314,7 +314,7 @@ class JobOwner(Protocol):
         """End it as failed at once: something of ours broke in it."""
         ...
 
-    def take(self, turn: Turn, attempt: Attempt, run: Line) -> list[tuple[int, str]]:
+    def take(self, turn: Turn, attempt: Attempt, run: ChannelRecords) -> list[tuple[int, str]]:
         """Take in a run of records; return (index, reason) of those that are refused."""
         ...
 

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from ..flow.entries import JobCreated, decision_from_json
 
-__all__ = ["Lineage", "Origin", "Recipe"]
+__all__ = ["Origin", "Recipe", "Recipes"]
 
 _MOST: Final = 10_000
 """Recipes of a session: a loop of blocks has one more with each round, and what lies that far back isn't made again."""
@@ -42,7 +42,7 @@ class Recipe:
     """Those of its inputs that are var values, by handle."""
 
 
-class Lineage:
+class Recipes:
     """The recipes of a session, by job."""
 
     def __init__(self) -> None:

@@ -22,7 +22,7 @@ from ..wire.plain import not_plain
 from ..wire.records import flat_outputs
 from .bounds import MAX_DEPTH, MAX_RECORDS, is_deep
 
-__all__ = ["Line", "read_line"]
+__all__ = ["ChannelRecords", "read_line"]
 
 _TEXT_BYTES = 16 << 10
 """Bytes of a bad record that are kept, as text: enough to find what has written it."""
@@ -38,7 +38,7 @@ _BEYOND = float(1 << 63)
 
 
 @dataclass(slots=True)
-class Line:
+class ChannelRecords:
     """The records of one channel in one batch."""
 
     channel: int
@@ -52,7 +52,7 @@ class Line:
     """Why records can't be taken, by their place in the line."""
 
 
-async def read_line(channel: int, raw: bytes) -> Line:
+async def read_line(channel: int, raw: bytes) -> ChannelRecords:
     """Read a line. Raises ``RemoteProtocolError`` when it is no JSON array."""
     try:
         records = orjson.loads(raw)
@@ -62,11 +62,11 @@ async def read_line(channel: int, raw: bytes) -> Line:
         raise RemoteProtocolError("a line of records isn't an array")
     flat = flat_outputs(records)
     if flat is not None and _is_plain_flat(raw, records, flat):
-        return Line(channel, raw, records, flat)
+        return ChannelRecords(channel, raw, records, flat)
     # Counting costs little; what can't be deep isn't looked at.
     deep = raw.count(b"[") + raw.count(b"{") - len(records) > MAX_DEPTH and is_deep(records)
     if not deep and not_plain(raw, records) is None:
-        return Line(channel, raw, records, flat)
+        return ChannelRecords(channel, raw, records, flat)
     return await _piecewise(channel, raw)
 
 
@@ -85,9 +85,9 @@ def _is_plain_flat(raw: bytes, records: list[Any], handles: set[str]) -> bool:
     return colons == sum(value.count(":") for value in values if value.__class__ is str)
 
 
-async def _piecewise(channel: int, raw: bytes) -> Line:
+async def _piecewise(channel: int, raw: bytes) -> ChannelRecords:
     """Read a line record by record, with turns for others between."""
-    line = Line(channel, b"", [])
+    line = ChannelRecords(channel, b"", [])
     kept = []
     for index, (piece, depth) in enumerate(await _pieces(raw)):
         record, reason = _read(piece, depth)

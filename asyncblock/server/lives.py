@@ -19,7 +19,7 @@ from ..wire.ranges import Ranges
 from ..wire.stored import EXECUTOR_NAME, StoreKey
 from .arguments import Arguments
 from .bounds import FILE_NAME
-from .lineage import Lineage, Origin, Recipe
+from .lineage import Origin, Recipe, Recipes
 
 __all__ = ["Gone", "Lives", "Lost", "VarValue"]
 
@@ -151,7 +151,7 @@ class Lives:
         """What jobs hold of the blocks that they run."""
         self._idle: list[VarValue] = []
         self._aliases: dict[Alias, VarValue] = {}
-        self.lineage = Lineage()
+        self.lineage = Recipes()
         self._portable: dict[str, bool] = {}
         """Whether all values of a node's handle could be moved so far."""
 

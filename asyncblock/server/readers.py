@@ -15,7 +15,7 @@ from ..wire.messages import Fetch, Fetched, Page, Read, encode
 from .bounds import MAX_PAGE, MAX_WORDS
 from .connection import Connection
 from .journal import MAX_OFFSET, BodyKey, Journal
-from .session import Session
+from .session import RunningSession
 from .sessions import Sessions
 from .supervision import in_words
 from .tail import Row
@@ -105,7 +105,7 @@ class PageReader:
         header = Page(request.id, next_offset, lines, [[offset, count] for offset, _, count in rows], end)
         return join_page(encode(header), [payload for _, payload, _ in rows])
 
-    async def _rows(self, session_no: int, session: Session | None, offset: int) -> list[Row]:
+    async def _rows(self, session_no: int, session: RunningSession | None, offset: int) -> list[Row]:
         """Return rows that are in the journal, from memory where they are the newest."""
         limit = min(max(self._request.max_bytes, 1), MAX_PAGE)
         if session is not None:

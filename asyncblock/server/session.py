@@ -30,7 +30,7 @@ from ..flow.entries import (
     Output,
     Progressed,
     RunFinished,
-    Started,
+    SessionBegun,
     Weighed,
     decision_from_json,
 )
@@ -43,7 +43,7 @@ from .bounds import INLINE_BYTES
 from .dispatch import BESIDE, Dispatcher
 from .jobs import Attempt, Job, JobState, LinkState
 from .journal import Snapshot
-from .lines import Line
+from .lines import ChannelRecords
 from .lives import Lives, Lost, VarValue
 from .recomputing import Recomputing
 from .refolding import LARGE, Refolding
@@ -55,7 +55,7 @@ from .transactions import Transactions
 from .turn import Turn
 from .values import Found
 
-__all__ = ["Session", "SessionOwner"]
+__all__ = ["RunningSession", "SessionOwner"]
 
 _BACK = 4.0
 """Heartbeats that a job whose time ran out while the mainframe was away has to tell that it ended in time."""
@@ -81,7 +81,7 @@ class SessionOwner(Transactions, ABC):
     refolding: Refolding
 
     @abstractmethod
-    def ended(self, turn: Turn, session: Session) -> None:
+    def ended(self, turn: Turn, session: RunningSession) -> None:
         """A session has reached its terminal state: its row changes with the same transaction."""
 
     @abstractmethod
@@ -89,7 +89,7 @@ class SessionOwner(Transactions, ABC):
         """Hand a failed job out again after its pause."""
 
 
-class Session:
+class RunningSession:
     """One run of a flow, from its start to its one terminal state."""
 
     def __init__(
@@ -177,7 +177,7 @@ class Session:
         self._owner.supervisor.begin(coroutine, what, self)
 
     @classmethod
-    def from_first_row(cls, owner: SessionOwner, number: int, payload: bytes) -> Session:
+    def from_first_row(cls, owner: SessionOwner, number: int, payload: bytes) -> RunningSession:
         """Make a session from the first row of its journal, to be filled by ``replay_row``."""
         started = orjson.loads(payload.split(b"\n", 1)[0])
         plan = Plan.from_json(started["plan"])
@@ -199,9 +199,9 @@ class Session:
             **({"metadata": self.metadata} if self.metadata else {}),
             t=_now(),
         )
-        self.feed(turn, Started())
+        self.feed(turn, SessionBegun())
 
-    def take(self, turn: Turn, attempt: Attempt, run: Line) -> list[tuple[int, str]]:
+    def take(self, turn: Turn, attempt: Attempt, run: ChannelRecords) -> list[tuple[int, str]]:
         """Take in a run of records; return (index, reason) of those that are refused."""
         records, first = run.records, attempt.records
         attempt.records += len(records)
@@ -1129,7 +1129,7 @@ class Session:
         job = self.jobs.get(obj.get("job_id", ""))
         match obj["type"]:
             case "SessionStarted":
-                self.feed(None, Started())
+                self.feed(None, SessionBegun())
             case "SessionCancelled":
                 self.feed(None, Cancelled(obj["reason"]))
             case "ConditionDecided":
@@ -1251,7 +1251,7 @@ def _too_large_to_test(handles: list[str]) -> str:
     )
 
 
-def _refused(run: Line, started: bool) -> list[tuple[int, str]]:
+def _refused(run: ChannelRecords, started: bool) -> list[tuple[int, str]]:
     """Return which records of a run can't be taken, and why: the form is wrong, or the place."""
     found = []
     finished = False

@@ -23,7 +23,7 @@ from .journal import RUNNING, Journal, SessionRow
 from .journal.trouble import DISK_ERRORS
 from .refolding import Refolding
 from .releases import Releases
-from .session import Session, SessionOwner
+from .session import RunningSession, SessionOwner
 from .settings import Settings
 from .supervision import Supervisor, in_words
 from .turn import Turn
@@ -49,7 +49,7 @@ class Sessions(SessionOwner):
         place: Path | None = None,
     ) -> None:
         super().__init__(journal, loop, supervisor, settings, place)
-        self.running: dict[str, Session] = {}
+        self.running: dict[str, RunningSession] = {}
         self.dispatch = Dispatcher(self)
         self.exports = self.dispatch.exports
         self.releases = Releases(self, self.dispatch.links, self.running)
@@ -142,7 +142,7 @@ class Sessions(SessionOwner):
         made = checked.to_json()
         _check_sizes(checked, made, inputs)
         number = self.journal.new_session_no()
-        session = Session(self, number, session_id, checked, inputs, int(time.time() * 1000), metadata)
+        session = RunningSession(self, number, session_id, checked, inputs, int(time.time() * 1000), metadata)
         self.running[session_id] = session
         row = SessionRow(
             session_no=number,
@@ -165,7 +165,7 @@ class Sessions(SessionOwner):
         if session is not None:
             session.cancel(turn, reason)
 
-    def ended(self, turn: Turn, session: Session) -> None:
+    def ended(self, turn: Turn, session: RunningSession) -> None:
         """A session has reached its terminal state: its row changes with the same transaction."""
         row = replace(
             self.rows[session.session_id],
@@ -180,7 +180,7 @@ class Sessions(SessionOwner):
         self.dispatch.session_over(session.session_id)
         turn.after(lambda: self._forget(session))
 
-    def _forget(self, session: Session) -> None:
+    def _forget(self, session: RunningSession) -> None:
         self.running.pop(session.session_id, None)
         self.tail.forget(session.number)
         # The last row has been counted since.
@@ -270,20 +270,20 @@ class Sessions(SessionOwner):
             session.bytes = row.bytes
             self.running[row.session_id] = session
 
-    async def fold(self, number: int, until: int | None = None) -> Session | None:
+    async def fold(self, number: int, until: int | None = None) -> RunningSession | None:
         """Fold the rows of a session, from its snapshot on, to the last one before ``until``; None without a row."""
-        session: Session | None = None
+        session: RunningSession | None = None
         offset = 0
         snapshot = await self.journal.snapshot(number)
         if snapshot is not None and (until is None or snapshot.offset <= until):
-            session = Session.from_first_row(self, number, await self.journal.entry(number, 0))
+            session = RunningSession.from_first_row(self, number, await self.journal.entry(number, 0))
             offset = snapshot.offset if session.restore(snapshot) else 0
         while page := await self.journal.page(number, offset, 1 << 20):
             for place, payload in page:
                 if place == until:
                     return session
                 if session is None:
-                    session = Session.from_first_row(self, number, payload)
+                    session = RunningSession.from_first_row(self, number, payload)
                 session.replay_row(place, payload)
                 offset = place + 1
             await asyncio.sleep(0)

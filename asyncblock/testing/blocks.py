@@ -21,7 +21,7 @@ from ..shapes import Results, by_handle
 from ..wire.bodies import BodyRef
 from .mainframe import MemoryMainframe
 
-__all__ = ["BlockResult", "RunBlock", "run_block"]
+__all__ = ["BlockResult", "BlockRunner", "run_block"]
 
 
 @dataclass(slots=True)
@@ -48,7 +48,7 @@ class BlockResult:
     """Everything, typed."""
 
 
-class RunBlock(Protocol):
+class BlockRunner(Protocol):
     """The type of ``run_block`` and of the fixture ``block_run``."""
 
     async def __call__(

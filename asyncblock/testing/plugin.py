@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from .blocks import RunBlock
+    from .blocks import BlockRunner
 
 __all__ = ["block_run"]
 
 
 @pytest.fixture
-def block_run() -> RunBlock:
+def block_run() -> BlockRunner:
     """Run a block against an in-memory mainframe over the real wire, with a real Context.
 
     ::

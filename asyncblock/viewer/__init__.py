@@ -19,7 +19,7 @@ Nothing of ``server`` is imported here. What is killed, closed or slow here is a
 
 from __future__ import annotations
 
-from .serving import Page, serving
-from .sources import Kept, Sources, Watched
+from .serving import ServedPage, serving
+from .sources import LocalSessions, Sources, Watched
 
-__all__ = ["Kept", "Page", "Sources", "Watched", "serving"]
+__all__ = ["LocalSessions", "ServedPage", "Sources", "Watched", "serving"]

@@ -11,7 +11,7 @@ from typing import Final
 from .. import events
 from ..errors import AsyncBlockError, ConnectionLost
 from ..flow.plan import Plan
-from ..page import Limits, State
+from ..page import State, StateLimits
 from ..page.state import SESSION
 from ..page.views import feeds_of
 from .history import History, Index
@@ -21,7 +21,7 @@ __all__ = ["Following", "Followings"]
 
 logger = logging.getLogger("asyncblock.viewer")
 
-_LIMITS: Final = Limits(head=0, tail=0, lines=0, previews=10_000, payloads=32 << 20)
+_LIMITS: Final = StateLimits(head=0, tail=0, lines=0, previews=10_000, payloads=32 << 20)
 """Lines aren't kept: ``History`` reads those that are looked at."""
 
 _IDLE: Final = 4

@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .words import entered, login_form
 
-__all__ = ["Gate", "Keys"]
+__all__ = ["Keys", "PageGate"]
 
 PAGE_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; style-src-attr 'unsafe-inline'; "
@@ -103,7 +103,7 @@ def _among(digest: bytes, known: Collection[bytes]) -> bytes | None:
     return found
 
 
-class Gate:
+class PageGate:
     """Stands before the page."""
 
     def __init__(self, app: ASGIApp, keys: Keys, hosts: Collection[str], *, cookie: str, tls: bool) -> None:

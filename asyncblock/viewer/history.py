@@ -17,11 +17,11 @@ from typing import Any, Final
 
 from .. import events
 from ..errors import Unavailable
-from ..page import Limits, State
-from ..page.shown import Line, Log
+from ..page import State, StateLimits
+from ..page.shown import Log, LogLine
 from ..report.recording import Recording
 
-__all__ = ["Found", "History", "Index", "Search"]
+__all__ = ["FoundLine", "History", "Index", "Search"]
 
 _VALUES: Final = 20
 """Values of each handle whose places are kept: the last ones."""
@@ -43,7 +43,7 @@ _CHECKPOINTS: Final = 24
 _CACHED: Final = 24 << 20
 """Bytes of previews that are kept, as far as they know how large they are."""
 
-_BARE: Final = Limits(head=0, tail=0, lines=0, payloads=0)
+_BARE: Final = StateLimits(head=0, tail=0, lines=0, payloads=0)
 
 
 class _Noted(Log):
@@ -54,7 +54,7 @@ class _Noted(Log):
         self._state = state
         self._places = places
 
-    def say(self, path: str, line: Line) -> None:
+    def say(self, path: str, line: LogLine) -> None:
         """Note where a line is."""
         found = self._places.get(path)
         if found is None:
@@ -101,18 +101,18 @@ class Index:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundLine:
     """A line that a search has found, and its number."""
 
     number: int
-    line: Line
+    line: LogLine
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
     """What a search came to."""
 
-    found: list[Found]
+    found: list[FoundLine]
     next: int | None
     """The line to go on from; None at the end."""
 
@@ -181,13 +181,13 @@ class History:
 
     # ------------------------------------------------------------------ lines
 
-    async def lines(self, places: Sequence[int]) -> list[Line]:
+    async def lines(self, places: Sequence[int]) -> list[LogLine]:
         """Return the lines at places. **Cancellation** is safe. Raises as ``at_places``."""
         found = await self.at_places(places)
         scratch = State(_BARE)
         heard = _Heard()
         scratch.log = heard
-        made: list[Line] = []
+        made: list[LogLine] = []
         for place in dict.fromkeys(places):
             event = found.get(place)
             if event is not None:
@@ -201,13 +201,13 @@ class History:
     async def search(self, places: Sequence[int], words: str, begin: int) -> Search:
         """Search lines from a number on, for a while. **Cancellation** is safe."""
         wanted = words.lower()
-        found: list[Found] = []
+        found: list[FoundLine] = []
         until = time.monotonic() + _SEARCH
         while begin < len(places):
             some = places[begin : begin + _SEARCHED]
             for number, line in enumerate(await self.lines(some), begin):
                 if wanted in line.text.lower():
-                    found.append(Found(number, line))
+                    found.append(FoundLine(number, line))
                     if len(found) >= _MATCHES:
                         return Search(found, number + 1)
             begin += len(some)
@@ -264,9 +264,9 @@ class _Heard(Log):
     """A log that keeps what it is told last."""
 
     def __init__(self) -> None:
-        super().__init__(Limits(line=1 << 20))
-        self.lines: list[Line] = []
+        super().__init__(StateLimits(line=1 << 20))
+        self.lines: list[LogLine] = []
 
-    def say(self, path: str, line: Line) -> None:
+    def say(self, path: str, line: LogLine) -> None:
         """Keep a line."""
         self.lines.append(line)

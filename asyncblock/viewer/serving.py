@@ -15,11 +15,11 @@ import uvicorn
 
 from ..errors import Unavailable
 from .following import Followings
-from .gate import Gate, Keys
+from .gate import Keys, PageGate
 from .routes import page_app
 from .sources import Sources
 
-__all__ = ["PORT", "Page", "serving"]
+__all__ = ["PORT", "ServedPage", "serving"]
 
 PORT: Final = 7790
 """The first port that is tried where none is given."""
@@ -38,7 +38,7 @@ class _Server(uvicorn.Server):
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ServedPage:
     """A page that is served."""
 
     url: str
@@ -59,7 +59,7 @@ async def serving(
     token: str | None = None,
     tls: ssl.SSLContext | None = None,
     allowed: Collection[str] = (),
-) -> AsyncIterator[Page]:
+) -> AsyncIterator[ServedPage]:
     """Serve the page for the duration of the block.
 
     ``port`` is a free one near 7790 where none is given. ``token`` is what the form for it takes; ``allowed`` are
@@ -75,7 +75,7 @@ async def serving(
     followings = Followings(sources.open)
     # A name of its own for each page: cookies are shared by all ports of a host.
     cookie = f"asyncblock-{bound}-{secrets.token_hex(3)}"
-    app = Gate(page_app(sources, followings), keys, hosts, cookie=cookie, tls=tls is not None)
+    app = PageGate(page_app(sources, followings), keys, hosts, cookie=cookie, tls=tls is not None)
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -92,7 +92,7 @@ async def serving(
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         shown = "127.0.0.1" if host in ("0.0.0.0", "::", "localhost") else _in_url(host)
-        yield Page(f"{scheme}://{shown}:{bound}/", keys)
+        yield ServedPage(f"{scheme}://{shown}:{bound}/", keys)
     finally:
         server.should_exit = True
         await followings.close()

@@ -12,7 +12,7 @@ from ..client import Mainframe, Session, SessionInfo
 from ..errors import Rejected, Unavailable
 from ..report.recording import Followed, Recording
 
-__all__ = ["Kept", "Listed", "Query", "Sources", "Watched"]
+__all__ = ["ListedPage", "LocalSessions", "Query", "Sources", "Watched"]
 
 _SCANNED: Final = 5_000
 """Sessions that are looked through for one page of a list whose words few of them have."""
@@ -54,7 +54,7 @@ class Watched:
         return cls(_Live(session), cancel, lambda: mainframe.link.away, info.rows)
 
 
-class Kept(Protocol):
+class LocalSessions(Protocol):
     """Sessions of runs on this machine, whose journals are read without being opened."""
 
     async def sessions(self) -> list[SessionInfo]:
@@ -90,7 +90,7 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ListedPage:
     """A page of a list."""
 
     sessions: list[SessionInfo]
@@ -103,7 +103,9 @@ class Listed:
 class Sources:
     """All sessions of a page. ``mainframe`` and ``kept`` may be missing."""
 
-    def __init__(self, mainframe: Mainframe | None, kept: Kept | None = None, *, roles: frozenset[str]) -> None:
+    def __init__(
+        self, mainframe: Mainframe | None, kept: LocalSessions | None = None, *, roles: frozenset[str]
+    ) -> None:
         self.mainframe = mainframe
         self._kept = kept
         self.roles = roles
@@ -123,7 +125,7 @@ class Sources:
         """Tell whether the mainframe can't be reached at the moment."""
         return self.mainframe is not None and self.mainframe.link.away
 
-    async def sessions(self, query: Query) -> Listed:
+    async def sessions(self, query: Query) -> ListedPage:
         """List sessions, the newest first.
 
         **Cancellation** is safe. Raises as ``Mainframe.sessions``.
@@ -139,7 +141,7 @@ class Sources:
         more = more or len(whole) > len(shown)
         if len(whole) > len(shown) or last is None:
             last = _place(shown[-1]) if shown else None
-        return Listed(shown, more, last)
+        return ListedPage(shown, more, last)
 
     async def _of_mainframe(self, query: Query) -> tuple[list[SessionInfo], bool, tuple[int, str] | None]:
         """Return those of the mainframe that fit, whether there may be more, and how far was looked."""

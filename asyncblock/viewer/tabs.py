@@ -17,7 +17,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from ..errors import AsyncBlockError
 from ..page.state import SESSION
 from .following import Following, Followings
-from .sources import Listed, Query, Sources
+from .sources import ListedPage, Query, Sources
 from .told import listed, node_row, nodes_of, said, summary
 
 __all__ = ["Lists", "Tab", "query_of"]
@@ -58,9 +58,9 @@ class Lists:
 
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
-        self._found: dict[Query, tuple[float, asyncio.Task[Listed]]] = {}
+        self._found: dict[Query, tuple[float, asyncio.Task[ListedPage]]] = {}
 
-    async def get(self, query: Query) -> Listed:
+    async def get(self, query: Query) -> ListedPage:
         """Return a list that is at most so old as the pace of looking. Raises as ``Sources.sessions``."""
         now = time.monotonic()
         self._found = {
@@ -73,7 +73,7 @@ class Lists:
         return await asyncio.shield(there[1])
 
     @staticmethod
-    def told(found: Listed) -> dict[str, Any]:
+    def told(found: ListedPage) -> dict[str, Any]:
         """Return a list for tabs."""
         return {"sessions": [listed(each) for each in found.sessions], "more": found.more, "last": found.last}
 

@@ -11,8 +11,8 @@ import orjson
 from .. import events
 from ..client import SessionInfo
 from ..page import State
-from ..page.jobs import Node
-from ..page.shown import Failure, Line, Preview
+from ..page.jobs import NodeView
+from ..page.shown import Failure, LogLine, Preview
 from ..page.state import SESSION
 from ..page.views import nodes_in_order
 from ..report.previews import name_of
@@ -74,7 +74,7 @@ def summary(state: State, word: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def node_row(node: Node, over: bool) -> dict[str, Any]:
+def node_row(node: NodeView, over: bool) -> dict[str, Any]:
     """Return a node."""
     return {
         "path": node.path, "kind": node.kind, "state": node.state(over), "progress": round(node.progress, 1),
@@ -117,7 +117,7 @@ def told_failure(failure: Failure) -> dict[str, Any]:
     return dataclasses.asdict(failure)
 
 
-def told_line(number: int, line: Line, most: int, state: State) -> dict[str, Any]:
+def told_line(number: int, line: LogLine, most: int, state: State) -> dict[str, Any]:
     """Return a line of a log, ``most`` characters of it."""
     text = line.text[:most]
     cut = line.cut + len(line.text) - len(text)

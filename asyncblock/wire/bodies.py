@@ -20,10 +20,10 @@ from .messages import Whole, encode
 __all__ = [
     "CHUNK_SIZE",
     "INLINE_LIMIT",
-    "Body",
-    "Carrier",
     "BodyRef",
+    "Carrier",
     "Encoding",
+    "OutgoingBody",
     "Parcel",
     "Stored",
     "decode_chunk",
@@ -100,16 +100,16 @@ class Carrier(Protocol):
 
     number: int
 
-    def add_body(self, body: Body, /) -> None:
+    def add_body(self, body: OutgoingBody, /) -> None:
         """Let a body's chunks be sent from here."""
         ...
 
-    def drop_body(self, body: Body, /) -> None:
+    def drop_body(self, body: OutgoingBody, /) -> None:
         """Send nothing more of a body."""
         ...
 
 
-class Body:
+class OutgoingBody:
     """A body on the sender's side: numbered, made of blocks, readable from any offset while more are added.
 
     Blocks are added and the seal is set by one thread at a time; everything else is the taker's.
@@ -230,7 +230,7 @@ class Parcel:
     """A record and the bodies that must reach the mainframe before it."""
 
     record: bytes
-    bodies: list[Body] = field(default_factory=list)
+    bodies: list[OutgoingBody] = field(default_factory=list)
 
     @property
     def pending(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 from dataclasses import dataclass
 
-from .bodies import Body, Parcel
+from .bodies import OutgoingBody, Parcel
 from .windows import DATA_WINDOW, TELEMETRY_WINDOW, Lane, Slot, Window
 
 __all__ = ["Channel", "Mark"]
@@ -92,7 +92,7 @@ class Channel:
         """What the next call of this job raises: a refusal (once) or the end of the lease (for ever)."""
         self.active = False
         """True while the taker knows that something waits: the producer asks for a place only when it is down."""
-        self.bodies: dict[int, Body] = {}
+        self.bodies: dict[int, OutgoingBody] = {}
         """Bodies whose record isn't acknowledged. The taker's own."""
         self.body_next = False
         """In its next turn a body goes before a record: neither waits for all of the other. The taker's own."""
@@ -126,16 +126,16 @@ class Channel:
         return self.finish is not None and not self.finished and not self.finish.pending
 
     @property
-    def next_body(self) -> Body | None:
+    def next_body(self) -> OutgoingBody | None:
         """Return the body whose chunk or question comes next, of data before one of telemetry. Taker's side."""
         return self.data.next_body or self.telemetry.next_body
 
-    def add_body(self, body: Body) -> None:
+    def add_body(self, body: OutgoingBody) -> None:
         """Let a body's chunks be sent from here. Taker's side."""
         self.bodies[body.n] = body
         (self.telemetry if body.telemetry else self.data).add_body(body)
 
-    def drop_body(self, body: Body) -> None:
+    def drop_body(self, body: OutgoingBody) -> None:
         """Send nothing more of a body. Taker's side."""
         body.dropped = True
         self.bodies.pop(body.n, None)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
-__all__ = ["Bounds", "Loose", "Misfit", "Text", "checker", "described", "hints_of", "is_object", "is_required"]
+__all__ = ["Bounds", "Loose", "Text", "WrongField", "checker", "described", "hints_of", "is_object", "is_required"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +42,19 @@ class Loose:
 
 
 @dataclass(frozen=True, slots=True)
-class Misfit:
+class WrongField:
     """Where something is wrong, and what should be there."""
 
     path: str
     wanted: str
 
-    def below(self, name: str) -> Misfit:
+    def below(self, name: str) -> WrongField:
         """Return the same, seen from what holds it."""
         dot = "" if not self.path or self.path.startswith("[") else "."
-        return Misfit(f"{name}{dot}{self.path}", self.wanted)
+        return WrongField(f"{name}{dot}{self.path}", self.wanted)
 
 
-Check = Callable[[Any], Misfit | None]
+Check = Callable[[Any], WrongField | None]
 
 _WORDS: Final[dict[Any, str]] = {str: "str", int: "int", bool: "bool", type(None): "null"}
 
@@ -103,7 +103,7 @@ def checker(hint: Any) -> Check | None:
     if origin is dict:
         return _dict(inner[1])
     kinds = _plain(hint) or frozenset({origin or hint})
-    wanted = Misfit("", "a number" if hint is float else _WORDS.get(hint, getattr(hint, "__name__", str(hint))))
+    wanted = WrongField("", "a number" if hint is float else _WORDS.get(hint, getattr(hint, "__name__", str(hint))))
     return lambda value: None if type(value) in kinds else wanted
 
 
@@ -129,14 +129,14 @@ def _object(kind: Any) -> Check:
         checks = ((name, hint, checker(hint)) for name, hint in hints.items())
         made.update((name, (_plain(hint), check)) for name, hint, check in checks if check is not None)
 
-    def check(value: Any) -> Misfit | None:
+    def check(value: Any) -> WrongField | None:
         if type(value) is not dict:
-            return Misfit("", "dict")
+            return WrongField("", "dict")
         if not made:
             make()
         for name in needed:
             if name not in value:
-                return Misfit(name, "there")
+                return WrongField(name, "there")
         # Over what is there, which is less than what may be, and with no call for what is plain (dispatch).
         for name, each in value.items():
             if (wanted := made.get(name)) is not None:
@@ -152,8 +152,8 @@ def _union(options: tuple[Any, ...]) -> Check:
     checks = [checker(each) for each in options]
     plain = [_WORDS.get(described(each)) for each in options if described(each) is not type(None)]
 
-    def check(value: Any) -> Misfit | None:
-        deepest = Misfit("", "")
+    def check(value: Any) -> WrongField | None:
+        deepest = WrongField("", "")
         for each in checks:
             found = each(value) if each is not None else None
             if found is None:
@@ -161,22 +161,22 @@ def _union(options: tuple[Any, ...]) -> Check:
             if found.path or not deepest.wanted:
                 deepest = found
         words = " or ".join(filter(None, plain))
-        return deepest if deepest.path or not words else Misfit("", words)
+        return deepest if deepest.path or not words else WrongField("", words)
 
     return check
 
 
 def _literal(values: tuple[Any, ...]) -> Check:
-    wanted = Misfit("", " or ".join(map(repr, values)))
+    wanted = WrongField("", " or ".join(map(repr, values)))
     return lambda value: None if value in values and type(value) in map(type, values) else wanted
 
 
 def _list(hint: Any) -> Check:
     inner = checker(hint)
 
-    def check(value: Any) -> Misfit | None:
+    def check(value: Any) -> WrongField | None:
         if type(value) is not list:
-            return Misfit("", "list")
+            return WrongField("", "list")
         if inner is not None:
             for place, each in enumerate(value):
                 if (found := inner(each)) is not None:
@@ -189,9 +189,9 @@ def _list(hint: Any) -> Check:
 def _tuple(hints: tuple[Any, ...]) -> Check:
     checks = [checker(each) for each in hints]
 
-    def check(value: Any) -> Misfit | None:
+    def check(value: Any) -> WrongField | None:
         if type(value) is not list or len(value) != len(checks):
-            return Misfit("", f"a list of {len(checks)}")
+            return WrongField("", f"a list of {len(checks)}")
         for place, (inner, each) in enumerate(zip(checks, value, strict=True)):
             if inner is not None and (found := inner(each)) is not None:
                 return found.below(f"[{place}]")
@@ -203,9 +203,9 @@ def _tuple(hints: tuple[Any, ...]) -> Check:
 def _dict(hint: Any) -> Check:
     inner = checker(hint)
 
-    def check(value: Any) -> Misfit | None:
+    def check(value: Any) -> WrongField | None:
         if type(value) is not dict:
-            return Misfit("", "dict")
+            return WrongField("", "dict")
         if inner is not None:
             for name, each in value.items():
                 if (found := inner(each)) is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, NotRequired, TypedDict
 
-from .checking import Bounds, Loose, Misfit, Text, checker
+from .checking import Bounds, Loose, Text, WrongField, checker
 from .fields import Count, HandleDef, Json, Object, PlanFields, Windows, Words
 
 __all__ = ["ERRORS", "METHODS", "Method", "misfit", "plan_misfit", "result_misfit"]
@@ -466,21 +466,21 @@ ERRORS: Final[dict[str, str]] = {
 """What codes of errors mean. ``method``, ``params``, ``unauthorized`` and ``failed`` may answer each request."""
 
 
-def misfit(method: str, params: Object) -> Misfit | None:
+def misfit(method: str, params: Object) -> WrongField | None:
     """Compare a request's parameters with their types. A plan isn't looked into: ``plan_misfit`` does."""
     known = METHODS.get(method)
     check = None if known is None else checker(known.params)
     return None if check is None else check(params)
 
 
-def result_misfit(method: str, result: object) -> Misfit | None:
+def result_misfit(method: str, result: object) -> WrongField | None:
     """Compare the answer to a request with its type."""
     known = METHODS.get(method)
     check = None if known is None else checker(known.result)
     return None if check is None else check(result)
 
 
-def plan_misfit(plan: object) -> Misfit | None:
+def plan_misfit(plan: object) -> WrongField | None:
     """Compare a plan with its type."""
     check = checker(PlanFields)
     assert check is not None

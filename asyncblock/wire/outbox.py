@@ -11,11 +11,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from ..errors import RemoteProtocolError
-from .bodies import Body
+from .bodies import OutgoingBody
 from .channel import Channel, Mark
 from .frames import join_batch
 from .messages import Discard, Whole, encode
-from .scheduler import BATCH_BYTES, Run, Scheduler
+from .scheduler import BATCH_BYTES, ChannelRun, Scheduler
 from .windows import Window
 
 __all__ = ["PIPELINE", "START_BYTES", "Outbox"]
@@ -36,7 +36,7 @@ _DISCARDS = 1000
 class _Sent:
     seq: int
     message: bytes
-    runs: list[Run]
+    runs: list[ChannelRun]
     records: int
 
 
@@ -61,14 +61,14 @@ class Outbox:
         """The highest sequence number given out."""
         self.acked = 0
         """The highest sequence number known to be in the journal."""
-        self.bodies: dict[int, Body] = {}
+        self.bodies: dict[int, OutgoingBody] = {}
         """Bodies whose record isn't acknowledged yet, by number."""
         self.starting: list[Channel] = []
         """Channels whose start is in a message that was taken."""
         self._control: deque[bytes] = deque()
         self._retained: deque[_Sent] = deque()
         self._resend: deque[_Sent] = deque()
-        self._resend_bodies: deque[Body] = deque()
+        self._resend_bodies: deque[OutgoingBody] = deque()
         self._waiters: deque[_Waiter] = deque()
         self._limit = BATCH_BYTES
         self._discards = False
@@ -135,7 +135,7 @@ class Outbox:
             size += len(lines[-1])
         return b"\n".join(lines)
 
-    def _seal(self, runs: list[Run]) -> bytes:
+    def _seal(self, runs: list[ChannelRun]) -> bytes:
         self.seq += 1
         message = join_batch(self.seq, [(run.channel.number, run.records) for run in runs])
         count = sum(len(run.records) for run in runs)
@@ -170,11 +170,11 @@ class Outbox:
         while self._waiters and self._waiters[0].seq <= self.acked:
             self._waiters.popleft().settle(None)
 
-    def acknowledge(self, seq: int) -> list[Run]:
+    def acknowledge(self, seq: int) -> list[ChannelRun]:
         """Take in a cumulative acknowledgement; return the runs that it freed, oldest first."""
         if seq > self.seq:
             raise RemoteProtocolError(f"the mainframe acknowledged batch {seq}; the last one sent is {self.seq}")
-        freed: list[Run] = []
+        freed: list[ChannelRun] = []
         while self._retained and self._retained[0].seq <= seq:
             freed.extend(self._retained.popleft().runs)
         for run in freed:
@@ -186,7 +186,7 @@ class Outbox:
         self._settle_waiters()
         return freed
 
-    def _free(self, run: Run) -> None:
+    def _free(self, run: ChannelRun) -> None:
         run.channel.data.window.freed += run.data_bytes
         run.channel.telemetry.window.freed += run.telemetry_bytes
         run.channel.port.freed += run.data_bytes + run.telemetry_bytes
@@ -201,7 +201,7 @@ class Outbox:
         self._resend.clear()
         self._resend_bodies.clear()
 
-    def resume(self, stored: int, offsets: Mapping[int, int], understands: Collection[str] = ()) -> list[Run]:
+    def resume(self, stored: int, offsets: Mapping[int, int], understands: Collection[str] = ()) -> list[ChannelRun]:
         """Go on after a Welcome that says what is stored and what it understands; return the runs that it frees."""
         freed = self.acknowledge(stored)
         self.scheduler.asks = Whole.op in understands
@@ -220,7 +220,7 @@ class Outbox:
         self._say_discarded([n for n in offsets if n not in self.bodies])
         return freed
 
-    def keep(self, body: Body) -> None:
+    def keep(self, body: OutgoingBody) -> None:
         """Send a body's chunks, and keep it until its record is acknowledged."""
         self.bodies[body.n] = body
         body.channel.add_body(body)
@@ -234,7 +234,7 @@ class Outbox:
         assert isinstance(body.channel, Channel)
         return body.channel
 
-    def discard(self, bodies: Iterable[Body]) -> None:
+    def discard(self, bodies: Iterable[OutgoingBody]) -> None:
         """Forget bodies that no record will name, and tell the mainframe of those that it has something of."""
         known = []
         for body in bodies:
@@ -247,7 +247,7 @@ class Outbox:
         for start in range(0, len(numbers) if self._discards else 0, _DISCARDS):
             self.control(encode(Discard(numbers[start : start + _DISCARDS])))
 
-    def unnamed_bodies(self, channel: Channel) -> list[Body]:
+    def unnamed_bodies(self, channel: Channel) -> list[OutgoingBody]:
         """Return the bodies of a channel that no record on its way names."""
         named = {body.n for sent in self._retained for run in sent.runs for body in run.bodies}
         return [body for n, body in channel.bodies.items() if n not in named]

@@ -16,10 +16,10 @@ import orjson
 from .bodies import BodyRef
 from .frames import fitted
 
-__all__ = ["RECORDS", "TERMINAL", "Kind", "Shape", "check", "encode", "flat_outputs"]
+__all__ = ["RECORDS", "TERMINAL", "Audience", "RecordShape", "check", "encode", "flat_outputs"]
 
 
-class Kind(Enum):
+class Audience(Enum):
     """Whom a record is for."""
 
     SEND = "send"
@@ -29,10 +29,10 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class RecordShape:
     """What a record of one type carries."""
 
-    kind: Kind
+    kind: Audience
     required: tuple[tuple[str, tuple[type, ...]], ...] = ()
     optional: tuple[tuple[str, tuple[type, ...]], ...] = ()
     one_of: tuple[str, str] | None = None
@@ -43,19 +43,19 @@ _TEXT: Final = (str,)
 _NUMBER: Final = (int, float)
 _OBJECT: Final = (dict,)
 
-RECORDS: Final[Mapping[str, Shape]] = {
-    "JobStarted": Shape(Kind.SEND),
-    "BlockOutput": Shape(
-        Kind.SEND,
+RECORDS: Final[Mapping[str, RecordShape]] = {
+    "JobStarted": RecordShape(Audience.SEND),
+    "BlockOutput": RecordShape(
+        Audience.SEND,
         (("handle", _TEXT),),
         (("done", (bool,)), ("to_node", (list,)), ("to_flow", (list,))),
         one_of=("output", "body"),
     ),
-    "BlockOutputs": Shape(Kind.SEND, (("outputs", _OBJECT),), (("bodies", _OBJECT),)),
-    "BlockArguments": Shape(Kind.SEND, (("id", _TEXT), ("values", _OBJECT)), (("bodies", _OBJECT),)),
-    "BlockError": Shape(Kind.SEND, (("error", _TEXT),)),
-    "BlockFinished": Shape(
-        Kind.SEND,
+    "BlockOutputs": RecordShape(Audience.SEND, (("outputs", _OBJECT),), (("bodies", _OBJECT),)),
+    "BlockArguments": RecordShape(Audience.SEND, (("id", _TEXT), ("values", _OBJECT)), (("bodies", _OBJECT),)),
+    "BlockError": RecordShape(Audience.SEND, (("error", _TEXT),)),
+    "BlockFinished": RecordShape(
+        Audience.SEND,
         (),
         (
             ("error", _TEXT),
@@ -66,18 +66,18 @@ RECORDS: Final[Mapping[str, Shape]] = {
             ("traceback", _TEXT),
         ),
     ),
-    "BlockPreview": Shape(
-        Kind.REPORT,
+    "BlockPreview": RecordShape(
+        Audience.REPORT,
         (),
         (("id", _TEXT), ("about", _OBJECT), ("bodies", _OBJECT), ("pages", _OBJECT)),
         one_of=("payload", "body"),
     ),
-    "BlockProgress": Shape(Kind.REPORT, (("rate", _NUMBER),)),
-    "BlockLog": Shape(Kind.REPORT, (("log", _TEXT), ("stdio", _TEXT))),
-    "BlockLogJSON": Shape(Kind.REPORT, one_of=("json", "body")),
-    "BlockMessage": Shape(Kind.REPORT, one_of=("payload", "body")),
-    "BlockWarning": Shape(Kind.REPORT, (("warning", _TEXT),)),
-    "BlockCache": Shape(Kind.REPORT, (("state", _TEXT), ("why", _TEXT)), (("made_at", _NUMBER),)),
+    "BlockProgress": RecordShape(Audience.REPORT, (("rate", _NUMBER),)),
+    "BlockLog": RecordShape(Audience.REPORT, (("log", _TEXT), ("stdio", _TEXT))),
+    "BlockLogJSON": RecordShape(Audience.REPORT, one_of=("json", "body")),
+    "BlockMessage": RecordShape(Audience.REPORT, one_of=("payload", "body")),
+    "BlockWarning": RecordShape(Audience.REPORT, (("warning", _TEXT),)),
+    "BlockCache": RecordShape(Audience.REPORT, (("state", _TEXT), ("why", _TEXT)), (("made_at", _NUMBER),)),
 }
 
 TERMINAL: Final = "BlockFinished"

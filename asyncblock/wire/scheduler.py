@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from .bodies import Body
+from .bodies import OutgoingBody
 from .channel import Channel
 from .windows import Lane, Slot
 
-__all__ = ["BATCH_BYTES", "BATCH_RECORDS", "QUANTUM", "Run", "Scheduler"]
+__all__ = ["BATCH_BYTES", "BATCH_RECORDS", "QUANTUM", "ChannelRun", "Scheduler"]
 
 BATCH_BYTES = 64 << 10
 """A batch is closed at this size: large enough to amortise a journal row and a system call (throughput no longer
@@ -28,14 +28,14 @@ QUANTUM = 16 << 10
 
 
 @dataclass(slots=True, eq=False)
-class Run:
+class ChannelRun:
     """Consecutive records of one channel in a batch, and what their acknowledgement frees."""
 
     channel: Channel
     records: list[bytes] = field(default_factory=list)
     data_bytes: int = 0
     telemetry_bytes: int = 0
-    bodies: list[Body] = field(default_factory=list)
+    bodies: list[OutgoingBody] = field(default_factory=list)
     start: bool = False
     finish: bool = False
 
@@ -72,12 +72,12 @@ class Scheduler:
         """Tell whether no channel has anything to send."""
         return not self._ring
 
-    def next(self, limit: int = BATCH_BYTES) -> bytes | list[Run] | None:
+    def next(self, limit: int = BATCH_BYTES) -> bytes | list[ChannelRun] | None:
         """Take what leaves next: a chunk message, the runs of a batch, or None when nothing waits.
 
         ``limit`` is how many bytes it should have at most; a single record may have more.
         """
-        runs: list[Run] = []
+        runs: list[ChannelRun] = []
         size = count = 0
         while self._ring and size < limit and count < BATCH_RECORDS:
             channel = self._ring[0]
@@ -138,8 +138,8 @@ def _ready(channel: Channel) -> bool:
     return channel.has_record or (bool(channel.bodies) and channel.next_body is not None)
 
 
-def _take_run(channel: Channel, budget: int, count: int) -> Run:
-    run = Run(channel)
+def _take_run(channel: Channel, budget: int, count: int) -> ChannelRun:
+    run = ChannelRun(channel)
     if channel.start is not None:
         run.start = True
         run.records.append(channel.start)
@@ -164,7 +164,7 @@ def _take_run(channel: Channel, budget: int, count: int) -> Run:
     return run
 
 
-def _fill(lane: Lane, run: Run, budget: int, count: int) -> int:
+def _fill(lane: Lane, run: ChannelRun, budget: int, count: int) -> int:
     """Move records from a lane into a run, up to a budget of bytes (one record at least) and a count."""
     queue, records = lane.queue, run.records
     size = taken = seen = 0

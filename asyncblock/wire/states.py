@@ -12,7 +12,7 @@ from typing import Final
 
 from ..errors import RemoteProtocolError
 
-__all__ = ["RECEIVE", "Role", "State", "advance"]
+__all__ = ["RECEIVE", "ConnectionState", "Role", "advance"]
 
 
 class Role(Enum):
@@ -22,7 +22,7 @@ class Role(Enum):
     UPPER = "mainframe"
 
 
-class State(Enum):
+class ConnectionState(Enum):
     """How far a connection has come."""
 
     GREETING = "greeting"
@@ -32,9 +32,9 @@ class State(Enum):
     """Bye has come; nothing else may."""
 
 
-_GREETING, _OPEN, _CLOSED = State.GREETING, State.OPEN, State.CLOSED
+_GREETING, _OPEN, _CLOSED = ConnectionState.GREETING, ConnectionState.OPEN, ConnectionState.CLOSED
 
-RECEIVE: Final[Mapping[Role, Mapping[State, Mapping[str, State]]]] = {
+RECEIVE: Final[Mapping[Role, Mapping[ConnectionState, Mapping[str, ConnectionState]]]] = {
     Role.UPPER: {
         _GREETING: {"hello": _OPEN, "bye": _CLOSED},
         _OPEN: {
@@ -82,7 +82,7 @@ RECEIVE: Final[Mapping[Role, Mapping[State, Mapping[str, State]]]] = {
 }
 
 
-def advance(role: Role, state: State, op: str) -> State:
+def advance(role: Role, state: ConnectionState, op: str) -> ConnectionState:
     """Return the state after receiving ``op``; ``RemoteProtocolError`` when it may not come here."""
     after = RECEIVE[role][state].get(op)
     if after is None:

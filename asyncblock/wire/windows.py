@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from .bodies import Body, Parcel
+from .bodies import OutgoingBody, Parcel
 
 __all__ = ["DATA_WINDOW", "LINK_WINDOW", "TELEMETRY_WINDOW", "Lane", "Slot", "Window"]
 
@@ -88,7 +88,7 @@ class Lane:
         """The producer appends; the taker looks at the beginning and deletes it."""
         self.under_way: Parcel | None = None
         """The parcel whose bodies aren't at the mainframe yet; everything queued waits behind it."""
-        self.bodies: deque[Body] | None = None
+        self.bodies: deque[OutgoingBody] | None = None
         """Bodies that have or will have something to send, whether their records wait here or not. The taker's own."""
         self.appended = 0
         """Entries ever appended (written by the producer)."""
@@ -100,14 +100,14 @@ class Lane:
         """Tell whether a record could be taken; the next one may turn out to wait for its bodies."""
         return not self.under_way.pending if self.under_way is not None else bool(self.queue)
 
-    def add_body(self, body: Body) -> None:
+    def add_body(self, body: OutgoingBody) -> None:
         """Let a body's chunks be sent. Taker's side."""
         if self.bodies is None:
             self.bodies = deque()
         self.bodies.append(body)
 
     @property
-    def next_body(self) -> Body | None:
+    def next_body(self) -> OutgoingBody | None:
         """Return the first body that has something to send. Taker's side."""
         bodies = self.bodies
         while bodies and bodies[0].through:

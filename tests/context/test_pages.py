@@ -14,7 +14,7 @@ import asyncblock
 from asyncblock import events
 from asyncblock.hosting import hosted_mainframe, listening
 from asyncblock.iothread import shared
-from asyncblock.testing.blocks import RunBlock
+from asyncblock.testing.blocks import BlockRunner
 
 from ..flows import all_of, end_of, one_block, run_block, started, warnings_of
 from ..processes import run
@@ -189,7 +189,7 @@ async def test_a_forked_process_shows_a_table_without_pages(tmp_path: Path) -> N
 
 
 async def test_a_preview_in_a_test_says_what_it_is_and_has_pages(
-    block_run: RunBlock,
+    block_run: BlockRunner,
 ) -> None:
     async def main(inputs: dict[str, Any], ctx: asyncblock.Context) -> None:
         await ctx.preview(pd.DataFrame([["x" * 900] * 100] * 400), id="rows")

@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from asyncblock.executor import kinds
-from asyncblock.executor.kinds import Kinds, slim
+from asyncblock.executor.kinds import JobTemplates, slim
 from asyncblock.wire.messages import Dispatch
 
 BLOCK = {
@@ -31,7 +31,7 @@ def dispatch(job_id: str = "j", **changes: Any) -> Dispatch:
 
 
 def test_a_kind_is_what_a_dispatch_declares() -> None:
-    kind = Kinds().of(dispatch())
+    kind = JobTemplates().of(dispatch())
     assert kind.inputs_def == {"a": {"handle": "a"}}
     assert kind.outputs_def is not None and list(kind.outputs_def) == ["kept", "raw", "plain"]
     assert (set(kind.var_handles), set(kind.bin_handles), kind.package) == ({"kept"}, {"raw"}, "pack")
@@ -41,7 +41,7 @@ def test_a_kind_is_what_a_dispatch_declares() -> None:
 
 def test_a_slim_dispatch_says_all_that_its_kind_does_not() -> None:
     message = dispatch()
-    kind = Kinds().of(message)
+    kind = JobTemplates().of(message)
     small = slim(dispatch(bodies={"b": {"n": 1}}), kind)
     assert small.block is kind.block
     assert (small.job_id, small.attempt, small.channel) == (message.job_id, message.attempt, message.channel)
@@ -50,7 +50,7 @@ def test_a_slim_dispatch_says_all_that_its_kind_does_not() -> None:
 
 
 def test_jobs_of_a_node_share_their_kind() -> None:
-    known = Kinds()
+    known = JobTemplates()
     assert known.of(dispatch("j1")) is known.of(dispatch("j2"))
 
 
@@ -68,15 +68,15 @@ def test_jobs_of_a_node_share_their_kind() -> None:
     ids=str,
 )
 def test_a_dispatch_that_says_something_else_has_another_kind(changes: dict[str, Any]) -> None:
-    known = Kinds()
+    known = JobTemplates()
     known.of(dispatch())
     kind = known.of(dispatch(**changes))
-    assert kind == Kinds().of(dispatch(**changes))
+    assert kind == JobTemplates().of(dispatch(**changes))
     assert kind != known.of(dispatch())
 
 
 def test_kinds_are_forgotten_with_their_session() -> None:
-    known = Kinds()
+    known = JobTemplates()
     first, other = known.of(dispatch()), known.of(dispatch(session_id="another"))
     known.end_session("s")
     assert known.of(dispatch()) is not first
@@ -85,7 +85,7 @@ def test_kinds_are_forgotten_with_their_session() -> None:
 
 def test_no_more_kinds_are_kept_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kinds, "_REMEMBERED", 2)
-    known = Kinds()
+    known = JobTemplates()
     first, second = (known.of(dispatch(node_id=name)) for name in ("first", "second"))
     known.of(dispatch(node_id="third"))
     assert known.of(dispatch(node_id="second")) is second

@@ -19,7 +19,7 @@ from asyncblock.flow.entries import (
     Output,
     Progressed,
     RunFinished,
-    Started,
+    SessionBegun,
     Weighed,
 )
 from asyncblock.flow.plan import FlowPlan, Plan
@@ -54,7 +54,7 @@ def outer(*, concurrency: int = 1, inner: FlowPlan = INNER) -> Run:
 
 def test_each_run_of_a_subflow_is_a_flow_of_its_own_with_fresh_queues() -> None:
     run = outer(concurrency=2)
-    run.feed(Started())
+    run.feed(SessionBegun())
     first = run.feed(Output("s.0", "o", "v1"))
     second = run.feed(Output("s.0", "o", "v2"))
     assert kinds(first) == kinds(second) == ["FlowJobStarted", "JobCreated"]
@@ -69,7 +69,7 @@ def test_each_run_of_a_subflow_is_a_flow_of_its_own_with_fresh_queues() -> None:
 
 def test_stacks_carry_every_level() -> None:
     run = outer()
-    run.feed(Started())
+    run.feed(SessionBegun())
     made = run.feed(Output("s.0", "o", "v"))
     started, job = one(made, FlowJobStarted), one(made, JobCreated)
     assert started.stacks == [{"flow_job_id": "s", "flow": None, "node_id": "sub"}]
@@ -79,7 +79,7 @@ def test_stacks_carry_every_level() -> None:
 
 def test_outputs_stream_to_the_parent_as_they_are_produced() -> None:
     run = outer()
-    run.feed(Started())
+    run.feed(SessionBegun())
     job = one(run.feed(Output("s.0", "o", "v")), JobCreated)
     two = one(run.feed(Output(job.job_id, "o", "w")), JobCreated)
     assert run.consumers(two.job_id, "o")
@@ -91,7 +91,7 @@ def test_outputs_stream_to_the_parent_as_they_are_produced() -> None:
 
 def test_a_subflow_ends_when_nothing_runs_in_it_and_then_its_node_runs_again() -> None:
     run = outer()
-    run.feed(Started())
+    run.feed(SessionBegun())
     job = one(run.feed(Output("s.0", "o", "v1")), JobCreated)
     assert run.feed(Output("s.0", "o", "v2")) == []
     made = run.feed(Finished(job.job_id))
@@ -102,7 +102,7 @@ def test_a_subflow_ends_when_nothing_runs_in_it_and_then_its_node_runs_again() -
 
 def test_a_failing_job_ends_its_subflow_and_the_flows_around_it_with_the_original_words() -> None:
     run = outer()
-    run.feed(Started())
+    run.feed(SessionBegun())
     job = one(run.feed(Output("s.0", "o", "v")), JobCreated)
     made = run.feed(Finished(job.job_id, "boom"))
     assert kinds(made) == ["FlowJobFinished", "RunFinished"]
@@ -113,7 +113,7 @@ def test_a_failing_job_ends_its_subflow_and_the_flows_around_it_with_the_origina
 def test_e2_an_empty_subflow_frees_its_node() -> None:
     """Upstream, a subflow that returns no handle never leaves its node, which then never runs again."""
     run = outer(inner=flow(inputs=("x",)))
-    run.feed(Started())
+    run.feed(SessionBegun())
     for value in ("v1", "v2"):
         assert kinds(run.feed(Output("s.0", "o", value))) == ["FlowJobStarted", "FlowJobFinished"]
 
@@ -122,7 +122,7 @@ def test_e5_recursion_ends_at_the_depth_limit_and_the_session_fails() -> None:
     """Upstream, the depth limit is only reported; the session succeeds."""
     loop = flow(node("again", kind="subflow", flow="loop"), node("twice", kind="subflow", flow="loop"))
     run = Run(plan(node("n", kind="subflow", flow="loop"), flows={"loop": loop}), "s")
-    made = run.feed(Started())
+    made = run.feed(SessionBegun())
     assert kinds(made).count("FlowJobStarted") == MAX_DEPTH + 1
     end = one(made, RunFinished)
     assert end.state == "failed"
@@ -139,7 +139,7 @@ def test_recursion_that_ends_is_fine() -> None:
         outputs={"o": "if.done", "p": "again.o"},
     )
     run = Run(plan(node("n", kind="subflow", flow="down", x=3), outputs={"o": "n.o"}, flows={"down": down}), "s")
-    made = run.feed(Started())
+    made = run.feed(SessionBegun())
     for level in range(3):
         made = run.feed(ConditionDecided(one(made, JobCreated).job_id, "more", level))
         made = run.feed(Finished(one(made, JobCreated).job_id, None, {"o": level}))
@@ -171,7 +171,7 @@ def with_slot(provider: Any, **inputs: Any) -> Run:
 
 def test_a_slot_runs_what_the_subflow_node_provides() -> None:
     run = with_slot(node("slot"))
-    split = next(each for each in run.feed(Started()) if isinstance(each, JobCreated) and each.node_id == "split")
+    split = next(each for each in run.feed(SessionBegun()) if isinstance(each, JobCreated) and each.node_id == "split")
     made = one(run.feed(Output(split.job_id, "o", "i1")), JobCreated)
     assert (made.kind, made.node_id, made.inputs) == ("task", "slot", {"item": "i1"})
     assert made.spec == ["slot", None, "map", "slot"]
@@ -181,7 +181,7 @@ def test_a_slot_runs_what_the_subflow_node_provides() -> None:
 
 def test_a_slotflow_keeps_its_further_inputs_for_every_run() -> None:
     run = with_slot(node("slot", kind="subflow", flow="per item"), **{"slot::by": "a.o"})
-    made = run.feed(Started())
+    made = run.feed(SessionBegun())
     assert [each.node_id for each in made if isinstance(each, (JobCreated, FlowJobStarted))] == ["a"]
     split = one(run.feed(Output("s.0", "o", "by 3")), JobCreated)
     for item in ("i1", "i2", "i3"):
@@ -194,7 +194,7 @@ def test_a_slotflow_keeps_its_further_inputs_for_every_run() -> None:
 def test_e5_a_slot_without_provider_fails_with_its_name() -> None:
     """Upstream, an unprovided slot is only reported; the session succeeds."""
     run = with_slot(None)
-    split = next(each for each in run.feed(Started()) if isinstance(each, JobCreated) and each.node_id == "split")
+    split = next(each for each in run.feed(SessionBegun()) if isinstance(each, JobCreated) and each.node_id == "split")
     made = run.feed(Output(split.job_id, "o", "i1"))
     assert "nothing provides for its slot 'slot'" in one(made, RunFinished).error
 
@@ -216,7 +216,7 @@ def asking() -> Run:
     )
     made.catalog["p::bad"].block["refused"] = "nodejs can't be run here"  # type: ignore[index]
     run = Run(made, "s")
-    run.feed(Started())
+    run.feed(SessionBegun())
     return run
 
 
@@ -290,7 +290,7 @@ def test_blocks_that_ask_for_each_other_for_ever_end_at_the_depth_limit() -> Non
 def test_e7_a_subflow_can_be_ended_from_outside() -> None:
     """Upstream, ``timeout`` is ignored for everything but tasks."""
     run = outer()
-    run.feed(Started())
+    run.feed(SessionBegun())
     made = run.feed(Output("s.0", "o", "v"))
     ended = run.feed(Finished(one(made, FlowJobStarted).job_id, "Timeout"))
     assert kinds(ended) == ["FlowJobFinished", "RunFinished"]
@@ -304,7 +304,7 @@ def test_the_progress_of_a_subflow_is_the_weighted_mean() -> None:
         inputs=("x",),
     )  # fmt: skip
     run = outer(inner=inner)
-    run.feed(Started())
+    run.feed(SessionBegun())
     job = one(run.feed(Output("s.0", "o", "v")), JobCreated)
     assert one(run.feed(Progressed(job.job_id, 50)), FlowJobProgress).rate == 37
     assert run.feed(Progressed(job.job_id, 40)) == []
@@ -319,7 +319,7 @@ def test_progress_goes_up_through_every_level_and_the_root_tells_none() -> None:
     middle = flow(node("deep", kind="subflow", flow="inner", x=".x"), inputs=("x",))
     made = plan(node("sub", kind="subflow", flow="middle", x=1), flows={"middle": middle, "inner": INNER})
     run = Run(made, "s")
-    job = one(run.feed(Started()), JobCreated)
+    job = one(run.feed(SessionBegun()), JobCreated)
     told = [each for each in run.feed(Progressed(job.job_id, 50)) if isinstance(each, FlowJobProgress)]
     assert [(each.node_id, each.rate) for each in told] == [("deep", 25), ("sub", 25)]
 
@@ -329,7 +329,7 @@ def test_progress_goes_up_through_every_level_and_the_root_tells_none() -> None:
 
 def test_many_runs_of_a_subflow_and_large_subflows_cost_time_in_proportion() -> None:
     run = outer()
-    run.feed(Started())
+    run.feed(SessionBegun())
     for i in range(20_000):
         run.feed(Output("s.0", "o", i))
     job_id = "s.2"
@@ -338,7 +338,7 @@ def test_many_runs_of_a_subflow_and_large_subflows_cost_time_in_proportion() -> 
         job_id = one(made, JobCreated).job_id
     chain = [node("n0", x=".x")] + [node(f"n{i}", x=f"n{i - 1}.o") for i in range(1, 5_000)]
     run = outer(inner=flow(*chain, inputs=("x",)))
-    run.feed(Started())
+    run.feed(SessionBegun())
     made = run.feed(Output("s.0", "o", 1))
     for i in range(5_000):
         made = run.feed(Finished(f"s.{i + 2}", None, {"o": i}))

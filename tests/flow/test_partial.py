@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from asyncblock.errors import InvalidFlow
-from asyncblock.flow.entries import JobCreated, Started
+from asyncblock.flow.entries import JobCreated, SessionBegun
 from asyncblock.flow.partial import only_nodes, with_node_inputs
 from asyncblock.flow.plan import Plan
 from asyncblock.flow.run import Run
@@ -31,7 +31,7 @@ def test_only_the_nodes_that_are_needed_are_kept() -> None:
 def test_inputs_of_nodes_stand_for_their_sources() -> None:
     part = only_nodes(with_node_inputs(FLOW, {"d": {"x": 1, "y": 2}}), ["d"])
     assert [each.node_id for each in part.nodes] == ["d"]
-    [made] = Run(part, "s").feed(Started())
+    [made] = Run(part, "s").feed(SessionBegun())
     assert isinstance(made, JobCreated)
     assert [part.static_value(ref) for ref in made.inputs.values()] == [1, 2]
 

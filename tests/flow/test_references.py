@@ -10,7 +10,7 @@ import orjson
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from asyncblock.flow.entries import Finished, JobCreated, Output, Started
+from asyncblock.flow.entries import Finished, JobCreated, Output, SessionBegun
 from asyncblock.flow.references import References
 from asyncblock.flow.run import Run
 
@@ -74,7 +74,7 @@ def plain(ref: object) -> object:
 
 def test_a_fast_node_before_a_slow_one_costs_a_run_no_memory() -> None:
     run = Run(plan(node("fast"), node("slow", v="fast.out")), "s")
-    run.feed(Started())
+    run.feed(SessionBegun())
     run.feed(Output("s.0", "out", record(1, 0)))
     tracemalloc.start()
     try:

@@ -25,7 +25,7 @@ from asyncblock.flow.entries import (
     Output,
     Progressed,
     RunFinished,
-    Started,
+    SessionBegun,
     decision_from_json,
 )
 from asyncblock.flow.plan import Plan
@@ -44,13 +44,13 @@ def ids(decisions: list[Decision]) -> list[str]:
 
 def test_nodes_that_nothing_feeds_run_once_at_the_start() -> None:
     run = Run(plan(node("a"), node("b", k=5)), "s")
-    assert jobs(run.feed(Started())) == [("a", {}), ("b", {"k": ["static", "b", "k"]})]
+    assert jobs(run.feed(SessionBegun())) == [("a", {}), ("b", {"k": ["static", "b", "k"]})]
     assert jobs(run.feed(Finished("s.0"))) == []
 
 
 def test_inputs_are_paired_first_in_first_out_and_not_latched() -> None:
     run = Run(plan(node("a"), node("b"), node("sum", concurrency=9, x="a.o", y="b.o")), "s")
-    run.feed(Started())
+    run.feed(SessionBegun())
     assert jobs(run.feed(Output("s.0", "o", "x1"))) == []
     assert jobs(run.feed(Output("s.0", "o", "x2"))) == []
     assert jobs(run.feed(Output("s.1", "o", "y1"))) == [("sum", {"x": "x1", "y": "y1"})]
@@ -60,7 +60,7 @@ def test_inputs_are_paired_first_in_first_out_and_not_latched() -> None:
 
 def test_static_values_are_the_same_each_time() -> None:
     run = Run(plan(node("a"), node("b", concurrency=-1, x="a.o", k=1)), "s")
-    run.feed(Started())
+    run.feed(SessionBegun())
     made = run.feed(Output("s.0", "o", 1)) + run.feed(Output("s.0", "o", 2))
     assert [inputs["k"] for _, inputs in jobs(made)] == [["static", "b", "k"]] * 2
 
@@ -68,7 +68,7 @@ def test_static_values_are_the_same_each_time() -> None:
 @pytest.mark.parametrize(("concurrency", "at_once"), [(1, 1), (3, 3), (-1, 5), (0, 1)])
 def test_concurrency_bounds_the_jobs_of_a_node(concurrency: int, at_once: int) -> None:
     run = Run(plan(node("a"), node("b", concurrency=concurrency, x="a.o")), "s")
-    run.feed(Started())
+    run.feed(SessionBegun())
     made = [each for i in range(5) for each in run.feed(Output("s.0", "o", i))]
     assert len(made) == at_once
     after = run.feed(Finished(ids(made)[0]))
@@ -77,26 +77,26 @@ def test_concurrency_bounds_the_jobs_of_a_node(concurrency: int, at_once: int) -
 
 def test_several_sources_merge_into_one_queue() -> None:
     run = Run(plan(node("a"), node("b"), node("c", concurrency=9, x=["a.o", "b.o"])), "s")
-    run.feed(Started())
+    run.feed(SessionBegun())
     made = run.feed(Output("s.1", "o", "from b")) + run.feed(Output("s.0", "o", "from a"))
     assert [inputs["x"] for _, inputs in jobs(made)] == ["from b", "from a"]
 
 
 def test_flow_inputs_feed_their_handles() -> None:
     run = Run(plan(node("a", x=".path"), inputs=("path",)), "s")
-    assert jobs(run.feed(Started())) == [("a", {"x": ["input", "path"]})]
+    assert jobs(run.feed(SessionBegun())) == [("a", {"x": ["input", "path"]})]
 
 
 def test_the_result_of_a_finish_is_produced_like_outputs() -> None:
     run = Run(plan(node("a"), node("b", x="a.o"), outputs={"end": "b.p"}), "s")
-    run.feed(Started())
+    run.feed(SessionBegun())
     assert jobs(run.feed(Finished("s.0", None, {"o": 1}))) == [("b", {"x": 1})]
     assert run.feed(Finished("s.1", None, {"p": 2})) == [RunFinished("succeeded", None, {"end": 2})]
 
 
 def test_a_run_is_over_when_no_job_is_left_whatever_waits() -> None:
     run = Run(plan(node("a"), node("b"), node("c", x="a.o", y="b.o")), "s")
-    run.feed(Started())
+    run.feed(SessionBegun())
     run.feed(Output("s.0", "o", 1))
     run.feed(Finished("s.0"))
     assert run.feed(Finished("s.1")) == [RunFinished("succeeded", None, {})]
@@ -106,7 +106,7 @@ def test_a_run_is_over_when_no_job_is_left_whatever_waits() -> None:
 
 def test_a_cycle_feeds_itself() -> None:
     run = Run(plan(node("seed"), node("loop", x=["seed.o", "loop.o"])), "s")
-    run.feed(Started())
+    run.feed(SessionBegun())
     assert len(ids(run.feed(Finished("s.0", None, {"o": 0})))) == 1
     for i in range(1, 5):
         assert ids(run.feed(Finished(f"s.{i}", None, {"o": i}))) == [f"s.{i + 1}"]
@@ -115,7 +115,7 @@ def test_a_cycle_feeds_itself() -> None:
 
 def test_an_error_ends_the_run_at_once_and_late_facts_change_nothing() -> None:
     run = Run(plan(node("a"), node("b"), outputs={"out": "b.o"}), "s")
-    run.feed(Started())
+    run.feed(SessionBegun())
     assert run.feed(Finished("s.0", "broken")) == [RunFinished("failed", "node a: broken", {})]
     assert run.feed(Output("s.1", "o", 1)) == []
     assert run.feed(Finished("s.1")) == []
@@ -123,13 +123,13 @@ def test_an_error_ends_the_run_at_once_and_late_facts_change_nothing() -> None:
 
 def test_a_cancel_ends_the_run() -> None:
     run = Run(plan(node("a")), "s")
-    run.feed(Started())
+    run.feed(SessionBegun())
     assert run.feed(Cancelled("enough")) == [RunFinished("cancelled", "cancelled: enough", {})]
 
 
 def test_facts_about_unknown_jobs_change_nothing() -> None:
     run = Run(plan(node("a"), node("b", x="a.o")), "s")
-    run.feed(Started())
+    run.feed(SessionBegun())
     assert run.feed(Output("s.99", "o", 1)) == []
     assert run.feed(Finished("s.99", "broken")) == []
 
@@ -137,7 +137,7 @@ def test_facts_about_unknown_jobs_change_nothing() -> None:
 def test_e2_a_condition_without_match_frees_its_node() -> None:
     """Upstream, a condition for which no case holds never leaves its node, which then never runs again."""
     run = Run(plan(node("a"), node("if", kind="condition", x="a.o"), node("b", y="if.yes")), "s")
-    run.feed(Started())
+    run.feed(SessionBegun())
     made = run.feed(Output("s.0", "o", "v1"))
     run.feed(Output("s.0", "o", "v2"))
     after = run.feed(ConditionDecided(ids(made)[0], None))
@@ -148,7 +148,7 @@ def test_e2_a_condition_without_match_frees_its_node() -> None:
 def test_directed_output_takes_only_the_connections_that_are_meant() -> None:
     nodes = (node("a"), node("b", x="a.o"), node("c", x="a.o"))
     run = Run(plan(*nodes, outputs={"out": "a.o"}), "s")
-    run.feed(Started())
+    run.feed(SessionBegun())
     made = run.feed(Output("s.0", "o", 1, [{"node_id": "c", "input_handle": "x"}], None))
     assert jobs(made) == [("c", {"x": 1})]
     assert run.feed(Output("s.0", "o", 2, None, [{"output_handle": "out"}])) == []
@@ -158,7 +158,7 @@ def test_directed_output_takes_only_the_connections_that_are_meant() -> None:
 
 def test_consumers_tells_who_takes_a_handle() -> None:
     run = Run(plan(node("a"), node("b", x="a.o"), outputs={"out": "b.p"}), "s")
-    run.feed(Started())
+    run.feed(SessionBegun())
     assert run.consumers("s.0", "o")
     assert not run.consumers("s.0", "nobody")
     assert not run.consumers("s.9", "o")
@@ -167,12 +167,12 @@ def test_consumers_tells_who_takes_a_handle() -> None:
 def test_large_flows_and_long_queues_cost_time_in_proportion() -> None:
     chain = [node("n0")] + [node(f"n{i}", x=f"n{i - 1}.o") for i in range(1, 10_000)]
     run = Run(plan(*chain), "s")
-    made = run.feed(Started())
+    made = run.feed(SessionBegun())
     for i in range(10_000):
         made = run.feed(Finished(f"s.{i}", None, {"o": i}))
     assert made == [RunFinished("succeeded", None, {})]
     run = Run(plan(node("a"), node("b", x="a.o")), "s")
-    run.feed(Started())
+    run.feed(SessionBegun())
     for i in range(100_000):
         run.feed(Output("s.0", "o", i))
     for i in range(1, 100_000):
@@ -239,7 +239,7 @@ def drive(run: Run, choose: Callable[[list[Fact]], int]) -> tuple[list[Fact | De
     """Run a flow, delivering what jobs say in an order that somebody chooses; each job's own order is kept."""
     entries: list[Fact | Decision] = []
     created: list[JobCreated] = []
-    queues: list[list[Fact]] = [[Started()]]
+    queues: list[list[Fact]] = [[SessionBegun()]]
     while queues:
         heads = [queue[0] for queue in queues]
         queue = queues[choose(heads)]

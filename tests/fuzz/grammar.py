@@ -22,7 +22,7 @@ from asyncblock.testing import MemoryMainframe
 from asyncblock.transport.memory import memory_pair
 from asyncblock.wire.describe import json_schema
 from asyncblock.wire.describe.codes import GOODBYES
-from asyncblock.wire.states import RECEIVE, Role, State
+from asyncblock.wire.states import RECEIVE, ConnectionState, Role
 
 from ..peers import node, plan
 from .answers import CheckedPeer
@@ -44,7 +44,7 @@ class Grammar:
     def __init__(self, chance: random.Random, role: Role = Role.UPPER) -> None:
         self.chance = chance
         self.defs: dict[str, Any] = json_schema()["$defs"]
-        self.ops = [op for op in RECEIVE[role][State.OPEN] if op not in ("chunk", "bye")]
+        self.ops = [op for op in RECEIVE[role][ConnectionState.OPEN] if op not in ("chunk", "bye")]
         self.ids = IDS
 
     def line(self) -> list[bytes]:

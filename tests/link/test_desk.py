@@ -8,12 +8,12 @@ from asyncblock.errors import LeaseLost
 from asyncblock.iothread import IOThread, shared
 from asyncblock.link import desk as desks
 from asyncblock.link.desk import Desk, Outlet
-from asyncblock.wire.bodies import Body, Parcel
+from asyncblock.wire.bodies import OutgoingBody, Parcel
 from asyncblock.wire.channel import Mark
 from asyncblock.wire.outbox import PIPELINE
 
 
-def made(outlet: Outlet, data: bytes, *, telemetry: bool = False) -> Body:
+def made(outlet: Outlet, data: bytes, *, telemetry: bool = False) -> OutgoingBody:
     """Make a body, and let the desk hear of it."""
     body = outlet.small_body(data, "raw", telemetry=telemetry, force=True)
     assert body is not None

@@ -17,10 +17,10 @@ import pytest
 from asyncblock.errors import LeaseLost, LocalProtocolError, Unavailable
 from asyncblock.iothread import IOThread, shared
 from asyncblock.link.desk import Desk, Outlet
-from asyncblock.link.draft import Abandoned
+from asyncblock.link.draft import DraftAbandoned
 from asyncblock.link.room import Room, room_of
 from asyncblock.wire import frames
-from asyncblock.wire.bodies import CHUNK_SIZE, Body, Parcel, decode_chunk
+from asyncblock.wire.bodies import CHUNK_SIZE, OutgoingBody, Parcel, decode_chunk
 from asyncblock.wire.channel import Channel
 from asyncblock.wire.messages import Discard, Kept, Whole, decode
 from asyncblock.wire.windows import Window
@@ -33,8 +33,8 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASYNCBLOCK_BODIES_DIR", str(tmp_path))
 
 
-def body(n: int = 1) -> Body:
-    return Body(n, "raw", Channel(1, "job", 1, Window(1 << 20)))
+def body(n: int = 1) -> OutgoingBody:
+    return OutgoingBody(n, "raw", Channel(1, "job", 1, Window(1 << 20)))
 
 
 def open_files(directory: Path) -> int:
@@ -257,7 +257,7 @@ async def _abandon(io: IOThread, when: str) -> None:
     draft, gate = outlet.draft(telemetry=False), Gate()
     if when == "before it is begun":
         draft.abandon()
-        with pytest.raises(Abandoned):
+        with pytest.raises(DraftAbandoned):
             draft.begin(iter(gate), "raw")
         return
     if when == "while it waits for room":
@@ -283,7 +283,7 @@ async def _abandon(io: IOThread, when: str) -> None:
     assert control(message) == Discard([draft.body.n])
     gate.open.set()
     if when == "while it is made":
-        with pytest.raises(Abandoned):
+        with pytest.raises(DraftAbandoned):
             await making
     assert (desk.outbox.bodies, desk.room.in_memory, desk.room.in_file) == ({}, 0, 0)
     assert desk.next_message() is None
@@ -301,7 +301,7 @@ async def _close(io: IOThread) -> None:
     await taken(desk)
     desk.close(1, LeaseLost("the lease ended"))
     gate.open.set()
-    with pytest.raises(Abandoned):
+    with pytest.raises(DraftAbandoned):
         await making
     assert (desk.outbox.bodies, desk.room.in_memory, desk.room.in_file) == ({}, 0, 0)
 

@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncblock import events
-from asyncblock.page import Limits, State
+from asyncblock.page import State, StateLimits
 from asyncblock.page import state as state_of
 from asyncblock.page.jobs import ENDED
 from asyncblock.page.views import Axis, critical_path, feeds_of, lanes, nodes_in_order, totals
 
 from ..flows import handle_def, node, run_flow, write_flow
 
-FEW = Limits(head=2, tail=2, lines=9, line=5, jobs=3, failures=2, previews=4, payloads=60)
+FEW = StateLimits(head=2, tail=2, lines=9, line=5, jobs=3, failures=2, previews=4, payloads=60)
 
 _JOBS = st.sampled_from(["j1", "j2", "j3", "j4"])
 _NODES = st.sampled_from(["a", "b", "<b>&"])
@@ -85,7 +85,7 @@ def test_every_event_but_those_of_the_mainframes_own_is_taken() -> None:
 
 @given(journals(), st.integers(0, 40), st.sampled_from([None, FEW]))
 def test_a_prefix_that_is_kept_and_gone_on_with_is_the_whole(
-    found: list[events.Event], cut: int, limits: Limits | None
+    found: list[events.Event], cut: int, limits: StateLimits | None
 ) -> None:
     feeds = {"a": (), "b": ("a",), "s/in": ("a", "b")}
     whole = State(limits, feeds).fold(found)
@@ -106,7 +106,7 @@ def test_events_that_come_twice_count_once(found: list[events.Event], cut: int) 
 
 
 @given(journals(), st.sampled_from([None, FEW]))
-def test_counts_agree_and_views_hold_whatever_the_order(found: list[events.Event], limits: Limits | None) -> None:
+def test_counts_agree_and_views_hold_whatever_the_order(found: list[events.Event], limits: StateLimits | None) -> None:
     state = State(limits).fold(found)
     for each in state.nodes.values():
         if limits is None:
@@ -194,7 +194,7 @@ def test_lines_beyond_the_limits_are_counted_and_both_ends_stay() -> None:
         events.BlockLog(session_id="s", offset=i, t=i, job_id="j", node_id="n", log=f"line {i}", stdio="stdout")
         for i in range(10)
     ]
-    state = State(Limits(head=2, tail=3, line=6)).fold(lines)
+    state = State(StateLimits(head=2, tail=3, line=6)).fold(lines)
     kept = state.log.nodes["n"]
     assert [each.text for each in kept] == ["line 0", "line 1", "line 7", "line 8", "line 9"]
     assert (kept.count, kept.missing) == (10, 5)

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from asyncblock.report.recording import Rows
+from asyncblock.report.recording import RecordedSession
 
 __all__ = ["Made"]
 
@@ -64,9 +64,9 @@ class Made:
     def _add(self, line: dict[str, Any]) -> None:
         self.rows.append((len(self.rows), [orjson.dumps(line)]))
 
-    def recording(self, *, interrupted: bool = False) -> Rows:
+    def recording(self, *, interrupted: bool = False) -> RecordedSession:
         """Return what a report is made of."""
-        return Rows(
+        return RecordedSession(
             "made",
             lambda offset: self.rows[offset : offset + 500],
             lambda _, n: self.bodies[n],

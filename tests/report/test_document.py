@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from asyncblock.page import Limits
+from asyncblock.page import StateLimits
 from asyncblock.page.markup import el
 from asyncblock.report import collect
 from asyncblock.report.document import MOST_BYTES, document
@@ -40,7 +40,7 @@ def elements(html: str) -> list[tuple[str, dict[str, str | None]]]:
 
 
 async def report_of(made: Made, *, full: bool = False, **options: Any) -> str:
-    collected = await collect(made.recording(**options), Limits.none() if full else None)
+    collected = await collect(made.recording(**options), StateLimits.none() if full else None)
     return (await document(collected, most=None if full else MOST_BYTES)).decode()
 
 

@@ -19,7 +19,7 @@ from asyncblock.testing import FaultProxy
 from asyncblock.transport.websocket import connect_websocket
 from asyncblock.wire.bodies import CHUNK_SIZE, encode_chunk
 from asyncblock.wire.methods import METHODS
-from asyncblock.wire.states import RECEIVE, Role, State
+from asyncblock.wire.states import RECEIVE, ConnectionState, Role
 
 from ..peers import HASH, Peer, mainframe, node, plan
 from .served import ROLES, Served, served
@@ -425,7 +425,7 @@ def about(say: Callable[[Case], Awaitable[str]]) -> str:
 
 def test_the_table_has_each_message_and_method_about_ones_own_anothers_and_unknown_things() -> None:
     rows = {(about(say).removesuffix("_nothing"), whose) for say, whose, _ in TABLE}
-    ops = RECEIVE[Role.UPPER][State.OPEN].keys() | RECEIVE[Role.UPPER][State.GREETING].keys()
+    ops = RECEIVE[Role.UPPER][ConnectionState.OPEN].keys() | RECEIVE[Role.UPPER][ConnectionState.GREETING].keys()
     needed = {
         (name, whose)
         for name in (ops - {"request", "whole"}) | METHODS.keys()

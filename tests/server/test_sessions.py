@@ -21,7 +21,7 @@ from asyncblock.server import dispatch
 from asyncblock.server import sessions as sessions_module
 from asyncblock.server.jobs import Job
 from asyncblock.server.journal import SessionRow
-from asyncblock.server.session import Session as RunningSession
+from asyncblock.server.session import RunningSession
 from asyncblock.server.settings import Settings
 
 from ..flows import one_block

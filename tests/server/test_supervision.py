@@ -89,14 +89,14 @@ def counting(title: str) -> asyncblock.Flow:
 async def test_a_session_that_breaks_fails_with_the_reason_and_the_one_beside_it_does_not_notice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
-    fold = session_module.Session._fold_finish
+    fold = session_module.RunningSession._fold_finish
 
     def broken(self: Any, *args: Any) -> None:
         if self.plan.title == "breaks":
             raise RuntimeError("a defect")
         fold(self, *args)
 
-    monkeypatch.setattr(session_module.Session, "_fold_finish", broken)
+    monkeypatch.setattr(session_module.RunningSession, "_fold_finish", broken)
     async with asyncblock.embedded(tmp_path, blocks=[count]) as here:
         one, other = await here.start(counting("breaks")), await here.start(counting("works"))
         async with asyncio.timeout(10):
@@ -144,7 +144,7 @@ async def test_a_session_whose_journal_cannot_be_folded_fails_after_a_restart_an
 async def test_embedded_tells_those_who_wait_that_its_mainframe_has_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_module.Session, "row_stored", _fails)
+    monkeypatch.setattr(session_module.RunningSession, "row_stored", _fails)
     told = False
     with pytest.raises(MainframeFailed, match="a defect"):
         async with asyncblock.embedded(tmp_path, blocks=[count]) as here:

@@ -11,14 +11,14 @@ import pytest
 
 import asyncblock
 from asyncblock import Context
-from asyncblock.testing.blocks import RunBlock
+from asyncblock.testing.blocks import BlockRunner
 
 
 class Inputs(TypedDict):
     value: int
 
 
-async def test_outputs_previews_logs_and_progress_are_in_the_result(block_run: RunBlock) -> None:
+async def test_outputs_previews_logs_and_progress_are_in_the_result(block_run: BlockRunner) -> None:
     async def main(inputs: dict[str, Any], ctx: Context) -> dict[str, Any]:
         await ctx.report_progress(40)
         await ctx.report_log("working")
@@ -37,7 +37,7 @@ async def test_outputs_previews_logs_and_progress_are_in_the_result(block_run: R
     assert len(result.previews) == 1
 
 
-async def test_a_failure_is_a_result_too(block_run: RunBlock) -> None:
+async def test_a_failure_is_a_result_too(block_run: BlockRunner) -> None:
     def main(inputs: dict[str, Any]) -> None:
         raise ValueError("no such row")
 
@@ -46,7 +46,7 @@ async def test_a_failure_is_a_result_too(block_run: RunBlock) -> None:
     assert result.error is not None and "no such row" in result.error
 
 
-async def test_a_decorated_block_runs_with_its_declared_inputs(block_run: RunBlock) -> None:
+async def test_a_decorated_block_runs_with_its_declared_inputs(block_run: BlockRunner) -> None:
     @asyncblock.block
     async def double(inputs: Inputs, ctx: Context) -> dict[str, Any]:
         return {"out": 2 * inputs["value"]}
@@ -56,7 +56,7 @@ async def test_a_decorated_block_runs_with_its_declared_inputs(block_run: RunBlo
         await block_run(double, {"wrong": 4})
 
 
-async def test_a_block_that_never_ends_is_given_up(block_run: RunBlock) -> None:
+async def test_a_block_that_never_ends_is_given_up(block_run: BlockRunner) -> None:
     async def main(inputs: dict[str, Any], ctx: Context) -> None:
         await asyncio.Event().wait()
 

@@ -13,7 +13,7 @@ from websockets.typing import Origin
 
 from asyncblock.client import Mainframe, SessionInfo
 from asyncblock.errors import Unavailable
-from asyncblock.viewer import Page, Sources, Watched, serving
+from asyncblock.viewer import ServedPage, Sources, Watched, serving
 
 from ..report.made import Made
 
@@ -51,7 +51,7 @@ async def page_of(
     token: str | None = None,
     allowed: tuple[str, ...] = (),
     **made: Made,
-) -> AsyncIterator[Page]:
+) -> AsyncIterator[ServedPage]:
     """Serve the page of a mainframe, or of sessions that were made, on any free port."""
     sources = Sources(mainframe, MadeRuns(**made) if made else None, roles=frozenset(roles))
     async with serving(sources, port=0, token=token, allowed=allowed) as page:
@@ -59,7 +59,7 @@ async def page_of(
 
 
 @asynccontextmanager
-async def client_of(page: Page) -> AsyncIterator[httpx.AsyncClient]:
+async def client_of(page: ServedPage) -> AsyncIterator[httpx.AsyncClient]:
     """Return a client that has the page's cookie."""
     async with httpx.AsyncClient(base_url=page.url) as client:
         assert (await client.get(page.way_in())).status_code == 200
@@ -67,7 +67,9 @@ async def client_of(page: Page) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @asynccontextmanager
-async def tab_of(page: Page, client: httpx.AsyncClient, origin: str | None = None) -> AsyncIterator[ClientConnection]:
+async def tab_of(
+    page: ServedPage, client: httpx.AsyncClient, origin: str | None = None
+) -> AsyncIterator[ClientConnection]:
     """Open the websocket that a tab has; ``origin`` is the page's own where none is given, and none where it is empty."""
     cookies = "; ".join(f"{name}={value}" for name, value in client.cookies.items())
     said = page.url.rstrip("/") if origin is None else origin

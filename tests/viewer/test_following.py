@@ -15,7 +15,7 @@ import asyncblock
 from asyncblock import events
 from asyncblock.client import SessionInfo
 from asyncblock.page import State
-from asyncblock.viewer import Page, Sources, Watched
+from asyncblock.viewer import ServedPage, Sources, Watched
 from asyncblock.viewer.following import Following, Followings
 from asyncblock.viewer.sources import Query
 from asyncblock.viewer.told import values_of
@@ -224,7 +224,7 @@ async def main(inputs, ctx):
 """
 
 
-async def told(page: Page, client: httpx.AsyncClient, session_id: str, until: str) -> list[dict[str, Any]]:
+async def told(page: ServedPage, client: httpx.AsyncClient, session_id: str, until: str) -> list[dict[str, Any]]:
     """Watch as a tab does until the session's state is what it should be."""
     found: list[dict[str, Any]] = []
     async with asyncio.timeout(30), tab_of(page, client) as socket:

@@ -18,7 +18,7 @@ from asyncblock.server.bounds import limits
 from asyncblock.server.exports import LINK_METHODS
 from asyncblock.server.housekeeping import QUESTIONS
 from asyncblock.server.settings import Settings
-from asyncblock.testing.golden import STORIES, Entry, stored_sessions
+from asyncblock.testing.golden import STORIES, SceneEntry, stored_sessions
 from asyncblock.wire import frames
 from asyncblock.wire.describe import asyncapi, json_schema, reference_page
 from asyncblock.wire.fields import Limits
@@ -46,7 +46,7 @@ def test_the_schema_is_one_of_its_dialect() -> None:
     assert SCHEMA["$schema"] == "https://json-schema.org/draft/2020-12/schema"
 
 
-def lines_of(entries: list[Entry]) -> list[tuple[Entry, dict[str, Any], list[bytes]]]:
+def lines_of(entries: list[SceneEntry]) -> list[tuple[SceneEntry, dict[str, Any], list[bytes]]]:
     texts = [entry for entry in entries if entry.message and frames.is_text(entry.message)]
     return [(entry, header, data) for entry in texts for header, data in frames.split(entry.message)]
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from asyncblock.errors import Closed, RemoteProtocolError
 from asyncblock.wire import frames
-from asyncblock.wire.bodies import CHUNK_SIZE, Body, Parcel, decode_chunk, sum_of
+from asyncblock.wire.bodies import CHUNK_SIZE, OutgoingBody, Parcel, decode_chunk, sum_of
 from asyncblock.wire.channel import Channel, Mark
 from asyncblock.wire.outbox import PIPELINE, Outbox
 from asyncblock.wire.scheduler import BATCH_BYTES, BATCH_RECORDS, QUANTUM
@@ -30,9 +30,9 @@ def say(outbox: Outbox, ch: Channel, *records: bytes) -> None:
     outbox.scheduler.enlist(ch)
 
 
-def kept(outbox: Outbox, ch: Channel, n: int, data: bytes, *, telemetry: bool = False) -> Body:
+def kept(outbox: Outbox, ch: Channel, n: int, data: bytes, *, telemetry: bool = False) -> OutgoingBody:
     """Make a body and let the outbox send it."""
-    body = Body(n, "json", ch, telemetry=telemetry)
+    body = OutgoingBody(n, "json", ch, telemetry=telemetry)
     for start in range(0, len(data), CHUNK_SIZE):
         block = data[start : start + CHUNK_SIZE]
         body.add(block, len(block))

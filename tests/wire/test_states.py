@@ -4,7 +4,7 @@ import pytest
 
 from asyncblock.errors import RemoteProtocolError
 from asyncblock.wire.messages import MESSAGES
-from asyncblock.wire.states import RECEIVE, Role, State, advance
+from asyncblock.wire.states import RECEIVE, ConnectionState, Role, advance
 
 
 def test_every_op_of_the_protocol_may_come_somewhere() -> None:
@@ -14,8 +14,8 @@ def test_every_op_of_the_protocol_may_come_somewhere() -> None:
 
 @pytest.mark.parametrize("role", Role)
 def test_nothing_may_come_after_a_goodbye(role: Role) -> None:
-    state = advance(role, State.OPEN, "bye")
-    assert state is State.CLOSED
+    state = advance(role, ConnectionState.OPEN, "bye")
+    assert state is ConnectionState.CLOSED
     for op in MESSAGES:
         with pytest.raises(RemoteProtocolError):
             advance(role, state, op)
@@ -23,8 +23,8 @@ def test_nothing_may_come_after_a_goodbye(role: Role) -> None:
 
 @pytest.mark.parametrize(("role", "op"), [(Role.UPPER, "hello"), (Role.LOWER, "welcome")])
 def test_the_greeting_comes_first_and_once(role: Role, op: str) -> None:
-    assert advance(role, State.GREETING, op) is State.OPEN
+    assert advance(role, ConnectionState.GREETING, op) is ConnectionState.OPEN
     with pytest.raises(RemoteProtocolError, match="can't come while"):
-        advance(role, State.OPEN, op)
+        advance(role, ConnectionState.OPEN, op)
     with pytest.raises(RemoteProtocolError):
-        advance(role, State.GREETING, "ping")
+        advance(role, ConnectionState.GREETING, "ping")

@@ -20,13 +20,13 @@ from ...store import StoreKey
 from ...wire.messages import Dispatch
 from ...wire.records import encode
 from ..environment import Environment
-from ..kinds import Kind
+from ..kinds import JobTemplate
 from .digests import Named, NoDigest, changed, digest_of
 from .installed import versions
 from .keys import FILES, Key, why_another
 from .recording import Recorder, RecordingContext, RecordingSyncContext
-from .replay import Kept
-from .results import Draft, Results
+from .replay import CachedResult
+from .results import Results, UnfinishedResult
 
 __all__ = ["Caching", "results_in", "retried_dir"]
 
@@ -36,7 +36,7 @@ _SECRETS: Final = ("oomol/secret", "oomol/credential")
 class Caching:
     """What the cache does for one attempt. ``look`` first; then ``kept`` or a recording context."""
 
-    def __init__(self, environment: Environment, info: JobInfo, kind: Kind, message: Dispatch) -> None:
+    def __init__(self, environment: Environment, info: JobInfo, kind: JobTemplate, message: Dispatch) -> None:
         self._environment = environment
         self._info = info
         self._kind = kind
@@ -51,14 +51,14 @@ class Caching:
         self._named: list[Named] = []
         self._results: Results | None = None
         self._began = time.time()
-        self.kept: Kept | None = None
+        self.kept: CachedResult | None = None
         """The result, if it is there."""
         self._recorder: Recorder | None = None
         self.words = b""
         """The record that says what was found."""
 
     @staticmethod
-    def wanted(kind: Kind) -> bool:
+    def wanted(kind: JobTemplate) -> bool:
         """Tell whether a job's result may come from the cache, and be kept there."""
         return isinstance(kind.block.get("cache"), dict) and "service" not in kind.block
 
@@ -88,7 +88,7 @@ class Caching:
             self._say("miss", missing or why_another(key.parts, results.last(key.place)))
             return
         try:
-            kept = Kept(file)
+            kept = CachedResult(file)
         except Exception as error:  # whatever unpickling the author's values raises
             file.close()
             self._say("miss", f"its result can't be read any more ({type(error).__name__}: {error})")
@@ -184,7 +184,7 @@ class Caching:
         if self._recorder is not None:
             self._recorder.drop()
 
-    def _keep(self, draft: Draft) -> str | None:
+    def _keep(self, draft: UnfinishedResult) -> str | None:
         """Put a result in its place; return why not, if something of what it depends on has changed meanwhile."""
         assert self._key is not None
         assert self._results is not None

@@ -17,9 +17,9 @@ from ...pieces import loads_blocks
 from ...shared import Handed
 from ...store import Store, StoreKey
 from ...values import dumps
-from ...wire.bodies import Body, Parcel
+from ...wire.bodies import OutgoingBody, Parcel
 from .digests import Named, NoDigest
-from .results import MAX_RESULT, Draft, Results
+from .results import MAX_RESULT, Results, UnfinishedResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -65,7 +65,7 @@ class Recorder:
         about: Mapping[str, Any],
         store: Store,
         bases: Sequence[Path],
-        keep: Callable[[Draft], str | None],
+        keep: Callable[[UnfinishedResult], str | None],
     ) -> None:
         self._results = results
         self._store = store
@@ -78,7 +78,7 @@ class Recorder:
         self._lock = threading.Lock()
         self.spoiled: str | None = None
         """Why the result can't be kept."""
-        self._draft: Draft | None = None
+        self._draft: UnfinishedResult | None = None
         try:
             self._draft = results.draft()
             self._draft.add({"about": dict(about)}, [])
@@ -100,7 +100,7 @@ class Recorder:
             except (OSError, NoDigest) as error:
                 self.spoil(str(error))
 
-    def _add(self, record: dict[str, Any], bodies: Iterable[Body]) -> None:
+    def _add(self, record: dict[str, Any], bodies: Iterable[OutgoingBody]) -> None:
         assert self._draft is not None
         name = record["type"]
         by_number = {body.n: body for body in bodies}

@@ -14,10 +14,10 @@ from ...offload import run_in_thread
 from ...pieces import loads_blocks
 from .results import Frame, read_frames
 
-__all__ = ["Kept"]
+__all__ = ["CachedResult"]
 
 
-class Kept:
+class CachedResult:
     """A result that was found, open, whole, and known to be readable here."""
 
     def __init__(self, file: BinaryIO) -> None:

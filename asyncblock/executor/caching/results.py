@@ -21,7 +21,7 @@ import orjson
 
 from ...errors import Unavailable
 
-__all__ = ["Draft", "Frame", "Pruned", "Results", "limit_here", "read_frames"]
+__all__ = ["Frame", "PrunedResults", "Results", "UnfinishedResult", "limit_here", "read_frames"]
 
 MAX_RESULT: Final = 1 << 30
 """Bytes of the largest result that is kept."""
@@ -53,7 +53,7 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
-class Pruned:
+class PrunedResults:
     """What was removed, and what is left."""
 
     results: int
@@ -61,7 +61,7 @@ class Pruned:
     left: int
 
 
-class Draft:
+class UnfinishedResult:
     """A result that is being written. Keep it or drop it."""
 
     def __init__(self, directory: Path) -> None:
@@ -127,11 +127,11 @@ class Results:
         file.seek(0)
         return file
 
-    def draft(self) -> Draft:
+    def draft(self) -> UnfinishedResult:
         """Begin a result."""
-        return Draft(self.directory)
+        return UnfinishedResult(self.directory)
 
-    def keep(self, draft: Draft, name: str) -> None:
+    def keep(self, draft: UnfinishedResult, name: str) -> None:
         """Put a draft in the place of a result; remove old ones where there are too many."""
         draft.end()
         os.replace(draft.path, self.directory / name)
@@ -166,7 +166,7 @@ class Results:
         found = list(self._files())
         return sum("." not in name for name, _, _ in found), sum(size for _, _, size in found)
 
-    def prune(self, *, limit: int | None = None, older: float | None = None) -> Pruned:
+    def prune(self, *, limit: int | None = None, older: float | None = None) -> PrunedResults:
         """Remove what wasn't used for ``older`` seconds, and of the rest what was used longest ago above the limit."""
         now = time.time()
         found = sorted(self._files(), key=lambda each: each[1])
@@ -181,7 +181,7 @@ class Results:
                 left -= size
                 freed += size
                 removed += "." not in name
-        return Pruned(removed, freed, left)
+        return PrunedResults(removed, freed, left)
 
     def _files(self) -> Iterator[tuple[str, float, int]]:
         with os.scandir(self.directory) as listing:

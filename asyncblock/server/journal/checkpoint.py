@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 
-from .database import Connection
+from .database import DatabaseConnection
 from .trouble import logger
 
 __all__ = ["LAST_BYTES", "MAX_BYTES", "START_BYTES", "Checkpointer", "checkpoint", "give_back"]
@@ -27,13 +27,13 @@ MAX_BYTES = 64 << 20
 """Log at which commits wait for the copying."""
 
 
-def checkpoint(connection: Connection) -> bool:
+def checkpoint(connection: DatabaseConnection) -> bool:
     """Copy what can be copied without waiting for anybody; tell whether that is all."""
     busy, log, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
     return not busy and log == copied
 
 
-def give_back(connection: Connection) -> bool:
+def give_back(connection: DatabaseConnection) -> bool:
     """Copy the rest and make both files as short as what they hold; False where a reader is in the way just now.
 
     The log keeps its length otherwise, which is written over: 16 MiB and more that a prune was to give back.
@@ -50,7 +50,7 @@ def give_back(connection: Connection) -> bool:
 class Checkpointer:
     """The thread that copies. The writer asks for a pass, and is told when it is over."""
 
-    def __init__(self, connection: Connection, done: Callable[[], None]) -> None:
+    def __init__(self, connection: DatabaseConnection, done: Callable[[], None]) -> None:
         self._connection = connection
         self._done = done
         self._orders: SimpleQueue[bool] = SimpleQueue()

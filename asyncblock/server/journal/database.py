@@ -15,7 +15,7 @@ from ...errors import LocalProtocolError
 
 __all__ = [
     "Connect",
-    "Connection",
+    "DatabaseConnection",
     "Synchronous",
     "check_synchronous",
     "connect",
@@ -42,7 +42,7 @@ class Cursor(Protocol):
     def __iter__(self) -> Iterator[Any]: ...
 
 
-class Connection(Protocol):
+class DatabaseConnection(Protocol):
     """A database connection without implicit transactions."""
 
     @property
@@ -59,11 +59,11 @@ class Connection(Protocol):
         ...
 
 
-Connect = Callable[[Path, bool], Connection]
+Connect = Callable[[Path, bool], DatabaseConnection]
 """Opens the database at a path, for reading only if the second argument says so."""
 
 
-def connect(path: Path, read_only: bool) -> Connection:
+def connect(path: Path, read_only: bool) -> DatabaseConnection:
     """Open the database with the standard library."""
     # Each connection is used by one thread at a time, but opened and closed by another.
     return sqlite3.connect(
@@ -77,7 +77,7 @@ def connect(path: Path, read_only: bool) -> Connection:
     )
 
 
-def open_writer(connect: Connect, path: Path) -> Connection:
+def open_writer(connect: Connect, path: Path) -> DatabaseConnection:
     """Open the connection that writes. Its commits are synced until it is told otherwise."""
     connection = connect(path, False)
     try:
@@ -91,7 +91,7 @@ def open_writer(connect: Connect, path: Path) -> Connection:
     return connection
 
 
-def open_reader(connect: Connect, path: Path) -> Connection:
+def open_reader(connect: Connect, path: Path) -> DatabaseConnection:
     """Open a connection that reads."""
     return connect(path, True)
 
@@ -103,7 +103,7 @@ def check_synchronous(name: str) -> None:
 
 
 @contextmanager
-def transaction(connection: Connection) -> Iterator[None]:
+def transaction(connection: DatabaseConnection) -> Iterator[None]:
     """Commit what the body does, or nothing of it."""
     connection.execute("BEGIN IMMEDIATE")
     try:

@@ -16,10 +16,10 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from .database import Connection, transaction
+from .database import DatabaseConnection, transaction
 from .files import sync_directory
 
-__all__ = ["Found", "Lineage", "Recorded", "boot_id", "break_reason", "identity"]
+__all__ = ["FoundJournal", "Lineage", "Recorded", "boot_id", "break_reason", "identity"]
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _FS_IOC_GETVERSION = 0x8008_7601
@@ -40,7 +40,7 @@ class Recorded:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundJournal:
     """What is there now. Empty strings for what can't be known."""
 
     boot: str
@@ -48,7 +48,7 @@ class Found:
     count: int
 
 
-def break_reason(recorded: Recorded, found: Found) -> str | None:
+def break_reason(recorded: Recorded, found: FoundJournal) -> str | None:
     """Say why the journal may not be a continuation; None when it is one."""
     if not found.file:
         return "the file 'lineage' beside the journal is missing: the journal was copied or restored"
@@ -92,7 +92,7 @@ def identity(path: Path) -> str:
 class Lineage:
     """The epoch of one journal, and the marks that tell at the next opening whether it continues."""
 
-    def __init__(self, directory: Path, connection: Connection) -> None:
+    def __init__(self, directory: Path, connection: DatabaseConnection) -> None:
         self.path = directory / "lineage"
         self._connection = connection
         self._count = 0
@@ -138,12 +138,12 @@ class Lineage:
         self._record(count=str(self._count), clean="1")
         self._write_count(self.path)
 
-    def _found(self) -> Found:
+    def _found(self) -> FoundJournal:
         try:
             count = int(self.path.read_text())
         except (OSError, ValueError):
             count = 0
-        return Found(boot_id(), identity(self.path), count)
+        return FoundJournal(boot_id(), identity(self.path), count)
 
     def _fresh_file(self) -> Path:
         fresh = self.path.with_suffix(".new")

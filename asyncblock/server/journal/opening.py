@@ -12,7 +12,7 @@ from ...errors import Unavailable
 from . import reader
 from .bodyfiles import body_path, scan
 from .contract import BodyKey, Opening
-from .database import Connect, Connection, Synchronous, open_reader, open_writer
+from .database import Connect, DatabaseConnection, Synchronous, open_reader, open_writer
 from .datadir import DataDir
 from .ground import Ground
 from .ledger import Ledger
@@ -33,9 +33,9 @@ class Parts:
 
     place: DataDir
     synchronous: Synchronous
-    writing: Connection
-    copying: Connection
-    reading: list[Connection]
+    writing: DatabaseConnection
+    copying: DatabaseConnection
+    reading: list[DatabaseConnection]
     ground: Ground
     lineage: Lineage
     opening: Opening
@@ -64,7 +64,7 @@ def open_parts(place: DataDir, synchronous: Synchronous, connect: Connect) -> Pa
 
 
 def _open_in(place: DataDir, synchronous: Synchronous, connect: Connect, stack: ExitStack) -> Parts:
-    def opened(connection: Connection) -> Connection:
+    def opened(connection: DatabaseConnection) -> DatabaseConnection:
         stack.callback(connection.close)
         return connection
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from ...errors import Unavailable
 from .bodyfiles import body_path, check_key
 from .contract import BodyKey, SessionRow, Snapshot
-from .database import Connection, connect, open_reader
+from .database import DatabaseConnection, connect, open_reader
 from .reader import entry, page, sessions, snapshot
 
 __all__ = ["PeekedJournal", "PeekedSession", "peek_journal", "peek_session", "peek_sessions"]
@@ -36,7 +36,7 @@ def peek_sessions(data_dir: Path) -> list[SessionRow]:
 class PeekedSession:
     """A session as its journal had it when it was opened. Get one with ``peek_session``; for one thread at a time."""
 
-    def __init__(self, connection: Connection, data_dir: Path, row: SessionRow) -> None:
+    def __init__(self, connection: DatabaseConnection, data_dir: Path, row: SessionRow) -> None:
         self._connection = connection
         self._bodies = data_dir / "bodies"
         self.row = row
@@ -77,7 +77,7 @@ def peek_session(data_dir: Path, session_id: str) -> Iterator[PeekedSession]:
 class PeekedJournal:
     """What a journal that is open elsewhere has of its sessions' rows, asked as the journal itself is."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: DatabaseConnection) -> None:
         self._connection = connection
 
     async def page(self, session_no: int, offset: int, max_bytes: int = _PAGE) -> list[tuple[int, bytes]]:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from .bodyfiles import body_path
 from .contract import BodyKey
-from .database import Connection, transaction
+from .database import DatabaseConnection, transaction
 from .schema import span
 
-__all__ = ["Prune", "Pruner"]
+__all__ = ["Deletion", "Pruner"]
 
 _PIECE_BYTES = 1 << 20
 _PIECE_ROWS = 128
@@ -23,7 +23,7 @@ _PIECE_ROWS = 128
 
 
 @dataclass(slots=True, eq=False)
-class Prune:
+class Deletion:
     """A session that is being deleted."""
 
     session_no: int
@@ -36,23 +36,23 @@ class Prune:
 class Pruner:
     """Deletes one session after the other. Used by the writer thread, on its connection."""
 
-    def __init__(self, connection: Connection, bodies: Path, sessions: list[int]) -> None:
+    def __init__(self, connection: DatabaseConnection, bodies: Path, sessions: list[int]) -> None:
         self._connection = connection
         self._bodies = bodies
-        self._queue = deque(Prune(session_no) for session_no in sessions)
+        self._queue = deque(Deletion(session_no) for session_no in sessions)
 
     def __bool__(self) -> bool:
         return bool(self._queue)
 
     def add(self, session_no: int) -> None:
         """Queue a session that is hidden."""
-        self._queue.append(Prune(session_no))
+        self._queue.append(Deletion(session_no))
 
     def drop(self) -> int:
         """Leave the present session to the next opening; return its number."""
         return self._queue.popleft().session_no
 
-    def piece(self) -> Prune | None:
+    def piece(self) -> Deletion | None:
         """Delete a piece; return the session if nothing of it is left."""
         prune = self._queue[0]
         if self._delete_bodies(prune) or self._delete_entries(prune):
@@ -62,7 +62,7 @@ class Pruner:
                 self._connection.execute(f"DELETE FROM {table} WHERE session_no = ?", (prune.session_no,))
         return self._queue.popleft()
 
-    def _delete_bodies(self, prune: Prune) -> bool:
+    def _delete_bodies(self, prune: Deletion) -> bool:
         rows = self._connection.execute(
             "SELECT link_id, n, length FROM bodies WHERE session_no = ? LIMIT ?", (prune.session_no, _PIECE_ROWS)
         ).fetchall()
@@ -76,7 +76,7 @@ class Pruner:
                 self._connection.execute("DELETE FROM bodies WHERE link_id = ? AND n = ?", (link_id, n))
         return True
 
-    def _delete_entries(self, prune: Prune) -> bool:
+    def _delete_entries(self, prune: Deletion) -> bool:
         rows = self._connection.execute(
             "SELECT id, total FROM entries WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?",
             (*span(prune.session_no), _PIECE_ROWS),

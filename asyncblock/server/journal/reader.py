@@ -15,14 +15,14 @@ from typing import Any, TypeVar
 from ...errors import Closed, Unavailable
 from ...wire.ranges import Ranges
 from .contract import RUNNING, BodyKey, BodyRow, LinkRow, RequestRow, SessionRow, Snapshot
-from .database import Connection
+from .database import DatabaseConnection
 from .ledger import Ledger
 from .posting import poster, settle
 
 __all__ = ["Readers", "bodies", "bodies_of_link", "entry", "ledger", "links", "page", "request", "sessions", "snapshot"]
 
 T = TypeVar("T")
-_Job = tuple[Callable[[Connection], Any], asyncio.Future[Any]]
+_Job = tuple[Callable[[DatabaseConnection], Any], asyncio.Future[Any]]
 
 _MAX_INT = (1 << 63) - 1
 
@@ -33,7 +33,7 @@ _MAX_ROWS = 1 << 16
 class Readers:
     """Threads that read, each with a connection of its own. Used from the event loop."""
 
-    def __init__(self, connections: list[Connection], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, connections: list[DatabaseConnection], loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._post = poster(loop)
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
@@ -45,7 +45,7 @@ class Readers:
         for thread in self._threads:
             thread.start()
 
-    async def run(self, read: Callable[[Connection], T]) -> T:
+    async def run(self, read: Callable[[DatabaseConnection], T]) -> T:
         """Run a function in one of the threads and return its result. **Cancellation** abandons it."""
         if self._closed:
             raise Closed("the journal is closed")
@@ -64,7 +64,7 @@ class Readers:
         for thread in self._threads:
             thread.join()
 
-    def _run(self, connection: Connection) -> None:
+    def _run(self, connection: DatabaseConnection) -> None:
         while (job := self._jobs.get()) is not None:
             read, future = job
             outcome: object
@@ -85,7 +85,7 @@ _PAGE = """WITH RECURSIVE
     FROM walk JOIN entries USING (id)"""
 
 
-def page(connection: Connection, session_no: int, offset: int, max_bytes: int) -> list[tuple[int, bytes]]:
+def page(connection: DatabaseConnection, session_no: int, offset: int, max_bytes: int) -> list[tuple[int, bytes]]:
     """Read entries from an offset; the offsets have no gaps, so the walk goes from one id to the next."""
     first = session_no << 32 | offset
     lengths, joined = connection.execute(_PAGE, (first, max_bytes, _MAX_ROWS)).fetchone()
@@ -99,7 +99,7 @@ def page(connection: Connection, session_no: int, offset: int, max_bytes: int) -
     return rows
 
 
-def entry(connection: Connection, session_no: int, offset: int) -> bytes:
+def entry(connection: DatabaseConnection, session_no: int, offset: int) -> bytes:
     """Read one entry. Raises ``Unavailable`` when it isn't there."""
     row = connection.execute("SELECT payload FROM entries WHERE id = ?", (session_no << 32 | offset,)).fetchone()
     if row is None:
@@ -118,7 +118,9 @@ _SESSIONS = """SELECT session_no, session_id, created_at, state, title, path, fi
 _NEWEST = "created_at DESC, session_id DESC"
 
 
-def sessions(connection: Connection, state: str | None = None, session_id: str | None = None) -> list[SessionRow]:
+def sessions(
+    connection: DatabaseConnection, state: str | None = None, session_id: str | None = None
+) -> list[SessionRow]:
     """Read all sessions, those in a state, or the one with an id."""
     condition, values = "", tuple[str, ...]()
     if session_id is not None:
@@ -129,7 +131,7 @@ def sessions(connection: Connection, state: str | None = None, session_id: str |
 
 
 def newest_sessions(
-    connection: Connection, state: str | None, prefix: str, before: tuple[int, str] | None, limit: int
+    connection: DatabaseConnection, state: str | None, prefix: str, before: tuple[int, str] | None, limit: int
 ) -> list[SessionRow]:
     """Read some of the newest sessions, in a state, with a prefix, behind a place in that order."""
     conditions, values = [], list[Any]()
@@ -148,7 +150,7 @@ def newest_sessions(
 
 
 def prunable(
-    connection: Connection, until: int | None, keep: int, after: tuple[int, int], limit: int
+    connection: DatabaseConnection, until: int | None, keep: int, after: tuple[int, int], limit: int
 ) -> list[tuple[int, int, str, str]]:
     """Read which sessions that have ended may go, the oldest first: (created_at, number, id, state)."""
     return connection.execute(
@@ -162,7 +164,7 @@ def prunable(
     ).fetchall()
 
 
-def totals(connection: Connection) -> dict[str, tuple[int, int]]:
+def totals(connection: DatabaseConnection) -> dict[str, tuple[int, int]]:
     """Count the sessions that have ended, by state, and the bytes of their entries and bodies."""
     found = connection.execute(
         """SELECT state, count(*), coalesce(sum(bytes), 0) FROM (SELECT state,
@@ -175,7 +177,9 @@ def totals(connection: Connection) -> dict[str, tuple[int, int]]:
     return {state: (count, size) for state, count, size in found}
 
 
-def _session_rows(connection: Connection, condition: str, values: Sequence[Any], order: str) -> list[SessionRow]:
+def _session_rows(
+    connection: DatabaseConnection, condition: str, values: Sequence[Any], order: str
+) -> list[SessionRow]:
     found = connection.execute(_SESSIONS.format(condition=condition, order=order), values).fetchall()
     return [
         SessionRow(
@@ -194,7 +198,7 @@ def _session_rows(connection: Connection, condition: str, values: Sequence[Any],
     ]
 
 
-def ledger(connection: Connection) -> Ledger:
+def ledger(connection: DatabaseConnection) -> Ledger:
     """Read what a new ledger must know."""
     used = dict(connection.execute("SELECT name, seq FROM sqlite_sequence").fetchall())
     known = connection.execute(
@@ -214,7 +218,7 @@ def ledger(connection: Connection) -> Ledger:
     return Ledger(rows, Ranges.from_json([list(row) for row in over]), used.get("sessions", 0), used.get("links", 0))
 
 
-def links(connection: Connection) -> list[LinkRow]:
+def links(connection: DatabaseConnection) -> list[LinkRow]:
     """Read the links and their marks."""
     found = connection.execute(
         """SELECT link_no, link_id, token_hash, generation, boot, coalesce(seq, 0)
@@ -226,7 +230,7 @@ def links(connection: Connection) -> list[LinkRow]:
     ]
 
 
-def request(connection: Connection, request_id: str) -> RequestRow | None:
+def request(connection: DatabaseConnection, request_id: str) -> RequestRow | None:
     """Read the answer to a request."""
     row = connection.execute(
         "SELECT request_id, answer, at, session_no FROM requests WHERE request_id = ?", (request_id,)
@@ -234,7 +238,7 @@ def request(connection: Connection, request_id: str) -> RequestRow | None:
     return None if row is None else RequestRow(request_id=row[0], answer=row[1], at=row[2], session_no=row[3])
 
 
-def bodies(connection: Connection, session_no: int) -> list[BodyRow]:
+def bodies(connection: DatabaseConnection, session_no: int) -> list[BodyRow]:
     """Read the bodies that a session's entries name."""
     found = connection.execute(
         "SELECT session_no, link_id, n, length, sha256 FROM bodies WHERE session_no = ? ORDER BY link_id, n",
@@ -243,30 +247,30 @@ def bodies(connection: Connection, session_no: int) -> list[BodyRow]:
     return [BodyRow(session_no=row[0], link_id=row[1], n=row[2], length=row[3], sha256=row[4]) for row in found]
 
 
-def bodies_of_link(connection: Connection, link_id: str) -> set[int]:
+def bodies_of_link(connection: DatabaseConnection, link_id: str) -> set[int]:
     """Return the numbers of a link's bodies that entries name."""
     return {n for (n,) in connection.execute("SELECT n FROM bodies WHERE link_id = ?", (link_id,)).fetchall()}
 
 
-def names_bodies_of(connection: Connection, link_id: str) -> bool:
+def names_bodies_of(connection: DatabaseConnection, link_id: str) -> bool:
     """Tell whether entries name bodies of a link."""
     return connection.execute("SELECT 1 FROM bodies WHERE link_id = ? LIMIT 1", (link_id,)).fetchone() is not None
 
 
-def session_of_body(connection: Connection, key: BodyKey) -> int | None:
+def session_of_body(connection: DatabaseConnection, key: BodyKey) -> int | None:
     """Return the session whose entries name a body."""
     found = connection.execute("SELECT session_no FROM bodies WHERE link_id = ? AND n = ?", (key.link_id, key.n))
     row = found.fetchone()
     return None if row is None else int(row[0])
 
 
-def names_body(connection: Connection, key: BodyKey) -> bool:
+def names_body(connection: DatabaseConnection, key: BodyKey) -> bool:
     """Tell whether an entry names a body."""
     found = connection.execute("SELECT 1 FROM bodies WHERE link_id = ? AND n = ? LIMIT 1", (key.link_id, key.n))
     return found.fetchone() is not None
 
 
-def snapshot(connection: Connection, session_no: int) -> Snapshot | None:
+def snapshot(connection: DatabaseConnection, session_no: int) -> Snapshot | None:
     """Read a session's snapshot."""
     row = connection.execute(
         "SELECT session_no, offset, payload FROM snapshots WHERE session_no = ?", (session_no,)

@@ -17,7 +17,7 @@ from typing import Any
 
 from ...errors import Unavailable
 from .contract import BeginPrune, BodyRow, DropLink, DropRequests, LinkRow, RequestRow, Row, SessionRow, Snapshot
-from .database import Connection, transaction
+from .database import DatabaseConnection, transaction
 
 __all__ = ["APPLICATION_ID", "VERSION", "append_statement", "prepare", "row_statements", "span"]
 
@@ -60,7 +60,7 @@ _TABLES = (
 )
 
 
-def prepare(connection: Connection, path: Path) -> bool:
+def prepare(connection: DatabaseConnection, path: Path) -> bool:
     """Make the tables, or check that those there are ours; return whether they were made.
 
     Nothing is written to a file that isn't ours. Raises ``Unavailable`` saying what to do.
@@ -80,7 +80,7 @@ def prepare(connection: Connection, path: Path) -> bool:
     return False
 
 
-def _create(connection: Connection, path: Path) -> None:
+def _create(connection: DatabaseConnection, path: Path) -> None:
     connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
     # FULL gives the disk back what a prune frees, for 4 % of the write speed.
     connection.execute("PRAGMA auto_vacuum = FULL")

@@ -25,7 +25,7 @@ from .contract import (
     Stats,
     Write,
 )
-from .database import Connect, Connection, Synchronous, check_synchronous, connect
+from .database import Connect, DatabaseConnection, Synchronous, check_synchronous, connect
 from .datadir import DataDir
 from .opening import Parts, open_parts
 from .posting import poster, settle
@@ -219,7 +219,7 @@ class SqliteJournal:
         """Read the figures."""
         return await self._readers.run(self._stats)
 
-    def _stats(self, _: Connection) -> Stats:
+    def _stats(self, _: DatabaseConnection) -> Stats:
         path = self._parts.place.journal_path
         wal = path.with_name(path.name + "-wal")
         trouble = self._trouble.error

@@ -19,7 +19,7 @@ from ... import crashpoints
 from ...errors import AsyncBlockError
 from .checkpoint import LAST_BYTES, MAX_BYTES, START_BYTES, Checkpointer, checkpoint, give_back
 from .contract import BeginPrune, DropLink, LinkRow, Write
-from .database import Connection, transaction
+from .database import DatabaseConnection, transaction
 from .ground import Ground
 from .lanes import Lanes
 from .pruner import Pruner
@@ -87,7 +87,7 @@ class _Log:
 class _Totals:
     """Bytes of the sessions' entries up to the last one, asked from the database once for each session."""
 
-    connection: Connection
+    connection: DatabaseConnection
     known: dict[int, int] = field(default_factory=dict)
 
     def of(self, session_no: int) -> int:
@@ -105,7 +105,12 @@ class Writer:
     """The thread that writes. Made at the opening; ``stop`` ends it."""
 
     def __init__(
-        self, connection: Connection, copying: Connection, ground: Ground, reports: Reports, chores: Chores
+        self,
+        connection: DatabaseConnection,
+        copying: DatabaseConnection,
+        ground: Ground,
+        reports: Reports,
+        chores: Chores,
     ) -> None:
         self.commits = 0
         """Transactions so far. Read from the event loop, where a stale figure does no harm."""

@@ -20,7 +20,7 @@ from ..proxy import FaultProxy
 from .audit import Audit, audit
 from .blocks import write_package
 from .storm import Storm
-from .system import Server, Sessions, free_port, kill_one
+from .system import ChaosSessions, Server, free_port, kill_one
 
 __all__ = ["main", "run"]
 
@@ -84,7 +84,7 @@ async def run(directory: Path, seconds: float, seed: int) -> Outcome:
         Workers(f"ws://127.0.0.1:{proxy.port}", server.token, 2, [package], grace=5.0) as workers,
         connect(f"ws://127.0.0.1:{proxy.port}", server.token) as mainframe,
     ):
-        sessions = Sessions(mainframe, flows, notes, seed)
+        sessions = ChaosSessions(mainframe, flows, notes, seed)
         storm = Storm(seed, proxy, server.kill, lambda chance: kill_one(workers, chance))
         try:
             async with asyncio.timeout(seconds + _END_TIMEOUT):

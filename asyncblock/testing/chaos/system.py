@@ -17,7 +17,7 @@ from ...client import Mainframe, Session
 from ...events import BlockOutput
 from ...workers import Workers
 
-__all__ = ["Server", "Sessions", "free_port", "kill_one"]
+__all__ = ["ChaosSessions", "Server", "free_port", "kill_one"]
 
 _START_TIMEOUT = 30.0
 """Seconds that the mainframe has to come back."""
@@ -91,7 +91,7 @@ def kill_one(workers: Workers, chance: random.Random) -> bool:
     return True
 
 
-class Sessions:
+class ChaosSessions:
     """Starts sessions one after the other, in several places at once, and follows each to its end."""
 
     def __init__(self, mainframe: Mainframe, flows: tuple[Path, Path, Path], notes: Path, seed: int) -> None:

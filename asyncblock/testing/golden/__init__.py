@@ -15,7 +15,7 @@ between.
 from __future__ import annotations
 
 from .replay import against_lower_end, against_mainframe
-from .scene import Entry, record, stored_sessions
+from .scene import SceneEntry, record, stored_sessions
 from .stories import STORIES
 
-__all__ = ["STORIES", "Entry", "against_lower_end", "against_mainframe", "record", "stored_sessions"]
+__all__ = ["STORIES", "SceneEntry", "against_lower_end", "against_mainframe", "record", "stored_sessions"]

@@ -14,7 +14,7 @@ import orjson
 
 from ...link.link import BOOT
 from .replay import against_lower_end, against_mainframe
-from .scene import Entry, environment_free, record, stored_sessions
+from .scene import SceneEntry, environment_free, record, stored_sessions
 from .stories import STORIES
 
 _AGENT: Final = re.compile(rb"asyncblock/[0-9][0-9A-Za-z.+-]*")
@@ -40,7 +40,7 @@ async def _write() -> int:
     return 0
 
 
-def _cleaned(entry: Entry) -> Entry:
+def _cleaned(entry: SceneEntry) -> SceneEntry:
     """Take out what would be another at each recording, and says nothing."""
     if entry.message[:1] != b"\x01":
         entry.message = _AGENT.sub(b"asyncblock", entry.message.replace(BOOT.encode(), b"b007" * 4))

@@ -21,9 +21,9 @@ from ...transport.memory import memory_pair
 from ...wire import frames
 from ...wire.bodies import decode_chunk
 from ...wire.messages import Hello, Read, encode
-from ...wire.records import RECORDS, Kind
+from ...wire.records import RECORDS, Audience
 from ..mainframe import MemoryMainframe
-from .scene import Entry, scene
+from .scene import SceneEntry, scene
 from .stories import STORIES
 
 __all__ = ["against_lower_end", "against_mainframe"]
@@ -117,7 +117,7 @@ class _Stream:
 class _Player:
     """Walks through the entries: sends those of the end that isn't there, and waits for those of the other."""
 
-    def __init__(self, entries: list[Entry], played: str) -> None:
+    def __init__(self, entries: list[SceneEntry], played: str) -> None:
         self._entries = entries
         self._played = played
         """The way of the messages that the recording says: ``up`` or ``down``."""
@@ -128,9 +128,9 @@ class _Player:
         self._batches: dict[str, dict[int, int]] = defaultdict(dict)
         """The real lower end's batches by link: how many records there are up to each."""
         self._recorded: dict[str, dict[int, int]] = defaultdict(dict)
-        self._records: dict[tuple[str, int, Kind], list[Any]] = defaultdict(list)
+        self._records: dict[tuple[str, int, Audience], list[Any]] = defaultdict(list)
         """Records that came, by link, channel and kind: data and telemetry may pass each other."""
-        self._expected: dict[tuple[str, int, Kind], list[Any]] = defaultdict(list)
+        self._expected: dict[tuple[str, int, Audience], list[Any]] = defaultdict(list)
         self.page_lines: dict[str, dict[int, list[bytes]]] = defaultdict(dict)
         """What the recording's pages hold, by session and offset."""
         self._reads: dict[tuple[str, int], str] = {}
@@ -147,7 +147,7 @@ class _Player:
                 for stream in self._streams.values():
                     stream.transport.abort()
 
-    async def _step(self, place: int, entry: Entry) -> None:
+    async def _step(self, place: int, entry: SceneEntry) -> None:
         key = (entry.link, entry.connection)
         if entry.way == "open":
             stream = self._streams[key] = _Stream(await self._open(entry))
@@ -164,12 +164,12 @@ class _Player:
         else:
             await self._expect(place, stream, entry)
 
-    async def _open(self, entry: Entry) -> Transport:
+    async def _open(self, entry: SceneEntry) -> Transport:
         raise NotImplementedError
 
     # ------------------------------------------------------------------ the recording
 
-    def _note(self, entry: Entry) -> None:
+    def _note(self, entry: SceneEntry) -> None:
         """Take note of what the recording says of batches and pages."""
         for header, data in _lines(entry.message):
             if header["op"] == "batch":
@@ -190,7 +190,7 @@ class _Player:
         batches[seq] = batches.get(seq - 1, 0) + sum(len(orjson.loads(raw)) for raw in data)
         return True
 
-    async def _say(self, stream: _Stream, entry: Entry) -> None:
+    async def _say(self, stream: _Stream, entry: SceneEntry) -> None:
         message = self._names.to_here(entry.message) if frames.is_text(entry.message) else entry.message
         if self._played == "down" and frames.is_text(message):
             message = b"\n".join(self._translated(entry.link, header, data) for header, data in _lines(message))
@@ -234,7 +234,7 @@ class _Player:
                 for record in orjson.loads(raw):
                     self._records[link, channel, RECORDS[record["type"]].kind].append(record)
 
-    async def _expect(self, place: int, stream: _Stream, entry: Entry) -> None:
+    async def _expect(self, place: int, stream: _Stream, entry: SceneEntry) -> None:
         """Wait until what is recorded has come."""
         if not frames.is_text(entry.message):
             n, offset, piece = decode_chunk(entry.message)
@@ -285,11 +285,11 @@ def _lines(message: bytes) -> Iterator[Line]:
 class _Mainframe(_Player):
     """The real end is a mainframe."""
 
-    def __init__(self, entries: list[Entry], mainframe: MemoryMainframe) -> None:
+    def __init__(self, entries: list[SceneEntry], mainframe: MemoryMainframe) -> None:
         super().__init__(entries, "up")
         self._mainframe = mainframe
 
-    async def _open(self, entry: Entry) -> Transport:
+    async def _open(self, entry: SceneEntry) -> Transport:
         return self.connect()
 
     def connect(self) -> Transport:
@@ -331,7 +331,7 @@ async def _journal(transport: Transport, number: int, session_id: str) -> list[b
 class _LowerEnd(_Player):
     """The real end is whoever is below: a story's client and executor."""
 
-    def __init__(self, entries: list[Entry]) -> None:
+    def __init__(self, entries: list[SceneEntry]) -> None:
         super().__init__(entries, "down")
         self._dialled: dict[str, asyncio.Queue[Transport]] = defaultdict(asyncio.Queue)
 
@@ -341,12 +341,12 @@ class _LowerEnd(_Player):
         self._dialled[name].put_nowait(theirs)
         return ours
 
-    async def _open(self, entry: Entry) -> Transport:
+    async def _open(self, entry: SceneEntry) -> Transport:
         async with asyncio.timeout(_PATIENCE):
             return await self._dialled[entry.link].get()
 
 
-async def against_mainframe(name: str, entries: list[Entry]) -> None:
+async def against_mainframe(name: str, entries: list[SceneEntry]) -> None:
     """Say to a real mainframe what was said to the one of a recording. Raises where it says something else."""
     async with MemoryMainframe() as mainframe:
         player = _Mainframe(entries, mainframe)
@@ -355,7 +355,7 @@ async def against_mainframe(name: str, entries: list[Entry]) -> None:
             await player.check_journals()
 
 
-async def against_lower_end(name: str, entries: list[Entry]) -> None:
+async def against_lower_end(name: str, entries: list[SceneEntry]) -> None:
     """Let a story happen before a mainframe that says what the recorded one has said. Raises likewise."""
     player = _LowerEnd(entries)
     async with scene(player.dial) as place:

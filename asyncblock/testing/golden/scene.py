@@ -21,11 +21,11 @@ from ...transport import Transport
 from ...transport.memory import memory_pair
 from ..mainframe import MemoryMainframe, OneLoop
 
-__all__ = ["Entry", "Scene", "Story", "environment_free", "record", "scene", "stored_sessions"]
+__all__ = ["Scene", "SceneEntry", "Story", "environment_free", "record", "scene", "stored_sessions"]
 
 
 @dataclass(slots=True)
-class Entry:
+class SceneEntry:
     """Something that happened on a connection."""
 
     link: str
@@ -44,19 +44,19 @@ class Entry:
         return made
 
     @classmethod
-    def from_json(cls, obj: dict[str, Any]) -> Entry:
+    def from_json(cls, obj: dict[str, Any]) -> SceneEntry:
         """Read an entry."""
         message = b64decode(obj["chunk"]) if "chunk" in obj else "\n".join(obj.get("lines", ())).encode()
         return cls(obj["link"], obj["connection"], obj["way"], message)
 
 
-def stored_sessions() -> dict[str, list[Entry]]:
+def stored_sessions() -> dict[str, list[SceneEntry]]:
     """Return the golden sessions that are shipped, by story."""
     found = {}
     for file in sorted(resources.files("asyncblock.wire").joinpath("sessions").iterdir(), key=lambda each: each.name):
         if file.name.endswith(".jsonl"):
             _, *lines = file.read_bytes().splitlines()
-            found[file.name.removesuffix(".jsonl")] = [Entry.from_json(orjson.loads(line)) for line in lines]
+            found[file.name.removesuffix(".jsonl")] = [SceneEntry.from_json(orjson.loads(line)) for line in lines]
     return found
 
 
@@ -118,7 +118,7 @@ async def scene(dial: Dial) -> AsyncIterator[Scene]:
 class _Tap:
     """A transport that notes what passes. It loses its connection when it is told to, after what is being sent."""
 
-    def __init__(self, inner: Transport, entries: list[Entry], link: str, connection: int) -> None:
+    def __init__(self, inner: Transport, entries: list[SceneEntry], link: str, connection: int) -> None:
         self._inner = inner
         self._entries = entries
         self._link = link
@@ -133,7 +133,7 @@ class _Tap:
 
     def _note(self, way: str, message: bytes = b"") -> None:
         if not self._over:
-            self._entries.append(Entry(self._link, self._connection, way, message))
+            self._entries.append(SceneEntry(self._link, self._connection, way, message))
             self._over = way in ("cut", "end")
 
     async def send(self, message: bytes) -> None:
@@ -159,9 +159,9 @@ class _Tap:
         self._inner.abort()
 
 
-async def record(story: Story) -> list[Entry]:
+async def record(story: Story) -> list[SceneEntry]:
     """Let a story happen with a real mainframe and return what passed."""
-    entries: list[Entry] = []
+    entries: list[SceneEntry] = []
     counts: dict[str, int] = {}
     watchers: list[asyncio.Task[None]] = []
     async with MemoryMainframe() as mainframe:

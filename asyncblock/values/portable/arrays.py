@@ -7,7 +7,7 @@ import sys
 import warnings
 from typing import Any, Final
 
-from .forms import Blocks, Form, NotPortable, Pack, Sink, Unpack, pack, unpack
+from .forms import Blocks, Form, FormSink, NotPortable, Pack, Unpack, pack, unpack
 
 __all__ = ["UNPACK", "array_form", "array_of", "strided_form", "strided_of", "way_of"]
 
@@ -27,7 +27,7 @@ def way_of(value: Any) -> Pack | None:
     return None
 
 
-def _masked(value: Any, sink: Sink) -> list[Any]:
+def _masked(value: Any, sink: FormSink) -> list[Any]:
     numpy: Any = sys.modules["numpy"]
     if value._baseclass is not numpy.ndarray:
         raise NotPortable(f"it masks a {value._baseclass.__name__}")

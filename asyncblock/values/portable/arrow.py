@@ -7,7 +7,7 @@ import io
 import sys
 from typing import Any, Final
 
-from .forms import Blocks, Form, NotPortable, Pack, Sink, Unpack, pack, unpack
+from .forms import Blocks, Form, FormSink, NotPortable, Pack, Unpack, pack, unpack
 
 __all__ = ["UNPACK", "arrow_of", "arrow_to", "way_of"]
 
@@ -29,7 +29,7 @@ def way_of(value: Any) -> Pack | None:
 # ---------------------------------------------------------------------- pyarrow
 
 
-def _written(schema: Any, batches: Any, size: int, sink: Sink) -> Form:
+def _written(schema: Any, batches: Any, size: int, sink: FormSink) -> Form:
     pyarrow: Any = importlib.import_module("pyarrow")
     for field in schema:
         _check(field.type, pyarrow)
@@ -47,7 +47,7 @@ def _check(kind: Any, pyarrow: Any) -> None:
         raise NotPortable(f"the Arrow type {kind} is pickled")
 
 
-def arrow_to(array: Any, sink: Sink) -> Form:
+def arrow_to(array: Any, sink: FormSink) -> Form:
     """Write an Arrow array, in chunks or not."""
     pyarrow: Any = importlib.import_module("pyarrow")
     whole = isinstance(array, pyarrow.Array)
@@ -85,15 +85,15 @@ def _batch(form: list[Any], blocks: Blocks) -> Any:
 # ---------------------------------------------------------------------- polars
 
 
-def _polars(value: Any, sink: Sink) -> list[Any]:
+def _polars(value: Any, sink: FormSink) -> list[Any]:
     return ["polars", "frame", _columns(value, sink)]
 
 
-def _polars_series(value: Any, sink: Sink) -> list[Any]:
+def _polars_series(value: Any, sink: FormSink) -> list[Any]:
     return ["polars", "series", pack(value.name, sink), _columns(value.to_frame(), sink)]
 
 
-def _columns(frame: Any, sink: Sink) -> Form:
+def _columns(frame: Any, sink: FormSink) -> Form:
     polars: Any = sys.modules["polars"]
     for name, kind in frame.schema.items():
         if _holds_objects(kind, polars):

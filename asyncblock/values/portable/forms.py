@@ -19,7 +19,7 @@ from ...errors import LocalProtocolError
 from .refusals import NotPortable, key_of
 from .zones import zone_form, zone_of
 
-__all__ = ["Blocks", "Form", "NotPortable", "Sink", "key_of", "pack", "pinned", "register", "unpack"]
+__all__ = ["Blocks", "Form", "FormSink", "NotPortable", "key_of", "pack", "pinned", "register", "unpack"]
 
 logger = logging.getLogger("asyncblock.values")
 
@@ -34,7 +34,7 @@ MOST: Final = 10_000
 """Members of containers, names of columns and items of an index of objects that are written one by one."""
 
 
-class Sink(Protocol):
+class FormSink(Protocol):
     """Takes what isn't JSON of a value."""
 
     depth: int
@@ -64,11 +64,11 @@ class Blocks(Protocol):
         """Return bytes."""
 
 
-Pack = Callable[[Any, Sink], list[Any]]
+Pack = Callable[[Any, FormSink], list[Any]]
 Unpack = Callable[[list[Any], Blocks], Any]
 
 
-def pack(value: Any, sink: Sink) -> Form:
+def pack(value: Any, sink: FormSink) -> Form:
     """Take a value apart. Raises ``NotPortable``, and what its library raises."""
     kind = type(value)
     if value is None or kind is bool:
@@ -128,7 +128,7 @@ def _way_of(value: Any) -> Pack:
     return way
 
 
-def pinned(sink: Sink, count: int, what: str) -> None:
+def pinned(sink: FormSink, count: int, what: str) -> None:
     """Count what is written one by one. Raises ``NotPortable`` where that is too much."""
     sink.few -= count
     if sink.few < 0:
@@ -155,14 +155,14 @@ _TAGS: Final = {
 
 
 def _members(tag: str) -> Pack:
-    def packed(value: Any, sink: Sink) -> list[Any]:
+    def packed(value: Any, sink: FormSink) -> list[Any]:
         pinned(sink, len(value), f"the items of a {tag}")
         return [tag, [pack(each, sink) for each in value]]
 
     return packed
 
 
-def _dict(value: dict[Any, Any], sink: Sink) -> list[Any]:
+def _dict(value: dict[Any, Any], sink: FormSink) -> list[Any]:
     pinned(sink, len(value), "the members of a dict")
     return ["dict", [[pack(key, sink), pack(each, sink)] for key, each in value.items()]]
 
@@ -171,7 +171,7 @@ def _raw(tag: str) -> Pack:
     return lambda value, sink: [tag, sink.raw(value)]
 
 
-def _view(value: memoryview, sink: Sink) -> list[Any]:
+def _view(value: memoryview, sink: FormSink) -> list[Any]:
     if not value.c_contiguous or value.format not in _NATIVE:
         raise NotPortable(f"a memoryview of format {value.format!r} isn't plain memory")
     flat = value.cast("B") if value.nbytes else b""
@@ -188,7 +188,7 @@ def _of_view(form: list[Any], blocks: Blocks) -> memoryview:
     return memoryview(view)
 
 
-def _array(value: Any, sink: Sink) -> list[Any]:
+def _array(value: Any, sink: FormSink) -> list[Any]:
     if value.typecode in "uw":
         raise NotPortable("an array.array of characters differs between versions of Python")
     return ["plain_array", value.typecode, sink.raw(memoryview(value).cast("B") if len(value) else b"")]
@@ -201,7 +201,7 @@ def _of_array(form: list[Any], blocks: Blocks) -> Any:
 
 
 def _moment(tag: str) -> Pack:
-    def packed(value: Any, sink: Sink) -> list[Any]:
+    def packed(value: Any, sink: FormSink) -> list[Any]:
         if getattr(value, "tzinfo", None) is not None:
             return [tag, value.replace(tzinfo=None).isoformat(), getattr(value, "fold", 0), zone_form(value.tzinfo)]
         return [tag, value.isoformat(), getattr(value, "fold", 0)]
@@ -266,7 +266,7 @@ class _Entry:
         self.to = to
         self.of = of
 
-    def pack(self, value: Any, sink: Sink) -> list[Any]:
+    def pack(self, value: Any, sink: FormSink) -> list[Any]:
         """Take a value apart by what its author says it consists of."""
         return ["registered", self.name, pack(self.to(value), sink)]
 

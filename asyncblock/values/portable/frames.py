@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from .arrow import arrow_of, arrow_to
-from .forms import Blocks, Form, NotPortable, Pack, Sink, Unpack, key_of, pack, pinned, unpack
+from .forms import Blocks, Form, FormSink, NotPortable, Pack, Unpack, key_of, pack, pinned, unpack
 from .zones import zone_form, zone_of
 
 __all__ = ["UNPACK", "way_of"]
@@ -38,7 +38,7 @@ def _library() -> Any:
 # ---------------------------------------------------------------------- frames and series
 
 
-def _frame(frame: Any, sink: Sink) -> list[Any]:
+def _frame(frame: Any, sink: FormSink) -> list[Any]:
     count = frame.shape[1]
     columns = _index(frame.columns, sink, "the names of the columns")
     manager = getattr(frame, "_mgr", None)
@@ -51,7 +51,7 @@ def _frame(frame: Any, sink: Sink) -> list[Any]:
     return ["frame", data, columns, _index(frame.index, sink, "the index"), _extras(frame, sink)]
 
 
-def _column(frame: Any, place: int, sink: Sink) -> Form:
+def _column(frame: Any, place: int, sink: FormSink) -> Form:
     try:
         return _data(frame.iloc[:, place], sink)
     except NotPortable as error:
@@ -71,7 +71,7 @@ def _of_frame(form: list[Any], blocks: Blocks) -> Any:
     return _with_extras(frame, extras, blocks)
 
 
-def _series(series: Any, sink: Sink) -> list[Any]:
+def _series(series: Any, sink: FormSink) -> list[Any]:
     return [
         "series",
         _data(series, sink),
@@ -93,7 +93,7 @@ def _series_of(data: Any, index: Any) -> Any:
     return _library().Series(data, index=index, dtype=data.dtype, copy=False)
 
 
-def _extras(value: Any, sink: Sink) -> Form:
+def _extras(value: Any, sink: FormSink) -> Form:
     attrs = pack(dict(value.attrs), sink) if value.attrs else None
     return [attrs, bool(value.flags.allows_duplicate_labels)]
 
@@ -118,7 +118,7 @@ def _is_plain(dtype: Any) -> bool:
     return _is_numpy(dtype) and dtype.kind in "biufcmM"
 
 
-def _data(holder: Any, sink: Sink) -> Form:
+def _data(holder: Any, sink: FormSink) -> Form:
     """Take the data of a series or an index apart."""
     dtype = holder.dtype
     if _is_plain(dtype):
@@ -195,7 +195,7 @@ _DATA: Final[dict[str, Callable[[list[Any], Blocks], Any]]] = {
 # ---------------------------------------------------------------------- texts
 
 
-def _texts(array: Any, sink: Sink) -> Form:
+def _texts(array: Any, sink: FormSink) -> Form:
     dtype = array.dtype
     # ``nan`` or ``pd.NA`` says what is missing; it is no part of the storage's name since pandas 2.3.
     nan = getattr(dtype, "na_value", None) is not _library().NA
@@ -244,14 +244,14 @@ def _of_texts(form: list[Any], blocks: Blocks) -> Any:
 # ---------------------------------------------------------------------- indexes
 
 
-def _index(index: Any, sink: Sink, what: str = "the index") -> Form:
+def _index(index: Any, sink: FormSink, what: str = "the index") -> Form:
     try:
         return [*_labels(index, sink), [pack(name, sink) for name in index.names]]
     except NotPortable as error:
         raise NotPortable(f"{what}: {error}") from None
 
 
-def _labels(index: Any, sink: Sink) -> list[Any]:
+def _labels(index: Any, sink: FormSink) -> list[Any]:
     pandas = _library()
     kind = type(index)
     if kind is pandas.RangeIndex:
@@ -319,7 +319,7 @@ def _named(text: str, stands: Callable[[], bool]) -> str:
 # ---------------------------------------------------------------------- single values
 
 
-def _stamp(value: Any, sink: Sink) -> list[Any]:
+def _stamp(value: Any, sink: FormSink) -> list[Any]:
     return ["stamp", int(value.asm8.view("i8")), value.unit, zone_form(value.tz)]
 
 
@@ -329,7 +329,7 @@ def _of_stamp(form: list[Any], blocks: Blocks) -> Any:
     return made if form[3] is None else made.tz_localize("UTC").tz_convert(zone_of(form[3]))
 
 
-def _delta(value: Any, sink: Sink) -> list[Any]:
+def _delta(value: Any, sink: FormSink) -> list[Any]:
     return ["delta", int(value.asm8.view("i8")), value.unit]
 
 
@@ -338,11 +338,11 @@ def _of_delta(form: list[Any], blocks: Blocks) -> Any:
     return _library().Timedelta(numpy.timedelta64(form[1], form[2]))
 
 
-def _period(value: Any, sink: Sink) -> list[Any]:
+def _period(value: Any, sink: FormSink) -> list[Any]:
     return ["period", value.ordinal, _span(value.freq)]
 
 
-def _interval(value: Any, sink: Sink) -> list[Any]:
+def _interval(value: Any, sink: FormSink) -> list[Any]:
     return ["interval", pack(value.left, sink), pack(value.right, sink), value.closed]
 
 

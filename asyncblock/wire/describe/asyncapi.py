@@ -7,7 +7,7 @@ from typing import Any, Final
 import orjson
 
 from ..messages import MESSAGES, VERSION
-from ..states import RECEIVE, Role, State
+from ..states import RECEIVE, ConnectionState, Role
 from .prose import about
 from .schema import json_schema
 
@@ -73,7 +73,7 @@ def _message(op: str, words: str) -> dict[str, Any]:
 
 
 def _operation(action: str, words: str, role: Role) -> dict[str, Any]:
-    ops = {op: None for state in State for op in RECEIVE[role][state]}
+    ops = {op: None for state in ConnectionState for op in RECEIVE[role][state]}
     return {
         "action": action,
         "summary": words,

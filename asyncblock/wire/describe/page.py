@@ -14,8 +14,8 @@ from .. import methods as requests
 from ..checking import Bounds, Loose, Text, hints_of, is_object, is_required
 from ..messages import MESSAGES, Message
 from ..methods import ERRORS, METHODS, Method
-from ..records import RECORDS, TERMINAL, Kind, Shape
-from ..states import RECEIVE, Role, State
+from ..records import RECORDS, TERMINAL, Audience, RecordShape
+from ..states import RECEIVE, ConnectionState, Role
 from .codes import ANSWERS, GOODBYES, HTTP, WEBSOCKET
 from .prose import about, about_fields
 from .schema import json_schema
@@ -62,7 +62,7 @@ def _lines(limits: Mapping[str, int]) -> Iterator[str]:
     yield _HEAD
     for title, role in (("Messages upwards", Role.UPPER), ("Messages downwards", Role.LOWER)):
         yield f"## {title}\n"
-        for op in {op: None for state in State for op in RECEIVE[role][state]}:
+        for op in {op: None for state in ConnectionState for op in RECEIVE[role][state]}:
             yield from _message(op)
     yield "## Objects\n"
     for kind in _OBJECTS:
@@ -208,14 +208,14 @@ def _method(name: str, method: Method) -> Iterator[str]:
         yield from _table(rows)
 
 
-def _window(name: str, shape: Shape) -> str:
+def _window(name: str, shape: RecordShape) -> str:
     """Return which window a record counts in."""
     if name in ("JobStarted", TERMINAL):
         return "none"
-    return "data" if shape.kind is Kind.SEND else "telemetry"
+    return "data" if shape.kind is Audience.SEND else "telemetry"
 
 
-def _record(shape: Shape) -> str:
+def _record(shape: RecordShape) -> str:
     names = [f"`{field}`" for field, _ in shape.required]
     names += [f"`{field}` (may be missing)" for field, _ in shape.optional]
     if shape.one_of is not None:

@@ -11,8 +11,8 @@ from ..checking import Bounds, Loose, Text, hints_of, is_object, is_required
 from ..fields import Announcement, Reference, Slots
 from ..messages import MESSAGES, VERSION, Message
 from ..methods import METHODS
-from ..records import RECORDS, Shape
-from ..states import RECEIVE, Role, State
+from ..records import RECORDS, RecordShape
+from ..states import RECEIVE, ConnectionState, Role
 from .prose import about, about_fields
 
 __all__ = ["json_schema"]
@@ -66,7 +66,7 @@ def json_schema() -> Schema:
     maker.defs["records"] = {"type": "array", "items": _ref("record")}
     maker.defs["row"] = _row()
     for name, role in (("up", Role.UPPER), ("down", Role.LOWER)):
-        ops = {op: None for state in State for op in RECEIVE[role][state] if op != "chunk"}
+        ops = {op: None for state in ConnectionState for op in RECEIVE[role][state] if op != "chunk"}
         maker.defs[name] = {"anyOf": [_ref(f"message.{op}") for op in ops]}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -171,7 +171,7 @@ def _if_any(key: str, schema: Schema) -> Schema:
     return {key: schema} if schema else {}
 
 
-def _record(maker: _Maker, name: str, shape: Shape) -> Schema:
+def _record(maker: _Maker, name: str, shape: RecordShape) -> Schema:
     reference = maker.of(Reference)
     properties: Schema = {"type": {"const": name}, "t": {"type": "integer", "description": "ms since the epoch"}}
     for field, kinds in (*shape.required, *shape.optional):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from asyncblock.cli import main
-from asyncblock.server.session import Session
+from asyncblock.server.session import RunningSession
 
 
-def _fails(self: Session) -> None:
+def _fails(self: RunningSession) -> None:
     raise RuntimeError("a defect")
 
 
 if __name__ == "__main__":
-    setattr(Session, "row_stored", _fails)  # noqa: B010  # not an override: the defect
+    setattr(RunningSession, "row_stored", _fails)  # noqa: B010  # not an override: the defect
     main()

@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import apsw
 
-from asyncblock.server.journal.database import Connection
+from asyncblock.server.journal.database import DatabaseConnection
 
 __all__ = ["Event", "Recorder", "image"]
 
@@ -47,12 +47,12 @@ class Recorder:
         with self._lock:
             self.events.append(event)
 
-    def connect(self, path: Path, read_only: bool) -> Connection:
+    def connect(self, path: Path, read_only: bool) -> DatabaseConnection:
         """Open a connection whose files are watched."""
         flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE
         connection = apsw.Connection(str(path), flags=flags, vfs=self._vfs.name)
         connection.set_busy_timeout(1000)
-        return cast("Connection", connection)
+        return cast("DatabaseConnection", connection)
 
     def pwrite(self, fd: int, data: bytes, offset: int) -> int:
         """Stand in for ``os.pwrite``, which bodies are written with."""

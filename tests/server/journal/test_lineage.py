@@ -9,7 +9,7 @@ import pytest
 from asyncblock.server.journal import BodyKey, BodyRow, Opening, SqliteJournal, Write
 from asyncblock.server.journal.database import Synchronous
 from asyncblock.server.journal.datadir import DataDir
-from asyncblock.server.journal.lineage import Found, Recorded, boot_id, break_reason, identity
+from asyncblock.server.journal.lineage import FoundJournal, Recorded, boot_id, break_reason, identity
 from asyncblock.testing.conformance.journal import session, sum_of
 
 
@@ -22,23 +22,23 @@ def recorded(
 @pytest.mark.parametrize(
     ("before", "now", "reason"),
     [
-        (recorded(), Found("b1", "f1", 5), None),
-        (recorded(clean=True), Found("b2", "f1", 5), None),
-        (recorded(synchronous="full"), Found("b2", "f1", 5), None),
-        (recorded(), Found("b2", "f1", 5), "machine went down"),
-        (recorded(), Found("", "f1", 5), "can't be known"),
-        (recorded(boot=""), Found("b1", "f1", 5), "can't be known"),
-        (recorded(clean=True, boot=""), Found("", "f1", 5), None),
-        (recorded(), Found("b1", "f1", 4), None),
-        (recorded(), Found("b1", "f1", 6), "older journal"),
-        (recorded(clean=True, synchronous="full"), Found("b1", "f1", 6), "older journal"),
-        (recorded(), Found("b1", "f2", 5), "copied or restored"),
-        (recorded(clean=True, synchronous="full"), Found("b1", "", 0), "missing"),
-        (recorded(files="f1 f2"), Found("b1", "f1", 5), None),
-        (recorded(files="f1 f2"), Found("b1", "f2", 5), None),
+        (recorded(), FoundJournal("b1", "f1", 5), None),
+        (recorded(clean=True), FoundJournal("b2", "f1", 5), None),
+        (recorded(synchronous="full"), FoundJournal("b2", "f1", 5), None),
+        (recorded(), FoundJournal("b2", "f1", 5), "machine went down"),
+        (recorded(), FoundJournal("", "f1", 5), "can't be known"),
+        (recorded(boot=""), FoundJournal("b1", "f1", 5), "can't be known"),
+        (recorded(clean=True, boot=""), FoundJournal("", "f1", 5), None),
+        (recorded(), FoundJournal("b1", "f1", 4), None),
+        (recorded(), FoundJournal("b1", "f1", 6), "older journal"),
+        (recorded(clean=True, synchronous="full"), FoundJournal("b1", "f1", 6), "older journal"),
+        (recorded(), FoundJournal("b1", "f2", 5), "copied or restored"),
+        (recorded(clean=True, synchronous="full"), FoundJournal("b1", "", 0), "missing"),
+        (recorded(files="f1 f2"), FoundJournal("b1", "f1", 5), None),
+        (recorded(files="f1 f2"), FoundJournal("b1", "f2", 5), None),
     ],
 )
-def test_when_the_epoch_changes(before: Recorded, now: Found, reason: str | None) -> None:
+def test_when_the_epoch_changes(before: Recorded, now: FoundJournal, reason: str | None) -> None:
     found = break_reason(before, now)
     assert (found is None) == (reason is None)
     assert reason is None or reason in str(found)

@@ -12,7 +12,7 @@ import pytest
 
 from asyncblock.errors import AsyncBlockError, Closed, Unavailable
 from asyncblock.server.journal import BodyKey, Journal, SqliteJournal, Write
-from asyncblock.server.journal.database import Connection, connect
+from asyncblock.server.journal.database import DatabaseConnection, connect
 from asyncblock.server.journal.datadir import DataDir
 from asyncblock.server.journal.memory import MemoryJournal, MemoryStorage
 from asyncblock.server.journal.trouble import back_off
@@ -41,9 +41,9 @@ class FullDisk:
     """Opens connections to a database that can be kept from growing."""
 
     def __init__(self) -> None:
-        self._writing: Connection | None = None
+        self._writing: DatabaseConnection | None = None
 
-    def connect(self, path: Path, read_only: bool) -> Connection:
+    def connect(self, path: Path, read_only: bool) -> DatabaseConnection:
         connection = connect(path, read_only)
         self._writing = self._writing or connection
         return connection
