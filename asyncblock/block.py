@@ -24,7 +24,7 @@ from .shapes import Field, Misfit, Shape, shape_of
 from .shapes.hints import hints_of, innermost, names_around, plain, seen_from, takes_none, without_none
 from .shapes.kinds import MISSING, Declared, kind_of
 
-__all__ = ["AnyBlock", "Bin", "Binding", "Block", "Var", "bind", "block"]
+__all__ = ["AnyBlock", "Bin", "Binding", "Block", "Var", "bind", "block", "is_async"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -65,6 +65,10 @@ class Binding:
     """The class that annotates what is returned."""
     bodies: frozenset[str] = frozenset()
     """Inputs that arrive as a ``Body``: as a file instead of in memory."""
+    own_loop: bool = False
+    """It runs an event loop in the job's thread, and may wait there as long as a coroutine does."""
+    ended: Callable[[], None] | None = None
+    """Called when the session is over that it was loaded for."""
 
     def __call__(self, inputs: Mapping[str, Any], ctx: object) -> Any:
         return self.call(self.shaped(inputs), ctx)
@@ -127,7 +131,7 @@ def bind(fn: Callable[..., Any]) -> Binding:
     inputs_name = next((p.name for p, what in zip(positional, order, strict=False) if what == "inputs"), "inputs")
     shape = shape_of(hints.get(inputs_name), around) if "inputs" in (*order, *keywords.values()) else None
     result = shape_of(hints.get("return"), around)
-    return Binding(fn, _is_async(fn), order, keywords, shape, result, _bodies(shape))
+    return Binding(fn, is_async(fn), order, keywords, shape, result, _bodies(shape))
 
 
 def _positional(
@@ -201,7 +205,8 @@ def _is_body(kind: Any) -> bool:
     return bool(getattr(kind, "__asyncblock_body__", False))
 
 
-def _is_async(fn: Callable[..., Any]) -> bool:
+def is_async(fn: Callable[..., Any]) -> bool:
+    """Tell whether a function is a coroutine function, beneath partials and objects that can be called."""
     while isinstance(fn, functools.partial):
         fn = fn.func
     if inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(innermost(fn)):

@@ -146,6 +146,83 @@ async def test_an_exception_carries_the_authors_frames_only(tmp_path: Path) -> N
 
 
 @SYNC
+async def test_value_and_handle_that_have_changed_places_say_so(tmp_path: Path, form: str) -> None:
+    source = """
+        from asyncblock.errors import LocalProtocolError
+
+        async def main(inputs, ctx):
+            for arguments in (
+                ("out", "text"), ("out", {"a": 1}), ("out", [1]), ("out", None), ("out", 7), ("var", object()),
+                ("out", ""),
+            ):
+                try:
+                    await ctx.output(*arguments)
+                except LocalProtocolError as error:
+                    print(error)
+            try:
+                await ctx.output(value="out", handle="text", to_node=[])
+            except LocalProtocolError as error:
+                print(error)
+            await ctx.output("out", "text", done=True)
+    """
+    handles: list[str | dict[str, Any]] = ["out", {"handle": "var", "json_schema": {"contentMediaType": "oomol/var"}}]
+    found = await run_block(tmp_path, block(source, form), handles, capture=True)
+    words = "output(value, handle) has its value first: {0!r} is an output handle of this block, and {1} isn't; write output(value, {0!r})"
+    given = ["the dict given for the handle", "the list given for the handle", "the NoneType given for the handle"]
+    expected = [words.format("out", each) for each in ("'text'", *given, "the int given for the handle")]
+    expected += [words.format("var", "the object given for the handle"), words.format("out", "''")]
+    assert [e.log for e in all_of(found, events.BlockLog)] == [*expected, words.format("out", "'text'")]
+    assert all_of(found, events.BlockOutput) == []
+    [finished] = all_of(found, events.BlockFinished)
+    assert finished.error == f"LocalProtocolError: {words.format('out', repr('text'))}"
+
+
+@SYNC
+async def test_two_texts_of_which_both_are_handles_are_taken_as_they_stand(tmp_path: Path, form: str) -> None:
+    source = "async def main(inputs, ctx):\n    await ctx.output('a', 'b')\n    await ctx.output('a', 'a')\n"
+    found = await run_block(tmp_path, block(source, form), ["a", "b"])
+    assert end_of(found).outputs == {"b": "a", "a": "a"}
+
+
+@SYNC
+@pytest.mark.parametrize(
+    ("value", "call"),
+    [
+        ("object()", "await ctx.output({}, 'other'); await ctx.output(1, 'out')"),
+        ("{1, object()}", "await ctx.outputs({{'other': {}, 'out': 1}})"),
+        ("'x' * (257 << 20)", "await ctx.finish(result={{'other': {}, 'out': 1}})"),
+        ("Hostile()", "return {{'other': {}, 'out': 1}}"),
+        ("2**80", "await ctx.output(1, 'out'); await ctx.output({}, 'other', done=True)"),
+    ],
+)
+async def test_a_value_for_an_undefined_handle_that_cannot_be_encoded_fails_nothing(
+    tmp_path: Path, form: str, value: str, call: str
+) -> None:
+    source = f"""
+import collections.abc
+
+class Hostile(collections.abc.Mapping):
+    def __getitem__(self, key):
+        raise RuntimeError("no")
+    def __iter__(self):
+        raise RuntimeError("no")
+    def __len__(self):
+        return 1
+
+async def main(inputs, ctx):
+    {call.format(value)}
+"""
+    found = await run_block(tmp_path, block(source, form))
+    first, second = (e.error for e in all_of(found, events.BlockError))
+    assert first == "Output handle key: [other] is not defined in Block outputs schema."
+    assert second.startswith("Output handle key: [other] is not defined, and its value wasn't sent: ")
+    [finished] = all_of(found, events.BlockFinished)
+    assert finished.error is None
+    end = end_of(found)
+    assert (end.state, end.outputs) == ("succeeded", {"out": 1})
+
+
+@SYNC
 async def test_an_undefined_handle_sends_an_error_and_the_output_all_the_same(tmp_path: Path, form: str) -> None:
     found = await run_block(
         tmp_path,

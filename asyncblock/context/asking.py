@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
 from .. import schemas
 from ..errors import Closed, InvalidInputs, LocalProtocolError, Unavailable
-from ..offload import run_in_thread
+from ..offload import run_in_thread, wait_in_thread
 from ..wire.bodies import Parcel
 from .blockjob import BlockJob, SyncBlockJob
 from .counted import counted
@@ -27,7 +28,7 @@ from .payloads import Prepared, Raw, check_size
 if TYPE_CHECKING:
     from ..wire.windows import Lane
 
-__all__ = ["AsyncAsking", "SyncAsking"]
+__all__ = ["Apart", "AsyncAsking", "SyncAsking"]
 
 HandleDefs = Sequence[Mapping[str, Any]]
 T = TypeVar("T")
@@ -299,6 +300,50 @@ class SyncAsking(_Asking):
 
     @abstractmethod
     def _send(self, lane: Lane, item: bytes | Parcel) -> None: ...
+
+
+class Apart(SyncAsking, ABC):
+    """The part of ``SyncContext`` for a block with an event loop of its own in the job's thread.
+
+    There a call that waits would hold up the block's other tasks; in that loop's own pool it would wait for what the
+    author has put there. So calls wait elsewhere.
+    """
+
+    afterwards: Callable[[], None] | None = None
+    """Runs on the job's thread when the block's end was told: what its own loop has left is done there."""
+    interrupt: Callable[[str], None] | None = None
+    """Hears, from the executor's loop, that the job is to end: a thread that waits in its own loop hears nothing else.
+    """
+    _in_line: asyncio.Lock | None = None
+
+    def elsewhere(self, call: Callable[[], T], *, with_room: bool = False) -> Future[T]:
+        """Make a call of this context on a thread of ours, after those that were given before.
+
+        ``with_room`` waits first while so many blocks run that the next one has no room. Raises ``Unavailable`` without
+        an executor, ``Closed`` after the finish.
+        """
+        return self.follow(self.in_order(call, with_room=with_room))
+
+    def follow(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+        """Run a coroutine on the executor's loop. Raises as ``elsewhere``."""
+        try:
+            loop = self._engine().loop
+        except BaseException:
+            coroutine.close()
+            raise
+        return asyncio.run_coroutine_threadsafe(coroutine, loop)
+
+    async def in_order(self, call: Callable[[], T], *, with_room: bool = False) -> T:
+        """Do, on the executor's loop, what ``elsewhere`` does.
+
+        **Durability** and **Cancellation** are those of the call; one that has begun runs to its end.
+        """
+        self._in_line = self._in_line or asyncio.Lock()
+        async with self._in_line:
+            while with_room and self._is_full():
+                await any_change(self._watches or ())
+            # One thread for a job at most.
+            return await wait_in_thread(call, places=None)
 
 
 def _media_types(defs: HandleDefs) -> dict[str, str | None]:

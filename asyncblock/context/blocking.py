@@ -16,9 +16,9 @@ from ..store import Store, StoreKey
 from ..wire.bodies import Parcel
 from ..wire.records import encode
 from ..wire.windows import Lane
-from .asking import SyncAsking
+from .asking import Apart
 from .directed import ToFlow, ToNode, targets_of
-from .face import too_many
+from .face import can_go_unsent, too_many
 from .jobinfo import JobInfo
 from .large import Large
 from .payloads import (
@@ -36,7 +36,7 @@ from .staying import movable
 __all__ = ["SyncContext"]
 
 
-class SyncContext(SyncAsking):
+class SyncContext(Apart):
     """A job as its ``def main(inputs, ctx)`` sees it, on a worker thread. Calls wait as ``Context``'s awaits do.
 
     Threads that the block starts may use it too. ``lock`` is one for all sync jobs of the link.
@@ -60,11 +60,14 @@ class SyncContext(SyncAsking):
         """As ``Context.output``."""
         targets = targets_of(to_node, to_flow)
         self._check()
-        if self._is_undefined(handle):
-            self._send(self._channel.data, self._undefined(handle))
-        prepared = self._prepared(value, handle, self._is_var(handle))
-        self._send(self._channel.data, self._output_item(handle, prepared, targets), [prepared.key])
-        self._part_from([prepared])
+        prepared: Prepared | None
+        if self._is_stray(value, handle):
+            prepared = self._stray(value, handle)
+        else:
+            prepared = self._prepared(value, handle, self._is_var(handle))
+        if prepared is not None:
+            self._send(self._channel.data, self._output_item(handle, prepared, targets), [prepared.key])
+            self._part_from([prepared])
         if done:
             self.done()
 
@@ -219,13 +222,13 @@ class SyncContext(SyncAsking):
 
     def _prepare_many(self, given: Results) -> dict[str, Prepared]:
         values = by_handle(given)
-        for handle in values:
-            if self._is_undefined(handle):
-                self._send(self._channel.data, self._undefined(handle))
         prepared: dict[str, Prepared] = {}
         try:
             for handle, value in values.items():
-                prepared[handle] = self._prepared(value, handle, self._is_var(handle))
+                if not self._is_undefined(handle):
+                    prepared[handle] = self._prepared(value, handle, self._is_var(handle))
+                elif (stray := self._stray(value, handle)) is not None:
+                    prepared[handle] = stray
             self._fit(prepared)
         except BaseException:
             # A cancel too: nobody else knows what was made, and what it holds of the budget.
@@ -257,6 +260,17 @@ class SyncContext(SyncAsking):
             raise
         prepared.key, prepared.memory = key, memory
         return prepared
+
+    def _stray(self, value: object, handle: str) -> Prepared | None:
+        """As ``Context``'s."""
+        self._send(self._channel.data, self._undefined(handle))
+        try:
+            return self._prepared(value, handle, None)
+        except Exception as problem:  # whatever the author's class raises
+            if not can_go_unsent(problem):
+                raise
+            self._send(self._channel.data, self._unsent(handle, problem))
+            return None
 
     @staticmethod
     def _part_from(prepared: Iterable[Prepared]) -> None:

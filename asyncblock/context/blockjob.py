@@ -60,13 +60,26 @@ class BlockJob(_Common):
         **Cancellation** stops waiting; the block runs on until its caller ends. Raises ``BlockFailed`` with the block's
         error; ``ConnectionLost`` when the link is over.
         """
-        await self._succeeded()
+        await self.succeeded()
         return {handle: await self._engine.value(event, handle) for handle, event in self._watch.outputs.items()}
 
-    async def _succeeded(self) -> None:
+    async def succeeded(self) -> None:
+        """Wait for the end, and fetch nothing. **Cancellation** and errors as ``await job``."""
         await self._watch.end()
         if self._watch.error is not None:
             raise self._watch.error
+
+    @property
+    def is_held(self) -> bool:
+        """Whether its outputs count only when an attempt has finished: it may be tried again."""
+        return self._watch.held
+
+    async def values(self, event: events.BlockEvent) -> dict[str, Any]:
+        """Return the values that one of its events holds, by handle; none for an event of another kind.
+
+        **Cancellation** is safe. Raises ``LocalProtocolError`` for a var value that is in another process.
+        """
+        return {handle: await self._engine.value(event, handle) for handle in _handles(event)}
 
     async def __aiter__(self) -> AsyncIterator[events.BlockEvent]:
         """Iterate over the block's events, up to its end, whatever that is.
@@ -94,14 +107,19 @@ class BlockJob(_Common):
         Those of a block with retries come when an attempt has finished, and from that attempt alone.
         **Cancellation** is safe.
         """
+        async for values in self.records():
+            for item in values.items():
+                yield item
+
+    async def records(self) -> AsyncIterator[dict[str, Any]]:
+        """Iterate over the block's outputs as it put them out: a dict for each record, else as ``outputs``."""
         watch = self._watch
         if watch.held:
-            await self._succeeded()
+            await self.succeeded()
         async for event in self:
-            if not watch.held or event.attempt == watch.attempt:
-                for handle in _handles(event):
-                    yield handle, await self._engine.value(event, handle)
-        await self._succeeded()
+            if (not watch.held or event.attempt == watch.attempt) and (values := await self.values(event)):
+                yield values
+        await self.succeeded()
 
     async def progress(self) -> AsyncIterator[float]:
         """Iterate over how far the block is, from 0 to 100; 100 comes last, when it has succeeded.
@@ -135,26 +153,27 @@ class SyncBlockJob(_Common):
 
     def __init__(self, engine: Engine, job: Caller, watch: Watch, block: str) -> None:
         super().__init__(engine, job, watch, block)
-        self._inner = BlockJob(engine, job, watch, block)
+        self.inner = BlockJob(engine, job, watch, block)
+        """The same for a coroutine on the executor's loop."""
 
     def result(self) -> dict[str, Any]:
         """Wait for the end and return the last value of each output handle; raises as ``await job`` does."""
-        return self._wait(self._inner._result())
+        return self._wait(self.inner._result())
 
     def __iter__(self) -> Iterator[events.BlockEvent]:
-        return self._each(self._inner.__aiter__())
+        return self._each(self.inner.__aiter__())
 
     def outputs(self) -> Iterator[tuple[str, Any]]:
         """As ``BlockJob.outputs``."""
-        return self._each(self._inner.outputs())
+        return self._each(self.inner.outputs())
 
     def progress(self) -> Iterator[float]:
         """As ``BlockJob.progress``."""
-        return self._each(self._inner.progress())
+        return self._each(self.inner.progress())
 
     def cancel(self, reason: str = "cancelled") -> None:
         """As ``BlockJob.cancel``."""
-        self._wait(self._inner.cancel(reason))
+        self._wait(self.inner.cancel(reason))
 
     def _each(self, items: AsyncIterator[T]) -> Iterator[T]:
         while True:

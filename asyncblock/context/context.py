@@ -24,7 +24,7 @@ from ..wire.windows import Lane
 from .asking import AsyncAsking
 from .counted import counted
 from .directed import Targets, ToFlow, ToNode, targets_of
-from .face import too_many
+from .face import can_go_unsent, too_many
 from .jobinfo import JobInfo
 from .large import Large
 from .lines import LineRing
@@ -97,10 +97,11 @@ class Context(AsyncAsking, FigureSender):
         arrays, bytes, and containers of these (``asyncblock.values.portable``); the rest keeps its consumers here.
         While var values take more memory than they may, the call waits until
         some are let go (``ASYNCBLOCK_VAR_MEMORY``, a quarter of the host's by default).
-        An undefined handle sends an error that names it; the value is sent all the same.
+        An undefined handle sends an error that names it; the value is sent all the same, if it can be encoded.
         ``to_node`` (``{"node_id", "input_handle"}`` each) and ``to_flow`` (``{"output_handle"}`` each) choose among the
         handle's connections; where only one of them is given, the other kind gets nothing.
-        Raises ``UnserializableValue`` naming handle and path; ``PayloadTooLarge``, before anything is converted where
+        Raises ``LocalProtocolError`` for value and handle that have changed places; ``UnserializableValue`` naming
+        handle and path; ``PayloadTooLarge``, before anything is converted where
         text, bytes or an array tell their size; ``Unavailable`` when the temporary file can't be written; ``Closed``
         after the finish; ``Rejected`` when the mainframe refused an earlier record; ``LeaseLost`` when the attempt is
         fenced.
@@ -135,9 +136,13 @@ class Context(AsyncAsking, FigureSender):
             await self.done()
 
     async def _output_long(self, value: object, handle: str, targets: Targets | None = None) -> None:
-        if self._is_undefined(handle):
-            await self._send(self._channel.data, self._undefined(handle))
-        prepared = await self._prepared(value, handle, self._is_var(handle))
+        prepared: Prepared | None
+        if self._is_stray(value, handle):
+            prepared = await self._stray(value, handle)
+            if prepared is None:
+                return
+        else:
+            prepared = await self._prepared(value, handle, self._is_var(handle))
         await self._send(self._channel.data, self._output_item(handle, prepared, targets), [prepared.key])
         if prepared.memory is not None:
             await self._part_from([prepared])
@@ -164,6 +169,17 @@ class Context(AsyncAsking, FigureSender):
             raise
         prepared.key, prepared.memory = key, memory
         return prepared
+
+    async def _stray(self, value: object, handle: str) -> Prepared | None:
+        """Encode a value for a handle that isn't declared, and tell of it; None when it can't be encoded."""
+        await self._send(self._channel.data, self._undefined(handle))
+        try:
+            return await self._prepared(value, handle, None)
+        except Exception as problem:  # whatever the author's class raises
+            if not can_go_unsent(problem):
+                raise
+            await self._send(self._channel.data, self._unsent(handle, problem))
+            return None
 
     async def _part_from(self, prepared: Iterable[Prepared]) -> None:
         """Let what the block writes into shared arrays that it has put out be its own from now on."""
@@ -419,13 +435,13 @@ class Context(AsyncAsking, FigureSender):
 
     async def _prepare_many(self, given: Results) -> dict[str, Prepared]:
         values = by_handle(given)
-        for handle in values:
-            if self._is_undefined(handle):
-                await self._send(self._channel.data, self._undefined(handle))
         prepared: dict[str, Prepared] = {}
         try:
             for handle, value in values.items():
-                prepared[handle] = await self._prepared(value, handle, self._is_var(handle))
+                if not self._is_undefined(handle):
+                    prepared[handle] = await self._prepared(value, handle, self._is_var(handle))
+                elif (stray := await self._stray(value, handle)) is not None:
+                    prepared[handle] = stray
             await self._fit(prepared)
         except BaseException:
             # A cancel too: nobody else knows what was made, and what it holds of the budget.

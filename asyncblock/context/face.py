@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final, NoReturn
 
 import orjson
 
-from ..errors import Closed, LocalProtocolError, Rejected, Unavailable
+from ..errors import Closed, ConnectionLost, LeaseLost, LocalProtocolError, Rejected, Unavailable
 from ..link import Outlet
 from ..pieces import dumps_pieces
 from ..preview import Making, about
@@ -27,7 +27,7 @@ from .payloads import Prepared, Raw, bodies_of, check_size, now_ms, raw_pieces, 
 from .secrecy import CredentialInput
 from .staying import Staying
 
-__all__ = ["ContextBase", "too_many"]
+__all__ = ["ContextBase", "can_go_unsent", "too_many"]
 
 logger = logging.getLogger("asyncblock.context")
 
@@ -35,6 +35,9 @@ logger = logging.getLogger("asyncblock.context")
 _MANY_BYTES = 1 << 20
 """Bytes of values in one record: a batch is a record more than 64 KiB, and has to fit into a message."""
 
+
+_SHOWN: Final = 40
+"""Characters of what was given for a handle that an error shows."""
 
 _TOLD_LATE: Final = 20
 """Lines of a job that has ended which are told."""
@@ -116,6 +119,11 @@ class ContextBase(Staying, Captured):
         return self._job.job_id
 
     @property
+    def is_finished(self) -> bool:
+        """Whether the finish is said: nothing can be sent any more."""
+        return self._finish_said
+
+    @property
     def attempt(self) -> int:
         """Which attempt of the job this is, from 1."""
         return self._job.attempt
@@ -189,10 +197,25 @@ class ContextBase(Staying, Captured):
             raise LocalProtocolError(f"the handle {handle!r} has lone surrogates")
         return self._job.outputs_def is not None and handle not in self._job.outputs_def
 
+    def _is_stray(self, value: object, handle: str) -> bool:
+        """Tell whether an output's handle isn't declared. Raises for two arguments that must have changed places."""
+        declared = self._job.outputs_def
+        if declared and isinstance(value, str) and value in declared and (stray := _is_none_of(handle, declared)):
+            raise LocalProtocolError(
+                f"output(value, handle) has its value first: {value!r} is an output handle of this block, and "
+                f"{stray} isn't; write output(value, {value!r})"
+            )
+        return self._is_undefined(handle)
+
     def _undefined(self, handle: str) -> bytes:
         return encode(
             "BlockError", now_ms(), error=f"Output handle key: [{handle}] is not defined in Block outputs schema."
         )
+
+    def _unsent(self, handle: str, problem: Exception) -> bytes:
+        """Tell of a value that nobody can have asked for, and that can't be sent: no reason to fail the job."""
+        words = f"Output handle key: [{handle}] is not defined, and its value wasn't sent: {problem}"
+        return encode("BlockError", now_ms(), error=self._text(words))
 
     def _prepare_small(self, value: object, handle: str | None, *, telemetry: bool = False) -> Prepared | None:
         """Encode a value that is certainly small; None when it must be encoded off the loop, or waits for room."""
@@ -233,7 +256,11 @@ class ContextBase(Staying, Captured):
 
     def _plain_record(self, value: object, handle: str) -> bytes | None:
         """Encode an output the short way; None when value or handle need the long one."""
-        prefix = self._prefixes.get(handle)
+        try:
+            prefix = self._prefixes.get(handle)
+        except TypeError:
+            # No text, and not hashable: the long way says what is wrong with it.
+            return None
         kind = type(value)
         # Short texts first: asking ``is_small`` takes a tenth of a call (throughput).
         short = (kind is str and len(value) < _SHORT_TEXT) or kind in _SCALARS  # type: ignore[arg-type]  # ``kind`` says so
@@ -389,6 +416,18 @@ class ContextBase(Staying, Captured):
 
     def _repeated_finish(self) -> None:
         logger.warning("job %s (%s) was finished twice; the first finish counts", self.job_id, self.node_id)
+
+
+def can_go_unsent(problem: Exception) -> bool:
+    """Tell whether an error is about a value, and not about the job or its link."""
+    return not isinstance(problem, (Closed, ConnectionLost, Rejected, LeaseLost, Unavailable))
+
+
+def _is_none_of(handle: object, declared: Mapping[str, Any]) -> str | None:
+    """Return words for what is none of the declared handles; None for one of them."""
+    if isinstance(handle, str):
+        return None if handle in declared else repr(handle[:_SHOWN])
+    return f"the {type(handle).__name__} given for the handle"
 
 
 def too_many(values: Mapping[str, Prepared]) -> list[str]:
