@@ -60,8 +60,10 @@ LAYERS: dict[str, set[str]] = {
     "looks": set(),
     "events": {"looks", "wire", "errors"},
     "client": {"looks", "link", "iothread", "wire", "transport", "values", "pieces", "offload", "schemas", "events", "flow", "body", "block", "many", "shapes", "metadata", "retrying", "errors"},
+    # Names of another package, for blocks that were written for it.
+    "oocana_surface": {"context", "block", "shapes", "syntax", "events", "errors"},
     "executor": {
-        "context", "client", "link", "iothread", "wire", "detached", "store", "depot", "shared", "block", "shapes", "body", "scratch", "preview", "values", "pieces",
+        "oocana_surface", "context", "client", "link", "iothread", "wire", "detached", "store", "depot", "shared", "block", "shapes", "body", "scratch", "preview", "values", "pieces",
         "offload", "flow", "workers", "brought", "children", "lifesigns", "collector", "ending", "hostmemory", "metadata", "resources",
         *GROUND,
     },
@@ -91,6 +93,8 @@ DOORS = {
     "starlette": {"viewer"},
     "uvicorn": {"viewer/serving.py"},
     "markdown_it": {"report/markdown.py"},
+    "oocana": {"oocana_surface"},
+    "simplejson": {"oocana_surface"},
 }
 # Imported by nobody here: authors' values bring them in.
 AUTHORS_OWN = {

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..block import AnyBlock, Binding, bind
 from ..enclosed import words_of
 from ..errors import LocalProtocolError, Unavailable
+from ..oocana_surface import is_for_oocana, oocana_binding
 from ..packages import package_hash, package_name
 from .loader import Loader
 from .shell import shell
@@ -175,8 +176,12 @@ class Catalog:
         Raises what the module raises, or a typed error that says what is missing.
         """
         block = self._block(spec, session_id)
-        # Bound where it was defined: its annotations may name what only stood there.
-        binding = bind(self.function(spec, session_id)) if block is None else block.binding
+        if block is None:
+            fn = self.function(spec, session_id)
+            binding = oocana_binding(fn) if is_for_oocana(fn, spec.get("context")) else bind(fn)
+        else:
+            # Bound where it was defined: its annotations may name what only stood there.
+            binding = block.binding
         self._bindings[key_of(spec, session_id)] = binding
         return binding
 
@@ -242,11 +247,13 @@ class Catalog:
         self._given.pop(session_id, None)
         # Others are loaded on other threads meanwhile; a copy is made in one step.
         for key in [key for key in list(self._bindings) if key[0] == session_id]:
-            del self._bindings[key]
+            _end(self._bindings.pop(key))
         self._loader.end_session(session_id)
 
     def close(self) -> None:
         """Let go of everything that was loaded; a further load reads the files anew."""
+        for binding in self._bindings.values():
+            _end(binding)
         self._bindings.clear()
         self._loader.close()
 
@@ -267,6 +274,11 @@ def accepted(versions: Iterable[str]) -> tuple[str, ...]:
     return tuple("" if each == "any" else each for each in given)
 
 
+def _end(binding: Binding) -> None:
+    if binding.ended is not None:
+        binding.ended()
+
+
 def _named(roots: Sequence[Path], wanted: str) -> Path | None:
     return next((root for root in roots if str(root) == wanted), None)
 
@@ -280,4 +292,5 @@ def key_of(spec: dict[str, Any], session_id: str) -> tuple[str, ...]:
         str(spec.get("dir")),
         str(spec.get("entry")),
         str(spec.get("function")),
+        str(spec.get("context")),
     )

@@ -89,6 +89,7 @@ _EXTRAS: Final = {
     **dict.fromkeys(("fastapi", "uvicorn"), "service"),
     **dict.fromkeys(("typer", "rich"), "cli"),
     "uvloop": "fast",
+    "oocana": "oocana",
 }
 """What brings modules that may be missing."""
 

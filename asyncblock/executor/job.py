@@ -229,8 +229,9 @@ class RunningJob:
             # waits for its acknowledgement has ended.
             self._hosting.tasks.create_task(self._conclude({"cancelled": True}))
         if isinstance(self._ctx, SyncContext):
-            # A thread that waits for a block that it runs hears nothing else.
+            # A thread that waits for a block that it runs, or in an event loop of its own, hears nothing else.
             self._ctx.release_blocks(f"was cancelled: {reason}")
+            self._interrupt(reason)
         self._deadline = self._hosting.loop.call_later(grace, self._out_of_time)
 
     def fence(self, reason: str) -> None:
@@ -242,11 +243,16 @@ class RunningJob:
             self._begin_no_more(reason)
             if self._ctx is not None:
                 self._ctx.release_blocks(f"lost its lease: {reason}")
+                self._interrupt(f"lease lost: {reason}")
             if self._main is not None and not self._main.done():
                 self._main.cancel(f"lease lost: {reason}")
                 self._deadline = self._deadline or self._hosting.loop.call_later(_FENCED_GRACE, self._out_of_time)
             else:
                 self._done()
+
+    def _interrupt(self, reason: str) -> None:
+        if isinstance(self._ctx, SyncContext) and self._ctx.interrupt is not None:
+            self._ctx.interrupt(reason)
 
     def _begin_no_more(self, reason: str) -> None:
         if self._waiting is not None:
@@ -306,7 +312,7 @@ class RunningJob:
         except BaseException as error:
             await self._conclude(self._failure(error))
             return
-        async with _NOTHING if binding.is_async else self._hosting.threads:
+        async with _NOTHING if binding.is_async or binding.own_loop else self._hosting.threads:
             if not await self._say_started():
                 await self._conclude({"cancelled": True})
                 return
@@ -436,6 +442,8 @@ class RunningJob:
                 self._thread = None
             context.run(flush_job, ctx.sink)
             inbox.post(_settle, result, value)
+            if ctx.afterwards is not None:
+                context.run(ctx.afterwards)
 
         threading.Thread(target=work, name=f"asyncblock job {self._info.job_id}", daemon=True).start()
         return await _wait_through_cancel(result)

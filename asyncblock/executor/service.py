@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from ..block import Binding, bind
 from ..errors import AsyncBlockError, BlockFailed, LocalProtocolError
 from ..offload import wait_in_thread
+from ..oocana_surface import is_for_oocana, oocana_binding, oocana_service
 from .failure import author_traceback, summary
 from .tasks import ENDS, current_service
 from .watchdog import task_value
@@ -107,6 +108,8 @@ class RunningService:
         self._loop = asyncio.get_running_loop()
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._notified = False
+        self._is_for_oocana = False
+        """Its ``main`` was written for that package: so were its handlers."""
 
     def begin(self, load: Callable[[], Callable[..., Any]], tasks: asyncio.TaskGroup) -> None:
         """Load ``main`` on a worker thread and run it in a task."""
@@ -141,9 +144,12 @@ class RunningService:
                 hint = f". Did you mean {close[0]!r}?" if close else ""
                 known = ", ".join(sorted(map(repr, handler))) or "none"
                 raise LocalProtocolError(f"service {self.name!r} has no handler {block!r}; it has {known}{hint}")
-            return bind(handler[block])
+            return self._bound(handler[block])
         assert handler is not None
-        return bind(functools.partial(handler, block))
+        return self._bound(functools.partial(handler, block))
+
+    def _bound(self, handler: Handler) -> Binding:
+        return oocana_binding(handler) if self._is_for_oocana else bind(handler)
 
     def message(self, message: ServiceMessage, tasks: asyncio.TaskGroup) -> None:
         """Tell the service's callbacks of a message."""
@@ -165,10 +171,14 @@ class RunningService:
         """Run ``main``; never raises but a cancel."""
         try:
             fn = await wait_in_thread(load, places=None)
+            given: Any = self._ctx
+            self._is_for_oocana = is_for_oocana(fn)
+            if self._is_for_oocana:
+                given = await wait_in_thread(oocana_service, self._ctx)
             if bind(fn).is_async:
-                await fn(self._ctx)
+                await fn(given)
             else:
-                await self._in_thread(fn)
+                await self._in_thread(fn, given)
         except asyncio.CancelledError:
             raise
         except BaseException as error:
@@ -180,14 +190,14 @@ class RunningService:
                 words = f"main of service {self.name!r} returned without setting service.block_handler"
                 self._give_up(LocalProtocolError(words))
 
-    async def _in_thread(self, fn: Callable[..., Any]) -> None:
+    async def _in_thread(self, fn: Callable[..., Any], given: Any) -> None:
         done: asyncio.Future[BaseException | None] = self._loop.create_future()
         context = contextvars.copy_context()
 
         def work() -> None:
             error: BaseException | None = None
             try:
-                context.run(fn, self._ctx)
+                context.run(fn, given)
             except BaseException as raised:
                 # Whatever it is: who waits for this thread has to hear of its end.
                 error = raised

@@ -22,6 +22,9 @@ __all__ = ["LANGUAGES", "BlockManifest", "Manifests"]
 LANGUAGES: Final = ("python", "shell")
 """What can be run without asking who is connected."""
 
+CONTEXTS: Final = ("asyncblock", "oocana")
+"""Whose context a Python block may say that it was written for."""
+
 _SHELL: Final = {
     "language": "python",
     "package": "python:asyncblock.executor.shell",
@@ -191,6 +194,11 @@ class Manifests:
         }
         if python:
             spec["code"] = self._code_of(package.root, spec["entry"])
+            if (context := options.get("context")) is not None:
+                if context not in CONTEXTS:
+                    words = f"{who}: 'context' is {' or '.join(CONTEXTS)}, not {context!r}"
+                    self.report.problem(words, file, options.line_of("context"))
+                spec["context"] = context
         else:
             spec["options"] = dict(options)
         return spec
