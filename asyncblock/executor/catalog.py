@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from ..block import AnyBlock, Binding, bind
 from ..enclosed import words_of
 from ..errors import LocalProtocolError, Unavailable
-from ..oocana_surface import is_for_oocana, oocana_binding
 from ..packages import package_hash, package_name
 from .loader import Loader
 from .shell import shell
@@ -177,8 +176,7 @@ class Catalog:
         """
         block = self._block(spec, session_id)
         if block is None:
-            fn = self.function(spec, session_id)
-            binding = oocana_binding(fn) if is_for_oocana(fn, spec.get("context")) else bind(fn)
+            binding = _bound(self.function(spec, session_id), spec)
         else:
             # Bound where it was defined: its annotations may name what only stood there.
             binding = block.binding
@@ -272,6 +270,12 @@ def accepted(versions: Iterable[str]) -> tuple[str, ...]:
                 "them, or 'any'"
             )
     return tuple("" if each == "any" else each for each in given)
+
+
+def _bound(fn: Callable[..., object], spec: Mapping[str, Any]) -> Binding:
+    from ..oocana_surface import is_for_oocana, oocana_binding
+
+    return oocana_binding(fn) if is_for_oocana(fn, spec.get("context")) else bind(fn)
 
 
 def _end(binding: Binding) -> None:

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 from ..block import Binding, bind
 from ..errors import AsyncBlockError, BlockFailed, LocalProtocolError
 from ..offload import wait_in_thread
-from ..oocana_surface import is_for_oocana, oocana_binding, oocana_service
 from .failure import author_traceback, summary
 from .tasks import ENDS, current_service
 from .watchdog import task_value
@@ -149,6 +148,8 @@ class RunningService:
         return self._bound(functools.partial(handler, block))
 
     def _bound(self, handler: Handler) -> Binding:
+        from ..oocana_surface import oocana_binding
+
         return oocana_binding(handler) if self._is_for_oocana else bind(handler)
 
     def message(self, message: ServiceMessage, tasks: asyncio.TaskGroup) -> None:
@@ -171,10 +172,7 @@ class RunningService:
         """Run ``main``; never raises but a cancel."""
         try:
             fn = await wait_in_thread(load, places=None)
-            given: Any = self._ctx
-            self._is_for_oocana = is_for_oocana(fn)
-            if self._is_for_oocana:
-                given = await wait_in_thread(oocana_service, self._ctx)
+            given = await wait_in_thread(self._given, fn)
             if bind(fn).is_async:
                 await fn(given)
             else:
@@ -189,6 +187,13 @@ class RunningService:
             if self._ctx.block_handler is None:
                 words = f"main of service {self.name!r} returned without setting service.block_handler"
                 self._give_up(LocalProtocolError(words))
+
+    def _given(self, fn: Callable[..., Any]) -> Any:
+        """Return what ``main`` gets. Imports what it was written for."""
+        from ..oocana_surface import is_for_oocana, oocana_service
+
+        self._is_for_oocana = is_for_oocana(fn)
+        return oocana_service(self._ctx) if self._is_for_oocana else self._ctx
 
     async def _in_thread(self, fn: Callable[..., Any], given: Any) -> None:
         done: asyncio.Future[BaseException | None] = self._loop.create_future()
