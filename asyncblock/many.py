@@ -10,13 +10,13 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
-from .errors import AsyncBlockError, MapFailed, Rejected
+from .errors import AsyncBlockError, FlowFailed, MapFailed, Rejected
 from .shapes import Results, by_handle
 
 if TYPE_CHECKING:
     from .flow.plan import Plan
 
-__all__ = ["Many", "MapResult", "group_of", "is_group", "new_group"]
+__all__ = ["Many", "MapResult", "group_of", "index_of", "is_group", "new_group", "reason_of_group"]
 
 _GROUP: Final = re.compile(r"m[0-9a-z]{9}")
 _ID: Final = re.compile(r"(m[0-9a-z]{9})n[0-9]{5,}")
@@ -62,6 +62,16 @@ def group_of(session_id: str) -> str | None:
     """Return the group that a session belongs to; None for one that was started alone."""
     found = _ID.fullmatch(session_id)
     return None if found is None else found[1]
+
+
+def index_of(session_id: str) -> int:
+    """Return the place of a session in its group; -1 for one that was started alone."""
+    return -1 if group_of(session_id) is None else int(session_id[11:])
+
+
+def reason_of_group(group: str, reason: str) -> str:
+    """Say that all of a group are cancelled: by these words whoever starts its sessions knows to begin no more."""
+    return f"group {group} is cancelled" + ("" if reason == "cancelled" else f": {reason}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,9 +185,16 @@ class Many(Generic[S]):
                 await session.cancel(self._cancelled)
             return MapResult(index, inputs, session_id, await session.outputs())
         except AsyncBlockError as error:
+            if self._cancelled is None and self._is_of_group(error):
+                # Somebody else cancels them all, and has seen only those that ran then.
+                await self.cancel(str(error))
             return MapResult(index, inputs, session_id, error=error)
         finally:
             self._sessions.pop(session_id, None)
+
+    def _is_of_group(self, error: AsyncBlockError) -> bool:
+        words = reason_of_group(self.group, "cancelled")
+        return isinstance(error, FlowFailed) and error.state == "cancelled" and words in str(error)
 
     async def _give_up(self, running: set[asyncio.Task[MapResult]]) -> None:
         sessions = list(self._sessions.values())

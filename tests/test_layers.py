@@ -40,6 +40,7 @@ LAYERS: dict[str, set[str]] = {
     "offload": {"forks", "errors"},
     "metadata": {"errors"},
     "many": {"flow", "shapes", "errors"},
+    "grouped": {"client", "many"},
     # Asked for by a handle of the client when somebody wants it, and built on what executors keep.
     "retrying": {"context", "executor", "flow", "link", "importable", "identity", "offload", "pieces", "store", "wire", "errors"},
     "schemas": {"values", "errors"},
@@ -74,7 +75,7 @@ LAYERS: dict[str, set[str]] = {
     "workers": {"children", "depot", "forks", "flow", "hostmemory", "lifesigns", "errors"},
     "lifesigns": set(),
     "page": {"events", "wire", "flow", "errors"},
-    "viewer": {"page", "report", "client", "events", "wire", "flow", "offload", "errors"},
+    "viewer": {"page", "report", "client", "grouped", "many", "events", "wire", "flow", "offload", "errors"},
     "report": {"page", "client", "events", "wire", "flow", "offload", "pieces", "errors"},
 }  # fmt: skip
 ROOF = {"embedding", "running", "runs", "cli", "examples", "testing", "notebook", "__init__", "__main__"}

@@ -11,6 +11,7 @@ import pytest
 
 import asyncblock
 from asyncblock.errors import FlowFailed, InvalidFlow, LocalProtocolError, MapFailed
+from asyncblock.grouped import cancel_group
 from asyncblock.many import MapResult
 
 from .flow.packages import block
@@ -164,3 +165,31 @@ async def test_what_is_wrong_with_the_flow_is_said_once(tmp_path: Path) -> None:
             await mainframe.map(doubling(), [], limit=0)
         assert await mainframe.map(doubling(), []) == []
         assert await mainframe.sessions() == []
+
+
+async def test_a_group_that_somebody_else_cancels_begins_no_further_runs() -> None:
+    async with asyncblock.embedded() as mainframe:
+        many = mainframe.map(doubling(), [{"n": n, "pause": 600} for n in range(14, 24)], limit=3)
+        waiting = asyncio.ensure_future(many)
+        for _ in range(3):
+            await arrived.acquire()
+        assert await cancel_group(mainframe, many.group, "no longer wanted") == 3
+        with pytest.raises(MapFailed) as failed:
+            await waiting
+        members = await mainframe.sessions(prefix=many.group)
+        assert [each.state for each in members] == ["cancelled"] * len(members)
+        assert 3 <= len(members) < 10
+        assert "no longer wanted" in str(failed.value)
+
+
+async def test_one_of_a_group_may_be_cancelled_alone() -> None:
+    async with asyncblock.embedded() as mainframe:
+        items = [{"n": 14, "pause": 600}, *({"n": n, "pause": 0} for n in range(15, 20))]
+        many = mainframe.map(doubling(), items, limit=1)
+        waiting = asyncio.ensure_future(many)
+        await arrived.acquire()
+        [one] = await mainframe.sessions(prefix=many.group)
+        await mainframe.session(one.session_id).cancel("only this one")
+        with pytest.raises(MapFailed) as failed:
+            await waiting
+        assert [each.error is None for each in failed.value.results] == [False, *[True] * 5]

@@ -534,7 +534,10 @@ def cancel(
     header: Header = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Cancel a session, or one of its jobs; blocks may clean up. One that has ended is left as it is."""
+    """Cancel a session, one of its jobs, or all sessions of a group; blocks may clean up.
+
+    A session that has ended is left as it is. Of a group nothing that waits for its turn begins any more.
+    """
     _run(known.cancel(session_id, Target(url, token, data_dir, tls_ca, tuple(header or ())), job, reason))
 
 
@@ -547,7 +550,10 @@ def outputs(
     header: Header = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Wait for the end of a session and print its outputs as a JSON object. Exit codes as for run."""
+    """Wait for the end of a session and print its outputs as a JSON object; of a group a list of them, in order.
+
+    Exit codes as for run.
+    """
     _run(known.outputs(session_id, Target(url, token, data_dir, tls_ca, tuple(header or ()))))
 
 
@@ -634,7 +640,7 @@ def export(
 def page(
     session_id: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Argument(metavar="[SESSION]", help="Begin at this session: its id, or its beginning."),
+        typer.Argument(metavar="[SESSION]", help="Begin at this session: its id, or its beginning; or at a group."),
     ] = None,
     url: Url = None,
     token: Token = None,
@@ -678,7 +684,10 @@ def sessions(
     header: Header = None,
     data_dir: DataDir = None,
     state: Annotated[Optional[SessionState], typer.Option(help="Only those in this state.")] = None,  # noqa: UP045
-    limit: Annotated[str, typer.Option(metavar="N|all", help="How many at most, the newest first.")] = "20",
+    limit: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="N|all", help="How many at most, the newest first. Default: 20; of a group all."),
+    ] = None,
     group: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(metavar="GROUP", help="The sessions of one group, each on a line of its own."),
@@ -692,7 +701,8 @@ def sessions(
     """
     target = Target(url, token, data_dir, tls_ca, tuple(header or ()))
     if context.invoked_subcommand is None:
-        _run(known.sessions(target, None if state is None else state.value, parse_limit(limit), json, group))
+        most = parse_limit(limit or ("all" if group else "20"))
+        _run(known.sessions(target, None if state is None else state.value, most, json, group))
     context.obj = target
 
 

@@ -14,18 +14,17 @@ from typing import Any
 import orjson
 import typer
 
-from ..client import Mainframe, Session
-from ..errors import FlowFailed
+from ..client import Mainframe, Session, SessionInfo
+from ..errors import FlowFailed, Unavailable
 from ..flow.plan import Plan
-from ..many import Many, MapResult, is_group
+from ..many import Many, MapResult
 from .interrupts import INTERRUPTED, Interrupts
 
 __all__ = [
     "Sets",
     "begin_many",
-    "cancel_group",
     "follow_many",
-    "is_group",
+    "members_of",
     "outputs_of_group",
     "parse_matrix",
     "parse_rows",
@@ -188,16 +187,17 @@ def _plain(value: Any) -> str:
     return b64encode(value).decode() if isinstance(value, (bytes, bytearray)) else str(value)
 
 
-async def cancel_group(mainframe: Mainframe, group: str, reason: str) -> int:
-    """Cancel all sessions of a group that run; return how many."""
-    members = await mainframe.sessions(state="running", limit=None, prefix=group)
-    await asyncio.gather(*(mainframe.session(each.session_id).cancel(reason) for each in members))
-    return len(members)
+async def members_of(mainframe: Mainframe, group: str) -> list[SessionInfo]:
+    """List all sessions of a group. Raises ``Unavailable`` where there are none."""
+    found = await mainframe.sessions(limit=None, prefix=group)
+    if not found:
+        raise Unavailable(f"the mainframe at {mainframe.address} has no sessions of a group {group!r}")
+    return found
 
 
 async def outputs_of_group(mainframe: Mainframe, group: str) -> tuple[list[dict[str, Any]], bool]:
     """Wait for all sessions of a group; return what each has come to, in order, and whether all have succeeded."""
-    members = sorted(await mainframe.sessions(limit=None, prefix=group), key=lambda each: each.session_id)
+    members = sorted(await members_of(mainframe, group), key=lambda each: each.session_id)
     found: list[dict[str, Any]] = []
     for each in members:
         try:

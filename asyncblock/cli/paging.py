@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import Unavailable
+from ..many import is_group
 from ..page.markup import el
 from ..server.journal.datadir import holder
 from .interrupts import Interrupts
@@ -56,22 +57,23 @@ async def page(name: str | None, target: Target, listen: Listen) -> int:
     stop = asyncio.Event()
     with Interrupts() as interrupts:
         async with AsyncExitStack() as stack:
-            served = target.url is not None or (name is None and holder(target.directory) is not None)
+            several = name is None or is_group(name)
+            served = target.url is not None or (several and holder(target.directory) is not None)
             kept = KeptRuns(*(() if target.url is not None else (target.directory,)), local=is_local(target))
             session_id = ""
-            if name is not None and target.url is None:
+            if name is not None and not served:
                 runs = await asyncio.to_thread(kept.runs, name)
                 exact = [run for run in runs if run.row.session_id == name]
                 if not runs:
                     raise Unavailable(f"neither the last local runs nor {target.directory} have a session {name!r}")
-                session_id = only(name, exact or runs).row.session_id
+                session_id = name if several else only(name, exact or runs).row.session_id
             mainframe = await stack.enter_async_context(reach(target)) if served else None
             if name is not None and mainframe is not None:
                 known = await mainframe.sessions(prefix=name, limit=2)
-                if len(known) != 1 and name not in [each.session_id for each in known]:
+                if len(known) != 1 and not (several and known) and name not in [each.session_id for each in known]:
                     words = "several sessions begin" if known else "no session begins"
                     raise Unavailable(f"{words} with {name!r} on the mainframe at {mainframe.address}")
-                session_id = name if len(known) != 1 else known[0].session_id
+                session_id = name if several or len(known) != 1 else known[0].session_id
             roles = frozenset((await mainframe.info())["roles"]) if mainframe is not None else frozenset({"client"})
             if not roles & {"client", "observer"}:
                 raise Unavailable(f"the token may not look at sessions; its roles are {', '.join(sorted(roles))}")

@@ -10,7 +10,6 @@ import dataclasses
 import sys
 import time
 from base64 import b64encode
-from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -21,6 +20,8 @@ import orjson
 from ..client import Mainframe, Session, SessionInfo, connect
 from ..embedding import embedded
 from ..errors import AsyncBlockError, FlowFailed, Unavailable
+from ..grouped import GroupInfo, by_group, cancel_group, is_whole, of_group
+from ..many import is_group
 from ..report.recording import Followed, RecordedSession, Recording
 from ..runs import local_runs
 from ..server.journal.contract import SessionRow
@@ -29,7 +30,7 @@ from ..server.journal.peek import peek_session, peek_sessions
 from .display import open_display
 from .following import EXIT_CODES, follow
 from .interrupts import Interrupts
-from .many import cancel_group, is_group, outputs_of_group
+from .many import members_of, outputs_of_group
 from .places import COMMAND_TIMEOUT, Target, reach
 
 __all__ = ["LocalRun", "cancel", "info_of", "is_local", "only", "outputs", "seen", "sessions", "watch"]
@@ -187,8 +188,13 @@ async def cancel(name: str, target: Target, job: str | None, reason: str) -> int
     with Interrupts():
         if is_group(name) and job is None:
             async with reach(target) as mainframe:
+                members = await members_of(mainframe, name)
                 count = await cancel_group(mainframe, name, reason)
-            print(f"{count} sessions of group {name} are being cancelled")
+            if not count:
+                told = of_group(name, members).told
+                print(f"all sessions of group {name} have ended already: {told}", file=sys.stderr)
+                return 0
+            print(f"{_counted(count)} of group {name} {'is' if count == 1 else 'are'} being cancelled")
             return 0
         async with _reached(name, target) as (mainframe, session):
             if job is not None:
@@ -240,51 +246,64 @@ async def sessions(target: Target, state: str | None, limit: int | None, json: b
     found: list[tuple[SessionInfo, str | None]] = [
         (info_of(run), str(run.directory)) for run in runs if state is None or run.state == state
     ]
+    groups: dict[str, GroupInfo] = {}
     try:
         async with reach(target) as mainframe:
             found += [(each, None) for each in await mainframe.sessions(state=state, limit=asked, prefix=group or "")]
+            found.sort(key=lambda each: each[0].created_at, reverse=True)
+            if not json and group is None:
+                groups = await _groups([info for info, _ in found], limit, mainframe)
     except AsyncBlockError as error:
         if not runs:
             raise
         if read_address(target.directory) is not None:
             print(f"asyncblock: only local runs are listed: {error}", file=sys.stderr)
-    found.sort(key=lambda each: each[0].created_at, reverse=True)
+        found.sort(key=lambda each: each[0].created_at, reverse=True)
     if not json and found:
         print(_line("SESSION", "BEGAN", "TIME", "DONE", "STATE", "TITLE"), file=sys.stderr, flush=True)
     if json:
         for info, directory in found[:limit]:
             print(orjson.dumps({**dataclasses.asdict(info), "group": info.group, "data_dir": directory}).decode())
         return 0
-    lines = [_told(info) for info, _ in found] if group else _lines([info for info, _ in found])
+    infos = [info for info, _ in found]
+    lines = [_told(info) for info in infos] if group else _lines(infos, groups)
     for line in lines[:limit]:
         print(line)
+    if groups:
+        print("tell of each of a group: asyncblock sessions --group ID", file=sys.stderr)
     return 0
 
 
-def _lines(found: list[SessionInfo]) -> list[str]:
+async def _groups(found: list[SessionInfo], limit: int | None, mainframe: Mainframe) -> dict[str, GroupInfo]:
+    """Return the groups of a list, each whole: those are fetched of which only a part was listed."""
+    groups: dict[str, GroupInfo] = {}
+    for name, of in list(by_group(found).items())[:limit]:
+        if of[0].group is None:
+            continue
+        known = {each.session_id: each for each in of}
+        if not is_whole(of):
+            known |= {each.session_id: each for each in await mainframe.sessions(limit=None, prefix=name)}
+        groups[name] = of_group(name, known.values())
+    return groups
+
+
+def _lines(found: list[SessionInfo], groups: dict[str, GroupInfo]) -> list[str]:
     """Return a line for each session, and one for all of a group."""
-    groups: dict[str, list[SessionInfo]] = {}
-    for info in found:
-        groups.setdefault(info.group or info.session_id, []).append(info)
-    return [_told(of[0]) if of[0].group is None else _told_group(name, of) for name, of in groups.items()]
+    return [
+        _told(of[0]) if of[0].group is None else _told_group(groups.get(name) or of_group(name, of))
+        for name, of in by_group(found).items()
+    ]
 
 
-def _told_group(name: str, of: list[SessionInfo]) -> str:
-    states = Counter(info.state for info in of)
-    state = next((each for each in ("running", "failed", "cancelled", "interrupted") if states[each]), "succeeded")
-    ends = [info.finished_at for info in of]
-    whole = SessionInfo(
-        name,
-        f"{of[0].title} ({', '.join(f'{count} {each}' for each, count in states.items())})",
-        of[0].path,
-        state,
-        min(info.created_at for info in of),
-        None if None in ends else max(end for end in ends if end is not None),
-        None,
-        sum(info.bytes for info in of),
-        None if state != "running" else sum(100.0 if i.progress is None else i.progress for i in of) / len(of),
-    )
-    return _told(whole)
+def _told_group(group: GroupInfo) -> str:
+    progress = group.progress if group.state == "running" else None
+    title = f"{group.title} ({group.told})"
+    times = (group.created_at, group.finished_at)
+    return _told(SessionInfo(group.group, title, group.path, group.state, *times, group.error, group.bytes, progress))
+
+
+def _counted(count: int) -> str:
+    return f"{count:,} session{'s' if count > 1 else ''}"
 
 
 def info_of(run: LocalRun) -> SessionInfo:

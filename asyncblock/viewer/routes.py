@@ -18,6 +18,7 @@ from starlette.websockets import WebSocket
 from .._version import __version__
 from ..errors import AsyncBlockError, ConnectionLost, Rejected, Unauthorized, Unavailable
 from ..flow.plan import FlowPlan
+from ..many import is_group
 from ..offload import run_in_thread
 from ..page import State
 from ..page.graph import GRAPH_STYLE, Look, draw_flow
@@ -75,8 +76,9 @@ _TYPES: Final = {
     "svg": "image/svg+xml",
 }
 _FILES: Final = (
-    "page.css", "main.js", "dom.js", "words.js", "api.js", "link.js", "sessions.js", "session.js", "graph.js",
-    "nodes.js", "node.js", "pace.js", "previews.js", "log.js", "values.js", "timeline.js", "travel.js", "icon.svg",
+    "page.css", "main.js", "dom.js", "words.js", "api.js", "link.js", "sessions.js", "rows.js", "session.js",
+    "graph.js", "nodes.js", "node.js", "pace.js", "previews.js", "log.js", "values.js", "timeline.js", "travel.js",
+    "icon.svg",
 )  # fmt: skip
 
 
@@ -136,6 +138,7 @@ class Routes:
             *(Route(f"{session}{path}", self._json(answer)) for path, answer in of_session.items()),
             Route(f"{session}/value/{{place:int}}/{{handle}}", self._value),
             Route(f"{session}/cancel", self._cancel, methods=["POST"]),
+            Route("/api/groups/{group}/cancel", self._cancel_group, methods=["POST"]),
             Route("/frame/{session}/{place:int}", self._frame),
             WebSocketRoute("/tab", self._tab),
         ]
@@ -170,7 +173,8 @@ class Routes:
             created, _, session_id = given["before"].partition(",")
             given["before"] = [int(created), session_id] if created.isdigit() else None
         try:
-            return _json(self._lists.told(await self._lists.get(query_of(given))))
+            query = query_of(given)
+            return _json(self._lists.told(await self._lists.get(query), query))
         except AsyncBlockError as error:
             return _problem(str(error), _status(error))
 
@@ -420,6 +424,21 @@ class Routes:
         except AsyncBlockError as error:
             return _problem(str(error), _status(error))
         return _json({})
+
+    async def _cancel_group(self, request: Request) -> Response:
+        group = request.path_params["group"]
+        if not self._sources.may_cancel:
+            return _problem("the token of this page may only watch", 403)
+        if not is_group(group):
+            return _problem("there is no such group", 404)
+        try:
+            async with asyncio.timeout(10):
+                count = await self._sources.cancel_group(group, "by the page")
+        except TimeoutError:
+            return _problem("the mainframe didn't take the cancels in time; it is away, or can't write", 504)
+        except AsyncBlockError as error:
+            return _problem(str(error), _status(error))
+        return _json({"sessions": count})
 
 
 def _name(state: State, place: int, payload: Any) -> str:

@@ -45,7 +45,7 @@ class ServedPage:
     keys: Keys
 
     def way_in(self, session_id: str = "") -> str:
-        """Return an address that lets one browser in, once; to a session, if one is named."""
+        """Return an address that lets one browser in, once; to a session or a group, if one is named."""
         to = f"&to={session_id}" if session_id else ""
         return f"{self.url}enter?key={self.keys.one_time()}{to}"
 

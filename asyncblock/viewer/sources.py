@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from .. import events
 from ..client import Mainframe, Session, SessionInfo
 from ..errors import Rejected, Unavailable
+from ..grouped import by_group, cancel_group
 from ..report.recording import Followed, Recording
+from .groups import Group, Groups
 
 __all__ = ["ListedPage", "LocalSessions", "Query", "Sources", "Watched"]
 
@@ -18,6 +20,8 @@ _SCANNED: Final = 5_000
 """Sessions that are looked through for one page of a list whose words few of them have."""
 
 _ASKED: Final = 200
+_MOST: Final = 1_000
+"""Sessions that are asked for at once, first and then: many may be of one group, which is one entry."""
 
 
 class _Live(Followed):
@@ -78,12 +82,18 @@ class Query:
     before: tuple[int, str] | None = None
     """Of the last session of the page before: when it was created, and its id."""
     limit: int = 100
+    unfolded: tuple[tuple[str, int], ...] = ()
+    """Groups whose sessions are wanted, too, and how many of each."""
 
     def fits(self, info: SessionInfo) -> bool:
         """Tell whether a session belongs into the list."""
-        if (self.state and info.state != self.state) or info.created_at < self.since:
-            return False
         if self.before is not None and (info.created_at, info.session_id) >= self.before:
+            return False
+        return self.finds(info)
+
+    def finds(self, info: SessionInfo) -> bool:
+        """Tell whether a session belongs into the list, on whatever page."""
+        if (self.state and info.state != self.state) or info.created_at < self.since:
             return False
         words = " ".join((info.session_id, info.title, info.path, info.error or "")).lower()
         return all(each in words for each in self.text.lower().split())
@@ -94,10 +104,13 @@ class ListedPage:
     """A page of a list."""
 
     sessions: list[SessionInfo]
+    """Of a group the newest one that fits; it stands for all."""
     more: bool
     """There may be more after the last one."""
     last: tuple[int, str] | None
     """Where the next page begins."""
+    groups: dict[str, Group] = field(default_factory=dict)
+    """The groups of this page, and those that are unfolded, with all of their sessions."""
 
 
 class Sources:
@@ -109,6 +122,7 @@ class Sources:
         self.mainframe = mainframe
         self._kept = kept
         self.roles = roles
+        self._groups = Groups(self._members)
 
     @property
     def address(self) -> str | None:
@@ -133,7 +147,8 @@ class Sources:
         local = [] if self._kept is None else [each for each in await self._kept.sessions() if query.fits(each)]
         local.sort(key=_place, reverse=True)
         found, more, last = await self._of_mainframe(query)
-        whole = sorted({each.session_id: each for each in (*local, *found)}.values(), key=_place, reverse=True)
+        every = sorted({each.session_id: each for each in (*local, *found)}.values(), key=_place, reverse=True)
+        whole = [of[0] for of in by_group(every).values()]
         if more and last is not None:
             # What is older than what was looked through belongs onto a later page.
             whole = [each for each in whole if _place(each) >= last]
@@ -141,7 +156,31 @@ class Sources:
         more = more or len(whole) > len(shown)
         if len(whole) > len(shown) or last is None:
             last = _place(shown[-1]) if shown else None
-        return ListedPage(shown, more, last)
+        return ListedPage(shown, more, last, await self._groups_of(shown, query))
+
+    async def _groups_of(self, shown: list[SessionInfo], query: Query) -> dict[str, Group]:
+        wanted = {each.group: each for each in shown if each.group is not None}
+        groups: dict[str, Group] = {}
+        for name in dict.fromkeys((*wanted, *(name for name, _ in query.unfolded))):
+            if (group := await self._groups.get(name, wanted.get(name))) is not None:
+                groups[name] = group
+        return groups
+
+    async def _members(self, group: str) -> list[SessionInfo]:
+        local = [] if self._kept is None else await self._kept.sessions()
+        found = [each for each in local if each.group == group]
+        if self.mainframe is not None:
+            found += await self.mainframe.sessions(limit=None, prefix=group)
+        return list({each.session_id: each for each in found}.values())
+
+    async def cancel_group(self, group: str, reason: str) -> int:
+        """Cancel all sessions of a group that run; return how many.
+
+        **Cancellation** leaves those cancelled that were. Raises ``Unavailable`` where no mainframe runs them.
+        """
+        if self.mainframe is None:
+            raise Unavailable("no mainframe is served here that would run them")
+        return await cancel_group(self.mainframe, group, reason)
 
     async def _of_mainframe(self, query: Query) -> tuple[list[SessionInfo], bool, tuple[int, str] | None]:
         """Return those of the mainframe that fit, whether there may be more, and how far was looked."""
@@ -150,13 +189,17 @@ class Sources:
         found: list[SessionInfo] = []
         last = None if query.before is None else _stand_in(*query.before)
         scanned = 0
-        while len(found) < query.limit and scanned < _SCANNED:
-            page = await self.mainframe.sessions(state=query.state or None, limit=_ASKED, before=last)
-            found += [each for each in page if query.fits(each)]
+        entries: set[str] = set()
+        while len(entries) < query.limit and scanned < _SCANNED:
+            asked = _MOST if scanned else _ASKED
+            page = await self.mainframe.sessions(state=query.state or None, limit=asked, before=last)
+            fitting = [each for each in page if query.fits(each)]
+            found += fitting
+            entries.update(each.group or each.session_id for each in fitting)
             scanned += len(page)
             if page:
                 last = page[-1]
-            if len(page) < _ASKED or page[-1].created_at < query.since:
+            if len(page) < asked or page[-1].created_at < query.since:
                 return found, False, None
         return found, True, None if last is None else _place(last)
 

@@ -15,10 +15,11 @@ import orjson
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ..errors import AsyncBlockError
+from ..many import is_group
 from ..page.state import SESSION
 from .following import Following, Followings
 from .sources import ListedPage, Query, Sources
-from .told import listed, node_row, nodes_of, said, summary
+from .told import listed, listed_group, node_row, nodes_of, said, summary
 
 __all__ = ["Lists", "Tab", "query_of"]
 
@@ -27,6 +28,12 @@ _PACE: Final = 0.1
 
 _LOOK: Final = 1.0
 """Seconds between looks at the list, and at whether the mainframe is there: it tells nobody of new sessions."""
+
+_UNFOLDED: Final = 20
+"""Groups that one tab may have unfolded."""
+
+_MEMBERS: Final = 2_000
+"""Sessions of one of them that it may show."""
 
 
 def query_of(given: Any) -> Query:
@@ -44,12 +51,15 @@ def query_of(given: Any) -> Query:
     if isinstance(before, list) and len(before) == 2 and isinstance(before[0], int) and isinstance(before[1], str):
         place = (before[0], before[1])
     state, text = given.get("state"), given.get("text")
+    groups = given.get("unfolded") if isinstance(given.get("unfolded"), dict) else {}
+    unfolded = [(name, count) for name, count in groups.items() if is_group(name) and isinstance(count, int)]
     return Query(
         state if isinstance(state, str) else "",
         text[:200] if isinstance(text, str) else "",
         number("since", 0, 1 << 52, 0),
         place,
         number("limit", 1, 500, 100),
+        tuple((name, min(max(count, 1), _MEMBERS)) for name, count in unfolded[:_UNFOLDED]),
     )
 
 
@@ -72,10 +82,21 @@ class Lists:
         # Others may wait for it, too.
         return await asyncio.shield(there[1])
 
-    @staticmethod
-    def told(found: ListedPage) -> dict[str, Any]:
-        """Return a list for tabs."""
-        return {"sessions": [listed(each) for each in found.sessions], "more": found.more, "last": found.last}
+    def told(self, found: ListedPage, query: Query) -> dict[str, Any]:
+        """Return a list for tabs; of groups that are unfolded with those of their sessions that fit, in order."""
+        members: dict[str, Any] = {}
+        for name, count in query.unfolded:
+            if (group := found.groups.get(name)) is not None:
+                fitting = [each for each in group.members if query.finds(each)]
+                members[name] = {"sessions": [listed(each) for each in fitting[:count]], "count": len(fitting)}
+        return {
+            "sessions": [listed(each) for each in found.sessions],
+            "more": found.more,
+            "last": found.last,
+            "groups": {name: listed_group(group.info) for name, group in found.groups.items()},
+            "members": members,
+            "may_cancel": self._sources.may_cancel and self._sources.mainframe is not None,
+        }
 
 
 class Tab:
@@ -135,7 +156,7 @@ class Tab:
                 if self._sources.away and before is not None:
                     message: dict[str, Any] = {"type": "link", "away": True, "address": self._sources.address}
                 else:
-                    message = {"type": "list", **self._lists.told(await self._lists.get(query)), "away": False}
+                    message = {"type": "list", **self._lists.told(await self._lists.get(query), query), "away": False}
             except AsyncBlockError as error:
                 message = {"type": "error", "error": str(error)}
             if message != before:

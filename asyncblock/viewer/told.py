@@ -10,6 +10,8 @@ import orjson
 
 from .. import events
 from ..client import SessionInfo
+from ..grouped import GroupInfo
+from ..many import index_of
 from ..page import State
 from ..page.jobs import NodeView
 from ..page.shown import Failure, LogLine, Preview
@@ -21,6 +23,7 @@ from ..wire.bodies import BodyRef
 __all__ = [
     "is_within",
     "listed",
+    "listed_group",
     "node_row",
     "nodes_of",
     "previews_of",
@@ -50,6 +53,16 @@ def listed(info: SessionInfo) -> dict[str, Any]:
         "id": info.session_id, "title": info.title, "path": info.path, "state": info.state,
         "began": info.created_at, "ended": info.finished_at, "error": _cut(info.error, _ERROR),
         "progress": info.progress, "bytes": info.bytes, "group": info.group,
+        "index": index_of(info.session_id),
+    }  # fmt: skip
+
+
+def listed_group(info: GroupInfo) -> dict[str, Any]:
+    """Return a group of a list."""
+    return {
+        "id": info.group, "title": info.title, "path": info.path, "state": info.state, "states": info.states,
+        "began": info.created_at, "ended": info.finished_at, "error": _cut(info.error, _ERROR),
+        "progress": info.progress, "bytes": info.bytes, "count": info.count,
     }  # fmt: skip
 
 

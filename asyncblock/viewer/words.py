@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from importlib.resources import files
 
+from ..many import is_group
 from ..page.markup import Markup, el
 
 __all__ = ["asset", "entered", "login_form"]
@@ -41,8 +42,8 @@ def login_form(has_token: bool, wrong: str | None = None) -> str:
 
 
 def entered(to: str) -> str:
-    """Return a page that goes on to the page itself, or to a session in it."""
-    place = f"./#/s/{to}" if _ID.match(to) else "./"
+    """Return a page that goes on to the page itself, or to a session or a group in it."""
+    place = f"./#/?text={to}&open={to}" if is_group(to) else f"./#/s/{to}" if _ID.match(to) else "./"
     link = el("p", el("a", "asyncblock", href=place))
     return _whole(link, el("meta", http_equiv="refresh", content=f"0;url={place}"))
 

@@ -94,9 +94,14 @@ async def test_a_group_is_started_and_left_and_cancelled_as_one(tmp_path: Path) 
         assert (shown.process.returncode, "is a group of sessions" in shown.err[0]) == (2, True)
         cancelled = await run("cancel", group, state=tmp_path)
         assert cancelled.out == [f"3 sessions of group {group} are being cancelled"]
+        unknown = await run("cancel", "m000000000", state=tmp_path)
+        assert (unknown.process.returncode, "no sessions of a group 'm000000000'" in unknown.err[0]) == (2, True)
         outputs = await run("outputs", group, state=tmp_path)
         assert outputs.process.returncode == 1
         assert {each["state"] for each in orjson.loads("\n".join(outputs.out))} == {"cancelled"}
+        again = await run("cancel", group, state=tmp_path)
+        assert (again.process.returncode, again.out) == (0, [])
+        assert again.err == [f"all sessions of group {group} have ended already: 3 cancelled"]
 
 
 async def test_an_interrupt_cancels_all_of_them(tmp_path: Path) -> None:
@@ -112,6 +117,31 @@ async def test_an_interrupt_cancels_all_of_them(tmp_path: Path) -> None:
             command.kill(signal.SIGINT)
             assert await command.wait() == 130
             assert "2 cancelled, 2 not started" in command.out[-1]
+
+
+async def test_a_cancel_of_the_group_reaches_what_its_command_has_not_begun(tmp_path: Path) -> None:
+    async with served(tmp_path) as path:
+        how = ("submit", path, "--matrix", "a=1,2,3,4,5,6", "--input", "pause=600", "--limit", "2")
+        async with start(*how, state=tmp_path) as command:
+            line = await command.until_line("6 runs, 2 at once", err=True)
+            group = line.split()[1].rstrip(":")
+            async with asyncio.timeout(30):
+                while "2 running" not in (await run("sessions", state=tmp_path)).out[-1:][0]:
+                    pass
+            cancelled = await run("cancel", group, state=tmp_path)
+            assert cancelled.out == [f"2 sessions of group {group} are being cancelled"]
+            assert await command.wait() == 1
+            assert "not started" in command.out[-1]
+
+
+async def test_a_list_tells_of_the_whole_group_where_only_some_of_it_is_asked_for(tmp_path: Path) -> None:
+    async with served(tmp_path) as path:
+        done = await run("submit", path, "--matrix", "a=12,13,14", "--json", state=tmp_path)
+        group = done.events()[-1]["group"]
+        for more in (("--state", "failed"), ("--limit", "1"), ()):
+            [line] = (await run("sessions", *more, state=tmp_path)).out
+            assert line.split()[0] == group
+            assert "failed" in line and "(1 failed, 2 succeeded): node join: ValueError: thirteen" in line
 
 
 def test_a_matrix_is_read() -> None:

@@ -13,6 +13,7 @@ import asyncblock
 from asyncblock.testing.proxy import FaultProxy
 
 from ..browser import open_browser, requests_of, trap
+from ..flow.packages import block
 from ..flows import one_block
 from ..processes import free_port, run, start
 from ..report.made import Made
@@ -286,3 +287,67 @@ async def test_the_list_moves_and_a_mainframe_that_is_away_is_told_of(browser: A
                 await again.until_line("mainframe at", err=True)
                 await browse(back)
             assert session_id
+
+
+async def test_a_group_is_one_row_that_unfolds_and_is_cancelled_as_one(browser: Any, tmp_path: Path) -> None:
+    source = """
+import asyncio
+async def main(inputs, ctx):
+    if inputs["n"] == 3:
+        raise ValueError("three")
+    await ctx.report_progress(50)
+    if inputs["n"] % 2:
+        await asyncio.Event().wait()
+    return {"out": inputs["n"]}
+"""
+    path = block(tmp_path / "f", "odd", "n", "out", source)
+    async with asyncblock.embedded() as mainframe, page_of(mainframe) as page:
+        many = mainframe.map(path, [{"n": n} for n in range(60)], limit=60)
+        begun = await many.begin()
+        alone = await mainframe.start(path, {"n": 2})
+        for session in begun[::2]:
+            await session.wait()
+        # Those that have had their turn: their progress is in the list.
+        group = f"tr.group[data-group={many.group}]"
+
+        def unfolds() -> None:
+            browser.get(page.way_in())
+            until(browser, "document.querySelectorAll('table.sessions tbody tr').length === 2")
+            words = "60 sessions: 29 running, 1 failed, 30 succeeded"
+            until(browser, f"document.querySelector('{group} .counts').innerText === '{words}'")
+            assert browser.find_element("css selector", f"{group} .pill").text == "running"
+            assert "ValueError: three" in browser.find_element("css selector", f"{group} .why").text
+            button = browser.find_element("css selector", f"{group} button.fold")
+            assert button.get_attribute("aria-expanded") == "false"
+            button.click()
+            until(browser, "document.querySelectorAll('tr.member').length === 51")
+            assert button.get_attribute("aria-expanded") == "true"
+            indexes = "[...document.querySelectorAll('tr.member .index')].map((each) => each.innerText)"
+            assert browser.execute_script(f"return {indexes}") == [str(n) for n in range(1, 51)]
+            browser.find_elements("css selector", "tr.member button")[-1].click()
+            until(browser, "document.querySelectorAll('tr.member').length === 60")
+            # To one of them, and back: it is as it was.
+            browser.find_elements("css selector", "tr.member a.name")[3].click()
+            until(browser, f"document.querySelector('.head .sub').innerText.includes('{begun[3].session_id}')")
+            browser.back()
+            until(browser, "document.querySelectorAll('tr.member').length === 51")
+
+        def cancels() -> None:
+            browser.execute_script(f"document.querySelector('{group} button.danger').click()")
+            browser.switch_to.alert.accept()
+            words = "60 sessions: 1 failed, 29 cancelled, 30 succeeded"
+            until(browser, f"document.querySelector('{group} .counts').innerText === '{words}'")
+            until(browser, f"document.querySelector('{group} .pill').innerText === 'failed'")
+            assert not browser.find_element("css selector", f"{group} button.danger").is_displayed()
+            browser.find_element("css selector", f"{group} button.fold").click()
+            until(browser, "document.querySelectorAll('tr.member').length === 0")
+            # Only those that fit are shown; the group is told whole.
+            go(browser, f"#/?state=failed&open={many.group}", "document.querySelectorAll('tr.member').length === 1")
+            assert words in browser.find_element("css selector", group).text
+            browser.get(page.way_in(many.group))
+            until(browser, "document.querySelectorAll('tr.member').length === 51")
+            assert len(browser.find_elements("css selector", "table.sessions tbody tr")) == 52
+
+        await browse(unfolds)
+        assert (await alone.wait()).state == "succeeded"
+        await browse(cancels)

@@ -1,13 +1,16 @@
 // The list of sessions, the newest first. The first page moves as sessions do; further ones come as one scrolls.
 
 import { ask } from "./api.js";
-import { fill, h, later, pill, say } from "./dom.js";
+import { fill, h, later, say } from "./dom.js";
 import { show } from "./link.js";
-import { date, duration } from "./words.js";
+import { makeGroup, makeMore, makeRow } from "./rows.js";
 
 const STATES = ["", "running", "succeeded", "failed", "cancelled", "interrupted"];
 const TIMES = { "any time": 0, "last hour": 3600e3, "last day": 86400e3, "last week": 7 * 86400e3 };
 const PAGE = 100;
+const MEMBERS = 50;
+
+/** @typedef {{ row: HTMLElement, update: (now: any, ...more: any[]) => void }} Row */
 
 /** @param {import("./main.js").Place} place @returns {import("./main.js").View} */
 export function openSessions(place) {
@@ -30,29 +33,57 @@ export function openSessions(place) {
     h("div", { class: "tools" }, text, state, since),
     h("section", { "aria-label": "Sessions" }, h("div", { class: "scroll" }, table), empty, end), status);
 
-  /** @type {Map<string, { row: HTMLElement, update: (session: any) => void }>} */
+  /** Rows by what they show: sessions and groups by their ids. @type {Map<string, Row>} */
   const known = new Map();
+  /** Groups that are unfolded, and how many of their sessions are shown. @type {Map<string, number>} */
+  const unfolded = new Map();
   /** @type {[number, string] | null} */
   let last = null;
   let more = false, loading = false, closed = false, pages = 1;
   let since_ms = 0;
 
   const query = () => ({ state: state.value, text: text.value.trim(), since: since_ms || null });
+  const look = () => show({ list: { ...query(), limit: PAGE, unfolded: Object.fromEntries(unfolded) } }, pushed);
 
   function read(/** @type {import("./main.js").Place} */ from) {
     state.value = from.query.get("state") ?? "";
     text.value = from.query.get("text") ?? "";
     since.value = from.query.get("since") ?? "any time";
+    unfolded.clear();
+    for (const each of from.query.get("open")?.split(" ").filter(Boolean) ?? []) unfolded.set(each, MEMBERS);
     begin();
   }
 
   function changed() {
+    note();
+    begin();
+  }
+
+  /** Note in the address what is shown: who comes back finds it. */
+  function note() {
     const words = new URLSearchParams();
     if (state.value) words.set("state", state.value);
     if (text.value.trim()) words.set("text", text.value.trim());
     if (since.value !== "any time") words.set("since", since.value);
+    if (unfolded.size) words.set("open", [...unfolded.keys()].join(" "));
     history.replaceState(null, "", `#/${words.size ? `?${words}` : ""}`);
-    begin();
+  }
+
+  /** @param {string} group @param {number} count Of its sessions that are shown; none folds it. */
+  function unfold(group, count) {
+    if (count) unfolded.set(group, count);
+    else unfolded.delete(group);
+    note();
+    look();
+  }
+
+  async function cancel(/** @type {any} */ group) {
+    if (!confirm("Cancel all sessions of this group that run? Their blocks may clean up.")) return;
+    try {
+      await ask(`api/groups/${encodeURIComponent(group.id)}/cancel`, {}, { method: "POST" });
+    } catch (error) {
+      say(status, /** @type {Error} */ (error).message);
+    }
   }
 
   function begin() {
@@ -64,7 +95,7 @@ export function openSessions(place) {
     pages = 1;
     more = false;
     say(status, "");
-    show({ list: { ...query(), limit: PAGE } }, pushed);
+    look();
   }
 
   function pushed(/** @type {any} */ message) {
@@ -74,18 +105,56 @@ export function openSessions(place) {
     }
     if (message.type !== "list") return;
     say(status, "");
-    for (const [index, session] of message.sessions.entries()) {
-      put(session, rows.children[index] ?? null);
+    /** @type {{ rows: Row[], after: Row | null }[]} */
+    const wanted = [{ rows: [], after: null }];
+    const there = new Set();
+    for (const session of message.sessions) {
+      there.add(session.group ?? session.id);
+      wanted[0].rows.push(put(session, message));
+      if (session.group) wanted[0].rows.push(...members(session.group, message, there));
+    }
+    // Groups of further pages that are unfolded: their rows stay where they are.
+    for (const group of Object.keys(message.members)) {
+      if (there.has(group) || !known.has(group)) continue;
+      there.add(group);
+      const after = put({ group }, message);
+      wanted.push({ after, rows: members(group, message, there) });
+    }
+    for (const [id, each] of known) {
+      // What has been deleted since, has another state now, or was folded; of further pages nothing is said here.
+      if (!there.has(id) && (pages === 1 || each.row.dataset.in)) { each.row.remove(); known.delete(id); }
+    }
+    for (const part of wanted) {
+      let at = part.after ? part.after.row.nextElementSibling : rows.firstElementChild;
+      for (const { row } of part.rows) {
+        // One that is in its place isn't touched: it may have the focus.
+        if (row === at) at = at.nextElementSibling;
+        else rows.insertBefore(row, at);
+      }
     }
     if (pages === 1) {
-      // What has been deleted since, or has another state now.
-      const there = new Set(message.sessions.map((/** @type {any} */ each) => each.id));
-      for (const [id, each] of known) if (!there.has(id)) { each.row.remove(); known.delete(id); }
       more = message.more;
       last = message.last;
     }
     told();
     if (more) watcher.observe(end);
+  }
+
+  /**
+   * Make or update the rows of an unfolded group's sessions, which stand below it.
+   * @param {string} group @param {any} message @param {Set<string>} there @returns {Row[]}
+   */
+  function members(group, message, there) {
+    const found = message.members[group];
+    if (!found || !unfolded.has(group)) return [];
+    const made = found.sessions.map((/** @type {any} */ each) => {
+      there.add(each.id);
+      return row(each.id, () => makeRow(each, group), each);
+    });
+    if (found.count <= found.sessions.length) return made;
+    const key = `${group} more`;
+    there.add(key);
+    return [...made, row(key, () => makeMore(group, (shown) => unfold(group, shown + 10 * MEMBERS)), found)];
   }
 
   function told() {
@@ -95,17 +164,23 @@ export function openSessions(place) {
     fill(empty, filtered ? "No session fits these filters." : ["No session yet. Start one: ", h("code", null, "asyncblock submit stocks"), ", or ", h("code", null, "asyncblock run stocks"), "."]);
   }
 
-  /** @param {any} session @param {Element | null} before */
-  function put(session, before) {
-    let there = known.get(session.id);
-    if (!there) {
-      there = makeRow(session);
-      known.set(session.id, there);
-      rows.insertBefore(there.row, before);
-    } else if (before && there.row !== before) {
-      rows.insertBefore(there.row, before);
-    }
-    there.update(session);
+  /**
+   * Make or update the row of a session of the list; where it is of a group, that of the group.
+   * @param {any} session @param {any} message @returns {Row}
+   */
+  function put(session, message) {
+    const group = session.group && message.groups[session.group];
+    if (!group) return row(session.id, () => makeRow(session), session);
+    const toggle = () => unfold(group.id, unfolded.has(group.id) ? 0 : MEMBERS);
+    return row(group.id, () => makeGroup(group, toggle, () => cancel(group)), group, unfolded.has(group.id), message.may_cancel);
+  }
+
+  /** @param {string} key @param {() => Row} make @param {any} now @param {...any} more @returns {Row} */
+  function row(key, make, now, ...more) {
+    let there = known.get(key);
+    if (!there) known.set(key, (there = make()));
+    there.update(now, ...more);
+    return there;
   }
 
   async function loadMore() {
@@ -115,7 +190,10 @@ export function openSessions(place) {
       const answer = await ask("api/sessions", { ...query(), limit: PAGE, before: `${last[0]},${last[1]}` });
       if (closed) return;
       pages += 1;
-      for (const each of answer.sessions) put(each, null);
+      for (const each of answer.sessions) {
+        const made = put(each, answer);
+        if (!made.row.isConnected) rows.append(made.row);
+      }
       last = answer.last;
       more = answer.more;
       watcher.unobserve(end);
@@ -139,32 +217,5 @@ export function openSessions(place) {
       return true;
     },
     close: () => { closed = true; watcher.disconnect(); },
-  };
-}
-
-/** @param {any} session */
-function makeRow(session) {
-  const state = h("td");
-  const title = h("a", { href: `#/s/${encodeURIComponent(session.id)}`, class: "name" });
-  const id = h("small", null, session.id);
-  const error = h("div", { class: "why" });
-  const took = h("td", { class: "n" });
-  const bar = h("i");
-  const progress = h("td", null, h("span", { class: "progress" }, bar));
-  const row = h("tr", null, state, h("td", { class: "what" }, title, id, error), h("td", null, date(session.began)), took, progress);
-  let word = "";
-  return {
-    row,
-    update: (/** @type {any} */ now) => {
-      if (now.state !== word) fill(state, pill((word = now.state)));
-      say(title, now.title || now.id);
-      say(error, now.error?.split("\n")[0] ?? "");
-      const until = now.ended ?? (now.state === "running" ? Date.now() : null);
-      say(took, until === null ? "" : duration(until - now.began));
-      const done = now.state === "succeeded" ? 100 : now.progress ?? 0;
-      bar.style.width = `${done}%`;
-      progress.title = now.state === "running" ? `${Math.round(done)} %` : "";
-      /** @type {HTMLElement} */ (progress.firstChild).hidden = now.state !== "running";
-    },
   };
 }
