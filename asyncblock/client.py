@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import secrets
 import ssl
@@ -66,6 +67,7 @@ __all__ = [
     "plan_of_row",
 ]
 
+logger = logging.getLogger("asyncblock.client")
 
 _PAGE = 1000
 """Sessions that a mainframe lists at once."""
@@ -339,6 +341,8 @@ class Mainframe:
         given = by_handle(inputs or {})
         said = gathered(metadata)
         plan = await self.resolve(lambda languages: resolve_flow(flow, given, search_paths, languages=languages))
+        if plan is not flow:
+            _tell_oddities(plan)
         if strict:
             await wait_in_thread(_check_inputs, plan, given)
         return await self._begin(plan, given, secrets.token_hex(8), title, said)
@@ -387,9 +391,14 @@ class Mainframe:
         wanted = flow_of(flow) if isinstance(flow, AnyBlock) else flow
 
         async def load(given: Mapping[str, Any]) -> Plan:
+            plan: Plan
             if isinstance(wanted, (str, Path)):
-                return await self.resolve(lambda known: resolve_flow(wanted, given, search_paths, languages=known))
-            return await wait_in_thread(plan_of, wanted)
+                plan = await self.resolve(lambda known: resolve_flow(wanted, given, search_paths, languages=known))
+            else:
+                plan = await wait_in_thread(plan_of, wanted)
+            if plan is not wanted:
+                _tell_oddities(plan)
+            return plan
 
         async def start(plan: Plan, given: Mapping[str, Any], session_id: str) -> Session:
             if wrong := plan.input_problems(given):
@@ -560,6 +569,12 @@ def _encode_large(value: object, name: str) -> orjson.Fragment:
         if len(data) > MAX_MESSAGE:
             raise PayloadTooLarge(f"the input {name!r}", size=len(data), limit=MAX_MESSAGE)
     return orjson.Fragment(bytes(data).replace(b"\n", b""))
+
+
+def _tell_oddities(plan: Plan) -> None:
+    """Log what is odd about a flow and doesn't keep it from running. Whoever gives a plan has its warnings."""
+    for warning in plan.warnings:
+        logger.warning("flow %r: %s", plan.title, warning)
 
 
 def _check_inputs(plan: Plan, inputs: Mapping[str, object]) -> None:

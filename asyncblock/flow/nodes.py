@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from .faces import Face
 from .kinds import Declared, Finder, Found, NodeKinds
+from .misfit import misfit
 from .plan import MAX_NODE_ID, MAX_WEIGHT, FlowPlan, InputPlan, NodePlan
 from .provided import Subflows
 from .report import did_you_mean, read_flag
@@ -178,6 +179,7 @@ class _FlowReader:
                 inputs[handle] = self._wiring.input(who, each)
                 if found := self._wiring.patches(who, each):
                     patches[handle] = found
+        self._judge_constants(who, given or (), definitions or {}, inputs)
         unfed = self._fill(node, definitions or {}, inputs)
         self._judge(who, node, definitions or {}, unfed, strays)
         for name, spec in made.further.items():
@@ -200,6 +202,24 @@ class _FlowReader:
             made.slots,
             self._weight(who, node, 0.0 if made.kind == "condition" else 1.0),
         )
+
+    def _judge_constants(
+        self,
+        who: str,
+        given: Iterable[Any],
+        definitions: Mapping[str, Mapping[str, Any]],
+        inputs: Mapping[str, InputPlan],
+    ) -> None:
+        """Warn of a constant that isn't what the block takes. Some convert what they get: the flow runs."""
+        lines = {
+            each["handle"]: each for each in given if isinstance(each, Map) and isinstance(each.get("handle"), str)
+        }
+        for handle, plan in inputs.items():
+            words = misfit(definitions[handle], plan.value) if plan.has_value and handle in definitions else None
+            if words is None:
+                continue
+            where = (None, None) if self._finder.strict else (self._file, lines[handle].line_of("value"))
+            self._report.warn(f"{who}, input {handle!r}: {words}", *where)
 
     def _recompute(self, who: str, node: Map, made: Declared) -> None:
         """A node may say otherwise than its block whether lost values are made again."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..errors import InvalidFlow, Problem
+from .misfit import misfit
 from .yamlfile import Map
 
 __all__ = ["Report", "did_you_mean", "read_flag", "read_handles"]
@@ -100,4 +101,7 @@ def read_handles(report: Report, mapping: Mapping[str, Any], key: str, file: Whe
             report.problem(f"{key}: handle {each['handle']!r} stands twice", file, place)
         else:
             defs[each["handle"]] = dict(each)
+            if each.get("value") is not None and (words := misfit(each, each["value"])):
+                where = each.line_of("value") if isinstance(each, Map) else place
+                report.warn(f"{key}: the default of {each['handle']!r}: {words}", file, where)
     return list(defs.values())
