@@ -18,15 +18,17 @@ from . import pages as pages
 from . import picture as picture
 from . import pillow as pillow
 from . import plotlyfigure as plotlyfigure
+from . import renderables as renderables
 from . import styled as styled
 from . import table as table
 from . import vega as vega
 from . import widgets as widgets
 from .cells import lenient, safe_repr
+from .displayed import Bundle, displayed, displays
 from .figure import current_figure, is_drawable, is_figure, is_plot
 from .files import contents_of
 from .groups import Again, grouped, has_members, held
-from .jupyter import as_json, is_offering, shown, text_payload
+from .jupyter import as_json, is_offering, payload_of, shown, text_payload
 from .limits import Limits
 from .pillow import opened
 from .registry import find, register_builtin
@@ -74,6 +76,8 @@ def converted(payload: Any, limits: Limits, levels: int = _LEVELS) -> dict[str, 
 
     if is_typed(payload) and (type(payload) is dict or not is_offering(payload)):
         return typed(payload, limits, again)
+    if isinstance(payload, Bundle):
+        return payload_of(payload, limits)
     entry = find(payload)
     if entry is not None:
         made = entry.converter(payload, limits)
@@ -90,6 +94,8 @@ def _other(value: Any, limits: Limits, again: Again) -> dict[str, Any]:
         made = shown(value, limits)
         if made is not None:
             return made
+    if displays(value) and (parts := displayed(value)):
+        return again(parts[0] if len(parts) == 1 else parts)
     made = grouped(value, limits, again) if has_members(value) else None
     if made is not None:
         return made

@@ -16,6 +16,7 @@ from typing import Any
 from ..brought import brought
 from ..forms import has_fields, members
 from .cells import label, shortened
+from .displayed import Bundle, displays
 from .figure import figure_of, is_artist, is_drawable, is_figure
 from .jupyter import is_offering
 from .limits import Limits
@@ -211,6 +212,8 @@ def _is_showable(value: Any, left: list[int]) -> bool:
         return False
     if isinstance(value, (bytes, bytearray)):
         return media_type_of(value) is not None
+    if isinstance(value, Bundle):
+        return True
     if isinstance(value, (list, tuple, dict, deque)):
         return _has_artist(value) or _has_single(value, left, _DEPTH)
     return _is_single(value)
@@ -238,7 +241,8 @@ def _is_single(value: Any) -> bool:
     numpy = brought("numpy", "ndarray")
     if numpy is not None and isinstance(value, getattr(numpy, "ndarray", ())):
         return is_picture(value) or _is_of_axes(value)
-    return find(value) is not None or is_offering(value) or is_drawable(value) or held(value) is not None
+    offers = is_offering(value) or displays(value)
+    return offers or find(value) is not None or is_drawable(value) or held(value) is not None
 
 
 register_builtin(_is_of_axes, _axes, first=True)
