@@ -43,18 +43,19 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 
 def _main() -> None:
+    from .. import collector
+
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # What blocks print may have no form in the terminal's encoding: that must not end their run.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    collector.calm()
     try:
         from .app import app
+
+        app()
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if missing not in ("typer", "rich"):
             raise
         print(f"the commands need {missing}: pip install 'asyncblock[cli]'", file=sys.stderr)
         raise SystemExit(2) from None
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # What blocks print may have no form in the terminal's encoding: that must not end their run.
-        sys.stdout.reconfigure(errors="backslashreplace")
-    from .. import collector
-
-    collector.calm()
-    app()

@@ -10,9 +10,10 @@ from pathlib import Path
 from ..errors import InvalidFlow
 from ..flow.plan import Plan
 from ..packages import edit_mark, package_root
-from .commands import Wanted, resolve, run_plan
+from .commands import run_plan
 from .edits import Edits, need_watchfiles
 from .interrupts import INTERRUPTED, Interrupts
+from .submitting import Wanted, resolve
 
 __all__ = ["run_again"]
 

@@ -1,4 +1,8 @@
-"""The command line's surface: options and help. What the commands do stands in ``commands`` and ``housekeeping``."""
+"""The command line's surface: options and help.
+
+What the commands do stands in modules that are imported when they are wanted: each command loads what it needs, and
+says its first word soon.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +19,9 @@ import typer
 
 from .._version import __version__
 from ..errors import AsyncBlockError, DataDirInUse, InvalidFlow, MainframeFailed, Unauthorized
-from . import again, commands, housekeeping, paging, telling
-from . import cache as caching
-from . import retry as retrying
-from . import sessions as known
+from .exits import INTERRUPTED
 from .flows import add_commands
 from .inputs import parse_duration, parse_inputs, parse_limit, parse_object
-from .interrupts import INTERRUPTED
-from .many import Sets, parse_matrix, parse_rows
-from .offering import Offered
-from .parts import Part
 from .places import Target
 from .scaffold import new
 from .wire import wire
@@ -285,12 +282,17 @@ def run(
 
     Exit codes: 0 success, 1 the flow failed, 2 bad usage or a flow that can't be run, 130 interrupted.
     """
+    from . import again, commands
+    from .offering import Offered
+    from .parts import Part
+    from .submitting import Wanted
+
     given = {**parse_object(inputs, "--inputs"), **parse_inputs(input or [])}
     part = Part.read(nodes, nodes_inputs, use_cache=use_cache, refresh=tuple(refresh or ()), given=given)
     offered = Offered.read(offers or (), label or ())
     if page and watch:
         raise typer.BadParameter("the page is of one run: give --page or --watch", param_hint="--page")
-    wanted = commands.Wanted(flow, given, tuple(search or ()), json, part, report, offered, page)
+    wanted = Wanted(flow, given, tuple(search or ()), json, part, report, offered, page)
     _run((again.run_again if watch else commands.run)(wanted, 0 if in_process else workers, data_dir))
 
 
@@ -312,6 +314,9 @@ def resume(
 
     Code that was edited since is another version: the session says so and waits, unless --accept lets it go on.
     """
+    from . import commands
+    from .offering import Offered
+
     offered = Offered.read(offers or (), label or ())
     _run(commands.resume(session_id, 0 if in_process else workers, data_dir, json, tuple(accept or ()), offered))
 
@@ -343,6 +348,9 @@ def retry(
     --input gives an input another value. For a local run, or a session of a mainframe whose executors are on this
     machine. Exit codes as for run.
     """
+    from . import retry as retrying
+    from .offering import Offered
+
     target = Target(url, token, data_dir, tls_ca, tuple(header or ()))
     places = tuple(search or ())
     given = parse_inputs(input or [])
@@ -397,6 +405,8 @@ def serve(
     Its own token, with all roles, is in the file 'token' of the data directory; commands on this machine find it there.
     GET /healthz and /metrics answer on the same port. Sessions that were running when it ended go on when it is back.
     """
+    from . import commands
+
     level: Literal["normal", "full"] = "full" if synchronous is Synchronous.full else "normal"
     _run(
         commands.serve(
@@ -450,6 +460,9 @@ def executor(
     Ctrl-C or SIGTERM: no new jobs, running ones have the grace, everything is acknowledged, then a line says what was
     done. A second one leaves at once.
     """
+    from . import commands
+    from .offering import Offered
+
     target = Target(url, token, data_dir, tls_ca, tuple(header or ()))
     offered = Offered.read(offers or (), label or ())
     _run(commands.executor(target, tuple(package or ()), grace, sync_slots, tuple(accept or ()), reload, offered))
@@ -491,6 +504,10 @@ def submit(
     With --matrix or --inputs-file it is started for each set of inputs, as one group: a line for each that ends, and
     one for all. A run that fails doesn't end the others; then the exit code is 1.
     """
+    from . import submitting
+    from .many import Sets, parse_matrix, parse_rows
+    from .parts import Part
+
     given = {**parse_object(inputs, "--inputs"), **parse_inputs(input or [])}
     part = Part.read(nodes, nodes_inputs, use_cache=use_cache, refresh=tuple(refresh or ()), given=given)
     sets = None
@@ -499,8 +516,8 @@ def submit(
     if matrix or rows is not None:
         sets = Sets(given, parse_matrix(matrix or ()) if rows is None else parse_rows(rows), limit)
         given = sets.inputs[0]
-    wanted = commands.Wanted(flow, given, tuple(search or ()), json, part)
-    _run(commands.submit(wanted, Target(url, token, data_dir, tls_ca, tuple(header or ())), detach, sets))
+    wanted = submitting.Wanted(flow, given, tuple(search or ()), json, part)
+    _run(submitting.submit(wanted, Target(url, token, data_dir, tls_ca, tuple(header or ())), detach, sets))
 
 
 @app.command()
@@ -517,6 +534,8 @@ def watch(
     json: Json = False,
 ) -> None:
     """Follow a session from its beginning to its end. Ctrl-C only stops watching. Exit codes as for run."""
+    from . import sessions as known
+
     _run(known.watch(session_id, Target(url, token, data_dir, tls_ca, tuple(header or ())), offset, json))
 
 
@@ -538,6 +557,8 @@ def cancel(
 
     A session that has ended is left as it is. Of a group nothing that waits for its turn begins any more.
     """
+    from . import sessions as known
+
     _run(known.cancel(session_id, Target(url, token, data_dir, tls_ca, tuple(header or ())), job, reason))
 
 
@@ -554,12 +575,16 @@ def outputs(
 
     Exit codes as for run.
     """
+    from . import sessions as known
+
     _run(known.outputs(session_id, Target(url, token, data_dir, tls_ca, tuple(header or ()))))
 
 
 @caches.callback()
 def cache(context: typer.Context, json: Json = False) -> None:
     """Say where results are kept on this machine, how many, and how large they are."""
+    from . import cache as caching
+
     if context.invoked_subcommand is None:
         _run(caching.show(json))
 
@@ -574,6 +599,8 @@ def prune_cache(
     json: Json = False,
 ) -> None:
     """Remove kept results. Blocks that run may go on writing and reading."""
+    from . import cache as caching
+
     if (older is None) is not all:
         raise typer.BadParameter("say which results may go: --older AGE, or --all")
     _run(caching.prune(None if older is None else parse_duration(older), json))
@@ -594,6 +621,8 @@ def show(
     Tables are drawn; pictures too in a terminal that says that it can (kitty, iTerm2, sixel), else their files are
     named. Works for sessions that run, have ended, or were killed.
     """
+    from . import telling
+
     _run(telling.show(session_id, node, Target(url, token, data_dir, tls_ca, tuple(header or ()))))
 
 
@@ -615,6 +644,8 @@ def report(
 
     At most 10 MB; what isn't in it is listed in it. Works for sessions that run, have ended, or were killed.
     """
+    from . import telling
+
     _run(telling.report(session_id, Target(url, token, data_dir, tls_ca, tuple(header or ())), output, full))
 
 
@@ -633,6 +664,8 @@ def export(
     Outputs as JSON (tables as Parquet too, where pyarrow is), previews as files, logs as text, all events as
     events.jsonl, and session.json, which says what is what. DIR appears when it is whole.
     """
+    from . import telling
+
     _run(telling.export_session(session_id, Target(url, token, data_dir, tls_ca, tuple(header or ())), directory))
 
 
@@ -669,8 +702,11 @@ def page(
     The address that is printed lets one browser in, once; it is opened where there is a display. Others log in with the
     token. What the token may do, the page may do: that of an observer can cancel nothing. Needs the extra 'page'.
     """
+    from . import paging
+    from .served_tls import served_tls
+
     target = Target(url, token, data_dir, tls_ca, tuple(header or ()))
-    tls = commands.served_tls(tls_cert, tls_key)
+    tls = served_tls(tls_cert, tls_key)
     listen = paging.Listen(host, port, tls, tuple(allow_host or ()), not no_browser, until_eof)
     _run(paging.page(session_id, target, listen))
 
@@ -699,6 +735,8 @@ def sessions(
     Those of the mainframe, and of the last local runs unless --url or --data-dir says which mainframe is meant. Those
     that were started together (submit --matrix) are one line, unless --group names them or --json is given.
     """
+    from . import sessions as known
+
     target = Target(url, token, data_dir, tls_ca, tuple(header or ()))
     if context.invoked_subcommand is None:
         most = parse_limit(limit or ("all" if group else "20"))
@@ -728,6 +766,8 @@ def prune(
 
     Of local runs the last 20 are kept, and older ones go by themselves.
     """
+    from . import housekeeping
+
     if older is None and keep is None:
         raise typer.BadParameter("say which sessions may go: --older AGE, --keep N, or both")
     given: Target = context.obj
@@ -750,6 +790,8 @@ def backup(
 
     The mainframe isn't held up. DIR appears when it is whole. Exit codes: 0 it is made, 2 it can't be.
     """
+    from . import housekeeping
+
     _run(housekeeping.backup(Target(data_dir=data_dir), directory))
 
 
@@ -761,6 +803,8 @@ def restore(
 
     Whoever was connected before learns that what came after the backup is gone.
     """
+    from . import housekeeping
+
     _run(housekeeping.restore(Target(data_dir=data_dir), directory))
 
 
@@ -778,6 +822,8 @@ def doctor(
     Address, TLS, /healthz, websocket upgrade (through a proxy too), version, token and roles, clock, limits, disk,
     journal, executors. Exit codes: 0 all is well, 1 something isn't, 2 bad usage.
     """
+    from . import housekeeping
+
     _run(housekeeping.doctor(Target(url, token, data_dir, tls_ca, tuple(header or ())), json))
 
 

@@ -6,18 +6,16 @@ import asyncio
 import gc
 import os
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
-
-import orjson
+from typing import TYPE_CHECKING, Literal
 
 from .. import collector
-from ..client import Mainframe, Session, open_link, resolve_flow
+from ..client import Mainframe, Session, open_link
 from ..embedding import embedded
-from ..errors import InvalidFlow, Unavailable
+from ..errors import Unavailable
 from ..executor.capture import shows_of_jobs
 from ..executor.catalog import accepted
 from ..executor.console import share_input
@@ -28,43 +26,26 @@ from ..iothread import shared
 from ..lifesigns import Held
 from ..link import Link
 from ..packages import package_hash, package_name, package_root
-from ..report.recording import Followed
 from ..runs import find_run, new_run_directory, packages_of_run, remember_run
 from ..server.journal.datadir import default_data_dir
 from ..transport.addresses import shown_url
 from ..workers import Workers
 from .display import open_display
 from .edits import Edits, need_watchfiles
-from .flows import unserved
 from .following import NotCancelled, follow
 from .interrupts import INTERRUPTED, Interrupts
-from .many import Sets, begin_many, follow_many
 from .offering import Offered
-from .paging import PageBeside, page_beside
-from .parts import Part, remember_inputs
-from .places import COMMAND_TIMEOUT, Target, reach
+from .parts import remember_inputs
+from .places import COMMAND_TIMEOUT, Target
 from .reloading import following
 from .served_tls import served_tls
-from .telling import write_report
+from .submitting import Wanted, resolve, warn
 from .witness import Witness
 
-__all__ = ["Wanted", "executor", "resolve", "resume", "run", "run_plan", "serve", "served_tls", "submit"]
+if TYPE_CHECKING:
+    from .paging import PageBeside
 
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A flow to run and how to tell of it."""
-
-    flow: str
-    inputs: dict[str, Any]
-    search: tuple[Path, ...]
-    json: bool
-    part: Part = field(default_factory=Part)
-    report: Path | None = None
-    """Where a report of the run goes."""
-    offered: Offered = field(default_factory=Offered)
-    page: bool = False
-    """Its page is served while it runs."""
+__all__ = ["executor", "resume", "run", "run_plan", "serve"]
 
 
 async def run(wanted: Wanted, workers: int, data_dir: Path | None) -> int:
@@ -76,7 +57,7 @@ async def run(wanted: Wanted, workers: int, data_dir: Path | None) -> int:
 
 async def run_plan(wanted: Wanted, plan: Plan, workers: int, data_dir: Path | None, interrupts: Interrupts) -> int:
     """Run what a flow was resolved to. **Cancellation** ends it in order: its blocks may clean up."""
-    _warn(plan)
+    warn(plan, [wanted.inputs])
     offered = wanted.offered
     offered.check(plan)
     directory = data_dir or new_run_directory()
@@ -99,24 +80,19 @@ async def run_plan(wanted: Wanted, plan: Plan, workers: int, data_dir: Path | No
                 if wanted.part.use_cache:
                     remember_inputs(plan, wanted.inputs)
                 if wanted.page:
+                    from .paging import page_beside
+
                     page = await stack.enter_async_context(page_beside(session.session_id, directory))
                     print(f"page: {page.address}", file=sys.stderr, flush=True)
                 code = await _follow_own(mainframe, session, wanted.json, interrupts, plain=not workers)
                 if wanted.report is not None:
+                    from ..report.recording import Followed
+                    from .telling import write_report
+
                     await write_report(Followed(session), wanted.report, full=False)
         if page is not None and code != INTERRUPTED:
             await page.stay(interrupts)
         return code
-
-
-def resolve(wanted: Wanted, languages: Collection[str] = ()) -> Plan:
-    """Make a plan of a flow. Reads files."""
-    return resolve_flow(wanted.flow, wanted.inputs, wanted.search, shape=wanted.part.shape, languages=languages)
-
-
-def _warn(plan: Plan) -> None:
-    for warning in plan.warnings:
-        print(f"{warning} (warning)", file=sys.stderr)
 
 
 async def resume(
@@ -170,41 +146,6 @@ async def _follow_own(
             # Whoever read the output has left: nobody waits for the rest.
             await session.cancel("nobody reads its output any more")
             raise
-
-
-async def submit(wanted: Wanted, target: Target, detach: bool, sets: Sets | None = None) -> int:
-    """Start a flow on a running mainframe, once or for each of several sets of inputs."""
-    with Interrupts() as interrupts:
-        try:
-            plan = await asyncio.to_thread(resolve, wanted)
-        except InvalidFlow as error:
-            if not any(problem.code == "language" for problem in error.problems):
-                raise
-            plan = None
-        async with reach(target) as mainframe:
-            if plan is None:
-                plan = await mainframe.resolve(lambda languages: resolve(wanted, languages))
-            _warn(plan)
-            if sets is not None:
-                # Of many runs only the ends are told: what they will wait for in vain is said before.
-                for problem in unserved(plan, await mainframe.info()):
-                    print(f"{problem} (warning)", file=sys.stderr, flush=True)
-                return await (
-                    begin_many(mainframe, plan, sets, wanted.json)
-                    if detach
-                    else follow_many(mainframe, plan, sets, interrupts, json=wanted.json)
-                )
-            session = await mainframe.start(plan, wanted.inputs)
-            if detach:
-                said = {"session_id": session.session_id}
-                print(orjson.dumps(said).decode() if wanted.json else session.session_id)
-                return 0
-            async with open_display(wanted.json) as display:
-                try:
-                    return await follow(session, display, interrupts, cancel=True)
-                except NotCancelled as error:
-                    display.note(f"{error}; leaving. It may run on: asyncblock cancel {session.session_id}")
-                    return INTERRUPTED
 
 
 async def executor(

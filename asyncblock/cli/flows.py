@@ -8,19 +8,16 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import orjson
 import typer
 
-from ..client import resolve_flow
 from ..errors import AsyncBlockError, InvalidFlow, Problem
-from ..flow.features import FEATURES
-from ..flow.graph import to_dot, to_mermaid
-from ..flow.needed import tasks_of, unoffered
-from ..flow.plan import Plan
-from ..resources import Resources
 from .places import Target, reach
+
+if TYPE_CHECKING:
+    from ..flow.plan import Plan
 
 __all__ = ["add_commands", "unserved"]
 
@@ -141,6 +138,9 @@ async def _ask(target: Target) -> dict[str, Any]:
 
 def unserved(plan: Plan, info: Mapping[str, Any]) -> list[Problem]:
     """Say which blocks no connected executor can run, as far as a mainframe's own words tell."""
+    from ..flow.needed import tasks_of, unoffered
+    from ..resources import Resources
+
     if "offers" not in info:
         return []  # it is older, and doesn't say
     executors = [
@@ -170,6 +170,8 @@ def unserved(plan: Plan, info: Mapping[str, Any]) -> list[Problem]:
 
 def _load(flow: str, search: list[Path] | None, languages: tuple[str, ...] = ()) -> tuple[Plan | None, list[Problem]]:
     """Load a flow; that it would need inputs is no problem of the flow."""
+    from ..client import resolve_flow
+
     try:
         return resolve_flow(flow, None, tuple(search or ()), languages=languages), []
     except InvalidFlow as error:
@@ -195,6 +197,8 @@ def graph(
     ] = None,
 ) -> None:
     """Draw a flow as Mermaid text, or as SVG where Graphviz's 'dot' is there."""
+    from ..flow.graph import to_dot, to_mermaid
+
     plan, problems = _load(flow, search)
     if plan is None:
         print("\n  ".join(["asyncblock: the flow can't be drawn:", *map(str, problems)]), file=sys.stderr)
@@ -223,6 +227,8 @@ def _svg(text: str) -> bytes:
 
 def flows(json: Json = False) -> None:
     """List what of the flow language works here, and what is refused with a message."""
+    from ..flow.features import FEATURES
+
     if json:
         rows = [{"name": each.name, "state": each.state, "note": each.note, "test": each.test} for each in FEATURES]
         print(orjson.dumps(rows).decode())

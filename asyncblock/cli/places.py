@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from ..client import Mainframe, connect
 from ..errors import Unavailable
 from ..server.journal.datadir import default_data_dir, read_address, read_token
-from ..transport.addresses import headers_of, split_address
-from ..transport.websocket import is_loopback
+
+if TYPE_CHECKING:
+    from ..client import Mainframe
 
 __all__ = ["COMMAND_TIMEOUT", "Target", "reach"]
 
@@ -42,6 +43,9 @@ class Target:
 
         A directory's token is for its own mainframe: it isn't shown to any other machine.
         """
+        from ..transport.addresses import split_address
+        from ..transport.websocket import is_loopback
+
         served = read_address(self.directory)
         if self.url is not None:
             split_address(self.url)
@@ -59,6 +63,8 @@ class Target:
 
     def headers(self) -> dict[str, str]:
         """Return the headers that proxies on the way ask for. Raises ``LocalProtocolError`` for a malformed one."""
+        from ..transport.addresses import headers_of
+
         return headers_of(self.header)
 
     def tls(self) -> ssl.SSLContext | None:
@@ -75,6 +81,8 @@ class Target:
 @asynccontextmanager
 async def reach(target: Target) -> AsyncIterator[Mainframe]:
     """Connect to the mainframe for the duration of the block."""
+    from ..client import connect
+
     url, token = target.address()
     headers = target.headers()
     async with connect(url, token, timeout=COMMAND_TIMEOUT, tls=target.tls(), headers=headers) as mainframe:

@@ -18,7 +18,6 @@ from typing import Any
 import orjson
 
 from ..client import Mainframe, Session, SessionInfo, connect
-from ..embedding import embedded
 from ..errors import AsyncBlockError, FlowFailed, Unavailable
 from ..grouped import GroupInfo, by_group, cancel_group, is_whole, of_group
 from ..many import is_group
@@ -123,6 +122,8 @@ async def _opened(run: LocalRun) -> AsyncIterator[tuple[Mainframe, Session]]:
     if state == "interrupted":
         raise Unavailable(f"session {session_id} was interrupted; go on with it: asyncblock resume {session_id}")
     if holder(run.directory) is None:
+        from ..embedding import embedded
+
         async with embedded(run.directory) as mainframe:
             yield mainframe, mainframe.session(session_id)
         return

@@ -11,6 +11,17 @@ cancel is the exception: it is sent at once and journaled beside.
 
 from __future__ import annotations
 
-from .mainframe import MainframeServer
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .mainframe import MainframeServer
 
 __all__ = ["MainframeServer"]
+
+
+def __getattr__(name: str) -> Any:
+    # Commands that only look into a data directory load no mainframe.
+    if name != "MainframeServer":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return import_module(f"{__name__}.mainframe").MainframeServer

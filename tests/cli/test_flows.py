@@ -75,6 +75,30 @@ def test_check_says_that_a_flow_is_fine_and_needs_no_inputs(root: Path) -> None:
     assert ran(root) == 0
 
 
+def test_check_and_run_tell_of_constants_and_inputs_of_the_wrong_type(root: Path) -> None:
+    manifest = """
+    executor: {name: python, options: {entry: main.py}}
+    inputs_def: [{handle: x, json_schema: {type: integer}}]
+    outputs_def: [{handle: y}]
+    """
+    write(root / "blocks/inc/block.oo.yaml", manifest)
+    path = write(
+        root / "flows/g/flow.oo.yaml",
+        """
+        inputs_def: [{handle: start, json_schema: {type: integer}, value: 1}]
+        nodes:
+          - {node_id: a, task: self::inc, inputs_from: [{handle: x, value: 1.5}]}
+          - {node_id: b, task: self::inc, inputs_from: [{handle: x, from_flow: [{input_handle: start}]}]}
+        """,
+    )
+    words = "flow.oo.yaml:3: node 'a', input 'x': it takes an integer, and is given 1.5, a number (warning)"
+    checked = command(root, "check", str(path))
+    assert (checked.returncode, words in checked.stdout) == (0, True), checked
+    done = command(root, "run", str(path), "--input", "start=2.5", "--in-process")
+    assert (done.returncode, words in done.stderr) == (0, True), done
+    assert "input 'start': it takes an integer, and is given 2.5, a number (warning)" in done.stderr
+
+
 def test_check_tells_every_problem_with_file_and_line(root: Path) -> None:
     write(root / "subflows/s/subflow.oo.yaml", "nodes:\n  - {node_id: i, task: self::gone}\n")
     path = write(

@@ -324,10 +324,10 @@ async def main(inputs, ctx):
             assert button.get_attribute("aria-expanded") == "true"
             indexes = "[...document.querySelectorAll('tr.member .index')].map((each) => each.innerText)"
             assert browser.execute_script(f"return {indexes}") == [str(n) for n in range(1, 51)]
-            browser.find_elements("css selector", "tr.member button")[-1].click()
+            browser.execute_script("document.querySelector('tr.member button').click()")
             until(browser, "document.querySelectorAll('tr.member').length === 60")
             # To one of them, and back: it is as it was.
-            browser.find_elements("css selector", "tr.member a.name")[3].click()
+            browser.execute_script("document.querySelectorAll('tr.member a.name')[3].click()")
             until(browser, f"document.querySelector('.head .sub').innerText.includes('{begun[3].session_id}')")
             browser.back()
             until(browser, "document.querySelectorAll('tr.member').length === 51")

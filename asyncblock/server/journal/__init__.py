@@ -32,6 +32,9 @@ database, and write bodies. They are daemons: a process that leaves without ``cl
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from .contract import (
     MAX_OFFSET,
     RUNNING,
@@ -47,7 +50,9 @@ from .contract import (
     Stats,
     Write,
 )
-from .sqlite import SqliteJournal
+
+if TYPE_CHECKING:
+    from .sqlite import SqliteJournal
 
 __all__ = [
     "MAX_OFFSET",
@@ -65,3 +70,10 @@ __all__ = [
     "Stats",
     "Write",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Whoever asks only where a mainframe is loads no database.
+    if name != "SqliteJournal":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return import_module(f"{__name__}.sqlite").SqliteJournal
