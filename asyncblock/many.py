@@ -27,6 +27,15 @@ _LETTERS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
 Load = Callable[[Mapping[str, Any]], Awaitable["Plan"]]
 
 
+class EndOfOne(Protocol):
+    """How a session is: ``client.SessionInfo``."""
+
+    @property
+    def error(self) -> str | None:
+        """Why it ended without success."""
+        ...
+
+
 class Running(Protocol):
     """A session, of which this file asks no more than this: ``client.Session``."""
 
@@ -36,6 +45,10 @@ class Running(Protocol):
 
     async def cancel(self, reason: str = ..., /) -> None:
         """Cancel it."""
+        ...
+
+    async def info(self) -> EndOfOne:
+        """Say how it is."""
         ...
 
 
@@ -185,16 +198,17 @@ class Many(Generic[S]):
                 await session.cancel(self._cancelled)
             return MapResult(index, inputs, session_id, await session.outputs())
         except AsyncBlockError as error:
-            if self._cancelled is None and self._is_of_group(error):
-                # Somebody else cancels them all, and has seen only those that ran then.
-                await self.cancel(str(error))
+            if self._cancelled is None and isinstance(error, FlowFailed) and error.state == "cancelled":
+                await self._heed(self._handle(session_id))
             return MapResult(index, inputs, session_id, error=error)
         finally:
             self._sessions.pop(session_id, None)
 
-    def _is_of_group(self, error: AsyncBlockError) -> bool:
-        words = reason_of_group(self.group, "cancelled")
-        return isinstance(error, FlowFailed) and error.state == "cancelled" and words in str(error)
+    async def _heed(self, cancelled: S) -> None:
+        """Where somebody else has cancelled the whole group, cancel what they haven't seen, and begin no more."""
+        reason = (await cancelled.info()).error or ""
+        if reason_of_group(self.group, "cancelled") in reason:
+            await self.cancel(reason)
 
     async def _give_up(self, running: set[asyncio.Task[MapResult]]) -> None:
         sessions = list(self._sessions.values())

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from ..brought import brought
-from .jupyter import is_offering, payload_of
+from .jupyter import bundle_of, is_offering, payload_of
 from .limits import Limits
 from .registry import register_builtin
 
@@ -23,7 +23,7 @@ def _is_renderable(value: Any) -> bool:
 
 def _rendered(value: Any, limits: Limits) -> dict[str, Any]:
     """Show it as rich shows those of its own that it knows how to show in a notebook."""
-    return payload_of(_mixed()(value)._repr_mimebundle_((), ()), limits)
+    return payload_of(bundle_of(_mixed()(value))[0], limits)
 
 
 @cache

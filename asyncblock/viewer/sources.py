@@ -12,7 +12,7 @@ from ..client import Mainframe, Session, SessionInfo
 from ..errors import Rejected, Unavailable
 from ..grouped import by_group, cancel_group
 from ..report.recording import Followed, Recording
-from .groups import Group, Groups
+from .wholegroups import Group, Groups
 
 __all__ = ["ListedPage", "LocalSessions", "Query", "Sources", "Watched"]
 

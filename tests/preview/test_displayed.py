@@ -1,4 +1,4 @@
-"""Objects that display themselves, and what rich can draw: shown as what they display, never as where they are."""
+"""Objects that display themselves: shown as what they display, and nobody else sees a shell of IPython's."""
 
 from __future__ import annotations
 
@@ -12,12 +12,6 @@ import pandas as pd
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from matplotlib.figure import Figure
-from rich.columns import Columns
-from rich.console import Group
-from rich.json import JSON
-from rich.layout import Layout
-from rich.rule import Rule
-from rich.table import Table
 
 from asyncblock.errors import PreviewFailed
 
@@ -147,46 +141,3 @@ def test_nobody_else_sees_a_shell_while_an_object_displays(capsys: pytest.Captur
     assert not InteractiveShell.initialized()
     display("printed")
     assert capsys.readouterr().out == "printed\n"
-
-
-@dataclass
-class Boxed:
-    """An author's own class that says how rich draws it."""
-
-    words: str
-
-    def __rich__(self) -> Any:
-        return Rule(self.words)
-
-
-class Drawn:
-    """The same by the other protocol."""
-
-    def __rich_console__(self, console: Any, options: Any) -> Any:
-        yield "drawn"
-        yield JSON('{"b": 1}')
-
-
-@pytest.mark.parametrize(
-    ("value", "words"),
-    [
-        (JSON('{"answer": 42}'), "&quot;answer&quot;"),
-        (Group("one", JSON("[1]")), "one"),
-        (Layout(Group("inside"), name="root"), "inside"),
-        (Rule("a rule"), "a rule"),
-        (Columns(["left", "right"]), "left"),
-        (Boxed("in words"), "in words"),
-        (Drawn(), "drawn"),
-    ],
-)
-def test_what_rich_draws_is_shown_as_it_draws_it(value: Any, words: str) -> None:
-    shown = show(value)
-    assert shown["type"] == "html"
-    assert words in shown["data"].replace('"', "&quot;")
-    assert "object at 0x" not in shown["data"]
-
-
-def test_renderables_in_a_container_are_shown_each() -> None:
-    table = Table("a")
-    table.add_row("1")
-    assert [each["type"] for each in show({"json": JSON("[1]"), "table": table})["data"]] == ["html", "html"]
