@@ -70,7 +70,7 @@ def problem_of(metadata: Mapping[str, Any]) -> str | None:
 
 def give(context: Context, metadata: Mapping[str, Any]) -> None:
     """Set the registered variables of a context that a session's metadata names."""
-    for name, value in carried(metadata).items():
+    for name, value in carried(metadata).items() if metadata else ():
         context.run(_carried[name].set, value)
 
 

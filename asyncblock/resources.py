@@ -10,8 +10,7 @@ import difflib
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 __all__ = ["LABELS", "MEMORY", "NOTHING", "Resources", "needs_of", "needs_problem", "offers_of", "offers_problem"]
 
@@ -34,8 +33,7 @@ _UNITS: Final = {None: 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40
 _NUMBER: Final = "a number above 0, or for bytes a size: 512MiB, 4GiB"
 
 
-@dataclass(frozen=True, slots=True)
-class Resources:
+class Resources(NamedTuple):
     """Amounts and labels: of a block what it needs, of an executor what it offers."""
 
     amounts: tuple[tuple[str, int], ...] = ()

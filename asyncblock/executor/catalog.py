@@ -13,13 +13,14 @@ from ..block import AnyBlock, Binding, bind
 from ..enclosed import words_of
 from ..errors import LocalProtocolError, Unavailable
 from ..packages import package_hash, package_name
+from .kinds import key_of
 from .loader import Loader
 from .shell import shell
 
 if TYPE_CHECKING:
     from ..flow.plan import Plan
 
-__all__ = ["Catalog", "PackageEdited", "accepted", "key_of"]
+__all__ = ["Catalog", "PackageEdited", "accepted"]
 
 _MOST_ENCLOSING = 1000
 """Blocks that differ in what they have closed over and are kept: a service may make one for each request."""
@@ -165,9 +166,9 @@ class Catalog:
         with self._lock:
             return dict(self._names)
 
-    def cached(self, spec: dict[str, Any], session_id: str) -> Binding | None:
-        """Return a block's binding when it was loaded for this session before."""
-        return self._bindings.get(key_of(spec, session_id))
+    def cached(self, key: tuple[str, ...]) -> Binding | None:
+        """Return the binding that ``key_of`` a block names, when it was loaded for this session before."""
+        return self._bindings.get(key)
 
     def load(self, spec: dict[str, Any], session_id: str) -> Binding:
         """Load the block of a dispatch and bind it. Runs the block's module; call it on a worker thread.
@@ -285,16 +286,3 @@ def _end(binding: Binding) -> None:
 
 def _named(roots: Sequence[Path], wanted: str) -> Path | None:
     return next((root for root in roots if str(root) == wanted), None)
-
-
-def key_of(spec: dict[str, Any], session_id: str) -> tuple[str, ...]:
-    """Return what a block's binding is known by."""
-    return (
-        session_id,
-        str(spec.get("hash")),
-        str(spec.get("root")),
-        str(spec.get("dir")),
-        str(spec.get("entry")),
-        str(spec.get("function")),
-        str(spec.get("context")),
-    )

@@ -311,17 +311,17 @@ class _Hosting(JobHost):
         }
 
     def dispatch(self, message: Dispatch, outlet: Outlet) -> None:
-        if self._begins_at_once(message):
+        kind = self.kinds.of(message)
+        if self._begins_at_once(message, kind):
             # Said from here, it is on its way by the time the loop gets to the job: two wake-ups less (dispatch).
             outlet.start(started_record())
-        kind = self.kinds.of(message)
         self.inbox.post(self._begin, slim(message, kind), kind, outlet)
 
-    def _begins_at_once(self, message: Dispatch) -> bool:
+    def _begins_at_once(self, message: Dispatch, kind: JobTemplate) -> bool:
         """Tell whether nothing has to be loaded, fetched or waited for before the author's code runs."""
         if "service" in message.block or message.bodies:
             return False
-        binding = self.executor.catalog.cached(message.block, message.session_id)
+        binding = self.executor.catalog.cached(kind.binding_key)
         return binding is not None and binding.is_async
 
     def cancel(self, message: Cancel) -> None:

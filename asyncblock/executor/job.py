@@ -339,7 +339,7 @@ class RunningJob:
         catalog = self._hosting.catalog
         if "service" in spec:
             return await self._unless_cancelled(self._service())
-        cached = catalog.cached(spec, session_id)
+        cached = catalog.cached(self._kind.binding_key)
         if cached is not None:
             return cached
         # A task, so that a cancel need not wait for an import, however long that takes.
@@ -361,7 +361,7 @@ class RunningJob:
         message, self._message = self._message, None
         assert message is not None
         self._large = bool(message.bodies)
-        if Caching.wanted(self._kind):
+        if self._kind.is_cached:
             self._caching = Caching(self._hosting, self._info, self._kind, message)
         gathering = gather_inputs(self._hosting, self._info, message, binding.bodies, self._files)
         if not self._large:

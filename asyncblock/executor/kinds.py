@@ -13,7 +13,7 @@ from typing import Any
 
 from ..wire.messages import Dispatch
 
-__all__ = ["JobTemplate", "JobTemplates", "slim"]
+__all__ = ["JobTemplate", "JobTemplates", "key_of", "slim"]
 
 _REMEMBERED = 1000
 """Nodes whose kinds are kept; with more, each is made again now and then."""
@@ -34,6 +34,10 @@ class JobTemplate:
     bin_handles: frozenset[str]
     package: str
     metadata: Mapping[str, Any]
+    binding_key: tuple[str, ...]
+    """What the catalog knows the block's function by."""
+    is_cached: bool
+    """Results may come from the cache, and are kept there."""
 
     def fits(self, message: Dispatch) -> bool:
         """Tell whether a dispatch says the same."""
@@ -85,6 +89,19 @@ class JobTemplates:
             del self._known[key]
 
 
+def key_of(spec: dict[str, Any], session_id: str) -> tuple[str, ...]:
+    """Return what a block's binding is known by."""
+    return (
+        session_id,
+        str(spec.get("hash")),
+        str(spec.get("root")),
+        str(spec.get("dir")),
+        str(spec.get("entry")),
+        str(spec.get("function")),
+        str(spec.get("context")),
+    )
+
+
 def _read(message: Dispatch) -> JobTemplate:
     outputs = _by_handle(message.block.get("outputs_def"))
     return JobTemplate(
@@ -99,6 +116,8 @@ def _read(message: Dispatch) -> JobTemplate:
         bin_handles=_of_media_type(outputs, "oomol/bin"),
         package=str(message.block.get("package") or "").removeprefix("python:"),
         metadata=MappingProxyType(message.metadata),
+        binding_key=key_of(message.block, message.session_id),
+        is_cached=isinstance(message.block.get("cache"), dict) and "service" not in message.block,
     )
 
 

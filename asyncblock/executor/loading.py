@@ -8,7 +8,8 @@ from weakref import WeakValueDictionary
 
 from ..block import Binding
 from ..offload import wait_in_thread
-from .catalog import Catalog, key_of
+from .catalog import Catalog
+from .kinds import key_of
 from .lines import unwrap_streams
 
 __all__ = ["Loading"]
@@ -28,9 +29,10 @@ class Loading:
         An import may hang, and then holds up only those who want the same block.
         **Cancellation** is safe; the import goes on. Raises as ``Catalog.load``.
         """
-        turn = self._turns.setdefault(key_of(spec, session_id), asyncio.Lock())
+        key = key_of(spec, session_id)
+        turn = self._turns.setdefault(key, asyncio.Lock())
         async with turn:
-            known = self._catalog.cached(spec, session_id)
+            known = self._catalog.cached(key)
             if known is not None:
                 return known
             try:

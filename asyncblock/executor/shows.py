@@ -116,8 +116,10 @@ def show_figures(pyplot: ModuleType) -> bool:
 
 def end_job(sink: Sink) -> None:
     """Close the figures that a job has left open in pyplot."""
+    if not _owners:
+        return
     pyplot = brought("matplotlib.pyplot", "get_fignums")
-    if pyplot is None or not _owners:
+    if pyplot is None:
         return
     for figure in _open_figures(pyplot, sink.line):
         pyplot.close(figure)

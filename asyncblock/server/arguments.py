@@ -27,7 +27,7 @@ class Arguments:
 
     def beyond(self, records: list[Any], refused: list[tuple[int, str]]) -> list[tuple[int, str]]:
         """Return which records are refused: those that are already, and what is more than may wait here."""
-        bad = {index for index, _ in refused}
+        bad = {index for index, _ in refused} if refused else ()
         count, names = len(self._places), self._names
         more: list[tuple[int, str]] = []
         for index, record in enumerate(records):

@@ -213,12 +213,16 @@ class Incoming:
         if batch.seq != link.received + 1:
             raise RemoteProtocolError(f"batch {batch.seq} came after {link.received}; some are missing")
         link.suspects = frozenset(channel for channel, _ in batch.runs)
+        runs: list[ChannelRecords] = []
+        count = size = 0
         for channel, raw in batch.runs:
             if len(raw) > MAX_LINE:
                 raise RemoteProtocolError(f"a line of {len(raw)} bytes came on channel {channel}; {MAX_LINE} may be")
-        runs = [await read_line(channel, raw) for channel, raw in batch.runs]
-        # A line without a record costs as much as one.
-        count = sum(max(len(run.records), 1) for run in runs)
+            run = await read_line(channel, raw)
+            runs.append(run)
+            # A line without a record costs as much as one.
+            count += len(run.records) or 1
+            size += len(raw)
         if count > MAX_RECORDS:
             raise RemoteProtocolError(f"batch {batch.seq} has {count} records; the limit is {MAX_RECORDS}")
         rows: list[BodyRow] = []
@@ -248,7 +252,7 @@ class Incoming:
             turn.after(partial(self._tell_refused, refusals, cost))
         turn.write.mark(link.number, batch.seq)
         turn.after(partial(self._stored, batch.seq))
-        self._services.bytes_received += sum(len(raw) for _, raw in batch.runs)
+        self._services.bytes_received += size
         # A second one of those doesn't wait: executors hold small batches back while several aren't stored.
         if not lingered and all(_only_starts(run.records) for run in runs):
             self._sessions.linger(turn)

@@ -124,18 +124,18 @@ class Job:
     """What the job's error will be: it took too long, and was cancelled for that."""
     retry_at: tuple[int, float] | None = None
     """When the next attempt is due, in ms since the epoch, and how many seconds it had to wait for that."""
-    consumed: dict[str, bool] = field(default_factory=lambda: _EMPTY)
+    consumed: dict[str, bool] = field(init=False)
     """Whether a handle has consumers; asked once for each handle."""
 
     caller: str | None = None
     """The job that asked for it, when no node did."""
     created: JobCreated | None = None
     """The decision that made it."""
-    asked: dict[str, int] = field(default_factory=lambda: _EMPTY)
+    asked: dict[str, int] = field(init=False)
     """Jobs that it has asked for, each with the offset of the row from which on it may be heard of."""
-    blocks: set[str] = field(default_factory=lambda: _NONE)
+    blocks: set[str] = field(init=False)
     """Those of them that haven't ended."""
-    arguments: Arguments = field(default_factory=lambda: _NO_ARGUMENTS)
+    arguments: Arguments = field(init=False)
     """Large values that it will ask for jobs with."""
 
     code: str = field(init=False)
@@ -148,25 +148,25 @@ class Job:
     """Its place among all that have waited for resources; 0 when it never has."""
     within: Resources = NOTHING
     """What it may use: beside that, what the job has taken that it runs beside and that waits for it."""
+    recomputes: tuple[tuple[str, int], list[int]] | None = field(init=False)
+    """The job and attempt that it runs again, and the places of the var values that it is to deliver."""
 
     def __post_init__(self) -> None:
         block = self.block
+        self.consumed = self.asked = _EMPTY
+        self.blocks, self.arguments = _NONE, _NO_ARGUMENTS
         self.code = name_of(block)
         self.in_thread = bool(block.get("sync")) and not block.get("spawn") and "service" not in block
         self.policy = RetryPolicy.of(block)
         self.retries_left = self.policy.retries
+        again = None if self.created is None else self.created.recomputes
+        self.recomputes = None if again is None else ((again[0], again[1]), again[2])
         if self.recomputes is not None:
             self.deaths_left = _DEATHS
         # A caller shares with the blocks that it waits for what it has: else they would wait for each other.
         needs = Resources.of(block.get("needs"))
         self.resources = needs.beyond(self.within) if needs and self.within else needs
         self.within = needs.at_least(self.within) if self.within else needs
-
-    @property
-    def recomputes(self) -> tuple[tuple[str, int], list[int]] | None:
-        """Return the job and attempt that it runs again, and the places of the var values that it is to deliver."""
-        found = None if self.created is None else self.created.recomputes
-        return None if found is None else ((found[0], found[1]), found[2])
 
     def begins(self) -> None:
         """Have collections of its own: an executor gets it."""

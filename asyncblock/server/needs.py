@@ -63,7 +63,7 @@ def serves(link: LinkState, need: Need) -> bool:
             or need.version in executor.packages
             or executor.accepts_instead(need.version, need.package)
         )
-        and (not need.resources or not need.resources.lacks(executor.offers))
+        and (need.resources is NOTHING or not need.resources.lacks(executor.offers))
     )
 
 

@@ -105,7 +105,9 @@ class Channel:
         """Tell whether nothing but a finish waits to be sent."""
         if self.start is not None or (self.progress_ready and self._progress_waits):
             return False
-        return self.data.empty and self.telemetry.empty
+        data, telemetry = self.data, self.telemetry
+        # Said inline in each place that every record passes: 18 calls for each job (dispatch).
+        return not (data.queue or telemetry.queue or data.under_way is not None or telemetry.under_way is not None)
 
     @property
     def idle(self) -> bool:
@@ -117,10 +119,11 @@ class Channel:
         """Tell whether a record could be taken. Taker's side."""
         if self.start is not None:
             return True
-        if not self.data.empty:
-            return self.data.ready
-        if not self.telemetry.empty:
-            return self.telemetry.ready
+        for lane in (self.data, self.telemetry):
+            if (under_way := lane.under_way) is not None:
+                return not under_way.pending
+            if lane.queue:
+                return True
         if self.progress_ready and self._progress_waits:
             return True
         return self.finish is not None and not self.finished and not self.finish.pending

@@ -14,7 +14,6 @@ from typing import Any, Final
 import orjson
 
 from .bodies import BodyRef
-from .frames import fitted
 
 __all__ = ["RECORDS", "TERMINAL", "Audience", "RecordShape", "check", "encode", "flat_outputs"]
 
@@ -207,5 +206,5 @@ def encode(type_: str, t: int, **fields: object) -> bytes:
 
     A field whose value is an ``orjson.Fragment`` is JSON already and is copied as it is.
     """
-    # It is kept until it is acknowledged: windows count what it has, and memory what it takes.
-    return fitted(orjson.dumps({"type": type_, **fields, "t": t}))
+    # A copy, as ``fitted`` makes it: it is kept until it is acknowledged, and the encoder's bytes hold 4 KiB.
+    return bytes(memoryview(orjson.dumps({"type": type_, **fields, "t": t})))

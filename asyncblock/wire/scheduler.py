@@ -144,13 +144,15 @@ def _take_run(channel: Channel, budget: int, count: int) -> ChannelRun:
         run.start = True
         run.records.append(channel.start)
         channel.start = None
-    if not channel.data.empty:
-        run.data_bytes = _fill(channel.data, run, budget, count - len(run.records))
-        if not channel.data.empty:
+    lane = channel.data
+    if lane.queue or lane.under_way is not None:
+        run.data_bytes = _fill(lane, run, budget, count - len(run.records))
+        if lane.queue or lane.under_way is not None:
             return run
-    if not channel.telemetry.empty:
-        run.telemetry_bytes = _fill(channel.telemetry, run, budget - run.data_bytes, count - len(run.records))
-        if not channel.telemetry.empty:
+    lane = channel.telemetry
+    if lane.queue or lane.under_way is not None:
+        run.telemetry_bytes = _fill(lane, run, budget - run.data_bytes, count - len(run.records))
+        if lane.queue or lane.under_way is not None:
             return run
     if channel.progress_ready and channel.progress is not None and (progress := channel.progress.take()) is not None:
         channel.progress_ready = False

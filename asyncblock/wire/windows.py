@@ -95,11 +95,6 @@ class Lane:
         self.taken = 0
         """Entries ever taken (written by the taker)."""
 
-    @property
-    def ready(self) -> bool:
-        """Tell whether a record could be taken; the next one may turn out to wait for its bodies."""
-        return not self.under_way.pending if self.under_way is not None else bool(self.queue)
-
     def add_body(self, body: OutgoingBody) -> None:
         """Let a body's chunks be sent. Taker's side."""
         if self.bodies is None:
@@ -116,11 +111,6 @@ class Lane:
             self.bodies = None
             return None
         return next((body for body in bodies if body.ready and not body.dropped), None)
-
-    @property
-    def empty(self) -> bool:
-        """Tell whether nothing waits here to be sent."""
-        return not self.queue and self.under_way is None
 
     def append(self, record: bytes) -> None:
         """Accept a record. The caller has made sure of room."""

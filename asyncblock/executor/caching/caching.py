@@ -57,11 +57,6 @@ class Caching:
         self.words = b""
         """The record that says what was found."""
 
-    @staticmethod
-    def wanted(kind: JobTemplate) -> bool:
-        """Tell whether a job's result may come from the cache, and be kept there."""
-        return isinstance(kind.block.get("cache"), dict) and "service" not in kind.block
-
     # ------------------------------------------------------------------ looking
 
     def look(self, inputs: Mapping[str, Any]) -> None:
