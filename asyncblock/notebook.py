@@ -17,16 +17,16 @@ from .errors import AsyncBlockError
 from .flow import Flow
 from .flow.plan import Plan
 from .page import State, StateLimits
-from .page.graph import GRAPH_STYLE, Look, draw_flow
+from .page.graphview import GRAPH_STYLE, Look, draw_flow
 from .page.markup import Markup, el
 from .page.shown import Preview
 from .page.views import feeds_of, nodes_in_order
 from .report import Collected, Followed, collect
+from .report.amounts import duration, many
 from .report.document import asset
-from .report.frames import FRAME_POLICY
+from .report.iframes import FRAME_POLICY
 from .report.previews import draw, name_of
 from .report.tables import failures, nodes_table, pill
-from .report.words import duration, many
 
 __all__ = ["bundle_of", "live"]
 

@@ -31,7 +31,7 @@ from .executor.caching import (
     texts_of,
     versions,
 )
-from .flow.caching import refreshed
+from .flow.cached import refreshed
 from .flow.plan import NodePlan, Plan
 from .flow.report import did_you_mean
 from .importable import importable

@@ -13,7 +13,7 @@ import typer
 
 import asyncblock
 from asyncblock import Context, Flow, events
-from asyncblock.cli.offering import Offered
+from asyncblock.cli.offered import Offered
 from asyncblock.errors import InvalidFlow, LocalProtocolError
 from asyncblock.flow.load import load_flow
 from asyncblock.resources import NOTHING, Resources, needs_of, needs_problem, offers_of

@@ -21,9 +21,9 @@ from .._version import __version__
 from ..errors import AsyncBlockError, DataDirInUse, InvalidFlow, MainframeFailed, Unauthorized
 from .exits import INTERRUPTED
 from .flows import add_commands
-from .inputs import parse_duration, parse_inputs, parse_limit, parse_object
-from .places import Target
 from .scaffold import new
+from .targets import Target
+from .typedvalues import parse_duration, parse_inputs, parse_limit, parse_object
 from .wire import wire
 
 __all__ = ["app"]
@@ -283,7 +283,7 @@ def run(
     Exit codes: 0 success, 1 the flow failed, 2 bad usage or a flow that can't be run, 130 interrupted.
     """
     from . import again, commands
-    from .offering import Offered
+    from .offered import Offered
     from .parts import Part
     from .submitting import Wanted
 
@@ -315,7 +315,7 @@ def resume(
     Code that was edited since is another version: the session says so and waits, unless --accept lets it go on.
     """
     from . import commands
-    from .offering import Offered
+    from .offered import Offered
 
     offered = Offered.read(offers or (), label or ())
     _run(commands.resume(session_id, 0 if in_process else workers, data_dir, json, tuple(accept or ()), offered))
@@ -349,7 +349,7 @@ def retry(
     machine. Exit codes as for run.
     """
     from . import retry as retrying
-    from .offering import Offered
+    from .offered import Offered
 
     target = Target(url, token, data_dir, tls_ca, tuple(header or ()))
     places = tuple(search or ())
@@ -461,7 +461,7 @@ def executor(
     done. A second one leaves at once.
     """
     from . import commands
-    from .offering import Offered
+    from .offered import Offered
 
     target = Target(url, token, data_dir, tls_ca, tuple(header or ()))
     offered = Offered.read(offers or (), label or ())
@@ -505,7 +505,7 @@ def submit(
     one for all. A run that fails doesn't end the others; then the exit code is 1.
     """
     from . import submitting
-    from .many import Sets, parse_matrix, parse_rows
+    from .manyruns import Sets, parse_matrix, parse_rows
     from .parts import Part
 
     given = {**parse_object(inputs, "--inputs"), **parse_inputs(input or [])}
@@ -534,7 +534,7 @@ def watch(
     json: Json = False,
 ) -> None:
     """Follow a session from its beginning to its end. Ctrl-C only stops watching. Exit codes as for run."""
-    from . import sessions as known
+    from . import sessioncommands as known
 
     _run(known.watch(session_id, Target(url, token, data_dir, tls_ca, tuple(header or ())), offset, json))
 
@@ -557,7 +557,7 @@ def cancel(
 
     A session that has ended is left as it is. Of a group nothing that waits for its turn begins any more.
     """
-    from . import sessions as known
+    from . import sessioncommands as known
 
     _run(known.cancel(session_id, Target(url, token, data_dir, tls_ca, tuple(header or ())), job, reason))
 
@@ -575,7 +575,7 @@ def outputs(
 
     Exit codes as for run.
     """
-    from . import sessions as known
+    from . import sessioncommands as known
 
     _run(known.outputs(session_id, Target(url, token, data_dir, tls_ca, tuple(header or ()))))
 
@@ -735,7 +735,7 @@ def sessions(
     Those of the mainframe, and of the last local runs unless --url or --data-dir says which mainframe is meant. Those
     that were started together (submit --matrix) are one line, unless --group names them or --json is given.
     """
-    from . import sessions as known
+    from . import sessioncommands as known
 
     target = Target(url, token, data_dir, tls_ca, tuple(header or ()))
     if context.invoked_subcommand is None:

@@ -34,12 +34,12 @@ from .display import open_display
 from .edits import Edits, need_watchfiles
 from .following import NotCancelled, follow
 from .interrupts import INTERRUPTED, Interrupts
-from .offering import Offered
+from .offered import Offered
 from .parts import remember_inputs
-from .places import COMMAND_TIMEOUT, Target
 from .reloading import following
 from .served_tls import served_tls
 from .submitting import Wanted, resolve, warn
+from .targets import COMMAND_TIMEOUT, Target
 from .witness import Witness
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.text import Text
 
 from .. import events
-from .words import Names, words
+from .eventwords import Names, words
 
 __all__ = ["Display", "open_display"]
 

@@ -28,7 +28,7 @@ from ..errors import (
 from ..resources import Resources
 from ..transport.addresses import shown_url, split_address
 from ..transport.websocket import is_loopback
-from .places import COMMAND_TIMEOUT, Target
+from .targets import COMMAND_TIMEOUT, Target
 
 __all__ = ["Finding", "examine", "findings_of", "proxy_of", "validity"]
 

@@ -14,7 +14,7 @@ import orjson
 import typer
 
 from ..errors import AsyncBlockError, InvalidFlow, Problem
-from .places import Target, reach
+from .targets import Target, reach
 
 if TYPE_CHECKING:
     from ..flow.plan import Plan

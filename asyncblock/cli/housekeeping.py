@@ -10,7 +10,7 @@ import orjson
 from ..server.journal.copying import copy_journal
 from .doctor import examine
 from .interrupts import Interrupts
-from .places import Target, reach
+from .targets import Target, reach
 
 __all__ = ["backup", "doctor", "prune", "restore"]
 

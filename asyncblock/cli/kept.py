@@ -19,8 +19,8 @@ from ..server.journal.datadir import holder, read_address, read_token
 from ..server.journal.peek import peek_session, peek_sessions
 from ..viewer import Watched
 from ..wire.bodies import BodyRef
-from .places import COMMAND_TIMEOUT
-from .sessions import LocalRun, info_of
+from .sessioncommands import LocalRun, info_of
+from .targets import COMMAND_TIMEOUT
 
 __all__ = ["KeptRuns"]
 

@@ -19,8 +19,8 @@ from ..many import is_group
 from ..page.markup import el
 from ..server.journal.datadir import holder
 from .interrupts import Interrupts
-from .places import Target, reach
-from .sessions import is_local, only
+from .sessioncommands import is_local, only
+from .targets import Target, reach
 
 __all__ = ["Listen", "PageBeside", "page", "page_beside"]
 

@@ -18,11 +18,11 @@ import orjson
 import typer
 
 from ..errors import Problem
-from ..flow.caching import refreshed, with_cache, without_cache
+from ..flow.cached import refreshed, with_cache, without_cache
 from ..flow.partial import only_nodes, with_node_inputs
 from ..flow.plan import Plan
 from ..server.journal.datadir import default_data_dir
-from .inputs import parse_object
+from .typedvalues import parse_object
 
 __all__ = ["Part", "remember_inputs"]
 

@@ -19,8 +19,8 @@ from ..server.journal.peek import peek_sessions
 from .display import open_display
 from .following import follow
 from .interrupts import Interrupts
-from .offering import Offered
-from .places import Target, reach
+from .offered import Offered
+from .targets import Target, reach
 
 __all__ = ["retry"]
 

@@ -14,12 +14,12 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import AsyncBlockError, Unavailable
-from ..page.jobs import NodeView
+from ..page.jobviews import NodeView
 from ..page.shown import Preview
 from ..page.views import critical_path, nodes_in_order
 from ..report import Collected
+from ..report.amounts import duration, many
 from ..report.previews import name_of
-from ..report.words import duration, many
 from ..report.written import file_name, files_of
 from .pictures import Pictures
 

@@ -23,10 +23,10 @@ from .display import open_display
 from .flows import unserved
 from .following import NotCancelled, follow
 from .interrupts import INTERRUPTED, Interrupts
-from .many import Sets, begin_many, follow_many
-from .offering import Offered
+from .manyruns import Sets, begin_many, follow_many
+from .offered import Offered
 from .parts import Part
-from .places import Target, reach
+from .targets import Target, reach
 
 __all__ = ["Wanted", "resolve", "submit", "warn"]
 

@@ -13,9 +13,9 @@ from ..page import StateLimits
 from ..report import Recording, collect, export
 from ..report.document import MOST_BYTES, document
 from .interrupts import Interrupts
-from .places import Target
-from .sessions import seen
+from .sessioncommands import seen
 from .showing import show_session
+from .targets import Target
 
 __all__ = ["export_session", "report", "show", "write_report"]
 

@@ -1,6 +1,6 @@
 """Context: what a block sees of its job. Every send is one ``await``; ``SyncContext`` is the same for ``def`` blocks.
 
-The logic stands once, in ``face``: it turns calls into records and keeps the rules. The two faces only differ in how
+The logic stands once, in ``base``: it turns calls into records and keeps the rules. The two contexts only differ in how
 they wait: ``Context`` on its event loop, ``SyncContext`` on its worker thread.
 """
 
@@ -14,9 +14,9 @@ from .counted import given_up
 from .directed import ToFlow, ToNode
 from .engine import Engine
 from .jobinfo import JobInfo
-from .lines import divert_rings
 from .payloads import MAX_VALUE, now_ms
 from .places import Places
+from .printed import divert_rings
 from .secrecy import CredentialInput, Secrecy
 
 __all__ = [

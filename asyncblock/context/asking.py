@@ -17,10 +17,10 @@ from .. import schemas
 from ..errors import Closed, InvalidInputs, LocalProtocolError, Unavailable
 from ..offload import run_in_thread, wait_in_thread
 from ..wire.bodies import Parcel
+from .base import ContextBase
 from .blockjob import BlockJob, SyncBlockJob
 from .counted import counted
 from .engine import MAX_BLOCKS, Engine
-from .face import ContextBase
 from .feed import Watch, any_change
 from .large import Large
 from .payloads import Prepared, Raw, check_size

@@ -22,12 +22,11 @@ from ..wire.bodies import OutgoingBody, Parcel
 from ..wire.records import encode
 from ..wire.windows import Lane
 from .asking import AsyncAsking
+from .base import can_go_unsent, too_many
 from .counted import counted
 from .directed import Targets, ToFlow, ToNode, targets_of
-from .face import can_go_unsent, too_many
 from .jobinfo import JobInfo
 from .large import Large
-from .lines import LineRing
 from .payloads import (
     Prepared,
     Stdio,
@@ -38,8 +37,9 @@ from .payloads import (
     rate,
     raw_pieces,
 )
+from .pendingfigures import FigureSender, Shown
+from .printed import LineRing
 from .secrecy import CredentialInput
-from .shown import FigureSender, Shown
 
 __all__ = ["Context"]
 

@@ -30,9 +30,9 @@ from ..iothread import IOThread, inbox_of, shared
 from ..workers import EDITED, LEAVE, LEAVE_NOW, OUTDATED, READY, RETIRE, RETIRING, Orders
 from . import capture, console
 from .blockloop import block_loop
+from .blocksignals import BlockSignals
 from .clocks import Clocks
 from .executor import Executor
-from .interrupts import BlockSignals
 from .spawner import Spawner
 from .startmethods import StartMethods
 from .waits import Waits

@@ -36,7 +36,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from ..forks import fresh_lock
 from .commons import Commons
-from .lines import (
+from .jobstreams import (
     JobStream,
     Sink,
     Stdio,

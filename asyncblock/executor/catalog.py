@@ -13,7 +13,7 @@ from ..block import AnyBlock, Binding, bind
 from ..enclosed import words_of
 from ..errors import LocalProtocolError, Unavailable
 from ..packages import package_hash, package_name
-from .kinds import key_of
+from .jobtemplates import key_of
 from .loader import Loader
 from .shell import shell
 

@@ -1,7 +1,7 @@
 """Environment: what all parts of one attachment work with. It decides nothing; ``executor`` makes one for each link.
 
-The parts (``budget``, ``exports``, ``services``, ``upkeep``, ``inputs``, ``caching``) know it and not the attachment
-that they are parts of.
+The parts (``budget``, ``valuewriter``, ``services``, ``upkeep``, ``inputs``, ``caching``) know it, and not the
+attachment that they are parts of.
 """
 
 from __future__ import annotations

@@ -27,10 +27,9 @@ from ..wire.windows import Window
 from .budget import Budget, limit_here
 from .catalog import Catalog, accepted
 from .environment import OpenJob
-from .exports import ValueWriter
 from .job import RunningJob, started_record
 from .jobhost import JobCounts, JobHost
-from .kinds import JobTemplate, JobTemplates, slim
+from .jobtemplates import JobTemplate, JobTemplates, slim
 from .lifeline import Lifeline
 from .loading import Loading
 from .offering import announced_offers, checked_labels
@@ -39,6 +38,7 @@ from .services import Services
 from .spawner import SPAWN_SLOTS, Spawner
 from .tasks import current_job
 from .upkeep import Upkeep
+from .valuewriter import ValueWriter
 from .watchdog import Stall, Watchdog, usual_threshold
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from typing import NoReturn
 from .. import forks
 from ..context import divert_rings
 from ..link import divert_records
-from .lines import JobStream, Partial, Sink, Stdio, current_sink, deliver, divert_lines, past_capture
+from .jobstreams import JobStream, Partial, Sink, Stdio, current_sink, deliver, divert_lines, past_capture
 
 __all__ = ["children_end", "end_soon", "last_words"]
 

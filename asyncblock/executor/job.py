@@ -30,7 +30,7 @@ from .commons import CHANGED, HANDLERS, Changes
 from .failure import author_traceback, further_lines, missing_extra, summary
 from .inputs import InputFiles, gather_inputs
 from .jobhost import JobHost
-from .kinds import JobTemplate
+from .jobtemplates import JobTemplate
 from .leftovers import Leftovers
 from .standing import standing_at
 from .tasks import ENDS, context_for, job_of_lines

@@ -9,8 +9,8 @@ from weakref import WeakValueDictionary
 from ..block import Binding
 from ..offload import wait_in_thread
 from .catalog import Catalog
-from .kinds import key_of
-from .lines import unwrap_streams
+from .jobstreams import unwrap_streams
+from .jobtemplates import key_of
 
 __all__ = ["Loading"]
 

@@ -21,7 +21,7 @@ from weakref import WeakKeyDictionary
 
 from ..brought import brought
 from ..forks import fresh_lock
-from .lines import Sink, active_sink
+from .jobstreams import Sink, active_sink
 from .replacing import Replacements
 from .tasks import job_of_lines
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Collection, Hashable, Mapping
 from typing import Any
 
-from .lines import JobStream, Stdio, active_sink, beneath, divert, divert_no_more
+from .jobstreams import JobStream, Stdio, active_sink, beneath, divert, divert_no_more
 from .replacing import Patches, Replacements
 
 __all__ = ["Redirects", "StreamPlaces"]

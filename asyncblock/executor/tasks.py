@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, Protocol
 
-from .lines import Sink, current_sink
+from .jobstreams import Sink, current_sink
 
 __all__ = [
     "ENDS",

@@ -11,7 +11,7 @@ from ..errors import Unavailable
 from ..importable import importable
 from ..packages import PACKAGE_FILES, package_hash, package_name, package_root
 from ..resources import needs_of, needs_problem
-from .caching import cache_of, cache_problem
+from .cached import cache_of, cache_problem
 from .report import Report, read_flag, read_handles
 from .retries import retry_problem
 from .source import is_sync, missing_function

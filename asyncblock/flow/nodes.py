@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from .faces import Face
-from .kinds import Declared, Finder, Found, NodeKinds
 from .misfit import misfit
+from .nodekinds import Declared, Finder, Found, NodeKinds
 from .plan import MAX_NODE_ID, MAX_WEIGHT, FlowPlan, InputPlan, NodePlan
 from .provided import Subflows
 from .report import did_you_mean, read_flag

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .faces import Face
-from .kinds import Declared, Found, NodeKinds
+from .nodekinds import Declared, Found, NodeKinds
 from .plan import REMEMBERED, NodePlan
 from .report import did_you_mean, read_handles
 from .wiring import defaults

@@ -36,7 +36,7 @@ from .entries import (
     Weighed,
 )
 from .plan import REMEMBERED, NodePlan, Plan, Source, Spec
-from .state import FlowJob, NodeState, RunJob
+from .runstate import FlowJob, NodeState, RunJob
 
 __all__ = ["MAX_DEPTH", "MAX_FLOW_JOBS", "Holder", "Run"]
 

@@ -14,7 +14,7 @@ import orjson
 
 from .. import events
 from ..wire.bodies import BodyRef
-from .jobs import ENDED, AttemptView, JobView, NodeView
+from .jobviews import ENDED, AttemptView, JobView, NodeView
 from .shown import Failure, Gallery, Log, LogLine, Preview, StallView, StateLimits
 from .work import Work
 

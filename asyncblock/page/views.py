@@ -8,7 +8,7 @@ from heapq import heappop, heappush
 from itertools import pairwise
 
 from ..flow.plan import FlowPlan, Plan, Source
-from .jobs import PHASES, JobView, NodeView
+from .jobviews import PHASES, JobView, NodeView
 from .state import SESSION, State
 
 __all__ = ["Axis", "Bar", "TimelineLane", "critical_path", "feeds_of", "lanes", "nodes_in_order", "totals"]

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from .. import events
-from .jobs import ENDED, AttemptView, JobView, NodeView
+from .jobviews import ENDED, AttemptView, JobView, NodeView
 from .shown import Failure, StateLimits
 
 __all__ = ["Work"]

@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import Any
 
 from .figure import figure_of
-from .frames import Frames
+from .gifs import Frames
 from .limits import Limits
 from .parcels import NotSendable, dump
 from .registry import register_builtin

@@ -12,7 +12,6 @@ from typing import Any
 
 from ..errors import PreviewFailed, UnserializableValue
 from . import animation as animation  # they register their converters
-from . import arrow as arrow
 from . import libraries as libraries
 from . import pages as pages
 from . import picture as picture
@@ -23,11 +22,11 @@ from . import styled as styled
 from . import table as table
 from . import vega as vega
 from . import widgets as widgets
+from .authorfiles import contents_of
 from .cells import lenient, safe_repr
+from .containers import Again, grouped, has_members, held
 from .displayed import Bundle, displayed, displays
 from .figure import current_figure, is_drawable, is_figure, is_plot
-from .files import contents_of
-from .groups import Again, grouped, has_members, held
 from .jupyter import as_json, is_offering, payload_of, shown, text_payload
 from .limits import Limits
 from .pillow import opened

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..brought import brought
 from ..forks import fresh_lock
-from .frames import Frames, gif_of
+from .gifs import Frames, gif_of
 from .vegapicture import VegaLite, png_of_vega
 
 __all__ = [

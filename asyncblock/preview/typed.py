@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..values import dumps, loads
-from .files import contents_of
+from .authorfiles import contents_of
 from .limits import Limits
 from .typedmedia import iframe, image, media
 from .typedparts import Again, Maker, as_it_is

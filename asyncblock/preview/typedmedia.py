@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import PreviewFailed
-from .files import contents_of, whole_of
+from .authorfiles import contents_of, whole_of
 from .jupyter import bundle_of, is_offering
 from .limits import Limits
 from .network import needs_of

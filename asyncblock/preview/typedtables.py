@@ -16,14 +16,14 @@ from ..errors import PreviewFailed, UnserializableValue
 from ..forms import members
 from ..values import dumps, is_small, loads
 from .cells import DOTS, cell, label
-from .groups import has_members
+from .containers import has_members
 from .jupyter import encoded, is_offering
 from .limits import Limits
 from .rows import TableRows, beside
 from .table import rows_payload
+from .tabletexts import csv_table
 from .typedparts import Again, as_it_is, as_json, cannot, text_of
 from .typedtexts import written
-from .written import csv_table
 
 __all__ = ["csv", "json", "table"]
 

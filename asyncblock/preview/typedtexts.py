@@ -6,15 +6,15 @@ import os
 from typing import Any
 
 from ..errors import UnserializableValue
+from .authorfiles import beginning_of
 from .cells import DOTS, cell, safe_str, sendable
-from .files import beginning_of
 from .heads import text_head
 from .jupyter import bundle_of, encoded, is_offering
 from .limits import Limits
 from .renderer import Rendering
 from .signatures import media_type_of
+from .tabletexts import html_table, markdown_table
 from .typedparts import Again, cannot
-from .written import html_table, markdown_table
 
 __all__ = ["as_text", "html", "markdown", "written"]
 

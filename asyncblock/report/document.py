@@ -13,19 +13,19 @@ import orjson
 
 from .._version import __version__
 from ..errors import AsyncBlockError
-from ..page.graph import GRAPH_STYLE, Look, draw_flow, flows_in
-from ..page.jobs import PHASES
+from ..page.graphview import GRAPH_STYLE, Look, draw_flow, flows_in
+from ..page.jobviews import PHASES
 from ..page.markup import Markup, el, join
 from ..page.shown import Lines, Preview
 from ..page.state import SESSION
 from ..page.views import critical_path, nodes_in_order, totals
+from .amounts import PHASES as PHASE_WORDS
+from .amounts import date, duration, many, size
 from .collect import Collected
-from .frames import FRAME_POLICY, library
+from .iframes import FRAME_POLICY, library
 from .previews import Drawn, draw, name_of
 from .tables import failures, lines_of, nodes_table, outputs_of, pill, stalls, tiles
 from .timeline import MOST_BARS, timeline
-from .words import PHASES as PHASE_WORDS
-from .words import date, duration, many, size
 
 __all__ = ["MOST_BYTES", "asset", "document"]
 

@@ -17,10 +17,10 @@ from ..offload import wait_in_thread
 from ..page import State, StateLimits
 from ..page.views import feeds_of, nodes_in_order
 from ..wire.bodies import BodyRef
+from .amounts import date
 from .collect import Collected
 from .previews import name_of
 from .recording import Recording
-from .words import date
 from .written import file_name, files_of, frame_of, parquet
 
 __all__ = ["export"]

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from ..page.markup import Markup, el, join
-from .frames import chart, chart_spec, frame, runs_scripts
+from .iframes import chart, chart_spec, frame, runs_scripts
 from .markdown import markdown
 
 __all__ = ["Drawn", "Framed", "draw", "name_of", "needs_network"]

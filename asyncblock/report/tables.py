@@ -6,12 +6,12 @@ from collections.abc import Iterable
 
 import orjson
 
-from ..page.jobs import PHASES, NodeView
+from ..page.jobviews import PHASES, NodeView
 from ..page.markup import Markup, el, join
 from ..page.shown import Failure, Lines, LogLine
 from ..page.state import State
-from .words import PHASES as WORDS
-from .words import clock, duration, many
+from .amounts import PHASES as WORDS
+from .amounts import clock, duration, many
 
 __all__ = ["failures", "lines_of", "nodes_table", "outputs_of", "pill", "stalls", "tiles"]
 

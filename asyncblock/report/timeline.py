@@ -7,8 +7,8 @@ from typing import Final
 
 from ..page.markup import Markup, el, join
 from ..page.views import Axis, Bar, lanes
+from .amounts import PHASES, clock, duration
 from .collect import Collected
-from .words import PHASES, clock, duration
 
 __all__ = ["MOST_BARS", "timeline"]
 

@@ -20,10 +20,10 @@ from .blocks import JOB_METHODS, attempt_of
 from .bounds import MAX_DEPTH, MAX_NAME, MAX_WORDS, is_deep
 from .connection import Connection
 from .exports import LINK_METHODS
-from .housekeeping import QUESTIONS, Question
 from .jobs import LinkState
 from .journal import BodyKey, RequestRow
 from .linkservices import LinkServices
+from .operations import QUESTIONS, Question
 from .readers import NOT_ALLOWED, BodyReader, PageReader
 from .supervision import in_words
 from .turn import Turn

@@ -19,7 +19,7 @@ from ..wire.ranges import Ranges
 from ..wire.stored import EXECUTOR_NAME, StoreKey
 from .arguments import Arguments
 from .bounds import FILE_NAME
-from .lineage import Origin, Recipe, Recipes
+from .recipes import Origin, Recipe, Recipes
 
 __all__ = ["Gone", "Lives", "Lost", "VarValue"]
 

@@ -6,7 +6,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from . import libraries, ours  # noqa: F401  # they register what they know
+from . import foreign, ours  # noqa: F401  # they register what they know
 from .hints import plain, seen_from, without_none
 from .kinds import Declared, Field, Kind, Maker, kind_of
 

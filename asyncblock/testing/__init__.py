@@ -13,12 +13,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .blocks import BlockResult, run_block
+    from .blockruns import BlockResult, run_block
     from .clock import Stuck, VirtualLoop, run_virtual
     from .conformance import check_journal, check_transport
     from .crash import crash_at
-    from .mainframe import MemoryMainframe, OneLoop
-    from .network import Faults, MemoryNetwork
+    from .harmfulnetwork import Faults, MemoryNetwork
+    from .memorymainframe import MemoryMainframe, OneLoop
     from .proxy import FaultProxy
 
 __all__ = [
@@ -38,18 +38,18 @@ __all__ = [
 ]
 
 _HOMES = {
-    "BlockResult": "blocks",
+    "BlockResult": "blockruns",
     "FaultProxy": "proxy",
-    "Faults": "network",
-    "MemoryMainframe": "mainframe",
-    "MemoryNetwork": "network",
-    "OneLoop": "mainframe",
+    "Faults": "harmfulnetwork",
+    "MemoryMainframe": "memorymainframe",
+    "MemoryNetwork": "harmfulnetwork",
+    "OneLoop": "memorymainframe",
     "Stuck": "clock",
     "VirtualLoop": "clock",
     "check_journal": "conformance",
     "check_transport": "conformance",
     "crash_at": "crash",
-    "run_block": "blocks",
+    "run_block": "blockruns",
     "run_virtual": "clock",
 }
 

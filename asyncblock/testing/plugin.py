@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from .blocks import BlockRunner
+    from .blockruns import BlockRunner
 
 __all__ = ["block_run"]
 
@@ -23,6 +23,6 @@ def block_run() -> BlockRunner:
             assert result.outputs == {"out": 42}
             assert result.error is None
     """
-    from .blocks import run_block
+    from .blockruns import run_block
 
     return run_block

@@ -47,7 +47,7 @@ from .. import forks
 from ..errors import ConnectionLost, LocalProtocolError, RemoteProtocolError, Unavailable
 from . import Transport
 from .addresses import check_headers, shown_url, split_address
-from .answers import NO_UPGRADE, Answer, mark, redirect_of, refusal
+from .upgrades import NO_UPGRADE, Answer, mark, redirect_of, refusal
 
 __all__ = ["SUBPROTOCOL", "HttpAnswer", "connect_websocket", "is_loopback", "serve_websocket"]
 

@@ -21,18 +21,18 @@ from ..flow.plan import FlowPlan
 from ..many import is_group
 from ..offload import run_in_thread
 from ..page import State
-from ..page.graph import GRAPH_STYLE, Look, draw_flow
+from ..page.graphview import GRAPH_STYLE, Look, draw_flow
 from ..page.markup import Markup, el
 from ..page.shown import Preview
 from ..page.views import critical_path
 from ..report.collect import Collected
 from ..report.document import asset as report_asset
-from ..report.frames import runs_scripts
+from ..report.iframes import runs_scripts
 from ..report.previews import draw, name_of, needs_network
 from ..report.timeline import timeline
 from ..wire.bodies import BodyRef
-from .following import Following, Followings
-from .frames import frame_document, frame_policy, is_chart, part_of
+from .cursors import Following, Followings
+from .sandboxes import frame_document, frame_policy, is_chart, part_of
 from .sources import Sources
 from .tabs import Lists, Tab, query_of
 from .told import (

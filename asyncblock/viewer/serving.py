@@ -14,8 +14,8 @@ from typing import Final
 import uvicorn
 
 from ..errors import Unavailable
-from .following import Followings
-from .gate import Keys, PageGate
+from .cursors import Followings
+from .pagegate import Keys, PageGate
 from .routes import page_app
 from .sources import Sources
 

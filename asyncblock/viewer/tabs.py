@@ -17,7 +17,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from ..errors import AsyncBlockError
 from ..many import is_group
 from ..page.state import SESSION
-from .following import Following, Followings
+from .cursors import Following, Followings
 from .sources import ListedPage, Query, Sources
 from .told import listed, listed_group, node_row, nodes_of, said, summary
 

@@ -13,7 +13,7 @@ from ..client import SessionInfo
 from ..grouped import GroupInfo
 from ..many import index_of
 from ..page import State
-from ..page.jobs import NodeView
+from ..page.jobviews import NodeView
 from ..page.shown import Failure, LogLine, Preview
 from ..page.state import SESSION
 from ..page.views import nodes_in_order

@@ -15,7 +15,7 @@ import asyncblock
 from asyncblock import events
 from asyncblock.errors import InvalidFlow
 from asyncblock.flow import load_flow
-from asyncblock.flow.caching import cache_problem, with_cache
+from asyncblock.flow.cached import cache_problem, with_cache
 
 from ..flow.packages import block, write
 from ..flows import all_of, end_of

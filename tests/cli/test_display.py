@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from asyncblock import events
-from asyncblock.cli.words import Names, words
+from asyncblock.cli.eventwords import Names, words
 from asyncblock.wire.bodies import BodyRef
 
 from ..flows import node, one_block, write_flow

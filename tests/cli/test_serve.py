@@ -212,7 +212,7 @@ async def test_local_commands_find_a_mainframe_that_listens_everywhere(tmp_path:
 
 
 async def test_a_token_of_this_machine_is_not_shown_to_another(tmp_path: Path) -> None:
-    from asyncblock.cli.places import Target
+    from asyncblock.cli.targets import Target
 
     (tmp_path / "token").write_text("s3cret\n")
     (tmp_path / "address").write_bytes(orjson.dumps({"url": "ws://10.0.0.1:7788", "pid": 1}))

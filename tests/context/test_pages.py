@@ -14,7 +14,7 @@ import asyncblock
 from asyncblock import events
 from asyncblock.hosting import hosted_mainframe, listening
 from asyncblock.iothread import shared
-from asyncblock.testing.blocks import BlockRunner
+from asyncblock.testing.blockruns import BlockRunner
 
 from ..flows import all_of, end_of, one_block, run_block, started, warnings_of
 from ..processes import run

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from asyncblock import events
 from asyncblock.page import State, StateLimits
 from asyncblock.page import state as state_of
-from asyncblock.page.jobs import ENDED
+from asyncblock.page.jobviews import ENDED
 from asyncblock.page.views import Axis, critical_path, feeds_of, lanes, nodes_in_order, totals
 
 from ..flows import handle_def, node, run_flow, write_flow

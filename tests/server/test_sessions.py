@@ -141,10 +141,10 @@ async def test_two_prunes_at_once_delete_each_session_once(tmp_path: Path, monke
 async def test_more_sessions_than_an_answer_names_are_pruned_by_asking_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from asyncblock.server import housekeeping
+    from asyncblock.server import operations
 
-    monkeypatch.setattr(housekeeping, "_PRUNE_PAGE", 3)
-    monkeypatch.setattr(housekeeping, "_MAX_PRUNED", 5)
+    monkeypatch.setattr(operations, "_PRUNE_PAGE", 3)
+    monkeypatch.setattr(operations, "_MAX_PRUNED", 5)
     async with asyncblock.embedded(tmp_path, settings=Settings(no_executor_timeout=1000)) as mainframe:
         for n in range(14):
             session = await begin(mainframe, f"s{n:02}")

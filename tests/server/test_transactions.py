@@ -12,7 +12,7 @@ import pytest
 import asyncblock
 from asyncblock import events
 from asyncblock.server import transactions as module
-from asyncblock.server.journal.memory import MemoryJournal, MemoryStorage
+from asyncblock.server.journal.memoryjournal import MemoryJournal, MemoryStorage
 from asyncblock.server.sessions import Sessions
 from asyncblock.server.settings import Settings
 from asyncblock.server.supervision import Supervisor

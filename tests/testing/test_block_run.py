@@ -11,7 +11,7 @@ import pytest
 
 import asyncblock
 from asyncblock import Context
-from asyncblock.testing.blocks import BlockRunner
+from asyncblock.testing.blockruns import BlockRunner
 
 
 class Inputs(TypedDict):

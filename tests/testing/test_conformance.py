@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from asyncblock.server.journal import Journal
-from asyncblock.server.journal.memory import MemoryJournal, MemoryStorage
+from asyncblock.server.journal.memoryjournal import MemoryJournal, MemoryStorage
 from asyncblock.testing import Faults, MemoryNetwork, check_journal, check_transport
 from asyncblock.testing.conformance import journal, transport
 from asyncblock.transport import Transport

@@ -16,7 +16,7 @@ from asyncblock.server.api import METHODS as CLIENT_METHODS
 from asyncblock.server.blocks import JOB_METHODS
 from asyncblock.server.bounds import limits
 from asyncblock.server.exports import LINK_METHODS
-from asyncblock.server.housekeeping import QUESTIONS
+from asyncblock.server.operations import QUESTIONS
 from asyncblock.server.settings import Settings
 from asyncblock.testing.golden import STORIES, SceneEntry, stored_sessions
 from asyncblock.wire import frames

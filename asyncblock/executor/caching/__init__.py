@@ -1,12 +1,12 @@
 """The cache of results: what a block has put out is kept by what it depends on, and given again without running it.
 
 ``keys`` says what a result depends on, ``digests`` looks at inputs, ``installed`` at libraries; ``results`` are the
-files; ``recording`` takes down what a block puts out, ``replay`` gives it again; ``caching`` is one job's part in it.
+files; ``recorder`` takes down what a block puts out, ``replay`` gives it again; ``attempt`` is one job's part in it.
 """
 
 from __future__ import annotations
 
-from .caching import Caching, retried_dir
+from .attempt import Caching, retried_dir
 from .digests import Named, NoDigest, digest_of, texts_of
 from .installed import changed_since, versions
 from .keys import FILES, Key

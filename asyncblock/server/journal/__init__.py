@@ -27,7 +27,7 @@ raises ``Unavailable``, which says what was not stored; no ``stored`` has run fo
 wake-up for each transaction. A writer thread owns the write connection, others read, copy the write-ahead log into the
 database, and write bodies. They are daemons: a process that leaves without ``close`` is a process that was killed.
 
-``sqlite`` is the journal, ``memory`` its stand-in for simulations. Both pass the same conformance suite.
+``sqlite`` is the journal, ``memoryjournal`` its stand-in for simulations. Both pass the same conformance suite.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from ...errors import LocalProtocolError
 from ...wire.ranges import Ranges
 from .contract import MAX_OFFSET, Row, SessionRow, Write
-from .schema import row_statements
+from .statements import row_statements
 
 __all__ = ["Ledger"]
 

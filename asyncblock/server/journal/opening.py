@@ -17,7 +17,7 @@ from .datadir import DataDir
 from .ground import Ground
 from .ledger import Ledger
 from .lineage import Lineage
-from .schema import prepare
+from .statements import prepare
 
 __all__ = ["Parts", "open_parts"]
 

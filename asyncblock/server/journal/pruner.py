@@ -13,7 +13,7 @@ from pathlib import Path
 from .bodyfiles import body_path
 from .contract import BodyKey
 from .database import DatabaseConnection, transaction
-from .schema import span
+from .statements import span
 
 __all__ = ["Deletion", "Pruner"]
 

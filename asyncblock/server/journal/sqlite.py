@@ -12,7 +12,7 @@ from typing import Any
 
 from ...errors import AsyncBlockError, Closed, Unavailable
 from . import reader
-from .bodies import BodyStore
+from .bodystore import BodyStore
 from .contract import (
     BeginPrune,
     BodyKey,
@@ -30,7 +30,7 @@ from .datadir import DataDir
 from .opening import Parts, open_parts
 from .posting import poster, settle
 from .pruner import Pruner
-from .schema import VERSION
+from .statements import VERSION
 from .trouble import Trouble, explain
 from .writer import Chores, Reports, Writer
 

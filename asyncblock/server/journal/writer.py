@@ -23,7 +23,7 @@ from .database import DatabaseConnection, transaction
 from .ground import Ground
 from .lanes import Lanes
 from .pruner import Pruner
-from .schema import append_statement, row_statements, span
+from .statements import append_statement, row_statements, span
 from .trouble import back_off, explain
 
 __all__ = ["Chores", "Reports", "Writer"]

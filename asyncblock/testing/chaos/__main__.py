@@ -18,7 +18,7 @@ from ...client import connect
 from ...workers import Workers
 from ..proxy import FaultProxy
 from .audit import Audit, audit
-from .blocks import write_package
+from .chaosblocks import write_package
 from .storm import Storm
 from .system import ChaosSessions, Server, free_port, kill_one
 

@@ -14,7 +14,7 @@ between.
 
 from __future__ import annotations
 
-from .replay import against_lower_end, against_mainframe
+from .replaying import against_lower_end, against_mainframe
 from .scene import SceneEntry, record, stored_sessions
 from .stories import STORIES
 

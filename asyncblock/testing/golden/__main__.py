@@ -13,7 +13,7 @@ from typing import Final
 import orjson
 
 from ...link.link import BOOT
-from .replay import against_lower_end, against_mainframe
+from .replaying import against_lower_end, against_mainframe
 from .scene import SceneEntry, environment_free, record, stored_sessions
 from .stories import STORIES
 

@@ -19,7 +19,7 @@ from ...flow import Flow
 from ...link import Link
 from ...transport import Transport
 from ...transport.memory import memory_pair
-from ..mainframe import MemoryMainframe, OneLoop
+from ..memorymainframe import MemoryMainframe, OneLoop
 
 __all__ = ["Scene", "SceneEntry", "Story", "environment_free", "record", "scene", "stored_sessions"]
 

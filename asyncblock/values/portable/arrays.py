@@ -7,7 +7,7 @@ import sys
 import warnings
 from typing import Any, Final
 
-from .forms import Blocks, Form, FormSink, NotPortable, Pack, Unpack, pack, unpack
+from .portableforms import Blocks, Form, FormSink, NotPortable, Pack, Unpack, pack, unpack
 
 __all__ = ["UNPACK", "array_form", "array_of", "strided_form", "strided_of", "way_of"]
 

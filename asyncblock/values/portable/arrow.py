@@ -7,7 +7,7 @@ import io
 import sys
 from typing import Any, Final
 
-from .forms import Blocks, Form, FormSink, NotPortable, Pack, Unpack, pack, unpack
+from .portableforms import Blocks, Form, FormSink, NotPortable, Pack, Unpack, pack, unpack
 
 __all__ = ["UNPACK", "arrow_of", "arrow_to", "way_of"]
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 import orjson
 
 from ...errors import LocalProtocolError
-from .forms import MOST, Form, NotPortable, pack, unpack
+from .portableforms import MOST, Form, NotPortable, pack, unpack
 
 __all__ = ["LONGEST", "load", "save", "seal", "size_of"]
 

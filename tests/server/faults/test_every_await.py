@@ -41,7 +41,7 @@ NOT_IN_THE_STORY = {
     ("uploads.py", "await asyncio.wait([self._last_write]"): "needs a slow disk (tests/server/test_bodies.py)",
     ("uploads.py", "await asyncio.wait([keeping])"): "needs a slow disk (tests/server/test_bodies.py)",
     ("uploads.py", "await self._finish(ref.n, ref.length, ref.sha256)"): "is for peers that don't ask first",
-    ("sessions.py", "session = Session.from_first_row("): "needs a snapshot (tests/server/test_snapshots.py)",
+    ("sessions.py", "session = RunningSession.from_first_row("): "needs a snapshot (tests/server/test_snapshots.py)",
     ("answers.py", "kept = await self._sessions.journal.request(key)"): "is for orders of services",
     ("answers.py", "await self._done.wait()"): "needs 64 orders at once",
     ("answers.py", "number = await self._sessions.journal.bodies.session_of(key)"): "is for executors' tokens",

@@ -8,7 +8,7 @@ import pytest
 from asyncblock.server.journal import Journal, SqliteJournal
 from asyncblock.server.journal.database import Synchronous
 from asyncblock.server.journal.datadir import DataDir
-from asyncblock.server.journal.memory import MemoryJournal, MemoryStorage
+from asyncblock.server.journal.memoryjournal import MemoryJournal, MemoryStorage
 from asyncblock.testing.conformance.journal import CHECKS
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from asyncblock.errors import LocalProtocolError
 from asyncblock.server.journal import Journal, RequestRow, Snapshot, SqliteJournal, Write
 from asyncblock.server.journal.datadir import DataDir
-from asyncblock.server.journal.memory import MemoryJournal, MemoryStorage
+from asyncblock.server.journal.memoryjournal import MemoryJournal, MemoryStorage
 from asyncblock.testing.conformance.journal import everything, link, session
 
 numbers = st.integers(min_value=1, max_value=3)

@@ -14,7 +14,7 @@ from asyncblock.server.journal import BodyKey, SqliteJournal, Write
 from asyncblock.server.journal.checkpoint import MAX_BYTES
 from asyncblock.server.journal.database import connect
 from asyncblock.server.journal.datadir import DataDir
-from asyncblock.server.journal.schema import VERSION
+from asyncblock.server.journal.statements import VERSION
 from asyncblock.testing.conformance.journal import entries, everything, session, stored, sum_of
 
 

@@ -29,8 +29,8 @@ from ..server.journal.peek import peek_session, peek_sessions
 from .display import open_display
 from .following import EXIT_CODES, follow
 from .interrupts import Interrupts
-from .many import members_of, outputs_of_group
-from .places import COMMAND_TIMEOUT, Target, reach
+from .manyruns import members_of, outputs_of_group
+from .targets import COMMAND_TIMEOUT, Target, reach
 
 __all__ = ["LocalRun", "cancel", "info_of", "is_local", "only", "outputs", "seen", "sessions", "watch"]
 

@@ -12,7 +12,7 @@ import orjson
 import pytest
 import typer
 
-from asyncblock.cli.many import parse_matrix, parse_rows
+from asyncblock.cli.manyruns import parse_matrix, parse_rows
 
 from ..flow.packages import block, write
 from ..processes import free_port, run, start

@@ -22,8 +22,8 @@ from ..wire.records import encode
 from .directed import Targets
 from .jobinfo import JobInfo
 from .large import Large
-from .lines import Captured, job_logger
 from .payloads import Prepared, Raw, bodies_of, check_size, now_ms, raw_pieces, short_bytes, shorten, text_of
+from .printed import Captured, job_logger
 from .secrecy import CredentialInput
 from .staying import Staying
 

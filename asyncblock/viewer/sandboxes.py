@@ -1,7 +1,7 @@
 """Documents for what a block made to be run by a browser. Each is shown in a sandboxed frame, and is one by itself.
 
 The policy that comes with the document makes its origin an opaque one, whatever holds it, and knows no network; where
-the frame goes by itself is decided by the page's policy (``gate``), which lets frames go nowhere but here; and here
+the frame goes by itself is decided by the page's policy (``pagegate``), which lets frames go nowhere but here; and here
 nobody answers without the cookie, which a frame of another origin doesn't have.
 """
 
@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import orjson
 
-from ..report.frames import FRAME_POLICY, NO_RTC, STYLE, chart_spec, library, written
+from ..report.iframes import FRAME_POLICY, NO_RTC, STYLE, chart_spec, library, written
 
 __all__ = ["frame_document", "frame_policy", "is_chart", "part_of"]
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncblock.flow.plan import FlowPlan, InputPlan, NodePlan, Source
-from asyncblock.page.graph import MOST, Look, draw_flow
+from asyncblock.page.graphview import MOST, Look, draw_flow
 from asyncblock.page.layers import layered, layers_of
 
 _NAMES = [f"n{i}" for i in range(12)]

@@ -22,7 +22,7 @@ from ...wire import frames
 from ...wire.bodies import decode_chunk
 from ...wire.messages import Hello, Read, encode
 from ...wire.records import RECORDS, Audience
-from ..mainframe import MemoryMainframe
+from ..memorymainframe import MemoryMainframe
 from .scene import SceneEntry, scene
 from .stories import STORIES
 

@@ -137,7 +137,7 @@ def pinned(sink: FormSink, count: int, what: str) -> None:
 
 _LIBRARIES: Final = {
     "numpy": ".arrays",
-    "pandas": ".frames",
+    "pandas": ".pandasforms",
     "polars": ".arrow",
     "pyarrow": ".arrow",
 }
@@ -145,7 +145,7 @@ _LIBRARIES: Final = {
 
 _TAGS: Final = {
     **dict.fromkeys(("array", "strided", "masked", "scalar", "none_masked"), ".arrays"),
-    **dict.fromkeys(("frame", "series", "index", "stamp", "delta", "nat", "na", "period", "interval"), ".frames"),
+    **dict.fromkeys(("frame", "series", "index", "stamp", "delta", "nat", "na", "period", "interval"), ".pandasforms"),
     **dict.fromkeys(("polars", "table", "batch", "arrow"), ".arrow"),
 }  # fmt: skip
 """The modules that know what a tag means."""

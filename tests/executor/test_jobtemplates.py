@@ -6,8 +6,8 @@ from typing import Any
 import orjson
 import pytest
 
-from asyncblock.executor import kinds
-from asyncblock.executor.kinds import JobTemplates, slim
+from asyncblock.executor import jobtemplates
+from asyncblock.executor.jobtemplates import JobTemplates, slim
 from asyncblock.wire.messages import Dispatch
 
 BLOCK = {
@@ -84,7 +84,7 @@ def test_kinds_are_forgotten_with_their_session() -> None:
 
 
 def test_no_more_kinds_are_kept_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kinds, "_REMEMBERED", 2)
+    monkeypatch.setattr(jobtemplates, "_REMEMBERED", 2)
     known = JobTemplates()
     first, second = (known.of(dispatch(node_id=name)) for name in ("first", "second"))
     known.of(dispatch(node_id="third"))

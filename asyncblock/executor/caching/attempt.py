@@ -20,11 +20,11 @@ from ...store import StoreKey
 from ...wire.messages import Dispatch
 from ...wire.records import encode
 from ..environment import Environment
-from ..kinds import JobTemplate
+from ..jobtemplates import JobTemplate
 from .digests import Named, NoDigest, changed, digest_of
 from .installed import versions
 from .keys import FILES, Key, why_another
-from .recording import Recorder, RecordingContext, RecordingSyncContext
+from .recorder import Recorder, RecordingContext, RecordingSyncContext
 from .replay import CachedResult
 from .results import Results, UnfinishedResult
 

@@ -16,7 +16,7 @@ from asyncblock import events
 from asyncblock.client import SessionInfo
 from asyncblock.page import State
 from asyncblock.viewer import ServedPage, Sources, Watched
-from asyncblock.viewer.following import Following, Followings
+from asyncblock.viewer.cursors import Following, Followings
 from asyncblock.viewer.sources import Query
 from asyncblock.viewer.told import values_of
 

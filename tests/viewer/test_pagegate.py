@@ -8,7 +8,7 @@ import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from asyncblock.viewer.gate import Keys
+from asyncblock.viewer.pagegate import Keys
 
 from ..report.made import Made
 from .served import client_of, page_of, tab_of

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from .arrow import arrow_of, arrow_to
-from .forms import Blocks, Form, FormSink, NotPortable, Pack, Unpack, key_of, pack, pinned, unpack
+from .portableforms import Blocks, Form, FormSink, NotPortable, Pack, Unpack, key_of, pack, pinned, unpack
 from .zones import zone_form, zone_of
 
 __all__ = ["UNPACK", "way_of"]

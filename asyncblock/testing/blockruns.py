@@ -19,7 +19,7 @@ from ..hosting import living_on
 from ..iothread import shared
 from ..shapes import Results, by_handle
 from ..wire.bodies import BodyRef
-from .mainframe import MemoryMainframe
+from .memorymainframe import MemoryMainframe
 
 __all__ = ["BlockResult", "BlockRunner", "run_block"]
 

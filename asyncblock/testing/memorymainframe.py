@@ -9,7 +9,7 @@ from ..errors import MainframeFailed
 from ..iothread import IOThread, inbox_of
 from ..server.access import ALL_ROLES, Principal
 from ..server.gateway import Gateway
-from ..server.journal.memory import MemoryJournal, MemoryStorage
+from ..server.journal.memoryjournal import MemoryJournal, MemoryStorage
 from ..server.sessions import Sessions
 from ..server.settings import Settings
 from ..server.supervision import Supervisor, in_words

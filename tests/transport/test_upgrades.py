@@ -10,7 +10,7 @@ from websockets.datastructures import Headers
 import asyncblock
 from asyncblock.errors import AsyncBlockError, ConnectionLost, LocalProtocolError, Rejected, Unauthorized
 from asyncblock.transport.addresses import check_headers, headers_of, shown_url, split_address
-from asyncblock.transport.answers import OWN_HEADER, Answer, mark, redirect_of, refusal
+from asyncblock.transport.upgrades import OWN_HEADER, Answer, mark, redirect_of, refusal
 from asyncblock.transport.websocket import SUBPROTOCOL
 
 URL = "ws://mainframe.example:7788/team"
