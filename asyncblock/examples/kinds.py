@@ -131,6 +131,19 @@ def _molecule() -> Any:
     return view
 
 
+class _Displays:
+    """An object that offers nothing, and displays itself."""
+
+    def _ipython_display_(self) -> None:
+        display = import_module("IPython.display")
+        display.display(display.HTML("<b>displayed</b>"), _frame().head(2))
+
+
+def _sympy() -> Any:
+    sympy = import_module("sympy")
+    return sympy.plot(sympy.Symbol("x") ** 2, show=False)
+
+
 def _of(module: str, name: str, *arguments: Any, **named: Any) -> Callable[[], Any]:
     def make() -> Any:
         return getattr(import_module(module), name)(*arguments, **named)
@@ -184,6 +197,7 @@ KINDS: dict[str, Kind] = {
     "seaborn objects": Kind(_objects, ("seaborn",), "image", "drawn in the worker process"),
     "palette": Kind(_of("seaborn", "color_palette", "deep"), ("seaborn",), "html", "its colours"),
     "plotnine": Kind(_ggplot, ("plotnine",), "image", "drawn in the worker process"),
+    "plot of sympy": Kind(_sympy, ("sympy", *_MPL), "image", "as its `show` draws it"),
     "plotly": Kind(_plotly, ("plotly",), "html", "its specification, and a page", "more than 200,000 values"),
     "altair": Kind(
         _chart,
@@ -224,6 +238,8 @@ KINDS: dict[str, Kind] = {
         "as in a notebook",
         "the style beyond 400 cells",
     ),
+    "rich": Kind(_of("rich.json", "JSON", '{"a": [1, 2]}'), ("rich",), "html", "as in a terminal"),
+    "displayed": Kind(_Displays, ("IPython", "pandas"), "group", "what it displays by IPython's `display`"),
     "tabulate": Kind(_of("tabulate", "tabulate", [[1, 2]], tablefmt="html"), ("tabulate",), "html", "as in a notebook"),
     "widget": Kind(
         _of("ipywidgets", "IntSlider", value=5), ("ipywidgets",), "text", "what it is set to", "what needs a kernel"

@@ -178,9 +178,16 @@ def _parts(value: Any) -> Iterable[tuple[Any, Any]] | None:
         # A series as what its index says, for ``groupby(...).hist()`` is one of arrays of Axes.
         return zip(value.index, value, strict=True) if hasattr(value, "iloc") else enumerate(value.flat)
     if type(value).__module__.startswith("matplotlib."):
-        # What ``pie`` returns is neither a tuple nor a part of the figure, but has some.
-        return getattr(value, "__dict__", {}).items()
+        # What ``pie`` returns is neither a tuple nor a part of the figure, but has some. What it is set to isn't shown.
+        found = getattr(value, "__dict__", {}).items()
+        return [(key.strip("_"), each) for key, each in found if _leads_to_figure(each)]
     return None
+
+
+def _leads_to_figure(value: Any) -> bool:
+    return (
+        is_figure(value) or held(value) is not None or (isinstance(value, (list, tuple)) and any(map(is_figure, value)))
+    )
 
 
 def _is_of_objects(value: Any) -> bool:

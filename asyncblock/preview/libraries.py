@@ -9,7 +9,7 @@ from typing import Any
 from ..brought import brought
 from .cells import cell, label, safe_repr
 from .framerows import index_rows
-from .jupyter import text_payload
+from .jupyter import is_offering, text_payload
 from .limits import Limits
 from .registry import register_builtin
 from .rows import TableRows, beside
@@ -100,6 +100,35 @@ def _extension(array: Any, limits: Limits) -> Any:
     return pandas.Series(array, name="value")
 
 
+def _plot(plot: Any, limits: Limits) -> Any:
+    """Draw a plot of sympy's with matplotlib, as its ``show`` does, and put the figure away again."""
+    # Before 1.13 the plot has a class that draws it; since then it is of that class.
+    drawn = plot if hasattr(plot, "process_series") else plot.backend(plot)
+    if not hasattr(drawn, "process_series"):
+        return text_payload(str(plot), limits)
+    drawn.process_series()
+    drawn.close()
+    return drawn.fig
+
+
+def _display_object(shown: Any, limits: Limits) -> Any:
+    """Return what a display object holds that offers nothing to Jupyter: scripts aren't run."""
+    for name in ("data", "url", "filename"):
+        if isinstance(found := getattr(shown, name, None), str):
+            return text_payload(found, limits)
+    return text_payload(safe_repr(shown, limits.text), limits)
+
+
+def _is_display_object(value: Any) -> bool:
+    base = brought("IPython.core.display", "DisplayObject")
+    return base is not None and isinstance(value, base.DisplayObject) and not is_offering(value)
+
+
+def _live(live: Any, limits: Limits) -> Any:
+    """Return what rich would draw of a live display now."""
+    return live.get_renderable()
+
+
 def _pretty(text: Any, limits: Limits) -> dict[str, Any]:
     """Return what IPython would print."""
     return text_payload(str(text.data), limits)
@@ -122,7 +151,11 @@ register_builtin("statsmodels.base.wrapper.ResultsWrapper", _summary)
 register_builtin("statsmodels.base.model.Results", _summary)
 for _name in ("dataframe.BaseFrame", "series.Series"):
     register_builtin(f"narwhals.{_name}", _native)
+for _name in ("backends.base_backend.Plot", "plot.Plot"):
+    register_builtin(f"sympy.plotting.{_name}", _plot)
+register_builtin("rich.live.Live", _live)
 register_builtin("IPython.core.display.Pretty", _pretty)
+register_builtin(_is_display_object, _display_object)
 register_builtin("pandas.Index", _index)
 register_builtin("pandas.api.extensions.ExtensionArray", _extension)
 register_builtin("pandas.core.groupby.groupby.BaseGroupBy", _groups)

@@ -141,3 +141,16 @@ def test_nobody_else_sees_a_shell_while_an_object_displays(capsys: pytest.Captur
     assert not InteractiveShell.initialized()
     display("printed")
     assert capsys.readouterr().out == "printed\n"
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (lambda: _display.Javascript("alert(1)"), "alert(1)"),
+        (lambda: _display.TextDisplayObject("plain"), "plain"),
+        (lambda: _display.DisplayObject("what it holds"), "what it holds"),
+        (lambda: _display.Pretty("pretty"), "pretty"),
+    ],
+)
+def test_a_display_object_that_offers_nothing_is_shown_as_what_it_holds(made: Any, words: str) -> None:
+    assert show(made()) == {"type": "text", "data": words}

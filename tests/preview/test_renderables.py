@@ -10,6 +10,8 @@ from rich.columns import Columns
 from rich.console import Group
 from rich.json import JSON
 from rich.layout import Layout
+from rich.live import Live
+from rich.panel import Panel
 from rich.rule import Rule
 from rich.table import Table
 
@@ -57,3 +59,7 @@ def test_renderables_in_a_container_are_shown_each() -> None:
     table = Table("a")
     table.add_row("1")
     assert [each["type"] for each in show({"json": JSON("[1]"), "table": table})["data"]] == ["html", "html"]
+
+
+def test_what_a_live_display_draws_now_is_shown() -> None:
+    assert "now" in show(Live(Panel("now")))["data"]

@@ -16,9 +16,9 @@ from asyncblock.examples.kinds import KINDS, missing
 from ..showing import show
 
 DEV = {
-    "altair", "animation", "array", "arrow", "axes", "bytes of a picture", "categorical", "colours", "figure", "frame",
-    "grey", "groups", "index", "json", "lazy", "lines", "moving picture", "narwhals", "picture", "picture of 16 bits",
-    "plotly", "polars", "several figures", "several things", "styled", "text", "typed",
+    "altair", "animation", "array", "arrow", "axes", "bytes of a picture", "categorical", "colours", "displayed", "figure",
+    "frame", "grey", "groups", "index", "json", "lazy", "lines", "moving picture", "narwhals", "picture", "picture of 16 bits",
+    "plotly", "polars", "rich", "several figures", "several things", "styled", "text", "typed",
 }  # fmt: skip
 """Kinds whose libraries come with the extra ``dev``."""
 
