@@ -300,10 +300,10 @@ def test_a_text_that_is_markup_is_shown_as_it() -> None:
 @pytest.mark.parametrize("make", ["place", "manager", "subfigures"])
 def test_what_leads_to_a_figure_shows_it_and_nothing_of_what_it_is_set_to(make: str) -> None:
     figure = plt.figure()
-    value = {
+    makes: dict[str, Any] = {
         "place": lambda: figure.add_gridspec(2, 2)[0],
         "manager": lambda: figure.canvas.manager,
         "subfigures": lambda: figure.subfigures(1, 2),
-    }[make]()
-    shown = show(value)
+    }
+    shown = show(makes[make]())
     assert shown["type"] == "image" and isinstance(shown["data"], str)
