@@ -324,12 +324,14 @@ class Mainframe:
         search_paths: tuple[Path, ...] = (),
         strict: bool = False,
         metadata: Mapping[str, Any] | None = None,
+        compat: str | None = None,
     ) -> Session:
         """Start a flow: a path, an example's name, a ``Flow`` built in Python, or a plan.
 
         ``strict`` compares the inputs with their schemas. ``metadata`` (texts, numbers, booleans and None by name, 16
         KiB at most) is what its blocks have as ``ctx.metadata``: who asked, a trace id. The values of context variables
-        that ``asyncblock.metadata.carry`` has registered are added.
+        that ``asyncblock.metadata.carry`` has registered are added. ``compat="oocana"`` runs a flow's file as that
+        engine does where ours would do something more sensible; each such place is a warning.
 
         **Durability**: on return the session is in the journal, with its whole plan.
         **Cancellation** may leave the session started.
@@ -340,7 +342,9 @@ class Mainframe:
         """
         given = by_handle(inputs or {})
         said = gathered(metadata)
-        plan = await self.resolve(lambda languages: resolve_flow(flow, given, search_paths, languages=languages))
+        plan = await self.resolve(
+            lambda languages: resolve_flow(flow, given, search_paths, languages=languages, compat=compat)
+        )
         if plan is not flow:
             _tell_oddities(plan)
         if strict:
@@ -415,6 +419,7 @@ class Mainframe:
         from_node: str | None = None,
         inputs: Results | None = None,
         search_paths: tuple[Path, ...] = (),
+        compat: str | None = None,
     ) -> Retry[Session]:
         """Work out what of a session that has ended needn't run again, and why the rest does; ``start`` begins it.
 
@@ -439,7 +444,7 @@ class Mainframe:
             if not isinstance(wanted, (str, Path)):
                 return shape(await wait_in_thread(plan_of, wanted))
             return await self.resolve(
-                lambda known: resolve_flow(wanted, given, search_paths, shape=shape, languages=known)
+                lambda known: resolve_flow(wanted, given, search_paths, shape=shape, languages=known, compat=compat)
             )
 
         info = await self.session(session_id).info()
@@ -455,12 +460,15 @@ class Mainframe:
         from_node: str | None = None,
         inputs: Results | None = None,
         search_paths: tuple[Path, ...] = (),
+        compat: str | None = None,
     ) -> Session:
         """Run a flow again from where it failed, in a new session: what has finished isn't run again.
 
         As ``plan_retry`` says. **Durability** and **Cancellation** as ``start``. Raises as both.
         """
-        made = await self.plan_retry(session_id, flow, from_node=from_node, inputs=inputs, search_paths=search_paths)
+        made = await self.plan_retry(
+            session_id, flow, from_node=from_node, inputs=inputs, search_paths=search_paths, compat=compat
+        )
         return await made.start()
 
     async def resolve(self, load: Callable[[Collection[str]], Plan]) -> Plan:
@@ -593,6 +601,7 @@ def resolve_flow(
     *,
     shape: Callable[[Plan], Plan] | None = None,
     languages: Collection[str] = (),
+    compat: str | None = None,
 ) -> Plan:
     """Make a plan of whatever names a flow. Reads files."""
     from .flow import Flow, load_flow
@@ -608,7 +617,7 @@ def resolve_flow(
 
     path = find(flow) if isinstance(flow, str) and not Path(flow).exists() else None
     named = path or find_flow(flow, lambda: [each.name for each in shipped()])
-    return load_flow(named, search_paths=search_paths, inputs=inputs, shape=shape, languages=languages)
+    return load_flow(named, search_paths=search_paths, inputs=inputs, shape=shape, languages=languages, compat=compat)
 
 
 def plan_of(flow: Plan | Flow) -> Plan:

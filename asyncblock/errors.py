@@ -169,7 +169,8 @@ class Problem:
     line: int | None = None
     """1-based, where the file is YAML and the place is known."""
     code: str | None = None
-    """What programs tell it by: ``language`` (nobody has announced it), ``input`` (a required one isn't given)."""
+    """What programs tell it by: ``language`` (nobody has announced it), ``input`` (a required one isn't given),
+    ``compat`` (the existing engine runs it all the same), ``import`` (a file imports what isn't here)."""
     subject: str | None = None
     """What the code speaks of: the language's or the input's name."""
 

@@ -20,7 +20,7 @@ import typer
 from .._version import __version__
 from ..errors import AsyncBlockError, DataDirInUse, InvalidFlow, MainframeFailed, Unauthorized
 from .exits import INTERRUPTED
-from .flows import add_commands
+from .flows import RunAs, add_commands
 from .scaffold import new
 from .targets import Target
 from .typedvalues import parse_duration, parse_inputs, parse_limit, parse_object
@@ -145,6 +145,14 @@ Search = Annotated[
 ]
 
 
+Compat = Annotated[
+    Optional[RunAs],  # noqa: UP045
+    typer.Option(
+        "--compat",
+        help="Run the flow's file as this engine does where ours does something more sensible (a warning for each such "
+        "place): 'asyncblock check' says what differs.",
+    ),
+]
 Nodes = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option("--nodes", metavar="A,B", help="Run these nodes only, and those that they need."),
@@ -255,6 +263,7 @@ def run(
     in_process: InProcess = False,
     data_dir: RunDir = None,
     search: Search = None,
+    compat: Compat = None,
     nodes: Nodes = None,
     inputs: InputsFile = None,
     nodes_inputs: NodesInputs = None,
@@ -292,7 +301,8 @@ def run(
     offered = Offered.read(offers or (), label or ())
     if page and watch:
         raise typer.BadParameter("the page is of one run: give --page or --watch", param_hint="--page")
-    wanted = Wanted(flow, given, tuple(search or ()), json, part, report, offered, page)
+    engine = None if compat is None else compat.value
+    wanted = Wanted(flow, given, tuple(search or ()), json, part, report, offered, page, engine)
     _run((again.run_again if watch else commands.run)(wanted, 0 if in_process else workers, data_dir))
 
 
@@ -337,6 +347,7 @@ def retry(
     header: Header = None,
     data_dir: DataDir = None,
     search: Search = None,
+    compat: Compat = None,
     offers: Offers = None,
     label: Label = None,
     json: Json = False,
@@ -355,7 +366,9 @@ def retry(
     places = tuple(search or ())
     given = parse_inputs(input or [])
     offered = Offered.read(offers or (), label or ())
-    _run(retrying.retry(session_id, target, from_node, given, places, 0 if in_process else workers, json, offered))
+    engine = None if compat is None else compat.value
+    number = 0 if in_process else workers
+    _run(retrying.retry(session_id, target, from_node, given, places, number, json, offered, engine))
 
 
 @app.command()
@@ -478,6 +491,7 @@ def submit(
     header: Header = None,
     data_dir: DataDir = None,
     search: Search = None,
+    compat: Compat = None,
     nodes: Nodes = None,
     inputs: InputsFile = None,
     nodes_inputs: NodesInputs = None,
@@ -516,7 +530,8 @@ def submit(
     if matrix or rows is not None:
         sets = Sets(given, parse_matrix(matrix or ()) if rows is None else parse_rows(rows), limit)
         given = sets.inputs[0]
-    wanted = submitting.Wanted(flow, given, tuple(search or ()), json, part)
+    engine = None if compat is None else compat.value
+    wanted = submitting.Wanted(flow, given, tuple(search or ()), json, part, compat=engine)
     _run(submitting.submit(wanted, Target(url, token, data_dir, tls_ca, tuple(header or ())), detach, sets))
 
 

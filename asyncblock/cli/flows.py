@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -22,6 +24,13 @@ if TYPE_CHECKING:
 __all__ = ["add_commands", "unserved"]
 
 _EXIT_INVALID = 2
+
+
+class RunAs(StrEnum):
+    """Engines that a flow may be run as."""
+
+    oocana = "oocana"
+
 
 _SHOWN = 5
 """Executors' offers that are named."""
@@ -55,6 +64,14 @@ def check(
             "--language", metavar="NAME", help="A language besides Python that executors will run. Repeatable."
         ),
     ] = None,
+    compat: Annotated[
+        Optional[RunAs],  # noqa: UP045
+        typer.Option("--compat", help="Check it as it runs with --compat."),
+    ] = None,
+    elsewhere: Annotated[
+        bool,
+        typer.Option("--elsewhere", help="Its blocks run in other environments: what they import needn't be here."),
+    ] = False,
     plan_wanted: Annotated[
         bool, typer.Option("--plan", help="Print the plan as JSON: what a client of any language starts.")
     ] = False,
@@ -86,8 +103,9 @@ def check(
 ) -> None:
     """Check a flow and all that it refers to, without running anything.
 
-    Every problem is told with file and line; with --url also which blocks nobody there has the code for, or offers what
-    they need. Exit codes: 0 it can be run, 2 it can't.
+    Every problem is told with file and line: also imports of block files that can't be resolved here, unless they run
+    elsewhere, and with --url which blocks nobody there has the code for, or offers what they need. What would differ
+    with --compat is told too. Exit codes: 0 it can be run, 2 it can't.
     """
     languages = tuple(language or ())
     info = None
@@ -99,9 +117,18 @@ def check(
             print(f"asyncblock: {error}", file=sys.stderr)
             raise typer.Exit(_EXIT_INVALID) from error
         languages += tuple(info.get("languages", ()))
-    plan, problems = _load(flow, search, languages)
+    from .unresolved import unresolved_imports
+
+    engine = None if compat is None else compat.value
+    plan, problems = _load(flow, search, languages, engine)
+    otherwise = [] if engine is not None else _differences(flow, search, languages)
     if plan is not None and info is not None and (lacking := unserved(plan, info)):
         plan, problems = None, lacking
+    if plan is not None and not plan_wanted and (missing := unresolved_imports(plan)):
+        if elsewhere or info is not None:
+            plan = replace(plan, warnings=(*plan.warnings, *missing))
+        else:
+            plan, problems = None, missing
     if plan_wanted and plan is not None:
         print(orjson.dumps(plan.to_json()).decode())
         for warning in plan.warnings:
@@ -116,6 +143,7 @@ def check(
             "ok": plan is not None,
             "problems": [_to_json(each) for each in problems],
             "warnings": [_to_json(each) for each in warnings],
+            "compat": [_to_json(each) for each in otherwise],
         }
         print(orjson.dumps(found).decode())
     else:
@@ -123,6 +151,8 @@ def check(
             print(problem)
         for warning in warnings:
             print(f"{warning} (warning)")
+        for each in otherwise:
+            print(f"{each} (with --compat oocana)")
         if plan is not None:
             inner = sum(len(each.nodes) for each in plan.flows.values())
             print(f"{flow}: fine; {len(plan.nodes)} nodes" + (f", {inner} in subflows" if inner else ""))
@@ -168,18 +198,26 @@ def unserved(plan: Plan, info: Mapping[str, Any]) -> list[Problem]:
     return problems
 
 
-def _load(flow: str, search: list[Path] | None, languages: tuple[str, ...] = ()) -> tuple[Plan | None, list[Problem]]:
+def _differences(flow: str, search: list[Path] | None, languages: tuple[str, ...]) -> list[Problem]:
+    """Say where a flow would run otherwise as in the existing engine."""
+    plan, _ = _load(flow, search, languages, RunAs.oocana.value)
+    return [] if plan is None else [each for each in plan.warnings if each.code == "compat"]
+
+
+def _load(
+    flow: str, search: list[Path] | None, languages: tuple[str, ...] = (), compat: str | None = None
+) -> tuple[Plan | None, list[Problem]]:
     """Load a flow; that it would need inputs is no problem of the flow."""
     from ..client import resolve_flow
 
     try:
-        return resolve_flow(flow, None, tuple(search or ()), languages=languages), []
+        return resolve_flow(flow, None, tuple(search or ()), languages=languages, compat=compat), []
     except InvalidFlow as error:
         problems = [each for each in error.problems if each.code != "input"]
         if problems:
             return None, problems
         needed = {each.subject: None for each in error.problems if each.subject is not None}
-        return resolve_flow(flow, needed, tuple(search or ()), languages=languages), []
+        return resolve_flow(flow, needed, tuple(search or ()), languages=languages, compat=compat), []
 
 
 def _to_json(problem: Problem) -> dict[str, Any]:

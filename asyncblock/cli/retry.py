@@ -34,6 +34,7 @@ async def retry(
     workers: int,
     json: bool,
     offered: Offered | None = None,
+    compat: str | None = None,
 ) -> int:
     """Say what runs again and why, and run it: where the session was, in a local run's directory or on a mainframe."""
     with Interrupts() as interrupts:
@@ -58,7 +59,9 @@ async def retry(
                 offered = (offered or Offered()).or_of_run(directory)
                 own = embedded(directory, workers=workers, capture=json, offers=offered.offers, labels=offered.labels)
                 mainframe = await stack.enter_async_context(own)
-            made = await mainframe.plan_retry(session_id, from_node=from_node, inputs=inputs, search_paths=search)
+            made = await mainframe.plan_retry(
+                session_id, from_node=from_node, inputs=inputs, search_paths=search, compat=compat
+            )
             _tell(made)
             if directory is not None and offered is not None:
                 offered.check(made.plan)

@@ -48,11 +48,20 @@ class Wanted:
     offered: Offered = field(default_factory=Offered)
     page: bool = False
     """Its page is served while it runs."""
+    compat: str | None = None
+    """As which engine it runs where ours is more sensible."""
 
 
 def resolve(wanted: Wanted, languages: Collection[str] = ()) -> Plan:
     """Make a plan of a flow. Reads files."""
-    return resolve_flow(wanted.flow, wanted.inputs, wanted.search, shape=wanted.part.shape, languages=languages)
+    return resolve_flow(
+        wanted.flow,
+        wanted.inputs,
+        wanted.search,
+        shape=wanted.part.shape,
+        languages=languages,
+        compat=wanted.compat,
+    )
 
 
 def warn(plan: Plan, sets: Iterable[Mapping[str, Any]]) -> None:

@@ -80,7 +80,7 @@ async def _read(stream: asyncio.StreamReader, ctx: Context, name: Literal["stdou
             raise ShellFailed(f"the command wrote more than {MAX_OUTPUT} bytes to {name}; let it write to a file")
         pieces.append(piece)
         await ctx.report_log(piece.decode("utf-8", "replace").rstrip("\r\n"), name)
-    return b"".join(pieces).decode("utf-8", "replace")
+    return b"".join(pieces).decode("utf-8", "replace").removesuffix("\n")
 
 
 async def _line(stream: asyncio.StreamReader) -> bytes:
@@ -109,13 +109,13 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 
 def _environment(envs: object) -> dict[str, str]:
-    """Read the input ``envs``: a mapping, a list of ``NAME=VALUE``, or a text with one on each line."""
+    """Read the input ``envs``: a mapping, a list of ``NAME=VALUE``, or a text of them with commas between."""
     if envs is None:
         return {}
     if isinstance(envs, Mapping):
         return {str(name): str(value) for name, value in envs.items()}
-    given = envs.splitlines() if isinstance(envs, str) else envs
+    given = envs.split(",") if isinstance(envs, str) else envs
     if not isinstance(given, list):
-        raise ShellFailed("the input 'envs' is a mapping, a list of NAME=VALUE, or a text with one on each line")
-    pairs = [str(each).strip().partition("=") for each in given]
-    return {name: value for name, _, value in pairs if name}
+        raise ShellFailed("the input 'envs' is a mapping, a list of NAME=VALUE, or a text of them with commas between")
+    pairs = [str(each).lstrip().partition("=") for each in given]
+    return {name: value for name, equals, value in pairs if name and equals}

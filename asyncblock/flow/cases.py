@@ -79,18 +79,18 @@ def _check(report: Report, who: str, expression: object, case: Map, types: Mappi
         return
     if name not in types:
         words = f"{who}: the condition declares no input {name!r}{did_you_mean(types)}"
-        report.problem(words, file, expression.line_of("input_handle"))
+        report.leftover(words, "it is null", file, expression.line_of("input_handle"))
     elif types[name] and operator in _INPUTS and not types[name] & set(_INPUTS[operator]):
         words = f"{who}: {operator!r} works on {_words(_INPUTS[operator])}, but input {name!r} is {_words(types[name])}"
-        report.problem(words, file, expression.line_of("operator"))
+        report.leftover(words, "it never holds", file, expression.line_of("operator"))
     if operator in UNARY:
         return
     if "value" not in expression:
-        report.problem(f"{who}: {operator!r} needs a 'value'", file, expression.line)
+        report.leftover(f"{who}: {operator!r} needs a 'value'", "it never holds", file, expression.line)
     elif operator in _VALUES and _type_of(expression["value"]) not in _VALUES[operator]:
         value = expression["value"]
         words = f"{who}: {operator!r} compares with {_words(_VALUES[operator])}, not with {value!r:.60}"
-        report.problem(words, file, expression.line_of("value"))
+        report.leftover(words, "it never holds", file, expression.line_of("value"))
 
 
 def _types(definition: Mapping[str, Any]) -> set[str]:

@@ -20,9 +20,11 @@ def _compare(test: Callable[[Any, Any], bool]) -> Test:
 
 
 def _equal(left: Any, right: Any) -> bool:
-    """Compare as JSON does: ``true`` isn't 1."""
+    """Compare as the existing engine does: ``true`` isn't 1, and neither is 1.0."""
     if isinstance(left, bool) or isinstance(right, bool):
         return left is right
+    if isinstance(left, float) is not isinstance(right, float):
+        return False
     if isinstance(left, list) and isinstance(right, list):
         return len(left) == len(right) and all(map(_equal, left, right))
     if isinstance(left, dict) and isinstance(right, dict):

@@ -35,6 +35,7 @@ _FLOWS = "flow/test_flows.py::"
 _UNFED = "flow/test_unfed.py::"
 _BAD = "flow/test_bad_files.py::"
 _CLI = "cli/test_flows.py::"
+_TABLE = "oocana_flows/test_table.py::test_each_flow_has_its_jobs_inputs_and_outputs"
 
 FEATURES: Final = (
     # Files and lookup.
@@ -108,7 +109,7 @@ FEATURES: Final = (
     # Common fields.
     _works(
         "concurrency",
-        "negative: any number; 0: the start-up run",
+        "negative: any number; 0: none, but the first of a node that nothing feeds",
         _LANGUAGE + "test_as_many_jobs_of_a_node_run_at_once_as_its_concurrency_says",
     ),
     _works("timeout", "every kind of node", _LANGUAGE + "test_a_task_that_takes_longer_than_its_timeout_fails_with_it"),
@@ -126,6 +127,14 @@ FEATURES: Final = (
     ),
     # Connections.
     _works("several sources", "", _LANGUAGE + "test_several_sources_and_the_flows_input_merge_into_one_queue"),
+    _works("the same source twice", "feeds twice", _TABLE),
+    _works("a handle twice in inputs_from", "the first value, and all sources", _TABLE),
+    _works("inputs that the block doesn't declare", "delivered where they are connected, and not waited for", _TABLE),
+    _works(
+        "leftovers of deleted nodes",
+        "with --compat oocana, or 'compat: oocana' in the flow's file; else refused",
+        _TABLE,
+    ),
     _works("schema_overrides", "secrets", "engine/test_packages.py::test_b10_a_nodes_schema_overrides_make_a_secret"),
     _works(
         "serialize_for_cache",

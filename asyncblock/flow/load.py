@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ..enclosed import differ
 from ..errors import InvalidFlow, Problem
@@ -27,7 +27,13 @@ from .unfed import Unfed, is_pointless, still_unfed
 from .wiring import defaults
 from .yamlfile import Map, as_read
 
-__all__ = ["code_spec", "load_document", "load_flow"]
+__all__ = ["COMPAT", "code_spec", "load_document", "load_flow"]
+
+COMPAT: Final = ("oocana",)
+"""Engines that a flow may be run as."""
+
+_ASKED: Final = {kind: FILES[kind] for kind in ("task", "subflow")}
+"""What blocks may ask for."""
 
 _MAX_CATALOG = 1_000
 """Entries of a catalog; further ones are left out, and a warning says so."""
@@ -40,15 +46,21 @@ def load_flow(
     inputs: Mapping[str, object] | None = None,
     languages: Collection[str] = (),
     shape: Callable[[Plan], Plan] | None = None,
+    compat: str | None = None,
 ) -> Plan:
     """Load a flow file (or the directory that holds one) and everything that it refers to.
 
     A subflow is loaded like a flow, and a block's manifest as a flow of one node. ``inputs`` are what it will be
     started with: they are checked against what it declares. ``languages`` are those that executors have announced
-    beside Python. ``shape`` may change the plan before the inputs are checked (``partial``).
+    beside Python. ``shape`` may change the plan before the inputs are checked (``partial``). With
+    ``compat="oocana"``, and where the flow's own file says so, it runs as in the existing engine where ours would do
+    something more sensible; each such place is a warning.
     Raises ``InvalidFlow`` with all problems, each with file and line where they are known.
     """
-    return _Loader(search_paths, languages).load(Path(path), inputs or {}, shape or (lambda plan: plan))
+    if compat not in (None, *COMPAT):
+        raise InvalidFlow(f"compat is {' or '.join(map(repr, COMPAT))}, not {compat!r}")
+    loader = _Loader(search_paths, languages, compat=compat is not None)
+    return loader.load(Path(path), inputs or {}, shape or (lambda plan: plan))
 
 
 def load_document(document: Mapping[str, Any], blocks: Sequence[CodeBlock[..., Any]]) -> Plan:
@@ -91,13 +103,14 @@ _NO_FILE = Path("flow.oo.yaml")
 class _Loader:
     """One loading."""
 
-    def __init__(self, search_paths: Sequence[Path], languages: Collection[str]) -> None:
-        self._report = Report()
+    def __init__(self, search_paths: Sequence[Path], languages: Collection[str], *, compat: bool = False) -> None:
+        self._report = Report(compat=compat)
         self.manifests = Manifests(self._report, languages)
         self.places: dict[tuple[str | None, str], tuple[Path, int]] = {}
         """File and line of each node, by flow."""
         self.unfed: list[Unfed] = []
         self.strict = False
+        self._search_paths = search_paths
         self._lookup = Lookup(search_paths)
         self._blocks: dict[Path, BlockManifest | None] = {}
         self._faces: dict[object, Face | None] = {}
@@ -114,6 +127,11 @@ class _Loader:
         self._report.check()
         assert manifest is not None
         package = self.manifests.package_of(found.parent)
+        if (said := manifest.get("compat")) is not None:
+            if said not in COMPAT:
+                words = f"'compat' is {' or '.join(COMPAT)}, not {said!r}"
+                self._report.problem(words, str(found), manifest.line_of("compat"))
+            self._report.compat = True
         if "nodes" not in manifest and "executor" in manifest:
             root, line = self._single(manifest, found, package), manifest.line_of("inputs_def")
         else:
@@ -126,7 +144,7 @@ class _Loader:
             self._refuse_pointless(root)
         self._report.check()
         flows = dict(self._flows)
-        catalog, packages = _Catalog(self, [package, *self._homes()]).read()
+        catalog, packages = _Catalog(self, [package, *self._homes()]).read(self._directories(found), self._search_paths)
         self._report.check()
         plan = Plan(
             **{f.name: getattr(root, f.name) for f in fields(FlowPlan)},
@@ -150,8 +168,9 @@ class _Loader:
     def _judge_unfed(self, plan: Plan, *, asked_for: bool) -> Plan:
         """Refuse a flow in which nothing can run, or not what was asked for; else warn of nodes that can't."""
         if asked_for or is_pointless(plan):
+            before = len(self._report.warnings)
             self._refuse_pointless(plan, whole=not asked_for)
-            return plan
+            return replace(plan, warnings=(*plan.warnings, *self._report.warnings[before:]))
         warnings = [Problem(each.warning, each.file, each.line) for each in still_unfed(plan, self.unfed)]
         return replace(plan, warnings=(*plan.warnings, *warnings))
 
@@ -160,9 +179,9 @@ class _Loader:
             return
         found = [each for each in still_unfed(root, self.unfed) if each.flow is None]
         for each in found:
-            self._report.problem(each.words, each.file, each.line)
+            self._report.leftover(each.words, "the node never runs", each.file, each.line)
         if not found and whole and not self._report.problems:
-            self._report.problem("no node of the flow can run", root.path)
+            self._report.leftover("no node of the flow can run", "it is over at once", root.path)
 
     def load_document(self, manifest: Map) -> Plan:
         """Load a flow that stands in no file: references in it are absolute."""
@@ -340,6 +359,11 @@ class _Loader:
         """Return the packages of the flows that were read."""
         return [self.manifests.package_of(Path(flow.path).parent) for flow in self._flows.values() if flow.path]
 
+    def _directories(self, root: Path) -> list[Path]:
+        """Return the directories of the flows that were read, that of the root first."""
+        files = [root, *(Path(flow.path) for flow in self._flows.values() if flow.path)]
+        return list(dict.fromkeys(file.parent for file in files))
+
     def dependencies(self, package: Package) -> dict[str, Package]:
         """Return the packages that a package depends on, those that are there."""
         found: dict[str, Package] = {}
@@ -352,7 +376,7 @@ class _Loader:
 
     def try_block(self, file: Path) -> BlockManifest | str:
         """Return a block that no node names, or why it can't be run."""
-        kept, self._report = self._report, Report()
+        kept, self._report = self._report, Report(compat=self._report.compat)
         self.manifests.report = self._report
         try:
             block = self.block_at(f"block {file.parent.name!r}", file)
@@ -362,7 +386,7 @@ class _Loader:
 
     def try_flow(self, file: Path) -> Face | str:
         """Return a subflow that no node names, or why it can't be run. What it refers to is read too."""
-        kept, self._report = self._report, Report()
+        kept, self._report = self._report, Report(compat=self._report.compat)
         self.manifests.report = self._report
         unfed, self.unfed = self.unfed, []
         flows, faces = dict(self._flows), dict(self._faces)
@@ -387,9 +411,17 @@ class _Catalog:
         self._homes = {package.root: package for package in homes}
         self._scopes: dict[str, Path] = {}
         self._entries: dict[str, NodePlan] = {}
+        self._files: set[Path] = set()
+        self._full = False
 
-    def read(self) -> tuple[dict[str, NodePlan], dict[str, dict[str, str]]]:
+    def read(
+        self, flows: Sequence[Path], search_paths: Sequence[Path]
+    ) -> tuple[dict[str, NodePlan], dict[str, dict[str, str]]]:
+        """Return the entries, and which package a name means in each; ``flows`` are the directories of flows."""
         packages: dict[str, dict[str, str]] = {}
+        for directory in flows:
+            # ``self::`` begins above the directory of a package's flows, wherever the package's own file is.
+            self._add_layout(directory.parent.parent, self._loader.manifests.package_of(directory).name)
         for home in self._homes.values():
             self._add(home, home.name)
             names = packages.setdefault(home.name, {})
@@ -399,24 +431,37 @@ class _Catalog:
                 scope = name if self._scopes.get(name, package.root) == package.root else package.root.name
                 names[name] = scope
                 self._add(package, scope)
+        for directory in dict.fromkeys((*search_paths, *flows)):
+            for kind, (folders, _) in _ASKED.items():
+                for place in (directory, *(directory / folder for folder in folders)):
+                    self._add_all(kind, place, "")
         return self._entries, {scope: names for scope, names in packages.items() if names}
 
     def _add(self, package: Package, scope: str) -> None:
         if scope in self._scopes:
             return
         self._scopes[scope] = package.root
-        for kind in ("task", "subflow"):
-            folders, names = FILES[kind]
+        self._add_layout(package.root, scope)
+
+    def _add_layout(self, root: Path, scope: str) -> None:
+        for kind, (folders, _) in _ASKED.items():
             for folder in folders:
-                for directory in sorted((package.root / folder).glob("*/")):
-                    file = next((directory / name for name in names if (directory / name).is_file()), None)
-                    key = f"{scope}::{directory.name}"
-                    if file is None or key in self._entries:
-                        continue
-                    if len(self._entries) >= _MAX_CATALOG:
-                        self._loader.warn(f"blocks can ask for {_MAX_CATALOG} blocks; {key} isn't one of them", file)
-                        return
-                    self._entries[key] = self._entry(kind, file.resolve(), directory.name)
+                self._add_all(kind, root / folder, scope)
+
+    def _add_all(self, kind: str, place: Path, scope: str) -> None:
+        """Add what stands in the directories of a place; without a scope it is asked for by its bare name."""
+        for directory in sorted(place.glob("*/")):
+            file = next((directory / name for name in _ASKED[kind][1] if (directory / name).is_file()), None)
+            key = f"{scope}::{directory.name}"
+            if file is None or key in self._entries or (not scope and file.resolve() in self._files):
+                continue
+            if len(self._entries) >= _MAX_CATALOG:
+                if not self._full:
+                    self._loader.warn(f"blocks can ask for {_MAX_CATALOG} blocks; {key} isn't one of them", file)
+                self._full = True
+                return
+            self._files.add(file.resolve())
+            self._entries[key] = self._entry(kind, file.resolve(), directory.name)
 
     def _entry(self, kind: str, file: Path, name: str) -> NodePlan:
         if kind == "task":

@@ -17,7 +17,7 @@ from .retries import retry_problem
 from .source import is_sync, missing_function
 from .yamlfile import Map, read_yaml
 
-__all__ = ["LANGUAGES", "BlockManifest", "Manifests"]
+__all__ = ["LANGUAGES", "BlockManifest", "Manifests", "is_shell"]
 
 LANGUAGES: Final = ("python", "shell")
 """What can be run without asking who is connected."""
@@ -36,6 +36,12 @@ _SHELL: Final = {
     "sync": False,
 }
 """The block behind ``executor: {name: shell}``; every executor has it."""
+
+
+def is_shell(block: Mapping[str, Any]) -> bool:
+    """Tell whether a block is a shell command: its inputs are ours, not its author's."""
+    return block.get("package") == _SHELL["package"]
+
 
 _SHELL_INPUTS: Final = (
     {"handle": "command", "json_schema": {"type": "string"}},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from .cases import read_cases
 from .faces import Face
@@ -15,7 +15,7 @@ from .report import read_handles
 from .unfed import Unfed
 from .yamlfile import Map
 
-__all__ = ["Declared", "Finder", "NodeKinds"]
+__all__ = ["NOTHING", "Declared", "Finder", "NodeKinds"]
 
 
 class Finder(Protocol):
@@ -54,6 +54,9 @@ class Declared:
     further: dict[str, InputPlan | Map] = field(default_factory=dict)
     """Inputs that slots take beside: what feeds them, or what they hold."""
 
+
+NOTHING: Final = NodePlan("", "condition", {"cases": [], "default": None})
+"""Stands for what nobody provides: none of its cases ever holds."""
 
 Found = tuple[Declared, set[str] | None]
 """A node, and its output handles: None where anything goes."""
@@ -126,14 +129,17 @@ class NodeKinds:
             return None
         if self.face.key is None:
             words = f"{who}: nothing provides for this slot; name it in the 'slots' of a node that runs this flow"
-            self.problem(words, node.line)
-            return None
+            self.report.leftover(words, "it puts nothing out", self.face.file, node.line)
+            if not self.report.compat:
+                return None
         inputs_def = _extended(
             read_handles(self.report, slot, "inputs_def", self.face.file),
             read_handles(self.report, node, "inputs_def", self.face.file),
         )
         outputs_def = read_handles(self.report, slot, "outputs_def", self.face.file)
         block = {"inputs_def": inputs_def, "outputs_def": outputs_def}
+        if self.face.key is None:
+            return Declared("condition", dict(NOTHING.block), inputs_def if "inputs_def" in slot else None), None
         declared = {each["handle"] for each in outputs_def} if "outputs_def" in slot else None
         return Declared("slot", block, inputs_def if "inputs_def" in slot else None), declared
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, Final
 
 from .faces import Face
+from .manifests import is_shell
 from .misfit import misfit
 from .nodekinds import Declared, Finder, Found, NodeKinds
-from .plan import MAX_NODE_ID, MAX_WEIGHT, FlowPlan, InputPlan, NodePlan
+from .plan import MAX_NODE_ID, MAX_WEIGHT, FlowPlan, InputPlan, NodePlan, Source
 from .provided import Subflows
 from .report import did_you_mean, read_flag
 from .unfed import Unfed
@@ -20,7 +21,9 @@ __all__ = ["read_flow"]
 
 _KINDS: Final = ("task", "subflow", "slot", "service", "conditions", "values")
 
-_FLOW_KEYS: Final = ("title", "description", "nodes", "inputs_def", "outputs_def", "outputs_from", "forward_previews")
+_FLOW_KEYS: Final = (
+    "title", "description", "nodes", "inputs_def", "outputs_def", "outputs_from", "forward_previews", "compat",
+)  # fmt: skip
 _NODE_KEYS: Final = (
     *_KINDS, "node_id", "inputs_from", "inputs_def", "outputs_def", "slots", "concurrency", "timeout", "ignore",
     "needs", "recompute", "progress_weight", "description", "title", "icon", "inject",
@@ -55,11 +58,11 @@ class _FlowReader:
         self._constants([node for node in kept if "values" in node])
         made = [(node, self._declare(node)) for node in kept if "values" not in node]
         nodes = tuple(self._connect(node, each) for node, each in made if each is not None)
-        self._mark_cached(nodes)
+        _mark_cached(nodes, self._wiring.cached)
         outputs = self._outputs(flow)
         if stuck := check_start(nodes):
             words = f"these nodes wait for each other and can never start: {', '.join(stuck)}"
-            self._report.problem(words, self._file, flow.line_of("nodes"))
+            self._report.leftover(words, "they never run", self._file, flow.line_of("nodes"))
         description = flow.get("description")
         return FlowPlan(
             str(flow.get("title") or description or face.directory.name),
@@ -158,9 +161,8 @@ class _FlowReader:
     def _connect(self, node: Map, made: Declared) -> NodePlan:
         who = f"node {node['node_id']!r}"
         definitions = None if made.inputs_def is None else {each["handle"]: each for each in made.inputs_def}
-        inputs: dict[str, InputPlan] = {}
-        patches: dict[str, list[dict[str, Any]]] = {}
-        strays: list[Map] = []
+        specs: dict[str, Map] = {}
+        strays: dict[str, Map] = {}
         given = node.get("inputs_from")
         if given is not None and not isinstance(given, list):
             self._problem(f"{who}: 'inputs_from' must be a list", node.line_of("inputs_from"))
@@ -171,17 +173,16 @@ class _FlowReader:
                 continue
             handle = each["handle"]
             self._report.misspelt(f"{who}, input {handle!r}", each, _INPUT_KEYS, self._file)
-            if definitions is not None and handle not in definitions:
-                strays.append(each)
-            elif handle in inputs:
-                self._problem(f"{who}: input {handle!r} stands twice in 'inputs_from'", each.line)
-            elif self._wiring.says_something(who, each):
-                inputs[handle] = self._wiring.input(who, each)
-                if found := self._wiring.patches(who, each):
-                    patches[handle] = found
+            kept = strays if definitions is not None and handle not in definitions else specs
+            if kept is strays or self._wiring.says_something(who, each):
+                kept[handle] = each if handle not in kept else self._wiring.merged(who, kept[handle], each)
+        inputs = {handle: self._wiring.input(who, each) for handle, each in specs.items()}
+        patches = {handle: found for handle, each in specs.items() if (found := self._wiring.patches(who, each))}
         self._judge_constants(who, given or (), definitions or {}, inputs)
-        unfed = self._fill(node, definitions or {}, inputs)
-        self._judge(who, node, definitions or {}, unfed, strays)
+        unfed = self._fill(node, made, definitions or {}, inputs)
+        taken = self._judge(who, node, definitions or {}, unfed, list(strays.values()))
+        if made.kind == "task":
+            inputs |= taken
         for name, spec in made.further.items():
             inputs[name] = spec if isinstance(spec, InputPlan) else self._wiring.input(f"{who}, slot input", spec)
         if patches:
@@ -232,10 +233,19 @@ class _FlowReader:
             made.block.pop("recompute", None)
 
     def _fill(
-        self, node: Map, definitions: Mapping[str, Mapping[str, Any]], inputs: dict[str, InputPlan]
+        self,
+        node: Map,
+        made: Declared,
+        definitions: Mapping[str, Mapping[str, Any]],
+        inputs: dict[str, InputPlan],
     ) -> list[Unfed]:
         """An input that nothing feeds takes the block's own default; return those that have none."""
         fallback = defaults(definitions.values())
+        if self._report.compat and not is_shell(made.block):
+            for handle in [handle for handle in fallback if handle not in inputs]:
+                words = f"node {node['node_id']!r}: its input {handle!r} has a default, and nothing feeds it"
+                self._report.leftover(words, "defaults don't count inside of a flow", self._file, node.line)
+                del fallback[handle]
         unfed: list[Unfed] = []
         for handle in definitions:
             if handle not in inputs:
@@ -251,19 +261,32 @@ class _FlowReader:
         definitions: Mapping[str, Mapping[str, Any]],
         unfed: Sequence[Unfed],
         strays: Sequence[Map],
-    ) -> None:
-        """Handles that the block doesn't declare are ignored, unless one that it declares is left without a value."""
+    ) -> dict[str, InputPlan]:
+        """Return what feeds handles that the block doesn't declare: it gets what comes, and waits for nothing.
+
+        Where one that it declares is left without a value, the other was mistyped.
+        """
+        taken: dict[str, InputPlan] = {}
         for stray in strays:
             words = f"{who}: the block declares no input {stray['handle']!r}{did_you_mean(definitions)}"
-            if unfed or self._finder.strict:
-                self._problem(words, stray.line_of("handle"))
+            line = stray.line_of("handle")
+            fed = self._wiring.existing(stray)
+            then = "it gets what comes, and doesn't wait for it" if fed else "it is ignored"
+            if self._finder.strict:
+                self._problem(words, line)
+                continue
+            if unfed:
+                self._report.leftover(words, then, self._file, line)
             else:
-                self._report.warn(f"{words}; it is ignored", self._file, stray.line_of("handle"))
-        if strays:
-            for each in unfed:
+                self._report.warn(f"{words}; {then}", self._file, line)
+            if fed:
+                taken[stray["handle"]] = InputPlan(fed, optional=True)
+        for each in unfed:
+            if strays and not self._report.compat:
                 self._problem(each.words, each.line)
-        else:
-            self._finder.unfed.extend(unfed)
+            else:
+                self._finder.unfed.append(each)
+        return taken
 
     def _number(
         self, who: str, node: Map, key: str, default: Any, *, whole: bool = False, least: float | None = None
@@ -299,21 +322,9 @@ class _FlowReader:
             line = getattr(each, "line", flow.line_of("outputs_from"))
             if not isinstance(each, Map) or not isinstance(each.get("handle"), str):
                 self._problem("an entry of 'outputs_from' needs a 'handle'", line)
-            elif each["handle"] in outputs:
-                self._problem(f"output {each['handle']!r} stands twice in 'outputs_from'", line)
             else:
-                outputs[each["handle"]] = self._wiring.output(each)
+                outputs[each["handle"]] = (*outputs.get(each["handle"], ()), *self._wiring.output(each))
         return outputs
-
-    def _mark_cached(self, nodes: Sequence[NodePlan]) -> None:
-        """Where an input says ``serialize_for_cache``, the output that feeds it is kept (E3)."""
-        for node in nodes:
-            defs = node.block.get("outputs_def")
-            wanted = {source.handle for source in self._wiring.cached if source.node_id == node.node_id}
-            if wanted and defs and isinstance(node.block, dict):
-                node.block["outputs_def"] = [
-                    {**each, "_serialize_for_cache": True} if each["handle"] in wanted else each for each in defs
-                ]
 
     def _forwarded(self, flow: Map, nodes: Sequence[NodePlan]) -> tuple[str, ...]:
         given = flow.get("forward_previews")
@@ -328,3 +339,14 @@ class _FlowReader:
                 words = f"'forward_previews' names {name!r}, which is no node here{did_you_mean(known)}"
                 self._report.warn(words, self._file, flow.line_of("forward_previews"))
         return tuple(str(name) for name in given)
+
+
+def _mark_cached(nodes: Sequence[NodePlan], cached: Set[Source]) -> None:
+    """Where an input says ``serialize_for_cache``, the output that feeds it is kept (E3)."""
+    for node in nodes:
+        defs = node.block.get("outputs_def")
+        wanted = {source.handle for source in cached if source.node_id == node.node_id}
+        if wanted and defs and isinstance(node.block, dict):
+            node.block["outputs_def"] = [
+                {**each, "_serialize_for_cache": True} if each["handle"] in wanted else each for each in defs
+            ]

@@ -107,6 +107,8 @@ def _node_to_json(node: NodePlan, blocks: _Blocks) -> dict[str, Any]:
         spec: dict[str, Any] = {"sources": [source.to_json() for source in each.sources]}
         if each.has_value:
             spec["value"] = each.value
+        if each.optional:
+            spec["optional"] = True
         inputs[handle] = spec
     made: dict[str, Any] = {"node_id": node.node_id, "kind": node.kind, **blocks.written(node), "inputs": inputs}
     for name in ("concurrency", "timeout", "group", "flow", "weight", "roams"):
@@ -290,7 +292,9 @@ class _Reader:
         if not self._expect(isinstance(obj, dict), f"{name}: an input"):
             return InputPlan()
         assert isinstance(obj, dict)
-        return InputPlan(self.sources(obj.get("sources")), "value" in obj, obj.get("value"))
+        return InputPlan(
+            self.sources(obj.get("sources")), "value" in obj, obj.get("value"), obj.get("optional") is True
+        )
 
     def sources(self, obj: object) -> tuple[Source, ...]:
         fine = isinstance(obj, list) and all(

@@ -57,6 +57,8 @@ class InputPlan:
     sources: tuple[Source, ...] = ()
     has_value: bool = False
     value: Any = None
+    optional: bool = False
+    """The block doesn't declare it: no job waits for it, and one takes what is there."""
 
 
 @dataclass(frozen=True, slots=True)

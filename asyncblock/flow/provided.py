@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from .faces import Face
-from .nodekinds import Declared, Found, NodeKinds
+from .nodekinds import NOTHING, Declared, Found, NodeKinds
 from .plan import REMEMBERED, NodePlan
 from .report import did_you_mean, read_handles
 from .wiring import defaults
@@ -37,7 +38,8 @@ class Subflows:
         if missing := [slot for slot in face.slots if slot not in named]:
             names = ", ".join(map(repr, missing))
             words = f"{who}: nothing provides for the slots {names} of {face.file}; name each in 'slots'"
-            self._kinds.problem(words, node.line_of("slots"))
+            self._kinds.report.leftover(words, "they put nothing out", self._kinds.face.file, node.line_of("slots"))
+            made.slots.update((slot, replace(NOTHING, node_id=slot)) for slot in missing)
         return made, face.outputs
 
     def _provide(self, who: str, node: Map, face: Face, made: Declared, given: object) -> None:
@@ -49,7 +51,8 @@ class Subflows:
         slot = face.slots.get(slot_id)
         if slot is None:
             words = f"{who}: {face.file} has no such slot{did_you_mean(face.slots)}"
-            self._kinds.problem(words, given.line_of("slot_node_id"))
+            line = given.line_of("slot_node_id")
+            self._kinds.report.leftover(words, "its provider is left out", self._kinds.face.file, line)
             return
         if slot_id in made.slots:
             self._kinds.problem(f"{who}: two providers for one slot", given.line_of("slot_node_id"))
@@ -113,14 +116,15 @@ class Subflows:
         """A provider gets the slot's inputs, its own further ones, and the defaults of the rest."""
         own = f"{slot_id}{REMEMBERED}"
         known = {*inputs, *(name.removeprefix(own) for name in made.further if name.startswith(own))}
-        for name, default in defaults(inputs_def or ()).items():
+        fallback = {} if self._kinds.report.compat else defaults(inputs_def or ())
+        for name, default in fallback.items():
             if name not in known:
                 made.further[f"{own}{name}"] = default
                 known.add(name)
         for each in inputs_def or ():
             if each["handle"] not in known:
                 words = f"{who}: nothing feeds the provider's input {each['handle']!r}; give it in its 'inputs_from'"
-                self._kinds.problem(words, given.line)
+                self._kinds.report.leftover(words, "the block runs without it", self._kinds.face.file, given.line)
         lacking = [name for name in promised or () if outputs is not None and name not in outputs]
         if lacking:
             words = f"{who}: the provider has no output {', '.join(map(repr, lacking))}, which the slot declares"

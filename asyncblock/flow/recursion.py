@@ -15,7 +15,7 @@ def endless(flows: Mapping[str, FlowPlan]) -> Iterator[tuple[str, str]]:
         key: [
             (node.node_id, node.flow)
             for node in flow.nodes
-            if node.flow is not None and all(each.has_value for each in node.inputs.values())
+            if node.flow is not None and all(each.has_value or each.optional for each in node.inputs.values())
         ]
         for key, flow in flows.items()
     }

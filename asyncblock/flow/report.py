@@ -25,7 +25,9 @@ _NEAR_SHORT: Final = 0.74
 class Report:
     """Problems (the flow is refused) and warnings (it isn't), each with file and line."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, compat: bool = False) -> None:
+        self.compat = compat
+        """Whether a flow runs as in the existing engine, ``oocana``, where ours would do something more sensible."""
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
         self.hints: list[Problem] = []
@@ -43,9 +45,19 @@ class Report:
         """Add something that keeps the flow from running; ``code`` and ``subject`` as a ``Problem`` has them."""
         self.problems.append(Problem(message, None if file is None else str(file), line, code, subject))
 
-    def warn(self, message: str, file: Where = None, line: int | None = None) -> None:
+    def warn(self, message: str, file: Where = None, line: int | None = None, *, code: str | None = None) -> None:
         """Add something that is odd and harmless."""
-        self.warnings.append(Problem(message, None if file is None else str(file), line))
+        self.warnings.append(Problem(message, None if file is None else str(file), line, code))
+
+    def leftover(self, message: str, then: str, file: Where = None, line: int | None = None) -> None:
+        """Add what the existing engine runs all the same: a problem, or where it is wanted so, a warning.
+
+        ``then`` says what becomes of it there.
+        """
+        if self.compat:
+            self.warn(f"{message}; as in oocana, {then}", file, line, code="compat")
+        else:
+            self.problem(message, file, line, code="compat")
 
     def misspelt(self, who: str, mapping: Map, known: Collection[str], file: Where) -> None:
         """Warn of keys that are nearly known ones: they are ignored as every unknown key is, and something is missing.

@@ -6,8 +6,9 @@ follow, each applied as it is made; ``replay`` applies what a journal holds and 
 methods of the table ``_TRANSITIONS`` and nowhere else.
 
 Inputs are paired first in, first out: a job takes one value from the queue of each connected handle. A node runs at
-most ``concurrency`` jobs at once (negative: any number; 0: only the start-up one). Each run of a subflow node is a flow
-of its own, with fresh queues; its outputs go on as they come. A flow is over when no job is left in it.
+most ``concurrency`` jobs at once (negative: any number; 0: none, but the first one of a node that nothing feeds). Each
+run of a subflow node is a flow of its own, with fresh queues; its outputs go on as they come. A flow is over when no
+job is left in it.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ class Run:
         for flow in self._flows.values():
             if left < 0:
                 return True
-            left -= sum(queue.entries for node in flow.nodes.values() for queue in node.queues.values())
+            left -= sum(node.entries for node in flow.nodes.values())
         return left < 0
 
     def consumers(self, job_id: str, handle: str) -> bool:
@@ -398,7 +399,7 @@ class Run:
             # Equal, but in a replay each job has read its own.
             entry.stacks = node.stacks
             if self.holder is not None:
-                self._let_go([queue.head for queue in node.queues.values()])
+                self._let_go(node.taken)
             node.pop()
             node.running += 1
             node.started = True

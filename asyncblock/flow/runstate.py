@@ -21,6 +21,7 @@ class NodeState:
         "_stacks",
         "constants",
         "empty",
+        "extras",
         "feedable",
         "flow",
         "plan",
@@ -35,11 +36,15 @@ class NodeState:
         self.flow = flow
         self._stacks: list[dict[str, Any]] | None = None
         self.queues: dict[str, References] = {}
+        self.extras: dict[str, References] = {}
+        """Of inputs that the block doesn't declare."""
         self.constants: dict[str, Ref] = {}
         self.feedable = True
         """Every input has a source or a value."""
         for handle, each in plan.inputs.items():
-            if each.sources:
+            if each.optional:
+                self.extras[handle] = References()
+            elif each.sources:
                 self.queues[handle] = References()
             elif each.has_value:
                 key = [] if flow.key is None else [flow.key]
@@ -61,26 +66,55 @@ class NodeState:
 
     @property
     def ready(self) -> bool:
-        """Tell whether a job can be created now. A node that nothing feeds runs once, at the start."""
-        if self.empty or not self.feedable or not (self.queues or not self.started):
+        """Tell whether a job can be created now.
+
+        A node that nothing feeds runs once, at the start, whatever its concurrency; again only for values that it
+        doesn't declare.
+        """
+        if self.empty or not self.feedable:
             return False
         limit = self.plan.concurrency
-        return limit < 0 or self.running < max(limit, 0 if self.started else 1)
+        if not self.queues:
+            if not self.started:
+                return True
+            if not any(self.extras.values()):
+                return False
+        return limit < 0 or self.running < limit
 
     def push(self, handle: str, ref: Ref) -> None:
         """Add a value to a handle's queue."""
-        queue = self.queues[handle]
-        if not queue:
+        queue = self.queues.get(handle)
+        if queue is None:
+            queue = self.extras[handle]
+        elif not queue:
             self.empty -= 1
         queue.append(ref)
 
     @property
     def waiting(self) -> list[Ref]:
         """What stands in the queues."""
-        return [ref for queue in self.queues.values() for ref in queue]
+        return [ref for queue in (*self.queues.values(), *self.extras.values()) for ref in queue]
+
+    @property
+    def entries(self) -> int:
+        """Return what the queues take."""
+        return sum(queue.entries for queue in (*self.queues.values(), *self.extras.values()))
+
+    @property
+    def stored(self) -> dict[str, Any]:
+        """Return the queues that aren't empty, for a snapshot."""
+        return {handle: queue.to_json() for handle, queue in (*self.queues.items(), *self.extras.items()) if queue}
+
+    @property
+    def taken(self) -> list[Ref]:
+        """Return what the next job would take out of the queues."""
+        return [queue.head for queue in (*self.queues.values(), *self.extras.values()) if queue]
 
     def refill(self, handle: str, refs: References) -> None:
         """Take over the values of a handle's queue from a snapshot."""
+        if handle in self.extras:
+            self.extras[handle] = refs
+            return
         self.empty -= bool(refs) and not self.queues[handle]
         self.queues[handle] = refs
 
@@ -90,14 +124,18 @@ class NodeState:
             queue.popleft()
             if not queue:
                 self.empty += 1
+        for queue in self.extras.values():
+            if queue:
+                queue.popleft()
 
     def heads(self) -> dict[str, Ref]:
         """Return what the next job would take, in the order in which the inputs are declared."""
         inputs = {handle: queue.head for handle, queue in self.queues.items()}
-        if not self.constants:
+        if not self.constants and not self.extras:
             return inputs
         inputs.update(self.constants)
-        return {handle: inputs[handle] for handle in (*self.plan.inputs, *inputs)}
+        inputs.update((handle, queue.head) for handle, queue in self.extras.items() if queue)
+        return {handle: inputs[handle] for handle in (*self.plan.inputs, *inputs) if handle in inputs}
 
 
 @dataclass(slots=True, eq=False)
@@ -223,9 +261,9 @@ class FlowJob:
             ],
             "started": [node_id for node_id, node in self.nodes.items() if node.started],
             "queues": {
-                node_id: {handle: queue.to_json() for handle, queue in node.queues.items() if queue}
+                node_id: node.stored
                 for node_id, node in self.nodes.items()
-                if len(node.queues) > node.empty
+                if len(node.queues) > node.empty or any(node.extras.values())
             },
             "progress": {node_id: node.progress for node_id, node in self.nodes.items() if node.progress},
             "weights": {

@@ -56,4 +56,5 @@ def _begins(node: NodePlan) -> bool:
     return all(
         any(source.node_id is None for source in each.sources) if each.sources else each.has_value
         for each in node.inputs.values()
+        if not each.optional
     )

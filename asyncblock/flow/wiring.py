@@ -55,6 +55,37 @@ class Wiring:
         """Tell whether an entry of ``inputs_from`` has a value or a source; editors leave entries that have none."""
         return "value" in spec or any(self._list(who, spec, key) for key in ("from_node", "from_flow"))
 
+    def merged(self, who: str, first: Map, more: Map) -> Map:
+        """Make one entry of two for the same input: the first value counts, and all sources."""
+        words = (
+            f"{who}: input {first['handle']!r} stands twice in 'inputs_from'; the first value counts, and all sources"
+        )
+        self.report.warn(words, self.file, more.line)
+        merged = Map(first.line)
+        merged.key_lines = {**more.key_lines, **first.key_lines}
+        merged.update({**more, **first})
+        for key in ("from_node", "from_flow", "schema_overrides"):
+            lists = [each[key] for each in (first, more) if isinstance(each.get(key), list)]
+            if len(lists) == 2:
+                merged[key] = [*lists[0], *lists[1]]
+        return merged
+
+    def existing(self, spec: Map) -> tuple[Source, ...]:
+        """Return those sources of an entry of ``inputs_from`` that run and are declared; nobody hears of others."""
+        found = [
+            Source(each["node_id"], str(each.get("output_handle")))
+            for each in _entries(spec, "from_node")
+            if isinstance(each, Map) and isinstance(each.get("node_id"), str)
+        ]
+        named = [each.get("input_handle") for each in _entries(spec, "from_flow") if isinstance(each, Map)]
+        found += [Source(None, str(handle)) for handle in named if handle in self.flow_inputs]
+        return tuple(each for each in found if each.node_id is None or self._runs(each.node_id, each.handle))
+
+    def _runs(self, node_id: str, handle: str) -> bool:
+        declared = self.outputs.get(node_id, set())
+        is_constant = (node_id, handle) in self.constants
+        return node_id not in self.ignored and not is_constant and (declared is None or handle in declared)
+
     def output(self, spec: Map) -> tuple[Source, ...]:
         """Read an entry of ``outputs_from``."""
         who = f"the flow's output {spec['handle']!r}"
@@ -81,10 +112,11 @@ class Wiring:
             handle = each.get("input_handle") if isinstance(each, Map) else None
             if handle not in self.flow_inputs:
                 words = f"{who}: the flow declares no input {handle!r}{did_you_mean(self.flow_inputs)}"
-                self.report.problem(words, self.file, getattr(each, "line", spec.line))
+                line = getattr(each, "line", spec.line)
+                self.report.leftover(words, "the connection is left out", self.file, line)
             else:
                 sources.append(Source(None, str(handle)))
-        return list(dict.fromkeys(sources))
+        return sources
 
     def _list(self, who: str, spec: Map, key: str) -> Iterable[Any]:
         found = spec.get(key)
@@ -101,13 +133,13 @@ class Wiring:
         if node_id not in self.outputs:
             if node_id not in self.broken:
                 words = f"{who}: there is no node {node_id!r}{did_you_mean(self.outputs)}"
-                self.report.problem(words, self.file, connection.line_of("node_id"))
+                self.report.leftover(words, "the connection is left out", self.file, connection.line_of("node_id"))
             return False
         declared = self.outputs[node_id]
         if declared is not None and handle not in declared:
             words = f"{who}: node {node_id!r} declares no output {handle!r}{did_you_mean(declared)}"
-            self.report.problem(words, self.file, connection.line_of("output_handle"))
-            return False
+            self.report.leftover(words, "nothing ever comes from it", self.file, connection.line_of("output_handle"))
+            return self.report.compat
         return True
 
     def patches(self, who: str, spec: Map) -> list[dict[str, Any]]:
@@ -133,7 +165,7 @@ def check_start(nodes: Sequence[NodePlan]) -> list[str]:
     waiting: dict[str | None, list[tuple[str, str]]] = {}
     ready: list[str | None] = [None]
     for node in nodes:
-        fed = {handle for handle, each in node.inputs.items() if each.sources}
+        fed = {handle for handle, each in node.inputs.items() if each.sources and not each.optional}
         missing[node.node_id] = fed
         if not fed:
             ready.append(node.node_id)

@@ -809,7 +809,7 @@ class RunningSession:
             return
         self._stop_timer(created.job_id)
         self._undecided.pop(created.job_id, None)
-        block = self.plan.flow(created.flow).node(created.node_id).block
+        block = self.plan.resolve(created.flow, created.node_id, created.spec).block
         tested = conditions.tested(block["cases"])
         large = sorted(handle for handle, each in found.items() if each.body is not None and handle in tested)
         if large:

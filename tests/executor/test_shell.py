@@ -34,7 +34,12 @@ async def outputs(path: Path) -> dict[str, Any]:
 
 async def test_a_command_puts_out_what_it_wrote(tmp_path: Path) -> None:
     found = await outputs(shell_flow(tmp_path, "echo out; echo err >&2"))
-    assert found == {"stdout": "out\n", "stderr": "err\n"}
+    assert found == {"stdout": "out", "stderr": "err"}
+
+
+async def test_exactly_one_final_newline_is_cut(tmp_path: Path) -> None:
+    found = await outputs(shell_flow(tmp_path, "printf ' a\\n\\n'; printf 'no newline' >&2"))
+    assert found == {"stdout": " a\n", "stderr": "no newline"}
 
 
 async def test_lines_are_logged_as_they_come(tmp_path: Path) -> None:
@@ -44,7 +49,7 @@ async def test_lines_are_logged_as_they_come(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "envs", [{"COLOUR": "red"}, ["COLOUR=red"], "COLOUR=red\nOTHER=x"], ids=["mapping", "list", "text"]
+    "envs", [{"COLOUR": "red"}, ["COLOUR=red"], "OTHER=x=y, COLOUR=red,nothing"], ids=["mapping", "list", "text"]
 )
 async def test_directory_and_environment_are_the_inputs_own(tmp_path: Path, envs: Any) -> None:
     (tmp_path / "there").mkdir()
@@ -104,4 +109,4 @@ async def test_shell_tasks_feed_each_other(tmp_path: Path) -> None:
         [shell("a", "echo echo twice"), second],
         outputs_from=[{"handle": "o", "from_node": [{"node_id": "b", "output_handle": "stdout"}]}],
     )
-    assert await outputs(path) == {"o": "twice\n"}
+    assert await outputs(path) == {"o": "twice"}
