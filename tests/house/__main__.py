@@ -4,24 +4,37 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from typing import Final
 
 from .laws import LAWS, circles
-from .source import Module, modules
+from .source import ROOT, Module, modules
+
+_PAGE: Final = ROOT.parent / "docs" / "architecture.md"
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m tests.house", description=__doc__)
     parser.add_argument("-v", "--verbose", action="store_true", help="also say what breaks each law, and where")
-    verbose = parser.parse_args().verbose
+    parser.add_argument("--write", action="store_true", help="put the table into docs/architecture.md")
+    asked = parser.parse_args()
     found = modules()
-    for what, figure in _figures(found).items():
-        print(f"| {what} | {figure} |")
+    rows = [f"| {what} | {figure} |" for what, figure in _figures(found).items()]
     for law in LAWS:
         broken = law.broken(found)
-        print(f"| {law.words} | {len(broken) or 'holds'}{' break it' if broken else ''} |")
-        for each in broken if verbose else ():
-            print(f"    {each}")
+        rows.append(f"| {law.words} | {len(broken) or 'holds'}{' break it' if broken else ''} |")
+        if asked.verbose:
+            rows += [f"    {each}" for each in broken]
+    print("\n".join(rows))
+    if asked.write:
+        _write([row for row in rows if row.startswith("|")])
+
+
+def _write(rows: list[str]) -> None:
+    before, mark, rest = _PAGE.read_text("utf-8").partition("<!-- house -->\n")
+    end = rest[rest.index("<!-- /house -->") :]
+    table = "\n".join(["| the house | |", "|---|---|", *rows, ""])
+    _PAGE.write_text(f"{before}{mark}{table}{end}", "utf-8")
 
 
 def _figures(found: list[Module]) -> dict[str, str]:

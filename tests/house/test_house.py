@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from .laws import LAWS, Law, circles
-from .source import Module, modules
+from .source import ROOT, Module, modules
 
 BROKEN: dict[str, int] = {
     "a class has 300 lines and 35 methods at most": 11,
@@ -30,6 +31,16 @@ def test_a_law_holds_or_is_broken_no_more_often_than_before(law: Law, house: lis
 
 def test_the_table_names_laws_that_are_there() -> None:
     assert set(BROKEN) <= {law.words for law in LAWS}
+
+
+def test_the_page_about_the_house_names_files_that_are_there_and_each_law() -> None:
+    page = (ROOT.parent / "docs" / "architecture.md").read_text("utf-8")
+    named = re.findall(r"`((?:[a-z_]+/)*[a-z_]+\.py)`", page)
+    assert len(named) > 30
+    assert [name for name in named if not ((ROOT.parent / name).exists() or (ROOT / name).exists())] == []
+    steps = re.findall(r"^\| \d+ \| `([^`]+)`", page, flags=re.M)
+    assert len(steps) == len(set(steps))
+    assert [law.words for law in LAWS if f"| {law.words} |" not in page] == []
 
 
 def test_a_circle_is_found_whatever_its_length() -> None:
