@@ -13,7 +13,7 @@ from asyncblock.testing import crash_at
 
 from .flows import handle_def, node, write_flow
 from .processes import free_port, start
-from .test_recovery import COUNT, consumed, counting_flow, numbers
+from .server.test_recovery import COUNT, consumed, counting_flow, numbers
 
 
 @pytest.mark.parametrize("point", sorted(MAINFRAME))

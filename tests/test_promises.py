@@ -46,7 +46,7 @@ PROMISES: dict[str, dict[str, list[str]]] = {
     "2 the mainframe dies": {
         "everything goes on, once": [
             "test_crash_points.py::test_a_mainframe_that_dies_at_a_named_point_loses_and_repeats_nothing",
-            "test_recovery.py::test_a_killed_mainframe_comes_back_and_everything_goes_on",
+            "server/test_recovery.py::test_a_killed_mainframe_comes_back_and_everything_goes_on",
             "server/journal/test_kill.py::test_what_was_reported_is_there_once_after_each_kill",
             "test_nested_recovery.py::test_a_mainframe_that_is_killed_twice_in_nested_flows_goes_on_and_runs_no_job_twice",
         ],
@@ -54,7 +54,7 @@ PROMISES: dict[str, dict[str, list[str]]] = {
     "3 the executor dies": {
         "the policy decides, and each input comes from one attempt": [
             "test_crash_points.py::test_an_executor_that_dies_at_a_named_point_leaves_its_job_to_the_policy",
-            "test_recovery.py::test_with_retries_a_second_attempt_runs_and_each_value_goes_downstream_once",
+            "server/test_recovery.py::test_with_retries_a_second_attempt_runs_and_each_value_goes_downstream_once",
             "test_retries.py::test_each_downstream_input_comes_from_the_attempt_that_finished",
             "test_retries.py::test_errors_that_are_not_retried_end_the_job_at_once",
             "test_retries.py::test_a_block_in_code_has_the_policy_of_its_decorator",

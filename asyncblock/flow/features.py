@@ -205,7 +205,7 @@ FEATURES: Final = (
     _works(
         "E1",
         "a failed asked-for job is removed",
-        "engine/test_run_block.py::test_e1_a_block_that_fails_fails_its_caller_at_most",
+        "server/test_requests.py::test_e1_a_block_that_fails_fails_its_caller_at_most",
     ),
     _works(
         "E2",

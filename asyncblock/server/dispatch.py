@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,7 @@ from .absence import Absence
 from .bounds import INLINE_BYTES
 from .connection import Connection
 from .exports import Exports
-from .jobs import Attempt, Job, JobOwner, JobState, LinkState
+from .jobs import Attempt, Job, JobState, LinkState
 from .journal.trouble import DISK_ERRORS
 from .lives import Lost, VarValue
 from .needs import SPAWN, Need, has_version, need_of, serves
@@ -325,15 +325,15 @@ class Dispatcher:
         if self._waiting:
             self.pump_all(turn)
 
-    def unpin(self, session: JobOwner, flow_job_id: str, flow: FlowPlan) -> None:
+    def unpin(self, session_id: str, flow_job_id: str, flow: FlowPlan) -> None:
         """Forget the pins of a subflow's run."""
         for node in flow.nodes:
             if node.group is not None:
-                self._pins.pop((session.session_id, f"{flow_job_id}:{node.group}"), None)
+                self._pins.pop((session_id, f"{flow_job_id}:{node.group}"), None)
 
-    def forget(self, session: JobOwner) -> None:
+    def forget(self, session: object, links: Iterable[LinkState]) -> None:
         """Close the channels of a session's fenced attempts: what still comes on them has no place any more."""
-        for link in session.links:
+        for link in links:
             for channel in [ch for ch, attempt in link.attempts.items() if attempt.job.session is session]:
                 del link.attempts[channel]
 

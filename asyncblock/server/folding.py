@@ -40,7 +40,7 @@ async def _fold(data_dir: Path, number: int, session_id: str, until: int) -> dic
             session = await sessions.fold(number, until)
             if session is None or session.session_id != session_id or session.next_offset != until:
                 raise SystemExit(f"the journal in {data_dir} isn't the one that it is asked of")
-            session.stop_timers()
+            session.deadlines.stop_all()
             return session.to_snapshot()
 
 

@@ -9,6 +9,7 @@ import time
 from typing import Protocol
 
 from ..flow.entries import BlockRequested, Fact, FlowJobStarted, Weighed
+from .deadlines import Deadlines
 from .jobs import Job, JobOwner, JobState
 from .journal import Snapshot
 from .transactions import Transactions
@@ -21,6 +22,7 @@ class Asked(JobOwner, Protocol):
     """The session whose jobs ask for blocks."""
 
     next_offset: int
+    deadlines: Deadlines
     flow_jobs: dict[str, FlowJobStarted]
     """Runs of subflows that haven't ended."""
 
@@ -34,10 +36,6 @@ class Asked(JobOwner, Protocol):
 
     def cancel_job(self, job: Job, reason: str) -> None:
         """Tell the executor to cancel a job."""
-        ...
-
-    def abandon_later(self, job: Job) -> None:
-        """Give a cancelled job of a flow that is over its time, and no more."""
         ...
 
     def release_values(self, turn: Turn) -> None:
@@ -110,7 +108,7 @@ class BlockRequests:
             turn.urgent = True
             turn.say(session, "JobCancelling", job_id=job_id, reason=reason, t=_now())
             session.cancel_job(job, reason)
-            session.abandon_later(job)
+            session.deadlines.abandon_later(job)
 
     def cancel_all(self, turn: Turn | None, caller: Job, reason: str) -> None:
         """Cancel everything that a job has asked for: it has failed, begins anew, or was cancelled itself."""

@@ -18,12 +18,13 @@ from ..flow.plan import Plan
 from ..wire.methods import plan_misfit
 from .bounds import MAX_BLOCK, MAX_START
 from .dispatch import Dispatcher
+from .fold import SessionFold, SessionOwner
 from .jobs import Job, JobState
 from .journal import RUNNING, Journal, SessionRow
 from .journal.trouble import DISK_ERRORS
 from .refolding import Refolding
 from .releases import Releases
-from .session import RunningSession, SessionOwner
+from .session import RunningSession
 from .settings import Settings
 from .supervision import Supervisor, in_words
 from .turn import Turn
@@ -165,7 +166,7 @@ class Sessions(SessionOwner):
         if session is not None:
             session.cancel(turn, reason)
 
-    def ended(self, turn: Turn, session: RunningSession) -> None:
+    def ended(self, turn: Turn, session: SessionFold) -> None:
         """A session has reached its terminal state: its row changes with the same transaction."""
         row = replace(
             self.rows[session.session_id],
@@ -180,13 +181,13 @@ class Sessions(SessionOwner):
         self.dispatch.session_over(session.session_id)
         turn.after(lambda: self._forget(session))
 
-    def _forget(self, session: RunningSession) -> None:
+    def _forget(self, session: SessionFold) -> None:
         self.running.pop(session.session_id, None)
         self.tail.forget(session.number)
         # The last row has been counted since.
         row = replace(self.rows.pop(session.session_id), bytes=session.bytes, rows=session.next_offset)
         self._over(row)
-        self.dispatch.forget(session)
+        self.dispatch.forget(session, session.links)
         session.leave()
 
     def _over(self, row: SessionRow) -> None:
@@ -201,7 +202,7 @@ class Sessions(SessionOwner):
         self.supervisor.closed = True
         self.settle()
         for session in self.running.values():
-            session.stop_timers()
+            session.deadlines.stop_all()
         self.dispatch.stop_timers()
 
     def retry_later(self, job: Job, delay: float) -> None:

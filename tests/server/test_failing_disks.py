@@ -16,7 +16,7 @@ from asyncblock.server.journal.ground import Ground
 from ..disks import block_disk, small_disk
 from ..flows import handle_def, node, write_flow
 from ..processes import Command, free_port, start
-from .test_ground import FLUSHES, flushed, health
+from .journal.test_ground import FLUSHES, flushed, health
 
 pytestmark = pytest.mark.timeout(120)
 

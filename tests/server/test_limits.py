@@ -292,7 +292,7 @@ async def test_a_link_that_stays_away_is_forgotten_unless_it_holds_a_job(tmp_pat
 async def test_records_that_come_after_the_end_of_their_session_change_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("asyncblock.server.session._GRACE_MARGIN", 0.1)
+    monkeypatch.setattr("asyncblock.server.deadlines._GRACE_MARGIN", 0.1)
     async with mainframe(tmp_path, Settings(cancel_grace=0.1)) as host:
         worker, late = host.peer(), host.peer()
         await worker.hello("worker", slots=1)

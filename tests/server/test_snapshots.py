@@ -149,7 +149,7 @@ async def test_a_recovery_with_snapshots_gives_the_same_state_as_one_without(
 ) -> None:
     """Whether they are made here, or, where ``large`` is small, by another process from the journal."""
     monkeypatch.setattr("asyncblock.server.session._SNAPSHOT_SHARE", 0)
-    monkeypatch.setattr("asyncblock.server.session.LARGE", large)
+    monkeypatch.setattr("asyncblock.server.recovery.LARGE", large)
     chance = random.Random(seed)
     directory = tmp_path / "live"
     settings = Settings(snapshot_bytes=chance.choice([1, 500, 2000]), no_executor_timeout=1000, heartbeat=1000)
@@ -240,7 +240,7 @@ async def test_the_clock_of_a_job_goes_on_from_a_snapshot(tmp_path: Path, monkey
 
 async def test_a_snapshot_of_an_unknown_form_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     await fill(tmp_path, 1000, Settings(snapshot_bytes=1000))
-    monkeypatch.setattr("asyncblock.server.session.VERSION", 99)
+    monkeypatch.setattr("asyncblock.server.recovery.VERSION", 99)
     async with MainframeServer(tmp_path) as server:
         assert server.sessions.running["s"].counted == 1000
 
@@ -286,7 +286,7 @@ async def test_a_snapshot_of_many_jobs_is_made_beside_the_mainframe_and_read_by_
 async def test_where_no_process_can_be_had_sessions_go_on_without_a_snapshot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("asyncblock.server.session.LARGE", -1)
+    monkeypatch.setattr("asyncblock.server.recovery.LARGE", -1)
     monkeypatch.setattr("asyncblock.server.refolding._PROGRAM", "asyncblock.nothing")
     async with mainframe(tmp_path, Settings(snapshot_bytes=1)) as host:
         worker = host.peer()

@@ -11,8 +11,8 @@ from typing import Any
 
 import orjson
 
-from .flows import handle_def, node, write_flow
-from .processes import free_port, start
+from ..flows import handle_def, node, write_flow
+from ..processes import free_port, start
 
 COUNT = 40
 

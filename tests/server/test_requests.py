@@ -18,8 +18,8 @@ from asyncblock.client import Mainframe
 from asyncblock.errors import InvalidInputs, LocalProtocolError, Rejected, UnknownBlock
 from asyncblock.flow.plan import InputPlan, NodePlan, Plan, Source
 
+from ..engine.blocks import OUT, X, double, double_sync, entry, plan_of, subflow
 from ..flows import all_of, end_of
-from .blocks import OUT, X, double, double_sync, entry, plan_of, subflow
 
 pytestmark = pytest.mark.timeout(30)
 FORM = pytest.mark.parametrize("form", ["async", "sync"])

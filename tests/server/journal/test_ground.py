@@ -11,10 +11,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ..flows import node as block_node
-from ..flows import write_flow
-from ..peers import Host, Peer, mainframe, node, plan
-from ..processes import Command, free_port, start
+from ...flows import node as block_node
+from ...flows import write_flow
+from ...peers import Host, Peer, mainframe, node, plan
+from ...processes import Command, free_port, start
 
 STARTED = {"type": "JobStarted", "t": 1}
 
