@@ -263,12 +263,28 @@ def _svg(text: str) -> bytes:
     return done.stdout
 
 
-def flows(json: Json = False) -> None:
+def flows(
+    json: Json = False,
+    reference: Annotated[
+        bool, typer.Option("--reference", help="Print the reference page: the same table, with how each is written.")
+    ] = False,
+) -> None:
     """List what of the flow language works here, and what is refused with a message."""
+    if reference and json:
+        raise typer.BadParameter("one of --json and --reference at a time")
+    if reference:
+        from ..flow.featurepage import reference_page
+
+        print(reference_page(), end="")
+        return
+
     from ..flow.features import FEATURES
 
     if json:
-        rows = [{"name": each.name, "state": each.state, "note": each.note, "test": each.test} for each in FEATURES]
+        rows = [
+            {"name": each.name, "state": each.state, "note": each.note, "yaml": each.yaml, "test": each.test}
+            for each in FEATURES
+        ]
         print(orjson.dumps(rows).decode())
         return
     width = max(len(each.name) for each in FEATURES)
