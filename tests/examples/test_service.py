@@ -224,6 +224,49 @@ async def test_two_workers_share_a_mainframe_that_is_served(tmp_path: Path) -> N
             assert await left(server) < 10
 
 
+async def test_two_workers_of_gunicorn_share_a_mainframe_and_leave_while_browsers_read(tmp_path: Path) -> None:
+    pytest.importorskip("gunicorn")
+    pytest.importorskip("uvicorn_worker")
+    port, own = free_port(), free_port()
+    async with AsyncExitStack() as stack:
+        mainframe = await stack.enter_async_context(start("serve", "--port", str(port), state=tmp_path))
+        await mainframe.until_line("mainframe at", err=True)
+        token = (tmp_path / "asyncblock" / "mainframe" / "token").read_text().strip()
+        environment = {"ASYNCBLOCK_URL": f"ws://127.0.0.1:{port}", "ASYNCBLOCK_TOKEN": token, "HOME": str(tmp_path)}
+        command = ("-w", "2", "-k", "uvicorn_worker.UvicornWorker", "-b", f"127.0.0.1:{own}")
+        arguments = (*command, "asyncblock.examples.service:app")
+        server = await stack.enter_async_context(start_module("gunicorn", *arguments, state=tmp_path, **environment))
+        async with asyncio.timeout(60):
+            while len([line for line in server.err if "Application startup complete" in line]) < 2:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        url = f"http://127.0.0.1:{own}"
+        ids: list[str] = []
+        for _ in range(6):
+            # A connection of its own for each: any of the workers may take it.
+            async with httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as fresh:
+                ids.append(await started(fresh, "counting", {"text": TEXT}))
+        async with httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as client:
+            for session_id in ids:
+                assert (await client.get(f"/sessions/{session_id}/outputs")).json() == {"counts": COUNTS}
+            session_id = await started(client, "counting", {"text": TEXT, "pause": 600})
+            begun = asyncio.Event()
+
+            async def read() -> list[str]:
+                found = []
+                async for _, event in stream(client, session_id):
+                    found.append(event["type"])
+                    if event["type"] == "BlockProgress":
+                        begun.set()
+                return found
+
+            reading = asyncio.create_task(read())
+            await begun.wait()
+            assert await left(server) < 10
+            assert "SessionFinished" not in await reading, "it has ended in order, before the session"
+        assert server.process.returncode == 0
+        assert server.family() == []
+
+
 async def test_two_workers_with_a_mainframe_each_are_told_to_serve_and_connect(tmp_path: Path) -> None:
     data = tmp_path / "data"
     arguments = ("asyncblock.examples.service:app", "--port", str(free_port()), "--workers", "2")
