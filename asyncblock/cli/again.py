@@ -27,20 +27,25 @@ async def run_again(wanted: Wanted, workers: int, data_dir: Path | None) -> int:
     with Interrupts() as interrupts:
         path = Path(wanted.flow)
         edits = Edits(edit_mark, [package_root(path if path.is_dir() else path.parent)] if path.exists() else [])
+        found = False
         while True:
-            plan = await asyncio.to_thread(_plan, wanted, edits)
+            plan = await asyncio.to_thread(_plan, wanted, edits, found)
+            found = found or plan is not None
             names = await _round(wanted, plan, workers, data_dir, interrupts, edits)
             if names is None:
                 return INTERRUPTED
             print(f"edited: {', '.join(names)}; running it again", file=sys.stderr, flush=True)
 
 
-def _plan(wanted: Wanted, edits: Edits) -> Plan | None:
-    """Return the plan; None for a flow that can't be run at the moment, for it is being edited."""
+def _plan(wanted: Wanted, edits: Edits, found: bool) -> Plan | None:
+    """Return the plan; None for a flow that can't be run at the moment, for it is being edited.
+
+    One that was ``found`` before may have gone for a while: another branch is checked out.
+    """
     try:
         plan = resolve(wanted)
     except InvalidFlow as error:
-        if not Path(wanted.flow).exists():
+        if not found and not Path(wanted.flow).exists():
             raise
         print("\n  ".join(["asyncblock: the flow can't be run:", *map(str, error.problems)]), file=sys.stderr)
         return None
@@ -61,6 +66,8 @@ async def _round(
                 if running.result() == INTERRUPTED:
                     return None
                 print("waiting for edits; Ctrl-C to leave", file=sys.stderr, flush=True)
+            elif not running.done():
+                print("edited while it runs: it is cancelled, and its blocks may clean up", file=sys.stderr, flush=True)
             return [root.name for root in await edit]
         finally:
             running.cancel()

@@ -32,7 +32,7 @@ from ..transport.addresses import shown_url
 from ..workers import Workers
 from .display import open_display
 from .edits import Edits, need_watchfiles
-from .following import NotCancelled, follow
+from .following import NotCancelled, end_session, follow
 from .interrupts import INTERRUPTED, Interrupts
 from .offered import Offered
 from .parts import remember_inputs
@@ -84,7 +84,13 @@ async def run_plan(wanted: Wanted, plan: Plan, workers: int, data_dir: Path | No
 
                     page = await stack.enter_async_context(page_beside(session.session_id, directory))
                     print(f"page: {page.address}", file=sys.stderr, flush=True)
-                code = await _follow_own(mainframe, session, wanted.json, interrupts, plain=not workers)
+                try:
+                    code = await _follow_own(mainframe, session, wanted.json, interrupts, plain=not workers)
+                except asyncio.CancelledError:
+                    # Its jobs don't get the grace of those whose executor leaves: nobody waits for what they make.
+                    mainframe.hurry()
+                    await end_session(session, "its code was edited")
+                    raise
                 if wanted.report is not None:
                     from ..report.recording import Followed
                     from .telling import write_report

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 from .. import events
 from ..client import Session
+from ..errors import AsyncBlockError
 from .display import Display
 from .interrupts import INTERRUPTED, Interrupts
 
-__all__ = ["EXIT_CODES", "NotCancelled", "follow"]
+__all__ = ["EXIT_CODES", "NotCancelled", "end_session", "follow"]
 
 _TAKE_PATIENCE = 5.0
 """Seconds that a mainframe has to take a cancel in. One that is away, or whose disk is full, can't."""
@@ -62,6 +63,17 @@ async def _cancel(session: Session, watching: asyncio.Task[int]) -> None:
     if not watching.done():
         raise NotCancelled(f"the session didn't end within {_END_PATIENCE:g} s of its cancel")
     watching.result()
+
+
+async def end_session(session: Session, reason: str) -> None:
+    """Cancel a session and wait for its end, as far as its mainframe and its blocks' clean-up allow in time."""
+    try:
+        async with asyncio.timeout(_TAKE_PATIENCE + _END_PATIENCE):
+            await session.cancel(reason)
+            await session.wait()
+    except (TimeoutError, AsyncBlockError):
+        # Its executors end what is left of it.
+        return
 
 
 async def _show(session: Session, display: Display, offset: int) -> int:

@@ -7,12 +7,13 @@ import os
 import signal
 from pathlib import Path
 
+import orjson
 import pytest
 
 from asyncblock.packages import package_hash
 
 from ..engine.test_deploys import GATE, a_package, edit, executing, leaves, served, submitting, until_executors
-from ..processes import start
+from ..processes import run, start
 
 pytestmark = pytest.mark.timeout(240)
 """Each test starts up to six processes."""
@@ -94,6 +95,44 @@ async def test_run_watch_runs_again_after_each_edit(tmp_path: Path) -> None:
         assert await command.wait() == 130
     assert command.family() == []
     assert os.path.exists(flow)
+
+
+LONG = """
+import asyncio
+
+async def main(inputs):
+    try:
+        print("sleeps")
+        await asyncio.Event().wait()
+    finally:
+        print("cleaned up")
+"""
+
+
+async def test_an_edit_cancels_what_runs_and_waits_for_its_clean_up_alone(tmp_path: Path) -> None:
+    package, flow = a_package(tmp_path)
+    package.write("blocks/says/main.py", LONG)
+    (tmp_path / GATE).touch()
+    async with start("run", flow, "--watch", state=tmp_path) as command:
+        await command.until_line("sleeps")
+        package.write("blocks/says/main.py", "def main(inputs): return {'out': 'after'}")
+        await command.until_line('  out = "after"')
+        text = "\n".join(command.err)
+        assert "edited while it runs: it is cancelled" in text
+        assert "still run after" not in text, "its executor's grace isn't for it"
+        # The flow's file goes and comes back, as where a branch is changed.
+        kept = flow.read_text()
+        flow.unlink()
+        await command.until_line("the flow can't be run", err=True)
+        count = len([line for line in command.out if "running" in line])
+        flow.write_text(kept)
+        async with asyncio.timeout(30):
+            while len([line for line in command.out if "running" in line]) == count:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        command.kill(signal.SIGINT)
+        assert await command.wait() == 130
+    listed = await run("sessions", "--json", state=tmp_path)
+    assert [orjson.loads(line)["state"] for line in listed.out][-1] == "cancelled"
 
 
 @pytest.mark.parametrize(("command", "option"), [("run", "--watch"), ("executor", "--reload")])
