@@ -240,6 +240,8 @@ class BlockFields(TypedDict, total=False):
     """The manifest."""
     options: Object
     """``executor.options`` of a manifest in another language than Python."""
+    context: str
+    """``oocana`` or ``asyncblock``: for whose context its manifest says that it was written."""
     spawn: bool
     """It gets a process for each job, and a slot of ``spawn``."""
     sync: bool
@@ -281,6 +283,8 @@ class InputFields(TypedDict):
 
     sources: list[SourceFields]
     value: NotRequired[Json]
+    optional: NotRequired[bool]
+    """The block doesn't declare it: no job waits for it, and one takes what is there."""
 
 
 class NodeFields(TypedDict):
