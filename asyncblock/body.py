@@ -20,7 +20,7 @@ _BLOCK: Final = 1 << 20
 class Body:
     """The bytes of an input, in a file that is there while the job is.
 
-    You get one where the field of a block's inputs is annotated so, instead of ``bytes``::
+    You get one where the field of a block's inputs is annotated so, instead of ``bytes``:
 
         class Inputs(TypedDict):
             video: asyncblock.Body

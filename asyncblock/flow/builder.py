@@ -62,11 +62,11 @@ class _Outputs:
 
 
 class Flow:
-    """A flow built in Python::
+    """A flow built in Python:
 
-    flow = Flow("sums")
-    a = flow.node(load, inputs={"path": flow.input("path")})
-    flow.output("total", flow.node(add, inputs={"rows": a["rows"]})["total"])
+        flow = Flow("sums")
+        a = flow.node(load, inputs={"path": flow.input("path")})
+        flow.output("total", flow.node(add, inputs={"rows": a["rows"]})["total"])
 
     A node is a block, the path of a block's manifest, or another flow (a subflow).
     """
