@@ -308,7 +308,7 @@ async def main(inputs, ctx):
         for session in begun[::2]:
             await session.wait()
         # Those that have had their turn: their progress is in the list.
-        group = f"tr.group[data-group={many.group}]"
+        group = f"tr.several[data-group={many.group}]"
 
         def unfolds() -> None:
             browser.get(page.way_in())
@@ -319,6 +319,10 @@ async def main(inputs, ctx):
             assert "ValueError: three" in browser.find_element("css selector", f"{group} .why").text
             button = browser.find_element("css selector", f"{group} button.fold")
             assert button.get_attribute("aria-expanded") == "false"
+            # Its cells stand below the heads of their columns.
+            lefts = "[...arguments[0].children].map((each) => Math.round(each.getBoundingClientRect().left))"
+            row, heads = (browser.find_element("css selector", each) for each in (group, "table.sessions thead tr"))
+            assert browser.execute_script(f"return {lefts}", row) == browser.execute_script(f"return {lefts}", heads)
             button.click()
             until(browser, "document.querySelectorAll('tr.member').length === 51")
             assert button.get_attribute("aria-expanded") == "true"

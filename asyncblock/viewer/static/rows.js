@@ -58,7 +58,7 @@ export function makeGroup(group, toggle, cancel) {
   const counts = h("div", { class: "counts" });
   const error = h("div", { class: "why" });
   const stop = h("button", { type: "button", class: "danger", hidden: true, onclick: cancel }, "Cancel all");
-  const row = h("tr", { class: "group", "data-group": group.id }, cells.state,
+  const row = h("tr", { class: "several", "data-group": group.id }, cells.state,
     h("td", { class: "what" }, fold, h("small", null, group.id), counts, error), cells.times, cells.last);
   cells.last.append(stop);
   return {
