@@ -648,3 +648,30 @@ def test_a_var_value_reaches_a_slots_provider(mapping: Path) -> None:
 def test_main_is_not_run_while_loading(root: Path) -> None:
     block(root, "loud", "", "o", source="raise SystemExit('it was run')\n" + MAIN)
     assert load_flow(flow(root, "nodes: [{node_id: n, task: self::loud}]\n")).nodes[0].node_id == "n"
+
+
+def test_blocks_may_ask_by_bare_names_in_search_directories_and_by_self_in_a_layout_within_a_package(
+    tmp_path: Path,
+) -> None:
+    root = tmp_path / "all"
+    write(root / "package.oo.yaml", "name: all\nversion: 1.0.0\n")
+    block(root / "workspace", "own", "", "y")
+    block(tmp_path / "elsewhere", "other", "", "y")
+    block(tmp_path / "direct" / "..", "unrelated", "", "y")
+    write(root / "workspace/flows/f/beside/main.py", MAIN)
+    write(root / "workspace/flows/f/beside/block.oo.yaml", "executor: {name: python, options: {entry: main.py}}\n")
+    path = write(root / "workspace/flows/f/flow.oo.yaml", "nodes: [{node_id: n, task: self::own}]\n")
+    plan = load_flow(path, search_paths=[tmp_path / "elsewhere", tmp_path / "elsewhere/blocks"])
+    found = {name: plan.find(None, name) for name in ("self::own", "own", "other", "beside", "unrelated", "nothing")}
+    files = {name: Path(plan.catalog[key].block["path"]).parent.name if key else None for name, key in found.items()}
+    assert files == {
+        "self::own": "own",
+        "own": "own",
+        "other": "other",
+        "beside": "beside",
+        "unrelated": None,
+        "nothing": None,
+    }
+    # Each file once, however many places lead to it.
+    paths = [entry.block["path"] for entry in plan.catalog.values()]
+    assert len(paths) == len(set(paths))

@@ -28,7 +28,7 @@ from asyncblock.flow.entries import (
     SessionBegun,
     decision_from_json,
 )
-from asyncblock.flow.plan import Plan
+from asyncblock.flow.plan import InputPlan, NodePlan, Plan, Source
 from asyncblock.flow.run import Run
 
 from .plans import flow, node, plan
@@ -350,3 +350,36 @@ def test_nothing_starts_after_the_end(flow_plan: Plan, rng: random.Random, at: i
         assert [type(each) for each in run.feed(Cancelled("enough"))] == [RunFinished]
     for fact, _ in turns[at:]:
         assert run.feed(fact) == []
+
+
+def _taker(*, static: bool) -> NodePlan:
+    declared = InputPlan((), True, 1) if static else InputPlan((Source("a", "o"),))
+    return NodePlan("t", "task", {}, {"x": declared, "more": InputPlan((Source("b", "o"),), optional=True)}, 9)
+
+
+@pytest.mark.parametrize("restored", [False, True])
+def test_an_input_that_is_not_declared_is_taken_when_it_is_there_and_waited_for_by_nobody(restored: bool) -> None:
+    made = Plan("", None, (*plan(node("a"), node("b")).nodes, _taker(static=False)))
+    run = Run(made, "s")
+    run.feed(SessionBegun())
+    assert jobs(run.feed(Output("s.0", "o", "x1"))) == [("t", {"x": "x1"})]
+    assert jobs(run.feed(Output("s.1", "o", "m1"))) == []
+    assert jobs(run.feed(Output("s.1", "o", "m2"))) == []
+    if restored:
+        run = Run.from_snapshot(made, "s", orjson.loads(orjson.dumps(run.to_snapshot())))
+        assert run.settle() == []
+    assert jobs(run.feed(Output("s.0", "o", "x2"))) == [("t", {"x": "x2", "more": "m1"})]
+    assert jobs(run.feed(Output("s.0", "o", "x3"))) == [("t", {"x": "x3", "more": "m2"})]
+    assert jobs(run.feed(Output("s.0", "o", "x4"))) == [("t", {"x": "x4"})]
+
+
+def test_a_node_of_static_inputs_runs_again_for_each_value_that_it_does_not_declare() -> None:
+    run = Run(Plan("", None, (*plan(node("b")).nodes, _taker(static=True))), "s")
+    assert jobs(run.feed(SessionBegun())) == [("b", {}), ("t", {"x": ["static", "t", "x"]})]
+    assert jobs(run.feed(Output("s.0", "o", "m1"))) == [("t", {"x": ["static", "t", "x"], "more": "m1"})]
+    assert jobs(run.feed(Finished("s.1"))) == []
+
+
+def test_an_undeclared_input_survives_the_plans_json() -> None:
+    made = Plan("", None, (*plan(node("a"), node("b")).nodes, _taker(static=False)))
+    assert made.to_json()["nodes"][2]["inputs"]["more"] == {"sources": [["b", "o"]], "optional": True}
