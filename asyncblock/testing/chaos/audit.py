@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,9 @@ import orjson
 
 from ...server.journal import BodyKey, Journal, SqliteJournal
 from ...server.journal.datadir import DataDir
+from .chaosblocks import CONSUMERS
 
-__all__ = ["Audit", "acknowledged", "audit", "audit_journal"]
+__all__ = ["Audit", "Effect", "acknowledged", "audit", "audit_journal", "effects_in"]
 
 Attempt = tuple[str, int]
 """Job id and attempt number."""
@@ -45,14 +48,32 @@ class Audit:
     """Var values that were written for other processes."""
     made_again: int = 0
     """Jobs that ran again for var values that were lost."""
+    swapped: int = 0
+    """Jobs that got another value than the journal says, or one that isn't what was sent."""
+    repeated: int = 0
+    """Attempts that ran more than once."""
+    unfounded: int = 0
+    """Attempts that have finished, as the journal says, and without an effect."""
+    effects: int = 0
+    """What jobs have done outside."""
     words: list[str] = field(default_factory=list)
     """What was found, for people."""
 
     @property
     def clean(self) -> bool:
         """Tell whether every promise was kept."""
-        broken = self.lost or self.duplicated or self.reordered or self.missed or self.mixed or self.damaged
-        return not (broken or self.wrong)
+        return not (
+            self.lost
+            or self.duplicated
+            or self.reordered
+            or self.missed
+            or self.mixed
+            or self.damaged
+            or self.wrong
+            or self.swapped
+            or self.repeated
+            or self.unfounded
+        )
 
 
 def acknowledged(notes: Path) -> dict[Attempt, int]:
@@ -66,7 +87,32 @@ def acknowledged(notes: Path) -> dict[Attempt, int]:
     return found
 
 
-async def audit(data_dir: Path, notes: Path, seen: dict[str, list[tuple[Attempt, int]]]) -> Audit:
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What a job has done outside: it has taken a value."""
+
+    source: str
+    """The job that has sent it."""
+    of: int
+    """That job's attempt."""
+    n: int
+    right: bool
+    """It is what was sent under this number."""
+
+
+def effects_in(directory: Path) -> dict[Attempt, list[Effect]]:
+    """Read what jobs have done outside, by attempt."""
+    found: dict[Attempt, list[Effect]] = {}
+    for path in directory.iterdir():
+        job_id, _, attempt = path.name.rpartition(".")
+        lines = [orjson.loads(line) for line in path.read_bytes().splitlines()]
+        found[job_id, int(attempt)] = [Effect(each["source"], each["of"], each["n"], each["right"]) for each in lines]
+    return found
+
+
+async def audit(
+    data_dir: Path, notes: Path, seen: dict[str, list[tuple[Attempt, int]]], effects: Path | None = None
+) -> Audit:
     """Compare. ``seen`` holds the numbers that each observer saw, by session.
 
     **Cancellation** is safe. Raises ``Unavailable`` when the mainframe still runs.
@@ -74,15 +120,20 @@ async def audit(data_dir: Path, notes: Path, seen: dict[str, list[tuple[Attempt,
     with DataDir.open(data_dir) as place:
         journal = await SqliteJournal.open(place)
         try:
-            return await audit_journal(journal, acknowledged(notes), seen)
+            done = {} if effects is None else await asyncio.to_thread(effects_in, effects)
+            return await audit_journal(journal, acknowledged(notes), seen, done)
         finally:
             await journal.close()
 
 
 async def audit_journal(
-    journal: Journal, acked: dict[Attempt, int], seen: dict[str, list[tuple[Attempt, int]]]
+    journal: Journal,
+    acked: dict[Attempt, int],
+    seen: dict[str, list[tuple[Attempt, int]]],
+    effects: Mapping[Attempt, list[Effect]] | None = None,
 ) -> Audit:
-    """Compare with an open journal. ``acked`` holds the last number that each attempt was told is stored.
+    """Compare with an open journal. ``acked`` holds the last number that each attempt was told is stored, ``effects``
+    what attempts have done outside.
 
     **Cancellation** is safe.
     """
@@ -95,7 +146,17 @@ async def audit_journal(
         if row.session_id in seen and seen[row.session_id] != reading.in_order:
             found.missed += 1
             found.words.append(_difference(row.session_id, seen[row.session_id], reading.in_order))
+        if effects is not None:
+            reading.compare_effects(effects)
     _compare(found, acked, stored)
+    for attempt, done in (effects or {}).items():
+        found.effects += len(done)
+        if len(done) > 1:
+            found.repeated += 1
+            found.words.append(f"{attempt} ran {len(done)} times")
+        if not all(each.right for each in done):
+            found.swapped += 1
+            found.words.append(f"{attempt} got a value that isn't what was sent: {done}")
     return found
 
 
@@ -130,7 +191,10 @@ class _Reading:
         self._found = found
         self._stored = stored
         self._places: dict[tuple[int, int, int], tuple[Attempt, int]] = {}
-        self._consumed: dict[str, list[tuple[Attempt, int]]] = defaultdict(list)
+        self._consumed: dict[tuple[str, str], list[tuple[Attempt, int]]] = defaultdict(list)
+        self._given: dict[str, tuple[Attempt, int]] = {}
+        """What jobs get, by job id."""
+        self._finished: list[Attempt] = []
         self.in_order: list[tuple[Attempt, int]] = []
         """What an observer of the session sees."""
         self._put_out: dict[tuple[int, int, int], int] = {}
@@ -192,7 +256,10 @@ class _Reading:
         if "records" in obj:
             self._frame_records(offset, index, obj)
             for number, record in enumerate(obj["records"]):
-                if record["type"] == "BlockOutput" and obj["node_id"] == "source":
+                if record["type"] == "BlockFinished" and obj["node_id"] in CONSUMERS and not obj.get("late"):
+                    if record.get("error") is None and not record.get("cancelled"):
+                        self._finished.append((obj["job_id"], obj["attempt"]))
+                elif record["type"] == "BlockOutput" and obj["node_id"] == "source" and record["handle"] == "out":
                     n = await self._number(record, obj["link"])
                     attempt = (obj["job_id"], obj["attempt"])
                     self._stored[attempt].append(n)
@@ -201,10 +268,24 @@ class _Reading:
                         self.in_order.append((attempt, n))
             return
         self._frames(offset, index, obj)
-        if obj["type"] == "JobCreated" and obj["node_id"] == "each":
+        if obj["type"] == "JobCreated" and obj["node_id"] in CONSUMERS:
             _, *place, _ = obj["inputs"]["value"]
             attempt, n = self._places[place[0], place[1], place[2]]
-            self._consumed[attempt[0]].append((attempt, n))
+            self._consumed[obj["node_id"], attempt[0]].append((attempt, n))
+            self._given[obj["job_id"]] = (attempt, n)
+
+    def compare_effects(self, effects: Mapping[Attempt, list[Effect]]) -> None:
+        """Compare what jobs were given, and which have finished, with what they did."""
+        for job_id, attempt in self._finished:
+            if job_id in self._given and not effects.get((job_id, attempt)):
+                self._found.unfounded += 1
+                self._found.words.append(f"{job_id}, attempt {attempt}, has finished and did nothing")
+        for (job_id, attempt), done in effects.items():
+            given = self._given.get(job_id)
+            for each in done:
+                if given is not None and given != ((each.source, each.of), each.n):
+                    self._found.swapped += 1
+                    self._found.words.append(f"{job_id}, attempt {attempt}, is given {given} and got {each}")
 
     async def _number(self, record: dict[str, Any], link: str) -> int:
         if "body" not in record:

@@ -5,22 +5,39 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import signal
+import secrets
 import socket
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from ...client import Mainframe, Session
-from ...events import BlockOutput
+from ...errors import AsyncBlockError
+from ...events import BlockFinished, BlockOutput
+from ...transport.websocket import connect_websocket
+from ...wire.frames import MAX_MESSAGE
+from ...wire.messages import Hello, Ping, Read, encode
 from ...workers import Workers
+from ..proxy import FaultProxy
+from .certificates import Certificates
+from .chaosblocks import FLOWS
 
-__all__ = ["ChaosSessions", "Server", "free_port", "kill_one"]
+__all__ = ["SERVE", "ChaosSessions", "Server", "System", "free_port"]
 
-_START_TIMEOUT = 30.0
+SERVE = (sys.executable, "-m", "asyncblock", "serve")
+
+_START_TIMEOUT = 60.0
 """Seconds that the mainframe has to come back."""
+
+_MANY_TIMEOUT = 240.0
+"""Seconds in which ten thousand jobs that wait come to be and are cancelled, whatever happened just before: more, and
+their session counts as hanging."""
+
+_DEAF = 3
+"""Observers at once that read nothing."""
 
 
 def free_port() -> int:
@@ -33,11 +50,16 @@ def free_port() -> int:
 class Server:
     """The mainframe's process, on one data directory and one port. Use it with ``async with``."""
 
-    def __init__(self, data_dir: Path, port: int, log: Path) -> None:
+    def __init__(
+        self, data_dir: Path, port: int, log: Path, command: Sequence[str], environment: Mapping[str, str]
+    ) -> None:
         self.data_dir = data_dir
         self.port = port
         self._log = log
+        self._command = [*command, "--port", str(port), "--data-dir", str(data_dir)]
+        self._environment = dict(environment)
         self._process: asyncio.subprocess.Process | None = None
+        self.starts = 0
 
     async def __aenter__(self) -> Server:
         await self._start()
@@ -53,18 +75,35 @@ class Server:
         """The token of the data directory."""
         return (self.data_dir / "token").read_text().strip()
 
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        assert self._process is not None
+        return self._process.pid
+
     async def kill(self) -> None:
         """Kill the process with SIGKILL and start it again."""
         assert self._process is not None
-        self._process.kill()
+        with suppress(ProcessLookupError):
+            self._process.kill()
         await self._process.wait()
         await self._start()
 
+    async def come_back(self) -> None:
+        """Start it again if somebody has killed it."""
+        assert self._process is not None
+        # Whoever has seen its end has been quicker than the event loop.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await self._process.wait()
+        if self._process.returncode is not None:
+            await self._start()
+
     async def _start(self) -> None:
-        command = [sys.executable, "-m", "asyncblock", "serve", "--port", str(self.port)]
+        self.starts += 1
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *command, "--data-dir", str(self.data_dir), stdout=log, stderr=log
+                *self._command, stdout=log, stderr=log, env={**os.environ, **self._environment}
             )
         async with asyncio.timeout(_START_TIMEOUT):
             while not await _listens(self.port):  # another process: nobody here can be told
@@ -82,27 +121,23 @@ async def _listens(port: int) -> bool:
     return True
 
 
-def kill_one(workers: Workers, chance: random.Random) -> bool:
-    """Kill one of the executor processes with SIGKILL; tell whether there was one."""
-    pids = sorted(workers.pids())
-    if not pids:
-        return False
-    os.kill(chance.choice(pids), signal.SIGKILL)
-    return True
-
-
 class ChaosSessions:
     """Starts sessions one after the other, in several places at once, and follows each to its end."""
 
-    def __init__(self, mainframe: Mainframe, flows: tuple[Path, Path, Path], notes: Path, seed: int) -> None:
+    def __init__(self, mainframe: Mainframe, flows: Mapping[str, Path], notes: Path, effects: Path, seed: int) -> None:
         self._mainframe = mainframe
         self._flows = flows
-        self._notes = notes
         self._chance = random.Random(seed)
+        self._places = {"notes": str(notes), "effects": str(effects)}
+        self._figures = 0.003 if find_spec("matplotlib") is not None else 0.0
         self._stopping = False
         self.started: list[str] = []
         self.finished: dict[str, str] = {}
         """State by session id."""
+        self.failed: dict[str, str] = {}
+        """Errors of sessions that ended otherwise than they were to, by id."""
+        self.kinds: Counter[str] = Counter()
+        """How many sessions of each flow have ended."""
         self.seen: dict[str, list[tuple[tuple[str, int], int]]] = {}
         """What observers that came to the end saw, by session."""
 
@@ -118,27 +153,118 @@ class ChaosSessions:
                 self._stopping = True
 
     async def _one_after_another(self) -> None:
+        names, shares = list(FLOWS), [share for _, _, share in FLOWS.values()]
         while not self._stopping:
-            which = self._chance.choices((0, 1, 2), (4, 3, 3))[0]
-            inputs: dict[str, Any] = {
-                "count": self._chance.randrange(20, 80) if which else self._chance.randrange(200, 3000)
-            }
-            if which < 2:
-                inputs |= {"notes": str(self._notes), "large": self._chance.choice((0.0, 0.02, 0.2))}
-            session = await self._mainframe.start(self._flows[which], inputs)
-            self.started.append(session.session_id)
+            [name] = self._chance.choices(names, shares)
+            session = await self._start(name)
             await self._follow(session)
+            self._ended(name, session, await session.wait(), "succeeded")
+
+    async def cancel_many(self) -> None:
+        """Start a session of ten thousand jobs that wait, and cancel it when they are there."""
+        session = await self._start("waiting")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_MANY_TIMEOUT):
+                async for event in session:
+                    if isinstance(event, BlockFinished) and event.node_id == "source":
+                        break
+                await session.cancel("enough")
+                self._ended("waiting", session, await session.wait(), "cancelled")
+
+    async def _start(self, name: str) -> Session:
+        _, counts, _ = FLOWS[name]
+        inputs = {
+            **self._places,
+            "count": self._chance.randrange(*counts),
+            "large": 0.0 if name == "waiting" else self._chance.choice((0.0, 0.02, 0.2)),
+            "bins": name == "mixed",
+            "figures": self._figures,
+        }
+        session = await self._mainframe.start(self._flows[name], inputs)
+        self.started.append(session.session_id)
+        return session
 
     async def _follow(self, session: Session) -> None:
         seen: list[tuple[tuple[str, int], int]] = []
         async for event in session:
-            if isinstance(event, BlockOutput) and event.node_id == "source":
+            if isinstance(event, BlockOutput) and event.node_id == "source" and event.handle == "out":
                 value = event.output if event.body is None else await session.fetch(event.body)
                 seen.append(((event.job_id, event.attempt), int(value["n"])))
         self.seen[session.session_id] = seen
-        end = await session.wait()
-        self.finished[session.session_id] = end.state
+
+    def _ended(self, name: str, session: Session, end: object, wanted: str) -> None:
+        state, error = str(getattr(end, "state", "")), str(getattr(end, "error", ""))
+        self.kinds[name] += 1
+        self.finished[session.session_id] = state
+        if state != wanted:
+            self.failed[session.session_id] = f"{name}: {state}: {error}"
 
     def hanging(self) -> list[str]:
         """Return the sessions that were started and didn't end."""
         return [session_id for session_id in self.started if session_id not in self.finished]
+
+
+class System:
+    """All of it."""
+
+    def __init__(
+        self,
+        server: Server,
+        proxy: FaultProxy,
+        workers: Workers,
+        sessions: ChaosSessions,
+        clock: Path,
+        certificates: Certificates | None,
+    ) -> None:
+        self.server = server
+        self.proxy = proxy
+        self.workers = workers
+        self.sessions = sessions
+        self._clock = clock
+        self._certificates = certificates
+        self._deaf: set[asyncio.Task[None]] = set()
+
+    def set_clock(self, seconds: int) -> None:
+        """Set the mainframe's clock, as seen from here."""
+        new = self._clock.with_suffix(".new")
+        new.write_text(f"{seconds:+d}\n")
+        new.replace(self._clock)
+
+    def new_certificate(self) -> None:
+        """Put a new certificate in place of the one that is served."""
+        assert self._certificates is not None
+        self._certificates.renew()
+
+    async def open_deaf(self) -> bool:
+        """Let one more observer ask for everything and read nothing; false when there are enough."""
+        if len(self._deaf) >= _DEAF:
+            return False
+        task = asyncio.create_task(self._be_deaf())
+        self._deaf.add(task)
+        task.add_done_callback(self._deaf.discard)
+        return True
+
+    async def close(self) -> None:
+        """Let go of the observers that read nothing."""
+        for task in list(self._deaf):
+            task.cancel()
+        if self._deaf:
+            await asyncio.wait(self._deaf)
+
+    async def _be_deaf(self) -> None:
+        tls = None if self._certificates is None else self._certificates.client()
+        url = f"{'ws' if tls is None else 'wss'}://127.0.0.1:{self.server.port}"
+        while True:
+            with suppress(AsyncBlockError, OSError):
+                transport = await connect_websocket(url, self.server.token, max_message=MAX_MESSAGE, tls=tls)
+                try:
+                    await transport.send(encode(Hello(1, secrets.token_hex(8), secrets.token_hex(8), 1)))
+                    for number, session_id in enumerate(self.sessions.started[-50:]):
+                        await transport.send(encode(Read(number, session_id, 0, 1 << 20)))
+                    while True:
+                        # It lives, as far as that goes.
+                        await asyncio.sleep(2.0)
+                        await transport.send(encode(Ping()))
+                finally:
+                    transport.abort()
+            await asyncio.sleep(1.0)

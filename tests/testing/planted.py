@@ -1,0 +1,71 @@
+"""The mainframe's command with a defect planted, for the audit to find: ``python -m tests.testing.planted KIND serve ...``."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+from typing import Any
+
+from asyncblock.cli import main
+from asyncblock.server.incoming import Incoming
+from asyncblock.server.journal import SqliteJournal, Write
+from asyncblock.server.sessionvalues import SessionValues
+from asyncblock.server.values import Found
+
+chance = random.Random(1)
+
+
+def acknowledges_before_the_commit() -> None:
+    """A mainframe that is killed loses what it has acknowledged."""
+    batch, write = Incoming._batch, SqliteJournal.write
+
+    async def early(self: Incoming, taken: Any) -> None:
+        if taken.seq == self._link.received + 1:
+            self._link.stored = taken.seq
+            self._acknowledge()
+        await batch(self, taken)
+
+    def late(self: SqliteJournal, each: Write, *, urgent: bool = False) -> None:
+        asyncio.get_running_loop().call_later(1.0, lambda: write(self, each))
+
+    Incoming._batch = early  # type: ignore[method-assign, assignment]
+    SqliteJournal.write = late  # type: ignore[method-assign, assignment]
+
+
+def takes_batches_twice() -> None:
+    """Of a batch that comes again it knows nothing any more."""
+    batch = Incoming._batch
+
+    async def twice(self: Incoming, taken: Any) -> None:
+        await batch(self, taken)
+        if chance.random() < 0.05 and self._link.received == taken.seq:
+            self._link.received -= 1
+            await batch(self, taken)
+
+    Incoming._batch = twice  # type: ignore[method-assign, assignment]
+
+
+def hands_out_another_value() -> None:
+    """Some jobs get the value that stands before theirs."""
+    resolve = SessionValues.resolve_now
+
+    def swapped(self: SessionValues, refs: Any) -> dict[str, Found] | None:
+        before = {
+            handle: [*ref[:3], ref[3] - 1, *ref[4:]] if ref[0] == "record" and ref[3] and chance.random() < 0.5 else ref
+            for handle, ref in refs.items()
+        }
+        return resolve(self, before) or resolve(self, refs)
+
+    SessionValues.resolve_now = swapped  # type: ignore[method-assign]
+
+
+PLANTED = {
+    "early": acknowledges_before_the_commit,
+    "twice": takes_batches_twice,
+    "swapped": hands_out_another_value,
+}
+
+if __name__ == "__main__":
+    PLANTED[sys.argv.pop(1)]()
+    main()
