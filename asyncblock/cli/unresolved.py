@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Final
 
 from ..errors import Problem
-from ..executor.failure import missing_extra
 from ..flow.needed import tasks_of
 from ..flow.plan import Plan
 from ..syntax import parse
@@ -138,6 +137,9 @@ class _PackageImports:
 
 
 def _words(name: str) -> str:
+    # Late: mostly nothing is missing, and a check loads no executor for nothing.
+    from ..executor.failure import missing_extra
+
     hint = missing_extra(ModuleNotFoundError(name=name)) if not name.startswith(".") else ""
     return f"the import of {name!r} can't be resolved here{hint}"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from . import dataframes
 from .blocking import SyncContext
 from .blockjob import BlockJob, SyncBlockJob
-from .context import Context
+from .context import Context, preview_again
 from .counted import given_up
 from .directed import ToFlow, ToNode
 from .engine import Engine
@@ -36,4 +36,5 @@ __all__ = [
     "divert_rings",
     "given_up",
     "now_ms",
+    "preview_again",
 ]

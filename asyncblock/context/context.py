@@ -41,7 +41,7 @@ from .pendingfigures import FigureSender, Shown
 from .printed import LineRing
 from .secrecy import CredentialInput
 
-__all__ = ["Context"]
+__all__ = ["Context", "preview_again"]
 
 _PACE = 1.0
 """Seconds that a loop may be silent before nobody waits for it any more."""
@@ -532,3 +532,13 @@ def resolve(future: asyncio.Future[None], error: BaseException | None) -> None:
         future.set_result(None)
     else:
         future.set_exception(error)
+
+
+async def preview_again(
+    ctx: Context, made: Mapping[str, Any], id: str | None, said: Mapping[str, Any] | None, pages: bytes
+) -> None:
+    """Show what a preview was made of before; nothing is converted. For the executor, which gives a kept result again.
+
+    **Durability** and **Cancellation** as ``Context.preview``.
+    """
+    await ctx._preview_again(made, id, said, pages)

@@ -12,7 +12,6 @@ from .source import ROOT, Module, modules
 
 BROKEN: dict[str, int] = {
     "a class has 300 lines and 35 methods at most": 11,
-    "nobody reaches into what is private to another file's object": 1,
     "tests stand where what they test does": 274,
 }
 """How often each law is broken; a law that isn't named here holds."""

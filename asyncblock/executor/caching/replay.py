@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from ...block import Binding
-from ...context import Context
+from ...context import Context, preview_again
 from ...offload import run_in_thread
 from ...pieces import loads_blocks
 from .results import Frame, read_frames
@@ -57,7 +57,7 @@ class CachedResult:
                 if "preview" in frame.head:
                     made = await run_in_thread(orjson.loads, frame.parts[0])
                     said = frame.head.get("pages")
-                    await ctx._preview_again(made, frame.head["preview"], said, frame.parts[-1])
+                    await preview_again(ctx, made, frame.head["preview"], said, frame.parts[-1])
                 elif "record" in frame.head:
                     values = await run_in_thread(self._values, frame)
                     if frame.head["record"] == "BlockOutput":
