@@ -150,7 +150,7 @@ def test_what_the_reference_documents_is_there(site: Path) -> None:
         for name in asyncblock.__all__
         if isinstance(getattr(asyncblock, name), type) and issubclass(getattr(asyncblock, name), Exception)
     ]
-    homes = {name: f"asyncblock.errors.{name}" for name in errors}
+    homes = {name: f"asyncblock.errors.{name}" for name in errors} | {"block": "asyncblock.block.block"}
     assert [name for name in asyncblock.__all__ if homes.get(name, f"asyncblock.{name}") not in ids] == []
     for name in ("asyncblock.Context.output", "asyncblock.Mainframe.start", "asyncblock.events.SessionFinished"):
         assert name in ids
