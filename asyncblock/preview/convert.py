@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import PreviewFailed, UnserializableValue
 from . import animation as animation  # they register their converters
+from . import arrowtables as arrowtables
 from . import libraries as libraries
 from . import pages as pages
 from . import picture as picture
