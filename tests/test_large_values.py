@@ -186,6 +186,7 @@ async def test_a_disk_without_room_is_an_error_at_the_call(tmp_path: Path, monke
             await ctx.output(bytes(5_000_000), "bin")
         except Unavailable as error:
             await ctx.output(str(error), "out")
+        await ctx.flush()  # by then what was kept of the large one has gone
         return {"out": "y" * 500_000}
     """
     flow = write_flow(tmp_path / "f", [node("n", source, tmp_path / "f", outputs=["out", handle_def("bin", BIN)])])
@@ -195,6 +196,23 @@ async def test_a_disk_without_room_is_an_error_at_the_call(tmp_path: Path, monke
     words = all_of(found, events.BlockOutput)[1].output
     assert words.startswith("the value for handle 'bin' has to wait in a temporary file")
     assert "ASYNCBLOCK_BODIES_DIR" in words
+
+
+@pytest.mark.parametrize("define", ["async def", "def"])
+async def test_what_is_returned_and_has_no_room_on_the_disk_fails_the_job(
+    define: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ASYNCBLOCK_BODY_MEMORY", str(1 << 20))
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("ASYNCBLOCK_BODIES_DIR", str(tmp_path / "file"))
+    source = f"""
+    {define} main(inputs, ctx):
+        return {{"out": "y" * 5_000_000}}
+    """
+    async with started(write_flow(tmp_path / "f", [node("n", source, tmp_path / "f")])) as session:
+        found = [event async for event in session]
+    assert end_of(found).state == "failed"
+    assert "has to wait in a temporary file" in str(end_of(found).error)
 
 
 CANCELS = """

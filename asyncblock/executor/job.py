@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from ..block import Binding
 from ..context import Context, CredentialInput, JobInfo, SyncContext, now_ms
-from ..errors import AsyncBlockError, LeaseLost
+from ..errors import AsyncBlockError, LeaseLost, Unavailable
 from ..link import Outlet
 from ..metadata import give
 from ..offload import Abandoned, run_in_thread, wait_in_thread
@@ -585,6 +585,13 @@ class RunningJob:
                 await wait_in_thread(ctx.conclude, ending, result, places=None)
         except LeaseLost as lost:
             logger.warning("%s", lost)
+        except Unavailable as error:
+            if result is None:
+                logger.warning("the end of job %s couldn't be reported: %s", self._info.job_id, error)
+            else:
+                # What was returned can't be kept until it is sent: that can be told, and the job has no other end.
+                await self._conclude(self._failure(error))
+                return
         except AsyncBlockError as error:
             logger.warning("the end of job %s couldn't be reported: %s", self._info.job_id, error)
         except (Exception, *ENDS) as error:
