@@ -576,6 +576,9 @@ class RunningJob:
         if isinstance(ctx, Context) and self._leftovers is not None:
             self._tell_leftovers(self._leftovers, running="error" not in ending and not ending.get("cancelled"))
         self._tell_changes()
+        if ctx is not None:
+            # Before the finish: once that is stored the next job may begin, and it must not find this one's figures.
+            shows.end_job(ctx.sink)
         if ctx is None:
             ctx = self._ctx = Context(self._info, {}, self._outlet, self._hosting.store)
         try:
