@@ -329,6 +329,7 @@ class Apart(SyncAsking, ABC):
         try:
             loop = self._engine().loop
         except BaseException:
+            # Whatever it is: nobody else will run or close it, which Python warns of.
             coroutine.close()
             raise
         return asyncio.run_coroutine_threadsafe(coroutine, loop)

@@ -588,14 +588,11 @@ class RunningJob:
                 await wait_in_thread(ctx.conclude, ending, result, places=None)
         except LeaseLost as lost:
             logger.warning("%s", lost)
-        except Unavailable as error:
-            if result is None:
-                logger.warning("the end of job %s couldn't be reported: %s", self._info.job_id, error)
-            else:
+        except AsyncBlockError as error:
+            if result is not None and isinstance(error, Unavailable):
                 # What was returned can't be kept until it is sent: that can be told, and the job has no other end.
                 await self._conclude(self._failure(error))
                 return
-        except AsyncBlockError as error:
             logger.warning("the end of job %s couldn't be reported: %s", self._info.job_id, error)
         except (Exception, *ENDS) as error:
             if result is None:

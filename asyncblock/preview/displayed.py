@@ -70,6 +70,7 @@ def displayed(value: Any) -> list[Any]:
         try:
             getattr(value, _METHOD)()
         except Exception as problem:
+            # The author's code, or a library's.
             raise PreviewFailed(f"its {_METHOD} raised {type(problem).__name__}: {problem}") from problem
     return shell.taken
 

@@ -28,7 +28,7 @@ def _rendered(value: Any, limits: Limits) -> dict[str, Any]:
 
 @cache
 def _mixed() -> Any:
-    class Shown(import_module("rich.jupyter").JupyterMixin):  # type: ignore[misc]
+    class Shown(import_module("rich.jupyter").JupyterMixin):  # type: ignore[misc]  # rich is imported by name, so its class is Any
         """A renderable that offers to Jupyter what it is drawn as."""
 
         def __init__(self, value: Any) -> None:

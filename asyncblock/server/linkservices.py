@@ -75,8 +75,8 @@ class LinkServices:
         try:
             await self.sessions.journal.bodies.delete_unreferenced(link_id)
         except Exception as error:
-            # The next opening finds them again.
-            logger.warning("bodies of a link that is over stay for now: %s", error)
+            # They stay, as where the mainframe ends just before this: nothing looks for those of forgotten links.
+            logger.warning("bodies of a link that is over stay: %s", error)
 
     def drop_answers(self) -> None:
         """Forget the answers that were given so long ago that nobody asks again."""
@@ -110,6 +110,7 @@ class LinkServices:
         try:
             taken = await self.sessions.journal.bodies.names_any(link.link_id)
         except Exception as error:
+            # The disk's, or the journal's that is being closed; the link is looked at again.
             logger.warning("a link that is long away isn't forgotten yet: %s", error)
             return
         if not taken and link.connection is None:
