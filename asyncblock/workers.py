@@ -30,7 +30,7 @@ from .lifesigns import Held, Lifesigns, listening
 if TYPE_CHECKING:
     from .flow.plan import Plan
 
-__all__ = ["EDITED", "LEAVE", "LEAVE_NOW", "OUTDATED", "READY", "RETIRE", "RETIRING", "Orders", "Workers"]
+__all__ = ["ANNOUNCED", "EDITED", "LEAVE", "LEAVE_NOW", "OUTDATED", "READY", "RETIRE", "RETIRING", "Orders", "Workers"]
 
 logger = logging.getLogger("asyncblock.workers")
 
@@ -45,6 +45,9 @@ RETIRE = b'{"retire":true}\n'
 
 READY = "ready"
 """A child's first line: it takes jobs. Its last line is its report."""
+
+ANNOUNCED = "announced"
+"""A child's line when it has told the mainframe of the packages of one order, or leaves them to another child."""
 
 RETIRING = "retiring"
 """A child's line when it takes no more jobs, because a thread of it can't be stopped: it leaves when the others end."""
@@ -198,6 +201,9 @@ class Workers:
         """Link ids of the children whose place is filled already."""
         self._unready = count
         self._all_ready = asyncio.Event()
+        self._unannounced: dict[str, int] = {}
+        """Orders by link id whose packages the mainframe may not know of yet."""
+        self._all_announced = asyncio.Event()
         self._depot = Depot()
         """Owned by no child: files of var values outlive those who have written them."""
         self.reports: list[str] = []
@@ -272,11 +278,30 @@ class Workers:
             self._before += [each for each in self._known if each[1] in roots and each not in new]
             self._known = [each for each in self._known if each[1] not in roots] + new
             await self._tell_known(new)
+            await self._announced()
 
     async def _tell_known(self, known: list[tuple[str, str]]) -> None:
-        line = orjson.dumps({"known": known}) + b"\n"
-        for child in list(self._children):
-            await child.tell(line)
+        for child, link_id in list(self._children.items()):
+            await self._tell_child(child, link_id, known)
+
+    async def _tell_child(self, child: Child, link_id: str, known: list[tuple[str, str]]) -> None:
+        self._unannounced[link_id] = self._unannounced.get(link_id, 0) + 1
+        self._all_announced.clear()
+        await child.tell(orjson.dumps({"known": known}) + b"\n")
+
+    def _count_announced(self, link_id: str, number: int) -> None:
+        left = self._unannounced.pop(link_id, 0) - number
+        if left > 0:
+            self._unannounced[link_id] = left
+        if not self._unannounced:
+            self._all_announced.set()
+
+    async def _announced(self, timeout: float = 10.0) -> None:
+        """Wait until the mainframe knows of all children what they serve, so that the first doesn't get all jobs."""
+        if self._count > 1 and self._unannounced:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._all_announced.wait()
 
     async def _left_behind(self, link_id: str) -> None:
         """With the last of the outdated children the others get what they alone have served: a session may have begun
@@ -371,6 +396,7 @@ class Workers:
                 raise
             finally:
                 self._children.pop(child, None)
+                self._count_announced(link_id, self._unannounced.get(link_id, 0))
 
     def _heard_traces(self, link_id: str, held: Held) -> None:
         if self._held is not None:
@@ -406,12 +432,14 @@ class Workers:
         # Packages that were added while the orders were on their way.
         missed = [each for each in self._known if each not in orders.known]
         if missed:
-            await child.tell(orjson.dumps({"known": missed}) + b"\n")
+            await self._tell_child(child, link_id, missed)
 
     def _heard(self, line: str, link_id: str) -> None:
         if line == READY:
             self._welcomed.add(link_id)
             self._count_ready()
+        elif line == ANNOUNCED:
+            self._count_announced(link_id, 1)
         elif line in _RETIRES:
             logger.warning("an executor process retires: %s; a new one takes its place", _RETIRES[line])
             self._fill_place_of(link_id)

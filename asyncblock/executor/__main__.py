@@ -27,7 +27,7 @@ from ..client import Mainframe, open_link
 from ..ending import end, end_within, leave
 from ..errors import AsyncBlockError
 from ..iothread import IOThread, inbox_of, shared
-from ..workers import EDITED, LEAVE, LEAVE_NOW, OUTDATED, READY, RETIRE, RETIRING, Orders
+from ..workers import ANNOUNCED, EDITED, LEAVE, LEAVE_NOW, OUTDATED, READY, RETIRE, RETIRING, Orders
 from . import capture, console
 from .blockloop import block_loop
 from .blocksignals import BlockSignals
@@ -185,6 +185,7 @@ async def _live(orders: Orders, parent: Parent) -> None:
     executor.on_retire = lambda: parent.say(RETIRING)
     executor.on_outdated = None if orders.once else lambda: parent.say(OUTDATED)
     executor.on_edited = lambda: parent.say(EDITED)
+    executor.on_announced = None if orders.once else lambda: parent.say(ANNOUNCED)
     executor.catalog.one_edition = True
     executor.once = orders.once
     executor.values_of = orders.values_of

@@ -111,6 +111,8 @@ class Executor:
         self.on_edited: Callable[[], None] | None = None
         """Called when a package was edited under this process, for another one to take its place. None where the
         process isn't the executor's own: then it loads what is there now, beside what it has loaded."""
+        self.on_announced: Callable[[], None] | None = None
+        """Called when the mainframe was told of what ``add_known_soon`` has added."""
         self.spawner: Spawner | None = None
         """Starts processes for blocks with ``spawn: true``. None where this executor can't."""
         self.once = False
@@ -541,7 +543,14 @@ class _Hosting(JobHost):
         self.tasks.create_task(self._add_known(known))
 
     async def _add_known(self, known: Iterable[tuple[str, str]]) -> None:
-        known, executor = list(known), self.executor
+        try:
+            await self._announce_known(list(known))
+        finally:
+            if self.executor.on_announced is not None:
+                self.executor.on_announced()
+
+    async def _announce_known(self, known: list[tuple[str, str]]) -> None:
+        executor = self.executor
         if executor.on_outdated is not None:
             roots = [Path(root) for _, root in known]
             if not self._outdated and await wait_in_thread(executor.catalog.is_outdated, roots):

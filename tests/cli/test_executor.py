@@ -53,7 +53,8 @@ async def running(
         executor = await stack.enter_async_context(start("executor", *common, state=tmp_path, under=command))
         await executor.until_line("executor for", err=True)
         submit = await stack.enter_async_context(start("submit", flow, "--data-dir", data, "--json", state=tmp_path))
-        await submit.until_line("running")
+        # Its path, which is in the first event, says "running" too.
+        await submit.until_line('"log":"running')
         yield executor, submit
 
 
