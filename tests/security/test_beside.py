@@ -17,7 +17,7 @@ import pytest
 from asyncblock.errors import AsyncBlockError
 from asyncblock.wire.bodies import CHUNK_SIZE, encode_chunk
 
-from ..peers import Peer, node, plan
+from ..peers import Peer, channels_named, node, plan
 from .innocent import Innocent
 from .served import ROLES, Served, served
 from .test_bad_records import BAD, OUT_OF_PLACE, send_line
@@ -28,6 +28,9 @@ STARTED = {"type": "JobStarted", "t": 1}
 FINISHED = {"type": "BlockFinished", "t": 1}
 
 _numbers = itertools.count()
+
+MANY = (50_000, 250_000)
+"""Channels that a Hello names: as many as may be, and far more."""
 
 
 async def worker(house: Served, **block: Any) -> tuple[Peer, dict[str, Any]]:
@@ -96,9 +99,9 @@ async def a_job_that_throws_executors_out(house: Served, innocent: Innocent) -> 
 
 async def greetings_of_megabytes(house: Served, innocent: Innocent) -> None:
     for role in ROLES:
-        for count in (50_000, 250_000):
+        for count in MANY:
             peer = await house.peer(role)
-            said = await peer.hello(f"many{next(_numbers)}", channels=[[n, "", 1] for n in range(count)])
+            said = await peer.hello(f"many{next(_numbers)}", channels=channels_named(count))
             assert said["op"] == ("welcome" if role == "executor" and count == 50_000 else "bye")
         peer = await house.peer(role)
         dead = [{"link": innocent.link, "reason": "x" * 1000} for _ in range(1000)]
@@ -218,6 +221,8 @@ ATTACKS: list[Callable[[Served, Innocent], Awaitable[None]]] = [
 
 async def test_no_attack_disturbs_a_job_that_runs_beside_it(tmp_path: Path) -> None:
     disturbed: list[str] = []
+    for count in MANY:
+        channels_named(count)
     async with served(tmp_path) as house, house.innocent() as innocent:
         for attack in ATTACKS:
             await attack(house, innocent)

@@ -26,7 +26,7 @@ from asyncblock.transport.websocket import connect_websocket
 from asyncblock.wire.bodies import encode_chunk
 from asyncblock.wire.frames import MAX_MESSAGE
 
-from ..peers import HASH, Peer, node, plan
+from ..peers import HASH, Peer, channels_named, node, plan
 from ..processes import free_port, start
 from .innocent import innocent
 from .starved import BOUND, Starved
@@ -353,12 +353,13 @@ async def test_who_asks_for_much_and_reads_nothing_holds_a_bounded_amount(tmp_pa
 
 @pytest.mark.parametrize("count", [50_000, 250_000])
 async def test_a_greeting_with_very_many_channels_costs_what_its_answers_take(tmp_path: Path, count: int) -> None:
+    many = channels_named(count)
     async with target(tmp_path) as house:
         before = highest = house.memory()
         async with watched(house) as waits:
             for number in range(max(MESSAGES * 4 // count, 2)):
                 peer = await house.peer()
-                said = await peer.hello(f"many{number}", channels=[[n, "", 1] for n in range(count)])
+                said = await peer.hello(f"many{number}", channels=many)
                 assert said["op"] == ("welcome" if count == 50_000 else "bye")
                 await asyncio.sleep(0.05)
                 highest = max(highest, house.memory())
