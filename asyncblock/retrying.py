@@ -257,7 +257,7 @@ async def prepare(
     await wait_in_thread(_clear, directory)
     laying = _Laying(past, old, plan, Results(directory), barred)
     await laying.lay()
-    told = _Told(plan, past, laying, from_node)
+    told = _Told(plan, past, laying)
     # A title is the flow's, unless somebody gave another one.
     title = str(past.started.get("title", ""))
     shaped = _with_results(plan, session_id, barred)
@@ -525,7 +525,7 @@ def _gone_after(value: object, moment: int) -> str | None:
 class _Told:
     """What is said of the nodes of the root flow before a retry starts."""
 
-    def __init__(self, plan: Plan, past: _Past, laying: _Laying, from_node: str | None) -> None:
+    def __init__(self, plan: Plan, past: _Past, laying: _Laying) -> None:
         self.kept: list[str] = []
         self.again: dict[str, str] = {}
         found: dict[str, list[str | None]] = {}

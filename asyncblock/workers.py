@@ -160,7 +160,6 @@ class Workers:
         sync_slots: int | None = None,
         ca_file: str | None = None,
         mainframe_in_parent: bool = False,
-        quiet: bool = True,
         accept: Sequence[str] = (),
         headers: Mapping[str, str] | None = None,
         offers: Mapping[str, Any] | None = None,
@@ -187,7 +186,6 @@ class Workers:
         self._sync_slots = sync_slots
         self._ca_file = ca_file
         self._mainframe_in_parent = mainframe_in_parent
-        self._quiet = quiet
         self._accept = tuple(accept)
         self._headers = dict(headers or {})
         self._children: dict[Child, str] = {}

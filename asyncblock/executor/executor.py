@@ -271,7 +271,7 @@ class _Hosting(JobHost):
         self.upkeep = Upkeep(self, self.budget, self.session_ended)
         self.exports = ValueWriter(self, self.budget)
         self.services = Services(self)
-        self.kinds = JobTemplates()
+        self.templates = JobTemplates()
         self.loading = Loading(executor.catalog)
         self.engine = Engine(link, self.store, tasks.create_task, self._parked)
         self.loop_port: Window = link.new_port()
@@ -313,17 +313,17 @@ class _Hosting(JobHost):
         }
 
     def dispatch(self, message: Dispatch, outlet: Outlet) -> None:
-        kind = self.kinds.of(message)
-        if self._begins_at_once(message, kind):
+        template = self.templates.of(message)
+        if self._begins_at_once(message, template):
             # Said from here, it is on its way by the time the loop gets to the job: two wake-ups less (dispatch).
             outlet.start(started_record())
-        self.inbox.post(self._begin, slim(message, kind), kind, outlet)
+        self.inbox.post(self._begin, slim(message, template), template, outlet)
 
-    def _begins_at_once(self, message: Dispatch, kind: JobTemplate) -> bool:
+    def _begins_at_once(self, message: Dispatch, template: JobTemplate) -> bool:
         """Tell whether nothing has to be loaded, fetched or waited for before the author's code runs."""
         if "service" in message.block or message.bodies:
             return False
-        binding = self.executor.catalog.cached(kind.binding_key)
+        binding = self.executor.catalog.cached(template.binding_key)
         return binding is not None and binding.is_async
 
     def cancel(self, message: Cancel) -> None:
@@ -340,7 +340,7 @@ class _Hosting(JobHost):
         self.inbox.post(self._with_job, message, lambda job: job.fence(message.reason))
 
     def session_ended(self, session_id: str) -> None:
-        self.kinds.end_session(session_id)
+        self.templates.end_session(session_id)
         self.inbox.post(self._forget_session, session_id)
 
     def release(self, message: Release) -> None:
@@ -379,9 +379,9 @@ class _Hosting(JobHost):
 
     # ------------------------------------------------------------------ on the executor's loop
 
-    def _begin(self, message: Dispatch, kind: JobTemplate, outlet: Outlet) -> None:
+    def _begin(self, message: Dispatch, template: JobTemplate, outlet: Outlet) -> None:
         outlet.use_port(self.loop_port)
-        job = RunningJob(self, message, kind, outlet)
+        job = RunningJob(self, message, template, outlet)
         self.sessions.add(message.session_id)
         self.jobs[job.key] = job
         self.budget.change()

@@ -73,7 +73,6 @@ class RunningJob:
         "_function",
         "_hosting",
         "_info",
-        "_kind",
         "_large",
         "_leftovers",
         "_main",
@@ -87,6 +86,7 @@ class RunningJob:
         "_stall_over",
         "_starting",
         "_streams",
+        "_template",
         "_thread",
         "_waiting",
         "channel",
@@ -94,7 +94,7 @@ class RunningJob:
         "task",
     )
 
-    def __init__(self, hosting: JobHost, message: Dispatch, kind: JobTemplate, outlet: Outlet) -> None:
+    def __init__(self, hosting: JobHost, message: Dispatch, template: JobTemplate, outlet: Outlet) -> None:
         self.key = (message.job_id, message.attempt)
         self.channel = message.channel
         """The job's channel on the link."""
@@ -103,8 +103,8 @@ class RunningJob:
         self._message: Dispatch | None = message
         """Until its inputs are gathered."""
         self._outlet = outlet
-        self._kind = kind
-        self._info = _job_info(message, kind, hosting)
+        self._template = template
+        self._info = _job_info(message, template, hosting)
         self._ctx: Context | SyncContext | None = None
         self._cancelled: str | None = None
         self._fenced: str | None = None
@@ -165,7 +165,7 @@ class RunningJob:
     @property
     def node_id(self) -> str:
         """The node of the flow that the job runs for."""
-        return self._kind.node_id
+        return self._template.node_id
 
     @property
     def may_hold_streams(self) -> bool:
@@ -199,7 +199,7 @@ class RunningJob:
     def task_begun(self, task: asyncio.Task[Any], coroutine: Coroutine[Any, Any, Any]) -> None:
         """Take note of a task that the block has started."""
         if self._leftovers is None:
-            who = f"node {self._kind.node_id} (job {self._info.job_id})"
+            who = f"node {self._template.node_id} (job {self._info.job_id})"
             self._leftovers = Leftovers(who, self._hosting.catalog.roots, self._info.secrecy.text)
         self._leftovers.add(task, coroutine)
 
@@ -335,11 +335,11 @@ class RunningJob:
             self._hosting.part_with_soon(self._parting)
 
     async def _binding(self) -> Binding:
-        spec, session_id = self._kind.block, self._info.session_id
+        spec, session_id = self._template.block, self._info.session_id
         catalog = self._hosting.catalog
         if "service" in spec:
             return await self._unless_cancelled(self._service())
-        cached = catalog.cached(self._kind.binding_key)
+        cached = catalog.cached(self._template.binding_key)
         if cached is not None:
             return cached
         # A task, so that a cancel need not wait for an import, however long that takes.
@@ -354,15 +354,15 @@ class RunningJob:
             self._waiting = None
 
     async def _service(self) -> Binding:
-        binding, self._release = await self._hosting.services.take(self._kind.block, self._info.session_id)
+        binding, self._release = await self._hosting.services.take(self._template.block, self._info.session_id)
         return binding
 
     async def _inputs(self, binding: Binding) -> dict[str, Any]:
         message, self._message = self._message, None
         assert message is not None
         self._large = bool(message.bodies)
-        if self._kind.is_cached:
-            self._caching = Caching(self._hosting, self._info, self._kind, message)
+        if self._template.is_cached:
+            self._caching = Caching(self._hosting, self._info, self._template, message)
         gathering = gather_inputs(self._hosting, self._info, message, binding.bodies, self._files)
         if not self._large:
             return await gathering
@@ -509,7 +509,7 @@ class RunningJob:
         logger.warning(
             "job %s (node %s) was cancelled and didn't end in its time%s; it is left behind",
             self._info.job_id,
-            self._kind.node_id,
+            self._template.node_id,
             place,
         )
         in_thread = self._result is not None
@@ -752,36 +752,36 @@ def _raise_in_thread(ident: int, kind: type[BaseException]) -> None:
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(kind))
 
 
-def _job_info(message: Dispatch, kind: JobTemplate, hosting: JobHost) -> JobInfo:
+def _job_info(message: Dispatch, template: JobTemplate, hosting: JobHost) -> JobInfo:
     return JobInfo(
-        session_id=kind.session_id,
+        session_id=template.session_id,
         job_id=message.job_id,
         attempt=message.attempt,
-        stacks=kind.stacks,
-        block_path=kind.block_path,
-        inputs_def=kind.inputs_def,
-        outputs_def=kind.outputs_def,
-        var_handles=kind.var_handles,
-        bin_handles=kind.bin_handles,
-        package=kind.package,
-        metadata=kind.metadata,
+        stacks=template.stacks,
+        block_path=template.block_path,
+        inputs_def=template.inputs_def,
+        outputs_def=template.outputs_def,
+        var_handles=template.var_handles,
+        bin_handles=template.bin_handles,
+        package=template.package,
+        metadata=template.metadata,
         places=hosting.places,
         credential=_credential,
         depot=hosting.depot,
         engine=hosting.engine,
         room=partial(hosting.budget.room, (message.job_id, message.attempt))
-        if kind.var_handles and _goes_on(kind)
+        if template.var_handles and _goes_on(template)
         else None,
     )
 
 
-def _goes_on(kind: JobTemplate) -> bool:
+def _goes_on(template: JobTemplate) -> bool:
     """Tell whether a block's outputs go downstream, and may be let go, while it runs."""
-    retries = kind.block.get("retries")
+    retries = template.block.get("retries")
     if isinstance(retries, dict) and retries.get("retries") and retries.get("release") != "stream":
         return False
     # What a block that another one runs has put out stays until that ends.
-    return not any(str(level.get("node_id", "")).startswith("run_block::") for level in kind.stacks)
+    return not any(str(level.get("node_id", "")).startswith("run_block::") for level in template.stacks)
 
 
 def _credential(credential: CredentialInput) -> dict[str, str]:

@@ -1,6 +1,7 @@
-"""Kinds: what all jobs of a node have in common, kept once instead of with each job (memory, dispatch).
+"""Job templates: what all jobs of a node have in common, kept once instead of with each job (memory, dispatch).
 
-A dispatch says everything again, so it is never wrong to forget a kind; what a dispatch says decides, not the name.
+Every dispatch says everything again, so forgetting a template is never wrong. What the dispatch says decides, not the
+node's id: a node may be dispatched anew with an edited block.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from ..wire.messages import Dispatch
 __all__ = ["JobTemplate", "JobTemplates", "key_of", "slim"]
 
 _REMEMBERED = 1000
-"""Nodes whose kinds are kept; with more, each is made again now and then."""
+"""Nodes whose templates are kept; with more, one is made again now and then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +50,16 @@ class JobTemplate:
         )
 
 
-def slim(message: Dispatch, kind: JobTemplate) -> Dispatch:
-    """Return a dispatch without copies of what its kind has: many may wait for the executor's loop."""
+def slim(message: Dispatch, template: JobTemplate) -> Dispatch:
+    """Return a dispatch without copies of what its template has: many may wait for the executor's loop."""
     return Dispatch(
         message.job_id,
         message.attempt,
         message.channel,
-        kind.session_id,
-        kind.node_id,
+        template.session_id,
+        template.node_id,
         [],
-        kind.block,
+        template.block,
         message.inputs,
         message.bodies,
         files=message.files,
@@ -66,13 +67,13 @@ def slim(message: Dispatch, kind: JobTemplate) -> Dispatch:
 
 
 class JobTemplates:
-    """The kinds of the jobs that came last. On the I/O thread."""
+    """The templates of the nodes whose jobs came last. On the I/O thread."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[tuple[str, str], JobTemplate] = OrderedDict()
 
     def of(self, message: Dispatch) -> JobTemplate:
-        """Return the kind of a dispatch: the one that is known, if the dispatch says nothing else."""
+        """Return the template of a dispatch: the one that is known, if the dispatch says nothing else."""
         key = (message.session_id, message.node_id)
         known = self._known.get(key)
         if known is not None and known.fits(message):

@@ -122,11 +122,6 @@ class Run:
         """Tell whether a job was created and hasn't ended."""
         return job_id in self._jobs
 
-    def in_subflow(self, job_id: str) -> bool:
-        """Tell whether a job's progress counts: it runs inside of a subflow."""
-        job = self._jobs.get(job_id)
-        return job is not None and job.flow.outer is not None
-
     @property
     def rate(self) -> int:
         """Return how far the flow is, in percent."""

@@ -169,9 +169,9 @@ class Link:
         self._generation = 0
         self._token: str | None = None
         self.epoch: str | None = None
-        self.understands: frozenset[str] = frozenset()
-        """What the mainframe says of that which not every mainframe takes."""
         """The identity of the mainframe's journal, as the last Welcome named it."""
+        self.understands: frozenset[str] = frozenset()
+        """Messages and records that this mainframe takes and an older one would not, as the last Welcome named them."""
         self._replaces = replaces
         self._host: Host | None = None
         self._sendable = asyncio.Event()

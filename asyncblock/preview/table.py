@@ -71,15 +71,12 @@ def frame_payload(value: Any, limits: Limits) -> dict[str, Any]:
     return {"type": "table", "data": table, **beside(rows, limits)}
 
 
-def rows_payload(
-    columns: list[Any], count: int, rows: Block, width: int, limits: Limits, note: str | None = None
-) -> dict[str, Any]:
+def rows_payload(columns: list[Any], count: int, rows: Block, width: int, limits: Limits) -> dict[str, Any]:
     """Return a table of rows that are made when they are asked for: its ends, and all of them beside it."""
     head = [list(row) for row in rows(0, count if count <= limits.whole else limits.ends)]
     tail = None if count <= limits.whole else [list(row) for row in rows(count - limits.ends, count)]
     table = made_table(columns, head, tail, count, width, limits)
-    payload = {"type": "table", "data": table, **beside(TableRows(count, widened(rows, width, limits)), limits)}
-    return payload if note is None else {**payload, "note": note}
+    return {"type": "table", "data": table, **beside(TableRows(count, widened(rows, width, limits)), limits)}
 
 
 def array_payload(array: Any, limits: Limits) -> dict[str, Any]:

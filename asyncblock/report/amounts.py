@@ -60,6 +60,6 @@ def size(count: int) -> str:
     return f"{count / 1e9:.1f} GB"
 
 
-def many(count: int, one: str, several: str | None = None) -> str:
+def many(count: int, one: str) -> str:
     """Say how many there are of something."""
-    return f"{count:,} {one if count == 1 else several or one + 's'}"
+    return f"{count:,} {one if count == 1 else one + 's'}"

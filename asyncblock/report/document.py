@@ -93,7 +93,7 @@ async def document(collected: Collected, *, most: int | None = MOST_BYTES) -> by
     ]
     for _, _, markup in sections:
         page.take(markup or Markup(""))
-    log = _logs(collected, page, full)
+    log = _logs(collected, page)
     shown = await _previews(collected, page, full)
     sections[5:5] = [("previews", "Previews", shown), ("logs", "Logs", log)]
     stalled = stalls(state)
@@ -281,7 +281,7 @@ def _nodes(collected: Collected, nodes: list[Any], on_path: set[str], page: _Pag
     return nodes_table(collected.state, shown, on_path, collected.now)
 
 
-def _logs(collected: Collected, page: _Page, full: bool) -> Markup | None:
+def _logs(collected: Collected, page: _Page) -> Markup | None:
     state = collected.state
     nodes = [node for node in nodes_in_order(state) if node.lines]
     if not nodes:

@@ -82,7 +82,7 @@ def _of_kind(
     if kind in ("audio", "video"):
         return Drawn(_media(kind, data, title))
     if kind in ("html", "text/html") and isinstance(data, str):
-        return _html(data, payload, title) if framed is None else _in_frame(data, payload, title, framed(part, title))
+        return _html(data, payload, title) if framed is None else _in_frame(payload, title, framed(part, title))
     if kind in ("markdown", "text/markdown") and isinstance(data, str):
         return Drawn(markdown(data))
     if kind == "iframe":
@@ -170,7 +170,7 @@ def needs_network(payload: Mapping[str, Any]) -> bool:
     return isinstance(needs, list) and "network" in needs
 
 
-def _in_frame(data: str, payload: Mapping[str, Any], title: str, place: Markup) -> Drawn:
+def _in_frame(payload: Mapping[str, Any], title: str, place: Markup) -> Drawn:
     """Return the place of a frame; beside it the picture, for what can't be drawn without the network."""
     beside = payload.get("mime")
     beside = beside if isinstance(beside, dict) else {}

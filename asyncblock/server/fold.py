@@ -219,7 +219,7 @@ class SessionFold(SessionValues, ABC):
             for *ref, _, _ in attempt.held or ():
                 self.recomputing.came(turn, job, tuple(ref))
             self._fold_again(turn, attempt, place, record)
-            self._end_job(turn, job)
+            self._end_job(job)
             self.feed(turn, Finished(job.job_id, None, {}))
             self.recomputing.over(turn, job, None)
             self._end_if_quiet(turn)
@@ -232,7 +232,7 @@ class SessionFold(SessionValues, ABC):
                 self._keep_for_caller(job.caller, outputs[handle])
         for *ref, to_node, to_flow in attempt.held or ():
             self.feed(turn, Output(job.job_id, ref[4], tuple(ref), to_node, to_flow))
-        self._end_job(turn, job)
+        self._end_job(job)
         self.requests.tell(turn, job, None)
         self.feed(turn, Finished(job.job_id, None, outputs))
         self._end_if_quiet(turn)
@@ -263,7 +263,7 @@ class SessionFold(SessionValues, ABC):
             if turn is not None:
                 self._retry_later(turn, job, error)
             return
-        self._end_job(turn, job)
+        self._end_job(job)
         self.requests.tell(turn, job, error)
         who: dict[str, Any] = {"node_id": job.node_id, "attempt": job.attempts, **({"lost": lost} if lost else {})}
         self._feed_failure(turn, error, offset, job_id=job.job_id, **who)
@@ -306,7 +306,7 @@ class SessionFold(SessionValues, ABC):
         for job in [each for each in self.jobs.values() if _is_inside(each.stacks, ended.job_id)]:
             if job.attempt is None:
                 self._owner.dispatch.withdraw(job)
-                self._end_job(turn, job)
+                self._end_job(job)
                 self.requests.tell(turn, job, ended.error)
             elif turn is None:
                 job.cancelling = ended.error
@@ -321,7 +321,7 @@ class SessionFold(SessionValues, ABC):
         if turn is not None:
             self._owner.dispatch.freed(turn, attempt, finished=finished)
 
-    def _end_job(self, turn: Turn | None, job: Job) -> None:
+    def _end_job(self, job: Job) -> None:
         job.state = JobState.ENDED
         # The attempt stays with its link as long as records may come; it knows its job, and must not be in a circle.
         job.attempt = None

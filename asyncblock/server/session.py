@@ -436,7 +436,7 @@ class RunningSession(SessionRecovery):
             job = self._dropped.popleft()
             if job.attempt is None and job.state is not JobState.ENDED:
                 self._owner.dispatch.withdraw(job)
-                self._end_job(turn, job)
+                self._end_job(job)
                 self._run.drop(job.job_id)
         if self._dropped:
             self._owner.supervisor.soon(self._drop_more, what="the end of jobs", session=self)
@@ -583,7 +583,7 @@ class RunningSession(SessionRecovery):
             elif self.state == "running":
                 self._owner.dispatch.enqueue(turn, job)
             else:
-                self._end_job(turn, job)
+                self._end_job(job)
         self._replayed_attempts.clear()
         undecided, self._undecided = self._undecided, {}
         for created in undecided.values():

@@ -30,26 +30,26 @@ def dispatch(job_id: str = "j", **changes: Any) -> Dispatch:
     return replace(message, **{**copy, **changes})
 
 
-def test_a_kind_is_what_a_dispatch_declares() -> None:
-    kind = JobTemplates().of(dispatch())
-    assert kind.inputs_def == {"a": {"handle": "a"}}
-    assert kind.outputs_def is not None and list(kind.outputs_def) == ["kept", "raw", "plain"]
-    assert (set(kind.var_handles), set(kind.bin_handles), kind.package) == ({"kept"}, {"raw"}, "pack")
-    assert kind.stacks == tuple(STACKS)
-    assert kind.block_path == "block.oo.yaml"
+def test_a_template_is_what_a_dispatch_declares() -> None:
+    template = JobTemplates().of(dispatch())
+    assert template.inputs_def == {"a": {"handle": "a"}}
+    assert template.outputs_def is not None and list(template.outputs_def) == ["kept", "raw", "plain"]
+    assert (set(template.var_handles), set(template.bin_handles), template.package) == ({"kept"}, {"raw"}, "pack")
+    assert template.stacks == tuple(STACKS)
+    assert template.block_path == "block.oo.yaml"
 
 
-def test_a_slim_dispatch_says_all_that_its_kind_does_not() -> None:
+def test_a_slim_dispatch_says_all_that_its_template_does_not() -> None:
     message = dispatch()
-    kind = JobTemplates().of(message)
-    small = slim(dispatch(bodies={"b": {"n": 1}}), kind)
-    assert small.block is kind.block
+    template = JobTemplates().of(message)
+    small = slim(dispatch(bodies={"b": {"n": 1}}), template)
+    assert small.block is template.block
     assert (small.job_id, small.attempt, small.channel) == (message.job_id, message.attempt, message.channel)
     assert (small.inputs, small.bodies) == (message.inputs, {"b": {"n": 1}})
     assert (small.session_id, small.node_id) == ("s", "n")
 
 
-def test_jobs_of_a_node_share_their_kind() -> None:
+def test_jobs_of_a_node_share_their_template() -> None:
     known = JobTemplates()
     assert known.of(dispatch("j1")) is known.of(dispatch("j2"))
 
@@ -67,15 +67,15 @@ def test_jobs_of_a_node_share_their_kind() -> None:
     ],
     ids=str,
 )
-def test_a_dispatch_that_says_something_else_has_another_kind(changes: dict[str, Any]) -> None:
+def test_a_dispatch_that_says_something_else_has_another_template(changes: dict[str, Any]) -> None:
     known = JobTemplates()
     known.of(dispatch())
-    kind = known.of(dispatch(**changes))
-    assert kind == JobTemplates().of(dispatch(**changes))
-    assert kind != known.of(dispatch())
+    template = known.of(dispatch(**changes))
+    assert template == JobTemplates().of(dispatch(**changes))
+    assert template != known.of(dispatch())
 
 
-def test_kinds_are_forgotten_with_their_session() -> None:
+def test_templates_are_forgotten_with_their_session() -> None:
     known = JobTemplates()
     first, other = known.of(dispatch()), known.of(dispatch(session_id="another"))
     known.end_session("s")
@@ -83,7 +83,7 @@ def test_kinds_are_forgotten_with_their_session() -> None:
     assert known.of(dispatch(session_id="another")) is other
 
 
-def test_no_more_kinds_are_kept_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_templates_are_kept_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobtemplates, "_REMEMBERED", 2)
     known = JobTemplates()
     first, second = (known.of(dispatch(node_id=name)) for name in ("first", "second"))

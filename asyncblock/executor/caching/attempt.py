@@ -36,11 +36,11 @@ _SECRETS: Final = ("oomol/secret", "oomol/credential")
 class Caching:
     """What the cache does for one attempt. ``look`` first; then ``kept`` or a recording context."""
 
-    def __init__(self, environment: Environment, info: JobInfo, kind: JobTemplate, message: Dispatch) -> None:
+    def __init__(self, environment: Environment, info: JobInfo, template: JobTemplate, message: Dispatch) -> None:
         self._environment = environment
         self._info = info
-        self._kind = kind
-        self._how: Mapping[str, Any] = kind.block["cache"]
+        self._template = template
+        self._how: Mapping[str, Any] = template.block["cache"]
         self._bodies = {
             handle: f"{ref.get('encoding')} {ref.get('sha256')}"
             for handle, ref in message.bodies.items()
@@ -105,12 +105,12 @@ class Caching:
         self._say("hit", f"kept {_long(age)} ago", made_at=kept.at)
 
     def _make_key(self, inputs: Mapping[str, Any]) -> Key:
-        kind = self._kind
-        for handle, definition in {**(kind.outputs_def or {}), **(kind.inputs_def or {})}.items():
+        template = self._template
+        for handle, definition in {**(template.outputs_def or {}), **(template.inputs_def or {})}.items():
             schema = definition.get("json_schema")
             if isinstance(schema, dict) and schema.get("contentMediaType") in _SECRETS:
                 raise NoDigest(f"{handle!r} is a secret")
-        if self._info.secrecy.active or kind.block.get("inputs_def_patch"):
+        if self._info.secrecy.active or template.block.get("inputs_def_patch"):
             raise NoDigest("a secret is among its inputs")
         code, outside, bases = self._code()
         digests: dict[str, str] = {}
@@ -127,11 +127,11 @@ class Caching:
             digests[handle] = f"{known}{FILES}{named.digest()}" if named.files else known
             self._named.append(named)
         version = str(self._how.get("version", ""))
-        return Key.of(kind.block, self._info.stacks, code, versions(outside), digests, version)
+        return Key.of(template.block, self._info.stacks, code, versions(outside), digests, version)
 
     def _code(self) -> tuple[str, frozenset[str], list[Path]]:
         """Return the digest of what the block can come to run, what that imports, and where its files are."""
-        block = self._kind.block
+        block = self._template.block
         if str(block["package"]).startswith("python:"):
             return str(block["hash"]), self._imported(block), []
         root = self._environment.catalog.root(block)
@@ -163,8 +163,12 @@ class Caching:
         """Return a context that takes down what the block puts out; None where nothing can be kept."""
         if self._key is None or self._results is None:
             return None
-        block, environment = self._kind.block, self._environment
-        about = {"block": self._key.parts["block"], "node_id": self._kind.node_id, "session_id": self._info.session_id}
+        block, environment = self._template.block, self._environment
+        about = {
+            "block": self._key.parts["block"],
+            "node_id": self._template.node_id,
+            "session_id": self._info.session_id,
+        }
         bases = [] if str(block["package"]).startswith("python:") else [environment.catalog.root(block)]
         recorder = self._recorder = Recorder(self._results, about, environment.store, bases, self._keep)
         if sync:

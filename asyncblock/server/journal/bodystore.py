@@ -36,14 +36,12 @@ class BodyStore:
         died: Callable[[str, Exception], None],
         *,
         sync: bool,
-        max_queued_bytes: int = MAX_QUEUED_BYTES,
     ) -> None:
         self._root = root
         self._readers = readers
         self._loop = loop
         self._unreferenced = unreferenced
         self._queued_bytes = 0
-        self._max_queued_bytes = max_queued_bytes
         self._closed = False
         self._thread = BodyWriter(BodyFiles(root, sync), poster(loop), trouble, self._settled, died)
 
@@ -55,14 +53,14 @@ class BodyStore:
     @property
     def max_queued_bytes(self) -> int:
         """What ``queued_bytes`` may reach."""
-        return self._max_queued_bytes
+        return MAX_QUEUED_BYTES
 
     def write(self, key: BodyKey, offset: int, chunk: bytes | memoryview) -> asyncio.Future[int]:
         """Queue a chunk; see ``Bodies.write``."""
         self._check(key)
-        if self._queued_bytes + len(chunk) > self._max_queued_bytes:
+        if self._queued_bytes + len(chunk) > MAX_QUEUED_BYTES:
             raise Unavailable(
-                f"chunks of {self._queued_bytes} bytes wait for the disk, {self._max_queued_bytes} may; send it later"
+                f"chunks of {self._queued_bytes} bytes wait for the disk, {MAX_QUEUED_BYTES} may; send it later"
             )
         order = Chunk(key, offset, chunk, self._future())
         self._queued_bytes += len(chunk)

@@ -59,7 +59,6 @@ class Server:
         self._command = [*command, "--port", str(port), "--data-dir", str(data_dir)]
         self._environment = dict(environment)
         self._process: asyncio.subprocess.Process | None = None
-        self.starts = 0
 
     async def __aenter__(self) -> Server:
         await self._start()
@@ -100,7 +99,6 @@ class Server:
             await self._start()
 
     async def _start(self) -> None:
-        self.starts += 1
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command, stdout=log, stderr=log, env={**os.environ, **self._environment}
