@@ -6,7 +6,7 @@ import os
 import signal
 from typing import Final
 
-__all__ = ["EXECUTOR", "MAINFRAME", "NAMES", "VARIABLE", "reached", "recording", "sending"]
+__all__ = ["DELETING", "EXECUTOR", "MAINFRAME", "NAMES", "VARIABLE", "reached", "recording", "sending"]
 
 VARIABLE: Final = "ASYNCBLOCK_CRASH_AT"
 """``NAME:N:FILE``: die when the point is reached for the Nth time, unless the file is there already."""
@@ -14,10 +14,13 @@ VARIABLE: Final = "ASYNCBLOCK_CRASH_AT"
 MAINFRAME: Final = frozenset({"before_commit", "after_commit", "before_ack", "before_dispatch", "before_reply"})
 """Points in a mainframe."""
 
+DELETING: Final = frozenset({"before_deletion"})
+"""Points in a mainframe between what is committed and the files that go because of it."""
+
 EXECUTOR: Final = frozenset({"before_started", "after_started", "before_finish", "after_finish", "finish_acked"})
 """Points in an executor: around a job's first record and its last on their way, and when the last is acknowledged."""
 
-NAMES: Final = MAINFRAME | EXECUTOR
+NAMES: Final = MAINFRAME | DELETING | EXECUTOR
 
 _armed: list[str | int] | None = None
 _once = ""

@@ -9,9 +9,14 @@ from typing import Any
 import pytest
 
 from asyncblock.crashpoints import EXECUTOR, MAINFRAME
+from asyncblock.server.journal.datadir import read_token
 from asyncblock.testing import crash_at
+from asyncblock.transport.websocket import connect_websocket
+from asyncblock.wire.bodies import encode_chunk
+from asyncblock.wire.frames import MAX_MESSAGE
 
 from .flows import handle_def, node, write_flow
+from .peers import Peer
 from .processes import free_port, start
 from .server.test_recovery import COUNT, consumed, counting_flow, numbers
 
@@ -37,6 +42,32 @@ async def test_a_mainframe_that_dies_at_a_named_point_loses_and_repeats_nothing(
     assert consumed(found) == [10 * i for i in range(COUNT)]
     assert sum(event["type"] == "SessionFinished" for event in found) == 1
     assert (tmp_path / "ran").read_text() == "1"
+
+
+async def test_what_a_forgotten_link_left_goes_though_the_mainframe_dies_before_it_is_deleted(tmp_path: Path) -> None:
+    data, port = tmp_path / "data", free_port()
+    serve = ("serve", "--data-dir", data, "--port", str(port))
+    async with start(*serve, state=tmp_path, **crash_at("before_deletion")) as first:
+        await first.until_line("mainframe at", err=True)
+        token = read_token(data)
+        assert token is not None
+        url = f"ws://127.0.0.1:{port}"
+        stays, leaves = [Peer(await connect_websocket(url, token, max_message=MAX_MESSAGE)) for _ in range(2)]
+        for peer, link in ((stays, "stays"), (leaves, "leaves")):
+            await peer.hello(link, slots=1)
+            await peer.transport.send(encode_chunk(1, 0, bytes(1000)))
+            await peer.ask("info")
+        await leaves.say("bye", code="closed", reason="done", stop=True)
+        assert await first.wait() == -signal.SIGKILL
+    assert [(path.parent.name, path.stat().st_size) for path in sorted((data / "bodies").glob("*/*"))] == [
+        ("leaves", 1000),
+        ("stays", 1000),
+    ]
+    async with start(*serve, state=tmp_path) as second:
+        await second.until_line("mainframe at", err=True)
+        second.kill(signal.SIGTERM)
+        assert await second.wait() == 0
+    assert [path.name for path in (data / "bodies").iterdir()] == ["stays"]
 
 
 SENDS = """

@@ -74,7 +74,11 @@ class Gateway(LinkServices):
         """Why nothing is accepted at the moment; None when all is well."""
 
     def recover(self, rows: list[LinkRow]) -> None:
-        """Take over the links that the journal knows."""
+        """Take over the links that the journal knows, and drop what is under way of others.
+
+        Such were forgotten just before a mainframe died; or it was the mainframe's own, which it makes again.
+        """
+        self.sessions.journal.bodies.keep_only({row.link_id for row in rows})
         for row in rows:
             link = LinkState(row.link_id, row.link_no, row.token_hash, row.boot, row.generation)
             link.received = link.stored = row.stored_seq

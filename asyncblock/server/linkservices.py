@@ -75,8 +75,8 @@ class LinkServices:
         try:
             await self.sessions.journal.bodies.delete_unreferenced(link_id)
         except Exception as error:
-            # They stay, as where the mainframe ends just before this: nothing looks for those of forgotten links.
-            logger.warning("bodies of a link that is over stay: %s", error)
+            # As where the mainframe ends just before this.
+            logger.warning("bodies of a link that is over stay until the mainframe starts anew: %s", error)
 
     def drop_answers(self) -> None:
         """Forget the answers that were given so long ago that nobody asks again."""

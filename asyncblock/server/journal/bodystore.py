@@ -6,7 +6,7 @@ Which bodies are *referenced* the journal's table knows; the others are counted 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from ...errors import Closed, Unavailable
@@ -122,6 +122,15 @@ class BodyStore:
         order = Delete([BodyKey(link_id, n) for n in numbers if n not in named], self._future())
         self._thread.put(order)
         return await asyncio.shield(order.done)
+
+    def keep_only(self, link_ids: Collection[str]) -> None:
+        """Delete what nothing names and is of no such link; see ``Bodies.keep_only``."""
+        if self._closed:
+            raise Closed("the journal is closed")
+        others = [link_id for link_id in self._unreferenced if link_id not in link_ids]
+        keys = [BodyKey(link_id, n) for link_id in others for n in self._unreferenced.pop(link_id)]
+        if keys:
+            self._thread.put(Delete(keys, self._future()))
 
     def referenced(self, key: BodyKey) -> None:
         """Note that a committed row names a body."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
+from ... import crashpoints
 from ...errors import AsyncBlockError, Closed
 from .bodyfiles import BodyFiles
 from .contract import BodyKey
@@ -164,6 +165,7 @@ class BodyWriter:
                 case Finish():
                     return self._files.finish(order.key, order.length, order.sha256, order.keep)
                 case Delete():
+                    crashpoints.reached("before_deletion")
                     return sum(self._files.delete(key) for key in order.keys)
         except AsyncBlockError as refusal:
             return refusal

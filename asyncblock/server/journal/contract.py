@@ -6,7 +6,7 @@ No storage is known here; ``asyncblock.server.journal`` states the guarantees in
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
@@ -518,5 +518,13 @@ class Bodies(Protocol):
         """Delete the bodies of a link that no committed ``BodyRow`` names; return their bytes.
 
         For a link that is over and whose last writes are stored. **Cancellation** doesn't stop it.
+        """
+        ...
+
+    def keep_only(self, link_ids: Collection[str]) -> None:
+        """Queue the deletion of the bodies that no committed ``BodyRow`` names, but for those of some links.
+
+        For a journal that was just opened, before anything is written: what a mainframe left that died before it had
+        deleted them. They count as gone at once, and chunks that are written afterwards begin anew. Raises ``Closed``.
         """
         ...

@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 
 from ...errors import AsyncBlockError, Closed, RemoteProtocolError, Unavailable
@@ -476,6 +476,13 @@ class MemoryBodies:
         """Delete what nothing names; see ``Bodies.delete_unreferenced``."""
         self._journal.check_open()
         return sum(len(self._storage.bodies.pop(key)) for key in self._unreferenced(link_id))
+
+    def keep_only(self, link_ids: Collection[str]) -> None:
+        """Delete what nothing names and is of no such link; see ``Bodies.keep_only``."""
+        self._journal.check_open()
+        for key in [*self._storage.bodies]:
+            if key.link_id not in link_ids and key not in self._storage.body_rows:
+                del self._storage.bodies[key]
 
     def _unreferenced(self, link_id: str) -> list[BodyKey]:
         bodies, rows = self._storage.bodies, self._storage.body_rows

@@ -632,6 +632,27 @@ async def check_bodies_can_be_discarded(open_journal: Open) -> None:
         await raises(RemoteProtocolError, bodies.discard(BodyKey("..", 1)))
 
 
+async def check_bodies_of_nobody_go(open_journal: Open) -> None:
+    """After an opening what is under way of unknown links can go at once; their names are free again."""
+    async with opened(open_journal) as journal:
+        await entries(journal, 1, [b"12"])
+        await _body(journal, BodyKey("gone", 1), b"named", 1)
+        for link_id, n in (("known", 1), ("gone", 2), ("gone", 3), ("other", 1)):
+            await journal.bodies.write(BodyKey(link_id, n), 0, b"under way")
+    async with opened(open_journal) as journal:
+        bodies = journal.bodies
+        bodies.keep_only({"known"})
+        assert [bodies.under_way(link_id) for link_id in ("known", "gone", "other")] == [{1: 9}, {}, {}]
+        assert await bodies.write(BodyKey("gone", 2), 0, b"anew") == 4
+        bodies.keep_only({"known", "gone"})
+        assert await bodies.read(BodyKey("gone", 1), 0, 9) == b"named"
+        assert await bodies.read(BodyKey("gone", 2), 0, 9) == b"anew"
+        for key in (BodyKey("gone", 3), BodyKey("other", 1)):
+            await raises(Unavailable, bodies.read(key, 0, 9))
+    async with opened(open_journal) as journal:
+        assert [journal.bodies.under_way(link_id) for link_id in ("known", "gone", "other")] == [{1: 9}, {2: 4}, {}]
+
+
 # ---------------------------------------------------------------------- opening and closing
 
 
