@@ -14,8 +14,9 @@ import secrets
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 
-from ...errors import AsyncBlockError, Closed, RemoteProtocolError, Unavailable
+from ...errors import AsyncBlockError, RemoteProtocolError, Unavailable
 from ...wire.ranges import Ranges
+from .accepting import AcceptingJournal
 from .bodyfiles import check_key
 from .contract import (
     RUNNING,
@@ -111,6 +112,10 @@ class MemoryStorage:
             del self.body_rows[key]
             self.bodies.pop(key, None)
 
+    def rows(self) -> list[SessionRow]:
+        """Return the sessions by their numbers."""
+        return [row for _, row in sorted(self.sessions.items())]
+
     def described(self, row: SessionRow) -> SessionRow:
         """Return a session with its figures."""
         entries = self.entries.get(row.session_no, [])
@@ -118,7 +123,7 @@ class MemoryStorage:
         return replace(row, rows=len(entries), bytes=sum(map(len, entries)) + sum(bodies))
 
 
-class MemoryJournal:
+class MemoryJournal(AcceptingJournal):
     """A journal on a ``MemoryStorage``. The ``Journal`` Protocol is its contract, ``full`` its durability."""
 
     def __init__(
@@ -129,52 +134,22 @@ class MemoryJournal:
         on_recovered: Callable[[], None] | None = None,
         delay: Callable[[], float] = lambda: 0.0,
     ) -> None:
+        super().__init__(
+            Opening(epoch=storage.epoch, created=not storage.opened, clean=storage.clean),
+            _ledger_of(storage),
+            Trouble(on_trouble, on_recovered),
+            asyncio.get_running_loop(),
+        )
+        storage.opened, storage.clean = True, False
         self._storage = storage
-        self._loop = asyncio.get_running_loop()
-        self._trouble = Trouble(on_trouble, on_recovered)
         self._delay = delay
         self._lanes = Lanes()
         self._group: list[Write] = []
         self._pauses = back_off()
         self._timer: asyncio.TimerHandle | None = None
-        self._queued_bytes = 0
         self._commits = 0
-        self._closed = False
-        self._promises: set[asyncio.Future[int]] = set()
-        self._opening = Opening(epoch=storage.epoch, created=not storage.opened, clean=storage.clean)
-        storage.opened, storage.clean = True, False
-        self._ledger = Ledger(
-            (
-                (row.session_no, row.session_id, len(storage.entries.get(row.session_no, [])))
-                for row in self._rows()
-                if row.state == RUNNING
-            ),
-            Ranges(row.session_no for row in self._rows() if row.state != RUNNING),
-            storage.last_session_no,
-            storage.last_link_no,
-        )
         self.bodies = MemoryBodies(self, storage)
         """The bodies beside it."""
-
-    @property
-    def opening(self) -> Opening:
-        """What was found when it was opened."""
-        return self._opening
-
-    @property
-    def epoch(self) -> str:
-        """The journal's identity."""
-        return self._opening.epoch
-
-    @property
-    def queued_bytes(self) -> int:
-        """Bytes written and not stored yet."""
-        return self._queued_bytes
-
-    @property
-    def trouble(self) -> AsyncBlockError | None:
-        """Why nothing is being stored at the moment."""
-        return self._trouble.error
 
     def abandon(self) -> None:
         """Die: what isn't stored is gone, no callback runs any more, the storage can be opened again."""
@@ -182,39 +157,7 @@ class MemoryJournal:
         if self._timer is not None:
             self._timer.cancel()
 
-    def check_open(self) -> None:
-        """Raise ``Closed`` after the end."""
-        if self._closed:
-            raise Closed("the journal is closed")
-
     # ------------------------------------------------------------------ writing
-
-    def new_session_no(self) -> int:
-        """Return a number that no session has had."""
-        return self._ledger.new_session_no()
-
-    def new_link_no(self) -> int:
-        """Return a number that no link has had."""
-        return self._ledger.new_link_no()
-
-    def next_offset(self, session_no: int) -> int:
-        """Return the offset that the session's next entry must carry."""
-        return self._ledger.next_offset(session_no)
-
-    def retire(self, session_no: int) -> None:
-        """Say that nothing more will be written to a session."""
-        self._ledger.retire(session_no)
-
-    def write(self, write: Write, *, urgent: bool = False) -> None:
-        """Queue a write; see ``Journal.write``."""
-        self.check_open()
-        self._ledger.enter(write)
-        self._put(write, urgent=urgent)
-
-    async def flush(self) -> None:
-        """Wait until everything written before is stored; see ``Journal.flush``."""
-        self.check_open()
-        await self._stored_write(Write())
 
     async def prune(self, session_no: int) -> int:
         """Delete a session; see ``Journal.prune``."""
@@ -222,29 +165,11 @@ class MemoryJournal:
         self._ledger.prune(session_no)
         await self.flush()
         freed = self._storage.described(self._storage.sessions[session_no]).bytes
-        write = Write()
+        pruned = self.promise()
+        write = Write(lambda: settle(pruned, freed))
         write.rows.append(BeginPrune(session_no))
-        await self._stored_write(write)
-        return freed
-
-    async def _stored_write(self, write: Write) -> None:
-        stored = self.promise()
-        write.stored = lambda: settle(stored, 0)
         self._put(write)
-        await asyncio.shield(stored)
-
-    def promise(self) -> asyncio.Future[int]:
-        """Return a future that ends with the journal at the latest."""
-        promise: asyncio.Future[int] = self._loop.create_future()
-        self._promises.add(promise)
-        promise.add_done_callback(self._kept)
-        return promise
-
-    def _kept(self, promise: asyncio.Future[int]) -> None:
-        self._promises.discard(promise)
-        # Whoever was cancelled while waiting doesn't look.
-        if not promise.cancelled():
-            promise.exception()
+        return int(await asyncio.shield(pruned))
 
     def _put(self, write: Write, *, urgent: bool = False) -> None:
         write.urgent = urgent
@@ -291,8 +216,7 @@ class MemoryJournal:
         left = [*self._group, *self._lanes.drain()]
         self.abandon()
         self._storage.clean = not left
-        for promise in list(self._promises):
-            settle(promise, Closed("the journal is closed"))
+        self._end_promises()
         if left:
             size = sum(write.size for write in left)
             raise Unavailable(
@@ -300,9 +224,6 @@ class MemoryJournal:
             )
 
     # ------------------------------------------------------------------ reading
-
-    def _rows(self) -> list[SessionRow]:
-        return [row for _, row in sorted(self._storage.sessions.items())]
 
     async def page(self, session_no: int, offset: int, max_bytes: int = 1 << 20) -> list[tuple[int, bytes]]:
         """Read entries in order from an offset; see ``Journal.page``."""
@@ -331,7 +252,7 @@ class MemoryJournal:
     async def sessions(self, state: str | None = None) -> list[SessionRow]:
         """Read the sessions; those in one state if it is given."""
         self.check_open()
-        return [self._storage.described(row) for row in self._rows() if state in (None, row.state)]
+        return [self._storage.described(row) for row in self._storage.rows() if state in (None, row.state)]
 
     async def session(self, session_id: str) -> SessionRow | None:
         """Read one session."""
@@ -487,3 +408,16 @@ class MemoryBodies:
     def _unreferenced(self, link_id: str) -> list[BodyKey]:
         bodies, rows = self._storage.bodies, self._storage.body_rows
         return [key for key in bodies if key.link_id == link_id and key not in rows]
+
+
+def _ledger_of(storage: MemoryStorage) -> Ledger:
+    return Ledger(
+        (
+            (row.session_no, row.session_id, len(storage.entries.get(row.session_no, [])))
+            for row in storage.rows()
+            if row.state == RUNNING
+        ),
+        Ranges(row.session_no for row in storage.rows() if row.state != RUNNING),
+        storage.last_session_no,
+        storage.last_link_no,
+    )

@@ -10,15 +10,15 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
-from ...errors import AsyncBlockError, Closed, Unavailable
+from ...errors import AsyncBlockError, Unavailable
 from . import reader
+from .accepting import AcceptingJournal
 from .bodystore import BodyStore
 from .contract import (
     BeginPrune,
     BodyKey,
     BodyRow,
     LinkRow,
-    Opening,
     RequestRow,
     SessionRow,
     Snapshot,
@@ -39,19 +39,15 @@ __all__ = ["SqliteJournal"]
 logger = logging.getLogger("asyncblock.server.journal")
 
 
-class SqliteJournal:
+class SqliteJournal(AcceptingJournal):
     """A journal in a data directory, from ``SqliteJournal.open``. The ``Journal`` Protocol is its contract."""
 
     def __init__(self, parts: Parts, loop: asyncio.AbstractEventLoop, trouble: Trouble) -> None:
+        super().__init__(parts.opening, parts.ledger, trouble, loop)
         self._parts = parts
-        self._loop = loop
-        self._trouble = trouble
-        self._ledger = parts.ledger
-        self._queued_bytes = 0
         self.on_defect: Callable[[str, Exception], None] = _log_defect
         """Told, on the event loop, of an error of ours that ends a thread or breaks what follows a commit."""
         self._closing: asyncio.Future[str] | None = None
-        self._promises: set[asyncio.Future[Any]] = set()
         self._readers = reader.Readers(parts.reading, loop)
         self._bodies = BodyStore(
             parts.place.bodies_path,
@@ -95,29 +91,9 @@ class SqliteJournal:
         return cls(parts, loop, Trouble(on_trouble, on_recovered))
 
     @property
-    def opening(self) -> Opening:
-        """What was found when it was opened."""
-        return self._parts.opening
-
-    @property
-    def epoch(self) -> str:
-        """The journal's identity."""
-        return self._parts.opening.epoch
-
-    @property
     def bodies(self) -> BodyStore:
         """The bodies beside it."""
         return self._bodies
-
-    @property
-    def queued_bytes(self) -> int:
-        """Bytes written and not stored yet, bodies not counted."""
-        return self._queued_bytes
-
-    @property
-    def trouble(self) -> AsyncBlockError | None:
-        """Why nothing is being stored at the moment; None when all is well."""
-        return self._trouble.error
 
     async def __aenter__(self) -> SqliteJournal:
         return self
@@ -129,35 +105,10 @@ class SqliteJournal:
 
     # ------------------------------------------------------------------ writing
 
-    def new_session_no(self) -> int:
-        """Return a number that no session of this journal has had."""
-        return self._ledger.new_session_no()
-
-    def new_link_no(self) -> int:
-        """Return a number that no link of this journal has had."""
-        return self._ledger.new_link_no()
-
-    def next_offset(self, session_no: int) -> int:
-        """Return the offset that the session's next entry must carry."""
-        return self._ledger.next_offset(session_no)
-
     def retire(self, session_no: int) -> None:
         """Say that nothing more will be written to a session; see ``Journal.retire``."""
-        self._ledger.retire(session_no)
+        super().retire(session_no)
         self._writer.forget(session_no)
-
-    def write(self, write: Write, *, urgent: bool = False) -> None:
-        """Queue a write; see ``Journal.write``."""
-        self._check_open()
-        self._ledger.enter(write)
-        self._put(write, urgent=urgent)
-
-    async def flush(self) -> None:
-        """Wait until everything written before is stored; see ``Journal.flush``."""
-        self._check_open()
-        flushed = self._promise()
-        self._put(Write(lambda: settle(flushed, None)))
-        await flushed
 
     def _put(self, write: Write, *, urgent: bool = False) -> None:
         write.urgent = urgent
@@ -239,9 +190,9 @@ class SqliteJournal:
 
     async def prune(self, session_no: int) -> int:
         """Delete a session with everything of it; see ``Journal.prune``."""
-        self._check_open()
+        self.check_open()
         self._ledger.prune(session_no)
-        done = self._prunes[session_no] = self._promise()
+        done = self._prunes[session_no] = self.promise()
         write = Write()
         write.rows.append(BeginPrune(session_no))
         self._put(write)
@@ -250,13 +201,12 @@ class SqliteJournal:
     async def close(self) -> None:
         """Store what is queued, stop the threads, unlock; see ``Journal.close``."""
         if self._closing is None:
+            self._closed = True
             self._bodies.shut()
             self._readers.shut()
             self._closing = self._loop.run_in_executor(None, self._shut_down)
         left = await asyncio.shield(self._closing)
-        closed = Closed("the journal is closed")
-        for promise in list(self._promises):
-            settle(promise, closed)
+        self._end_promises()
         if left:
             raise Unavailable(left)
 
@@ -328,22 +278,6 @@ class SqliteJournal:
         # None when an earlier opening began the deletion.
         if done is not None:
             settle(done, outcome)
-
-    def _promise(self) -> asyncio.Future[Any]:
-        promise: asyncio.Future[Any] = self._loop.create_future()
-        self._promises.add(promise)
-        promise.add_done_callback(self._kept)
-        return promise
-
-    def _kept(self, promise: asyncio.Future[Any]) -> None:
-        self._promises.discard(promise)
-        # Whoever was cancelled while waiting doesn't look.
-        if not promise.cancelled():
-            promise.exception()
-
-    def _check_open(self) -> None:
-        if self._closing is not None:
-            raise Closed("the journal is closed")
 
 
 def _log_defect(what: str, error: Exception) -> None:
