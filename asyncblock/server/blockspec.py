@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["RetryPolicy", "name_of"]
+__all__ = ["RetryPolicy", "name_of", "title_of"]
 
 MAX_PAUSE = 3600.0
 """Seconds between two attempts at most: whoever wants to wait longer wants another run."""
@@ -57,3 +57,11 @@ def name_of(block: Mapping[str, Any]) -> str:
     """Return what the versions of a block's code are versions of: its package, or for a code block the function."""
     package = str(block.get("package"))
     return f"{package}:{block.get('function')}" if package.startswith("python:") else package
+
+
+def title_of(block: Mapping[str, Any]) -> str:
+    """Return what people call a block: its package and directory, or for a code block its module and function."""
+    package, place = str(block.get("package")), str(block.get("dir", ".")).rpartition("/")[2]
+    if package.startswith("python:"):
+        return f"{package.removeprefix('python:')}.{block.get('function')}"
+    return package if place == "." else f"{package}/{place}"

@@ -78,6 +78,7 @@ class Dispatcher:
 
     def enqueue(self, turn: Turn, job: Job) -> None:
         """Hand a job out, now or when an executor is free."""
+        job.queued_at = job.queued_at or self._transactions.loop.time()
         need = need_of(job)
         if need in self._waiting:
             self._waiting[need].append(job)
@@ -256,6 +257,9 @@ class Dispatcher:
         job.begins()
         job.attempts += 1
         attempt = Attempt(job, job.attempts, link, link.next_channel)
+        attempt.assigned_at = now = self._transactions.loop.time()
+        self._transactions.timings.queue_wait.observe(now - job.queued_at)
+        job.queued_at = 0.0
         link.next_channel += 1
         link.attempts[attempt.channel] = attempt
         link.given = True

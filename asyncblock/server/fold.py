@@ -22,6 +22,7 @@ from ..flow.entries import (
 )
 from ..flow.plan import Plan
 from ..flow.run import Run
+from .blockspec import title_of
 from .deadlines import Deadlines
 from .dispatch import Dispatcher
 from .jobs import Attempt, Job, JobState, LinkState
@@ -214,7 +215,7 @@ class SessionFold(SessionValues, ABC):
             retried = record.get("error_type") not in job.policy.not_retried and not ours
             self._fold_failure(turn, job, error, retried, finished=True, offset=place[0])
             return
-        self._close_attempt(turn, attempt, finished=True)
+        self._close_attempt(turn, attempt, "succeeded", finished=True)
         if job.recomputes is not None:
             for *ref, _, _ in attempt.held or ():
                 self.recomputing.came(turn, job, tuple(ref))
@@ -249,7 +250,8 @@ class SessionFold(SessionValues, ABC):
         lost: dict[str, Any] | None = None,
     ) -> None:
         if job.attempt is not None:
-            self._close_attempt(turn, job.attempt, finished=finished)
+            outcome = "failed" if job.cancelling is None else "cancelled"
+            self._close_attempt(turn, job.attempt, outcome, finished=finished)
         self.requests.cancel_all(turn, job, f"the job that asked for it has ended ({error})")
         # It may run again as often as need be, says its block; only what it fails of itself counts as its attempts.
         died = retry and not finished and job.deaths_left > 0
@@ -280,7 +282,7 @@ class SessionFold(SessionValues, ABC):
 
     def _fold_release(self, turn: Turn | None, job: Job) -> None:
         if job.attempt is not None:
-            self._close_attempt(turn, job.attempt, finished=False)
+            self._close_attempt(turn, job.attempt, "released", finished=False)
         self.requests.cancel_all(turn, job, "the job that asked for it begins anew")
         job.attempt = None
         job.state = JobState.WAITING
@@ -314,12 +316,15 @@ class SessionFold(SessionValues, ABC):
                 self.cancel_job(job, ended.error)
                 self.deadlines.abandon_later(job)
 
-    def _close_attempt(self, turn: Turn | None, attempt: Attempt, *, finished: bool) -> None:
+    def _close_attempt(self, turn: Turn | None, attempt: Attempt, outcome: str, *, finished: bool) -> None:
         """Fence an attempt: it is over, whatever still comes of it."""
         attempt.fenced = True
         self.lives.attempt_over(attempt)
         if turn is not None:
             self._owner.dispatch.freed(turn, attempt, finished=finished)
+            if attempt.assigned_at and outcome != "released":
+                seconds = self._owner.loop.time() - attempt.assigned_at
+                self._owner.timings.job.observe(seconds, title_of(attempt.job.block), outcome)
 
     def _end_job(self, job: Job) -> None:
         job.state = JobState.ENDED

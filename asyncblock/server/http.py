@@ -1,17 +1,12 @@
-"""Plain HTTP on the mainframe's port: health, metrics, bodies. Everything else is a websocket upgrade or a mistake.
-
-The names under ``/metrics`` are promises: ``_FIGURES`` says what each of them is.
-"""
+"""Plain HTTP on the mainframe's port: health, metrics, bodies. Everything else is a websocket upgrade or a mistake."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import re
-from collections import Counter
 from collections.abc import Mapping
 from functools import partial
-from typing import Protocol
 
 import orjson
 
@@ -19,33 +14,13 @@ from ..errors import AsyncBlockError
 from ..transport.websocket import HttpAnswer
 from .access import Access
 from .bounds import MAX_HTTP_BODY
-from .gateway import Gateway
-from .journal import RUNNING, BodyKey, Journal
+from .journal import BodyKey
 from .journal.trouble import DISK_ERRORS
-from .sessions import Sessions
+from .metrics import OPENMETRICS, TEXT, Measured, metrics_text
 
 __all__ = ["HttpDoor"]
 
 logger = logging.getLogger("asyncblock.server")
-
-
-_FIGURES = {
-    "loop_lag_seconds": "How late the event loop ran when it was last measured; once a second.",
-    "connections": "Open connections.",
-    "links": "Links that are remembered, connected or not.",
-    "executors": "Connected executors.",
-    "jobs_open": "Jobs that executors hold.",
-    "jobs_waiting": "Jobs that wait for an executor.",
-    "leases_running_out": "Executors that are away and hold jobs.",
-    "journal_queued_bytes": "Bytes of records that wait for the disk.",
-    "bodies_queued_bytes": "Bytes of large values that wait for the disk.",
-    "var_values_bytes": "Bytes of var values in the memory of connected executors, as they said last.",
-    "var_values_limit_bytes": "Bytes of var values that they may hold.",
-    "values_bytes": "Bytes of recent values kept in memory for jobs that will take them.",
-    "trouble": "1 while nothing is accepted because the disk refuses.",
-    "received_bytes_total": "Bytes of records and large values taken in.",
-    "acks_total": "Acknowledgements sent.",
-}
 
 _READING = 4
 """Bodies that are read at once; others wait."""
@@ -57,32 +32,10 @@ _RANGE = re.compile(r"bytes=(\d{1,15})-(\d{1,15})?")
 """The one form of a range that is understood; others are answered as if there were none."""
 
 
-class Served(Protocol):
-    """The mainframe behind the door: a ``mainframe.MainframeServer``, of which this is told."""
-
-    trouble: str | None
-    lag: float
-
-    @property
-    def sessions(self) -> Sessions:
-        """Its sessions."""
-        ...
-
-    @property
-    def gateway(self) -> Gateway:
-        """Its connections."""
-        ...
-
-    @property
-    def journal(self) -> Journal:
-        """Where it writes."""
-        ...
-
-
 class HttpDoor:
     """Decides about every HTTP request: an answer, or the roles with which a websocket comes in."""
 
-    def __init__(self, server: Served, access: Access, origins: frozenset[str]) -> None:
+    def __init__(self, server: Measured, access: Access, origins: frozenset[str]) -> None:
         self._server = server
         self._access = access
         self._origins = origins
@@ -104,7 +57,7 @@ class HttpDoor:
                 return HttpAnswer(403, b"this origin may not connect; allow it with --origin\n")
             return caller
         if path == "/metrics":
-            return HttpAnswer(200, self._metrics().encode(), "text/plain; version=0.0.4; charset=utf-8")
+            return self._metrics(headers.get("accept", ""))
         if path.startswith("/bodies/") and caller.roles & {"client", "observer"}:
             return await self._body(path.removeprefix("/bodies/"), headers.get("range", ""))
         return HttpAnswer(404, b"there is /healthz, /metrics, /bodies/LINK-N, and a websocket at /\n")
@@ -114,35 +67,10 @@ class HttpDoor:
         body = orjson.dumps({"status": "ok" if trouble is None else "trouble", "trouble": trouble})
         return HttpAnswer(200 if trouble is None else 503, body, "application/json")
 
-    def _metrics(self) -> str:
-        server, sessions = self._server, self._server.sessions
-        states = sessions.ended_counts + Counter({RUNNING: len(sessions.rows)})
-        links = sessions.dispatch.links.values()
-        figures = {
-            "loop_lag_seconds": server.lag,
-            "connections": server.gateway.connections,
-            "links": len(links),
-            "executors": sum(link.executor is not None and link.connection is not None for link in links),
-            "jobs_open": sum(link.load for link in links),
-            "jobs_waiting": sessions.dispatch.waiting,
-            "leases_running_out": sum(link.lease_timer is not None for link in links),
-            "journal_queued_bytes": server.journal.queued_bytes,
-            "bodies_queued_bytes": server.journal.bodies.queued_bytes,
-            "values_bytes": sessions.values.size,
-            "var_values_bytes": sum(link.held for link in links if link.connection is not None),
-            "var_values_limit_bytes": sum(link.may_hold for link in links if link.connection is not None),
-            "trouble": int(server.trouble is not None),
-            "received_bytes_total": server.gateway.bytes_received,
-            "acks_total": server.gateway.acks,
-        }
-        lines = []
-        for name, value in figures.items():
-            kind = "counter" if name.endswith("_total") else "gauge"
-            full = f"asyncblock_{name}"
-            lines.append(f"# HELP {full} {_FIGURES[name]}\n# TYPE {full} {kind}\n{full} {value}")
-        lines.append("# HELP asyncblock_sessions Sessions in the journal, by state.\n# TYPE asyncblock_sessions gauge")
-        lines += [f'asyncblock_sessions{{state="{state}"}} {count}' for state, count in sorted(states.items())]
-        return "\n".join(lines) + "\n"
+    def _metrics(self, accepted: str) -> HttpAnswer:
+        openmetrics = "application/openmetrics-text" in accepted
+        text = metrics_text(self._server, openmetrics=openmetrics)
+        return HttpAnswer(200, text.encode(), OPENMETRICS if openmetrics else TEXT)
 
     async def _body(self, name: str, part: str) -> HttpAnswer:
         """Answer with a body, or a part of it: what is sent is held in memory, so that is bounded."""

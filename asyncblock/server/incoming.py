@@ -251,7 +251,7 @@ class Incoming:
             self._connection.owe(cost := _REFUSAL_COST * len(refusals))
             turn.after(partial(self._tell_refused, refusals, cost))
         turn.write.mark(link.number, batch.seq)
-        turn.after(partial(self._stored, batch.seq))
+        turn.after(partial(self._stored, batch.seq, link.last_heard))
         self._services.bytes_received += size
         # A second one of those doesn't wait: executors hold small batches back while several aren't stored.
         if not lingered and all(_only_starts(run.records) for run in runs):
@@ -279,8 +279,9 @@ class Incoming:
         for each in refusals:
             self._link.send(each)
 
-    def _stored(self, seq: int) -> None:
+    def _stored(self, seq: int, came: float) -> None:
         self._link.stored = max(self._link.stored, seq)
+        self._sessions.timings.ack.observe(self._sessions.loop.time() - came)
         self._acknowledge()
 
     def _acknowledge(self) -> None:

@@ -72,6 +72,8 @@ class Attempt:
     """Its ``JobStarted`` is in the journal."""
     finished: bool = False
     """Its ``BlockFinished`` is."""
+    assigned_at: float = 0.0
+    """The loop's time at which an executor was given it; 0 when that was before this mainframe began."""
     stalled_at: float = float("-inf")
     """The loop's time at which a stall of it was journaled."""
     held: References | None = None
@@ -144,6 +146,8 @@ class Job:
     """The block is known to be a plain function, which takes a thread of its executor's."""
     resources: Resources = field(init=False)
     """What it takes of its executor while it runs."""
+    queued_at: float = 0.0
+    """The loop's time from which on it waits for an executor; 0 while it doesn't."""
     waits_as: int = 0
     """Its place among all that have waited for resources; 0 when it never has."""
     within: Resources = NOTHING

@@ -161,6 +161,7 @@ class MainframeServer:
             due = loop.time() + _TICK
             await asyncio.sleep(_TICK)
             self.lag = loop.time() - due
+            self.sessions.timings.loop_delay.observe(self.lag)
 
     async def _forget(self) -> None:
         """Forget what nobody will ask for again."""

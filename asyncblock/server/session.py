@@ -173,7 +173,7 @@ class RunningSession(SessionRecovery):
             for job in list(self.jobs.values()):
                 if (attempt := job.attempt) is not None:
                     attempt.link.send(Close(attempt.channel, job.job_id, attempt.number, reason))
-                    self._close_attempt(turn, attempt, finished=False)
+                    self._close_attempt(turn, attempt, "failed", finished=False)
                 self._owner.dispatch.withdraw(job)
                 job.attempt = None
             self.jobs.clear()

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+from .histograms import Timings
 from .journal import Journal
 from .settings import Settings
 from .supervision import Supervisor
@@ -41,6 +42,7 @@ class Transactions:
         self.loop = loop
         self.values = Values(journal)
         self.tail = Tail()
+        self.timings = Timings()
         self.on_stored: Callable[[], object] = _nothing
         """Called after each commit, before what follows from it."""
         self._lingering: Turn | None = None
@@ -49,7 +51,7 @@ class Transactions:
     def turn(self) -> Turn:
         """Begin a turn of its own, after what lingers."""
         self.settle()
-        return Turn(self.journal, self.tail, self.on_stored, self.supervisor.broken)
+        return Turn(self.journal, self.tail, self.on_stored, self.supervisor.broken, self.timings.commit)
 
     def next_turn(self) -> Turn:
         """Begin a turn, or go on with the one that lingers: both become one transaction.

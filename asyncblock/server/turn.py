@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Protocol
 
 import orjson
 
+from .histograms import Histogram
 from .journal import Journal, Snapshot, Write
 from .tail import Tail
 
@@ -64,11 +66,15 @@ class Turn:
         tail: Tail,
         stored: Callable[[], object],
         broken: Callable[[str, Exception], None],
+        times: Histogram,
     ) -> None:
         self._journal = journal
         self._tail = tail
         self._when_stored = stored
         self._broken = broken
+        self._times = times
+        self._began = 0.0
+        """When it was handed to the journal."""
         self._rows: dict[Journaled, _Row] = {}
         self._after: list[Callable[[], object]] = []
         self.jobs = JOBS
@@ -110,6 +116,7 @@ class Turn:
             snapshot = session.snapshot_if_due()
             if snapshot is not None:
                 self.write.snapshot(snapshot)
+        self._began = time.monotonic()
         write = self.write
         # The write knows its turn, for what follows: in a circle both would stay until the collector comes.
         del self.write
@@ -127,6 +134,7 @@ class Turn:
         self._after.append(session.row_stored)
 
     def _stored(self) -> None:
+        self._times.observe(time.monotonic() - self._began)
         self._when_stored()
         for act in self._after:
             try:

@@ -1,0 +1,155 @@
+"""What ``/metrics`` says, in Prometheus's text format or in OpenMetrics, as whoever asks accepts it.
+
+The names are promises: ``FIGURES`` and ``TIMES`` say what each of them is.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, Protocol
+
+from .gateway import Gateway
+from .histograms import Histogram, HistogramFamily, Timings
+from .journal import RUNNING, Journal
+from .sessions import Sessions
+
+__all__ = ["FIGURES", "OPENMETRICS", "TEXT", "TIMES", "Measured", "figures_of", "metrics_text", "times_of"]
+
+OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+FIGURES: Final = {
+    "loop_lag_seconds": "How late the event loop ran when it was last measured; once a second.",
+    "connections": "Open connections.",
+    "links": "Links that are remembered, connected or not.",
+    "executors": "Connected executors.",
+    "jobs_open": "Jobs that executors hold.",
+    "jobs_waiting": "Jobs that wait for an executor.",
+    "leases_running_out": "Executors that are away and hold jobs.",
+    "journal_queued_bytes": "Bytes of records that wait for the disk.",
+    "bodies_queued_bytes": "Bytes of large values that wait for the disk.",
+    "var_values_bytes": "Bytes of var values in the memory of connected executors, as they said last.",
+    "var_values_limit_bytes": "Bytes of var values that they may hold.",
+    "values_bytes": "Bytes of recent values kept in memory for jobs that will take them.",
+    "trouble": "1 while nothing is accepted because the disk refuses.",
+    "received_bytes_total": "Bytes of records and large values taken in.",
+    "acks_total": "Acknowledgements sent.",
+}
+
+TIMES: Final = {
+    "job_queue_wait_seconds": "From a job's being ready to its being handed to an executor.",
+    "job_duration_seconds": "From handing a job to an executor to the end of the attempt, by block and outcome.",
+    "commit_seconds": "From handing a transaction to the journal to its being stored.",
+    "acknowledgement_seconds": "From a batch's arrival to its acknowledgement.",
+    "loop_delay_seconds": "How late the event loop ran, measured once a second.",
+}
+
+
+class Measured(Protocol):
+    """The mainframe whose figures these are: a ``mainframe.MainframeServer``, of which this is told."""
+
+    trouble: str | None
+    lag: float
+
+    @property
+    def sessions(self) -> Sessions:
+        """Its sessions."""
+        ...
+
+    @property
+    def gateway(self) -> Gateway:
+        """Its connections."""
+        ...
+
+    @property
+    def journal(self) -> Journal:
+        """Where it writes."""
+        ...
+
+
+def figures_of(server: Measured) -> dict[str, float]:
+    """Return the figures of this moment, by name."""
+    links = server.sessions.dispatch.links.values()
+    return {
+        "loop_lag_seconds": server.lag,
+        "connections": server.gateway.connections,
+        "links": len(links),
+        "executors": sum(link.executor is not None and link.connection is not None for link in links),
+        "jobs_open": sum(link.load for link in links),
+        "jobs_waiting": server.sessions.dispatch.waiting,
+        "leases_running_out": sum(link.lease_timer is not None for link in links),
+        "journal_queued_bytes": server.journal.queued_bytes,
+        "bodies_queued_bytes": server.journal.bodies.queued_bytes,
+        "values_bytes": server.sessions.values.size,
+        "var_values_bytes": sum(link.held for link in links if link.connection is not None),
+        "var_values_limit_bytes": sum(link.may_hold for link in links if link.connection is not None),
+        "trouble": int(server.trouble is not None),
+        "received_bytes_total": server.gateway.bytes_received,
+        "acks_total": server.gateway.acks,
+    }
+
+
+def states_of(server: Measured) -> dict[str, int]:
+    """Return how many sessions are in each state."""
+    return dict(sorted((server.sessions.ended_counts + Counter({RUNNING: len(server.sessions.rows)})).items()))
+
+
+def times_of(timings: Timings) -> dict[str, Histogram | HistogramFamily]:
+    """Return the histograms by name."""
+    return {
+        "job_queue_wait_seconds": timings.queue_wait,
+        "job_duration_seconds": timings.job,
+        "commit_seconds": timings.commit,
+        "acknowledgement_seconds": timings.ack,
+        "loop_delay_seconds": timings.loop_delay,
+    }
+
+
+def metrics_text(server: Measured, *, openmetrics: bool) -> str:
+    """Return what is to be scraped."""
+    lines: list[str] = []
+    for name, value in figures_of(server).items():
+        counts = name.endswith("_total")
+        lines += _head(name, "counter" if counts else "gauge", FIGURES[name], openmetrics)
+        lines.append(f"asyncblock_{name} {value}")
+    lines += _head("sessions", "gauge", "Sessions in the journal, by state.", openmetrics)
+    lines += [f'asyncblock_sessions{{state="{state}"}} {count}' for state, count in states_of(server).items()]
+    for name, times in times_of(server.sessions.timings).items():
+        lines += _head(name, "histogram", TIMES[name], openmetrics)
+        if isinstance(times, Histogram):
+            lines += _histogram(name, {}, times)
+        else:
+            for values, each in times:
+                lines += _histogram(name, dict(zip(times.labels, values, strict=True)), each)
+    if openmetrics:
+        lines.append("# EOF")
+    return "\n".join(lines) + "\n"
+
+
+def _head(name: str, kind: str, words: str, openmetrics: bool) -> Iterable[str]:
+    full = f"asyncblock_{name}"
+    if openmetrics:
+        # There a counter's family is named without the ending of its samples, and words for units are lines.
+        full = full.removesuffix("_total")
+        unit = next((unit for unit in ("seconds", "bytes") if full.endswith(f"_{unit}")), None)
+        return (f"# TYPE {full} {kind}", *([f"# UNIT {full} {unit}"] if unit else []), f"# HELP {full} {words}")
+    return f"# HELP {full} {words}", f"# TYPE {full} {kind}"
+
+
+def _histogram(name: str, labels: Mapping[str, str], times: Histogram) -> Iterator[str]:
+    counts = times.cumulated()
+    for bound, count in zip([*map(str, times.bounds), "+Inf"], counts, strict=True):
+        yield f"asyncblock_{name}_bucket{_labels({**labels, 'le': bound})} {count}"
+    yield f"asyncblock_{name}_sum{_labels(labels)} {times.sum}"
+    yield f"asyncblock_{name}_count{_labels(labels)} {counts[-1]}"
+
+
+def _labels(labels: Mapping[str, str]) -> str:
+    if not labels:
+        return ""
+    return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items()) + "}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
