@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from .. import events
-from ..block import AnyBlock, block
+from ..block import AnyBlock
 from ..client import Mainframe, Session
 from ..embedding import memory_link
 from ..errors import BlockFailed
 from ..executor import Executor
-from ..flow.builder import Flow
 from ..hosting import living_on
 from ..iothread import shared
 from ..shapes import Results, by_handle
 from ..wire.bodies import BodyRef
+from .aroundblocks import Around, block_of
 from .memorymainframe import MemoryMainframe
 
 __all__ = ["BlockResult", "BlockRunner", "run_block"]
@@ -72,7 +72,10 @@ async def run_block(
 ) -> BlockResult:
     """Run a block function, or what ``@block`` made of one, and return what it did.
 
-    What the block raised is raised here; with ``check=False`` a failed block is a result too.
+    What the block raised is raised here; with ``check=False`` a failed block is a result too. Inputs are handed on as
+    between two nodes: a DataFrame, bytes, any object, up to 256 MiB of JSON. A function whose manifest lies beside its
+    file has the handles, defaults and schemas of that; the values of a ``oomol/var`` handle are in the result as what
+    the next block would get.
 
     ::
 
@@ -83,14 +86,13 @@ async def run_block(
     Raises ``InvalidFlow`` when the inputs aren't those that the block declares; ``TimeoutError`` after ``timeout``
     seconds; ``BlockFailed`` when the block failed without an exception: it said so, or ``sys.exit``.
     """
-    made = main if isinstance(main, AnyBlock) else block(main)
-    given = by_handle(inputs or {})
-    flow = Flow(made.name)
-    flow.node(made, {name: flow.input(name) for name in given}, node_id="block")
+    around = Around(block_of(main))
+    await around.sort(by_handle(inputs or {}))
+    flow = around.flow()
     raised: list[BaseException] = []
-    async with asyncio.timeout(timeout), _mainframe(made, raised) as mainframe:
-        session = await mainframe.start(flow, given)
-        result = await _result(session)
+    async with asyncio.timeout(timeout), _mainframe(around.blocks, raised) as mainframe:
+        session = await mainframe.start(flow, around.outside)
+        result = await _result(session, around)
     if check and result.state != "succeeded":
         if raised:
             raise raised[-1]
@@ -99,24 +101,28 @@ async def run_block(
 
 
 @asynccontextmanager
-async def _mainframe(made: AnyBlock, raised: list[BaseException]) -> AsyncIterator[Mainframe]:
+async def _mainframe(blocks: Sequence[AnyBlock], raised: list[BaseException]) -> AsyncIterator[Mainframe]:
     async with (
         shared().lease() as io,
         living_on(io, MemoryMainframe(), "in-memory mainframe") as server,
         memory_link(io, server.accept_soon, "the in-memory mainframe") as link,
     ):
-        executor = Executor([made])
+        executor = Executor(blocks)
         executor.on_failure = lambda _, error: raised.append(error)
         mainframe = Mainframe(link, executor)
         async with executor.attached(mainframe):
             yield mainframe
 
 
-async def _result(session: Session) -> BlockResult:
+async def _result(session: Session, around: Around) -> BlockResult:
     result = BlockResult()
     async for event in session:
-        result.events.append(event)
-        await _note(session, result, event)
+        if getattr(event, "node_id", None) not in around.nodes:
+            result.events.append(event)
+            await _note(session, result, event)
+    if result.state == "succeeded":
+        result.values = around.with_what_was_taken(result.values)
+    result.outputs = dict(result.values)
     return result
 
 
@@ -149,4 +155,3 @@ async def _note(session: Session, result: BlockResult, event: events.AnyEvent) -
         case events.SessionFinished():
             result.state = event.state
             result.error = result.error or event.error
-    result.outputs = dict(result.values)

@@ -44,6 +44,17 @@ async def test_what_it_makes_runs_and_its_tests_pass(tmp_path: Path) -> None:
     assert again.process.returncode == 2 and "isn't empty" in "\n".join(again.err)
 
 
+async def test_it_reads_files_as_other_programs_write_them(tmp_path: Path) -> None:
+    await run("new", "prices", "--in", tmp_path, state=tmp_path)
+    own = tmp_path / "own.csv"
+    # A mark at the beginning, rows that are too long and too short, cells that are numbers and no amounts.
+    own.write_bytes("\ufeffid,price\n1,nan,more\n2,1e999\n3\n4,8\n".encode() + b"".join(b"5,\n" for _ in range(2000)))
+    done = await run("run", tmp_path / "prices", "-i", f"path={own}", state=tmp_path)
+    text = "\n".join(done.out)
+    assert "preview: table, 2004 rows" in text, "of a long file all rows can be looked at"
+    assert '"price":8.0}' in text and '{"id":' in text, (text, done.err)
+
+
 async def test_with_the_cache_its_sample_counts(tmp_path: Path) -> None:
     await run("new", "prices", "--in", tmp_path, state=tmp_path)
     how = ("run", tmp_path / "prices", "--use-cache", "--in-process")
