@@ -2,7 +2,8 @@
 
 As ``executor.imports`` finds modules, or more of them: a name may mean a module beside the importing file, or in any
 directory above it up to the package's root. Code that isn't Python counts whole. Where a file may import by names that
-only exist at run time, or asks where it stands, the whole package counts.
+only exist at run time, or asks where it stands, the whole package counts; not where it asks for one file of data beside
+it, whose name the source says (``datapaths``).
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ import ast
 import hashlib
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from .datapaths import data_names
 from .identity import imports_in, read_file, syntax_digest
 from .packages import code_files, is_manifest
 from .syntax import parse
@@ -184,11 +186,12 @@ def _read(tree: ast.AST) -> _Said:
         top = module.partition(".")[0]
         if not level and top in _DYNAMIC_MODULES and not (f"{module}." + ".".join(names)).startswith("importlib.meta"):
             dynamic = True
-    return _Said(tuple(imports), dynamic or any(map(_is_dynamic, ast.walk(tree))))
+    harmless = data_names(tree)
+    return _Said(tuple(imports), dynamic or any(_is_dynamic(node, harmless) for node in ast.walk(tree)))
 
 
-def _is_dynamic(node: ast.AST) -> bool:
+def _is_dynamic(node: ast.AST, harmless: Collection[ast.AST]) -> bool:
     if isinstance(node, ast.Name):
-        return node.id in _DYNAMIC_NAMES
+        return node.id in _DYNAMIC_NAMES and node not in harmless
     # ``sys.path``, from which names come that can't be told.
     return isinstance(node, ast.Attribute) and node.attr == "path" and getattr(node.value, "id", None) == "sys"

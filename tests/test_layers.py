@@ -14,13 +14,25 @@ import asyncblock
 ROOT = Path(asyncblock.__file__).parent
 
 # Module or package: what of ours it may import. The roof may import anything.
-GROUND = {"errors", "forks", "enclosed", "packages", "identity", "importable", "patterns", "crashpoints", "syntax"}
+GROUND = {
+    "errors",
+    "forks",
+    "enclosed",
+    "packages",
+    "identity",
+    "importable",
+    "patterns",
+    "crashpoints",
+    "syntax",
+    "datapaths",
+}
 LAYERS: dict[str, set[str]] = {
     "errors": set(),
     "_version": set(),
     "enclosed": set(),
     "packages": {"errors", "identity", "patterns"},
-    "importable": {"packages", "identity", "syntax"},
+    "importable": {"packages", "identity", "syntax", "datapaths"},
+    "datapaths": set(),
     "patterns": set(),
     "identity": {"syntax"},
     "crashpoints": set(),

@@ -28,6 +28,7 @@ from ..link import Link
 from ..packages import package_hash, package_name, package_root
 from ..runs import find_run, new_run_directory, packages_of_run, remember_run
 from ..server.journal.datadir import default_data_dir
+from ..server.journal.peek import peek_sessions
 from ..transport.addresses import shown_url
 from ..workers import Workers
 from .display import open_display
@@ -123,6 +124,7 @@ async def resume(
                 f"when it is served again: asyncblock serve --data-dir {directory}"
             )
         offered = (offered or Offered()).or_of_run(directory)
+        await asyncio.to_thread(_tell_of_its_end, directory, session_id)
         with shows_of_jobs(not workers and not json):
             async with embedded(
                 directory,
@@ -135,6 +137,15 @@ async def resume(
             ) as mainframe:
                 session = mainframe.session(session_id)
                 return await _follow_own(mainframe, session, json, interrupts, plain=not workers)
+
+
+def _tell_of_its_end(directory: Path, session_id: str) -> None:
+    """Say of a session that has ended that it is only shown once more, and how it is run again."""
+    for row in peek_sessions(directory):
+        if row.session_id == session_id and row.state != "running":
+            words = f"session {session_id} has ended already ({row.state}); this is what it did."
+            more = "" if row.state == "succeeded" else f" To run it again from there: asyncblock retry {session_id}"
+            print(f"{words}{more}", file=sys.stderr, flush=True)
 
 
 async def _follow_own(

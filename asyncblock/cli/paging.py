@@ -19,7 +19,7 @@ from ..many import is_group
 from ..page.markup import el
 from ..server.journal.datadir import holder
 from .interrupts import Interrupts
-from .sessioncommands import is_local, only
+from .sessioncommands import is_local, only, unknown
 from .targets import Target, reach
 
 __all__ = ["Listen", "PageBeside", "page", "page_beside"]
@@ -65,7 +65,7 @@ async def page(name: str | None, target: Target, listen: Listen) -> int:
                 runs = await asyncio.to_thread(kept.runs, name)
                 exact = [run for run in runs if run.row.session_id == name]
                 if not runs:
-                    raise Unavailable(f"neither the last local runs nor {target.directory} have a session {name!r}")
+                    raise unknown(name, target.directory)
                 session_id = name if several else only(name, exact or runs).row.session_id
             mainframe = await stack.enter_async_context(reach(target)) if served else None
             if name is not None and mainframe is not None:

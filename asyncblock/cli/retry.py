@@ -14,7 +14,7 @@ from ..errors import Unavailable
 from ..executor.console import share_input
 from ..retrying import Retry
 from ..runs import find_run, remember_run
-from ..server.journal.datadir import holder
+from ..server.journal.datadir import holder, read_address
 from ..server.journal.peek import peek_sessions
 from .display import open_display
 from .following import follow
@@ -43,6 +43,8 @@ async def retry(
             try:
                 directory, session_id = await asyncio.to_thread(find_run, session_id)
             except Unavailable:
+                if await asyncio.to_thread(read_address, target.directory) is None:
+                    raise
                 # A served mainframe may know it, and says so if it doesn't.
                 directory = None
             else:

@@ -32,7 +32,7 @@ from .interrupts import Interrupts
 from .manyruns import members_of, outputs_of_group
 from .targets import COMMAND_TIMEOUT, Target, reach
 
-__all__ = ["LocalRun", "cancel", "info_of", "is_local", "only", "outputs", "seen", "sessions", "watch"]
+__all__ = ["LocalRun", "cancel", "info_of", "is_local", "only", "outputs", "seen", "sessions", "unknown", "watch"]
 
 _ID = 16
 """Characters of a session's whole id."""
@@ -87,6 +87,12 @@ async def _reached(name: str, target: Target) -> AsyncIterator[tuple[Mainframe, 
         async with _opened(only(name, exact or runs)) as (mainframe, session):
             yield mainframe, session
         return
+    if is_local(target) and not runs and read_address(target.directory) is None:
+        raise Unavailable(
+            f"none of the last local runs has a session {name!r} ('asyncblock sessions' lists them), and "
+            f"no mainframe is served from {target.directory}; start one with 'asyncblock serve', "
+            "or give --url and --token"
+        )
     async with reach(target) as mainframe:
         known = [] if len(name) >= _ID else await mainframe.sessions(prefix=name, limit=_NAMED + 1)
         ids = [each.session_id for each in known] + [run.row.session_id for run in runs]
@@ -98,6 +104,12 @@ async def _reached(name: str, target: Target) -> AsyncIterator[tuple[Mainframe, 
             return
     async with _opened(runs[0]) as (mainframe, session):
         yield mainframe, session
+
+
+def unknown(name: str, directory: Path) -> Unavailable:
+    """Return the error for a session that nobody on this machine knows."""
+    words = f"neither the last local runs nor {directory} have a session {name!r}"
+    return Unavailable(f"{words}; 'asyncblock sessions' lists those that there are")
 
 
 def only(name: str, runs: list[LocalRun]) -> LocalRun:
@@ -151,7 +163,7 @@ async def seen(name: str, target: Target) -> AsyncIterator[Recording]:
     exact = [run for run in runs if run.row.session_id == name]
     if exact or not served:
         if not runs:
-            raise Unavailable(f"neither the last local runs nor {target.directory} have a session {name!r}")
+            raise unknown(name, target.directory)
         with _looked_at(only(name, exact or runs)) as recording:
             yield recording
         return

@@ -233,7 +233,8 @@ class Absence:
         return f"{what} (it waits {_time(limit)})"
 
     def _back(self, version: str, job: Job) -> str:
-        how = f"asyncblock executor --accept {version}, or ASYNCBLOCK_ACCEPT={version} for a service of your own"
+        how = f"asyncblock executor --package DIR --accept {version}, or "
+        how += f"ASYNCBLOCK_ACCEPT={version} for a service of your own"
         if self.own:
             how = f"asyncblock resume {job.session.session_id} --accept {version}"
         return f"bring it back, or let the session go on under the code that is there: {how}"

@@ -282,7 +282,8 @@ async def connect_websocket(
         raise ConnectionLost(f"the proxy on the way to {shown} let nothing through: {error}") from error
     except (InvalidHandshake, InvalidMessage) as error:
         if isinstance(error.__cause__, EOFError):
-            raise ConnectionLost(f"{shown} hung up during the handshake: {error}") from error
+            more = "" if parts.scheme == "wss" else "; what is served with TLS has an address that begins with wss://"
+            raise ConnectionLost(f"{shown} hung up during the handshake: {error}{more}") from error
         raise RemoteProtocolError(f"whoever answers at {shown} is no asyncblock mainframe: {error}") from error
     except ssl.SSLError as error:
         raise RemoteProtocolError(f"TLS with {shown} failed: {error}") from error
@@ -291,6 +292,8 @@ async def connect_websocket(
     except (OSError, TimeoutError) as error:
         refused = isinstance(error, ConnectionRefusedError)
         words = "connection refused" if refused else str(error) or type(error).__name__
+        if parts.scheme == "wss" and isinstance(error, ConnectionResetError):
+            words = f"{words} at the TLS handshake. What is served without TLS has an address that begins with ws://"
         raise ConnectionLost(f"no mainframe at {shown}: {words}; is 'asyncblock serve' running there?") from error
     if connection.subprotocol != SUBPROTOCOL:
         await connection.close()

@@ -68,6 +68,12 @@ async def test_with_the_cache_its_sample_counts(tmp_path: Path) -> None:
             (tmp_path / "prices/sample.csv").write_text(edit)
         done = await run(*how, state=tmp_path, **cache)
         assert summary in "\n".join(done.out), (done.out, done.err)
+    # The reader has a path of its own, and isn't run again after an edit of the other block.
+    summarize = tmp_path / "prices/blocks/summarize/main.py"
+    summarize.write_text(summarize.read_text().replace("sum(found) / len(found)", "max(found)"))
+    done = await run(*how, state=tmp_path, **cache)
+    text = "\n".join(done.out)
+    assert "read: from the cache" in text and "summarize: not in the cache: its code has changed" in text, text
 
 
 @pytest.mark.parametrize("name", ["My Prices", "../up", "1st", ""])

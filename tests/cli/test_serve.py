@@ -255,3 +255,9 @@ async def test_a_certificate_that_is_renewed_is_shown_to_whoever_connects_from_t
         await server.until_line("so the last one that could is shown", err=True)
         key.write_bytes(second[1])
         assert (await shown(port)).encode().split() == second[0].split()
+        plain = await run("sessions", "--url", f"ws://127.0.0.1:{port}", state=tmp_path)
+        assert "begins with wss://" in plain.err[0], "an address without TLS is told from a mainframe that is away"
+    async with start("serve", "--port", "0", state=tmp_path) as server:
+        address = (await server.until_line("mainframe at ws://", err=True)).split()[2].rstrip(",")
+        secret = await run("sessions", "--url", address.replace("ws://", "wss://"), state=tmp_path)
+        assert "begins with ws://" in secret.err[0], secret.err

@@ -70,6 +70,22 @@ async def test_a_run_that_was_killed_is_interrupted_and_resumed_by_the_beginning
     assert (await run("resume", session_id[:6], state=tmp_path)).process.returncode == 1
 
 
+@pytest.mark.parametrize("command", ["outputs", "cancel", "watch", "retry"])
+async def test_an_id_that_no_run_has_is_said_to_be_none(tmp_path: Path, command: str) -> None:
+    refused = await run(command, "nope", state=tmp_path)
+    [said] = refused.err
+    assert refused.process.returncode == 2 and "a session 'nope'" in said and "last" in said, said
+
+
+async def test_a_session_that_has_ended_is_shown_once_more_and_how_it_is_run_again(tmp_path: Path) -> None:
+    path = one_block(tmp_path / "f", "async def main(inputs, ctx):\n    raise RuntimeError('boom')\n")
+    session_id = (await run("run", path, "--json", state=tmp_path)).events()[0]["session_id"]
+    shown = await run("resume", session_id[:6], state=tmp_path)
+    text = "\n".join(shown.err)
+    assert "has ended already (failed)" in text and f"asyncblock retry {session_id}" in text
+    assert shown.process.returncode == 1
+
+
 async def test_outputs_are_json_and_a_beginning_that_several_have_is_refused(tmp_path: Path) -> None:
     path = one_block(tmp_path / "f", GIVES)
     ids = []
