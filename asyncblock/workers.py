@@ -269,8 +269,15 @@ class Workers:
             raise LocalProtocolError(
                 "blocks written in this process's code can't run in child processes; use workers=0"
             )
+        await self.serve_known([(hash, str(root)) for hash, root in plan.roots.items()])
+
+    async def serve_known(self, known: Sequence[tuple[str, str]]) -> None:
+        """Make all children serve package directories, each under the hash that goes with it.
+
+        **Cancellation** may leave some children without them.
+        """
         latest = {root: hash for hash, root in self._known}
-        new = [(hash, str(root)) for hash, root in plan.roots.items() if latest.get(str(root)) != hash]
+        new = [(hash, root) for hash, root in known if latest.get(root) != hash]
         if new:
             roots = {root for _, root in new}
             self._before += [each for each in self._known if each[1] in roots and each not in new]

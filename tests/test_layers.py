@@ -80,6 +80,9 @@ LAYERS: dict[str, set[str]] = {
         "offload", "flow", "workers", "brought", "children", "lifesigns", "collector", "ending", "hostmemory", "metadata", "resources",
         *GROUND,
     },
+    "mqtt": {"errors"},
+    # The mainframe that executors see under another engine: as far from ``server`` as that is from ``executor``.
+    "bridge": {"mqtt", "wire", "transport", "workers", "packages", "errors"},
     "matplotlib_backend": {"executor"},
     "flow": {"shapes", "resources", *GROUND},
     "server": {"flow", "wire", "transport", "metadata", "children", "collector", "resources", *GROUND},
@@ -106,6 +109,7 @@ DOORS = {
     "starlette": {"viewer"},
     "uvicorn": {"viewer/serving.py"},
     "markdown_it": {"report/markdown.py"},
+    "paho": {"mqtt.py"},
     "oocana": {"oocana_surface"},
     "simplejson": {"oocana_surface"},
 }

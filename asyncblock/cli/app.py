@@ -57,6 +57,9 @@ app.add_typer(listing, name="sessions")
 caches = typer.Typer(invoke_without_command=True, help="Show the cache of results, or prune it.")
 app.add_typer(caches, name="cache")
 
+_AS_GIVEN = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+"""Whose command line it is reads it itself."""
+
 Flow = Annotated[str, typer.Argument(help="A flow.oo.yaml, its directory, or the name of an example.")]
 SessionId = Annotated[
     str, typer.Argument(metavar="SESSION", help="The session's id, or its beginning: run and submit print it first.")
@@ -479,6 +482,14 @@ def executor(
     target = Target(url, token, data_dir, tls_ca, tuple(header or ()))
     offered = Offered.read(offers or (), label or ())
     _run(commands.executor(target, tuple(package or ()), grace, sync_slots, tuple(accept or ()), reload, offered))
+
+
+@app.command("oocana-executor", add_help_option=False, context_settings=_AS_GIVEN)
+def oocana_executor(context: typer.Context) -> None:
+    """Run Python blocks under the oocana engine, which starts this itself, as python-executor."""
+    from ..bridge.command import main
+
+    main(context.args, "asyncblock oocana-executor")
 
 
 @app.command()

@@ -26,7 +26,9 @@ class Places:
     """What an executor's jobs share by session, flow, package and node. Its methods may be called from any thread.
 
     ``ASYNCBLOCK_SESSION_DIR``, ``ASYNCBLOCK_TMP_DIR``, ``ASYNCBLOCK_PKG_DATA_DIR``, ``ASYNCBLOCK_VALUES_DIR`` and
-    ``ASYNCBLOCK_CACHE_DIR`` put other directories in the place of the user's.
+    ``ASYNCBLOCK_CACHE_DIR`` put other directories in the place of the user's. Under the ``oocana`` engine its own
+    directories are used, as they are: ``ASYNCBLOCK_ENGINE_SESSION_DIR``, ``ASYNCBLOCK_ENGINE_TMP_DIR``, and
+    ``OOCANA_PKG_DIR``.
     """
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
@@ -39,10 +41,14 @@ class Places:
 
     def session_dir(self, session_id: str) -> Path:
         """Return the directory that all jobs of a session share; it stays after the end."""
+        if given := self._environ.get("ASYNCBLOCK_ENGINE_SESSION_DIR"):
+            return _made(Path(given))
         return _made(self._base("ASYNCBLOCK_SESSION_DIR", "XDG_CACHE_HOME", ".cache", "sessions") / _safe(session_id))
 
     def tmp_dir(self, session_id: str, flow: str | None) -> Path:
         """Return the directory that the jobs of a flow share in a session."""
+        if given := self._environ.get("ASYNCBLOCK_ENGINE_TMP_DIR"):
+            return _made(Path(given))
         base = self._base("ASYNCBLOCK_TMP_DIR", "XDG_CACHE_HOME", ".cache", "tmp")
         path = base / _flow_name(flow) / _safe(session_id)
         with self._lock:
@@ -55,6 +61,8 @@ class Places:
 
     def package_data_dir(self, package: str) -> Path:
         """Return the directory that all versions of a package share, for ever."""
+        if "ASYNCBLOCK_ENGINE_TMP_DIR" in self._environ and (given := self._environ.get("OOCANA_PKG_DIR")):
+            return _made(Path(given))
         base = self._base("ASYNCBLOCK_PKG_DATA_DIR", "XDG_DATA_HOME", ".local/share", "packages")
         return _made(base / _safe(package))
 

@@ -20,6 +20,7 @@ _LIBRARY: Final = frozenset({"_asdict", "_exit", "_fields", "_getframe", "_repla
 """Documented names of the standard library, and what of ours bears the same."""
 
 _THEIR_WORDS: Final = {
+    "bridge/enginequestions.py": "the other engine tells which inputs are wrong by its message alone",
     "flow/yamlfile.py": "libyaml tells its bound on nesting by its message alone",
     "pieces.py": "so does Python that a container was changed while one iterated",
 }

@@ -1,0 +1,24 @@
+"""What blocks say, as it arrives at the engine."""
+
+from __future__ import annotations
+
+import pytest
+
+from . import NEEDS_MOSQUITTO, Engine, outputs
+
+pytestmark = [NEEDS_MOSQUITTO, pytest.mark.timeout(120)]
+
+
+async def test_progress_is_told_now_and_then_and_the_last_one_before_the_end(peer: Engine) -> None:
+    job = peer.run("progresses", {"x": 2000})
+    await peer.end(job)
+    rates = [each["progress"] for each in peer.said(job, "BlockProgress")]
+    assert len(rates) < 500 and rates == sorted(rates) and rates[-1] == 97
+    assert [each["progress"] for each in peer.told(job, "BlockProgress")] == rates
+    assert len(outputs(peer, job)) == 2000
+
+
+async def test_many_small_outputs_arrive_in_order(peer: Engine) -> None:
+    job = peer.run("many", {"x": 5000})
+    await peer.end(job)
+    assert outputs(peer, job) == [("a", number) for number in range(5000)]
