@@ -19,6 +19,8 @@ from .executor import capture as capturing
 from .hosting import hosted_mainframe, listening
 from .iothread import IOThread, shared
 from .link import Link
+from .offload import wait_in_thread
+from .scratch import Scratch
 from .transport import Transport
 from .transport.memory import memory_pair
 
@@ -58,7 +60,10 @@ async def embedded(
     async with AsyncExitStack() as stack:
         journal = None if data_dir is None else str(data_dir)
         if data_dir is None:
-            data_dir = stack.enter_context(tempfile.TemporaryDirectory(prefix="asyncblock-"))
+            # With a lock that goes with this process: where it is killed, another one removes the directory.
+            scratch = Scratch(Path(tempfile.gettempdir()))
+            stack.callback(scratch.close)
+            data_dir = await wait_in_thread(scratch.directory)
         io = await stack.enter_async_context(shared().lease())
         server = await stack.enter_async_context(_own_mainframe(io, Path(data_dir), settings))
         await io.run(_bury(server))

@@ -15,6 +15,7 @@ from .flow.plan import Plan
 from .looks import bundle_of
 from .offload import wait_in_thread
 from .runs import new_run_directory, remember_run
+from .scratch import Scratch
 from .shapes import Results
 
 __all__ = ["Flow"]
@@ -46,23 +47,24 @@ class Flow(language.Flow):
         author's traceback as its cause, and where the journal is.
         """
         plan = self.plan()
-        directory = Path(data_dir) if data_dir is not None else Path(tempfile.mkdtemp(prefix="asyncblock-"))
+        # As of ``embedded``; but a failure keeps it.
+        scratch = Scratch(Path(tempfile.gettempdir()))
+        directory = Path(data_dir) if data_dir is not None else await wait_in_thread(scratch.directory)
         try:
             async with embedded(directory, workers=workers, offers=offers, labels=labels) as mainframe:
                 session = await mainframe.start(plan, inputs, metadata=metadata)
                 outputs = await session.outputs()
         except FlowFailed as failed:
             kept = directory if data_dir is not None else await wait_in_thread(_keep, directory, plan, offers, labels)
+            scratch.close(keep=True)
             failed.journal = str(kept)
             failed.add_note(f"the journal of session {failed.session_id} is kept in {kept}")
             raise
         except BaseException:
             # A cancel too: nobody is told of the directory.
-            if data_dir is None:
-                shutil.rmtree(directory, ignore_errors=True)
+            scratch.close()
             raise
-        if data_dir is None:
-            await wait_in_thread(shutil.rmtree, directory, True)
+        await wait_in_thread(scratch.close)
         return outputs
 
 

@@ -125,26 +125,33 @@ def _root_or_its_name() -> str:
 
 
 class Scratch:
-    """The named scratch files of a process. Its methods wait for the disk; any thread may call them."""
+    """A directory of named scratch files, in ``base`` if it isn't with all others. Its methods wait for the disk; any
+    thread may call them."""
 
-    def __init__(self) -> None:
+    def __init__(self, base: Path | None = None) -> None:
+        self._base = base
         self._mutex = threading.Lock()
         self._fd: int | None = None
         self._directory: Path | None = None
         self._numbers = itertools.count(1)
 
-    def new_path(self) -> Path:
-        """Return a path at which no file is yet. Raises ``OSError`` as the disk says."""
+    def directory(self) -> Path:
+        """Return the directory, made if need be. Raises ``OSError`` as the disk says."""
         with self._mutex:
             if self._directory is None:
-                self._directory = self._make(root())
-            return self._directory / str(next(self._numbers))
+                self._directory = self._make(self._base or root())
+            return self._directory
 
-    def close(self) -> None:
-        """Remove everything."""
+    def new_path(self) -> Path:
+        """Return a path at which no file is yet. Raises ``OSError`` as the disk says."""
+        return self.directory() / str(next(self._numbers))
+
+    def close(self, *, keep: bool = False) -> None:
+        """Remove everything; or ``keep`` it for good, as nobody's."""
         with self._mutex:
             if self._directory is not None:
-                shutil.rmtree(self._directory, ignore_errors=True)
+                if not keep:
+                    shutil.rmtree(self._directory, ignore_errors=True)
                 self._directory.with_suffix(_LOCK).unlink(missing_ok=True)
                 self._directory = None
             if self._fd is not None:

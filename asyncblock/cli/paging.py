@@ -17,6 +17,7 @@ from pathlib import Path
 from ..errors import Unavailable
 from ..many import is_group
 from ..page.markup import el
+from ..scratch import Scratch
 from ..server.journal.datadir import holder
 from .interrupts import Interrupts
 from .sessioncommands import is_local, only, unknown
@@ -92,7 +93,9 @@ async def page(name: str | None, target: Target, listen: Listen) -> int:
                 print("The address works once; Ctrl-C ends the page, and nothing else.", file=sys.stderr, flush=True)
             if listen.browser and _has_display():
                 # With an address of its own: the printed one still works.
-                stack.callback(_open(served_page.way_in(session_id)).unlink, missing_ok=True)
+                scratch = Scratch(Path(tempfile.gettempdir()))
+                stack.callback(scratch.close)
+                _open(served_page.way_in(session_id), scratch)
             if listen.until_eof:
                 await stack.enter_async_context(_ends_with_stdin(stop))
             with interrupts.handled_by(stop.set):
@@ -121,14 +124,13 @@ def _has_display() -> bool:
     return sys.platform == "darwin" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
-def _open(address: str) -> Path:
+def _open(address: str, scratch: Scratch) -> None:
     """Open a browser by a file that only this user can read: arguments of processes are everybody's to see."""
-    number, name = tempfile.mkstemp(prefix="asyncblock-page-", suffix=".html")
+    # The directory is this user's alone.
+    file = scratch.directory() / "page.html"
     meta = el("meta", http_equiv="refresh", content=f"0;url={address}")
-    with os.fdopen(number, "w") as file:
-        file.write(f"<!doctype html>{meta}")
-    webbrowser.open(Path(name).as_uri())
-    return Path(name)
+    file.write_text(f"<!doctype html>{meta}")
+    webbrowser.open(file.as_uri())
 
 
 # ---------------------------------------------------------------------- beside a run

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import sys
 from pathlib import Path
 
+from ..drafts import Draft
 from ..errors import Unavailable
 from ..page import StateLimits
 from ..report import Recording, collect, export
@@ -41,12 +41,9 @@ async def write_report(recording: Recording, place: Path, *, full: bool) -> None
 
 
 def _write(place: Path, content: bytes) -> None:
-    fresh = place.with_name(f".{place.name}.{secrets.token_hex(4)}")
-    try:
-        fresh.write_bytes(content)
-        os.replace(fresh, place)
-    finally:
-        fresh.unlink(missing_ok=True)
+    with Draft(place) as fresh:
+        (fresh / place.name).write_bytes(content)
+        os.replace(fresh / place.name, place)
 
 
 async def export_session(name: str, target: Target, directory: Path) -> int:

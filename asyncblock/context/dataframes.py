@@ -11,6 +11,7 @@ import hashlib
 import importlib
 import os
 import secrets
+import time
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
@@ -39,6 +40,10 @@ _SESSION: Final = 16
 """Characters of a name that stand for flow, node and handle, and for the session after them."""
 
 
+_STALE_DRAFT: Final = 86400.0
+"""Seconds after which nobody writes a file any more that was begun."""
+
+
 def cache_name(flow: str | None, node_id: str | None, key: StoreKey, value: object) -> str:
     """Return the name under which a value is kept: no other output has it."""
     place = _digest(flow or "", node_id or "", key.handle)[:_PLACE]
@@ -57,6 +62,7 @@ def save(directory: Path, name: str, value: Any) -> None:
     """
     if not any(directory.glob(f"{name[: _PLACE + _SESSION]}*.parquet")):
         _forget_sessions(directory, name[:_PLACE])
+        _forget_drafts(directory)
     path = directory / f"{name}.parquet"
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
@@ -77,6 +83,14 @@ def _forget_sessions(directory: Path, place: str) -> None:
         for _, path in files:
             if not path.name.startswith(last):
                 path.unlink(missing_ok=True)
+
+
+def _forget_drafts(directory: Path) -> None:
+    """Remove what processes left half written that were killed."""
+    for path in directory.glob(".*.parquet.*"):
+        with suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > _STALE_DRAFT:
+                path.unlink()
 
 
 def retain(directory: Path, session_id: str, kept: Collection[str], before: Collection[str]) -> None:

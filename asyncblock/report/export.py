@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
 from base64 import b64encode
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import orjson
 
 from .. import events
+from ..drafts import Draft
 from ..errors import AsyncBlockError, Unavailable
 from ..offload import wait_in_thread
 from ..page import State, StateLimits
@@ -39,22 +38,18 @@ async def export(recording: Recording, directory: Path) -> Collected:
     directory = directory.absolute()
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise Unavailable(f"{directory} is there already; choose another directory")
-    fresh = directory.with_name(f".{directory.name}.{secrets.token_hex(4)}")
+    draft = Draft(directory, 0o777)
     try:
-        await wait_in_thread(_make, fresh)
-        found = await _Export(recording, fresh).write()
-        await wait_in_thread(os.replace, fresh, directory)
+        await wait_in_thread(draft.open)
+        for name in ("outputs", "previews", "logs"):
+            (draft.path / name).mkdir()
+        found = await _Export(recording, draft.path).write()
+        await wait_in_thread(os.replace, draft.path, directory)
     except OSError as error:
         raise Unavailable(f"{directory} can't be written: {error.strerror or error}") from error
     finally:
-        await wait_in_thread(shutil.rmtree, fresh, True)
+        await wait_in_thread(draft.close)
     return found
-
-
-def _make(fresh: Path) -> None:
-    fresh.mkdir(parents=True)
-    for name in ("outputs", "previews", "logs"):
-        (fresh / name).mkdir()
 
 
 class _Export:

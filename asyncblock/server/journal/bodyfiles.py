@@ -166,14 +166,15 @@ class BodyFiles:
 
     def _open_file(self, path: Path) -> int:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        try:
-            return os.open(path, flags, 0o600)
-        except FileNotFoundError:
-            # Not the directory of all: one that was deleted mustn't come back empty.
-            path.parent.mkdir(mode=0o700)
-            if self._sync:
-                sync_directory(self._root)
-            return os.open(path, flags, 0o600)
+        while True:
+            try:
+                return os.open(path, flags, 0o600)
+            except FileNotFoundError:
+                # Not the directory of all: one that was deleted mustn't come back empty. That of the link may go again
+                # at once, with the last body of a session that is pruned.
+                path.parent.mkdir(mode=0o700)
+                if self._sync:
+                    sync_directory(self._root)
 
     def _shut(self, key: BodyKey, *, forget: bool) -> None:
         file = self._open.pop(key, None)

@@ -12,6 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...drafts import Draft
 from ...errors import Unavailable
 from .bodyfiles import body_path
 from .contract import BodyKey
@@ -45,18 +46,15 @@ def copy_journal(source: Path, target: Path) -> Copied:
         raise Unavailable(f"there is no journal in {source}")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise Unavailable(f"{target} is there already, and it isn't empty; name another directory, or move it away")
-    fresh = target.with_name(f"{target.name}.{os.getpid()}.new")
     try:
-        fresh.mkdir(mode=0o700, parents=True)
-        copied = _copy(source, fresh)
-        if target.exists():
-            target.rmdir()
-        fresh.replace(target)
+        with Draft(target) as fresh:
+            copied = _copy(source, fresh)
+            if target.exists():
+                target.rmdir()
+            fresh.replace(target)
         sync_directory(target.parent)
     except (OSError, sqlite3.Error) as error:
         raise Unavailable(f"{source} couldn't be copied to {target}: {error}") from error
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
     return copied
 
 

@@ -7,6 +7,7 @@ an interruption at any point leaves what the next opening needs to go on.
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,6 +72,10 @@ class Pruner:
         for link_id, n, length in rows:
             body_path(self._bodies, BodyKey(link_id, n)).unlink(missing_ok=True)
             prune.freed += length
+        for link_id in {link_id for link_id, _, _ in rows}:
+            # With the last of a link's bodies its directory goes.
+            with suppress(OSError):
+                (self._bodies / link_id).rmdir()
         with transaction(self._connection):
             for link_id, n, _ in rows:
                 self._connection.execute("DELETE FROM bodies WHERE link_id = ? AND n = ?", (link_id, n))
