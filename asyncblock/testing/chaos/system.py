@@ -129,6 +129,7 @@ class ChaosSessions:
         self._places = {"notes": str(notes), "effects": str(effects)}
         self._figures = 0.003 if find_spec("matplotlib") is not None else 0.0
         self._stopping = False
+        self._tasks: asyncio.TaskGroup | None = None
         self.started: list[str] = []
         self.finished: dict[str, str] = {}
         """State by session id."""
@@ -143,6 +144,7 @@ class ChaosSessions:
     async def going_on(self, places: int) -> AsyncIterator[asyncio.TaskGroup]:
         """Keep so many sessions running for the duration of the block; leaving waits until all have ended."""
         async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
             for _ in range(places):
                 tasks.create_task(self._one_after_another())
             try:
@@ -159,7 +161,14 @@ class ChaosSessions:
             self._ended(name, session, await session.wait(), "succeeded")
 
     async def cancel_many(self) -> None:
-        """Start a session of ten thousand jobs that wait, and cancel it when they are there."""
+        """Start a session of ten thousand jobs that wait, and cancel it when they are there.
+
+        **Cancellation** leaves the rest to ``going_on``: the end of a storm is none of the session.
+        """
+        assert self._tasks is not None
+        await asyncio.shield(self._tasks.create_task(self._cancel_many()))
+
+    async def _cancel_many(self) -> None:
         session = await self._start("waiting")
         with suppress(TimeoutError):
             async with asyncio.timeout(_MANY_TIMEOUT):
