@@ -74,7 +74,7 @@ class KeptRuns:
         async with connect(str(address["url"]), token, timeout=COMMAND_TIMEOUT) as mainframe:
             running = _Running(mainframe, session_id, directory)
             cancel = mainframe.session(session_id).cancel
-            yield Watched(running, cancel, lambda: running.away, found[0].row.rows)
+            yield Watched(running, cancel, lambda: running.away, rows=found[0].row.rows)
 
 
 @asynccontextmanager

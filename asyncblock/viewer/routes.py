@@ -16,7 +16,15 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from .._version import __version__
-from ..errors import AsyncBlockError, ConnectionLost, Rejected, Unauthorized, Unavailable
+from ..errors import (
+    AsyncBlockError,
+    ConnectionLost,
+    InvalidInputs,
+    PayloadTooLarge,
+    Rejected,
+    Unauthorized,
+    Unavailable,
+)
 from ..flow.plan import FlowPlan
 from ..many import is_group
 from ..offload import run_in_thread
@@ -69,6 +77,9 @@ _LINE: Final = 2_000
 _WHOLE: Final = 8 << 20
 """Characters of whole lines that are sent at once."""
 
+_FORM: Final = 4 << 20
+"""Bytes of a form: more than inputs may have."""
+
 _TYPES: Final = {
     "js": "text/javascript; charset=utf-8",
     "css": "text/css; charset=utf-8",
@@ -78,7 +89,7 @@ _TYPES: Final = {
 _FILES: Final = (
     "page.css", "main.js", "dom.js", "words.js", "api.js", "link.js", "sessions.js", "rows.js", "session.js",
     "graph.js", "nodes.js", "node.js", "pace.js", "previews.js", "log.js", "values.js", "timeline.js", "travel.js",
-    "icon.svg",
+    "again.js", "icon.svg",
 )  # fmt: skip
 
 
@@ -138,6 +149,7 @@ class Routes:
             *(Route(f"{session}{path}", self._json(answer)) for path, answer in of_session.items()),
             Route(f"{session}/value/{{place:int}}/{{handle}}", self._value),
             Route(f"{session}/cancel", self._cancel, methods=["POST"]),
+            Route(f"{session}/again", self._again, methods=["GET", "POST"]),
             Route("/api/groups/{group}/cancel", self._cancel_group, methods=["POST"]),
             Route("/frame/{session}/{place:int}", self._frame),
             WebSocketRoute("/tab", self._tab),
@@ -425,6 +437,27 @@ class Routes:
             return _problem(str(error), _status(error))
         return _json({})
 
+    async def _again(self, request: Request) -> Response:
+        """Return the form of what would be started again, or start it."""
+        try:
+            async with self._watching(request.path_params["session"]) as following:
+                again = None if following.watched is None else following.watched.again
+                if again is None:
+                    return _problem("this page may start nothing here", 403)
+                async with asyncio.timeout(10):
+                    if request.method != "POST":
+                        return _json(await again.form())
+                    sent = await _form_of(request)
+                    if sent is None:
+                        return _problem("a form is an object of texts by input, of 4 MiB at most", 400)
+                    return _json({"session": await again.start(sent)})
+        except TimeoutError:
+            return _problem("the mainframe didn't answer in time; it is away, or can't write", 504)
+        except (InvalidInputs, PayloadTooLarge) as error:
+            return _problem(str(error), 400)
+        except AsyncBlockError as error:
+            return _problem(str(error), _status(error))
+
     async def _cancel_group(self, request: Request) -> Response:
         group = request.path_params["group"]
         if not self._sources.may_cancel:
@@ -439,6 +472,20 @@ class Routes:
         except AsyncBlockError as error:
             return _problem(str(error), _status(error))
         return _json({"sessions": count})
+
+
+async def _form_of(request: Request) -> dict[str, Any] | None:
+    """Return the object that was sent; None where there is none, or too much."""
+    data = b""
+    async for piece in request.stream():
+        data += piece
+        if len(data) > _FORM:
+            return None
+    try:
+        found = orjson.loads(data)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _name(state: State, place: int, payload: Any) -> str:

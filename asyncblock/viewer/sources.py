@@ -12,6 +12,7 @@ from ..client import Mainframe, Session, SessionInfo
 from ..errors import Rejected, Unavailable
 from ..grouped import by_group, cancel_group
 from ..report.recording import Followed, Recording
+from .again import Again
 from .wholegroups import Group, Groups
 
 __all__ = ["ListedPage", "LocalSessions", "Query", "Sources", "Watched"]
@@ -46,6 +47,8 @@ class Watched:
     """Cancels it, for a reason; None where nobody may, or nothing runs."""
     away: Callable[[], bool] = lambda: False
     """Tells whether the mainframe can't be reached at the moment."""
+    again: Again | None = None
+    """Starts it again; None where nobody may."""
     rows: int | None = None
     """How many rows its journal had when it was opened; None where that is as many as there are."""
 
@@ -55,7 +58,8 @@ class Watched:
         session = mainframe.session(session_id)
         info = await session.info()
         cancel = session.cancel if may_cancel else None
-        return cls(_Live(session), cancel, lambda: mainframe.link.away, info.rows)
+        again = Again(mainframe, session_id) if may_cancel else None
+        return cls(_Live(session), cancel, lambda: mainframe.link.away, again, info.rows)
 
 
 class LocalSessions(Protocol):

@@ -203,4 +203,5 @@ def _delta(following: Following, seen: int) -> dict[str, Any]:
         "session": {**summary(state, following.word), "id": following.session_id},
         "nodes": nodes,
         "may_cancel": following.may_cancel,
+        "may_start": following.watched is not None and following.watched.again is not None,
     }

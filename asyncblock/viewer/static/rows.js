@@ -59,8 +59,7 @@ export function makeGroup(group, toggle, cancel) {
   const error = h("div", { class: "why" });
   const stop = h("button", { type: "button", class: "danger", hidden: true, onclick: cancel }, "Cancel all");
   const row = h("tr", { class: "several", "data-group": group.id }, cells.state,
-    h("td", { class: "what" }, fold, h("small", null, group.id), counts, error), cells.times, cells.last);
-  cells.last.append(stop);
+    h("td", { class: "what" }, fold, h("small", null, group.id), counts, error, stop), cells.times, cells.last);
   return {
     row,
     update: (now, open, mayCancel) => {

@@ -1,5 +1,6 @@
 // A session: what stands above it, its views, and the panel of a node. Each view asks for what it shows by itself.
 
+import { startAgain } from "./again.js";
 import { ask, of } from "./api.js";
 import { fill, h, oncePerFrame, pill, say } from "./dom.js";
 import { openGraph } from "./graph.js";
@@ -67,6 +68,7 @@ export function openSession(place) {
   const bar = h("i");
   const progress = h("span", { class: "progress", role: "progressbar", "aria-label": "Progress" }, bar);
   const cancel = /** @type {HTMLButtonElement} */ (h("button", { type: "button", class: "danger", hidden: true, onclick: stop }, "Cancel"));
+  const again = /** @type {HTMLButtonElement} */ (h("button", { type: "button", class: "again", hidden: true, onclick: () => startAgain(id) }, "Run again …"));
   const about = h("p", { class: "sub" });
   const notice = h("div", { class: "notices", role: "status" });
   const travel = openTravel(session, (at) => { location.hash = withAt(at); });
@@ -76,7 +78,7 @@ export function openSession(place) {
   const body = h("div", { class: "body" }, place_of_part, place_of_panel);
   const element = h("div", { class: "session" },
     h("div", { class: "head" },
-      h("div", { class: "bar" }, h("h1", null, title), state, took, progress, cancel),
+      h("div", { class: "bar" }, h("h1", null, title), state, took, progress, again, cancel),
       about, travel.element, h("nav", { "aria-label": "Views" }, Object.values(tabs))),
     notice, body);
 
@@ -139,6 +141,7 @@ export function openSession(place) {
     if (message.type === "error") complain(message.error);
     if (message.type !== "session" || closed) return;
     cancel.hidden = !message.may_cancel;
+    again.hidden = !message.may_start;
     travel.update(message.session.offset, message.session.over);
     if (session.at !== null) return;
     take(message.session, message.nodes, message.whole);

@@ -1,0 +1,96 @@
+// Starting a session again: a form with the inputs of before.
+
+import { ask, of } from "./api.js";
+import { fill, h } from "./dom.js";
+
+/** @typedef {{ name: string, kind: string, about: string, type: string, optional: boolean, choices: string[], text: string, none: boolean, long: boolean, size?: number }} Field */
+
+/**
+ * Open the form of a session, and go to the new one when it has started.
+ * @param {string} id
+ */
+export async function startAgain(id) {
+  const problem = h("p", { class: "notice bad", role: "alert", hidden: true });
+  const fields = h("div", { class: "fields" }, "Loading …");
+  const start = /** @type {HTMLButtonElement} */ (h("button", { type: "submit", class: "main", disabled: true }, "Start"));
+  const dialog = /** @type {HTMLDialogElement} */ (h("dialog", { class: "form", "aria-labelledby": "again-title" }));
+  const form = h("form", { onsubmit: send },
+    h("h2", { id: "again-title" }, "Run again"),
+    h("p", { class: "sub" }, "The same version of the flow, in a new session."),
+    fields, problem,
+    h("div", { class: "bar" }, start, h("button", { type: "button", onclick: () => dialog.close() }, "Close")));
+  fill(dialog, form);
+  dialog.addEventListener("close", () => dialog.remove());
+  document.body.append(dialog);
+  dialog.showModal();
+
+  /** @type {Map<string, () => string | null | undefined>} */
+  const values = new Map();
+
+  function complain(/** @type {unknown} */ error) {
+    problem.hidden = false;
+    fill(problem, /** @type {Error} */ (error).message);
+  }
+
+  try {
+    const answer = await ask(of(id, "/again"));
+    fill(fields, answer.fields.length ? answer.fields.map(draw) : h("p", { class: "sub" }, "This flow takes no inputs."));
+    start.disabled = false;
+    (fields.querySelector("input,select,textarea") ?? start).focus?.();
+  } catch (error) {
+    fill(fields);
+    complain(error);
+  }
+
+  /** @param {Field} field @param {number} index */
+  function draw(field, index) {
+    const control = /** @type {HTMLInputElement} */ (made(field));
+    const words = `again-${index}`;
+    control.id = words;
+    control.setAttribute("name", field.name);
+    if (field.about) control.setAttribute("aria-describedby", `${words}-about`);
+    // What nobody has touched is as before; an optional field that is emptied has its default.
+    let touched = false;
+    const optional = field.optional || field.none;
+    control.addEventListener("input", () => { touched = true; });
+    values.set(field.name, () => !touched ? undefined : control.value === "" && optional && field.kind !== "text" ? null : control.value);
+    const none = field.optional && field.kind === "text" ? h("button", { type: "button", onclick: () => {
+      control.value = "";
+      values.set(field.name, () => touched && control.value !== "" ? control.value : null);
+    } }, "Default") : null;
+    return h("div", { class: "field" },
+      h("label", { for: words }, h("bdi", null, field.name), h("small", null, [field.type, field.optional ? "optional" : ""].filter(Boolean).join(", "))),
+      h("div", { class: "bar" }, control, none),
+      field.about ? h("p", { class: "sub", id: `${words}-about` }, field.about) : null);
+  }
+
+  async function send(/** @type {Event} */ event) {
+    event.preventDefault();
+    start.disabled = true;
+    problem.hidden = true;
+    const sent = Object.fromEntries([...values].map(([name, value]) => [name, value()]).filter(([, value]) => value !== undefined));
+    try {
+      const answer = await ask(of(id, "/again"), {}, { method: "POST", body: JSON.stringify(sent) });
+      dialog.close();
+      location.hash = `#/s/${encodeURIComponent(answer.session)}/graph`;
+    } catch (error) {
+      complain(error);
+      start.disabled = false;
+    }
+  }
+}
+
+/** @param {Field} field */
+function made(field) {
+  if (field.long) return h("input", { disabled: true, value: `${field.size?.toLocaleString("en")} characters, as before` });
+  if (field.kind === "choice") {
+    const odd = field.text !== "" && !field.choices.includes(field.text) ? [field.text] : [];
+    const choices = [...(field.none || field.optional ? [""] : []), ...odd, ...field.choices];
+    return h("select", null, choices.map((each) => h("option", { value: each, selected: each === field.text }, each || "(default)")));
+  }
+  if (field.kind === "number") return h("input", { inputmode: "decimal", autocomplete: "off", value: field.text });
+  if (field.kind === "text" && !field.text.includes("\n")) return h("input", { autocomplete: "off", spellcheck: "false", value: field.text });
+  const area = /** @type {HTMLTextAreaElement} */ (h("textarea", { rows: 4, spellcheck: "false" }));
+  area.value = field.text;
+  return area;
+}
