@@ -92,7 +92,7 @@ LAYERS: dict[str, set[str]] = {
     "lifesigns": set(),
     "page": {"events", "wire", "flow", "errors"},
     "viewer": {"page", "report", "client", "grouped", "many", "events", "wire", "flow", "offload", "errors"},
-    "report": {"drafts", "page", "client", "events", "wire", "flow", "offload", "pieces", "errors"},
+    "report": {"bridge", "mqtt", "drafts", "page", "client", "events", "wire", "flow", "offload", "pieces", "errors"},
 }  # fmt: skip
 ROOF = {"embedding", "running", "runs", "cli", "examples", "testing", "notebook", "__init__", "__main__"}
 

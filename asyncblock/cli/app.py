@@ -276,8 +276,13 @@ def run(
         bool, typer.Option("--watch", help="Run it again after each edit of its code or its flows. Needs watchfiles.")
     ] = False,
     report: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option("--report", metavar="FILE", help="Write a report of the run: one HTML file, when it has ended."),
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            "--report",
+            metavar="FILE|mqtt://HOST:PORT",
+            help="Write a report of the run: one HTML file, when it has ended. Or tell an MQTT broker of it while it "
+            "runs, as the oocana engine does on its topic 'report'. Repeatable.",
+        ),
     ] = None,
     offers: Offers = None,
     label: Label = None,
@@ -305,7 +310,12 @@ def run(
     if page and watch:
         raise typer.BadParameter("the page is of one run: give --page or --watch", param_hint="--page")
     engine = None if compat is None else compat.value
-    wanted = Wanted(flow, given, tuple(search or ()), json, part, report, offered, page, engine)
+    told = [each for each in report or () if each.startswith("mqtt://")]
+    files = [Path(each) for each in report or () if not each.startswith("mqtt://")]
+    if len(told) > 1 or len(files) > 1:
+        raise typer.BadParameter("one file and one broker at most", param_hint="--report")
+    file, broker = files[0] if files else None, told[0] if told else None
+    wanted = Wanted(flow, given, tuple(search or ()), json, part, file, offered, page, engine, broker)
     _run((again.run_again if watch else commands.run)(wanted, 0 if in_process else workers, data_dir))
 
 

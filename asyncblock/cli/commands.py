@@ -7,7 +7,7 @@ import gc
 import os
 import sys
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -44,6 +44,7 @@ from .targets import COMMAND_TIMEOUT, Target
 from .witness import Witness
 
 if TYPE_CHECKING:
+    from ..report.enginereport import EngineReport
     from .paging import PageBeside
 
 __all__ = ["executor", "resume", "run", "run_plan", "serve"]
@@ -71,6 +72,11 @@ async def run_plan(wanted: Wanted, plan: Plan, workers: int, data_dir: Path | No
         os.environ.setdefault("MPLBACKEND", "agg")
     async with AsyncExitStack() as stack:
         page: PageBeside | None = None
+        telling: EngineReport | None = None
+        if wanted.broker is not None:
+            from ..report.enginereport import engine_report
+
+            telling = await stack.enter_async_context(engine_report(wanted.broker))
         # In this process prints go where a debugger's prompt goes, unless the output is data.
         with shows_of_jobs(not workers and not wanted.json):
             async with embedded(
@@ -86,7 +92,9 @@ async def run_plan(wanted: Wanted, plan: Plan, workers: int, data_dir: Path | No
                     page = await stack.enter_async_context(page_beside(session.session_id, directory))
                     print(f"page: {page.address}", file=sys.stderr, flush=True)
                 try:
-                    code = await _follow_own(mainframe, session, wanted.json, interrupts, plain=not workers)
+                    told = telling.of(session) if telling is not None else nullcontext()
+                    async with told:
+                        code = await _follow_own(mainframe, session, wanted.json, interrupts, plain=not workers)
                 except asyncio.CancelledError:
                     # Its jobs don't get the grace of those whose executor leaves: nobody waits for what they make.
                     mainframe.hurry()

@@ -50,6 +50,8 @@ class Wanted:
     """Its page is served while it runs."""
     compat: str | None = None
     """As which engine it runs where ours is more sensible."""
+    broker: str | None = None
+    """Which MQTT broker is told of it while it runs."""
 
 
 def resolve(wanted: Wanted, languages: Collection[str] = ()) -> Plan:
