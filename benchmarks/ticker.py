@@ -23,6 +23,11 @@ class Lags:
     collections_ms: list[float] = field(default_factory=list)
     """How long each garbage collection of this process took: those of the author's own objects are his."""
 
+    def add(self, others: Lags) -> None:
+        """Count those of a further watch too."""
+        self.ms += others.ms
+        self.collections_ms += others.collections_ms
+
     @property
     def largest(self) -> float:
         """The largest lag."""
