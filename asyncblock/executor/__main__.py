@@ -33,6 +33,7 @@ from .blockloop import block_loop
 from .blocksignals import BlockSignals
 from .clocks import Clocks
 from .executor import Executor
+from .ownlists import OwnLists
 from .spawner import Spawner
 from .startmethods import StartMethods
 from .waits import Waits
@@ -169,6 +170,7 @@ async def _live(orders: Orders, parent: Parent) -> None:
     Waits()
     Clocks(loop, alone=orders.once)
     StartMethods()
+    OwnLists()
     executor = _executor = Executor(
         packages=orders.packages,
         sync_slots=orders.sync_slots,

@@ -7,9 +7,12 @@ changes nothing pays nothing. What an import does isn't the block's.
 
 from __future__ import annotations
 
+import gc
 import locale
 import logging
 import os
+import resource
+import socket
 import sys
 import warnings
 from collections.abc import Callable
@@ -199,6 +202,36 @@ def _of_settings(original: Callable[..., Any]) -> Callable[..., Any]:
     return change
 
 
+def _of_limits(original: Callable[..., Any]) -> Callable[..., Any]:
+    def setrlimit(which: int, limits: Any) -> Any:
+        now: Now = partial(sys.modules["resource"].getrlimit, which)
+        _note("the limits of the process", _LIMITS.get(which, str(which)), now, now)
+        return original(which, limits)
+
+    return setrlimit
+
+
+def _of_options(original: Callable[..., Any]) -> Callable[..., Any]:
+    def change(*args: Any, **kwargs: Any) -> Any:
+        names = [*args[0]] if args and isinstance(args[0], dict) else args[::2]
+        for name in names:
+            now: Now = partial(sys.modules[_PANDAS].get_option, name)
+            _note("pandas' options", str(name), now, now)
+        return original(*args, **kwargs)
+
+    return change
+
+
+def _mask() -> object:
+    # What tells it from Python sets it, and another thread may make a file meanwhile.
+    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+        return next((line for line in status if line.startswith("Umask")), None)
+
+
+def _priority() -> object:
+    return os.getpriority(os.PRIO_PROCESS, 0)
+
+
 def _level() -> object:
     return logging.root.level
 
@@ -215,14 +248,28 @@ def _disabled_loggers() -> object:
     return {name for name, each in logging.root.manager.loggerDict.items() if getattr(each, "disabled", False)}
 
 
+_PANDAS = "pandas._config.config"
+
+_LIMITS = {getattr(resource, name): name for name in dir(resource) if name.startswith("RLIMIT_")}
+
 _PATCHES: Patches = {
     "os": [
+        ("umask", _changing("the umask", _mask)),
+        ("nice", _changing("the priority", _priority)),
+        ("setpriority", _changing("the priority", _priority)),
         ("chdir", _changing("the working directory", os.getcwd)),
         ("fchdir", _changing("the working directory", os.getcwd)),
         ("putenv", _of_environment),
         ("unsetenv", _of_environment),
     ],
     "locale": [("setlocale", _of_locale)],
+    "resource": [("setrlimit", _of_limits)],
+    "socket": [("setdefaulttimeout", _changing("the time limit of new sockets", socket.getdefaulttimeout))],
+    "gc": [(name, _changing("whether garbage is collected", gc.isenabled)) for name in ("disable", "enable")],
+    "sys": [
+        ("setrecursionlimit", _changing("the recursion limit", sys.getrecursionlimit)),
+        ("setswitchinterval", _changing("the switch interval of threads", sys.getswitchinterval)),
+    ],
     "logging": [
         ("disable", _changing("logging.disable()", _disabled)),
         ("Logger.setLevel", _of_root("the root logger's level", _level)),
@@ -239,4 +286,6 @@ _PATCHES: Patches = {
         ("seed", _seeding("the seed of np.random, whose generator is everybody's (np.random.default_rng(seed) isn't)"))
     ],
     "matplotlib": [("RcParams.__setitem__", _of_settings)],
+    # The options that are attributes call the one or the other, which depends on the version.
+    _PANDAS: [("set_option", _of_options), ("_set_option", _of_options)],
 }

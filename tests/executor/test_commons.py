@@ -32,6 +32,17 @@ LEFT = {
     "rc": ("matplotlib.rcParams['savefig.dpi'] = 30", "matplotlib's rcParams (savefig.dpi)"),
     "style": ("plt.style.use('ggplot')", "matplotlib's rcParams ("),
     "config": ("logging.getLogger('early'); logging.config.dictConfig({'version': 1})", "loggers of others"),
+    "umask": ("os.umask(0o002 if os.umask(0o002) == 0o077 else 0o077)", "the umask"),
+    "timeout": ("socket.setdefaulttimeout(77)", "the time limit of new sockets"),
+    "collector": ("gc.disable()", "whether garbage is collected"),
+    "recursion": ("sys.setrecursionlimit(2000 + sys.getrecursionlimit())", "the recursion limit"),
+    "limit": (
+        "resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))"
+        " if resource.getrlimit(resource.RLIMIT_CORE)[0] else resource.setrlimit(resource.RLIMIT_CORE, (1, 1))",
+        "the limits of the process (RLIMIT_CORE)",
+    ),
+    "options": ("pd.set_option('display.max_rows', 7)", "pandas' options (display.max_rows)"),
+    "option": ("pd.options.display.precision = 3", "pandas' options (display.precision)"),
     "locale": ("locale.setlocale(locale.LC_ALL, 'C.UTF-8')", "the locale"),
 }
 
@@ -53,13 +64,18 @@ TAKEN_BACK = """
     logging.root.removeHandler(handler)
     logging.getLogger("mine").setLevel(logging.DEBUG)
     np.random.default_rng(1).random()
+    os.umask(os.umask(0o022))
+    with pd.option_context("display.max_rows", 3):
+        pass
+    timeit.timeit("1", number=1)
 """
 
 IMPORTS = """
-import asyncio, contextlib, locale, logging, logging.config, os, random, warnings
+import asyncio, contextlib, gc, locale, logging, logging.config, os, random, resource, socket, sys, timeit, warnings
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import gate
 """
 
