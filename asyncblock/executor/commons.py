@@ -222,7 +222,7 @@ def _of_options(original: Callable[..., Any]) -> Callable[..., Any]:
     return change
 
 
-def _mask() -> object:
+def _umask() -> object:
     # What tells it from Python sets it, and another thread may make a file meanwhile.
     with open("/proc/self/status", encoding="ascii", errors="replace") as status:
         return next((line for line in status if line.startswith("Umask")), None)
@@ -254,7 +254,7 @@ _LIMITS = {getattr(resource, name): name for name in dir(resource) if name.start
 
 _PATCHES: Patches = {
     "os": [
-        ("umask", _changing("the umask", _mask)),
+        ("umask", _changing("the umask", _umask)),
         ("nice", _changing("the priority", _priority)),
         ("setpriority", _changing("the priority", _priority)),
         ("chdir", _changing("the working directory", os.getcwd)),
