@@ -36,7 +36,7 @@ LAYERS: dict[str, set[str]] = {
     "patterns": set(),
     "identity": {"syntax"},
     "crashpoints": set(),
-    "drafts": {"forks"},
+    "stagingdirs": {"forks"},
     "forks": set(),
     "children": {"forks"},
     "syntax": {"forks"},
@@ -86,13 +86,13 @@ LAYERS: dict[str, set[str]] = {
     "bridge": {"mqtt", "wire", "transport", "workers", "packages", "errors"},
     "matplotlib_backend": {"executor"},
     "flow": {"shapes", "resources", *GROUND},
-    "server": {"drafts", "flow", "wire", "transport", "metadata", "children", "collector", "resources", *GROUND},
+    "server": {"stagingdirs", "flow", "wire", "transport", "metadata", "children", "collector", "resources", *GROUND},
     "hosting": {"server", "iothread"},
     "workers": {"children", "depot", "forks", "flow", "hostmemory", "lifesigns", "errors"},
     "lifesigns": set(),
     "page": {"events", "wire", "flow", "errors"},
     "viewer": {"page", "report", "client", "grouped", "many", "events", "wire", "flow", "offload", "errors"},
-    "report": {"bridge", "mqtt", "drafts", "page", "client", "events", "wire", "flow", "offload", "pieces", "errors"},
+    "report": {"bridge", "mqtt", "stagingdirs", "page", "client", "events", "wire", "flow", "offload", "pieces", "errors"},
 }  # fmt: skip
 ROOF = {"embedding", "running", "runs", "cli", "examples", "testing", "notebook", "__init__", "__main__"}
 

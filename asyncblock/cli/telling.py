@@ -7,11 +7,11 @@ import os
 import sys
 from pathlib import Path
 
-from ..drafts import Draft
 from ..errors import Unavailable
 from ..page import StateLimits
 from ..report import Recording, collect, export
 from ..report.document import MOST_BYTES, document
+from ..stagingdirs import StagingDir
 from .interrupts import Interrupts
 from .sessioncommands import seen
 from .showing import show_session
@@ -41,7 +41,7 @@ async def write_report(recording: Recording, place: Path, *, full: bool) -> None
 
 
 def _write(place: Path, content: bytes) -> None:
-    with Draft(place) as fresh:
+    with StagingDir(place) as fresh:
         (fresh / place.name).write_bytes(content)
         os.replace(fresh / place.name, place)
 

@@ -10,11 +10,11 @@ from typing import Any
 import orjson
 
 from .. import events
-from ..drafts import Draft
 from ..errors import AsyncBlockError, Unavailable
 from ..offload import wait_in_thread
 from ..page import State, StateLimits
 from ..page.views import feeds_of, nodes_in_order
+from ..stagingdirs import StagingDir
 from ..wire.bodies import BodyRef
 from .amounts import date
 from .collect import Collected
@@ -38,7 +38,7 @@ async def export(recording: Recording, directory: Path) -> Collected:
     directory = directory.absolute()
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise Unavailable(f"{directory} is there already; choose another directory")
-    draft = Draft(directory, 0o777)
+    draft = StagingDir(directory, 0o777)
     try:
         await wait_in_thread(draft.open)
         for name in ("outputs", "previews", "logs"):

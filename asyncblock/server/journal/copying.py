@@ -12,8 +12,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...drafts import Draft
 from ...errors import Unavailable
+from ...stagingdirs import StagingDir
 from .bodyfiles import body_path
 from .contract import BodyKey
 from .database import connect, open_reader
@@ -47,7 +47,7 @@ def copy_journal(source: Path, target: Path) -> Copied:
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise Unavailable(f"{target} is there already, and it isn't empty; name another directory, or move it away")
     try:
-        with Draft(target) as fresh:
+        with StagingDir(target) as fresh:
             copied = _copy(source, fresh)
             if target.exists():
                 target.rmdir()

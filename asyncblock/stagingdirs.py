@@ -16,12 +16,12 @@ from typing import Final
 
 from .forks import claim
 
-__all__ = ["Draft"]
+__all__ = ["StagingDir"]
 
 _ENDING: Final = ".draft"
 
 
-class Draft:
+class StagingDir:
     """An empty directory beside ``target``, which may be moved there. Its methods wait for the disk."""
 
     def __init__(self, target: Path, mode: int = 0o700) -> None:

@@ -15,9 +15,9 @@ import pytest
 
 import asyncblock
 from asyncblock.context import dataframes
-from asyncblock.drafts import Draft
 from asyncblock.errors import Unavailable
 from asyncblock.server.journal.copying import copy_journal
+from asyncblock.stagingdirs import StagingDir
 
 
 def killed(code: str, **environment: str) -> None:
@@ -32,8 +32,8 @@ def killed(code: str, **environment: str) -> None:
 KILLED = """
     import os, signal
     from pathlib import Path
-    from asyncblock.drafts import Draft
-    with Draft(Path({target!r})) as fresh:
+    from asyncblock.stagingdirs import StagingDir
+    with StagingDir(Path({target!r})) as fresh:
         (fresh / "half").write_bytes(b"x" * 1000)
         os.kill(os.getpid(), signal.SIGKILL)
     """
@@ -44,10 +44,10 @@ def names(directory: Path) -> list[str]:
 
 
 def test_a_draft_becomes_its_target_or_goes(tmp_path: Path) -> None:
-    with Draft(tmp_path / "whole") as fresh:
+    with StagingDir(tmp_path / "whole") as fresh:
         (fresh / "file").write_text("content")
         fresh.replace(tmp_path / "whole")
-    with pytest.raises(KeyError), Draft(tmp_path / "half") as fresh:
+    with pytest.raises(KeyError), StagingDir(tmp_path / "half") as fresh:
         (fresh / "file").write_text("content")
         raise KeyError
     assert names(tmp_path) == ["whole"]
@@ -59,11 +59,11 @@ def test_what_a_killed_maker_left_goes_with_the_next_of_the_same_and_nothing_els
     others = [".t.notours1", ".t.12345678.draft.old", ".other.12345678.draft", ".t.1.draft"]
     for name in others:
         (tmp_path / name).mkdir()
-    with Draft(target) as living:
+    with StagingDir(target) as living:
         (living / "file").touch()
         killed(KILLED.format(target=str(target)))
         assert len(names(tmp_path)) == len(others) + 2
-        with Draft(target) as fresh:
+        with StagingDir(target) as fresh:
             assert names(tmp_path) == sorted([*others, living.name, fresh.name])
             assert names(living) == ["file"]
     assert names(tmp_path) == sorted(others)
