@@ -299,7 +299,7 @@ def run(
 
     Exit codes: 0 success, 1 the flow failed, 2 bad usage or a flow that can't be run, 130 interrupted.
     """
-    from . import again, commands
+    from . import commands, rerunning
     from .offered import Offered
     from .parts import Part
     from .submitting import Wanted
@@ -316,7 +316,7 @@ def run(
         raise typer.BadParameter("one file and one broker at most", param_hint="--report")
     file, broker = files[0] if files else None, told[0] if told else None
     wanted = Wanted(flow, given, tuple(search or ()), json, part, file, offered, page, engine, broker)
-    _run((again.run_again if watch else commands.run)(wanted, 0 if in_process else workers, data_dir))
+    _run((rerunning.run_again if watch else commands.run)(wanted, 0 if in_process else workers, data_dir))
 
 
 @app.command()
