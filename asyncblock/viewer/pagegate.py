@@ -145,7 +145,8 @@ class PageGate:
                 headers.setdefault("content-security-policy", PAGE_POLICY)
                 headers.setdefault("cache-control", "no-store")
                 headers["x-content-type-options"] = "nosniff"
-                headers["referrer-policy"] = "no-referrer"
+                # With no-referrer browsers send "Origin: null" with the page's own login form.
+                headers["referrer-policy"] = "same-origin"
                 headers["x-dns-prefetch-control"] = "off"
                 headers["cross-origin-opener-policy"] = "same-origin"
                 headers.setdefault("cross-origin-resource-policy", "same-origin")

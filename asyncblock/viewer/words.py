@@ -55,6 +55,7 @@ def _whole(body: Markup, more: Markup | None = None) -> str:
         el("meta", name="viewport", content="width=device-width,initial-scale=1"),
         el("meta", name="color-scheme", content="light dark"),
         el("title", "asyncblock"),
+        el("link", rel="icon", href="static/icon.svg"),
         el("link", rel="stylesheet", href="static/report.css"),
         el("link", rel="stylesheet", href="static/page.css"),
         more,

@@ -24,9 +24,9 @@ class Proxy(ABC):
     program: str
     package: str
 
-    def __init__(self, place: Path, upstream: int, certificate: Path | None = None) -> None:
+    def __init__(self, place: Path, upstream: int, certificate: Path | None = None, port: int | None = None) -> None:
         self.place = place
-        self.port = free_port()
+        self.port = port or free_port()
         self.upstream = upstream
         self.certificate = certificate
         """A PEM file with the certificate and its key: then it speaks TLS."""
@@ -118,6 +118,7 @@ class Nginx(Proxy):
         body = {
             "passing": f"location / {{ {passing} }}",
             "prefix": f"location /team/ {{ {passing} }}",
+            "page": f"location /team/page/ {{ {passing} proxy_set_header Host $http_host; }}",
             "impatient": f"location / {{ proxy_read_timeout 2s; proxy_send_timeout 2s; {passing} }}",
             "dropping": f'location / {{ {upstream} proxy_http_version 1.1; proxy_set_header Connection ""; }}',
             "plain": f"location / {{ {upstream} proxy_set_header Sec-WebSocket-Key ''; }}",
@@ -189,11 +190,16 @@ PROXIES: list[type[Proxy]] = [Nginx, Haproxy]
 
 @asynccontextmanager
 async def proxied(
-    kind: type[Proxy], place: Path, upstream: int, word: str, certificate: Path | None = None
+    kind: type[Proxy],
+    place: Path,
+    upstream: int,
+    word: str,
+    certificate: Path | None = None,
+    port: int | None = None,
 ) -> AsyncIterator[Proxy]:
     """Run a proxy for the duration of the block."""
     place.mkdir()
-    proxy = kind(place, upstream, certificate)
+    proxy = kind(place, upstream, certificate, port)
     await proxy.start(word)
     try:
         yield proxy
