@@ -1,6 +1,7 @@
 """What a plan says of a block beyond its code: how often a failed job is tried again, what its versions are of.
 
-``jobs`` and ``needs`` read it for each job. Pure; it knows blocks as plans have them, and nothing else.
+A session reads it once for each of its nodes: a hundred thousand jobs that wait would take time and memory for it.
+Pure; it knows blocks as plans have them, and nothing else.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["RetryPolicy", "name_of", "title_of"]
+from ..resources import Resources
+
+__all__ = ["BlockKind", "RetryPolicy", "name_of", "title_of"]
 
 MAX_PAUSE = 3600.0
 """Seconds between two attempts at most: whoever wants to wait longer wants another run."""
@@ -65,3 +68,23 @@ def title_of(block: Mapping[str, Any]) -> str:
     if package.startswith("python:"):
         return f"{package.removeprefix('python:')}.{block.get('function')}"
     return package if place == "." else f"{package}/{place}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BlockKind:
+    """What all jobs of a block have in common."""
+
+    block: Mapping[str, Any]
+    code: str
+    """What its version is a version of."""
+    in_thread: bool
+    """The block is known to be a plain function, which takes a thread of its executor's."""
+    policy: RetryPolicy
+    needs: Resources
+
+    @classmethod
+    def of(cls, block: Mapping[str, Any]) -> BlockKind:
+        """Read it from a plan's block."""
+        in_thread = bool(block.get("sync")) and not block.get("spawn") and "service" not in block
+        needs = Resources.of(block.get("needs"))
+        return cls(block, name_of(block), in_thread, RetryPolicy.of(block), needs)

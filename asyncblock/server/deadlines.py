@@ -63,7 +63,7 @@ class Deadlines:
         """By job, or run of a subflow."""
         self._end: asyncio.TimerHandle | None = None
         self.since: dict[str, int] = {}
-        """When the clocks of jobs and of runs of subflows began, in ms since the epoch."""
+        """When the clocks of jobs and of runs of subflows began that have a limit, in ms since the epoch."""
 
     @property
     def grace(self) -> float:
@@ -72,6 +72,7 @@ class Deadlines:
 
     def begin(self, job: Job, timeout: float, since: int | None) -> None:
         """Start the clock of a job, which began at ``since`` if that isn't now."""
+        self.since[job.job_id] = _now() if since is None else since
         self._timers[job.job_id] = self._later(self._left(timeout, since), self._time_is_up, job)
 
     def begin_flow(self, opened: FlowJobStarted | JobCreated, since: int | None = None) -> None:
@@ -79,6 +80,7 @@ class Deadlines:
         timeout = self._session.plan.resolve(opened.flow, opened.node_id, opened.spec).timeout
         if timeout is not None:
             text = f"Timeout: it took longer than {timeout:g} s"
+            self.since[opened.job_id] = _now() if since is None else since
             self._timers[opened.job_id] = self._later(self._left(timeout, since), self._flow_is_late, opened, text)
 
     def over(self, job_id: str) -> None:

@@ -22,7 +22,7 @@ from ..resources import NOTHING, Resources
 from ..wire.messages import Message
 from .announcement import ExecutorInfo
 from .arguments import Arguments
-from .blockspec import RetryPolicy, name_of
+from .blockspec import BlockKind, RetryPolicy
 from .connection import Connection
 from .lines import ChannelRecords
 from .lives import Lives, Lost, VarValue
@@ -104,7 +104,7 @@ class Job:
     job_id: str
     node_id: str
     stacks: list[Any]
-    block: Mapping[str, Any]
+    kind: BlockKind
     inputs: Mapping[str, Any]
     """References by handle."""
     group: str | None = None
@@ -119,7 +119,6 @@ class Job:
     retries_left: int = 0
     deaths_left: int = 0
     """Attempts that may still end with their process beside, where that does no harm."""
-    policy: RetryPolicy = field(init=False)
     cancelling: str | None = None
     """The reason of a cancel that was sent and not yet answered."""
     overdue: str | None = None
@@ -140,10 +139,6 @@ class Job:
     arguments: Arguments = field(init=False)
     """Large values that it will ask for jobs with."""
 
-    code: str = field(init=False)
-    """What its version is a version of."""
-    in_thread: bool = field(init=False)
-    """The block is known to be a plain function, which takes a thread of its executor's."""
     resources: Resources = field(init=False)
     """What it takes of its executor while it runs."""
     queued_at: float = 0.0
@@ -156,21 +151,37 @@ class Job:
     """The job and attempt that it runs again, and the places of the var values that it is to deliver."""
 
     def __post_init__(self) -> None:
-        block = self.block
         self.consumed = self.asked = _EMPTY
         self.blocks, self.arguments = _NONE, _NO_ARGUMENTS
-        self.code = name_of(block)
-        self.in_thread = bool(block.get("sync")) and not block.get("spawn") and "service" not in block
-        self.policy = RetryPolicy.of(block)
         self.retries_left = self.policy.retries
         again = None if self.created is None else self.created.recomputes
         self.recomputes = None if again is None else ((again[0], again[1]), again[2])
         if self.recomputes is not None:
             self.deaths_left = _DEATHS
         # A caller shares with the blocks that it waits for what it has: else they would wait for each other.
-        needs = Resources.of(block.get("needs"))
+        needs = self.kind.needs
         self.resources = needs.beyond(self.within) if needs and self.within else needs
         self.within = needs.at_least(self.within) if self.within else needs
+
+    @property
+    def block(self) -> Mapping[str, Any]:
+        """What it runs."""
+        return self.kind.block
+
+    @property
+    def code(self) -> str:
+        """What its version is a version of."""
+        return self.kind.code
+
+    @property
+    def in_thread(self) -> bool:
+        """The block is known to be a plain function, which takes a thread of its executor's."""
+        return self.kind.in_thread
+
+    @property
+    def policy(self) -> RetryPolicy:
+        """How often it is tried again."""
+        return self.kind.policy
 
     def begins(self) -> None:
         """Have collections of its own: an executor gets it."""

@@ -44,9 +44,13 @@ class MakerJob(Protocol):
     job_id: str
     node_id: str
     flow: str | None
-    block: Mapping[str, Any]
     arguments: Arguments
     asked: dict[str, int]
+
+    @property
+    def block(self) -> Mapping[str, Any]:
+        """What it runs."""
+        ...
 
     @property
     def recomputes(self) -> tuple[tuple[str, int], list[int]] | None:

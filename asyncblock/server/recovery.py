@@ -6,7 +6,6 @@ jobs are written down.
 
 from __future__ import annotations
 
-import time
 from abc import abstractmethod
 from typing import Any, Self
 
@@ -211,7 +210,6 @@ class SessionRecovery(SessionFold):
 
     def _open_flow(self, started: FlowJobStarted, since: int | None = None) -> None:
         self.flow_jobs[started.job_id] = started
-        self.deadlines.since[started.job_id] = since if since is not None else time.time_ns() // 1_000_000
         self.deadlines.begin_flow(started, since)
 
     @abstractmethod

@@ -31,6 +31,7 @@ from ..flow.plan import Plan
 from ..resources import NOTHING
 from ..wire.messages import Cancel, Close, SessionEnded
 from ..wire.records import TERMINAL, check
+from .blockspec import BlockKind
 from .bounds import INLINE_BYTES
 from .deadlines import Deadlines
 from .dispatch import BESIDE
@@ -72,6 +73,8 @@ class RunningSession(SessionRecovery):
         self.requests = BlockRequests(self, owner)
         self.recomputing = Recomputing(self, owner.dispatch)
         self.deadlines = Deadlines(self, owner)
+        self._kinds: dict[tuple[str | None, str], BlockKind] = {}
+        """By flow and node, of those that no slot or block chooses."""
         self._unacted: deque[Decision] = deque()
         self._acting = False
         self._settling = False
@@ -369,13 +372,18 @@ class RunningSession(SessionRecovery):
             group = BESIDE + beside
             caller = self.jobs.get(created.caller) if beside else None
             within = NOTHING if caller is None else caller.within
+        kind = self._kinds.get((created.flow, created.node_id)) if created.spec is None else None
+        if kind is None:
+            kind = BlockKind.of(node.block)
+            if created.spec is None:
+                self._kinds[created.flow, created.node_id] = kind
         job = Job(
             session=self,
             job_id=created.job_id,
             node_id=created.node_id,
             stacks=created.stacks,
             # Neither is changed by anybody; one copy for each of a hundred thousand jobs would be half of their memory.
-            block=node.block,
+            kind=kind,
             inputs=created.inputs,
             group=group,
             roams=node.roams,
@@ -388,7 +396,6 @@ class RunningSession(SessionRecovery):
         self.jobs[job.job_id] = job
         if job.block.get("recompute"):
             self.lives.remember(created, self.jobs)
-        self.deadlines.since[job.job_id] = since if since is not None else _now()
         if job.timeout is not None:
             self.deadlines.begin(job, job.timeout, since)
         return job

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -95,3 +97,42 @@ async def test_a_job_that_waits_for_its_package_goes_to_who_comes_with_it(tmp_pa
         assert (await client.ask("start", session_id="s", plan=plan(node("n"))))["error"] is None
         await executor.hello("executor", slots=1)
         assert (await executor.until("dispatch"))["node_id"] == "n"
+
+
+async def test_a_job_that_waits_takes_little_memory(tmp_path: Path) -> None:
+    """Without the values themselves, of which a bounded part is in memory: measured by what Python allocates."""
+    few, many, by_batch = 1000, 4000, 500
+    consumer = node("b", {"v": {"sources": [["a", "out"]]}}, concurrency=-1)
+    async with mainframe(tmp_path, Settings(no_executor_timeout=1000)) as host:
+        worker = host.peer()
+        await worker.hello("worker", slots=1)
+        await worker.ask("start", session_id="s", plan=plan(node("a"), consumer))
+        channel = (await worker.until("dispatch"))["channel"]
+        await worker.batch(1, channel, STARTED)
+        jobs = host.server.sessions.running["s"].jobs
+
+        async def wait_for(count: int) -> None:
+            seq = 2 + len(jobs) // by_batch
+            while len(jobs) <= count:
+                await worker.batch(seq, channel, *map(output, range(by_batch)))
+                await until_stored(worker, seq)
+                while len(jobs) <= (seq - 1) * by_batch:  # noqa: ASYNC110  # they come to be in turns of the loop
+                    await asyncio.sleep(0)
+                seq += 1
+            gc.collect()
+
+        await wait_for(few)
+        tracemalloc.start()
+        try:
+            before, first = tracemalloc.take_snapshot(), len(jobs)
+            await wait_for(many)
+            grown = tracemalloc.take_snapshot().compare_to(before, "filename")
+        finally:
+            tracemalloc.stop()
+    of_values = ("server/values.py", "server/lines.py")
+    ours = sum(
+        each.size_diff
+        for each in grown
+        if "/asyncblock/" in each.traceback[0].filename and not each.traceback[0].filename.endswith(of_values)
+    )
+    assert ours / (len(jobs) - first) < 1080

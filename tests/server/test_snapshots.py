@@ -228,7 +228,7 @@ async def test_the_clock_of_a_job_goes_on_from_a_snapshot(tmp_path: Path, monkey
     async with mainframe(tmp_path, Settings(snapshot_bytes=1)) as host:
         worker = host.peer()
         await worker.hello("worker", slots=1)
-        await worker.ask("start", session_id="s", plan=plan(node("n", timeout=1000)))
+        await worker.ask("start", session_id="s", plan=plan(node("n", timeout=1000), node("without a limit")))
         channel = (await worker.until("dispatch"))["channel"]
         await worker.batch(1, channel, {"type": "JobStarted", "t": 1})
         await worker.until("ack")
