@@ -246,6 +246,7 @@ async def test_who_waits_for_a_value_waits_no_longer_than_its_timeout(case: Case
 
 @pytest.mark.parametrize("snapshot", [1 << 30, 1])
 async def test_a_mainframe_that_comes_back_goes_on_making_again(tmp_path: Path, snapshot: int) -> None:
+    # The lease is short for the one that goes; those that come back may take their time.
     settings = Settings(lease=0.2, snapshot_bytes=snapshot)
     source = node("a", block={"outputs_def": VAR, "recompute": True}, group="g")
     middle = node("b", {"v": {"sources": [["a", "out"]]}}, block={"outputs_def": VAR, "recompute": True}, group="g")
@@ -267,7 +268,7 @@ async def test_a_mainframe_that_comes_back_goes_on_making_again(tmp_path: Path, 
         assert (first["job_id"], first["node_id"]) == ("s.again1", "a")
         await y.batch(1, first["channel"], STARTED)
         await until_stored(y, 1)
-    async with mainframe(tmp_path, settings) as host:
+    async with mainframe(tmp_path, Settings(snapshot_bytes=snapshot)) as host:
         y = host.peer()
         open_jobs = [[first["channel"], first["job_id"], 1]]
         await y.hello("y", executor=executor(), generation=2, secret="y" * 20, token="y" * 20, channels=open_jobs)
@@ -278,7 +279,7 @@ async def test_a_mainframe_that_comes_back_goes_on_making_again(tmp_path: Path, 
         c = await y.until("dispatch")
         assert (c["node_id"], c["inputs"]) == ("c", {"v": key(second, 0)})
         await until_stored(y, 3)
-    async with mainframe(tmp_path, settings) as host:
+    async with mainframe(tmp_path, Settings(snapshot_bytes=snapshot)) as host:
         y = host.peer()
         jobs = [[job["channel"], job["job_id"], job["attempt"]] for job in (second, c)]
         await y.hello("y", executor=executor(), generation=3, secret="y" * 20, token="y" * 20, channels=jobs)
