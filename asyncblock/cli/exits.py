@@ -1,10 +1,16 @@
-"""Exit codes of the commands that more than one of them has."""
+"""Exit codes of the commands."""
 
 from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["INTERRUPTED"]
+__all__ = ["BROKEN", "INTERRUPTED", "USAGE"]
+
+USAGE: Final = 2
+"""Bad usage, or something that can't be done as it was asked for."""
+
+BROKEN: Final = 70
+"""The mainframe ended by an error of its own (EX_SOFTWARE of sysexits.h): a supervisor may start it again."""
 
 INTERRUPTED: Final = 130
-"""The exit code of a command that was interrupted."""
+"""The command was interrupted."""
