@@ -15,16 +15,11 @@ import yaml
 import asyncblock
 from asyncblock import events
 from asyncblock.errors import (
-    Closed,
     DataDirInUse,
     FlowFailed,
-    LocalProtocolError,
-    PayloadTooLarge,
     Rejected,
-    UnserializableValue,
 )
 from asyncblock.iothread import shared
-from asyncblock.testing import run_block
 
 from .flows import all_of, end_of, one_block, until
 
@@ -97,26 +92,6 @@ async def test_inputs_of_a_flow_in_python_code_are_checked_before_it_starts() ->
             await mainframe.link.request("start", params)
 
 
-@pytest.mark.parametrize(
-    ("value", "error", "words"),
-    [
-        (b"abc", UnserializableValue, "value on handle 'value' can't be sent: inputs from outside travel as JSON"),
-        (list(range(2_000_000)), PayloadTooLarge, "the input 'value' has at least 4"),
-    ],
-)
-async def test_an_input_that_cannot_travel_is_named(value: object, error: type[Exception], words: str) -> None:
-    flow = asyncblock.Flow("doubling")
-    flow.node(double, {"value": flow.input("value")})
-    async with asyncblock.embedded(blocks=[double]) as mainframe:
-        with pytest.raises(error, match=words):
-            await mainframe.start(flow, {"value": value})
-
-
-async def test_a_large_input_arrives() -> None:
-    result = await run_block(double, {"value": list(range(100_000))})
-    assert result.outputs == {"out": 2 * list(range(100_000))}
-
-
 async def test_nothing_is_left_when_it_ends(tmp_path: Path) -> None:
     before = {thread.name for thread in threading.enumerate()}
     tasks = asyncio.all_tasks()
@@ -142,57 +117,6 @@ async def test_an_embedded_executor_never_touches_signals(tmp_path: Path, worker
         assert signal.set_wakeup_fd(-1) == wakeup
         signal.set_wakeup_fd(wakeup)
     assert [signal.getsignal(number) for number in numbers] == before
-
-
-async def test_a_handle_that_is_used_afterwards_says_that_it_is_closed(tmp_path: Path) -> None:
-    async with asyncblock.embedded() as mainframe:
-        session = await mainframe.start(one_block(tmp_path, PRINTS))
-        await session.wait()
-    with pytest.raises(Closed):
-        await mainframe.sessions()
-    with pytest.raises(Closed):
-        await session.wait()
-
-
-async def test_sessions_are_listed_newest_first_and_by_state(tmp_path: Path) -> None:
-    good = one_block(tmp_path / "g", "def main(inputs, ctx): ...\n")
-    bad = one_block(tmp_path / "b", "def main(inputs, ctx):\n    raise ValueError('no')\n")
-    async with asyncblock.embedded() as mainframe:
-        ids = []
-        for path in (good, bad, good):
-            session = await mainframe.start(path, title=f"of {path.parent.name}")
-            await session.wait()
-            ids.append(session.session_id)
-        listed = await mainframe.sessions()
-        assert [info.session_id for info in listed] == ids[::-1]
-        assert [info.session_id for info in await mainframe.sessions(state="failed")] == [ids[1]]
-        assert [info.session_id for info in await mainframe.sessions(limit=1)] == [ids[2]]
-        assert (listed[1].title, listed[1].state, "no" in str(listed[1].error)) == ("of b", "failed", True)
-        with pytest.raises(FlowFailed, match="no"):
-            await mainframe.session(ids[1]).outputs()
-        with pytest.raises(Rejected, match="no session 'unknown'"):
-            await mainframe.session("unknown").wait()
-
-
-async def test_prune_and_info_of_a_handle(tmp_path: Path) -> None:
-    path = one_block(tmp_path, "def main(inputs, ctx): ...\n")
-    async with asyncblock.embedded() as mainframe:
-        sessions = [await mainframe.start(path) for _ in range(3)]
-        for session in sessions:
-            await session.wait()
-        info = await mainframe.info()
-        assert (info["sessions"]["known"], info["roles"]) == (3, ["client", "executor", "observer"])
-        with pytest.raises(LocalProtocolError, match="older=SECONDS"):
-            await mainframe.prune()
-        assert (await mainframe.prune(older=3600)).sessions == ()
-        pruned = await mainframe.prune(older=0, keep=2)
-        assert pruned.sessions == (sessions[0].session_id,)
-        assert pruned.bytes > 0
-        assert len(await mainframe.sessions()) == 2
-        with pytest.raises(Rejected, match="no session"):
-            await sessions[0].wait()
-        with pytest.raises(Rejected, match="must be a number from 0"):
-            await mainframe.prune(keep=-1)
 
 
 async def test_a_running_session_is_not_pruned_and_late_words_of_a_pruned_one_harm_nobody(tmp_path: Path) -> None:
@@ -259,13 +183,6 @@ async def test_an_error_of_the_callers_passes_as_it_is(tmp_path: Path, workers: 
     with pytest.raises(FlowFailed, match="no luck"):
         async with asyncblock.embedded(workers=workers) as mainframe:
             await (await mainframe.start(path)).outputs()
-
-
-async def test_connect_without_an_address_says_what_to_give(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("ASYNCBLOCK_URL", raising=False)
-    with pytest.raises(LocalProtocolError, match="ASYNCBLOCK_URL"):
-        async with asyncblock.connect():
-            pass
 
 
 async def test_the_io_thread_is_one_for_all(tmp_path: Path) -> None:

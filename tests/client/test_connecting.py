@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 import asyncblock
-from asyncblock import client
+from asyncblock.client import connecting
 from asyncblock.errors import AsyncBlockError, ConnectionLost
 from asyncblock.hosting import hosted_mainframe, listening
 from asyncblock.iothread import shared
@@ -69,7 +69,7 @@ async def test_each_waits_for_an_address_as_long_as_it_wants_to() -> None:
         patient.cancel()
         await asyncio.wait([patient])
         # The last one to leave closes it: nothing tries that address any more.
-        assert all(not links._links for links in client._shared_links.values())
+        assert all(not links._links for links in connecting._shared_links.values())
 
 
 async def test_those_who_come_later_share_a_link_that_is_still_being_opened(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ async def test_those_who_come_later_share_a_link_that_is_still_being_opened(tmp_
         first = asyncio.create_task(hold(dead, None))
         await came.wait()
         second = asyncio.create_task(hold(dead, None))
-        [held] = [held for links in client._shared_links.values() for held in links._links.values()]
+        [held] = [held for links in connecting._shared_links.values() for held in links._links.values()]
         async with asyncio.timeout(10):
             while held.users < 2:  # noqa: ASYNC110  # it is counted on another thread
                 await asyncio.sleep(0.001)

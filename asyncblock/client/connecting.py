@@ -1,0 +1,120 @@
+"""The links of this process: its users of one address share one link, and so one websocket.
+
+``open_link`` may be called on any event loop; the table of links belongs to the I/O thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from .._version import __version__
+from ..iothread import IOThread, shared
+from ..link import FIRST_TIMEOUT, Link
+from ..transport import Transport
+from ..transport.addresses import check_headers, headers_of, shown_url, split_address
+from ..transport.websocket import connect_websocket
+from ..wire.frames import MAX_MESSAGE
+
+__all__ = ["open_link"]
+
+_Key = tuple[Any, ...]
+"""Address, token, TLS context and headers."""
+
+
+@dataclass(slots=True, eq=False)
+class _Held:
+    """A link that is shared, and how many use it or wait for its first Welcome."""
+
+    link: Link
+    users: int = 0
+
+
+class _SharedLinks:
+    """The links of this process by address, token, TLS context and headers. On the I/O thread.
+
+    Nobody waits for another's address here, and on one address each waits as long as it wants to.
+    """
+
+    def __init__(self) -> None:
+        self._links: dict[_Key, _Held] = {}
+
+    async def join(self, key: _Key, make: Callable[[], Link]) -> Link:
+        """Return the link for a key, begun if need be, with one more user. ``leave`` it."""
+        held = self._links.get(key)
+        if held is None or held.link.over:
+            held = self._links[key] = _Held(make())
+            held.link.begin()
+        held.users += 1
+        return held.link
+
+    async def leave(self, key: _Key, link: Link) -> None:
+        """Take a user away; the last one closes the link."""
+        held = self._links.get(key)
+        if held is None or held.link is not link:
+            # Another one stands there, for this link had ended before its users left.
+            return
+        held.users -= 1
+        if held.users == 0:
+            del self._links[key]
+            await link.close()
+
+
+_shared_links: dict[IOThread, _SharedLinks] = {}
+
+
+@asynccontextmanager
+async def open_link(
+    url: str,
+    token: str | None,
+    *,
+    timeout: float | None = FIRST_TIMEOUT,
+    tls: ssl.SSLContext | None = None,
+    headers: Mapping[str, str] | None = None,
+    link_id: str | None = None,
+    secret: str | None = None,
+    replaces: dict[str, Any] | None = None,
+) -> AsyncIterator[Link]:
+    """Share this process's link to ``url``; the last user closes it.
+
+    ``link_id``, its ``secret`` and ``replaces`` are given to a process by whoever started it.
+    """
+
+    split_address(url)
+    check_headers(headers or {})
+    more = {**headers_of(os.environ.get("ASYNCBLOCK_HEADERS", "")), **(headers or {})}
+    shown = shown_url(url)
+
+    async def dial() -> Transport:
+        agent = f"asyncblock/{__version__}"
+        return await connect_websocket(url, token, max_message=MAX_MESSAGE, tls=tls, agent=agent, headers=more)
+
+    # Who trusts other authorities than those a link was made with doesn't get that link.
+    key = (url, token, tls, *sorted(more.items()))
+    async with shared().lease() as io:
+        links = await io.run(_links_of(io))
+        joining = asyncio.ensure_future(
+            io.run(links.join(key, lambda: Link(io, dial, shown, link_id=link_id, secret=secret, replaces=replaces)))
+        )
+        try:
+            await asyncio.shield(joining)
+        except asyncio.CancelledError:
+            # What has joined leaves: the thread ends with its last link only.
+            await io.run(links.leave(key, await joining))
+            raise
+        link = joining.result()
+        try:
+            await io.run(link.welcomed(timeout))
+            yield link
+        finally:
+            await asyncio.shield(io.run(links.leave(key, link)))
+
+
+async def _links_of(io: IOThread) -> _SharedLinks:
+    # On the I/O thread, so that one process has one table for each thread.
+    return _shared_links.setdefault(io, _SharedLinks())
