@@ -13,24 +13,18 @@ from collections.abc import Container, Iterable
 from functools import partial
 from typing import Any
 
-from ..errors import AsyncBlockError, Closed
 from ..flow.plan import FlowPlan
-from ..wire.messages import Close, Dispatch, encode
+from ..wire.messages import Close
 from .absence import Absence
-from .bounds import INLINE_BYTES
-from .connection import Connection
-from .exports import Exports
+from .dispatchsender import DispatchSender
 from .jobs import Attempt, Job, JobState, LinkState
-from .journal.trouble import DISK_ERRORS
 from .lives import Lost, VarValue
 from .needs import SPAWN, Need, has_version, need_of, serves
 from .placing import Placing
 from .sharing import Sharing
 from .spawning import Spawning, spawn_slots
-from .spill import spill
 from .transactions import Transactions
 from .turn import Turn
-from .values import Found
 
 __all__ = ["BESIDE", "Dispatcher"]
 
@@ -64,7 +58,8 @@ class Dispatcher:
         self.placing = Placing(self.links, self._free)
         self.absence = Absence(transactions, self.links, self._waiting)
         self.sharing = Sharing(transactions, self.links, self._waiting)
-        self.exports = Exports(transactions, self.links, self.send)
+        self.sender = DispatchSender(transactions, self.links)
+        self.exports = self.sender.exports
         self.spawning = Spawning(self._assign, self.enqueue)
 
     def link(self, link_id: str) -> LinkState:
@@ -168,26 +163,13 @@ class Dispatcher:
     def _values_lost(self, job: Job, missing: list[VarValue]) -> None:
         """Let inputs be made again that are where a job can't run, or end it: another attempt would do no better."""
         with self._transactions.turn() as turn:
-            if job.session.jobs.get(job.job_id) is job and not job.session.ended:
-                refused = job.session.wait_for(turn, job, missing)
-                if refused is not None:
-                    self.value_lost(turn, job, *refused)
+            alive = job.session.jobs.get(job.job_id) is job and not job.session.ended
+            if alive and (refused := job.session.wait_for(turn, job, missing)) is not None:
+                self.value_lost(turn, job, *refused)
 
     def value_lost(self, turn: Turn, job: Job, lost: Lost, reason: str | None = None) -> None:
         """End a job whose input can't be had, for a reason beyond that."""
-        whose = f"node {lost.node_id} (job {lost.job_id}, attempt {lost.attempt})" if lost.node_id else lost.job_id
-        words = f"node {job.node_id} needs the var value of handle {lost.handle!r} of {whose}, which was in the memory "
-        words += "of its executor's process: that has ended, or "
-        if job.block.get("spawn"):
-            words += "the value can't leave it for a process of the block's own (spawn: true): then 'stays' in the "
-            words += "value's reference says why"
-        else:
-            words += "can't run this block, or has only a part of what it needs"
-        if reason is not None:
-            words += f"; {reason}"
-        if lost.node_id:
-            words += f". Node {lost.node_id} must run again: asyncblock retry {job.session.session_id}"
-        job.session.fail_job(turn, job, words, retry=False, lost=lost)
+        job.session.fail_job(turn, job, _lost_words(job, lost, reason), retry=False, lost=lost)
 
     def came(self, turn: Turn, link: LinkState) -> None:
         """An executor has said what it can do: hand out what waited for it."""
@@ -271,7 +253,7 @@ class Dispatcher:
         executor = link.executor
         if executor is not None and executor.accepts and not has_version(link, need_of(job)):
             job.session.goes_on(turn, job, [hash for hash, name in executor.packages.items() if name == job.code])
-        turn.after(lambda: self.send(attempt))
+        turn.after(lambda: self.sender.send(attempt))
 
     def _pin(self, job: Job, link: LinkState) -> bool:
         """Let a job's executor be its group's, unless the group has one; tell whether that is another one."""
@@ -281,43 +263,6 @@ class Dispatcher:
             return True
         self._pins[key] = link
         return False
-
-    def send(self, attempt: Attempt) -> None:
-        """Send a dispatch; repeating it changes nothing. One whose inputs are exported first is sent when they are."""
-        connection = attempt.link.connection
-        if attempt.fenced or connection is None:
-            return
-        if connection.clogged:
-            # Its executor doesn't read: what it is to do is kept as jobs, not as messages.
-            connection.feed(partial(self._send_later, attempt, connection))
-            return
-        if self.exports.files_for(attempt) is None:
-            return
-        found = attempt.job.session.resolve_now(attempt.job.inputs)
-        if found is None or not _say(attempt, found):
-            self._transactions.supervisor.begin(self._read_and_send(attempt), "a dispatch", attempt.job.session)
-
-    async def _send_later(self, attempt: Attempt, connection: Connection) -> None:
-        """Send a dispatch when the connection takes one."""
-        if attempt.link.connection is connection:
-            self.send(attempt)
-
-    async def _read_and_send(self, attempt: Attempt) -> None:
-        """Send a dispatch whose inputs have to be read, or are too large for a message and become bodies."""
-        job = attempt.job
-        try:
-            found = await job.session.resolve(job.inputs)
-            if not _say(attempt, found):
-                session = job.session
-                found = await spill(self._transactions.journal, session.number, session.session_id, found)
-                if not attempt.fenced:
-                    _send(attempt, encode(_message(attempt, found)))
-        except Closed:
-            pass
-        except (AsyncBlockError, *DISK_ERRORS) as error:
-            logger.error("the inputs of node %s can't be read", job.node_id, exc_info=error)
-            with self._transactions.turn() as turn:
-                job.session.fail_job(turn, job, f"the inputs of node {job.node_id} can't be read: {error}", retry=False)
 
     def freed(self, turn: Turn, attempt: Attempt, *, finished: bool) -> None:
         """An attempt is over: its slot is free. Unless it said so itself, its channel stays for late records."""
@@ -399,12 +344,8 @@ class Dispatcher:
         if works and link.lease_timer is not None:
             self.back(link)
             self.lost(link)
-        running = [each for each in link.attempts.values() if not each.fenced and each.job.state is JobState.RUNNING]
-        found = [(attempt, where) for attempt in running if (where := _stands_at(attempt, threads)) is not None]
-        if threads and not found and seconds >= _SURE:
-            found = [(attempt, "code that holds the interpreter's lock") for attempt in running]
         with self._transactions.turn() as turn:
-            for attempt, where in found:
+            for attempt, where in _standing(link, threads, seconds):
                 attempt.job.session.stalled(turn, attempt, seconds, where)
 
     def _expired(self, link: LinkState) -> None:
@@ -448,6 +389,31 @@ def _waits(job: Job) -> bool:
     return job.state is JobState.WAITING and job.session.state == "running"
 
 
+def _lost_words(job: Job, lost: Lost, reason: str | None) -> str:
+    whose = f"node {lost.node_id} (job {lost.job_id}, attempt {lost.attempt})" if lost.node_id else lost.job_id
+    words = f"node {job.node_id} needs the var value of handle {lost.handle!r} of {whose}, which was in the memory "
+    words += "of its executor's process: that has ended, or "
+    if job.block.get("spawn"):
+        words += "the value can't leave it for a process of the block's own (spawn: true): then 'stays' in the "
+        words += "value's reference says why"
+    else:
+        words += "can't run this block, or has only a part of what it needs"
+    if reason is not None:
+        words += f"; {reason}"
+    if lost.node_id:
+        words += f". Node {lost.node_id} must run again: asyncblock retry {job.session.session_id}"
+    return words
+
+
+def _standing(link: LinkState, threads: list[Any], seconds: float) -> list[tuple[Attempt, str]]:
+    """Return the attempts that keep a link's process from speaking, and where each of them stands."""
+    running = [each for each in link.attempts.values() if not each.fenced and each.job.state is JobState.RUNNING]
+    found = [(attempt, where) for attempt in running if (where := _stands_at(attempt, threads)) is not None]
+    if threads and not found and seconds >= _SURE:
+        return [(attempt, "code that holds the interpreter's lock") for attempt in running]
+    return found
+
+
 def _stands_at(attempt: Attempt, threads: list[Any]) -> str | None:
     """Return the innermost line of a block's own file in a thread that runs it, in words."""
     entry = "/" + str(attempt.job.block.get("entry", ""))
@@ -469,40 +435,3 @@ def _count(attempt: Attempt, change: int) -> None:
         attempt.link.take(attempt.job.resources, change)
     if attempt.job.in_thread:
         attempt.link.sync_load += change
-
-
-def _say(attempt: Attempt, found: dict[str, Found]) -> bool:
-    """Send a dispatch, unless its inputs are too large for a message; tell whether that is done with."""
-    if attempt.fenced:
-        return True
-    line = encode(_message(attempt, found))
-    if len(line) > 2 * INLINE_BYTES:
-        return False
-    _send(attempt, line)
-    return True
-
-
-def _send(attempt: Attempt, line: bytes) -> None:
-    attempt.link.send_line(line)
-    # A cancel is sent at once, a dispatch when it is in the journal: one that overtook it was for an unknown job.
-    attempt.job.session.say_cancel(attempt.job)
-
-
-def _message(attempt: Attempt, found: dict[str, Found]) -> Dispatch:
-    job = attempt.job
-    bodies: dict[str, Any] = {handle: each.body for handle, each in found.items() if each.body is not None}
-    return Dispatch(
-        job_id=job.job_id,
-        attempt=attempt.number,
-        channel=attempt.channel,
-        session_id=job.session.session_id,
-        node_id=job.node_id,
-        stacks=job.stacks,
-        block=dict(job.block),
-        inputs={handle: each.value for handle, each in found.items() if each.body is None},
-        bodies=bodies,
-        block_path=job.block.get("path"),
-        timeout=job.timeout,
-        metadata=job.session.metadata,
-        files=job.session.files_for(attempt) if job.session.lives.any else {},
-    )

@@ -279,7 +279,7 @@ class Gateway(LinkServices):
             if attempt.fenced:
                 continue
             if attempt.channel not in claimed and attempt.job.state is JobState.ASSIGNED:
-                self.sessions.dispatch.send(attempt)
+                self.sessions.dispatch.sender.send(attempt)
             attempt.job.session.say_cancel(attempt.job)
         self.sessions.dispatch.spawning.ask_again(link)
         self.sessions.releases.restate(link)
