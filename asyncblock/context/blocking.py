@@ -16,9 +16,9 @@ from ..store import Store, StoreKey
 from ..wire.bodies import Parcel
 from ..wire.records import encode
 from ..wire.windows import Lane
-from .asking import Apart
 from .base import can_go_unsent, too_many
 from .directed import ToFlow, ToNode, targets_of
+from .enginecalls import Apart
 from .jobinfo import JobInfo
 from .large import Large
 from .payloads import (

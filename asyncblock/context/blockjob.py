@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from .. import events
 from .engine import Caller, Engine
-from .feed import Watch, events_of_job
+from .jobevents import WatchedJob, events_of_job
 
 __all__ = ["BlockJob", "SyncBlockJob"]
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 class _Common:
     """What both forms know."""
 
-    def __init__(self, engine: Engine, job: Caller, watch: Watch, block: str) -> None:
+    def __init__(self, engine: Engine, job: Caller, watch: WatchedJob, block: str) -> None:
         self.block = block
         """The block, as it was asked for."""
         self._engine = engine
@@ -151,7 +151,7 @@ class BlockJob(_Common):
 class SyncBlockJob(_Common):
     """As ``BlockJob``, for ``def`` blocks: its calls wait on the block's thread."""
 
-    def __init__(self, engine: Engine, job: Caller, watch: Watch, block: str) -> None:
+    def __init__(self, engine: Engine, job: Caller, watch: WatchedJob, block: str) -> None:
         super().__init__(engine, job, watch, block)
         self.inner = BlockJob(engine, job, watch, block)
         """The same for a coroutine on the executor's loop."""

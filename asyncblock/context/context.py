@@ -21,10 +21,10 @@ from ..store import Store, StoreKey
 from ..wire.bodies import OutgoingBody, Parcel
 from ..wire.records import encode
 from ..wire.windows import Lane
-from .asking import AsyncAsking
 from .base import can_go_unsent, too_many
 from .counted import counted
 from .directed import Targets, ToFlow, ToNode, targets_of
+from .enginecalls import AsyncEngineCalls
 from .jobinfo import JobInfo
 from .large import Large
 from .payloads import (
@@ -50,7 +50,7 @@ _CALLS_PER_TURN = 64
 """Sends that a block may make before its loop gets a turn, so that a loop of sends never starves the others."""
 
 
-class Context(AsyncAsking, FigureSender):
+class Context(AsyncEngineCalls, FigureSender):
     """A job as its ``async def main(inputs, ctx)`` sees it. The executor makes one for each attempt.
 
     It belongs to the event loop that runs the block; tasks of that loop may share it, and their sends arrive in the

@@ -18,7 +18,7 @@ from ..offload import run_in_thread
 from ..pieces import loads_blocks
 from ..store import Store, StoreKey
 from ..wire.bodies import BodyRef
-from .feed import Feed, Spawn, Watch
+from .jobevents import JobEventReader, Spawn, WatchedJob
 
 __all__ = ["MAX_BLOCKS", "Caller", "Engine"]
 
@@ -59,7 +59,7 @@ class Engine:
         self._store = store
         self._spawn = spawn
         self._reading = asyncio.Semaphore(_READS)
-        self._feeds: dict[str, Feed] = {}
+        self._readers: dict[str, JobEventReader] = {}
         self._described: OrderedDict[tuple[str, str, str], dict[str, Any]] = OrderedDict()
 
     @property
@@ -97,46 +97,46 @@ class Engine:
                 self._described.popitem(last=False)
         return known
 
-    async def start(self, job: Caller, block_job_id: str, **params: Any) -> Watch:
+    async def start(self, job: Caller, block_job_id: str, **params: Any) -> WatchedJob:
         """Ask for a block to be run, and watch it from its beginning. Raises as ``ask``.
 
         **Cancellation** leaves the block running if the order arrived; it is cancelled when its caller ends.
         """
-        feed = self._feeds.get(job.session_id)
-        if feed is None:
-            feed = self._feeds[job.session_id] = Feed(self._link, job.session_id, self._spawn)
-        watch = Watch(block_job_id)
-        feed.add(watch)
+        reader = self._readers.get(job.session_id)
+        if reader is None:
+            reader = self._readers[job.session_id] = JobEventReader(self._link, job.session_id, self._spawn)
+        watch = WatchedJob(block_job_id)
+        reader.add(watch)
         try:
             answer = await self.ask(job, "run_block", id=block_job_id, block_job_id=block_job_id, **params)
         except BaseException:
-            # A cancel too: a watch without its caller would keep the feed reading.
-            feed.drop(watch)
+            # A cancel too: a job that nobody watches would keep the reader going.
+            reader.drop(watch)
             raise
         watch.held = answer.get("held") is True
-        feed.begin(int(answer["offset"]))
+        reader.begin(int(answer["offset"]))
         return watch
 
-    def end_job(self, session_id: str, watches: list[Watch], why: str) -> None:
+    def end_job(self, session_id: str, watches: list[WatchedJob], why: str) -> None:
         """Watch no more what a job has asked for that has ended itself; whoever waits gets ``Closed``."""
-        feed = self._feeds.get(session_id)
+        reader = self._readers.get(session_id)
         for watch in watches:
-            if feed is not None:
-                feed.drop(watch)
+            if reader is not None:
+                reader.drop(watch)
             watch.settle(Closed(f"the job that asked for this block {why}"))
 
     def end_session(self, session_id: str) -> None:
         """Let go of a session."""
-        feed = self._feeds.pop(session_id, None)
-        if feed is not None:
-            feed.close()
+        reader = self._readers.pop(session_id, None)
+        if reader is not None:
+            reader.close()
         for key in [key for key in self._described if key[0] == session_id]:
             del self._described[key]
 
     def close(self) -> None:
         """Stop listening."""
-        for feed in self._feeds.values():
-            feed.close()
+        for reader in self._readers.values():
+            reader.close()
 
     # ------------------------------------------------------------------ values
 

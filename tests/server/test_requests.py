@@ -408,7 +408,7 @@ async def test_many_blocks_run_at_once(mainframe: Mainframe, form: str) -> None:
 async def test_a_job_waits_when_it_has_as_many_blocks_as_it_may(
     mainframe: Mainframe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("asyncblock.context.asking.MAX_BLOCKS", 3)
+    monkeypatch.setattr("asyncblock.context.enginecalls.MAX_BLOCKS", 3)
     monkeypatch.setattr("asyncblock.server.blocks.MAX_BLOCKS", 3)
     for caller in (fans_out, fans_out_sync):
         assert await out(mainframe, plan_of(caller, x=20)) == sum(range(20)) * 2

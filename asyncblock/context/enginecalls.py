@@ -1,6 +1,7 @@
-"""What a context asks of the engine: blocks to run, what blocks and connections there are, weights of nodes.
+"""The calls by which a block asks the mainframe: run a block, tell of blocks and of connections, weigh a node.
 
-The rules stand once, in ``_Asking``; the two forms differ in how they wait.
+What holds for both kinds of contexts stands once, in ``_EngineCalls``; the two others differ in how they wait. They ask
+``engine``: one for all jobs of a link.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from .base import ContextBase
 from .blockjob import BlockJob, SyncBlockJob
 from .counted import counted
 from .engine import MAX_BLOCKS, Engine
-from .feed import Watch, any_change
+from .jobevents import WatchedJob, any_change
 from .large import Large
 from .payloads import Prepared, Raw, check_size
 
 if TYPE_CHECKING:
     from ..wire.windows import Lane
 
-__all__ = ["Apart", "AsyncAsking", "SyncAsking"]
+__all__ = ["Apart", "AsyncEngineCalls", "SyncEngineCalls"]
 
 HandleDefs = Sequence[Mapping[str, Any]]
 T = TypeVar("T")
@@ -37,12 +38,12 @@ _INLINE = 1 << 20
 """Bytes of values that an order may carry itself; more of them go ahead of it in a record."""
 
 
-class _Asking(ContextBase, ABC):
+class _EngineCalls(ContextBase, ABC):
     """What both forms share."""
 
     _asked = 0
     """How many blocks this attempt has asked for."""
-    _watches: list[Watch] | None = None
+    _watches: list[WatchedJob] | None = None
 
     def _engine(self) -> Engine:
         if self._job.engine is None:
@@ -60,7 +61,7 @@ class _Asking(ContextBase, ABC):
         self._watches = [watch for watch in self._watches or () if not watch.ended]
         return len(self._watches) >= MAX_BLOCKS
 
-    def _noted(self, watch: Watch) -> Watch:
+    def _noted(self, watch: WatchedJob) -> WatchedJob:
         self._watches = [*(self._watches or ()), watch]
         return watch
 
@@ -117,7 +118,7 @@ class _Asking(ContextBase, ABC):
         return params
 
 
-class AsyncAsking(_Asking):
+class AsyncEngineCalls(_EngineCalls):
     """The part of ``Context`` that asks."""
 
     unawaited: int
@@ -220,7 +221,7 @@ class AsyncAsking(_Asking):
     async def _send(self, lane: Lane, item: bytes | Parcel) -> None: ...
 
 
-class SyncAsking(_Asking):
+class SyncEngineCalls(_EngineCalls):
     """The part of ``SyncContext`` that asks."""
 
     def run_block(
@@ -302,7 +303,7 @@ class SyncAsking(_Asking):
     def _send(self, lane: Lane, item: bytes | Parcel) -> None: ...
 
 
-class Apart(SyncAsking, ABC):
+class Apart(SyncEngineCalls, ABC):
     """The part of ``SyncContext`` for a block with an event loop of its own in the job's thread.
 
     There a call that waits would hold up the block's other tasks; in that loop's own pool it would wait for what the

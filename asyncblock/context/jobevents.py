@@ -1,8 +1,8 @@
-"""Feeds: what an executor hears of the jobs that its jobs have asked for. One cursor over each session's journal.
+"""Job events: what an executor hears of the jobs that its own jobs have asked for; one cursor in each session's journal.
 
-A feed reads each row once, whoever watches, and keeps of a job no more than where its rows are, its last values and
-its end: whoever wants all of its events reads those rows again. So nothing is queued, here or in the mainframe, and
-what came before somebody looked isn't lost.
+A row is read once, however many watch. Of a job only the places of its rows, its last values and its end are kept:
+whoever wants all of its events reads those rows again. So nothing queues up, here or in the mainframe, and what came
+before anybody looked isn't lost.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .. import events
 from ..errors import AsyncBlockError, BlockFailed
 from ..link import Link
 
-__all__ = ["Feed", "Spawn", "Watch", "any_change", "events_of_job"]
+__all__ = ["JobEventReader", "Spawn", "WatchedJob", "any_change", "events_of_job"]
 
 _JOB_ID: Final = re.compile(rb'"job_id":"([^"\\]*)"')
 """Every line about a job names it first in this way."""
@@ -30,7 +30,7 @@ Spawn = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
 """Starts a task that somebody owns."""
 
 
-class Watch:
+class WatchedJob:
     """What is known of one job that was asked for. On the executor's loop."""
 
     def __init__(self, job_id: str) -> None:
@@ -107,7 +107,7 @@ class Watch:
                 changed.set_result(None)
 
 
-async def any_change(watches: Sequence[Watch]) -> None:
+async def any_change(watches: Sequence[WatchedJob]) -> None:
     """Wait until one of several has another row, or its end.
 
     **Cancellation** is safe.
@@ -122,22 +122,22 @@ async def any_change(watches: Sequence[Watch]) -> None:
             watch._changed.discard(changed)
 
 
-class Feed:
-    """The cursor of one session. It reads while somebody watches."""
+class JobEventReader:
+    """Reads one session's journal for those who watch its jobs, and only while somebody does."""
 
     def __init__(self, link: Link, session_id: str, spawn: Spawn) -> None:
         self._link = link
         self._session_id = session_id
         self._spawn = spawn
-        self._watches: dict[str, Watch] = {}
+        self._watches: dict[str, WatchedJob] = {}
         self._offset = 0
         self._task: asyncio.Task[None] | None = None
 
-    def add(self, watch: Watch) -> None:
+    def add(self, watch: WatchedJob) -> None:
         """Watch a job. Call it before the job is asked for, so that nothing is missed."""
         self._watches[watch.job_id] = watch
 
-    def drop(self, watch: Watch) -> None:
+    def drop(self, watch: WatchedJob) -> None:
         """Watch a job no more; with the last one the reading ends."""
         self._watches.pop(watch.job_id, None)
         if not self._watches:
