@@ -1,4 +1,4 @@
-"""Job events: what an executor hears of the jobs that its own jobs have asked for; one cursor in each session's journal.
+"""Job events: what an executor hears of the jobs that its own jobs have asked for, one cursor for each session.
 
 A row is read once, however many watch. Of a job only the places of its rows, its last values and its end are kept:
 whoever wants all of its events reads those rows again. So nothing queues up, here or in the mainframe, and what came

@@ -264,7 +264,7 @@ class Desk:
         self._room: dict[Channel, deque[_RoomWaiter]] = {}
         self._port_full = False
         self._arrivals: deque[Channel] = deque()
-        self._hungry = False
+        self._writer_idle = False
 
     def new_port(self) -> Window:
         """Return a share of the link's window for one producing thread (or threads under one lock)."""
@@ -326,7 +326,7 @@ class Desk:
             self._attempts.discard((channel.job_id, channel.attempt))
         return channel
 
-    def complain(self, number: int, error: AsyncBlockError) -> None:
+    def raise_at_next_call(self, number: int, error: AsyncBlockError) -> None:
         """Let the next call of a job raise an error once."""
         channel = self.channels.get(number)
         if channel is not None and channel.trouble is None:
@@ -356,8 +356,8 @@ class Desk:
         for them makes it look again. A wake-up costs a system call and two changes of the GIL (throughput).
         """
         self._arrivals.append(channel)
-        if self._hungry:
-            self._hungry = False
+        if self._writer_idle:
+            self._writer_idle = False
             self.io.post(self._sendable.set)
 
     def next_message(self) -> bytes | None:
@@ -365,8 +365,8 @@ class Desk:
         message = self._look()
         if message is None:
             self._sendable.clear()
-            self._hungry = not self.outbox.held_back or bool(self.outbox.bodies)
-            # Hungry first, then a second look: who arrives in between is seen here or sees it.
+            self._writer_idle = not self.outbox.held_back or bool(self.outbox.bodies)
+            # Idle first, then a second look: who arrives in between is seen here or sees it.
             if self._arrivals:
                 message = self._look()
         return message
@@ -517,7 +517,7 @@ class Desk:
         if runs:
             self._wake_port()
             # A writer that has nothing to send needs no waking: who arrives does that (latency).
-            if not (self._hungry and self.idle):
+            if not (self._writer_idle and self.idle):
                 self._sendable.set()
 
     def _wake_port(self) -> None:

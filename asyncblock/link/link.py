@@ -537,7 +537,7 @@ class Link:
                 self._on_close(message)
             case Refused():
                 words = f"the mainframe refused record {message.index} of the job: {message.reason}"
-                self._desk.complain(message.channel, Rejected(words, code="record"))
+                self._desk.raise_at_next_call(message.channel, Rejected(words, code="record"))
             case SessionEnded() if self._host is not None:
                 self._host.session_ended(message.session_id)
             case Release() if self._host is not None:

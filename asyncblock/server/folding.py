@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> None:
 
 
 async def _fold(data_dir: Path, number: int, session_id: str, until: int) -> dict[str, Any]:
-    """Fold a session's rows before ``until``; return its state as ``Session.to_snapshot`` does."""
+    """Fold a session's rows before ``until``; return its state as ``RunningSession.to_snapshot`` does."""
     with peek_journal(data_dir) as journal:
         async with asyncio.TaskGroup() as tasks:
             supervisor = Supervisor(tasks, lambda what, error: None)

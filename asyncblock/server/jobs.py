@@ -298,7 +298,7 @@ class BlockOrders(Protocol):
 
 
 class JobOwner(Protocol):
-    """Whose jobs these are: a ``session.Session``, as those know it who hand its jobs out and hear of them."""
+    """Whose jobs these are: a ``session.RunningSession``, as those know it who hand its jobs out and hear of them."""
 
     number: int
     session_id: str

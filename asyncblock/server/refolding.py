@@ -32,7 +32,7 @@ _PROGRAM = "asyncblock.server.folding"
 
 
 class Foldable(Protocol):
-    """Whose state is written down: a ``session.Session``, of which no more is asked here."""
+    """Whose state is written down: a ``session.RunningSession``, of which no more is asked here."""
 
     number: int
     session_id: str

@@ -24,7 +24,7 @@ to fit into a message."""
 
 
 class Journaled(Protocol):
-    """Whose rows these are: a ``session.Session``, of which a turn asks no more than this."""
+    """Whose rows these are: a ``session.RunningSession``, of which a turn asks no more than this."""
 
     number: int
     next_offset: int
