@@ -63,6 +63,8 @@ async def mosquitto(directory: Path, *lines: str) -> AsyncIterator[Broker]:
     said = [
         f"listener {port} 127.0.0.1",
         "max_queued_messages 0",
+        # Else it gives root up, and can't write here.
+        "user root",
         "persistence true",
         f"persistence_location {directory}/",
         *(lines or ("allow_anonymous true",)),
