@@ -16,6 +16,8 @@ from typing import Any, Final
 import orjson
 
 from .errors import LocalProtocolError, PayloadTooLarge
+from .telemetry.current import headers_of_caller
+from .telemetry.traces import TRACEPARENT
 
 __all__ = ["MAX_METADATA", "carried", "carry", "gathered", "give", "problem_of"]
 
@@ -43,7 +45,9 @@ def gathered(given: Mapping[str, Any] | None) -> dict[str, Any]:
     """
     missing = object()
     found = {name: variable.get(missing) for name, variable in _carried.items()}
-    made = {**{name: value for name, value in found.items() if value is not missing}, **(given or {})}
+    own = {**{name: value for name, value in found.items() if value is not missing}, **(given or {})}
+    # Both or neither: what is given of a trace isn't mixed with the caller's.
+    made = own if TRACEPARENT in own else {**headers_of_caller(), **own}
     for name, value in made.items():
         if not isinstance(name, str) or type(value) not in _SCALARS:
             raise LocalProtocolError(

@@ -51,7 +51,9 @@ LAYERS: dict[str, set[str]] = {
     "values": {"forms", "brought", "errors"},
     "pieces": {"forms", "brought", "forks", "values", "errors"},
     "offload": {"forks", "errors"},
-    "metadata": {"errors"},
+    "metadata": {"telemetry", "errors"},
+    "telemetry": {"errors"},
+    "jsonlogs": set(),
     "many": {"flow", "shapes", "errors"},
     "grouped": {"client", "many"},
     # Asked for by a handle of the client when somebody wants it, and built on what executors keep.
@@ -69,7 +71,7 @@ LAYERS: dict[str, set[str]] = {
     "body": {"offload", "errors"},
     "scratch": {"errors"},
     "context": {
-        "forks", "link", "iothread", "wire", "preview", "detached", "store", "depot", "shared", "body", "values", "forms", "pieces", "offload", "schemas", "shapes", "events", "errors",
+        "telemetry", "forks", "link", "iothread", "wire", "preview", "detached", "store", "depot", "shared", "body", "values", "forms", "pieces", "offload", "schemas", "shapes", "events", "errors",
     },
     "looks": set(),
     "events": {"looks", "wire", "errors"},
@@ -78,7 +80,7 @@ LAYERS: dict[str, set[str]] = {
     "oocana_surface": {"context", "block", "shapes", "syntax", "events", "errors"},
     "executor": {
         "oocana_surface", "context", "client", "link", "iothread", "wire", "detached", "store", "depot", "shared", "block", "shapes", "body", "scratch", "preview", "values", "pieces",
-        "offload", "flow", "workers", "brought", "children", "lifesigns", "collector", "ending", "hostmemory", "metadata", "resources",
+        "offload", "flow", "workers", "brought", "children", "lifesigns", "collector", "ending", "hostmemory", "metadata", "resources", "telemetry", "jsonlogs",
         *GROUND,
     },
     "mqtt": {"errors"},
@@ -113,6 +115,7 @@ DOORS = {
     "paho": {"mqtt.py"},
     "oocana": {"oocana_surface"},
     "simplejson": {"oocana_surface"},
+    "opentelemetry": {"telemetry/spans.py", "telemetry/exporting.py"},
 }
 # Imported by nobody here: authors' values bring them in.
 AUTHORS_OWN = {
@@ -192,7 +195,18 @@ def test_importing_asyncblock_loads_nothing_heavy() -> None:
     loaded = set(
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     )
-    heavy = {"pandas", "numpy", "matplotlib", "typer", "rich", "websockets", "sqlite3", "yaml", "anyio"}
+    heavy = {
+        "pandas",
+        "numpy",
+        "matplotlib",
+        "typer",
+        "rich",
+        "websockets",
+        "sqlite3",
+        "yaml",
+        "anyio",
+        "opentelemetry",
+    }
     assert not loaded & heavy
     assert not {name for name in loaded if name.startswith(("asyncblock.server", "asyncblock.flow", "asyncblock.cli"))}
 

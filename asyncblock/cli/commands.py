@@ -38,6 +38,7 @@ from .interrupts import INTERRUPTED, Interrupts
 from .offered import Offered
 from .parts import remember_inputs
 from .reloading import following
+from .saying import say
 from .served_tls import served_tls
 from .submitting import Wanted, resolve, warn
 from .targets import COMMAND_TIMEOUT, Target
@@ -45,6 +46,7 @@ from .witness import Witness
 
 if TYPE_CHECKING:
     from ..report.enginereport import EngineReport
+    from ..telemetry.exporting import Telemetry
     from .paging import PageBeside
 
 __all__ = ["executor", "resume", "run", "run_plan", "serve"]
@@ -226,17 +228,13 @@ async def executor(
                 interrupts.restore = workers.kill
                 named = "".join(f"{package_name(root)}, " for root in own)
                 more = f"; offers {told}" if (told := str(offered)) else ""
-                print(
-                    f"executor for {shown_url(url)}: {named}the examples{more}; Ctrl-C to leave",
-                    file=sys.stderr,
-                    flush=True,
-                )
+                say(f"executor for {shown_url(url)}: {named}the examples{more}; Ctrl-C to leave")
                 async with following(edits, workers):
                     await stop.wait()
                 words = f"leaving: running jobs have {grace:g} s to finish; a second signal ends them"
-                print(words, file=sys.stderr, flush=True)
+                say(words)
     for report in workers.reports:
-        print(report)
+        say(report, sys.stdout)
     return 0
 
 
@@ -260,6 +258,7 @@ async def serve(
     insecure: bool,
     no_executor_timeout: float | None,
     version_timeout: float | None,
+    otel: bool = False,
 ) -> int:
     """Serve a mainframe until told to stop."""
     from ..server.settings import Settings
@@ -280,6 +279,10 @@ async def serve(
     with Interrupts() as interrupts:
         async with AsyncExitStack() as stack:
             io = await stack.enter_async_context(shared().lease())
+            if otel:
+                telemetry = _telemetry()
+                stack.push_async_callback(asyncio.to_thread, telemetry.close)
+                settings = replace(settings, watch=telemetry)
             # Leaving raises the error by which the mainframe has ended by itself.
             server = await stack.enter_async_context(
                 hosted_mainframe(io, directory, settings, ended=lambda _: stop.set())
@@ -299,9 +302,18 @@ async def serve(
             gc.freeze()
             collector.keep_short()
             with interrupts.handled_by(stop.set):
-                print(f"mainframe at {url}, data in {directory}; Ctrl-C to stop", file=sys.stderr, flush=True)
+                say(f"mainframe at {url}, data in {directory}; Ctrl-C to stop")
                 await stop.wait()
     return 0
+
+
+def _telemetry() -> Telemetry:
+    try:
+        from ..telemetry.exporting import over_otlp
+    except ImportError as error:
+        words = f"--otel needs OpenTelemetry ({error}): pip install 'asyncblock[otel]'"
+        raise Unavailable(words) from error
+    return over_otlp()
 
 
 def _local(url: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 from collections.abc import Coroutine
@@ -10,6 +11,7 @@ from typing import Any, NoReturn
 
 import typer
 
+from .. import jsonlogs
 from ..errors import AsyncBlockError, DataDirInUse, InvalidFlow, MainframeFailed, Unauthorized
 from .exits import BROKEN, INTERRUPTED, USAGE
 
@@ -50,4 +52,7 @@ def run_command(work: Coroutine[Any, Any, int]) -> NoReturn:
 
 
 def _complain(*lines: str) -> None:
+    if jsonlogs.configured():
+        logging.getLogger("asyncblock").error("%s", "\n  ".join(lines))
+        return
     print("\n  ".join(["asyncblock: " + lines[0], *lines[1:]]), file=sys.stderr)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
@@ -11,6 +10,7 @@ from ..errors import Unavailable
 from ..packages import package_name
 from ..workers import Workers
 from .edits import Edits
+from .saying import say
 
 __all__ = ["following"]
 
@@ -34,11 +34,7 @@ async def _follow(edits: Edits, workers: Workers) -> None:
         async with aclosing(edits.follow()) as edited:
             async for roots in edited:
                 versions = ", ".join(f"{package_name(root)} is version {edits.mark_of(root)[:12]}" for root in roots)
-                _say(f"edited: {versions}; a new process takes the jobs, the old one ends what it runs")
+                say(f"edited: {versions}; a new process takes the jobs, the old one ends what it runs")
                 await workers.renew()
     except Unavailable as error:
-        _say(f"asyncblock: {error}; the executor goes on with the code that it has")
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+        say(f"asyncblock: {error}; the executor goes on with the code that it has")

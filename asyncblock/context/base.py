@@ -15,6 +15,7 @@ from ..link import Outlet
 from ..pieces import dumps_pieces
 from ..preview import Making, about
 from ..store import Store
+from ..telemetry.traces import Trace, trace_of_job
 from ..values import dumps, form_of, is_small
 from ..wire.bodies import INLINE_LIMIT, Encoding, Parcel
 from ..wire.channel import Channel
@@ -146,6 +147,14 @@ class ContextBase(Staying, Captured):
         """What whoever started the session said of it, read-only: ``start(..., metadata={...})``. Blocks that this one
         runs have the same."""
         return self._job.metadata
+
+    @property
+    def trace(self) -> Trace | None:
+        """Where this attempt stands in a trace: its own span where the mainframe records spans, else what whoever
+        started the session named as ``traceparent``; None without one. ``ctx.trace.headers`` tell another service.
+        Inside a block it is OpenTelemetry's current context, too, where that is installed."""
+        job = self._job
+        return trace_of_job(job.metadata, job.session_id, job.job_id, job.attempt) if job.metadata else None
 
     @property
     def node_id(self) -> str | None:

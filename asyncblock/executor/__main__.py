@@ -21,7 +21,7 @@ from functools import partial
 
 import orjson
 
-from .. import collector, forks
+from .. import collector, forks, jsonlogs
 from ..children import FD_OPTION
 from ..client import Mainframe, open_link
 from ..ending import end, end_within, leave
@@ -43,7 +43,10 @@ logger = logging.getLogger("asyncblock.executor")
 
 def main() -> None:
     """Run the executor process."""
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
+    if jsonlogs.wanted():
+        jsonlogs.configure()
+    else:
+        logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
     parent = Parent(_socket_of(sys.argv))
     orders = Orders.from_line(parent.first_line())
     if orders.trace_fd is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import ctypes
 import logging
 import threading
@@ -18,6 +19,8 @@ from ..link import Outlet
 from ..metadata import give
 from ..offload import Abandoned, run_in_thread, wait_in_thread
 from ..shapes import Declared, handles_of
+from ..telemetry import current
+from ..telemetry.traces import TRACEPARENT, trace_of_job
 from ..values import is_small
 from ..wire.messages import Dispatch
 from ..wire.records import encode
@@ -301,6 +304,8 @@ class RunningJob:
                 await wait_in_thread(self._caching.look, inputs)
                 if self._caching.kept is not None:
                     binding = self._caching.kept.binding()
+            if TRACEPARENT in self._info.metadata and not current.prepared():
+                await run_in_thread(current.prepare)
             self._ctx = self._context(binding, inputs)
         except asyncio.CancelledError:
             await self._conclude({"cancelled": True})
@@ -386,9 +391,17 @@ class RunningJob:
         assert isinstance(ctx, Context)
         sink = ctx.sink
         context = context_for(self, sink, self._hosting.contexts.get(self._info.session_id))
-        give(context, self._info.metadata)
+        self._give(context)
         job_of_lines[sink.line] = self
         return self._hosting.loop.create_task(self._call(binding, ctx), context=context)
+
+    def _give(self, context: contextvars.Context) -> None:
+        """Let the block's context have what travels with its session."""
+        info = self._info
+        if info.metadata:
+            give(context, info.metadata)
+            if (trace := trace_of_job(info.metadata, info.session_id, info.job_id, info.attempt)) is not None:
+                current.enter(context, trace)
 
     async def _call(self, binding: Binding, ctx: Context) -> object:
         inputs: Any = ctx.inputs
@@ -423,7 +436,7 @@ class RunningJob:
     async def _in_thread(self, binding: Binding, ctx: SyncContext) -> object:
         # By its sink alone is the thread the job's: what it leaves to pools may outlive it.
         context = context_for(None, ctx.sink, self._hosting.contexts.get(self._info.session_id))
-        give(context, self._info.metadata)
+        self._give(context)
         job_of_lines[ctx.sink.line] = self
         result = self._result = self._hosting.loop.create_future()
         inbox = self._hosting.inbox

@@ -80,6 +80,9 @@ class SessionFold(SessionValues, ABC):
         self.created_at = created_at
         self.metadata = metadata or {}
         """What whoever started it said of it; its jobs have it."""
+        watch = owner.settings.watch
+        self.watch = None if watch is None else watch.session(self)
+        """Who is told of what happens in it; None for nobody."""
         self.state = "running"
         """``running``, ``ending``, then ``succeeded``, ``failed`` or ``cancelled``."""
         self.error: str | None = None
@@ -215,12 +218,12 @@ class SessionFold(SessionValues, ABC):
             retried = record.get("error_type") not in job.policy.not_retried and not ours
             self._fold_failure(turn, job, error, retried, finished=True, offset=place[0])
             return
-        self._close_attempt(turn, attempt, "succeeded", finished=True)
+        self._close_attempt(turn, attempt, "succeeded", None, finished=True)
         if job.recomputes is not None:
             for *ref, _, _ in attempt.held or ():
                 self.recomputing.came(turn, job, tuple(ref))
             self._fold_again(turn, attempt, place, record)
-            self._end_job(job)
+            self._end_job(turn, job, None)
             self.feed(turn, Finished(job.job_id, None, {}))
             self.recomputing.over(turn, job, None)
             self._end_if_quiet(turn)
@@ -233,7 +236,7 @@ class SessionFold(SessionValues, ABC):
                 self._keep_for_caller(job.caller, outputs[handle])
         for *ref, to_node, to_flow in attempt.held or ():
             self.feed(turn, Output(job.job_id, ref[4], tuple(ref), to_node, to_flow))
-        self._end_job(job)
+        self._end_job(turn, job, None)
         self.requests.tell(turn, job, None)
         self.feed(turn, Finished(job.job_id, None, outputs))
         self._end_if_quiet(turn)
@@ -251,7 +254,7 @@ class SessionFold(SessionValues, ABC):
     ) -> None:
         if job.attempt is not None:
             outcome = "failed" if job.cancelling is None else "cancelled"
-            self._close_attempt(turn, job.attempt, outcome, finished=finished)
+            self._close_attempt(turn, job.attempt, outcome, error, finished=finished)
         self.requests.cancel_all(turn, job, f"the job that asked for it has ended ({error})")
         # It may run again as often as need be, says its block; only what it fails of itself counts as its attempts.
         died = retry and not finished and job.deaths_left > 0
@@ -265,7 +268,7 @@ class SessionFold(SessionValues, ABC):
             if turn is not None:
                 self._retry_later(turn, job, error)
             return
-        self._end_job(job)
+        self._end_job(turn, job, error)
         self.requests.tell(turn, job, error)
         who: dict[str, Any] = {"node_id": job.node_id, "attempt": job.attempts, **({"lost": lost} if lost else {})}
         self._feed_failure(turn, error, offset, job_id=job.job_id, **who)
@@ -282,7 +285,7 @@ class SessionFold(SessionValues, ABC):
 
     def _fold_release(self, turn: Turn | None, job: Job) -> None:
         if job.attempt is not None:
-            self._close_attempt(turn, job.attempt, "released", finished=False)
+            self._close_attempt(turn, job.attempt, "released", None, finished=False)
         self.requests.cancel_all(turn, job, "the job that asked for it begins anew")
         job.attempt = None
         job.state = JobState.WAITING
@@ -295,6 +298,7 @@ class SessionFold(SessionValues, ABC):
         self.deadlines.over(ended.job_id)
         if started is None:
             return
+        self._tell_over(turn, ended.job_id, ended.error)
         self.requests.forget(started)
         if started.runs is not None:
             self._owner.dispatch.unpin(self.session_id, ended.job_id, self.plan.flow(started.runs))
@@ -302,13 +306,14 @@ class SessionFold(SessionValues, ABC):
             return
         for inner in [each for each in self.flow_jobs.values() if _is_inside(each.stacks, ended.job_id)]:
             del self.flow_jobs[inner.job_id]
+            self._tell_over(turn, inner.job_id, ended.error)
             self.requests.forget(inner)
             self.requests.tell(turn, inner, ended.error)
             self.deadlines.over(inner.job_id)
         for job in [each for each in self.jobs.values() if _is_inside(each.stacks, ended.job_id)]:
             if job.attempt is None:
                 self._owner.dispatch.withdraw(job)
-                self._end_job(job)
+                self._end_job(turn, job, ended.error)
                 self.requests.tell(turn, job, ended.error)
             elif turn is None:
                 job.cancelling = ended.error
@@ -316,18 +321,28 @@ class SessionFold(SessionValues, ABC):
                 self.cancel_job(job, ended.error)
                 self.deadlines.abandon_later(job)
 
-    def _close_attempt(self, turn: Turn | None, attempt: Attempt, outcome: str, *, finished: bool) -> None:
+    def _close_attempt(
+        self, turn: Turn | None, attempt: Attempt, outcome: str, error: str | None, *, finished: bool
+    ) -> None:
         """Fence an attempt: it is over, whatever still comes of it."""
         attempt.fenced = True
         self.lives.attempt_over(attempt)
         if turn is not None:
             self._owner.dispatch.freed(turn, attempt, finished=finished)
-            if attempt.assigned_at and outcome != "released":
-                seconds = self._owner.loop.time() - attempt.assigned_at
+            seconds = self._owner.loop.time() - attempt.assigned_at if attempt.assigned_at else None
+            if seconds is not None and outcome != "released":
                 self._owner.timings.job.observe(seconds, title_of(attempt.job.block), outcome)
+            if self.watch is not None:
+                link = attempt.link.link_id
+                self.watch.attempt_over(attempt.job.job_id, attempt.number, seconds, link, outcome, error)
 
-    def _end_job(self, job: Job) -> None:
+    def _tell_over(self, turn: Turn | None, job_id: str, error: str | None) -> None:
+        if self.watch is not None:
+            self.watch.job_over(job_id, error, told=turn is None)
+
+    def _end_job(self, turn: Turn | None, job: Job, error: str | None) -> None:
         job.state = JobState.ENDED
+        self._tell_over(turn, job.job_id, error)
         # The attempt stays with its link as long as records may come; it knows its job, and must not be in a circle.
         job.attempt = None
         self.jobs.pop(job.job_id, None)

@@ -20,6 +20,7 @@ from .gateway import RETRY_AFTER, Gateway
 from .http import HttpDoor
 from .journal import SqliteJournal
 from .journal.datadir import DataDir
+from .metrics import measured
 from .sessions import Sessions
 from .settings import Settings
 from .supervision import Supervisor, in_words
@@ -162,6 +163,8 @@ class MainframeServer:
             await asyncio.sleep(_TICK)
             self.lag = loop.time() - due
             self.sessions.timings.loop_delay.observe(self.lag)
+            if self.settings.watch is not None:
+                self.settings.watch.measured(lambda: measured(self))
 
     async def _forget(self) -> None:
         """Forget what nobody will ask for again."""

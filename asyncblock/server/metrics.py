@@ -13,8 +13,9 @@ from .gateway import Gateway
 from .histograms import Histogram, HistogramFamily, Timings
 from .journal import RUNNING, Journal
 from .sessions import Sessions
+from .watching import Measurement
 
-__all__ = ["FIGURES", "OPENMETRICS", "TEXT", "TIMES", "Measured", "figures_of", "metrics_text", "times_of"]
+__all__ = ["FIGURES", "OPENMETRICS", "TEXT", "TIMES", "Measured", "measured", "metrics_text"]
 
 OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -104,6 +105,18 @@ def times_of(timings: Timings) -> dict[str, Histogram | HistogramFamily]:
         "acknowledgement_seconds": timings.ack,
         "loop_delay_seconds": timings.loop_delay,
     }
+
+
+def measured(server: Measured) -> Measurement:
+    """Return everything at once, as it is at this moment."""
+    times = [
+        (name, dict(zip(each.labels, values, strict=True)), one)
+        if isinstance(each, HistogramFamily)
+        else (name, {}, one)
+        for name, each in times_of(server.sessions.timings).items()
+        for values, one in (each if isinstance(each, HistogramFamily) else [((), each)])
+    ]
+    return figures_of(server), states_of(server), times
 
 
 def metrics_text(server: Measured, *, openmetrics: bool) -> str:

@@ -111,6 +111,8 @@ class SessionRecovery(SessionFold):
         attempt.records = obj["n"] + len(records)
         skip = {index for index, _ in obj.get("refused", ())}
         if not obj.get("late"):
+            if self.watch is not None:
+                self.watch.put_out(place, attempt.job.job_id, attempt.number)
             self._fold_records(None, attempt, records, place, size // max(len(records), 1), skip)
         else:
             self._note_late(attempt, records, place, skip)
@@ -167,6 +169,8 @@ class SessionRecovery(SessionFold):
         job.begins()
         attempt = Attempt(job, obj["attempt"], link, obj["channel"], away=obj.get("away", False))
         job.attempt, job.attempts, job.state = attempt, obj["attempt"], JobState.ASSIGNED
+        ago = max(0, time.time_ns() // 1_000_000 - obj["t"]) / 1000
+        attempt.assigned_at = self._owner.loop.time() - ago
         job.retry_at = None
         self._replayed_attempts[job.job_id, attempt.number] = attempt
         self.links.add(link)
@@ -211,6 +215,20 @@ class SessionRecovery(SessionFold):
     def _open_flow(self, started: FlowJobStarted, since: int | None = None) -> None:
         self.flow_jobs[started.job_id] = started
         self.deadlines.begin_flow(started, since)
+        if self.watch is not None:
+            self._tell_began(started, started.runs or started.node_id, since)
+
+    def _tell_began(self, decision: JobCreated | FlowJobStarted, name: str, since: int | None) -> None:
+        """Say to who watches that a job, or a run of a subflow, is to be done, and under what it stands."""
+        if self.watch is None:
+            return
+        parent = ("", 0)
+        if decision.caller is not None:
+            caller = self.jobs.get(decision.caller)
+            parent = (decision.caller, 1 if caller is None else max(caller.attempts, 1))
+        elif decision.flow is not None:
+            parent = (decision.stacks[-1]["flow_job_id"], 0)
+        self.watch.job_began(decision.job_id, name, decision.node_id, parent, decision.inputs, since)
 
     @abstractmethod
     def create(self, created: JobCreated, since: int | None = None) -> Job:

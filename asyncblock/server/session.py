@@ -31,7 +31,7 @@ from ..flow.plan import Plan
 from ..resources import NOTHING
 from ..wire.messages import Cancel, Close, SessionEnded
 from ..wire.records import TERMINAL, check
-from .blockspec import BlockKind
+from .blockspec import BlockKind, title_of
 from .bounds import INLINE_BYTES
 from .deadlines import Deadlines
 from .dispatch import BESIDE
@@ -51,6 +51,8 @@ __all__ = ["RunningSession"]
 
 _SNAPSHOT_SHARE = 8
 """How many times its own length the journal grows before the next snapshot."""
+
+_NOT_BEGUN = "its flow was over before an executor had it"
 
 _DROPPED = 200
 """Jobs that wait and are ended in one step of the loop, each in some 8 µs."""
@@ -127,6 +129,8 @@ class RunningSession(SessionRecovery):
                 self.counted += len(records)
             else:
                 skip = {i for i, _ in refused}
+                if self.watch is not None:
+                    self.watch.put_out((self.next_offset, line), attempt.job.job_id, attempt.number)
                 self._fold_records(turn, attempt, records, (self.next_offset, line), size, skip)
             self._check_size(turn, attempt)
         elif run.flat is None:
@@ -176,7 +180,7 @@ class RunningSession(SessionRecovery):
             for job in list(self.jobs.values()):
                 if (attempt := job.attempt) is not None:
                     attempt.link.send(Close(attempt.channel, job.job_id, attempt.number, reason))
-                    self._close_attempt(turn, attempt, "failed", finished=False)
+                    self._close_attempt(turn, attempt, "failed", reason, finished=False)
                 self._owner.dispatch.withdraw(job)
                 job.attempt = None
             self.jobs.clear()
@@ -394,6 +398,8 @@ class RunningSession(SessionRecovery):
             within=within,
         )
         self.jobs[job.job_id] = job
+        if self.watch is not None:
+            self._tell_began(created, title_of(node.block), since)
         if job.block.get("recompute"):
             self.lives.remember(created, self.jobs)
         if job.timeout is not None:
@@ -443,7 +449,7 @@ class RunningSession(SessionRecovery):
             job = self._dropped.popleft()
             if job.attempt is None and job.state is not JobState.ENDED:
                 self._owner.dispatch.withdraw(job)
-                self._end_job(job)
+                self._end_job(turn, job, _NOT_BEGUN)
                 self._run.drop(job.job_id)
         if self._dropped:
             self._owner.supervisor.soon(self._drop_more, what="the end of jobs", session=self)
@@ -506,6 +512,8 @@ class RunningSession(SessionRecovery):
             t=self.finished_at,
         )
         self._owner.ended(turn, self)
+        if self.watch is not None:
+            self.watch.session_over(verdict.state, verdict.error)
         turn.after(self._tell_executors)
 
     def _tell_executors(self) -> None:
@@ -590,7 +598,7 @@ class RunningSession(SessionRecovery):
             elif self.state == "running":
                 self._owner.dispatch.enqueue(turn, job)
             else:
-                self._end_job(job)
+                self._end_job(turn, job, _NOT_BEGUN)
         self._replayed_attempts.clear()
         undecided, self._undecided = self._undecided, {}
         for created in undecided.values():

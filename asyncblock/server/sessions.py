@@ -142,6 +142,8 @@ class Sessions(SessionOwner):
         inputs = checked.input_values(inputs)
         made = checked.to_json()
         _check_sizes(checked, made, inputs)
+        if self.settings.watch is not None:
+            metadata = self.settings.watch.starting(session_id, title or checked.title, metadata or {})
         number = self.journal.new_session_no()
         session = RunningSession(self, number, session_id, checked, inputs, int(time.time() * 1000), metadata)
         self.running[session_id] = session

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from .watching import MainframeWatch
+
 __all__ = ["Settings"]
 
 
@@ -33,6 +35,9 @@ class Settings:
     """Origins of web pages that may connect."""
     insecure: bool = False
     """Allow to listen beyond loopback without TLS."""
+
+    watch: MainframeWatch | None = None
+    """Who is told of sessions, to make spans of them: ``telemetry.exporting``."""
 
     session_bytes: int = 10 << 30
     """Bytes of journal and bodies that a session may take before it fails: one flow mustn't fill the disk of all."""

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Optional
 import typer
 
 from ..finishing import run_command
+from ..saying import log_as
 from ..targets import Target
 from .options import (
     Accept,
@@ -15,6 +16,8 @@ from .options import (
     Header,
     Json,
     Label,
+    LogAs,
+    LogFormat,
     Offers,
     Synchronous,
     TlsCa,
@@ -72,6 +75,15 @@ def serve(
             help="The same in a session that is under way, when a deploy has taken its code away. Default: an hour.",
         ),
     ] = None,
+    otel: Annotated[
+        bool,
+        typer.Option(
+            "--otel",
+            envvar="ASYNCBLOCK_OTEL",
+            help="Send spans and metrics to an OpenTelemetry collector; OTEL_EXPORTER_OTLP_ENDPOINT says where it is.",
+        ),
+    ] = False,
+    log_format: LogFormat = LogAs.text,
 ) -> None:
     """Serve a mainframe until interrupted.
 
@@ -80,6 +92,7 @@ def serve(
     """
     from .. import commands
 
+    log_as(log_format)
     level: Literal["normal", "full"] = "full" if synchronous is Synchronous.full else "normal"
     run_command(
         commands.serve(
@@ -95,6 +108,7 @@ def serve(
             insecure=insecure,
             no_executor_timeout=no_executor_timeout,
             version_timeout=version_timeout,
+            otel=otel,
         )
     )
 
@@ -123,6 +137,7 @@ def executor(
             "--reload", help="After an edit, start a new process; the old one ends what it runs. Needs watchfiles."
         ),
     ] = False,
+    log_format: LogFormat = LogAs.text,
 ) -> None:
     """Run blocks for a mainframe until interrupted. The shipped examples are always served.
 
@@ -135,6 +150,7 @@ def executor(
     from .. import commands
     from ..offered import Offered
 
+    log_as(log_format)
     target = Target(url, token, data_dir, tls_ca, tuple(header or ()))
     offered = Offered.read(offers or (), label or ())
     run_command(

@@ -20,6 +20,8 @@ __all__ = [
     "InputsFile",
     "Json",
     "Label",
+    "LogAs",
+    "LogFormat",
     "Nodes",
     "NodesInputs",
     "Offers",
@@ -165,6 +167,23 @@ UseCache = Annotated[
 Refresh = Annotated[
     Optional[list[str]],  # noqa: UP045
     typer.Option("--refresh", metavar="NODE", help="Run this node anew, and keep its new result. Repeatable."),
+]
+
+
+class LogAs(StrEnum):
+    """How a command that stays logs."""
+
+    text = "text"
+    json = "json"
+
+
+LogFormat = Annotated[
+    LogAs,
+    typer.Option(
+        "--log-format",
+        envvar="ASYNCBLOCK_LOG_FORMAT",
+        help="What it says on stderr: lines to read, or a JSON object a line (event, level, logger, timestamp).",
+    ),
 ]
 
 

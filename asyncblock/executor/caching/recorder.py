@@ -16,6 +16,7 @@ from ...offload import run_in_thread
 from ...pieces import loads_blocks
 from ...shared import Handed
 from ...store import Store, StoreKey
+from ...telemetry.traces import Trace
 from ...values import dumps
 from ...wire.bodies import OutgoingBody, Parcel
 from .digests import Named, NoDigest
@@ -237,6 +238,11 @@ class _Recording:
     def metadata(self) -> Mapping[str, Any]:
         self._recorder.spoil("it reads its session's metadata")
         return super().metadata  # type: ignore[misc,no-any-return]  # the other base's
+
+    @property
+    def trace(self) -> Trace | None:
+        self._recorder.spoil("it looks where it stands in a trace")
+        return super().trace  # type: ignore[misc,no-any-return]  # the other base's
 
     def _preview_record(
         self,
