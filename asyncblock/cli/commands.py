@@ -41,6 +41,7 @@ from .reloading import following
 from .saying import say
 from .served_tls import served_tls
 from .submitting import Wanted, resolve, warn
+from .supervised import supervised
 from .targets import COMMAND_TIMEOUT, Target
 from .witness import Witness
 
@@ -229,7 +230,7 @@ async def executor(
                 named = "".join(f"{package_name(root)}, " for root in own)
                 more = f"; offers {told}" if (told := str(offered)) else ""
                 say(f"executor for {shown_url(url)}: {named}the examples{more}; Ctrl-C to leave")
-                async with following(edits, workers):
+                async with following(edits, workers), supervised(lambda: asyncio.sleep(0)):
                     await stop.wait()
                 words = f"leaving: running jobs have {grace:g} s to finish; a second signal ends them"
                 say(words)
@@ -303,7 +304,9 @@ async def serve(
             collector.keep_short()
             with interrupts.handled_by(stop.set):
                 say(f"mainframe at {url}, data in {directory}; Ctrl-C to stop")
-                await stop.wait()
+                # Alive is who answers on the mainframe's loop.
+                async with supervised(lambda: io.run(asyncio.sleep(0))):
+                    await stop.wait()
     return 0
 
 
