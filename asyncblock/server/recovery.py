@@ -6,6 +6,7 @@ jobs are written down.
 
 from __future__ import annotations
 
+import time
 from abc import abstractmethod
 from typing import Any, Self
 
