@@ -47,7 +47,9 @@ def test_a_line_inside_of_a_trace_says_where() -> None:
     assert "trace_id" not in line_of("elsewhere", (), None)
 
 
-@pytest.mark.parametrize("value", ["\ud800", object(), 1 << 100, {1: {2}}, b"bytes"], ids=repr)
+@pytest.mark.parametrize(
+    "value", ["\ud800", object(), 1 << 100, {1: {2}}, b"bytes"], ids=["half a pair", "object", "large", "set", "bytes"]
+)
 def test_what_json_has_no_form_for_costs_no_line(value: object) -> None:
     assert line_of("odd: %r", (value,), None, extra={"odd": value})["event"]
 
