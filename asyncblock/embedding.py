@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -152,4 +151,4 @@ async def memory_link(io: IOThread, accept: Callable[[Transport], None], address
     try:
         yield link
     finally:
-        await asyncio.shield(link.close())
+        await link.close()

@@ -119,16 +119,28 @@ class IOThread:
 
         **Cancellation** cancels the coroutine and doesn't wait for it.
         """
-        if self.forked or self._ended:
+        if asyncio.get_running_loop() is self.loop and not self.forked:
+            return await coroutine
+        return await self._begun(coroutine)
+
+    async def finish(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the I/O thread, to its end, from any event loop.
+
+        **Cancellation** only stops the waiting. A shielded task that awaits ``run`` isn't enough: ``asyncio.run``
+        cancels every task of its loop when it ends, and what was to be closed here would live on.
+        """
+        return await asyncio.shield(self._begun(coroutine))
+
+    def _begun(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
+        # What was asked for before the thread was told to end may still close what it closes.
+        if self.forked or (self._ended and asyncio.get_running_loop() is not self.loop):
             coroutine.close()
             raise Closed(
                 "this link belongs to the parent process; a forked child opens its own"
                 if self.forked
                 else "this link is closed: the 'async with' that opened it has ended"
             )
-        if asyncio.get_running_loop() is self.loop:
-            return await coroutine
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self.loop))
+        return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self.loop))
 
     def spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Start a task that the I/O thread owns; its errors are logged. Call it on the I/O thread."""

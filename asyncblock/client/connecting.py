@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -35,6 +34,13 @@ class _Held:
     users: int = 0
 
 
+@dataclass(slots=True, eq=False)
+class _User:
+    """Somebody who wants a link, and what it has got."""
+
+    link: Link | None = None
+
+
 class _SharedLinks:
     """The links of this process by address, token, TLS context and headers. On the I/O thread.
 
@@ -44,19 +50,20 @@ class _SharedLinks:
     def __init__(self) -> None:
         self._links: dict[_Key, _Held] = {}
 
-    async def join(self, key: _Key, make: Callable[[], Link]) -> Link:
-        """Return the link for a key, begun if need be, with one more user. ``leave`` it."""
+    async def join(self, key: _Key, make: Callable[[], Link], user: _User) -> Link:
+        """Return the link for a key, begun if need be, with one more user. ``leave`` it, whether or not this ended."""
         held = self._links.get(key)
         if held is None or held.link.over:
             held = self._links[key] = _Held(make())
             held.link.begin()
         held.users += 1
+        user.link = held.link
         return held.link
 
-    async def leave(self, key: _Key, link: Link) -> None:
-        """Take a user away; the last one closes the link."""
-        held = self._links.get(key)
-        if held is None or held.link is not link:
+    async def leave(self, key: _Key, user: _User) -> None:
+        """Take a user away, if it has joined; the last one closes the link."""
+        link, held = user.link, self._links.get(key)
+        if link is None or held is None or held.link is not link:
             # Another one stands there, for this link had ended before its users left.
             return
         held.users -= 1
@@ -98,21 +105,15 @@ async def open_link(
     key = (url, token, tls, *sorted(more.items()))
     async with shared().lease() as io:
         links = await io.run(_links_of(io))
-        joining = asyncio.ensure_future(
-            io.run(links.join(key, lambda: Link(io, dial, shown, link_id=link_id, secret=secret, replaces=replaces)))
-        )
+        user = _User()
         try:
-            await asyncio.shield(joining)
-        except asyncio.CancelledError:
-            # What has joined leaves: the thread ends with its last link only.
-            await io.run(links.leave(key, await joining))
-            raise
-        link = joining.result()
-        try:
+            make = lambda: Link(io, dial, shown, link_id=link_id, secret=secret, replaces=replaces)  # noqa: E731
+            link = await io.finish(links.join(key, make, user))
             await io.run(link.welcomed(timeout))
             yield link
         finally:
-            await asyncio.shield(io.run(links.leave(key, link)))
+            # Cancelled or not: the thread ends with its last link only.
+            await io.finish(links.leave(key, user))
 
 
 async def _links_of(io: IOThread) -> _SharedLinks:

@@ -282,8 +282,11 @@ class Link:
         return await self.io.run(self._drain(timeout))
 
     async def close(self) -> None:
-        """Say goodbye and end the link; later calls raise ``Closed``. Idempotent."""
-        await self.io.run(self._close())
+        """Say goodbye and end the link; later calls raise ``Closed``. Idempotent.
+
+        **Cancellation** only stops the waiting.
+        """
+        await self.io.finish(self._close())
 
     # ------------------------------------------------------------------ the connection
 

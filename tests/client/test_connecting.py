@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -102,3 +103,34 @@ async def test_who_trusts_nobody_gets_no_link_of_somebody_who_does(tmp_path: Pat
                     pass
             async with asyncblock.connect(url, token, tls=trusting) as again:
                 assert again.link is mainframe.link
+
+
+async def test_a_program_that_ends_while_a_link_is_being_closed_comes_to_its_end(tmp_path: Path) -> None:
+    """``asyncio.run`` cancels at its end whatever still runs, the closing of links too."""
+    async with served(tmp_path) as (url, token):
+        code = f"""if 1:
+            import asyncio, asyncblock
+
+            async def main():
+                opened = asyncio.Event()
+
+                async def use():
+                    async with asyncblock.connect({url!r}, {token!r}):
+                        opened.set()
+                        await asyncio.Event().wait()
+
+                using = asyncio.create_task(use())
+                await opened.wait()
+                using.cancel()
+                await asyncio.sleep(0)
+
+            asyncio.run(main())
+            """
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", code)
+        try:
+            async with asyncio.timeout(30):
+                assert await process.wait() == 0
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
