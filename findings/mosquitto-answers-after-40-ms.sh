@@ -14,12 +14,12 @@ trap '[ -z "$broker" ] || kill "$broker"; rm -rf "$place"' EXIT
 python3 -m venv "$place/venv"
 "$place/venv/bin/pip" install --quiet paho-mqtt==2.1.0
 (cd "$place" && apt-get -qq download mosquitto=2.0.11-1.2+deb12u2 libmosquitto1=2.0.11-1.2+deb12u2 \
-    libwebsockets17 libcjson1 libdlt2 libev4 libuv1 2> "$place/log" && for each in *.deb; do dpkg -x "$each" root; done)
-export LD_LIBRARY_PATH=$(find "$place/root" -name '*.so.*' -printf '%h\n' | sort -u | paste -sd:)
+    libwebsockets17 libcjson1 libdlt2 libev4 libuv1 2> "$place/log" && for each in *.deb; do dpkg -x "$each" tree; done)
+export LD_LIBRARY_PATH=$(find "$place/tree" -name '*.so.*' -printf '%h\n' | sort -u | paste -sd:)
 
 median() {  # of 30 answers, in ms: QoS, what the asker sets, a line of the broker's configuration
     printf 'listener 47688 127.0.0.1\nallow_anonymous true\n%s\n' "$3" > "$place/conf"
-    "$place/root/usr/sbin/mosquitto" -c "$place/conf" 2> "$place/log" &
+    "$place/tree/usr/sbin/mosquitto" -c "$place/conf" 2> "$place/log" &
     broker=$!
     "$place/venv/bin/python" - "$1" "$2" <<'PY'
 import socket
