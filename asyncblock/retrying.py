@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Generic, Protocol, TypeVar
@@ -21,12 +21,15 @@ from .context import Places
 from .errors import AsyncBlockError, InvalidFlow, Problem
 from .executor.caching import (
     FILES,
+    KeptValues,
     Key,
     Named,
     NoDigest,
     Results,
     changed_since,
     digest_of,
+    lay_beside,
+    results_in,
     retried_dir,
     texts_of,
     versions,
@@ -36,6 +39,7 @@ from .flow.plan import NodePlan, Plan
 from .flow.report import did_you_mean
 from .importable import importable
 from .link import Link
+from .metadata import carried
 from .offload import run_in_thread, wait_in_thread
 from .pieces import loads_blocks
 from .store import StoreKey
@@ -132,7 +136,7 @@ class _Past:
 
     def __init__(self, link: Link, session_id: str) -> None:
         self._link = link
-        self._session_id = session_id
+        self.session_id = session_id
         self.started: dict[str, Any] = {}
         self.jobs: dict[str, _Job] = {}
         self.ended = False
@@ -143,7 +147,7 @@ class _Past:
         """Read the journal. Raises as ``Link.read``."""
         offset = 0
         while not self.ended:
-            page = await self._link.read(self._session_id, offset)
+            page = await self._link.read(self.session_id, offset)
             await run_in_thread(self._take, page.rows)
             if page.end or page.next == offset:
                 return
@@ -220,6 +224,16 @@ def value_of(record: dict[str, Any], link: str, handle: str) -> tuple[Any, BodyR
         return None, BodyRef.from_json({"link": link, **ref})
     values = record if record["type"] == "BlockOutput" else record.get(_VALUES.get(record["type"], "values"), {})
     return (values["output"] if record["type"] == "BlockOutput" else values.get(handle)), None
+
+
+def _stored(record: dict[str, Any], link: str) -> Iterator[StoreKey]:
+    """Yield what a record has in the place of var values."""
+    name = record["type"]
+    if name in _VALUES:
+        for handle in [record["handle"]] if name == "BlockOutput" else record.get(_VALUES[name], ()):
+            value, body = value_of(record, link, handle)
+            if body is None and (stored := StoreKey.match(value)) is not None:
+                yield stored
 
 
 async def prepare(
@@ -336,6 +350,7 @@ class _Laying:
         self.whys: dict[str, str] = {}
         """Why jobs run again."""
         self._codes: dict[str, tuple[str, frozenset[str]]] = {}
+        self._vars = KeptValues()
 
     async def lay(self) -> None:
         """Lay ready what can be."""
@@ -365,8 +380,35 @@ class _Laying:
         own = block.get("cache")
         version = str(own.get("version", "")) if isinstance(own, Mapping) else ""
         key = Key.of(block, job.stacks, code, await wait_in_thread(versions, outside), digests, version)
-        frames = [await self._frame(record, link, named, job.ended) for record, link in job.attempts.get(job.last, ())]
+        records = job.attempts.get(job.last, [])
+        if keys := [stored for record, link in records for stored in _stored(record, link)]:
+            await wait_in_thread(self._lay_kept, job, key, keys)
+            return
+        frames = [await self._frame(record, link, named, job.ended) for record, link in records]
         await wait_in_thread(self._keep, key.name, frames, named, job.ended)
+
+    def _lay_kept(self, job: _Job, key: Key, keys: list[StoreKey]) -> None:
+        """Lay the result ready that the cache has of a job with var values, which no journal has."""
+        how = self._old.resolve(job.flow, job.node_id, job.spec).block.get("cache")
+        if isinstance(how, Mapping):
+            known = Key({**key.parts, "version": str(how.get("version", ""))}, key.place)
+            directory = Places().results_dir()
+            places = []
+            if (before := how.get("retry_of")) is not None:
+                places.append((retried_dir(directory, before), known))
+            if how.get("keep", True):
+                places.append((directory, known.beside(carried(self._past.started.get("metadata", {})))))
+            for place, name in places:
+                if not place.is_dir():
+                    continue
+                found = self._vars.take(results_in(place), name.name, self._past.session_id, job.began, keys)
+                if found is not None:
+                    lay_beside(found, self._results, key.name)
+                    return
+        raise NoDigest(
+            f"its output {keys[0].handle!r} was in the memory of a process, and only the cache keeps what is there "
+            "(cache: true, or --use-cache)"
+        )
 
     def _block(self, job: _Job) -> Mapping[str, Any]:
         """Return the block that the new session would run for a job. Raises ``NoDigest`` where it is another one."""
@@ -406,9 +448,13 @@ class _Laying:
 
     async def _digest(self, handle: str, ref: Any, named: Named, job: _Job) -> str:
         value, body = self._past.value(self._old, ref)
-        if body is None and StoreKey.match(value) is not None:
-            raise NoDigest(f"its input {handle!r} was in the memory of a process")
-        if body is None:
+        stored = StoreKey.match(value) if body is None else None
+        if stored is not None:
+            if stored not in self._vars:
+                raise NoDigest(f"its input {handle!r} was in the memory of a process")
+            value = await wait_in_thread(self._vars.value, stored)
+            known = await wait_in_thread(lambda: digest_of(value, named, var=True))
+        elif body is None:
             known = await wait_in_thread(digest_of, value, named)
         else:
             known = f"{body.encoding} {body.sha256}"
@@ -441,8 +487,6 @@ class _Laying:
                 parts.append(await self._past.content(body))
                 if body.encoding == "json":
                     await self._look(await wait_in_thread(loads_blocks, parts[-1:]), handle, named, ended)
-            elif StoreKey.match(value) is not None:
-                raise NoDigest(f"its output {handle!r} was in the memory of a process")
             else:
                 kinds.append([handle, "json"])
                 parts.append(orjson.dumps(value))

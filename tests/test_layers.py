@@ -57,7 +57,7 @@ LAYERS: dict[str, set[str]] = {
     "many": {"flow", "shapes", "errors"},
     "grouped": {"client", "many"},
     # Asked for by a handle of the client when somebody wants it, and built on what executors keep.
-    "retrying": {"context", "executor", "flow", "link", "importable", "identity", "offload", "pieces", "store", "wire", "errors"},
+    "retrying": {"context", "executor", "flow", "link", "metadata", "importable", "identity", "offload", "pieces", "store", "wire", "errors"},
     "schemas": {"values", "errors"},
     "preview": {"forms", "brought", "forks", "values", "pieces", "offload", "errors"},
     "detached": set(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import textwrap
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import asyncblock
 from asyncblock import events
 from asyncblock.client import Mainframe
 from asyncblock.errors import FlowFailed, InvalidFlow, LocalProtocolError
+from asyncblock.flow import load_flow
+from asyncblock.flow.cached import refreshed
 
 from .flow.packages import block, write
 from .flows import all_of
@@ -192,9 +195,81 @@ async def test_a_value_in_the_memory_of_a_process_is_made_again(root: Path) -> N
         ran(root)
         step(root, "middle", "return {'y': sum(inputs['x'])}", "x:var more")
         retry = await mainframe.plan_retry(session_id)
-        assert retry.again["first"] == "its output 'y' was in the memory of a process"
+        assert retry.again["first"].startswith("its output 'y' was in the memory of a process")
+        assert "cache: true" in retry.again["first"]
         assert (await (await retry.start()).outputs())["y"] == -3
         assert ran(root)["first"] == 1
+
+
+ROWS = """
+    import dataclasses
+    import random
+    import pandas
+
+
+    @dataclasses.dataclass
+    class Row:
+        n: int
+
+
+    def main(inputs, ctx):
+        with open(PATH, "a") as log:
+            log.write("first ")
+        return {"y": [Row(inputs["x"] + random.random())], "frame": pandas.DataFrame({"n": [random.random()]})}
+"""
+CACHED = "\ncache: true\n"
+
+
+def cached(root: Path, name: str) -> None:
+    with open(root / f"blocks/{name}/block.oo.yaml", "a") as file:
+        file.write(CACHED)
+
+
+async def test_what_the_cache_has_of_a_value_in_the_memory_of_a_process_stays(root: Path) -> None:
+    # Random numbers: what runs again puts out others.
+    rows = ROWS.replace("PATH", repr(str(root.parent / "ran")))
+    block(root, "first", "x", "y:var frame:var", textwrap.dedent(rows))
+    cached(root, "first")
+    text = (root / "flows/f/flow.oo.yaml").read_text().replace("task: self::last, inputs_from: [", LAST)
+    (root / "flows/f/flow.oo.yaml").write_text(text)
+    step(root, "middle", "return {'y': inputs['x']}", "x:var more", "y:var")
+    cached(root, "middle")
+    step(root, "last", FAILS, "x:var frame:var")
+    async with asyncblock.embedded() as mainframe:
+        session_id = await failed(mainframe, root)
+        ran(root)
+        for again in range(2):
+            # The second retry is one of a retry, whose jobs have their values from the cache.
+            retry = await mainframe.plan_retry(session_id)
+            assert set(retry.again) == {"last"}
+            session = await retry.start()
+            session_id = session.session_id
+            with pytest.raises(FlowFailed):
+                await session.outputs()
+            assert ran(root) == {"last": 1}, again
+        step(root, "last", "return {'y': [inputs['x'][0].n, *inputs['frame']['n']]}", "x:var frame:var")
+        outputs = await (await mainframe.retry(session_id)).outputs()
+        assert ran(root) == {"last": 1}
+        assert 1 < outputs["y"][0] < 2
+        assert 0 < outputs["y"][1] < 1
+
+
+LAST = "task: self::last, inputs_from: [{handle: frame, from_node: [{node_id: first, output_handle: frame}]}, "
+
+
+async def test_a_kept_result_that_another_session_has_made_since_is_not_that_of_this_one(root: Path) -> None:
+    step(root, "first", "import random\n    return {'y': {random.random()}}", outputs="y:var")
+    cached(root, "first")
+    step(root, "middle", FAILS, "x:var more")
+    async with asyncblock.embedded() as mainframe:
+        session_id = await failed(mainframe, root)
+        other = await mainframe.start(refreshed(load_flow(root / "flows/f", inputs={"x": 1}), ["first"]), {"x": 1})
+        with pytest.raises(FlowFailed):
+            await other.outputs()
+        assert ran(root)["first"] == 2
+        step(root, "middle", "return {'y': sum(inputs['x'])}", "x:var more")
+        assert "first" in (await mainframe.plan_retry(session_id)).again
+        assert "first" not in (await mainframe.plan_retry(other.session_id)).again
 
 
 async def test_jobs_of_subflows_and_of_many_values_stay(root: Path) -> None:

@@ -90,6 +90,7 @@ async def test_no_executor_is_said_with_what_to_do(tmp_path: Path) -> None:
     assert "asyncblock executor" in findings(alone)["executors"]["words"]
 
 
+@pytest.mark.timeout(180)  # a dozen commands, each of which starts a Python
 async def test_tls_with_an_authority_of_ones_own(tmp_path: Path) -> None:
     authority = trustme.CA()
     certificate = authority.issue_cert("localhost", "127.0.0.1")

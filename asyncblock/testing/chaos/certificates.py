@@ -21,7 +21,8 @@ class Certificates:
         self.served = directory / "served.pem"
         self.key = directory / "served.key"
         self.made = 0
-        subject = ("-subj", "/CN=asyncblock chaos", "-days", "30")
+        # Without the key usage Python 3.13's default context, which is strict, doesn't take it for an authority.
+        subject = ("-subj", "/CN=asyncblock chaos", "-days", "30", "-addext", "keyUsage=critical,keyCertSign,cRLSign")
         self._run("req", "-x509", *_KEY, "-keyout", "authority.key", "-out", "authority.pem", *subject)
         self.renew()
 
