@@ -198,3 +198,35 @@ async def test_a_data_directory_in_use_is_told_in_words_for_a_library(tmp_path: 
                 raise AssertionError("it must not open")
     assert caught.value.path == str(tmp_path)
     assert "--data-dir or" not in str(caught.value)
+
+
+async def test_a_program_that_ends_while_it_is_being_left_comes_to_its_end(tmp_path: Path) -> None:
+    """``asyncio.run`` cancels at its end whatever still runs, the leaving of ``embedded`` too."""
+    code = f"""if 1:
+        import asyncio, asyncblock
+
+        async def main():
+            opened = asyncio.Event()
+
+            async def use():
+                async with asyncblock.embedded(data_dir={str(tmp_path / "data")!r}):
+                    opened.set()
+                    await asyncio.Event().wait()
+
+            using = asyncio.create_task(use())
+            await opened.wait()
+            using.cancel()
+            await asyncio.sleep(0)
+
+        asyncio.run(main())
+        """
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code)
+    try:
+        async with asyncio.timeout(30):
+            assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    async with asyncblock.embedded(data_dir=tmp_path / "data"):  # nobody has it any more
+        pass
