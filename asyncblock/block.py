@@ -386,10 +386,18 @@ def _module_source(target: Any) -> bytes:
         file = None
     if file is not None and (digest := module_digest(_module_name(target), Path(file))) is not None:
         return digest.encode()
+    code = getattr(target, "__code__", None)
     try:
-        return syntax_digest(textwrap.dedent(inspect.getsource(target)).encode())
+        if not isinstance(code, types.CodeType) or code.co_filename != _EXECUTED:
+            return syntax_digest(textwrap.dedent(inspect.getsource(target)).encode())
     except (OSError, TypeError):
-        return repr(_code_of(getattr(target, "__code__", None))).encode()
+        pass
+    return repr(_code_of(code)).encode()
+
+
+_EXECUTED: Final = "<string>"
+"""What code of ``exec`` and of ``python -c`` says that its file is: since Python 3.13 ``inspect`` gives the lines of
+the latter for both."""
 
 
 def _module_name(target: Any) -> str:

@@ -9,7 +9,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -196,7 +196,7 @@ async def test_a_mainframe_that_forgot_a_link_ends_its_jobs_with_a_typed_error(t
             session = await mainframe.start(flow)
             await until_number(session, 5)
         try:
-            with sqlite3.connect(data / "journal.db") as database:
+            with closing(sqlite3.connect(data / "journal.db")) as database, database:
                 database.execute("DELETE FROM links")
             database.close()
             async with served(data, port):

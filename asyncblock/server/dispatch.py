@@ -18,7 +18,7 @@ from ..wire.messages import Close
 from .absence import Absence
 from .dispatchsender import DispatchSender
 from .jobs import Attempt, Job, JobState, LinkState
-from .lives import Lost, VarValue
+from .lives import Lost, Made, VarValue
 from .needs import SPAWN, Need, has_version, need_of, serves
 from .placing import Placing
 from .sharing import Sharing
@@ -64,10 +64,9 @@ class Dispatcher:
 
     def link(self, link_id: str) -> LinkState:
         """Return a link by its id; one that the journal doesn't know any more is a stranger without jobs."""
-        link = self.links.get(link_id)
-        if link is None:
-            link = self.links[link_id] = LinkState(link_id, 0, "", "")
-        return link
+        if link_id not in self.links:
+            self.links[link_id] = LinkState(link_id, 0, "", "")
+        return self.links[link_id]
 
     # ------------------------------------------------------------------ jobs
 
@@ -152,7 +151,7 @@ class Dispatcher:
             has = self.placing.can_come if need.group == SPAWN else self.placing.has
             missing = job.session.lives.missing(job.inputs.values(), partial(has, link))
             if missing:
-                turn.after(lambda: self._values_lost(job, missing))
+                turn.after(partial(self._values_lost, job, _whereabouts(missing)))
                 return True
         if need.group == SPAWN:
             self.spawning.ask(job, link)
@@ -160,11 +159,18 @@ class Dispatcher:
             self._assign(turn, job, link)
         return True
 
-    def _values_lost(self, job: Job, missing: list[VarValue]) -> None:
-        """Let inputs be made again that are where a job can't run, or end it: another attempt would do no better."""
+    def _values_lost(self, job: Job, seen: list[_Whereabouts]) -> None:
+        """Let inputs be made again that are where a job can't run, or end it: another attempt would do no better.
+
+        One that was made again since it was ``seen``, while a row was being stored, is there: out with the job anew.
+        """
         with self._transactions.turn() as turn:
-            alive = job.session.jobs.get(job.job_id) is job and not job.session.ended
-            if alive and (refused := job.session.wait_for(turn, job, missing)) is not None:
+            if job.session.jobs.get(job.job_id) is not job or not _waits(job):
+                return
+            missing = [value for value, *_ in seen]
+            if _whereabouts(missing) != seen:
+                self.enqueue(turn, job)
+            elif (refused := job.session.wait_for(turn, job, missing)) is not None:
                 self.value_lost(turn, job, *refused)
 
     def value_lost(self, turn: Turn, job: Job, lost: Lost, reason: str | None = None) -> None:
@@ -193,10 +199,8 @@ class Dispatcher:
         hosts = [link for link in self.links.values() if spawn_slots(link) > 0 and self._has_room(link, need)]
         lives = job.session.lives
         if lives.any:
-            near = [
-                link for link in hosts if not lives.missing(job.inputs.values(), partial(self.placing.can_come, link))
-            ]
-            hosts = near or hosts
+            come = self.placing.can_come
+            hosts = [link for link in hosts if not lives.missing(job.inputs.values(), partial(come, link))] or hosts
         return max(hosts, key=spawn_slots, default=None)
 
     def _choose_any(self, need: Need) -> LinkState | None:
@@ -387,6 +391,14 @@ class Dispatcher:
 def _waits(job: Job) -> bool:
     """Tell whether a job that is in a queue is still to be handed out; of a flow that is over none is."""
     return job.state is JobState.WAITING and job.session.state == "running"
+
+
+_Whereabouts = tuple[VarValue, Made, tuple[str, str] | None, bool]
+
+
+def _whereabouts(values: list[VarValue]) -> list[_Whereabouts]:
+    """Return where values are: one that was made again, or exported, is elsewhere."""
+    return [(value, value.made, value.file, value.kept) for value in values]
 
 
 def _lost_words(job: Job, lost: Lost, reason: str | None) -> str:

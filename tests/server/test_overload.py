@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -426,7 +426,7 @@ async def test_a_mainframe_killed_while_its_disk_is_full_has_lost_nothing_that_i
         assert 20 <= told < 380
         # Looked at before anybody sends anything again.
         copy = shutil.copytree(data, tmp_path / "copy")
-        with sqlite3.connect(copy / "journal.db") as journal:
+        with closing(sqlite3.connect(copy / "journal.db")) as journal, journal:
             rows = journal.execute("SELECT payload FROM entries ORDER BY id").fetchall()
         journal.close()
         lines = [orjson.loads(line) for (payload,) in rows for line in payload.split(b"\n")]

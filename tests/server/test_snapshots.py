@@ -6,6 +6,7 @@ import asyncio
 import random
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +140,7 @@ async def state_of(directory: Path) -> dict[str, Any] | None:
 
 def forget_snapshots(directory: Path) -> int:
     """Delete the snapshots of a journal; return how many there were."""
-    with sqlite3.connect(directory / "journal.db") as database:
+    with closing(sqlite3.connect(directory / "journal.db")) as database, database:
         return database.execute("DELETE FROM snapshots").rowcount
 
 

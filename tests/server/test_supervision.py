@@ -7,7 +7,7 @@ import asyncio
 import logging
 import signal
 import sqlite3
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +114,7 @@ async def test_a_session_whose_journal_cannot_be_folded_fails_after_a_restart_an
         await client.hello("client")
         for name in ("harmed", "fine"):
             await client.ask("start", id=name, session_id=name, plan=plan(node("a")))
-    with sqlite3.connect(tmp_path / "journal.db") as database:
+    with closing(sqlite3.connect(tmp_path / "journal.db")) as database, database:
         [number] = database.execute("SELECT session_no FROM sessions WHERE session_id = 'harmed'").fetchone()
         [payload] = database.execute("SELECT payload FROM entries WHERE id = ?", (number << 32,)).fetchone()
         first, *rest = bytes(payload).split(b"\n")

@@ -56,5 +56,5 @@ async def test_a_lost_value_names_the_node_that_must_run_again_and_a_retry_runs_
         assert failed.lost is not None
         assert failed.lost.node_id == "make"
         retry = await mainframe.plan_retry(session.session_id)
-        assert retry.again["make"] == "its output 'v' was in the memory of a process"
+        assert retry.again["make"].startswith("its output 'v' was in the memory of a process")
         assert await (await retry.start()).outputs() == {"y": 3}

@@ -4,6 +4,7 @@ import random
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,7 @@ async def verify(journal: SqliteJournal, reported: int) -> None:
 async def test_a_prune_that_was_interrupted_is_ended_by_the_next_opening(tmp_path: Path) -> None:
     directory = tmp_path / "data"
     run_and_kill(directory, "normal", 0, lines=60)
-    with sqlite3.connect(directory / "journal.db") as connection:
+    with closing(sqlite3.connect(directory / "journal.db")) as connection, connection:
         # As far as a prune had come when the process died: hidden, some bodies and entries gone.
         connection.execute("UPDATE sessions SET pruning = 1 WHERE session_no = 1")
         connection.execute("DELETE FROM entries WHERE id BETWEEN 1 << 32 AND (1 << 32) + 5")
@@ -84,6 +85,6 @@ async def test_a_prune_that_was_interrupted_is_ended_by_the_next_opening(tmp_pat
             assert await journal.body_rows(1) == []
             assert [row.session_no for row in await journal.sessions()] == [3]
             assert journal.new_session_no() == 4
-    with sqlite3.connect(directory / "journal.db") as connection:
+    with closing(sqlite3.connect(directory / "journal.db")) as connection, connection:
         assert connection.execute("SELECT count(*) FROM sessions").fetchone() == (1,)
     connection.close()

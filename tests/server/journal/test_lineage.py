@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,7 @@ async def use(directory: Path, synchronous: Synchronous = "normal") -> Opening:
 
 
 def change_meta(directory: Path, **values: str) -> None:
-    with sqlite3.connect(directory / "journal.db") as connection:
+    with closing(sqlite3.connect(directory / "journal.db")) as connection, connection:
         connection.executemany("UPDATE meta SET value = ? WHERE key = ?", [(v, k) for k, v in values.items()])
     connection.close()
 
@@ -109,7 +110,7 @@ async def test_a_hot_backup_put_back_is_another_journal(tmp_path: Path) -> None:
     with DataDir.open(tmp_path / "a") as place:
         journal = await SqliteJournal.open(place)
         source = sqlite3.connect(place.journal_path)
-        with sqlite3.connect(tmp_path / "backup.db") as backup:
+        with closing(sqlite3.connect(tmp_path / "backup.db")) as backup, backup:
             source.backup(backup)
         backup.close()
         source.close()

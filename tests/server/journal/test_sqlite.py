@@ -5,6 +5,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -143,7 +144,7 @@ async def test_closing_may_be_cancelled_and_awaited_again(place: DataDir) -> Non
 
 async def test_a_newer_schema_is_refused(place: DataDir) -> None:
     await (await SqliteJournal.open(place)).close()
-    with sqlite3.connect(place.journal_path) as connection:
+    with closing(sqlite3.connect(place.journal_path)) as connection, connection:
         connection.execute(f"PRAGMA user_version = {VERSION + 1}")
     connection.close()
     with pytest.raises(Unavailable, match=f"version {VERSION + 1}, .* up to {VERSION}; update asyncblock"):
@@ -151,7 +152,7 @@ async def test_a_newer_schema_is_refused(place: DataDir) -> None:
 
 
 async def test_what_is_not_a_journal_is_left_alone(place: DataDir) -> None:
-    with sqlite3.connect(place.journal_path) as connection:
+    with closing(sqlite3.connect(place.journal_path)) as connection, connection:
         connection.execute("CREATE TABLE theirs (x)")
     connection.close()
     before = place.journal_path.read_bytes()
