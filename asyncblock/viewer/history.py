@@ -137,7 +137,8 @@ class History:
         **Cancellation** is safe. Raises ``Unavailable`` when they can't be read in time.
         """
         found: dict[int, events.AnyEvent] = {}
-        wanted = sorted(set(places))
+        # Nobody waits for what isn't there yet: such a place is none that the page has told.
+        wanted = sorted(each for each in set(places) if each >> 20 <= self._now.offset)
         try:
             async with asyncio.timeout(_PATIENCE):
                 while wanted:

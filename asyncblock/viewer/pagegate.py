@@ -4,23 +4,24 @@
 * Without the cookie there is nothing but the way in: the one-time address that the command prints, or a form for the
   token. The cookie is HttpOnly and SameSite=Strict, and a browser's word on where a request comes from (``Origin``,
   ``Sec-Fetch-Site``) must fit, too; a frame of a preview has another origin, and so neither.
-* Whoever has guessed wrong too often waits.
+* Who gives wrong tokens too often waits. One-time keys nobody guesses: a wrong one counts for nothing, for any site can
+  open its address.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import secrets
 import time
 from collections import deque
 from collections.abc import Collection
 from hashlib import sha256
-from http.cookies import CookieError, SimpleCookie
 from typing import Final
 from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request, cookie_parser
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -42,6 +43,9 @@ _TRIES: Final = 10
 _WINDOW: Final = 60.0
 _FORM: Final = 4_096
 """Bytes of a login form."""
+
+_PATIENCE: Final = 10.0
+"""Seconds that it may take to come."""
 
 
 class Keys:
@@ -71,8 +75,10 @@ class Keys:
         return max(self._wrong[0] + _WINDOW - time.monotonic(), 0.0)
 
     def enter(self, key: str | None = None, token: str | None = None) -> str | None:
-        """Return a cookie for a one-time key or the token; None for a wrong one, which counts."""
-        if key is not None and (found := _among(_digest(key), self._once)) is not None:
+        """Return a cookie for a one-time key or the token; None for a wrong one. A wrong token counts."""
+        if key is not None:
+            if (found := _among(_digest(key), self._once)) is None:
+                return None
             self._once.discard(found)
         elif token is None or self._token is None or not hmac.compare_digest(_digest(token), self._token):
             self._wrong.append(time.monotonic())
@@ -176,16 +182,18 @@ class PageGate:
         # Behind a proxy that does TLS the browser's scheme isn't ours.
         return origin.lower() in (f"http://{host}", f"https://{host}")
 
+    def _by_tls(self, headers: Headers) -> bool:
+        """Tell whether the browser speaks TLS, to us or to a proxy: then its cookie never goes without."""
+        proxied = headers.get("x-forwarded-proto", "").lower() == "https"
+        return self._tls or proxied or headers.get("origin", "").lower().startswith("https://")
+
     def _inside(self, headers: Headers) -> bool:
         cookie = self._cookie_of(headers)
         return cookie is not None and self._keys.is_in(cookie)
 
     def _cookie_of(self, headers: Headers) -> str | None:
-        try:
-            found = SimpleCookie(headers.get("cookie", "")).get(self._cookie)
-        except CookieError:
-            return None
-        return None if found is None else found.value
+        # Cookies of all that is served by this host come with ours: what stands in those mustn't matter.
+        return cookie_parser(headers.get("cookie", "")).get(self._cookie)
 
     # ------------------------------------------------------------------ ways in
 
@@ -199,20 +207,24 @@ class PageGate:
         if self._inside(request.headers):
             # Opened again: by the history, or a second click.
             return _page(entered(to), 200)
-        return self._let_in(to, key=request.query_params.get("key", ""))
+        return self._let_in(request.headers, to, key=request.query_params.get("key", ""))
 
     async def _by_token(self, request: Request) -> Response:
         data = b""
-        async for piece in request.stream():
-            data += piece
-            if len(data) > _FORM:
-                return PlainTextResponse("this form is too long\n", 413)
-        given = parse_qs(data.decode("utf-8", "replace"), max_num_fields=4).get("token", [""])[0]
-        return self._let_in("", token=given.strip())
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                async for piece in request.stream():
+                    data += piece
+                    if len(data) > _FORM:
+                        return PlainTextResponse("this form is too long\n", 413)
+            given = parse_qs(data.decode("utf-8", "replace"), max_num_fields=4).get("token", [""])[0]
+        except (TimeoutError, ClientDisconnect, ValueError):
+            return PlainTextResponse("this form isn't whole, or is another one\n", 400)
+        return self._let_in(request.headers, "", token=given.strip())
 
-    def _let_in(self, to: str, key: str | None = None, token: str | None = None) -> Response:
+    def _let_in(self, headers: Headers, to: str, key: str | None = None, token: str | None = None) -> Response:
         wait = self._keys.wait()
-        if wait:
+        if wait and key is None:
             answer = _page(login_form(self._keys.has_token, f"Too many wrong ones; try again in {wait:.0f} s."), 429)
             answer.headers["retry-after"] = f"{wait:.0f}"
             return answer
@@ -222,7 +234,9 @@ class PageGate:
             return _page(login_form(self._keys.has_token, wrong), 401)
         # No redirect: one that began at another site wouldn't have the strict cookie yet.
         answer = _page(entered(to), 200)
-        answer.set_cookie(self._cookie, cookie, httponly=True, samesite="strict", secure=self._tls, path="/")
+        answer.set_cookie(
+            self._cookie, cookie, httponly=True, samesite="strict", secure=self._by_tls(headers), path="/"
+        )
         return answer
 
 

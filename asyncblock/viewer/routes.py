@@ -16,17 +16,8 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from .._version import __version__
-from ..errors import (
-    AsyncBlockError,
-    ConnectionLost,
-    InvalidInputs,
-    PayloadTooLarge,
-    Rejected,
-    Unauthorized,
-    Unavailable,
-)
+from ..errors import AsyncBlockError, Unavailable
 from ..flow.plan import FlowPlan
-from ..many import is_group
 from ..offload import run_in_thread
 from ..page import State
 from ..page.graphview import GRAPH_STYLE, Look, draw_flow
@@ -39,7 +30,9 @@ from ..report.iframes import runs_scripts
 from ..report.previews import draw, name_of, needs_network
 from ..report.timeline import timeline
 from ..wire.bodies import BodyRef
+from .answering import answer_json, problem, problem_of, whole_number
 from .cursors import Following, Followings
+from .pageorders import PageOrders
 from .sandboxes import frame_document, frame_policy, is_chart, part_of
 from .sources import Sources
 from .tabs import Lists, Tab, query_of
@@ -48,7 +41,6 @@ from .told import (
     nodes_of,
     previews_of,
     resources_of,
-    said,
     summary,
     told_failure,
     told_line,
@@ -77,9 +69,6 @@ _LINE: Final = 2_000
 _WHOLE: Final = 8 << 20
 """Characters of whole lines that are sent at once."""
 
-_FORM: Final = 4 << 20
-"""Bytes of a form: more than inputs may have."""
-
 _TYPES: Final = {
     "js": "text/javascript; charset=utf-8",
     "css": "text/css; charset=utf-8",
@@ -103,13 +92,13 @@ class _Asked:
         self.request = request
         self.following = following
         given = request.query_params
-        self.at = int(given["at"]) if given.get("at", "").isdigit() else None
+        self.at = whole_number(given.get("at", ""))
         self.node = given.get("node") or None
 
     def number(self, name: str, default: int = 0) -> int:
         """Return a number that was given."""
-        given = self.request.query_params.get(name, "")
-        return int(given) if given.isdigit() and len(given) < 20 else default
+        found = whole_number(self.request.query_params.get(name, ""))
+        return default if found is None else found
 
     async def state(self) -> State:
         """Return the state of that moment. It is to be used before anything else is waited for."""
@@ -136,7 +125,7 @@ class Routes:
         """Return the routes."""
         of_session: dict[str, Answer] = {
             "": self._session, "/graph": self._graph, "/timeline": self._timeline, "/previews": self._previews,
-            "/preview/{place:int}": self._preview, "/log": self._log, "/search": self._search,
+            "/preview/{place}": self._preview, "/log": self._log, "/search": self._search,
             "/failures": self._failures, "/values": self._values, "/resources": self._resources,
             "/outputs": self._outputs,
         }  # fmt: skip
@@ -146,12 +135,9 @@ class Routes:
             Route("/static/{name}", self._static),
             Route("/api/page", self._about),
             Route("/api/sessions", self._sessions),
-            *(Route(f"{session}{path}", self._json(answer)) for path, answer in of_session.items()),
-            Route(f"{session}/value/{{place:int}}/{{handle}}", self._value),
-            Route(f"{session}/cancel", self._cancel, methods=["POST"]),
-            Route(f"{session}/again", self._again, methods=["GET", "POST"]),
-            Route("/api/groups/{group}/cancel", self._cancel_group, methods=["POST"]),
-            Route("/frame/{session}/{place:int}", self._frame),
+            *(Route(f"{session}{path}", self._answered(answer)) for path, answer in of_session.items()),
+            Route(f"{session}/value/{{place}}/{{handle}}", self._value),
+            Route("/frame/{session}/{place}", self._frame),
             WebSocketRoute("/tab", self._tab),
         ]
 
@@ -167,11 +153,11 @@ class Routes:
         elif name in _FILES:
             content = asset(name)
         else:
-            return _problem("there is no such file", 404)
+            return problem("there is no such file", 404)
         return Response(content, media_type=_TYPES[name.rpartition(".")[2]], headers={"cache-control": "no-cache"})
 
     async def _about(self, request: Request) -> Response:
-        return _json(
+        return answer_json(
             {
                 "version": __version__,
                 "address": self._sources.address,
@@ -183,12 +169,13 @@ class Routes:
         given: dict[str, Any] = dict(request.query_params)
         if "before" in given:
             created, _, session_id = given["before"].partition(",")
-            given["before"] = [int(created), session_id] if created.isdigit() else None
+            place = whole_number(created)
+            given["before"] = None if place is None else [place, session_id]
         try:
             query = query_of(given)
-            return _json(self._lists.told(await self._lists.get(query), query))
+            return answer_json(self._lists.told(await self._lists.get(query), query))
         except AsyncBlockError as error:
-            return _problem(str(error), _status(error))
+            return problem_of(error)
 
     async def _tab(self, websocket: WebSocket) -> None:
         await Tab(websocket, self._sources, self._followings, self._lists).serve()
@@ -207,13 +194,13 @@ class Routes:
                 pass
             yield following
 
-    def _json(self, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
+    def _answered(self, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
         async def answered(request: Request) -> Response:
             try:
                 async with self._watching(request.path_params["session"]) as following:
-                    return _json(await answer(_Asked(request, following)))
+                    return answer_json(await answer(_Asked(request, following)))
             except AsyncBlockError as error:
-                return _problem(str(error), _status(error))
+                return problem_of(error)
 
         return answered
 
@@ -265,7 +252,7 @@ class Routes:
         return {"previews": previews_of(state, asked.node), "dropped": state.gallery.dropped}
 
     async def _preview(self, asked: _Asked) -> Any:
-        place = asked.request.path_params["place"]
+        place = _place_of(asked.request)
         history = asked.following.history
         assert history is not None
         payload = await history.payload(place)
@@ -293,19 +280,20 @@ class Routes:
         network = given.get("network") == "1"
         scripts = network or given.get("scripts") == "1"
         try:
-            part = tuple(int(each) for each in given.get("part", "").split(".") if each.isdigit())
+            numbers = map(whole_number, given.get("part", "").split("."))
+            part = tuple(each for each in numbers if each is not None)
             async with self._watching(request.path_params["session"]) as following:
                 assert following.history is not None
-                payload = await following.history.payload(request.path_params["place"])
+                payload = await following.history.payload(_place_of(request))
                 shown = part_of(payload, part)
                 document = await run_in_thread(lambda: frame_document(shown, network=network))
                 scripts = scripts or is_chart(shown)
         except AsyncBlockError as error:
-            return _problem(str(error), _status(error))
+            return problem_of(error)
         except (LookupError, TypeError):
-            return _problem("there is no such part", 404)
+            return problem("there is no such part", 404)
         if document is None:
-            return _problem("this part needs no frame", 404)
+            return problem("this part needs no frame", 404)
         headers = {
             "content-security-policy": frame_policy(scripts=scripts, network=network),
             # The same journal has the same preview there always. Where it may do more it is asked for anew, with the
@@ -404,88 +392,32 @@ class Routes:
         try:
             async with self._watching(request.path_params["session"]) as following:
                 assert following.history is not None and following.watched is not None
-                place = request.path_params["place"]
+                place = _place_of(request)
                 if place:
                     event = (await following.history.at_places([place])).get(place)
                     values = {} if event is None else values_of(event)
                 else:
                     values = {**following.state.outputs, **following.state.bodies}
                 if handle not in values:
-                    return _problem("there is no such value", 404)
+                    return problem("there is no such value", 404)
                 value = values[handle]
                 if isinstance(value, BodyRef):
                     value = await following.watched.recording.fetch(value)
         except AsyncBlockError as error:
-            return _problem(str(error), _status(error))
+            return problem_of(error)
         raw = isinstance(value, (bytes, bytearray, memoryview))
         data = bytes(value) if raw else await run_in_thread(lambda: orjson.dumps(value, default=str))
         name = "".join(each if each.isascii() and (each.isalnum() or each in "-_") else "_" for each in handle)[:60]
         headers = {"content-disposition": f'attachment; filename="{name or "value"}.{"bin" if raw else "json"}"'}
         return Response(data, media_type="application/octet-stream", headers=headers)
 
-    async def _cancel(self, request: Request) -> Response:
-        try:
-            async with self._watching(request.path_params["session"]) as following:
-                cancel = None if following.watched is None else following.watched.cancel
-                if cancel is None:
-                    return _problem("the token of this page may only watch", 403)
-                async with asyncio.timeout(10):
-                    await cancel("cancelled by the page")
-        except TimeoutError:
-            return _problem("the mainframe didn't take the cancel in time; it is away, or can't write", 504)
-        except AsyncBlockError as error:
-            return _problem(str(error), _status(error))
-        return _json({})
 
-    async def _again(self, request: Request) -> Response:
-        """Return the form of what would be started again, or start it."""
-        try:
-            async with self._watching(request.path_params["session"]) as following:
-                again = None if following.watched is None else following.watched.again
-                if again is None:
-                    return _problem("this page may start nothing here", 403)
-                async with asyncio.timeout(10):
-                    if request.method != "POST":
-                        return _json(await again.form())
-                    sent = await _form_of(request)
-                    if sent is None:
-                        return _problem("a form is an object of texts by input, of 4 MiB at most", 400)
-                    return _json({"session": await again.start(sent)})
-        except TimeoutError:
-            return _problem("the mainframe didn't answer in time; it is away, or can't write", 504)
-        except (InvalidInputs, PayloadTooLarge) as error:
-            return _problem(str(error), 400)
-        except AsyncBlockError as error:
-            return _problem(str(error), _status(error))
-
-    async def _cancel_group(self, request: Request) -> Response:
-        group = request.path_params["group"]
-        if not self._sources.may_cancel:
-            return _problem("the token of this page may only watch", 403)
-        if not is_group(group):
-            return _problem("there is no such group", 404)
-        try:
-            async with asyncio.timeout(10):
-                count = await self._sources.cancel_group(group, "by the page")
-        except TimeoutError:
-            return _problem("the mainframe didn't take the cancels in time; it is away, or can't write", 504)
-        except AsyncBlockError as error:
-            return _problem(str(error), _status(error))
-        return _json({"sessions": count})
-
-
-async def _form_of(request: Request) -> dict[str, Any] | None:
-    """Return the object that was sent; None where there is none, or too much."""
-    data = b""
-    async for piece in request.stream():
-        data += piece
-        if len(data) > _FORM:
-            return None
-    try:
-        found = orjson.loads(data)
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) else None
+def _place_of(request: Request) -> int:
+    """Return a place in a journal. Raises ``Unavailable`` for what is none."""
+    place = whole_number(request.path_params["place"])
+    if place is None:
+        raise Unavailable("there is no such place in the journal")
+    return place
 
 
 def _name(state: State, place: int, payload: Any) -> str:
@@ -511,22 +443,6 @@ def _has_scripts(payload: Any) -> bool:
     return isinstance(data, str) and runs_scripts(data)
 
 
-def _json(value: Any) -> Response:
-    return Response(said(value), media_type="application/json")
-
-
-def _problem(words: str, status: int) -> Response:
-    return Response(said({"error": words}), status, media_type="application/json")
-
-
-def _status(error: AsyncBlockError) -> int:
-    if isinstance(error, Unauthorized):
-        return 403
-    if isinstance(error, ConnectionLost):
-        return 503
-    return 404 if isinstance(error, (Unavailable, Rejected)) else 502
-
-
 def page_app(sources: Sources, followings: Followings) -> Starlette:
     """Return the page, without the gate before it."""
-    return Starlette(routes=Routes(sources, followings).all())
+    return Starlette(routes=[*Routes(sources, followings).all(), *PageOrders(sources, followings).all()])

@@ -32,6 +32,9 @@ _LOOK: Final = 1.0
 _UNFOLDED: Final = 20
 """Groups that one tab may have unfolded."""
 
+_LATEST: Final = 1 << 52
+"""ms since the epoch; no session begins later."""
+
 _MEMBERS: Final = 2_000
 """Sessions of one of them that it may show."""
 
@@ -49,14 +52,14 @@ def query_of(given: Any) -> Query:
     before = given.get("before")
     place = None
     if isinstance(before, list) and len(before) == 2 and isinstance(before[0], int) and isinstance(before[1], str):
-        place = (before[0], before[1])
+        place = (min(max(before[0], 0), _LATEST), before[1])
     state, text = given.get("state"), given.get("text")
     groups = given.get("unfolded") if isinstance(given.get("unfolded"), dict) else {}
     unfolded = [(name, count) for name, count in groups.items() if is_group(name) and isinstance(count, int)]
     return Query(
         state if isinstance(state, str) else "",
         text[:200] if isinstance(text, str) else "",
-        number("since", 0, 1 << 52, 0),
+        number("since", 0, _LATEST, 0),
         place,
         number("limit", 1, 500, 100),
         tuple((name, min(max(count, 1), _MEMBERS)) for name, count in unfolded[:_UNFOLDED]),
@@ -114,13 +117,19 @@ class Tab:
         showing: asyncio.Task[None] | None = None
         try:
             while True:
-                text = await self._websocket.receive_text()
+                message = await self._websocket.receive()
+                if message["type"] == "websocket.disconnect":
+                    break
+                if (text := message.get("text")) is None:
+                    # No tab of ours sends bytes.
+                    await self._websocket.close(1003)
+                    break
                 if showing is not None:
                     showing.cancel()
                     await asyncio.wait([showing])
                 showing = asyncio.create_task(self._show(text))
         except (WebSocketDisconnect, RuntimeError):
-            # Starlette raises the second for a message that isn't text.
+            # It has gone meanwhile: the second is how Starlette says that of one that is closed.
             pass
         finally:
             if showing is not None:

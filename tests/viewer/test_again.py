@@ -114,16 +114,31 @@ async def test_a_long_value_stays_as_it_was_without_being_sent(tmp_path: Path) -
         assert len(out["out"]["name"]) == 200_000
 
 
-async def test_an_observers_page_starts_nothing(tmp_path: Path) -> None:
-    path = greets(tmp_path)
-    async with asyncblock.embedded() as mainframe, page_of(mainframe, roles=("observer",)) as page:
-        session = await mainframe.start(path, {"name": "Zoë"})
-        await session.wait()
-        async with client_of(page) as client:
-            for answer in (
-                await client.get(f"api/sessions/{session.session_id}/again"),
-                await client.post(
-                    f"api/sessions/{session.session_id}/again", json={}, headers={"origin": page.url.rstrip("/")}
-                ),
-            ):
-                assert answer.status_code == 403, answer.text
+HOSTILE = """
+title: '</title><script>window.got=1</script>'
+inputs_def:
+  - {handle: __proto__, value: polluted, json_schema: {type: string}}
+  - {handle: constructor, description: '<img src=x onerror="window.got=2">', value: '"><script>window.got=3</script>'}
+  - {handle: submit, value: "one\\r\\ntwo", json_schema: {type: string}}
+  - {handle: '<b>bold</b>', value: 1, json_schema: {type: [integer, "null"]}}
+  - {handle: none, value: x, json_schema: {enum: []}}
+  - {handle: many, value: 1, json_schema: {enum: MANY}}
+  - {handle: file, value: /tmp/a, json_schema: {type: string, "ui:widget": file}}
+  - {handle: key, value: "apikey,mailer,token", json_schema: {contentMediaType: oomol/secret}}
+  - {handle: card, nullable: true, json_schema: {contentMediaType: oomol/credential}}
+nodes:
+  - node_id: n
+    task:
+      executor: {name: python, options: {entry: main.py}}
+      inputs_def: [{handle: all}]
+      outputs_def: [{handle: out}]
+    inputs_from: [{handle: all, value: 1}]
+"""
+
+
+def bad_flow(directory: Path) -> Path:
+    """A flow whose names, defaults and words are meant to break out of a form."""
+    write(directory / "package.oo.yaml", "name: hostile\n")
+    write(directory / "flow.oo.yaml", HOSTILE.replace("MANY", str(list(range(1001)))))
+    write(directory / "main.py", "def main(inputs, ctx):\n    return {'out': 1}\n")
+    return directory / "flow.oo.yaml"

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 import asyncblock
@@ -13,7 +14,7 @@ import asyncblock
 from ..browser import open_browser
 from ..flow.packages import block
 from .served import browse, page_of, until
-from .test_again import greets
+from .test_again import bad_flow, greets
 from .test_browser import go
 
 pytestmark = pytest.mark.timeout(240)  # a browser has to start
@@ -199,3 +200,41 @@ async def test_a_session_is_started_again_by_the_keyboard_with_another_input(bro
         out = (await mainframe.session(session_id).outputs())["out"]
         assert out == {"name": "<b>Zoë</b>!", "times": 7, "mood": "glad", "loud": None, "more": [1]}
         assert len(await mainframe.sessions()) == 2
+
+
+async def test_a_hostile_flows_form_and_cut_addresses_are_texts(browser: Any, tmp_path: Path) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    async with asyncblock.embedded() as mainframe, page_of(mainframe) as page:
+        first = await mainframe.start(bad_flow(tmp_path), {"key": "hunter2"})
+        await first.wait()
+
+        def starts() -> str:
+            browser.get(page.way_in(first.session_id))
+            for odd in (f"#/s/{first.session_id}/toString", "#/s/%E0%A4%A/graph", "#/s/x/y?node=%", "#/__proto__"):
+                go(browser, odd, "document.getElementById('main').children.length === 1")
+            go(browser, f"#/s/{first.session_id}/nodes?node=n&tab=constructor", LOADED)
+            until(browser, "document.querySelector('.head button.again')?.checkVisibility()")
+            browser.find_element("css selector", ".head button.again").send_keys(Keys.ENTER)
+            until(browser, "!document.querySelector('dialog.form .main').disabled")
+            fields = {
+                each.get_attribute("name"): each for each in browser.find_elements("css selector", "dialog.form [name]")
+            }
+            assert len(fields) == 9 and fields["constructor"].get_attribute("value").endswith('</script>"')
+            assert fields["key"].get_attribute("value") == "" and "isn't shown" in fields["key"].get_attribute(
+                "placeholder"
+            )
+            fields["submit"].send_keys(Keys.CONTROL, Keys.END)
+            fields["submit"].send_keys("!")
+            fields["__proto__"].send_keys(Keys.END, "!")
+            assert "hunter2" not in browser.page_source and browser.execute_script("return window.got") is None
+            browser.find_element("css selector", "dialog.form .main").send_keys(Keys.ENTER)
+            until(browser, f"!document.querySelector('dialog') && !location.hash.includes('{first.session_id}')")
+            until(browser, "document.querySelector('.head .pill')?.innerText === 'succeeded'")
+            assert browser.execute_script("return window.got") is None
+            return str(browser.execute_script("return location.hash.split('/')[2]"))
+
+        session_id = await browse(starts)
+        entry = orjson.loads((await mainframe.link.read(session_id, 0)).rows[0][1][0])
+        inputs = {name: entry["inputs"][name] for name in ("key", "submit", "__proto__")}
+        assert inputs == {"key": "hunter2", "submit": "one\r\ntwo!", "__proto__": "polluted!"}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
@@ -145,23 +143,51 @@ def test_keys_are_worth_something_once_and_cookies_until_they_leave() -> None:
     assert not keys.is_in(cookie)
 
 
-async def test_odd_questions_get_words_and_no_trace() -> None:
+async def test_wrong_keys_which_any_site_can_send_keep_nobody_out() -> None:
+    async with page_of(one=made(), token="right") as page, httpx.AsyncClient(base_url=page.url) as client:
+        other = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"}
+        for number in range(30):
+            assert (await client.get("enter", params={"key": f"{number}"}, headers=other)).status_code == 401
+        own = {"origin": page.url.rstrip("/")}
+        assert (await client.post("login", data={"token": "right"}, headers=own)).status_code == 200
+        # The other way round: who guesses tokens doesn't keep out whoever has the printed address.
+        for number in range(12):
+            await client.post("login", data={"token": f"{number}"}, headers=own)
+        async with client_of(page) as second:
+            assert (await second.get("api/page")).status_code == 200
+
+
+async def test_a_login_of_another_page_or_that_is_no_form_lets_nobody_in() -> None:
+    async with page_of(one=made(), token="right") as page, httpx.AsyncClient(base_url=page.url) as client:
+        for headers in ({}, {"origin": "null"}, {"origin": "https://evil.example"}, {"origin": "http://127.0.0.1"}):
+            answer = await client.post("login", data={"token": "right"}, headers=headers)
+            assert answer.status_code == 403 and "set-cookie" not in answer.headers, headers
+        own = {"origin": page.url.rstrip("/")}
+        for content in (b"token=right&a&b&c&d&e", b"token=right" + b"&a=1" * 900):
+            answer = await client.post("login", content=content, headers=own)
+            assert answer.status_code == 400 and "set-cookie" not in answer.headers, answer.text
+        for content in (b"token=%ff%00", b"\xff\xfe", b"", b"token"):
+            assert (await client.post("login", content=content, headers=own)).status_code == 401, content
+        assert (await client.get("login", params={"token": "right"})).status_code == 401, "never by an address"
+
+
+async def test_cookies_of_others_on_this_host_keep_nobody_out() -> None:
     async with page_of(one=made()) as page, client_of(page) as client:
-        odd: dict[str, Any] = {"at": "99999999999999999999", "from": "-1", "count": "x", "node": "n/'\"<"}
-        for part in (
-            "",
-            "/graph",
-            "/timeline",
-            "/previews",
-            "/log",
-            "/search",
-            "/failures",
-            "/values",
-            "/resources",
-            "/outputs",
-        ):
-            answer = await client.get(f"api/sessions/one{part}", params=odd)
-            assert answer.status_code in (200, 404), (part, answer.text)
-        for path in ("api/sessions/none", "api/sessions/one/preview/77", "frame/one/77", "api/sessions/one/value/9/x"):
-            answer = await client.get(path)
-            assert answer.status_code == 404 and answer.json()["error"], path
+        [(name, value)] = client.cookies.items()
+        for others in ('{"a": [1, "b;c"]}=x', "path=/", "expires=never", "=", "a=\x80ö", '"', f"{name}x={value}"):
+            headers = {b"cookie": f"{others}; {name}={value}; {others}".encode()}
+            async with httpx.AsyncClient(base_url=page.url, headers=headers) as other:
+                assert (await other.get("api/page")).status_code == 200, others
+
+
+@pytest.mark.parametrize(
+    ("headers", "secure"), [({}, False), ({"x-forwarded-proto": "https"}, True), ({"origin": "https://it"}, True)]
+)
+async def test_a_cookie_that_came_by_tls_never_goes_without(headers: dict[str, str], secure: bool) -> None:
+    async with (
+        page_of(one=made(), token="right", allowed=("it",)) as page,
+        httpx.AsyncClient(base_url=page.url) as client,
+    ):
+        own = {"host": "it", "origin": "http://it"} | headers
+        answer = await client.post("login", data={"token": "right"}, headers=own)
+        assert ("secure" in answer.headers["set-cookie"].lower()) is secure

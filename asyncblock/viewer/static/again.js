@@ -3,7 +3,15 @@
 import { ask, of } from "./api.js";
 import { fill, h } from "./dom.js";
 
-/** @typedef {{ name: string, kind: string, about: string, type: string, optional: boolean, choices: string[], text: string, none: boolean, long: boolean, size?: number }} Field */
+/** @typedef {{ name: string, kind: string, about: string, type: string, optional: boolean, choices: string[], text: string, none: boolean, hidden: boolean, long: boolean, size: number }} Field */
+
+/** What is said below a field of a kind, beside what its author says. @type {Record<string, string>} */
+const HINTS = {
+  secret: "The name of a secret, TYPE,NAME,KEY. The secret itself would be kept in the journal.",
+  credential: "The name of a credential, ${{OO_CREDENTIAL:TYPE,NAME,ID}}.",
+  file: "A path on the machine of the flow's executors.",
+};
+const AS_WRITTEN = ["text", "file"];
 
 /**
  * Open the form of a session, and go to the new one when it has started.
@@ -48,20 +56,24 @@ export async function startAgain(id) {
     const words = `again-${index}`;
     control.id = words;
     control.setAttribute("name", field.name);
-    if (field.about) control.setAttribute("aria-describedby", `${words}-about`);
+    const about = [field.about, HINTS[field.kind]].filter(Boolean);
+    if (about.length) control.setAttribute("aria-describedby", `${words}-about`);
     // What nobody has touched is as before; an optional field that is emptied has its default.
     let touched = false;
+    // A browser's field has line feeds alone.
+    const ends = field.text.includes("\r\n") && !/(^|[^\r])\n/.test(field.text) ? "\r\n" : "\n";
+    const written = () => control.value.replaceAll("\n", ends);
     const optional = field.optional || field.none;
     control.addEventListener("input", () => { touched = true; });
-    values.set(field.name, () => !touched ? undefined : control.value === "" && optional && field.kind !== "text" ? null : control.value);
-    const none = field.optional && field.kind === "text" ? h("button", { type: "button", onclick: () => {
+    values.set(field.name, () => !touched ? undefined : control.value === "" && optional && !AS_WRITTEN.includes(field.kind) ? null : written());
+    const none = field.optional && AS_WRITTEN.includes(field.kind) ? h("button", { type: "button", onclick: () => {
       control.value = "";
-      values.set(field.name, () => touched && control.value !== "" ? control.value : null);
+      values.set(field.name, () => touched && control.value !== "" ? written() : null);
     } }, "Default") : null;
     return h("div", { class: "field" },
       h("label", { for: words }, h("bdi", null, field.name), h("small", null, [field.type, field.optional ? "optional" : ""].filter(Boolean).join(", "))),
       h("div", { class: "bar" }, control, none),
-      field.about ? h("p", { class: "sub", id: `${words}-about` }, field.about) : null);
+      about.length ? h("p", { class: "sub", id: `${words}-about` }, about.map((each) => h("bdi", null, each, " "))) : null);
   }
 
   async function send(/** @type {Event} */ event) {
@@ -82,14 +94,17 @@ export async function startAgain(id) {
 
 /** @param {Field} field */
 function made(field) {
-  if (field.long) return h("input", { disabled: true, value: `${field.size?.toLocaleString("en")} characters, as before` });
+  if (field.long) return h("input", { disabled: true, value: `${field.size.toLocaleString("en")} characters, as before` });
   if (field.kind === "choice") {
     const odd = field.text !== "" && !field.choices.includes(field.text) ? [field.text] : [];
     const choices = [...(field.none || field.optional ? [""] : []), ...odd, ...field.choices];
     return h("select", null, choices.map((each) => h("option", { value: each, selected: each === field.text }, each || "(default)")));
   }
   if (field.kind === "number") return h("input", { inputmode: "decimal", autocomplete: "off", value: field.text });
-  if (field.kind === "text" && !field.text.includes("\n")) return h("input", { autocomplete: "off", spellcheck: "false", value: field.text });
+  if (field.kind in HINTS || (field.kind === "text" && !/[\r\n]/.test(field.text))) {
+    const placeholder = field.hidden ? "as before: what was given isn't a name, and isn't shown" : null;
+    return h("input", { autocomplete: "off", spellcheck: "false", value: field.text, placeholder });
+  }
   const area = /** @type {HTMLTextAreaElement} */ (h("textarea", { rows: 4, spellcheck: "false" }));
   area.value = field.text;
   return area;

@@ -20,12 +20,21 @@ const main = /** @type {HTMLElement} */ (document.getElementById("main"));
 /** @type {View | null} */
 let view = null;
 
+/** @param {string} text An address may have been cut anywhere. */
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
 /** @returns {Place} */
 function read() {
   const [path, words = ""] = location.hash.replace(/^#\/?/, "").split("?");
   const [kind, id, name] = path.split("/");
   const query = new URLSearchParams(words);
-  if (kind === "s" && id) return { session: decodeURIComponent(id), view: name || "graph", query };
+  if (kind === "s" && id) return { session: decoded(id), view: name || "graph", query };
   return { session: null, view: "sessions", query };
 }
 

@@ -34,7 +34,7 @@ export function openNode(session, path, wanted) {
   const node = () => session.nodes.get(path);
   const first = () => {
     const now = node();
-    if (wanted in TABS) return wanted;
+    if (Object.hasOwn(TABS, wanted)) return wanted;
     if (now?.ended.failed) return "errors";
     return now && !now.previews && now.lines ? "log" : "previews";
   };

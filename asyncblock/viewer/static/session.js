@@ -177,7 +177,7 @@ export function openSession(place) {
   function go(/** @type {import("./main.js").Place} */ to) {
     if (to.session !== id) return false;
     query = to.query;
-    const wanted = to.view in VIEWS ? to.view : "graph";
+    const wanted = Object.hasOwn(VIEWS, to.view) ? to.view : "graph";
     const at = query.has("at") ? Number(query.get("at")) : null;
     const moved = at !== session.at || !session.summary;
     session.at = Number.isFinite(at) ? at : null;

@@ -1,0 +1,102 @@
+"""What whoever looks at the page may order: sessions are cancelled, and started again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from ..errors import AsyncBlockError, Unavailable
+from ..many import is_group
+from .answering import answer_json, form_of, problem, problem_of
+from .cursors import Followings
+from .sources import Sources, Watched
+
+__all__ = ["PageOrders"]
+
+_PATIENCE: Final = 10.0
+"""Seconds that a mainframe has to answer."""
+
+_NO_FORM: Final = "a form is an object of texts by input, of 4 MiB at most"
+
+
+class PageOrders:
+    """The answers to orders."""
+
+    def __init__(self, sources: Sources, followings: Followings) -> None:
+        self._sources = sources
+        self._followings = followings
+
+    def all(self) -> list[BaseRoute]:
+        """Return the routes."""
+        session = "/api/sessions/{session}"
+        return [
+            Route(f"{session}/cancel", _taken(self._cancel), methods=["POST"]),
+            Route(f"{session}/again", _taken(self._again), methods=["GET", "POST"]),
+            Route("/api/groups/{group}/cancel", _taken(self._cancel_group), methods=["POST"]),
+        ]
+
+    @asynccontextmanager
+    async def _watched(self, request: Request) -> AsyncIterator[Watched]:
+        async with self._followings.watching(request.path_params["session"]) as following:
+            if following.error is not None or following.watched is None:
+                raise Unavailable(following.error or "the session can't be opened")
+            yield following.watched
+
+    async def _cancel(self, request: Request) -> Response:
+        async with self._watched(request) as watched:
+            if watched.cancel is None:
+                return problem("the token of this page may only watch", 403)
+            async with asyncio.timeout(_PATIENCE):
+                await watched.cancel("cancelled by the page")
+        return answer_json({})
+
+    async def _again(self, request: Request) -> Response:
+        """Return the form of what would be started again, or start it."""
+        async with self._watched(request) as watched:
+            if watched.again is None:
+                return problem("this page may start nothing here", 403)
+            return await _by_form(request, watched.again.form, watched.again.start)
+
+    async def _cancel_group(self, request: Request) -> Response:
+        group = request.path_params["group"]
+        if not self._sources.may_cancel:
+            return problem("the token of this page may only watch", 403)
+        if not is_group(group):
+            return problem("there is no such group", 404)
+        async with asyncio.timeout(_PATIENCE):
+            count = await self._sources.cancel_group(group, "by the page")
+        return answer_json({"sessions": count})
+
+
+def _taken(take: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    async def taken(request: Request) -> Response:
+        try:
+            return await take(request)
+        except TimeoutError:
+            return problem("the mainframe didn't answer in time; it is away, or can't write. It may do it still", 504)
+        except AsyncBlockError as error:
+            return problem_of(error)
+
+    return taken
+
+
+async def _by_form(
+    request: Request,
+    form: Callable[[], Awaitable[dict[str, Any]]],
+    start: Callable[[dict[str, Any]], Awaitable[str]],
+) -> Response:
+    if request.method != "POST":
+        async with asyncio.timeout(_PATIENCE):
+            return answer_json(await form())
+    # However slowly it comes: that isn't the mainframe's fault.
+    sent = await form_of(request)
+    if sent is None:
+        return problem(_NO_FORM, 400)
+    async with asyncio.timeout(_PATIENCE):
+        return answer_json({"session": await start(sent)})
