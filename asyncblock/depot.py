@@ -32,7 +32,7 @@ from . import scratch
 from .errors import LocalProtocolError, Unavailable
 from .forks import claim
 
-__all__ = ["MEMORY", "Depot", "ValueId"]
+__all__ = ["MEMORY", "Depot", "Filed", "ValueId", "loaded"]
 
 logger = logging.getLogger("asyncblock.depot")
 
@@ -119,6 +119,11 @@ class _Place:
         """Return how many bytes there is room for."""
         room = os.fstatvfs(self._own)
         return room.f_bavail * room.f_frsize
+
+    def spare(self) -> int:
+        """Return how many bytes of a disk are left to others: whose journal is on it needs some, too."""
+        room = os.fstatvfs(self._own)
+        return min(room.f_blocks * room.f_frsize // 20, 1 << 30)
 
     def write(self, name: str, fill: Callable[[int], int]) -> int:
         """Make a file that is there whole or not at all; return its length."""
@@ -277,10 +282,9 @@ class Depot:
         from .values import portable
 
         name = id.file()
-        for place in places:
-            length = place.size(name)
-            if length is not None:
-                return f"{place.letter}.{self.owner}.{name}", length, None
+        found = self._found(places, id)
+        if found is not None:
+            return found.name, found.length, None
         why: list[str] = []
         for place in places:
             if place.letter == "m" and (size > may_take or place.free() < size + _SPARE):
@@ -293,6 +297,33 @@ class Depot:
                 continue
             return f"{place.letter}.{self.owner}.{name}", length, "; ".join(why) or None
         raise Unavailable(f"a var value of {size} bytes can't be put into a file for another process: {'; '.join(why)}")
+
+    def spill(self, value: object, id: ValueId, size: int) -> Filed:
+        """Write a value of about ``size`` bytes to the disk, unless it is in a file; return what stands for it.
+
+        Raises ``OSError`` as the disk says, where little of it would be left, too; what the value's library raises.
+        """
+        with self._used() as places:
+            found = self._found(places, id)
+            return found if found is not None else self._spilled(places, value, id, size)
+
+    def _found(self, places: list[_Place], id: ValueId) -> Filed | None:
+        for place in places:
+            length = place.size(id.file())
+            if length is not None:
+                return Filed(self, id, f"{place.letter}.{self.owner}.{id.file()}", length)
+        return None
+
+    def _spilled(self, places: list[_Place], value: object, id: ValueId, size: int) -> Filed:
+        from .values import portable
+
+        place = next((each for each in places if each.letter == "d"), None)
+        if place is None:
+            raise OSError(errno.EROFS, "there is no directory for them that can be written to")
+        if place.free() < size + place.spare():
+            raise OSError(errno.ENOSPC, f"{place.path.parent} has too little room left")
+        length = place.write(id.file(), lambda fd: portable.save(value, fd, id.about()))
+        return Filed(self, id, f"d.{self.owner}.{id.file()}", length)
 
     def reserve(self, size: int) -> int:
         """Open a file in memory that has no name yet, with room for so many bytes; it goes with its descriptor.
@@ -340,12 +371,13 @@ class Depot:
         finally:
             os.close(fd)
 
-    def remove(self, ids: Iterable[ValueId]) -> None:
-        """Remove the files of values that nobody asks for any more."""
+    def remove(self, ids: Iterable[ValueId], letters: str = "md") -> None:
+        """Remove the files of values that nobody asks for any more: those in memory, those on the disk, or both."""
         with suppress(Unavailable), self._used() as places:
             for id in ids:
                 for place in places:
-                    place.unlink(id.file())
+                    if place.letter in letters:
+                        place.unlink(id.file())
 
     def end_sessions(self, session_ids: Iterable[str]) -> None:
         """Remove all files of sessions."""
@@ -369,6 +401,37 @@ class Depot:
             if self._ours:
                 place.remove(self.owner)
             place.close()
+
+
+class Filed:
+    """What is kept of a value that is only in a file, which has no room in memory or was made there. Whoever wants the
+    value maps it anew."""
+
+    def __init__(self, depot: Depot, id: ValueId, name: str, length: int) -> None:
+        self._depot = depot
+        self._id = id
+        self.name = name
+        """The file's name."""
+        self.length = length
+        """The file's bytes."""
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether its file is in memory."""
+        return self.name.startswith("m")
+
+    def load(self) -> Any:
+        """Return the value as it was put out; what is written into it is the caller's own. Opens a file."""
+        return self._depot.load(self.name, self._id)
+
+    def remove(self) -> None:
+        """Remove the file: nobody was told of it."""
+        self._depot.remove([self._id])
+
+
+def loaded(value: object) -> Any:
+    """Return a value that is kept itself, from its file if it is only there."""
+    return value.load() if isinstance(value, Filed) else value
 
 
 def _directory(name: str, base: int) -> int:

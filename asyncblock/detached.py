@@ -32,7 +32,7 @@ def is_quick(value: object) -> bool:
         return True
     if way is _of_pandas:
         return _copies_on_write() or _pandas_size(value) <= _QUICK
-    return _bytes_of(value) <= _QUICK
+    return way is not _of_filed and _bytes_of(value) <= _QUICK
 
 
 def size_of(value: object) -> int:
@@ -117,8 +117,8 @@ def _is_fixed(array: Any) -> bool:
     return False
 
 
-def _of_handed(value: Any) -> Any:
-    return value.array()
+def _of_filed(value: Any) -> Any:
+    return value.load()
 
 
 def _of_bytes(value: bytearray) -> bytearray:
@@ -156,6 +156,6 @@ _WAYS: Final[dict[tuple[str, str], Callable[[Any], Any]]] = {
     ("builtins", "bytearray"): _of_bytes,
     ("builtins", "memoryview"): _of_view,
     ("array", "array"): _of_bytes,
-    ("asyncblock", "Handed"): _of_handed,
+    ("asyncblock", "Filed"): _of_filed,
 }
 """How values are detached, by the library and the name of a class, or of one that it is derived from."""

@@ -1,17 +1,20 @@
-"""How much memory this host allows, and how much of it var values may take."""
+"""How much memory this host allows, how much of it var values may take, and how much of the disk."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-__all__ = ["EXECUTORS", "SETTING", "memory_limit", "var_budget"]
+__all__ = ["DISK_SETTING", "EXECUTORS", "SETTING", "memory_limit", "var_budget", "var_disk_limit"]
 
 SETTING: Final = "ASYNCBLOCK_VAR_MEMORY"
 """Bytes of var values on this host, shared by its executors; ``512M`` and ``2GiB`` say it too."""
+
+DISK_SETTING: Final = "ASYNCBLOCK_VAR_DISK"
+"""Bytes of var values on this host's disk that have no room in memory, shared likewise; 0 for none."""
 
 EXECUTORS: Final = "ASYNCBLOCK_EXECUTORS"
 """How many executor processes share it; whoever starts them says so."""
@@ -59,14 +62,26 @@ def _limits(proc: Path, groups: Path) -> Iterator[int]:
 
 def var_budget(environ: Mapping[str, str] = os.environ) -> int:
     """Return the bytes of var values that this process may hold. Raises ``ValueError`` for a setting of no size."""
-    given = environ.get(SETTING, "").strip()
-    total = _parsed(given) if given else memory_limit() // _SHARE
+    return _part(environ, SETTING, lambda: memory_limit() // _SHARE)
+
+
+def var_disk_limit(environ: Mapping[str, str] = os.environ) -> int:
+    """Return the bytes of var values that this process may put on the disk, by default as many as there are of memory.
+
+    Raises ``ValueError`` for a setting of no size.
+    """
+    return _part(environ, DISK_SETTING, memory_limit)
+
+
+def _part(environ: Mapping[str, str], setting: str, default: Callable[[], int]) -> int:
+    given = environ.get(setting, "").strip()
+    total = _parsed(given, setting) if given else default()
     count = environ.get(EXECUTORS, "1")
     return total // max(int(count) if count.isdecimal() else 1, 1)
 
 
-def _parsed(text: str) -> int:
+def _parsed(text: str, setting: str) -> int:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", text.lower())
     if found is None:
-        raise ValueError(f"{SETTING}={text!r} is no size: write bytes, or 512M, 2GiB")
+        raise ValueError(f"{setting}={text!r} is no size: write bytes, or 512M, 2GiB")
     return int(float(found[1]) * _UNITS[found[2]])

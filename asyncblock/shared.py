@@ -17,11 +17,11 @@ import weakref
 from contextlib import suppress
 from typing import Any, Final
 
-from .depot import Depot, ValueId
+from .depot import Depot, Filed, ValueId
 from .errors import AsyncBlockError, LocalProtocolError
 from .forks import claim, fresh_lock, generation
 
-__all__ = ["Handed", "Memory", "empty", "empty_in", "hand_over", "make_private", "memory_of", "offer", "withdraw"]
+__all__ = ["Memory", "empty", "empty_in", "hand_over", "make_private", "memory_of", "offer", "withdraw"]
 
 logger = logging.getLogger("asyncblock.shared")
 
@@ -126,27 +126,6 @@ def withdraw(depot: Depot) -> None:
 # ---------------------------------------------------------------------- handing over
 
 
-class Handed:
-    """What is kept of an array that was handed over: its file. Whoever wants the array maps it anew."""
-
-    def __init__(self, depot: Depot, id: ValueId, name: str, length: int, nbytes: int) -> None:
-        self._depot = depot
-        self._id = id
-        self.name = name
-        """The file's name."""
-        self.length = length
-        """The file's bytes."""
-        self.nbytes = nbytes
-
-    def array(self) -> Any:
-        """Return the array as it was handed over; what is written into it is the caller's own. Opens a file."""
-        return self._depot.load(self.name, self._id)
-
-    def remove(self) -> None:
-        """Remove the file: nobody was told of it."""
-        self._depot.remove([self._id])
-
-
 def memory_of(value: Any, depot: Depot | None) -> Memory | None:
     """Return the shared memory of a depot that an array stands in, as long as its file has what the array shows."""
     numpy: Any = sys.modules.get("numpy")
@@ -162,7 +141,7 @@ def memory_of(value: Any, depot: Depot | None) -> Memory | None:
     return array if not array.handed and array.born == generation() else None
 
 
-def hand_over(array: Any, memory: Memory, id: ValueId) -> Handed:
+def hand_over(array: Any, memory: Memory, id: ValueId) -> Filed:
     """Give the file of an array's memory its name. ``make_private`` follows. Writes a little into the file.
 
     Raises ``OSError`` where there is no room for that, and ``NotPortable``; then nothing has changed.
@@ -174,7 +153,7 @@ def hand_over(array: Any, memory: Memory, id: ValueId) -> Handed:
     length = portable.seal(memory.fd, memory.extent, array, start, id.about())
     name = memory.depot.adopt(memory.fd, id)
     memory.handed = True
-    return Handed(memory.depot, id, name, length, array.nbytes)
+    return Filed(memory.depot, id, name, length)
 
 
 def make_private(memory: Memory) -> None:

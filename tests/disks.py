@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["BlockDisk", "block_disk", "fill", "small_disk"]
+__all__ = ["BlockDisk", "block_disk", "fill", "remount", "small_disk"]
 
 
 @contextmanager
@@ -26,6 +26,11 @@ def small_disk(path: Path, size: str = "1m", *, inodes: int = 0) -> Iterator[Pat
     finally:
         # Lazily: a process that a test has left behind may have a file open.
         subprocess.run(["umount", "-l", path], check=True)
+
+
+def remount(path: Path, how: str) -> None:
+    """Let a mounted file system be read-only (``ro``), or no longer (``rw``)."""
+    _mount("-o", f"remount,{how}", path)
 
 
 class BlockDisk:

@@ -145,7 +145,7 @@ def test_what_comes_out_is_what_went_in(depot: Depot, shape: Any, dtype: Any, or
     raw = np.random.default_rng(1).integers(0, 100, array.nbytes, "u1").tobytes()
     array[...] = np.frombuffer(raw, array.dtype).reshape(array.shape)
     before = array.copy(order="K")
-    got = handed(array, depot).array()
+    got = handed(array, depot).load()
     assert (got.dtype, got.shape, got.strides) == (array.dtype, array.shape, array.strides)
     assert got.tobytes() == before.tobytes()
 
@@ -164,7 +164,7 @@ def test_a_part_of_it_is_handed_over_as_well(depot: Depot, part: Any) -> None:
     array = empty_in(depot, 600_000, "f8", "C")
     array[:] = np.arange(600_000)
     view = part(array)
-    got = handed(view, depot).array()
+    got = handed(view, depot).load()
     assert (got.dtype, got.shape, got.strides) == (view.dtype, view.shape, view.strides)
     np.testing.assert_array_equal(got, view)
 
@@ -179,10 +179,10 @@ def test_later_writes_of_its_maker_and_of_each_consumer_are_their_own(depot: Dep
     make_private(memory)
     earlier[:] = -1
     array[0] = -2
-    one, two = value.array(), value.array()
+    one, two = value.load(), value.load()
     one[:] = 3
     np.testing.assert_array_equal(two, np.arange(COUNT))
-    np.testing.assert_array_equal(value.array(), np.arange(COUNT))
+    np.testing.assert_array_equal(value.load(), np.arange(COUNT))
     assert (array[0], int(array[1:6].sum())) == (-2, 4 + 3 + 2 + 1 - 1)
     # What it shows now isn't what is in the file: it is copied when it is put out again.
     assert memory_of(array, depot) is None
@@ -200,7 +200,7 @@ def test_its_memory_is_free_when_nobody_has_it(depot: Depot) -> None:
     array[:] = 1
     assert used() - before >= 64 << 20
     value = handed(array, depot)
-    consumer = value.array()
+    consumer = value.load()
     value.remove()
     assert int(consumer.sum()) == 8 << 20
     del array, consumer, value

@@ -23,7 +23,8 @@ app = typer.Typer(
         "Environment: ASYNCBLOCK_URL, ASYNCBLOCK_TOKEN and ASYNCBLOCK_TLS_CA stand for --url, --token and --tls-ca, "
         "ASYNCBLOCK_HEADERS (NAME: VALUE, a line each) for --header; "
         "ASYNCBLOCK_DATA_DIR is where mainframes keep their data (default: ~/.local/state/asyncblock). "
-        "ASYNCBLOCK_VAR_MEMORY is what var values may take of this machine's memory (default: a quarter). "
+        "ASYNCBLOCK_VAR_MEMORY is what var values may take of this machine's memory (default: a quarter), "
+        "ASYNCBLOCK_VAR_DISK what they may take of its disk beyond that (default: as much as there is memory). "
         "Exit codes: 0 success, 1 the flow failed, 2 bad usage or a flow that can't be run, 130 interrupted."
     ),
     no_args_is_help=True,

@@ -265,8 +265,11 @@ def _in_vain(kinds: list[dict[str, Any]]) -> Finding:
 
 def _var_values(values: dict[str, Any]) -> Finding:
     held, limit = values["held_bytes"], values["limit_bytes"]
+    on_disk, disk_limit = values.get("disk_bytes", 0), values.get("disk_limit_bytes", 0)
     words = f"{_size(held)} of {_size(limit)} of var values in the executors' memory"
-    full = "; blocks wait to put out more: consumers are slow, or raise ASYNCBLOCK_VAR_MEMORY"
+    if on_disk:
+        words += f", {_size(on_disk)} of {_size(disk_limit)} on their disks"
+    full = "; blocks wait to put out more: consumers are slow, or raise ASYNCBLOCK_VAR_MEMORY or ASYNCBLOCK_VAR_DISK"
     return Finding("values", not held or held < limit, words if not held or held < limit else f"{words}{full}")
 
 

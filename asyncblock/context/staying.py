@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import replace
 from itertools import count
 from typing import Any, Final
 
-from ..depot import ValueId
+from ..depot import Filed, ValueId, loaded
 from ..detached import detached, is_quick, size_of
-from ..errors import AsyncBlockError, LocalProtocolError
+from ..errors import AsyncBlockError
 from ..offload import run_in_thread
 from ..shared import Memory, empty_in, hand_over, memory_of
 from ..store import EXECUTOR_NAME, Store, StoreKey
@@ -106,19 +105,16 @@ class Staying(Surroundings):
         """Keep a DataFrame for later runs; return what to warn of. Writes a file."""
         assert key.cache is not None
         try:
-            save(self._job.places.values_dir(), key.cache, self._store.look(key))
+            save(self._job.places.values_dir(), key.cache, loaded(self._store.look(key)))
         except Exception as problem:  # whatever the author's library raises
             return f"the value of handle {key.handle!r} can't be kept for later runs: {problem}"
         return None
 
     def _forget(self, keys: Iterable[StoreKey | None]) -> None:
         """Let go of values that weren't sent."""
-        given = [key for key in keys if key is not None]
-        for key in given:
-            if key.file is not None:
-                with suppress(LocalProtocolError):
-                    self._store.look(key).remove()
-        self._store.forget(given)
+        for value in self._store.forget(key for key in keys if key is not None):
+            if isinstance(value, Filed):
+                value.remove()
 
     @staticmethod
     def _keys_of(prepared: Iterable[Prepared]) -> list[StoreKey]:

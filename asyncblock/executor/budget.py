@@ -1,8 +1,9 @@
-"""The budget of var values: who puts out more than the process may hold waits until some of it is let go.
+"""The budget of var values: who puts out more than the process may hold waits until some of it is gone.
 
-There is no waiting where that can free nothing. A value goes when a job that has it ends, so there is hope as long as
-another job runs here, one in another process has a value of this one, or something has just begun, ended or gone; when
-every job here waits itself, or nothing has happened for a minute, the budget is exceeded, with a warning.
+First values go to the disk that are portable and that no job has (``spilling``). Then there is no waiting where that
+can free nothing. A value goes when a job that has it ends, so there is hope as long as another job runs here, one in
+another process has a value of this one, or something has just begun, ended or gone; when every job here waits itself,
+or nothing has happened for a minute, the budget is exceeded, with a warning.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Final
 
 from ..hostmemory import SETTING, var_budget
 from .environment import Environment
+from .spilling import Spilling
 
 __all__ = ["Budget", "limit_here"]
 
@@ -38,11 +40,12 @@ def limit_here() -> int:
 class Budget:
     """Says when a value has room. Lives on the executor's loop."""
 
-    def __init__(self, environment: Environment, limit: int) -> None:
+    def __init__(self, environment: Environment, limit: int, spilling: Spilling) -> None:
         self.limit = limit
+        self.spilling = spilling
         self._environment = environment
-        self._waiting: dict[tuple[str, int], int] = {}
-        """How many calls of each job wait."""
+        self._waiting: dict[tuple[str, int], list[int]] = {}
+        """The sizes of the values with which calls of each job wait."""
         self._changes = 0
         self._changed = asyncio.Event()
         self._moved = 0.0
@@ -65,11 +68,11 @@ class Budget:
         """Wait until a job's value has room; return a warning if it has none. **Cancellation** is safe."""
         if self.has_room(size):
             return None
-        self._waiting[key] = self._waiting.get(key, 0) + 1
+        self._waiting.setdefault(key, []).append(size)
         try:
             return await self._wait(key, size)
         finally:
-            self._waiting[key] -= 1
+            self._waiting[key].remove(size)
             if not self._waiting[key]:
                 del self._waiting[key]
 
@@ -80,6 +83,7 @@ class Budget:
             job = environment.jobs.get(key)
             if job is None or job.is_ending:
                 return None
+            self.spilling.begin(self._is_wanted, self._spilled)
             others = any(other not in self._waiting for other in environment.jobs) or self._elsewhere
             if not others and self._exceeded == self._changes:
                 return None
@@ -92,16 +96,26 @@ class Budget:
                 return self._words(others)
             self._changed.clear()
             try:
-                async with asyncio.timeout(left):
+                async with asyncio.timeout(left if (pause := self.spilling.pause) is None else min(left, pause)):
                     await self._changed.wait()
             except TimeoutError:
                 pass
         return None
 
+    def _is_wanted(self) -> bool:
+        return any(not self.has_room(size) for sizes in self._waiting.values() for size in sizes)
+
+    def _spilled(self, more_room: bool) -> None:
+        if more_room:
+            self.change()
+        else:
+            # Whoever waits looks what there is to wait for now.
+            self._changed.set()
+
     @property
     def _elsewhere(self) -> bool:
-        """Tell whether jobs of other processes have values of this one, or wait for them."""
-        return self._environment.store.shared > 0 or bool(self._environment.exporting)
+        """Tell whether values of this process are being written, or jobs of other processes have some of them."""
+        return self.spilling.is_under_way or self._environment.store.shared > 0 or bool(self._environment.exporting)
 
     def _words(self, others: bool) -> str:
         why = "nothing has been let go for a minute" if others else "every job here waits, so nothing would be let go"

@@ -36,6 +36,7 @@ from .offering import announced_offers, checked_labels
 from .parting import part_with
 from .services import Services
 from .spawner import SPAWN_SLOTS, Spawner
+from .spilling import Spilling, disk_limit_here
 from .tasks import current_job
 from .upkeep import Upkeep
 from .valuewriter import ValueWriter
@@ -267,7 +268,7 @@ class _Hosting(JobHost):
         super().__init__(link, executor.catalog, tasks, executor.values_of)
         self.executor = self.options = executor
         self.over: asyncio.Future[None] = self.loop.create_future()
-        self.budget = Budget(self, limit_here())
+        self.budget = Budget(self, limit_here(), Spilling(self, disk_limit_here()))
         self.upkeep = Upkeep(self, self.budget, self.session_ended)
         self.exports = ValueWriter(self, self.budget)
         self.services = Services(self)
@@ -358,8 +359,8 @@ class _Hosting(JobHost):
     def lag(self) -> float:
         return self.watchdog.lag
 
-    def held(self) -> tuple[int, int]:
-        return self.store.size, self.budget.limit
+    def held(self) -> tuple[int, int, int, int]:
+        return self.store.size, self.budget.limit, self.store.on_disk, self.budget.spilling.limit
 
     def link_over(self, error: AsyncBlockError) -> None:
         self.inbox.post(self._lose_everything, error)

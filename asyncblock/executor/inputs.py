@@ -23,17 +23,24 @@ from ..wire.messages import Dispatch
 from .confidential import holds_reference, resolve_inputs
 from .environment import Environment
 
-__all__ = ["InputFiles", "gather_inputs"]
+__all__ = ["HeldInputs", "gather_inputs"]
 
 
-class InputFiles:
-    """The inputs of one job that are files."""
+class HeldInputs:
+    """What the inputs of one job are as long as it runs: files, and var values that don't go to the disk meanwhile."""
 
-    __slots__ = ("_bodies", "_environment")
+    __slots__ = ("_bodies", "_environment", "_values")
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
         self._bodies: list[Body] = []
+        self._values: list[StoreKey] = []
+
+    def use(self, key: StoreKey) -> Any:
+        """Return what is kept of a var value. Raises ``LocalProtocolError`` when it isn't in this process."""
+        value = self._environment.store.use(key)
+        self._values.append(key)
+        return value
 
     async def fetch(self, handle: str, ref: BodyRef) -> Body:
         """Fetch a body into a file, however long it takes until the disk has room. **Cancellation** is safe.
@@ -66,7 +73,10 @@ class InputFiles:
         return body
 
     def end(self) -> None:
-        """Remove the files: the job is over."""
+        """Let go of them: the job is over."""
+        values, self._values = self._values, []
+        if values:
+            self._environment.store.use_no_more(values)
         bodies, self._bodies = self._bodies, []
         for body in bodies:
             body.end("the job has ended")
@@ -75,11 +85,11 @@ class InputFiles:
 
 
 async def gather_inputs(
-    environment: Environment, info: JobInfo, message: Dispatch, wanted: Set[str], files: InputFiles
+    environment: Environment, info: JobInfo, message: Dispatch, wanted: Set[str], held: HeldInputs
 ) -> dict[str, Any]:
     """Return a job's inputs by handle; bodies are fetched whole, and decoded on a worker thread.
 
-    The ``wanted`` ones are put into ``files``. Raises ``LocalProtocolError`` for a reference that leads nowhere and for
+    The ``wanted`` ones are ``held`` as files. Raises ``LocalProtocolError`` for a reference that leads nowhere and for
     a wanted input that isn't bytes; ``Rejected`` when a body was pruned.
     """
     inputs: dict[str, Any] = {}
@@ -88,7 +98,7 @@ async def gather_inputs(
         if handle in wanted and value is not None:
             raise _no_bytes(handle)
         key = StoreKey.match(value) if isinstance(value, dict) else None
-        inputs[handle] = value if key is None else await _var(environment, info, key, message.files.get(handle))
+        inputs[handle] = value if key is None else await _var(environment, info, key, message.files.get(handle), held)
     for handle, obj in message.bodies.items():
         ref = BodyRef.from_json(obj)
         if ref is None:
@@ -96,7 +106,7 @@ async def gather_inputs(
         if handle in wanted:
             if ref.encoding != "raw":
                 raise _no_bytes(handle)
-            inputs[handle] = await files.fetch(handle, ref)
+            inputs[handle] = await held.fetch(handle, ref)
             searched.add(handle)
             continue
         link = environment.link
@@ -141,14 +151,14 @@ def _any_holds(blocks: Iterable[bytes]) -> bool:
     return False
 
 
-async def _var(environment: Environment, info: JobInfo, key: StoreKey, file: object) -> object:
+async def _var(environment: Environment, info: JobInfo, key: StoreKey, file: object, held: HeldInputs) -> object:
     """Return a var value, or what a file has of it beyond its process; what its consumer changes is its consumer's."""
     try:
         if key.session_id != info.session_id:
             raise LocalProtocolError(
                 f"a var value of session {key.session_id} can't be had in session {info.session_id}"
             )
-        value = environment.store.look(key)
+        value = held.use(key)
         return detached(value) if is_quick(value) else await offload.run_in_thread(detached, value)
     except LocalProtocolError:
         own = key.session_id == info.session_id

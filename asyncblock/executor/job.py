@@ -31,7 +31,7 @@ from .capture import flush_job
 from .catalog import PackageEdited
 from .commons import CHANGED, HANDLERS, Changes
 from .failure import author_traceback, further_lines, missing_extra, summary
-from .inputs import InputFiles, gather_inputs
+from .inputs import HeldInputs, gather_inputs
 from .jobhost import JobHost
 from .jobtemplates import JobTemplate
 from .leftovers import Leftovers
@@ -72,8 +72,8 @@ class RunningJob:
         "_exit",
         "_fenced",
         "_figures",
-        "_files",
         "_function",
+        "_held",
         "_hosting",
         "_info",
         "_large",
@@ -126,7 +126,7 @@ class RunningJob:
         """Tells the service that the call has ended."""
         self._exit: Ending | None = None
         """What a task or a callback of the block has ended it with."""
-        self._files = InputFiles(hosting)
+        self._held = HeldInputs(hosting)
         self._leftovers: Leftovers | None = None
         """The tasks that the block has started, on a loop that is the executor's."""
         self._large = False
@@ -368,7 +368,7 @@ class RunningJob:
         self._large = bool(message.bodies)
         if self._template.is_cached:
             self._caching = Caching(self._hosting, self._info, self._template, message)
-        gathering = gather_inputs(self._hosting, self._info, message, binding.bodies, self._files)
+        gathering = gather_inputs(self._hosting, self._info, message, binding.bodies, self._held)
         if not self._large:
             return await gathering
         return await self._unless_cancelled(gathering)
@@ -681,7 +681,7 @@ class RunningJob:
             report.finished += 1
 
     def _done(self) -> None:
-        self._files.end()
+        self._held.end()
         if self._caching is not None:
             self._caching.close()
         if self._ctx is not None:

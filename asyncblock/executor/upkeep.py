@@ -16,6 +16,7 @@ from ..wire.ranges import Ranges
 from .budget import Budget
 from .environment import Environment
 from .parting import part_with
+from .spilling import id_of
 
 __all__ = ["Upkeep"]
 
@@ -110,15 +111,17 @@ class Upkeep:
         environment = self._environment
         names = [name for kept in gone if (name := self._superseded(kept.key)) is not None] if files else []
         values, size = [kept.value for kept in gone], sum(kept.size for kept in gone)
-        exported = [_id_of(kept.key) for kept in gone if kept.file is not None]
-        in_memory = sum(kept.file or 0 for kept in gone)
+        filed = [id_of(kept.key) for kept in gone if kept.has_file]
+        sizes = (size, sum(kept.file or 0 for kept in gone), sum(kept.on_disk for kept in gone))
         gone.clear()
-        environment.tasks.create_task(self._free(values, (size, in_memory), names, exported))
+        environment.tasks.create_task(self._free(values, sizes, names, filed))
 
-    async def _free(self, values: list[Any], sizes: tuple[int, int], names: list[str], exported: list[ValueId]) -> None:
+    async def _free(
+        self, values: list[Any], sizes: tuple[int, int, int], names: list[str], files: list[ValueId]
+    ) -> None:
         environment = self._environment
-        if exported:
-            await offload.wait_in_thread(environment.depot.remove, exported)
+        if files:
+            await offload.wait_in_thread(environment.depot.remove, files)
         await offload.wait_in_thread(_free, values, environment.places.values_dir() if names else None, names)
         environment.store.freed(*sizes)
         self._budget.change()
@@ -138,10 +141,6 @@ def _free(values: list[Any], directory: Path | None, names: list[str]) -> None:
     part_with(values)
     if directory is not None:
         dataframes.remove(directory, names)
-
-
-def _id_of(key: StoreKey) -> ValueId:
-    return ValueId(key.session_id, key.job_id, key.attempt or 0, key.place or 0)
 
 
 def _is_entry(entry: object) -> bool:

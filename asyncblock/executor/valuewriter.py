@@ -6,9 +6,8 @@ import logging
 from typing import Any, Final
 
 from .. import offload
-from ..depot import ValueId
+from ..depot import Filed, ValueId
 from ..errors import AsyncBlockError, RemoteProtocolError
-from ..shared import Handed
 from ..values.portable import size_of
 from ..wire.messages import Export
 from .budget import Budget
@@ -74,6 +73,6 @@ class ValueWriter:
 
     def _save(self, value: object, id: ValueId) -> tuple[str, int, str | None]:
         environment = self._environment
-        if isinstance(value, Handed):
+        if isinstance(value, Filed):
             return value.name, value.length, None
         return environment.depot.save(value, id, size_of(value), self._budget.limit - environment.store.files)

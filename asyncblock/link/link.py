@@ -139,8 +139,8 @@ class Host(Protocol):
         """Say how late the blocks' event loop runs, in seconds."""
         ...
 
-    def held(self) -> tuple[int, int]:
-        """Say how many bytes of var values there are, and how many there may be."""
+    def held(self) -> tuple[int, int, int, int]:
+        """Say how many bytes of var values there are and may be, and how many of the disk they take and may."""
         ...
 
     def link_over(self, error: AsyncBlockError) -> None:

@@ -188,8 +188,9 @@ class Incoming:
     def _held(self, message: Ping) -> None:
         """Take in what an executor says of its var values; the sum of all is told to whoever asks."""
         if "executor" in self._roles:
-            self._link.held, self._link.may_hold = (
-                min(max(count, 0), MAX_HELD) for count in (message.held, message.may_hold)
+            said = (message.held, message.may_hold, message.on_disk, message.may_take)
+            self._link.held, self._link.may_hold, self._link.on_disk, self._link.may_take = (
+                min(max(count, 0), MAX_HELD) for count in said
             )
 
     def _gone(self, message: Gone) -> None:

@@ -245,6 +245,10 @@ class LinkState:
     """Bytes of var values in its process, as it said last."""
     may_hold: int = 0
     """How many there may be."""
+    on_disk: int = 0
+    """Bytes of its var values on the disk, as it said last."""
+    may_take: int = 0
+    """How many there may be."""
     ack_due: bool = False
     """An acknowledgement will be sent in this turn of the loop."""
 

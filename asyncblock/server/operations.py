@@ -44,6 +44,8 @@ async def _info(sessions: Sessions, params: Params, roles: frozenset[str]) -> di
         "var_values": {
             "held_bytes": sum(link.held for link in links if link.connection is not None),
             "limit_bytes": sum(link.may_hold for link in links if link.connection is not None),
+            "disk_bytes": sum(link.on_disk for link in links if link.connection is not None),
+            "disk_limit_bytes": sum(link.may_take for link in links if link.connection is not None),
         },
         "offers": [
             {"packages": _some(executor.packages, _PACKAGES // len(offering)), **executor.offers.to_json()}

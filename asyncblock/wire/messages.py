@@ -226,6 +226,10 @@ class Ping(Message):
     """Upwards: bytes of var values in this process, about."""
     may_hold: int = 0
     """Upwards: how many it may hold."""
+    on_disk: int = 0
+    """Upwards: bytes of its var values that are on the disk for want of memory."""
+    may_take: int = 0
+    """Upwards: how many of the disk they may take."""
 
 
 @dataclass(slots=True)

@@ -215,6 +215,10 @@ class VarValues(TypedDict):
     held_bytes: Count
     limit_bytes: Count
     """How many they may hold."""
+    disk_bytes: NotRequired[Count]
+    """Bytes of those that are on executors' disks for want of memory."""
+    disk_limit_bytes: NotRequired[Count]
+    """How many of the disks they may take."""
 
 
 class SessionCounts(TypedDict):

@@ -273,6 +273,11 @@ INFO: dict[str, Any] = {
         ({"executors": 0}, "executors", "no job can run"),
         ({"var_values": {"held_bytes": 1 << 20, "limit_bytes": 2 << 20}}, None, ""),
         ({"var_values": {"held_bytes": 3 << 20, "limit_bytes": 2 << 20}}, "values", "3.0 MiB of 2.0 MiB of var values"),
+        (
+            {"var_values": {"held_bytes": 3, "limit_bytes": 2, "disk_bytes": 5 << 20, "disk_limit_bytes": 5 << 20}},
+            "values",
+            "memory, 5.0 MiB of 5.0 MiB on their disks; blocks wait to put out more",
+        ),
     ],
 )
 def test_what_the_mainframe_says_is_judged(changes: dict[str, Any], name: str | None, words: str) -> None:

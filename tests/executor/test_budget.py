@@ -1,4 +1,7 @@
-"""Var values have a budget: who puts out more waits for the consumers, unless waiting can free nothing."""
+"""Var values have a budget: who puts out more waits for the consumers, unless waiting can free nothing.
+
+None goes to the disk here; ``test_spilling`` has that.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +69,13 @@ async def test_a_stream_of_arrays_takes_no_more_memory_than_its_budget(tmp_path:
     block(root, "source", "", "frame:var", SOURCE)
     block(root, "show", "frame:var", "n", SHOW)
     write(root / "flows/f/flow.oo.yaml", FLOW)
-    command = await run("run", root / "flows/f", "--json", state=tmp_path, ASYNCBLOCK_VAR_MEMORY=f"{BUDGET}M")
+    command = await run(
+        "run",
+        root / "flows/f",
+        "--json",
+        state=tmp_path,
+        **{"ASYNCBLOCK_VAR_MEMORY": f"{BUDGET}M", "ASYNCBLOCK_VAR_DISK": "0"},
+    )
     found = command.events()
     assert (found[-1]["state"], found[-1]["error"]) == ("succeeded", None)
     assert [event for event in found if "var values take" in event.get("warning", "")] == []
@@ -81,6 +90,7 @@ async def test_a_stream_of_arrays_takes_no_more_memory_than_its_budget(tmp_path:
 @pytest.fixture
 async def mainframe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Mainframe]:
     monkeypatch.setenv("ASYNCBLOCK_VAR_MEMORY", "4M")
+    monkeypatch.setenv("ASYNCBLOCK_VAR_DISK", "0")
     async with asyncblock.embedded(tmp_path / "data") as mainframe:
         yield mainframe
 

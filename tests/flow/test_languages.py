@@ -44,8 +44,8 @@ class Executor:
     def unspawn(self, message: Unspawn) -> None: ...
     def link_over(self, error: AsyncBlockError) -> None: ...
     def service_message(self, message: ServiceMessage) -> None: ...
-    def held(self) -> tuple[int, int]:
-        return 0, 0
+    def held(self) -> tuple[int, int, int, int]:
+        return 0, 0, 0, 0
 
     def lag(self) -> float:
         return 0.0

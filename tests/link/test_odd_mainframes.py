@@ -89,8 +89,8 @@ class Host:
     def lag(self) -> float:
         return 0.0
 
-    def held(self) -> tuple[int, int]:
-        return 0, 0
+    def held(self) -> tuple[int, int, int, int]:
+        return 0, 0, 0, 0
 
     def link_over(self, error: Exception) -> None:
         pass

@@ -265,7 +265,9 @@ FLOODS: dict[str, Callable[[int], Iterator[bytes]]] = {
     "many reads of long names": few(lambda n: {"op": "read", "id": n, "session_id": LONG, "offset": 0}),
     "fetches of long names": few(lambda n: {"op": "fetch", "id": n, "link": LONG, "n": 1, "offset": 0, "size": 1}),
     "methods of long names": few(lambda n: {"op": "request", "id": f"r{n}", "method": LONG, "params": {}}),
-    "what says that it holds much": simple("ping", held=(1 << 63) - 1, may_hold=(1 << 63) - 1, lag=1e300),
+    "what says that it holds much": simple(
+        "ping", held=(1 << 63) - 1, may_hold=(1 << 63) - 1, on_disk=(1 << 63) - 1, may_take=(1 << 63) - 1, lag=1e300
+    ),
 }
 
 

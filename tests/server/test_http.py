@@ -108,4 +108,4 @@ async def test_metrics_are_prometheus_text(served: Served) -> None:
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     names = {line.split()[0].partition("{")[0] for line in answer.text.splitlines() if not line.startswith("#")}
     assert {"asyncblock_connections", "asyncblock_executors", "asyncblock_jobs_open"} <= names
-    assert {"asyncblock_var_values_bytes", "asyncblock_var_values_limit_bytes"} <= names
+    assert {f"asyncblock_var_values_{each}bytes" for each in ("", "limit_", "disk_", "disk_limit_")} <= names

@@ -107,8 +107,8 @@ class Executor:
     def session_ended(self, session_id: str) -> None:
         pass
 
-    def held(self) -> tuple[int, int]:
-        return 0, 0
+    def held(self) -> tuple[int, int, int, int]:
+        return 0, 0, 0, 0
 
     def release(self, message: Release) -> None:
         raise AssertionError("there are no var values here")

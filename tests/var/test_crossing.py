@@ -275,7 +275,7 @@ async def test_a_consumer_in_another_process_is_waited_for_when_values_take_all_
     block(package, "source", "", "frame:var", STREAM)
     block(package, "work", "frame:var", "n", SLOW)
     write(package / "flows/f/flow.oo.yaml", fan(1))
-    events = await outcome(package, tmp_path, ASYNCBLOCK_VAR_MEMORY="8M")
+    events = await outcome(package, tmp_path, ASYNCBLOCK_VAR_MEMORY="8M", ASYNCBLOCK_VAR_DISK="0")
     found = results(events)
     assert [number for _, number in found] == list(range(12))
     [source] = [event["payload"] for event in events if event["type"] == "BlockMessage"]

@@ -76,7 +76,10 @@ GOLDEN: list[tuple[Message, bytes]] = [
     (Gone("0dd", "killed"), b'{"op":"gone","link":"0dd","reason":"killed"}'),
     (Spawn("0dd", "s.1"), b'{"op":"spawn","link":"0dd","job_id":"s.1"}'),
     (Unspawn("0dd", "over"), b'{"op":"unspawn","link":"0dd","reason":"over"}'),
-    (Ping(1.5, 7, 5, 9), b'{"op":"ping","lag":1.5,"stored":7,"held":5,"may_hold":9}'),
+    (
+        Ping(1.5, 7, 5, 9, 2, 3),
+        b'{"op":"ping","lag":1.5,"stored":7,"held":5,"may_hold":9,"on_disk":2,"may_take":3}',
+    ),
     (Bye("closed", "done", True), b'{"op":"bye","code":"closed","reason":"done","stop":true,"retry_after":null}'),
     (
         Welcome(1, "e", "t", True, 7, {"2": 10}, {"data": 1}, {"message": 1}, 5.0, ["whole"]),

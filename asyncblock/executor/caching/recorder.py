@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import orjson
 
 from ...context import Context, JobInfo, SyncContext
+from ...depot import loaded
 from ...offload import run_in_thread
 from ...pieces import loads_blocks
-from ...shared import Handed
 from ...store import Store, StoreKey
 from ...telemetry.traces import Trace
 from ...values import dumps
@@ -116,9 +116,10 @@ class Recorder:
         parts: list[bytes] = []
         for handle, value in values.items():
             key = StoreKey.match(value)
-            self._named.look(value if key is None else self._store.look(key))
+            kept = value if key is None else self._kept(handle, key)
+            self._named.look(kept)
             kinds.append([handle, "json" if key is None else "var"])
-            parts.append(orjson.dumps(value) if key is None else self._pickled(handle, key))
+            parts.append(orjson.dumps(value) if key is None else self._pickled(handle, kept))
         for handle, ref in refs.items():
             kinds.append([handle, ref["encoding"]])
             parts.append(by_number[ref["n"]].content())
@@ -129,10 +130,16 @@ class Recorder:
             if self._draft.size > MAX_RESULT:
                 self.spoil(f"it put out more than {MAX_RESULT >> 20} MiB")
 
-    def _pickled(self, handle: str, key: StoreKey) -> bytes:
-        value = self._store.look(key)
+    def _kept(self, handle: str, key: StoreKey) -> Any:
+        """Return a var value. It may be in a file only: in shared memory, or on the disk for want of room."""
         try:
-            value = value.array() if isinstance(value, Handed) else value
+            return loaded(self._store.look(key))
+        except Exception as error:  # whatever its library raises
+            self.spoil(f"the value of {handle!r} can't be read from its file ({type(error).__name__}: {error})")
+            return None
+
+    def _pickled(self, handle: str, value: object) -> bytes:
+        try:
             return pickle.dumps(value, protocol=5)
         except Exception as error:  # whatever the author's class raises
             kind = type(value).__name__
