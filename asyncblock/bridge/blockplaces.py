@@ -34,9 +34,13 @@ def place_of(directory: str, options: Mapping[str, Any], package: Path | None) -
     """Return where a block is. Reads file names; call it on a worker thread.
 
     Its package is the one that the executor was started for, if the block is in it; else the nearest one around it.
+    Raises ``ValueError`` for what can be no file.
     """
+    named = str(options.get("entry") or "index.py")
+    if "\0" in directory + named:
+        raise ValueError("the name of its file has a NUL in it")
     dir = Path(directory).resolve()
-    entry = Path(os.path.normpath(dir / str(options.get("entry") or "index.py")))
+    entry = Path(os.path.normpath(dir / named))
     root = package if package is not None and _holds(package, dir, entry) else package_root(dir)
     if root is None or not _holds(root, dir, entry):
         root = Path(os.path.commonpath([dir, entry.parent]))

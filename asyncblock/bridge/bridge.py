@@ -17,7 +17,7 @@ from .blockplaces import place_of
 from .enginejobs import EngineJob
 from .enginequestions import EngineQuestions
 from .enginevalues import EngineValues
-from .enginewords import EXECUTOR, JobWords, defs_of, encoded, inputs_topic, session_topic
+from .enginewords import EXECUTOR, JobWords, defs_of, encoded, inputs_topic, options_of, session_topic
 from .executorlink import ExecutorLink, TakenBatch
 from .orders import EngineOrders
 from .outgoing import Outgoing
@@ -32,6 +32,9 @@ RUN_SERVICE = f"executor/{EXECUTOR}/run_service_block"
 
 _ASK_AGAIN = 2.0
 """Seconds after which a repeated job means that its BlockReady hasn't arrived: the engine waits 3."""
+
+_TRIES = 3
+"""Processes that may end under a job before its code has begun: its module may be what ends them."""
 
 _LOST_INPUTS = "the engine has given the job's inputs once, and they were lost with the connection to the broker"
 
@@ -125,18 +128,16 @@ class Bridge:
         if job_id in self._jobs:
             self._again(self._jobs[job_id])
             return
-        stacks = message.get("stacks")
+        stacks, outputs = message.get("stacks"), message.get("outputs")
         words = JobWords(
             self._orders.session_id,
             job_id,
             [level for level in stacks if isinstance(level, dict)] if isinstance(stacks, list) else [],
-            outputs=frozenset(message.get("outputs") or ()),
+            outputs=frozenset(outputs if isinstance(outputs, dict) else ()),
         )
-        service = message.get("service_executor")
-        options = service if isinstance(service, dict) else (message.get("executor") or {}).get("options") or {}
         # Before anything may fail: it never comes again.
         self._jobs[job_id] = None
-        self._tasks.start(self._prepare(words, message, options), name=f"job {job_id}")
+        self._tasks.start(self._prepare(words, message), name=f"job {job_id}")
 
     def _again(self, job: EngineJob | None) -> None:
         """A job came once more. Mostly that means nothing; the engine repeats it while it hears no BlockReady."""
@@ -159,14 +160,14 @@ class Bridge:
 
     # ------------------------------------------------------------------ a job, up to its dispatch
 
-    async def _prepare(self, words: JobWords, message: dict[str, Any], options: dict[str, Any]) -> None:
+    async def _prepare(self, words: JobWords, message: dict[str, Any]) -> None:
         """Get a job's inputs, and give it to a process."""
         job: EngineJob | None = None
         try:
             directory = message.get("dir")
             if not isinstance(directory, str):
                 raise ValueError("the engine doesn't say where its block is ('dir')")
-            place = await asyncio.to_thread(place_of, directory, options, self._orders.package)
+            place = await asyncio.to_thread(place_of, directory, options_of(message), self._orders.package)
             service = message.get("service_executor")
             block = {**service, "block": message.get("block_name")} if isinstance(service, dict) else None
             job = EngineJob(words, place, block, asyncio.get_running_loop().create_future())
@@ -181,9 +182,11 @@ class Bridge:
             if given is None and declared and job.asked > 1:
                 raise ValueError(_LOST_INPUTS)
             job.definitions = {**said, "outputs_def": defs_of(message.get("outputs"))}
-            words.block_path = said.get("block_path")
+            path = said.get("block_path")
+            words.block_path = path if isinstance(path, str) else None
             await self._values.set_inputs(job, given if isinstance(given, dict) else {})
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+            # Whatever is wrong with what the engine has said: it waits for the job's end.
             job = job or EngineJob(words, place_of("/", {}, None), None, asyncio.get_running_loop().create_future())
             self._jobs[words.job_id] = job
             self._outgoing.end(job, words.for_engine("BlockFinished", error=f"the job can't be begun: {error}"), None)
@@ -198,11 +201,15 @@ class Bridge:
 
     def _hand_out(self) -> None:
         waiting, self._waiting = self._waiting, []
+        again = any(job.tries for job in waiting)
+        tried = again and any(job.tries and not job.begun for job in self._channels.values())
         for job in waiting:
             fitting = [each for each in self._links.values() if each.takes_jobs and _has(each, job)]
-            if not fitting:
+            # One at a time of those whose process has ended: so it shows which of them did that.
+            if not fitting or (tried and job.tries):
                 self._waiting.append(job)
                 continue
+            tried = tried or job.tries > 0
             # The latest: an older one may be about to leave.
             job.link = fitting[-1]
             job.channel = job.link.dispatch(job.dispatch)
@@ -220,8 +227,10 @@ class Bridge:
         link = self._links.pop(link_id, None)
         for job in [job for (each, _), job in self._channels.items() if each is link]:
             self._leave_channel(job)
-            if job.begun:
-                self._outgoing.end(job, job.words.for_engine("BlockFinished", error=reason), None)
+            job.tries += not job.begun
+            if job.begun or job.tries == _TRIES:
+                words = reason if job.begun else f"{reason}, as did {_TRIES - 1} before: the block's code had not begun"
+                self._outgoing.end(job, job.words.for_engine("BlockFinished", error=words), None)
             else:
                 self._waiting.append(job)
         self._hand_out()
@@ -242,6 +251,8 @@ class Bridge:
             job.waiting.append((record, batch))
         else:
             self._outgoing.take(job, record, batch)
+        if record["type"] == "JobStarted" and self._waiting:
+            self._hand_out()
         return None
 
     async def answer(self, link: ExecutorLink, method: str, params: dict[str, Any]) -> dict[str, Any]:
@@ -282,6 +293,8 @@ class Bridge:
         self._jobs[job.words.job_id] = None
         self._values.drop(job)
         self.questions.job_over(job)
+        if self._waiting:
+            self._hand_out()
 
     def _leave_channel(self, job: EngineJob) -> None:
         if job.link is not None and self._channels.pop((job.link, job.channel), None) is not None:

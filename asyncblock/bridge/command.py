@@ -24,8 +24,12 @@ logger = logging.getLogger("asyncblock.bridge")
 _FLUSH = 5.0
 """Seconds that the broker has for what was said last."""
 
-_SYNC_SLOTS = 64
-"""Jobs of ``def`` blocks at once. Theirs takes any number, and blocks may wait for each other."""
+_LEAVING = 20.0
+"""Seconds that jobs have for their cleaning up once the session is over; then their process is killed."""
+
+_SYNC_SLOTS = 1000
+"""Jobs of ``def`` blocks at once. Theirs takes any number, and blocks may wait for each other: a thread is made when
+there is a job for it."""
 
 _VAR_MEMORY = str(1 << 60)
 """The engine never says that a var value is needed no more, so nothing waits for that."""
@@ -122,4 +126,5 @@ async def _run(orders: EngineOrders) -> int:
         broker.send(session, bridge.ready_words())
         await leaving.until(bridge.over)
         bridge.leave()
+        asyncio.get_running_loop().call_later(_LEAVING, workers.kill)
     return leaving.code

@@ -40,6 +40,8 @@ class EngineJob:
     channel: int = 0
     begun: bool = False
     """Its code may have run."""
+    tries: int = 0
+    """Processes that had it and have ended before."""
     over: bool = False
     unsent: int = 0
     """Its messages that the broker hasn't acknowledged."""

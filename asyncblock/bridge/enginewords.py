@@ -23,6 +23,7 @@ __all__ = [
     "defs_of",
     "encoded",
     "inputs_topic",
+    "options_of",
     "read_input",
     "said_of",
     "session_topic",
@@ -138,6 +139,27 @@ def defs_of(handles: object) -> list[dict[str, Any]]:
     if not isinstance(handles, Mapping):
         return []
     return [{**each, "handle": str(handle)} for handle, each in handles.items() if isinstance(each, Mapping)]
+
+
+def options_of(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return where a job's block is in its directory: entry and function, of its service or its executor.
+
+    Raises ``ValueError`` for what is no such thing.
+    """
+    for where, found in (
+        ("service_executor", message.get("service_executor")),
+        ("executor", message.get("executor") or {}),
+        ("options", _options(message.get("executor"))),
+    ):
+        if found is not None and not isinstance(found, Mapping):
+            raise ValueError(f"the engine says something of its block ({where!r}) that is no object")
+    service: Mapping[str, Any] | None = message.get("service_executor")
+    options: Mapping[str, Any] = _options(message.get("executor"))
+    return service or options
+
+
+def _options(executor: Any) -> Any:
+    return executor.get("options") or {} if isinstance(executor, Mapping) else {}
 
 
 def said_of(job: JobWords, record: Mapping[str, Any], whole: Whole) -> Said:

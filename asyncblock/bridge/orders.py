@@ -52,6 +52,8 @@ class EngineOrders:
         if unknown:
             sys.stderr.write(f"{program}: these options mean nothing here: {' '.join(unknown)}\n")
         given = found[0]
+        if not given.session_id or set("+#\0") & set(given.session_id):
+            parser.error(f"--session-id: {given.session_id!r} can't be in the name of an MQTT topic")
         return cls(
             session_id=given.session_id,
             address=given.address,

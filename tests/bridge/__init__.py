@@ -92,6 +92,7 @@ class Engine:
         self.executor: Command
         self.blocks: dict[str, Message] = {}
         """What may be run, or asked for, by name: ``function`` and definitions."""
+        self.block_path: object = "/blocks/all/block.oo.yaml"
         self._inputs: dict[str, Message | None] = {}
         self._asked: set[str] = set()
         """Jobs that a block has asked for: told of on ``report``."""
@@ -195,7 +196,7 @@ class Engine:
 
     async def until(self, fits: Callable[[str, Message], bool], count: int = 1) -> list[Message]:
         """Wait until so many messages have come that fit."""
-        async with asyncio.timeout(45):
+        async with asyncio.timeout(100):
             while True:
                 found = [message for topic, message in self.came if fits(topic, message)]
                 if len(found) >= count:
@@ -247,7 +248,7 @@ class Engine:
         inputs, self._inputs[job_id] = self._inputs.get(job_id), None
         said = {"type": "BlockInputs", "session_id": self.session_id, "job_id": job_id, "stacks": []}
         defs = {handle: {"handle": handle} for handle in inputs or {"x": 0}}
-        more = {"block_path": "/blocks/all/block.oo.yaml", "inputs_def": defs, "inputs_def_patch": None}
+        more = {"block_path": self.block_path, "inputs_def": defs, "inputs_def_patch": None}
         self.publish(f"inputs/{self.session_id}/{job_id}", {**said, **more, "inputs": inputs})
 
     def _answer(self, request: Message) -> None:

@@ -87,6 +87,54 @@ async def test_what_cant_be_read_or_is_for_others_is_skipped(peer: Engine) -> No
     assert not peer.said("foreign")
 
 
+async def test_a_job_of_which_the_engine_says_odd_things_has_an_end_all_the_same(peer: Engine) -> None:
+    topic = "executor/python/run_block"
+    odd: dict[str, dict[str, object]] = {
+        "executor": {"executor": "python"},
+        "options": {"executor": {"options": ["main.py"]}},
+        "service_executor": {"service_executor": 5},
+        "NUL": {"executor": {"options": {"entry": "main.py\0"}}},
+        "absolute": {"dir": "\0"},
+    }
+    for job, said in odd.items():
+        peer.publish(topic, {**peer.payload("ours", job), **said})
+        error = (await peer.end(job))["error"]
+        assert error.startswith("the job can't be begun: ") and (job in error or "NUL" in error)
+    harmless: dict[str, dict[str, object]] = {
+        "a": {"outputs": 5},
+        "b": {"outputs": {"a": 3}},
+        "c": {"stacks": 5},
+        "d": {"stacks": [3]},
+    }
+    for job, said in harmless.items():
+        peer._inputs[job] = {"x": 1}
+        peer.publish(topic, {**peer.payload("ours", job), **said})
+        assert "error" not in await peer.end(job)
+    peer.block_path = 4
+    assert (await peer.end(peer.run("ours", {"x": 1})))["result"] == {"b": "end"}
+    assert peer.executor.err == []
+
+
+@pytest.mark.timeout(400)
+async def test_a_block_that_ends_its_process_while_it_is_loaded_fails_and_others_dont(peer: Engine) -> None:
+    deadly = peer.run("main", {}, dir=str(PACKAGE / "blocks" / "deadly"))
+    others = [peer.run("ours", {"x": 1}) for _ in range(3)]
+    end = await peer.end(deadly)
+    assert end["error"] == "the executor process exited with code 7, as did 2 before: the block's code had not begun"
+    for job in others:
+        found = await peer.end(job)
+        # One that had begun beside it went with it, and doesn't begin again.
+        assert found.get("result") == {"b": "end"} or "exited with code 7" in found["error"]
+    assert (await peer.end(peer.run("ours", {"x": 1})))["result"] == {"b": "end"}
+
+
+async def test_more_jobs_than_anybody_would_count_on_can_wait_for_each_other(peer: Engine, tmp_path: Path) -> None:
+    place = tmp_path / "meeting"
+    jobs = [peer.run("meets", {"place": str(place), "count": 80}) for _ in range(80)]
+    for job in jobs:
+        assert (await peer.end(job))["result"] == {"a": 80}
+
+
 async def test_what_goes_wrong_in_a_block_is_its_jobs_end(peer: Engine) -> None:
     failed = peer.run("fails", {})
     error = (await peer.end(failed))["error"]

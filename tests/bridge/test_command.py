@@ -21,6 +21,12 @@ async def test_without_a_broker_it_says_so_and_leaves(tmp_path: Path) -> None:
     ]
 
 
+async def test_a_session_that_no_topic_can_name_is_bad_usage(tmp_path: Path) -> None:
+    command = await run("oocana-executor", *Engine(1, tmp_path).arguments(**{"--session-id": "a/#"}), state=tmp_path)
+    assert command.process.returncode == 2
+    assert "'a/#' can't be in the name of an MQTT topic" in command.err[-1]
+
+
 async def test_a_broker_that_wants_a_login_is_told_of_and_one_can_be_given(tmp_path: Path) -> None:
     async with mosquitto(tmp_path, "allow_anonymous false") as broker:
         peer = Engine(broker.port, tmp_path)

@@ -14,6 +14,7 @@ from asyncblock.bridge.enginewords import (
     bin_value,
     defs_of,
     encoded,
+    options_of,
     read_input,
     said_of,
     var_value,
@@ -126,3 +127,19 @@ def test_definitions_by_handle_become_a_list() -> None:
 def test_a_block_outside_of_a_flow_has_no_node() -> None:
     places: list[list[Any]] = [[], [{}], STACKS]
     assert [JobWords("s", "j", stacks).node_id for stacks in places] == ["none", "unknown", "n"]
+
+
+def test_where_a_block_is_comes_from_its_service_or_its_executor() -> None:
+    executor = {"executor": {"name": "python", "options": {"entry": "a.py"}}}
+    assert options_of(executor) == {"entry": "a.py"}
+    assert options_of({**executor, "service_executor": {"entry": "s.py"}}) == {"entry": "s.py"}
+    for nothing in ({}, {"executor": None}, {"executor": {"name": "python"}}, {"executor": {"options": None}}):
+        assert options_of(nothing) == {}
+
+
+@pytest.mark.parametrize(
+    "said", [{"executor": "python"}, {"executor": {"options": [1]}}, {"service_executor": "x"}], ids=repr
+)
+def test_what_is_no_place_of_a_block_is_told(said: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="that is no object"):
+        options_of(said)

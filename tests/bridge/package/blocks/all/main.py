@@ -53,6 +53,15 @@ async def fails(inputs, ctx: asyncblock.Context):
     raise ValueError("no good")
 
 
+def meets(inputs: dict, context: Context):
+    os.makedirs(inputs["place"], exist_ok=True)
+    with open(os.path.join(inputs["place"], context.job_id), "w"):
+        pass
+    while (came := len(os.listdir(inputs["place"]))) < inputs["count"]:
+        time.sleep(0.02)
+    return {"a": came}
+
+
 def leaves(inputs, context: Context):
     sys.exit(0)
 
