@@ -14,6 +14,7 @@ from ..flow.lookup import FILES
 from ..flow.report import Report, read_handles
 from ..flow.yamlfile import Map, read_yaml
 from ..offload import run_in_thread
+from ..oocana_surface import is_for_oocana, oocana_binding
 from ..values import dumps, is_small
 
 __all__ = ["Around", "block_of"]
@@ -23,17 +24,26 @@ _BIN: Final = "oomol/bin"
 
 
 def block_of(main: Callable[..., Any] | AnyBlock) -> AnyBlock:
-    """Return what is tested: a function that a manifest beside its file names has the handles that stand there."""
+    """Return what is tested: a function that a manifest beside its file names has the handles that stand there.
+
+    It gets the context that it was written for, as in a flow of files. Raises ``Unavailable`` without that package.
+    """
     if isinstance(main, AnyBlock):
         return main
     found = _manifest_of(main)
     if found is None:
-        return block(main)
+        return _bound(block(main), None)
     manifest, file = found
     report = Report()
     inputs, outputs = (_handles_of(report, manifest, key, file) for key in ("inputs", "outputs"))
     report.check()
-    return block(inputs=inputs, outputs=outputs)(main)
+    return _bound(block(inputs=inputs, outputs=outputs)(main), _options(manifest).get("context"))
+
+
+def _bound(made: AnyBlock, said: object) -> AnyBlock:
+    if is_for_oocana(made.fn, said):
+        made.binding = oocana_binding(made.fn)
+    return made
 
 
 def _handles_of(report: Report, manifest: Map, key: str, file: Path) -> list[dict[str, Any]] | None:
@@ -62,10 +72,14 @@ def _manifest_of(main: Callable[..., Any]) -> tuple[Map, Path] | None:
 
 def _runs(manifest: Map) -> tuple[Any, Any]:
     """Return which file and function a manifest names."""
+    named = _options(manifest)
+    return named.get("entry", "index.py"), named.get("function", "main")
+
+
+def _options(manifest: Map) -> Map:
     executor = manifest.get("executor")
     options = executor.get("options") if isinstance(executor, Map) else None
-    named = options if isinstance(options, Map) else Map(manifest.line)
-    return named.get("entry", "index.py"), named.get("function", "main")
+    return options if isinstance(options, Map) else Map(manifest.line)
 
 
 @dataclass(slots=True)

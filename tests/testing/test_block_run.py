@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from typing import Any, TypedDict
 
 import pytest
@@ -35,6 +37,23 @@ async def test_outputs_previews_logs_and_progress_are_in_the_result(block_run: B
     assert result.logs == ["working"]
     assert result.messages == [{"rows": 3}]
     assert len(result.previews) == 1
+
+
+async def test_a_block_that_was_written_for_oocana_gets_its_own_context(block_run: BlockRunner) -> None:
+    pytest.importorskip("oocana", reason="needs the extra 'oocana'")
+    file = Path(__file__).parents[1] / "oocana_flows" / "package" / "blocks" / "strays" / "main.py"
+    spec = spec_from_file_location("strays_of_oocana", file)
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    result = await block_run(module.main)
+    assert (result.state, result.messages) == ("succeeded", [{}])
+    assert result.values == [("out", 1), ("out", 2)]
+    # As its manifest says, which declares no other handle.
+    dropped = [
+        f"Output handle key: [{name}] is not defined in Block outputs schema." for name in ("first", "second", "third")
+    ]
+    assert result.warnings == dropped
 
 
 async def test_a_failure_is_a_result_too(block_run: BlockRunner) -> None:
