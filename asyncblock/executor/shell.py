@@ -1,5 +1,7 @@
 """The block behind ``executor: {name: shell}``: a command under ``sh -c``, its lines as logs, its output as values.
 
+It runs in the directory of the file that says it, the flow's or the block's; ``cwd`` is seen from there.
+
 The command has a process group of its own, so that a cancel or a time limit ends what it started too.
 """
 
@@ -34,17 +36,21 @@ class ShellFailed(AsyncBlockError):
 @block(inputs=[{"handle": "command"}], outputs=[{"handle": "stdout"}, {"handle": "stderr"}])
 async def shell(inputs: dict[str, Any], ctx: Context) -> dict[str, str]:
     """Run a command; every executor has this block."""
-    command, cwd = inputs.get("command"), inputs.get("cwd")
+    command = inputs.get("command")
     if not isinstance(command, str):
         raise ShellFailed(f"the input 'command' is a text, not {type(command).__name__}")
-    if cwd is not None and not os.path.isdir(cwd):
-        raise ShellFailed(f"the directory {cwd!r} (input 'cwd') isn't there")
+    cwd = _directory(inputs.get("cwd"), ctx.block_info.get("block_path"))
     process = await asyncio.create_subprocess_exec(
         "sh",
         "-c",
         command,
         cwd=cwd,
-        env={**os.environ, **_environment(inputs.get("envs"))},
+        env={
+            **os.environ,
+            "OOCANA_SESSION_ID": ctx.session_id,
+            "OOCANA_JOB_ID": ctx.job_id,
+            **_environment(inputs.get("envs")),
+        },
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -106,6 +112,23 @@ async def _end(process: asyncio.subprocess.Process) -> None:
             return
         except TimeoutError:
             continue
+
+
+def _directory(given: object, file: object) -> str | None:
+    """Return where a command runs: beside the file that it stands in, if that is on this machine; else None.
+
+    ``given`` may be another directory, also one seen from there.
+    """
+    beside = os.path.dirname(file) if isinstance(file, str) else ""
+    if not os.path.isdir(beside):
+        beside = ""
+    if given is None:
+        return beside or None
+    if not isinstance(given, str):
+        raise ShellFailed(f"the input 'cwd' is a text, not {type(given).__name__}")
+    if not os.path.isdir(found := os.path.join(beside, given)):
+        raise ShellFailed(f"the directory {found!r} (input 'cwd') isn't there")
+    return found
 
 
 def _environment(envs: object) -> dict[str, str]:

@@ -31,6 +31,9 @@ _INPUTS: Final[Mapping[str, tuple[str, ...]]] = {
 """What an operator's input may be; anything, where it isn't here."""
 
 
+_INSTEAD: Final = {"==": "'is null' does", "!=": "'is not null' does"}
+
+
 def read_cases(
     report: Report, who: str, node: Map, inputs_def: list[dict[str, Any]], file: Path
 ) -> tuple[dict[str, Any], set[str]] | None:
@@ -61,11 +64,24 @@ def read_cases(
     if default is not None:
         handles.add(default["handle"])
     block = {
-        "cases": [dict(case) for case in conditions["cases"] if isinstance(case, Map)],
+        "cases": [_case(case, compat=report.compat) for case in conditions["cases"] if isinstance(case, Map)],
         "default": None if default is None else dict(default),
         "inputs_def": inputs_def,
     }
     return block, handles
+
+
+def _case(case: Map, *, compat: bool) -> dict[str, Any]:
+    """Return a case as plans have it. In the existing engine a value that is null counts as none."""
+    expressions = case.get("expressions")
+    if not compat or not isinstance(expressions, list):
+        return dict(case)
+    kept = [
+        {key: value for key, value in each.items() if key != "value" or value is not None}
+        for each in expressions
+        if isinstance(each, Map)
+    ]
+    return {**case, "expressions": kept}
 
 
 def _check(report: Report, who: str, expression: object, case: Map, types: Mapping[str, set[str]], file: Path) -> None:
@@ -90,6 +106,9 @@ def _check(report: Report, who: str, expression: object, case: Map, types: Mappi
     elif operator in _VALUES and _type_of(expression["value"]) not in _VALUES[operator]:
         value = expression["value"]
         words = f"{who}: {operator!r} compares with {_words(_VALUES[operator])}, not with {value!r:.60}"
+        report.leftover(words, "it never holds", file, expression.line_of("value"))
+    elif expression["value"] is None and report.compat:
+        words = f"{who}: {operator!r} compares with null, which {_INSTEAD.get(operator, 'no operator can')}"
         report.leftover(words, "it never holds", file, expression.line_of("value"))
 
 

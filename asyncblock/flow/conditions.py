@@ -105,5 +105,8 @@ def tested(cases: Sequence[Mapping[str, Any]]) -> set[str]:
 
 
 def _holds(expression: Mapping[str, Any], inputs: Mapping[str, Any]) -> bool:
-    test = OPERATORS.get(str(expression.get("operator")))
+    operator = str(expression.get("operator"))
+    test = OPERATORS.get(operator)
+    if operator not in UNARY and "value" not in expression:
+        return False
     return test is not None and test(inputs.get(str(expression.get("input_handle"))), expression.get("value"))

@@ -140,7 +140,8 @@ class Manifests:
         given = executor.get("options")
         options = given if isinstance(given, Map) else Map(executor.line)
         if language == "shell":
-            spec: dict[str, Any] | None = dict(_SHELL)
+            # Its file says where the command runs.
+            spec: dict[str, Any] | None = {**_SHELL, "path": str(file.resolve())}
         elif language == "python" and isinstance(options.get("module"), str):
             spec = _code(options)
         else:

@@ -57,12 +57,24 @@ async def test_directory_and_environment_are_the_inputs_own(tmp_path: Path, envs
     assert (await outputs(path))["stdout"].splitlines() == [str(tmp_path / "there"), "red", os.environ["HOME"]]
 
 
+async def test_a_command_runs_beside_its_file_and_cwd_is_seen_from_there(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    where = shell_flow(tmp_path, 'pwd; echo "$OOCANA_SESSION_ID" "$OOCANA_JOB_ID"')
+    async with started(where) as session:
+        place, ids = (await session.outputs())["stdout"].splitlines()
+        assert (place, len(ids.split())) == (str(tmp_path), 2)
+        assert ids.split()[0] == session.session_id
+    assert (await outputs(shell_flow(tmp_path, "pwd", cwd="there")))["stdout"] == str(tmp_path / "there")
+
+
 @pytest.mark.parametrize(
     ("command", "fields", "words"),
     [
         ("echo no >&2; exit 3", {}, "the command exited with 3: no"),
         ("kill -9 $$", {}, "was ended by SIGKILL"),
         ("true", {"cwd": "/none"}, "the directory '/none' (input 'cwd') isn't there"),
+        ("true", {"cwd": "none"}, "/none' (input 'cwd') isn't there"),
+        ("true", {"cwd": 5}, "the input 'cwd' is a text, not int"),
         (5, {}, "the input 'command' is a text, not int"),
         ("true", {"envs": 5}, "'envs' is a mapping"),
     ],

@@ -56,6 +56,13 @@ def test_the_first_case_that_holds_wins_and_else_the_default() -> None:
     assert decide(cases, None, {"x": 50}) is None
 
 
+@pytest.mark.parametrize("operator", ["==", "!=", "contains", "not contains", "has value", "not has value"])
+def test_what_is_compared_with_nothing_never_holds(operator: str) -> None:
+    lacking = {"handle": "yes", "expressions": [{"input_handle": "x", "operator": operator}]}
+    for value in (None, 1, "a", [None], {"a": None}):
+        assert decide([lacking], None, {"x": value}) is None
+
+
 # An input of each JSON type, by name.
 INPUTS: dict[str, Any] = {
     "null": None, "true": True, "false": False, "zero": 0, "one": 1, "one and a half": 1.5, "no text": "",
