@@ -15,7 +15,7 @@ from .directed import ToFlow, ToNode
 from .engine import Engine
 from .jobinfo import JobInfo
 from .payloads import MAX_VALUE, now_ms
-from .places import Places
+from .places import EndedPlaces, Places
 from .printed import divert_rings
 from .secrecy import CredentialInput, Secrecy
 
@@ -37,4 +37,5 @@ __all__ = [
     "given_up",
     "now_ms",
     "preview_again",
+    "EndedPlaces",
 ]

@@ -1,25 +1,48 @@
 """Places: the directories that jobs may use and what their nodes keep. Nothing is made before somebody asks for it.
 
 Under the user's cache directory: one directory for each session, and one for what a flow makes on the way, which goes
-when a later session of that flow has succeeded. Under the user's data directory: one for each package, for ever.
+when a later session of that flow has succeeded. That of a session which hasn't stays for a week, to be looked at; so
+does that of one whose process was killed, from the time when a later process finds that nobody uses it. Under the
+user's data directory: one for each package, for ever.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, Final, NamedTuple
 
-from ..forks import fresh_lock
+from ..forks import claim, fresh_lock
 
 __all__ = ["Places"]
 
 _DONE = ".done"
 """Ends the name of the file that marks a session whose jobs all went well."""
+
+_FAILED: Final = ".failed"
+"""Ends the name of the file that marks one that hasn't, or that nobody speaks for any more; it is as old as that."""
+
+_LOOKED_AT: Final = 7 * 86400.0
+"""Seconds that the temporary directories of such a session stay: somebody was away over the weekend."""
+
+_HELD: Final = 64
+"""Directories that a process holds a lock on. Those beyond take no descriptor; that they stay for a week suffices."""
+
+
+class EndedPlaces(NamedTuple):
+    """What ``Places.tidy`` needs to know of a session."""
+
+    directories: list[Path]
+    """Its temporary directories."""
+    fine: bool
+    """All of its jobs went well."""
 
 
 class Places:
@@ -36,6 +59,8 @@ class Places:
         self._lock = fresh_lock()
         self._made: dict[str, set[Path]] = {}
         """Temporary directories by session."""
+        self._held: dict[Path, int] = {}
+        """Descriptors with locks on them, by which others see that they are used."""
         self._troubled: set[str] = set()
         self._stores: dict[tuple[str, str, str], dict[str, Any]] = {}
 
@@ -53,7 +78,15 @@ class Places:
         path = base / _flow_name(flow) / _safe(session_id)
         with self._lock:
             self._made.setdefault(session_id, set()).add(path)
-        return _made(path)
+            if path in self._held:
+                return _made(path)
+        fd = _locked(path)
+        with self._lock:
+            if fd is not None and path not in self._held and len(self._held) < _HELD:
+                self._held[path], fd = fd, None
+        if fd is not None:
+            os.close(fd)
+        return path
 
     def package_tmp_dir(self, session_id: str, flow: str | None, package: str) -> Path:
         """Return a package's directory in ``tmp_dir``."""
@@ -84,25 +117,46 @@ class Places:
         with self._lock:
             self._troubled.add(session_id)
 
-    def end_session(self, session_id: str) -> list[Path]:
-        """Let go of a session; return its temporary directories if it went well, for ``tidy``."""
+    def end_session(self, session_id: str) -> EndedPlaces:
+        """Let go of a session; return what ``tidy`` needs to know."""
         with self._lock:
             for key in [key for key in self._stores if key[0] == session_id]:
                 del self._stores[key]
             made = self._made.pop(session_id, set())
             fine = session_id not in self._troubled
             self._troubled.discard(session_id)
-        return sorted(made) if fine else []
+        return EndedPlaces(sorted(made), fine)
 
-    @staticmethod
-    def tidy(directories: Iterable[Path]) -> None:
-        """Mark the directories of a session that went well, and remove those of earlier such sessions of its flows."""
-        for path in directories:
-            for mark in path.parent.glob(f"*{_DONE}"):
-                shutil.rmtree(mark.with_suffix(""), ignore_errors=True)
-                mark.unlink(missing_ok=True)
+    def tidy(self, ended: EndedPlaces) -> None:
+        """Mark the directories of a session that has ended, and remove those that nobody will look at any more.
+
+        If it went well, those of earlier such sessions of its flows; in any case those of sessions that failed, or
+        whose process was killed, long enough ago. Raises ``OSError`` as the disk says.
+        """
+        for path in ended.directories:
+            if ended.fine:
+                for mark in path.parent.glob(f"*{_DONE}"):
+                    # What went well in one process may have failed in another.
+                    if not mark.with_suffix(_FAILED).exists():
+                        _remove(mark.with_suffix(""))
             if path.is_dir():
-                path.with_name(path.name + _DONE).touch()
+                _mark(path, _DONE if ended.fine else _FAILED).touch()
+        self._let_go(ended.directories)
+        for base in {path.parent.parent for path in ended.directories}:
+            for flow in base.iterdir():
+                _sweep(flow)
+
+    def _let_go(self, directories: list[Path]) -> None:
+        with self._lock:
+            held = [self._held.pop(path) for path in directories if path in self._held]
+        for fd in held:
+            os.close(fd)
+
+    def close(self) -> None:
+        """Let go of what is held for sessions that haven't ended: their next process holds it."""
+        with self._lock:
+            directories = list(self._held)
+        self._let_go(directories)
 
     def _base(self, override: str, xdg: str, fallback: str, name: str) -> Path:
         given = self._environ.get(override)
@@ -112,6 +166,71 @@ class Places:
         # The XDG specification tells to ignore relative paths.
         root = Path(home) if PurePath(home).is_absolute() else Path.home() / fallback
         return root / "asyncblock" / name
+
+
+def _mark(path: Path, ending: str) -> Path:
+    return path.with_name(path.name + ending)
+
+
+def _locked(path: Path) -> int | None:
+    """Make a directory and open it with a lock that says it is used; None where that can't be."""
+    while True:
+        _made(path)
+        with suppress(FileNotFoundError):
+            fd = _opened(path)
+            # A child that is forked meanwhile mustn't hold the lock longer than we do.
+            claim(fd)
+            with suppress(OSError):
+                fcntl.flock(fd, fcntl.LOCK_SH)
+            if path.is_dir() and os.path.samestat(path.stat(), os.fstat(fd)):
+                # Of a session that goes on, after a process of its had gone.
+                _mark(path, _FAILED).unlink(missing_ok=True)
+                return fd
+            # Somebody has removed it before it had its lock.
+            os.close(fd)
+
+
+def _opened(path: Path) -> int:
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+
+@contextmanager
+def _unused(path: Path) -> Iterator[bool]:
+    """Tell whether no process holds a directory, and keep it so for the duration of the block."""
+    fd = _opened(path)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            # Used; or a file system without locks, where nobody can tell.
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(fd)
+
+
+def _sweep(flow: Path) -> None:
+    """Remove of a flow what has been there for long enough, of sessions that failed or whose process was killed."""
+    if flow.is_symlink() or not flow.is_dir():
+        return
+    for path in flow.iterdir():
+        if path.is_symlink() or not path.is_dir():
+            continue
+        with suppress(FileNotFoundError), _unused(path) as unused:
+            mark = _mark(path, _FAILED)
+            if unused and mark.exists():
+                if time.time() - mark.stat().st_mtime > _LOOKED_AT:
+                    _remove(path)
+            elif unused and not _mark(path, _DONE).exists():
+                mark.touch()
+
+
+def _remove(path: Path) -> None:
+    """Remove a directory, and what marks it."""
+    shutil.rmtree(path, ignore_errors=True)
+    for ending in (_DONE, _FAILED):
+        _mark(path, ending).unlink(missing_ok=True)
 
 
 def _made(path: Path) -> Path:

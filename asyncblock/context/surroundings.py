@@ -25,7 +25,8 @@ class Surroundings:
     def tmp_dir(self) -> str:
         """A directory for what the flow makes on the way.
 
-        It stays after the session's end, to be looked at, until a later session of the same flow has succeeded.
+        It stays after the session's end, to be looked at, until a later session of the same flow has succeeded; where
+        the session failed, or its process was killed, for a week.
         """
         return str(self._job.places.tmp_dir(self._job.session_id, self._flow()))
 

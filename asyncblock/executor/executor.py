@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..block import AnyBlock
 from ..client import Mainframe, open_link
-from ..context import Engine
+from ..context import EndedPlaces, Engine
 from ..errors import AsyncBlockError
 from ..lifesigns import Held
 from ..link import Link, Outlet
@@ -504,9 +504,9 @@ class _Hosting(JobHost):
         self.sessions.discard(session_id)
         self.contexts.pop(session_id, None)
         self.upkeep.end_session(session_id)
-        directories = self.places.end_session(session_id)
-        if directories:
-            self.tasks.create_task(self._tidy(directories))
+        ended = self.places.end_session(session_id)
+        if ended.directories:
+            self.tasks.create_task(self._tidy(ended))
         self.services.end_session(session_id)
         self.engine.end_session(session_id)
         self.executor.catalog.end_session(session_id)
@@ -525,9 +525,9 @@ class _Hosting(JobHost):
         """Free large values on a worker thread: on the loop they would stall it."""
         self.start(part_with, values)
 
-    async def _tidy(self, directories: list[Path]) -> None:
+    async def _tidy(self, ended: EndedPlaces) -> None:
         try:
-            await wait_in_thread(self.places.tidy, directories)
+            await wait_in_thread(self.places.tidy, ended)
         except OSError as error:
             logger.warning("temporary directories of earlier sessions stay: %s", error)
 
@@ -610,6 +610,7 @@ class _Hosting(JobHost):
     async def close_files(self) -> None:
         """Let go of the directories and files that were opened for jobs."""
         withdraw(self.depot)
+        self.places.close()
         await wait_in_thread(self.scratch.close, places=None)
         await wait_in_thread(self.depot.close, places=None)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -78,6 +81,91 @@ def test_temporary_directories_go_when_a_later_session_of_the_flow_went_well(hom
     last = places.tmp_dir("last", "/flows/a/flow.oo.yaml")
     places.tidy(places.end_session("last"))
     assert (first.exists(), failed.exists(), last.exists(), other.exists()) == (False, True, True, True)
+
+
+FLOW_A, FLOW_B = "/flows/a/flow.oo.yaml", "/flows/b/flow.oo.yaml"
+
+
+def session_ends(places: Places, session_id: str, flow: str) -> None:
+    """Let a session that goes well use a flow's directory, and end."""
+    places.tmp_dir(session_id, flow)
+    places.tidy(places.end_session(session_id))
+
+
+def a_week_ago(directory: Path) -> None:
+    """Let a directory's mark be of a time that is just too long ago."""
+    mark = directory.with_name(directory.name + ".failed")
+    then = mark.stat().st_mtime - 7 * 86400 - 1
+    os.utime(mark, (then, then))
+
+
+def test_temporary_directories_of_a_session_that_failed_stay_for_a_week(homes: Path) -> None:
+    places = Places()
+    failed = places.tmp_dir("failed", FLOW_A)
+    (failed / "half.csv").write_text("x")
+    places.job_failed("failed")
+    places.tidy(places.end_session("failed"))
+    for number in range(3):
+        session_ends(places, f"fine{number}", FLOW_A)
+    assert (failed / "half.csv").exists()
+    a_week_ago(failed)
+    # Whichever flow comes next.
+    session_ends(places, "other", FLOW_B)
+    assert sorted(path.name for path in failed.parent.iterdir()) == ["fine2", "fine2.done"]
+
+
+def test_what_failed_in_one_of_two_processes_stays_as_if_it_had_in_both(homes: Path) -> None:
+    one, other = Places(), Places()
+    shared = one.tmp_dir("failed", FLOW_A)
+    assert other.tmp_dir("failed", FLOW_A) == shared
+    one.job_failed("failed")
+    one.tidy(one.end_session("failed"))
+    other.tidy(other.end_session("failed"))
+    session_ends(one, "fine", FLOW_A)
+    assert shared.is_dir()
+    a_week_ago(shared)
+    session_ends(one, "again", FLOW_A)
+    assert sorted(path.name for path in shared.parent.iterdir()) == ["again", "again.done"]
+
+
+KILLED = """
+import os, signal
+from asyncblock.context import Places
+print(Places().tmp_dir("killed", "/flows/a/flow.oo.yaml"), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_those_of_a_process_that_was_killed_stay_for_a_week_since_that_was_found(homes: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", KILLED], capture_output=True, text=True, check=False)
+    left = Path(done.stdout.strip())
+    places = Places()
+    session_ends(places, "one", FLOW_B)
+    session_ends(places, "two", FLOW_B)
+    assert left.is_dir()
+    a_week_ago(left)
+    session_ends(places, "three", FLOW_B)
+    assert list(left.parent.iterdir()) == []
+
+
+def test_those_that_a_process_uses_stay_however_long_it_takes(homes: Path) -> None:
+    theirs, ours = Places(), Places()
+    used = theirs.tmp_dir("long", FLOW_A)
+    session_ends(ours, "one", FLOW_A)
+    mark = used.with_name("long.failed")
+    assert not mark.exists()
+    # Its process has gone, and another one goes on with the session.
+    theirs.close()
+    session_ends(ours, "two", FLOW_A)
+    a_week_ago(used)
+    theirs = Places()
+    assert theirs.tmp_dir("long", FLOW_A) == used
+    session_ends(ours, "three", FLOW_A)
+    assert used.is_dir()
+    assert not mark.exists()
+    theirs.tidy(theirs.end_session("long"))
+    ours.close()
+    assert sorted(path.name for path in used.parent.iterdir()) == ["long", "long.done"]
 
 
 @pytest.mark.parametrize("name", ["..", ".", "../../etc", "/etc", "@scope/pack", "a\x00b"])
