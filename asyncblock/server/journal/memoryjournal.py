@@ -12,30 +12,14 @@ import hashlib
 import logging
 import secrets
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from ...errors import AsyncBlockError, RemoteProtocolError, Unavailable
-from ...wire.ranges import Ranges
 from .accepting import AcceptingJournal
 from .bodyfiles import check_key
-from .contract import (
-    RUNNING,
-    BeginPrune,
-    BodyKey,
-    BodyRow,
-    DropLink,
-    DropRequests,
-    LinkRow,
-    Opening,
-    RequestRow,
-    Row,
-    SessionRow,
-    Snapshot,
-    Stats,
-    Write,
-)
+from .catalogue import Catalogue, CatalogueReads
+from .contract import BeginPrune, BodyKey, Opening, Snapshot, Stats, Write
 from .lanes import Lanes
-from .ledger import Ledger
 from .posting import settle
 from .trouble import Trouble, back_off, explain
 
@@ -45,7 +29,7 @@ logger = logging.getLogger("asyncblock.server.journal")
 
 
 @dataclass(slots=True, eq=False)
-class MemoryStorage:
+class MemoryStorage(Catalogue):
     """What a journal has stored. Hand it to the next journal to open it again."""
 
     epoch: str = field(default_factory=lambda: secrets.token_hex(8))
@@ -53,77 +37,29 @@ class MemoryStorage:
     opened: bool = False
     refuse: OSError | None = None
     """While this is set, every commit fails with it."""
-    sessions: dict[int, SessionRow] = field(default_factory=dict)
     entries: dict[int, list[bytes]] = field(default_factory=dict)
-    links: dict[int, LinkRow] = field(default_factory=dict)
-    marks: dict[int, int] = field(default_factory=dict)
-    requests: dict[str, RequestRow] = field(default_factory=dict)
-    snapshots: dict[int, Snapshot] = field(default_factory=dict)
-    body_rows: dict[BodyKey, BodyRow] = field(default_factory=dict)
     bodies: dict[BodyKey, bytearray] = field(default_factory=dict)
-    last_session_no: int = 0
-    last_link_no: int = 0
 
     def apply(self, write: Write) -> None:
         """Store a write."""
         for row in write.rows:
-            self._apply_row(row)
+            if isinstance(row, BeginPrune):
+                for each in self.bodies_of(row.session_no):
+                    self.bodies.pop(BodyKey(each.link_id, each.n), None)
+                self.entries.pop(row.session_no, None)
+            self.apply_row(row)
         for session_no, _, payload in write.entries:
             self.entries.setdefault(session_no, []).append(payload)
         for link_no, seq in write.marks:
-            self.marks[link_no] = max(seq, self.marks.get(link_no, 0))
+            self.mark(link_no, seq)
 
-    def _apply_row(self, row: Row) -> None:
-        match row:
-            case SessionRow():
-                self.sessions[row.session_no] = row
-                self.last_session_no = max(self.last_session_no, row.session_no)
-            case LinkRow():
-                for number in [n for n, each in self.links.items() if each.link_id == row.link_id]:
-                    if number != row.link_no:
-                        self._drop_link(number)
-                self.links[row.link_no] = row
-                self.last_link_no = max(self.last_link_no, row.link_no)
-            case RequestRow():
-                self.requests.setdefault(row.request_id, row)
-            case BodyRow():
-                self.body_rows.setdefault(BodyKey(row.link_id, row.n), row)
-            case Snapshot():
-                present = self.snapshots.get(row.session_no)
-                if present is None or present.offset <= row.offset:
-                    self.snapshots[row.session_no] = row
-            case DropLink():
-                self._drop_link(row.link_no)
-            case DropRequests():
-                self.requests = {id: each for id, each in self.requests.items() if each.at >= row.before}
-            case BeginPrune():
-                self._prune(row.session_no)
-
-    def _drop_link(self, link_no: int) -> None:
-        self.links.pop(link_no, None)
-        self.marks.pop(link_no, None)
-
-    def _prune(self, session_no: int) -> None:
-        del self.sessions[session_no]
-        self.entries.pop(session_no, None)
-        self.snapshots.pop(session_no, None)
-        self.requests = {id: each for id, each in self.requests.items() if each.session_no != session_no}
-        for key in [key for key, row in self.body_rows.items() if row.session_no == session_no]:
-            del self.body_rows[key]
-            self.bodies.pop(key, None)
-
-    def rows(self) -> list[SessionRow]:
-        """Return the sessions by their numbers."""
-        return [row for _, row in sorted(self.sessions.items())]
-
-    def described(self, row: SessionRow) -> SessionRow:
-        """Return a session with its figures."""
-        entries = self.entries.get(row.session_no, [])
-        bodies = [each.length for each in self.body_rows.values() if each.session_no == row.session_no]
-        return replace(row, rows=len(entries), bytes=sum(map(len, entries)) + sum(bodies))
+    def entry_figures(self, session_no: int) -> tuple[int, int]:
+        """Return how many entries a session has, and their bytes."""
+        entries = self.entries.get(session_no, [])
+        return len(entries), sum(map(len, entries))
 
 
-class MemoryJournal(AcceptingJournal):
+class MemoryJournal(AcceptingJournal, CatalogueReads):
     """A journal on a ``MemoryStorage``. The ``Journal`` Protocol is its contract, ``full`` its durability."""
 
     def __init__(
@@ -136,12 +72,12 @@ class MemoryJournal(AcceptingJournal):
     ) -> None:
         super().__init__(
             Opening(epoch=storage.epoch, created=not storage.opened, clean=storage.clean),
-            _ledger_of(storage),
+            storage.ledger(),
             Trouble(on_trouble, on_recovered),
             asyncio.get_running_loop(),
         )
         storage.opened, storage.clean = True, False
-        self._storage = storage
+        self._storage = self._catalogue = storage
         self._delay = delay
         self._lanes = Lanes()
         self._group: list[Write] = []
@@ -249,60 +185,6 @@ class MemoryJournal(AcceptingJournal):
         self.check_open()
         return self._storage.snapshots.get(session_no)
 
-    async def sessions(self, state: str | None = None) -> list[SessionRow]:
-        """Read the sessions; those in one state if it is given."""
-        self.check_open()
-        return [self._storage.described(row) for row in self._storage.rows() if state in (None, row.state)]
-
-    async def session(self, session_id: str) -> SessionRow | None:
-        """Read one session."""
-        return next((row for row in await self.sessions() if row.session_id == session_id), None)
-
-    async def newest_sessions(
-        self, *, state: str | None = None, prefix: str = "", before: tuple[int, str] | None = None, limit: int
-    ) -> list[SessionRow]:
-        """Read sessions, the newest first; see ``Journal.newest_sessions``."""
-        found = [row for row in await self.sessions(state) if row.session_id.startswith(prefix)]
-        found = [row for row in found if before is None or (row.created_at, row.session_id) < before]
-        return sorted(found, key=lambda row: (row.created_at, row.session_id), reverse=True)[:limit]
-
-    async def prunable(
-        self, *, until: int | None, keep: int, after: tuple[int, int], limit: int
-    ) -> list[tuple[int, int, str, str]]:
-        """Read which sessions may be pruned; see ``Journal.prunable``."""
-        ended = sorted(
-            (row for row in await self.sessions() if row.state != RUNNING),
-            key=lambda row: (row.created_at, row.session_no),
-        )
-        old = [row for row in ended[: max(len(ended) - keep, 0)] if (row.created_at, row.session_no) > after]
-        old = [row for row in old if until is None or (row.finished_at or row.created_at) <= until]
-        return [(row.created_at, row.session_no, row.session_id, row.state) for row in old[:limit]]
-
-    async def totals(self) -> dict[str, tuple[int, int]]:
-        """Count the sessions that aren't running."""
-        found: dict[str, tuple[int, int]] = {}
-        for row in await self.sessions():
-            if row.state != RUNNING:
-                count, size = found.get(row.state, (0, 0))
-                found[row.state] = (count + 1, size + row.bytes)
-        return found
-
-    async def links(self) -> list[LinkRow]:
-        """Read the links with their marks."""
-        self.check_open()
-        marks = self._storage.marks
-        return [replace(row, stored_seq=marks.get(n, 0)) for n, row in sorted(self._storage.links.items())]
-
-    async def request(self, request_id: str) -> RequestRow | None:
-        """Read the answer to a request."""
-        self.check_open()
-        return self._storage.requests.get(request_id)
-
-    async def body_rows(self, session_no: int) -> list[BodyRow]:
-        """Read what the session's entries name in bodies."""
-        self.check_open()
-        return [row for _, row in sorted(self._storage.body_rows.items()) if row.session_no == session_no]
-
     async def stats(self) -> Stats:
         """Read the figures; those of a disk are zero."""
         self.check_open()
@@ -408,16 +290,3 @@ class MemoryBodies:
     def _unreferenced(self, link_id: str) -> list[BodyKey]:
         bodies, rows = self._storage.bodies, self._storage.body_rows
         return [key for key in bodies if key.link_id == link_id and key not in rows]
-
-
-def _ledger_of(storage: MemoryStorage) -> Ledger:
-    return Ledger(
-        (
-            (row.session_no, row.session_id, len(storage.entries.get(row.session_no, [])))
-            for row in storage.rows()
-            if row.state == RUNNING
-        ),
-        Ranges(row.session_no for row in storage.rows() if row.state != RUNNING),
-        storage.last_session_no,
-        storage.last_link_no,
-    )

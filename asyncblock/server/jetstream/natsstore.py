@@ -1,0 +1,323 @@
+"""The door to NATS: appending to a stream, reading it, and what an answer means. Nothing of nats-py is known elsewhere.
+
+Whatever isn't an acknowledgement or a refusal is an unknown outcome: the message may be stored now, later or never.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any, Final
+
+import orjson
+
+from ...errors import Unavailable
+
+__all__ = ["NatsRefused", "NatsStore", "NatsUnsure", "StoreMessage", "StoredMessage", "headers_size"]
+
+MAX_BATCH: Final = 900
+"""Messages in an atomic batch; the server takes 1000."""
+
+_WRONG_LAST: Final = frozenset({10071, 10164})
+"""Another last number than the expected one, of the stream or a subject; another message of the subject in flight."""
+
+_NO_MESSAGE: Final = 10037
+_FULL: Final = frozenset({10023, 10047, 10077})
+"""No room in the account, on the disk, or by the stream's ``max_bytes``."""
+
+_PULL: Final = 256
+_PULL_BYTES: Final = 4 << 20
+_PULL_SECONDS: Final = 2.0
+
+
+class NatsUnsure(Exception):
+    """Nobody can know yet whether it was done."""
+
+
+class NatsRefused(Exception):
+    """The server said no, and nothing was done."""
+
+    def __init__(self, code: int, words: str) -> None:
+        self.code = code
+        self.words = words
+        super().__init__(f"{words} ({code})")
+
+    @property
+    def overtaken(self) -> bool:
+        """Tell whether something else was stored where this was to go."""
+        return self.code in _WRONG_LAST
+
+    @property
+    def full(self) -> bool:
+        """Tell whether there is no room."""
+        return self.code in _FULL
+
+
+@dataclass(frozen=True, slots=True)
+class StoreMessage:
+    """A message to append."""
+
+    subject: str
+    data: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMessage:
+    """A message of a stream. ``data`` is empty where only the headers were asked for."""
+
+    seq: int
+    subject: str
+    headers: dict[str, str]
+    data: bytes
+
+
+def headers_size(headers: dict[str, str]) -> int:
+    """Return the bytes that headers take in a message, which count towards ``max_payload``."""
+    return len("NATS/1.0\r\n\r\n") + sum(len(name) + len(value.encode()) + 4 for name, value in headers.items())
+
+
+class NatsStore:
+    """A connection to NATS, which reconnects by itself. ``open`` makes it; ``close`` it."""
+
+    def __init__(self, connection: Any, nats: Any, patience: float) -> None:
+        self._nats = nats
+        self._connection = connection
+        self._patience = patience
+
+    @classmethod
+    async def open(
+        cls, servers: Sequence[str], *, patience: float = 5.0, name: str = "asyncblock", **options: Any
+    ) -> NatsStore:
+        """Connect. ``options`` are those of ``nats.connect``: user, token, tls ...
+
+        **Durability**: none. **Cancellation** leaves nothing open.
+        Raises ``Unavailable`` when there is no such server, or the extra is missing.
+        """
+        try:
+            nats = import_module("nats")
+        except ImportError as error:
+            raise Unavailable("a journal on JetStream needs nats-py: pip install 'asyncblock[jetstream]'") from error
+
+        async def ignore(_: Exception) -> None:
+            """Each request tells what became of it; nats-py would print."""
+
+        connection = import_module("nats.aio.client").Client()
+        settings = {
+            "name": name,
+            # Nothing is kept for a later connection: it would be stored seconds after it was given up.
+            "pending_size": 0,
+            "max_reconnect_attempts": -1,
+            "reconnect_time_wait": 0.1,
+            "connect_timeout": patience,
+            "error_cb": ignore,
+            **options,
+        }
+        try:
+            # nats-py would try for ever from the beginning on.
+            async with asyncio.timeout(2 * patience):
+                await connection.connect(list(servers), **settings)
+        except (nats.errors.Error, OSError, TimeoutError) as error:
+            await connection.close()
+            where = ", ".join(servers)
+            raise Unavailable(
+                f"no NATS server lets us in at {where}: {error or type(error).__name__}; start it, or name others"
+            ) from error
+        except asyncio.CancelledError:
+            await connection.close()
+            raise
+        return cls(connection, nats, patience)
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """The version of the server that the connection is to: major and minor."""
+        version = self._connection.connected_server_version
+        return version.major, version.minor
+
+    @property
+    def max_payload(self) -> int:
+        """The most bytes that the server takes in a message, headers counted."""
+        return int(self._connection.max_payload)
+
+    @property
+    def closed(self) -> bool:
+        """Tell whether it is over."""
+        return bool(self._connection.is_closed)
+
+    async def close(self) -> None:
+        """End the connection. **Cancellation** ends it, too."""
+        with suppress(self._nats.errors.Error, OSError, TimeoutError):
+            await self._connection.close()
+
+    # ------------------------------------------------------------------ asking
+
+    async def ask(self, what: str, question: object = None) -> dict[str, Any]:
+        """Ask JetStream's API; raises ``NatsRefused`` or ``NatsUnsure``. **Cancellation** abandons the answer."""
+        data = b"" if question is None else orjson.dumps(question)
+        return _answer(await self._request(f"$JS.API.{what}", data, {}))
+
+    async def _request(self, subject: str, data: bytes, headers: dict[str, str]) -> bytes:
+        try:
+            answer = await self._connection.request(subject, data, timeout=self._patience, headers=headers or None)
+        except (self._nats.errors.Error, OSError, TimeoutError, asyncio.InvalidStateError) as error:
+            raise NatsUnsure(str(error) or type(error).__name__) from error
+        return bytes(answer.data)
+
+    # ------------------------------------------------------------------ appending
+
+    async def append(self, messages: Sequence[StoreMessage], expected: int) -> int:
+        """Append up to ``MAX_BATCH`` messages behind number ``expected``, all or none; return the last one's number.
+
+        **Cancellation** leaves the outcome unknown.
+        """
+        fence = {"Nats-Expected-Last-Sequence": str(expected)}
+        if len(messages) == 1:
+            return await self.put(messages[0], fence)
+        batch = {"Nats-Batch-Id": secrets.token_hex(8)}
+        for place, message in enumerate(messages[:-1], 1):
+            headers = {**batch, "Nats-Batch-Sequence": str(place), **(fence if place == 1 else {}), **message.headers}
+            await self._publish(StoreMessage(message.subject, message.data, headers))
+        last = messages[-1]
+        headers = {**batch, "Nats-Batch-Sequence": str(len(messages)), "Nats-Batch-Commit": "1", **last.headers}
+        answer = _answer(await self._request(last.subject, last.data, headers))
+        if answer.get("count") != len(messages):
+            raise NatsUnsure(f"a batch of {len(messages)} was acknowledged as {answer}")
+        return int(answer["seq"])
+
+    async def append_to_subject(self, message: StoreMessage, expected: int) -> int:
+        """Append behind number ``expected`` of the message's subject; 0 for the first. Return the number."""
+        return await self.put(message, {"Nats-Expected-Last-Subject-Sequence": str(expected)})
+
+    async def put(self, message: StoreMessage, fence: dict[str, str] | None = None) -> int:
+        """Append a message; return its number. **Cancellation** leaves the outcome unknown."""
+        headers = {**(fence or {}), **message.headers}
+        return int(_answer(await self._request(message.subject, message.data, headers))["seq"])
+
+    async def _publish(self, message: StoreMessage) -> None:
+        try:
+            await self._connection.publish(message.subject, message.data, headers=message.headers)
+        except (self._nats.errors.Error, OSError) as error:
+            raise NatsUnsure(str(error) or type(error).__name__) from error
+
+    # ------------------------------------------------------------------ reading
+
+    async def last_seq(self, stream: str) -> int:
+        """Return the stream's last number, which may be an old one: only an append that expects it proves it."""
+        return int((await self.ask(f"STREAM.INFO.{stream}"))["state"]["last_seq"])
+
+    async def get(self, stream: str, **which: object) -> StoredMessage | None:
+        """Read a message from the leader: by ``seq``, from there on by ``next_by_subj``, or ``last_by_subj``."""
+        try:
+            message = (await self.ask(f"STREAM.MSG.GET.{stream}", which))["message"]
+        except NatsRefused as refused:
+            if refused.code == _NO_MESSAGE:
+                return None
+            raise
+        headers = _headers(base64.b64decode(message.get("hdrs", "")))
+        return StoredMessage(message["seq"], message["subject"], headers, base64.b64decode(message.get("data", "")))
+
+    async def read(
+        self, stream: str, subjects: Sequence[str], upto: int, *, headers_only: bool = False
+    ) -> AsyncGenerator[StoredMessage, None]:
+        """Read the messages of subjects in order, up to number ``upto``, which must be one of theirs.
+
+        Servers that know less are waited for; so is a server that isn't there.
+        """
+        after = 0
+        while after < upto:
+            try:
+                async for message in self._consume(stream, subjects, after, upto, headers_only):
+                    yield message
+                    after = message.seq
+            except NatsUnsure:
+                if self.closed:
+                    raise
+                await asyncio.sleep(0.2)
+
+    async def _consume(
+        self, stream: str, subjects: Sequence[str], after: int, upto: int, headers_only: bool
+    ) -> AsyncIterator[StoredMessage]:
+        config = {
+            "deliver_policy": "by_start_sequence" if after else "all",
+            **({"opt_start_seq": after + 1} if after else {}),
+            "ack_policy": "none",
+            "filter_subjects": list(subjects),
+            "headers_only": headers_only,
+            "mem_storage": True,
+            "num_replicas": 1,
+            "inactive_threshold": 30_000_000_000,
+        }
+        made = await self.ask(f"CONSUMER.CREATE.{stream}", {"stream_name": stream, "config": config})
+        consumer = made["name"]
+        inbox = self._connection.new_inbox()
+        messages = await self._connection.subscribe(inbox, pending_msgs_limit=-1, pending_bytes_limit=-1)
+        try:
+            expected = 1
+            while True:
+                pull = {
+                    "batch": _PULL,
+                    "max_bytes": _PULL_BYTES + self.max_payload,
+                    "expires": int(_PULL_SECONDS * 1e9),
+                }
+                subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
+                await self._connection.publish(subject, orjson.dumps(pull), reply=inbox)
+                for _ in range(_PULL):
+                    message = await messages.next_msg(timeout=self._patience + _PULL_SECONDS)
+                    status = (message.headers or {}).get("Status")
+                    if status is not None:
+                        if status not in ("404", "408", "409"):
+                            raise NatsUnsure(f"reading {stream}: status {status}")
+                        if await self._consumer_is_gone(stream, consumer):
+                            raise NatsUnsure(f"the reader of {stream} is gone")
+                        break
+                    place = message.metadata.sequence
+                    if place.consumer != expected:
+                        raise NatsUnsure("a message was lost on the way")
+                    expected += 1
+                    yield StoredMessage(place.stream, message.subject, dict(message.headers or {}), message.data)
+                    if place.stream >= upto:
+                        return
+        except (self._nats.errors.Error, OSError, TimeoutError) as error:
+            raise NatsUnsure(str(error) or type(error).__name__) from error
+        finally:
+            with suppress(self._nats.errors.Error, OSError):
+                await messages.unsubscribe()
+            with suppress(NatsRefused, NatsUnsure):
+                await self.ask(f"CONSUMER.DELETE.{stream}.{consumer}")
+
+    async def _consumer_is_gone(self, stream: str, consumer: str) -> bool:
+        try:
+            await self.ask(f"CONSUMER.INFO.{stream}.{consumer}")
+        except NatsRefused:
+            return True
+        return False
+
+    # ------------------------------------------------------------------ deleting
+
+    async def purge(self, stream: str, subject: str, below: int = 0) -> None:
+        """Delete the messages of a subject, all or those with numbers below one."""
+        question = {"filter": subject, **({"seq": below} if below else {})}
+        await self.ask(f"STREAM.PURGE.{stream}", question)
+
+
+def _answer(data: bytes) -> dict[str, Any]:
+    try:
+        answer = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise NatsUnsure(f"an answer that isn't JSON: {data[:100]!r}") from error
+    if not isinstance(answer, dict):
+        raise NatsUnsure(f"an answer that isn't an object: {data[:100]!r}")
+    if "error" in answer:
+        error_ = answer["error"]
+        raise NatsRefused(int(error_.get("err_code", 0)), str(error_.get("description", error_)))
+    return answer
+
+
+def _headers(raw: bytes) -> dict[str, str]:
+    lines = raw.decode("utf-8", "replace").split("\r\n")[1:]
+    return {name: value.strip() for name, colon, value in (line.partition(":") for line in lines) if colon}
