@@ -118,6 +118,8 @@ class Questions:
             return answer
         finally:
             del self._requests[id]
+            # An answer that is an error has this frame in its traceback, and that, what its caller was called with.
+            del pending
 
     async def read(self, session_id: str, offset: int, max_bytes: int) -> Rows:
         """Ask for a page of a session's journal, and wait for it."""
@@ -141,6 +143,7 @@ class Questions:
                     # Before its place is another's.
                     self._send(encode(Unread(id)))
                 self._ask_held()
+            del pending
 
     def _ask(self, id: int, pending: _Pending) -> None:
         self._reads[id] = pending

@@ -23,7 +23,7 @@ WAITS = """
 import asyncio
 
 async def main(inputs, ctx):
-    print("waiting")
+    print("holds on")
     try:
         await asyncio.Event().wait()
     finally:
@@ -34,7 +34,7 @@ STUBBORN = """
 import asyncio
 
 async def main(inputs, ctx):
-    print("waiting")
+    print("holds on")
     while True:
         try:
             await asyncio.Event().wait()
@@ -182,7 +182,7 @@ async def test_an_interrupt_cancels_lets_blocks_clean_up_and_leaves_with_130(
 ) -> None:
     path = one_block(tmp_path / "f", WAITS)
     async with start("run", path, *where, state=tmp_path) as command:
-        await command.until_line("n: waiting" if not where else "n: started")
+        await command.until_line("n: holds on" if not where else "n: started")
         command.kill(number)
         assert await command.wait() == 130
     assert command.family() == []
@@ -196,7 +196,7 @@ async def test_an_interrupt_cancels_lets_blocks_clean_up_and_leaves_with_130(
 async def test_a_second_interrupt_leaves_at_once(tmp_path: Path) -> None:
     path = one_block(tmp_path / "f", STUBBORN)
     async with start("run", path, state=tmp_path) as command:
-        await command.until_line("n: waiting")
+        await command.until_line("n: holds on")
         command.kill(signal.SIGINT)
         await command.until_line("not now")
         command.kill(signal.SIGINT)
@@ -294,7 +294,7 @@ async def test_the_last_runs_are_kept_and_those_in_use_too(tmp_path: Path) -> No
         (runs / f"20200101-000000-{number:06}").mkdir(parents=True)
     path = one_block(tmp_path / "f", WAITS)
     async with start("run", path, "--data-dir", runs / "20200101-000000-000000", state=tmp_path) as running:
-        await running.until_line("n: waiting")
+        await running.until_line("n: holds on")
         quick = one_block(tmp_path / "g", "def main(inputs, ctx): ...\n")
         await run("run", quick, state=tmp_path)
         left = sorted(path.name for path in runs.iterdir())

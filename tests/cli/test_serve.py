@@ -24,7 +24,7 @@ WAITS = """
 import asyncio
 
 async def main(inputs, ctx):
-    print("waiting")
+    print("holds on")
     await asyncio.Event().wait()
 """
 
@@ -107,10 +107,10 @@ async def test_an_interrupted_submit_cancels_and_an_interrupted_watch_does_not(t
         await served(stack, tmp_path)
         await executing(stack, tmp_path, "--package", path.parent)
         submit = await stack.enter_async_context(start("submit", path, state=tmp_path))
-        await submit.until_line("waiting")
+        await submit.until_line("holds on")
         session_id = submit.out[0].split()[1].rstrip(":")
         watch = await stack.enter_async_context(start("watch", session_id, state=tmp_path))
-        await watch.until_line("waiting")
+        await watch.until_line("holds on")
         watch.kill(signal.SIGINT)
         assert await watch.wait() == 130
         [row] = (await run("sessions", "--json", state=tmp_path)).events()
