@@ -398,10 +398,13 @@ class RunningJob:
     def _give(self, context: contextvars.Context) -> None:
         """Let the block's context have what travels with its session."""
         info = self._info
+        trace = trace_of_job(info.metadata, info.session_id, info.job_id, info.attempt) if info.metadata else None
         if info.metadata:
             give(context, info.metadata)
-            if (trace := trace_of_job(info.metadata, info.session_id, info.job_id, info.attempt)) is not None:
-                current.enter(context, trace)
+        if trace is None:
+            current.leave(context)
+        else:
+            current.enter(context, trace)
 
     async def _call(self, binding: Binding, ctx: Context) -> object:
         inputs: Any = ctx.inputs

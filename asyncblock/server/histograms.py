@@ -24,6 +24,9 @@ _LONG: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 
 _MOST_NAMES: Final = 200
 """Blocks that have a histogram of their own: each costs a scrape some 15 lines for each outcome."""
 
+_MOST_LETTERS: Final = 200
+"""Of a name; each of its lines has it."""
+
 OTHER: Final = "other"
 """The label of blocks beyond those."""
 
@@ -63,6 +66,7 @@ class HistogramFamily:
 
     def observe(self, seconds: float, name: str, *more: str) -> None:
         """Count one under its labels."""
+        name = name[:_MOST_LETTERS]
         known = self._known.get((name, *more))
         if known is None:
             known = self._begin(name, more)

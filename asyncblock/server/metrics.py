@@ -5,6 +5,7 @@ The names are promises: ``FIGURES`` and ``TIMES`` say what each of them is.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, Protocol
@@ -15,10 +16,12 @@ from .journal import RUNNING, Journal
 from .sessions import Sessions
 from .watching import Measurement
 
-__all__ = ["FIGURES", "OPENMETRICS", "TEXT", "TIMES", "Measured", "measured", "metrics_text"]
+__all__ = ["FIGURES", "OPENMETRICS", "TEXT", "TIMES", "Measured", "histogram_lines", "measured", "metrics_text"]
 
 OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+_UNREADABLE: Final = re.compile("[\x00-\x09\x0b-\x1f\x7f\ud800-\udfff]")
 
 FIGURES: Final = {
     "loop_lag_seconds": "How late the event loop ran when it was last measured; once a second.",
@@ -135,10 +138,10 @@ def metrics_text(server: Measured, *, openmetrics: bool) -> str:
     for name, times in times_of(server.sessions.timings).items():
         lines += _head(name, "histogram", TIMES[name], openmetrics)
         if isinstance(times, Histogram):
-            lines += _histogram(name, {}, times)
+            lines += histogram_lines(name, {}, times)
         else:
             for values, each in times:
-                lines += _histogram(name, dict(zip(times.labels, values, strict=True)), each)
+                lines += histogram_lines(name, dict(zip(times.labels, values, strict=True)), each)
     if openmetrics:
         lines.append("# EOF")
     return "\n".join(lines) + "\n"
@@ -154,7 +157,8 @@ def _head(name: str, kind: str, words: str, openmetrics: bool) -> Iterable[str]:
     return f"# HELP {full} {words}", f"# TYPE {full} {kind}"
 
 
-def _histogram(name: str, labels: Mapping[str, str], times: Histogram) -> Iterator[str]:
+def histogram_lines(name: str, labels: Mapping[str, str], times: Histogram) -> Iterator[str]:
+    """Write the lines of one histogram."""
     counts = times.cumulated()
     for bound, count in zip([*map(str, times.bounds), "+Inf"], counts, strict=True):
         yield f"asyncblock_{name}_bucket{_labels({**labels, 'le': bound})} {count}"
@@ -169,4 +173,6 @@ def _labels(labels: Mapping[str, str]) -> str:
 
 
 def _escaped(text: str) -> str:
+    # What ends a line, or the answer, for some readers, and what can't be encoded.
+    text = _UNREADABLE.sub("\N{REPLACEMENT CHARACTER}", text)
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -131,6 +131,9 @@ class RunningSession(SessionRecovery):
                 skip = {i for i, _ in refused}
                 if self.watch is not None:
                     self.watch.put_out((self.next_offset, line), attempt.job.job_id, attempt.number)
+                    if run.flat is None:
+                        taken = [record for i, record in enumerate(records) if i not in skip] if skip else records
+                        self.watch.took(attempt.job.job_id, attempt.number, taken)
                 self._fold_records(turn, attempt, records, (self.next_offset, line), size, skip)
             self._check_size(turn, attempt)
         elif run.flat is None:

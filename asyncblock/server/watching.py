@@ -55,6 +55,10 @@ class SessionWatch(Protocol):
         """Hear whose records stand in a line of a row."""
         ...
 
+    def took(self, job_id: str, attempt: int, records: Sequence[Mapping[str, Any]]) -> None:
+        """Hear what an attempt has sent that isn't outputs alone."""
+        ...
+
     def attempt_over(
         self, job_id: str, attempt: int, seconds: float | None, link: str, outcome: str, error: str | None
     ) -> None:

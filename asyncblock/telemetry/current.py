@@ -13,7 +13,7 @@ from typing import Any
 
 from .traces import TRACEPARENT, TRACESTATE, Trace
 
-__all__ = ["enter", "headers_of_caller", "prepare", "prepared"]
+__all__ = ["enter", "headers_of_caller", "leave", "prepare", "prepared"]
 
 _API = "opentelemetry.trace"
 
@@ -55,6 +55,18 @@ def enter(context: Context, trace: Trace) -> None:
     """Let a place in a trace be OpenTelemetry's current one in a context, once ``prepare`` has been called."""
     if _found:
         context.run(_attach, trace)
+
+
+def leave(context: Context) -> None:
+    """Let no span be the current one in a context: the one that was when an executor began isn't its jobs'."""
+    api = sys.modules.get(_API)
+    if api is not None and hasattr(api, "INVALID_SPAN"):
+        context.run(_detach, api)
+
+
+def _detach(api: Any) -> None:
+    if api.get_current_span().get_span_context().is_valid:
+        sys.modules["opentelemetry.context"].attach(api.set_span_in_context(api.INVALID_SPAN))
 
 
 def _attach(trace: Trace) -> None:

@@ -1,4 +1,4 @@
-"""Telemetry of a mainframe over OTLP: its sessions' spans and its metrics go to a collector.
+"""Telemetry of a mainframe over OTLP: its sessions' spans, what their blocks say and its metrics go to a collector.
 
 Where to is said by the environment, as for every program with OpenTelemetry: OTEL_EXPORTER_OTLP_ENDPOINT,
 OTEL_SERVICE_NAME, OTEL_TRACES_SAMPLER, OTEL_BSP_MAX_QUEUE_SIZE, OTEL_METRIC_EXPORT_INTERVAL and others. A collector
@@ -11,12 +11,16 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any, Final, Protocol
 
+from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor, ReadableLogRecord, ReadWriteLogRecord
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExporter, LogRecordExportResult
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
     Gauge,
@@ -37,15 +41,17 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from .._version import __version__
+from ..errors import Unavailable
+from .blocklogs import BlockLogs
+from .outage import Outage, deliver, quiet
 from .spans import GivenIds, SessionSpans, Spans, TracedSession
 
 __all__ = ["Telemetry", "over_otlp"]
 
-logger = logging.getLogger("asyncblock.telemetry")
-
 _THEIR_LOGGERS: Final = (
     "opentelemetry.exporter.otlp.proto.http.trace_exporter",
     "opentelemetry.exporter.otlp.proto.http.metric_exporter",
+    "opentelemetry.exporter.otlp.proto.http._log_exporter",
     "opentelemetry.exporter.otlp.common.http",
     "opentelemetry.sdk._shared_internal",
 )
@@ -54,6 +60,7 @@ _THEIR_LOGGERS: Final = (
 _INTERVAL: Final = 60.0
 _UNKNOWN: Final[Any] = None
 """The least and the most of a histogram: the protocol lets them out."""
+_TOO_FAST: Final = "they come faster than it takes them"
 _LEAVE: Final = 3.0
 """Seconds that what is left may take to be delivered when the mainframe ends."""
 
@@ -69,39 +76,60 @@ class _Times(Protocol):
 class Telemetry:
     """What a mainframe tells of: give it as ``Settings.watch``, and ``close`` it when the mainframe has ended."""
 
-    def __init__(self, processor: SpanProcessor, exporter: MetricExporter | None = None) -> None:
+    def __init__(
+        self,
+        processor: SpanProcessor | None,
+        exporter: MetricExporter | None = None,
+        logs: LogRecordProcessor | None = None,
+        outage: Outage | None = None,
+    ) -> None:
         resource = Resource.create({} if _is_named() else {"service.name": "asyncblock"})
         ids = GivenIds()
         self._provider = TracerProvider(resource=resource, id_generator=ids, shutdown_on_exit=False)
-        self._provider.add_span_processor(processor)
-        self._spans = Spans(self._provider, ids)
-        self._pusher = None if exporter is None else _Pusher(exporter, resource)
+        self._logs = LoggerProvider(resource=resource, shutdown_on_exit=False)
+        if logs is not None:
+            self._logs.add_log_record_processor(logs)
+        self._spans: Spans | None = None
+        if processor is not None:
+            self._provider.add_span_processor(processor)
+            self._spans = Spans(self._provider, ids, None if logs is None else BlockLogs(self._logs))
+        self._pusher = None if exporter is None else _Pusher(exporter, resource, outage or Outage())
+        self._measure: Callable[[], Measurement] | None = None
 
     def starting(self, session_id: str, title: str, metadata: dict[str, Any]) -> dict[str, Any]:
         """Return a session's metadata with its own place in a trace."""
-        return self._spans.starting(session_id, title, metadata)
+        return metadata if self._spans is None else self._spans.starting(session_id, title, metadata)
 
     def session(self, session: TracedSession) -> SessionSpans | None:
         """Return who makes a session's spans; None where its trace isn't recorded."""
-        return self._spans.session(session)
+        return None if self._spans is None else self._spans.session(session)
 
     def measured(self, measure: Callable[[], Measurement]) -> None:
         """Take the mainframe's figures, if some are due."""
+        self._measure = measure
         if self._pusher is not None and self._pusher.due():
             self._pusher.take(measure())
 
     def close(self) -> None:
         """Deliver what is left, for some seconds at most. Blocks: call it on a worker thread."""
-        self._spans.close(_LEAVE)
+        if self._spans is not None:
+            self._spans.close(_LEAVE)
+        if self._pusher is not None and self._measure is not None:
+            with suppress(RuntimeError):  # it still runs, and what is counted has changed meanwhile
+                self._pusher.take(self._measure())
         # What an exporter waits for isn't ours to end: a thread that nobody waits for has it.
         ends = threading.Thread(target=self._shut_down, name="asyncblock-telemetry-end", daemon=True)
         ends.start()
         ends.join(_LEAVE)
 
     def _shut_down(self) -> None:
-        self._provider.shutdown()
-        if self._pusher is not None:
-            self._pusher.close()
+        # Begun at once: a collector that doesn't answer would use up the time of all with the first of them.
+        ends = [self._provider.shutdown, self._logs.shutdown, *([] if self._pusher is None else [self._pusher.close])]
+        threads = [threading.Thread(target=end, name="asyncblock-telemetry-end", daemon=True) for end in ends]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
 
 
 Measurement = tuple[Mapping[str, float], Mapping[str, int], Sequence[tuple[str, Mapping[str, str], _Times]]]
@@ -109,13 +137,28 @@ Measurement = tuple[Mapping[str, float], Mapping[str, int], Sequence[tuple[str, 
 
 
 def over_otlp() -> Telemetry:
-    """Return telemetry that goes where the environment says."""
+    """Return telemetry that goes where the environment says. Raises ``Unavailable`` where that can't be understood."""
     for name in _THEIR_LOGGERS:
-        their = logging.getLogger(name)
-        if not any(isinstance(each, _Quiet) for each in their.filters):
-            their.addFilter(_quiet)
-    processor = _Processor(BatchSpanProcessor(_Spans(OTLPSpanExporter(), _Outage("spans"))))
-    return Telemetry(processor, OTLPMetricExporter())
+        # A filter that is there already isn't added again.
+        logging.getLogger(name).addFilter(quiet)
+    outage = Outage()
+    try:
+        spans = _Processor(BatchSpanProcessor(_Spans(OTLPSpanExporter(), outage)), outage) if _sends("TRACES") else None
+        logs = (
+            _LogProcessor(BatchLogRecordProcessor(_Logs(OTLPLogExporter(), outage)), outage) if _sends("LOGS") else None
+        )
+        return Telemetry(spans, OTLPMetricExporter() if _sends("METRICS") else None, logs, outage)
+    except (ValueError, OSError) as error:
+        names = ", ".join(sorted(name for name in os.environ if name.startswith("OTEL_")))
+        words = f"telemetry can't be set up by what the environment says ({names}): {error}"
+        raise Unavailable(words) from error
+
+
+def _sends(signal: str) -> bool:
+    """Tell whether the environment lets spans, metrics or log records be sent."""
+    if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return False
+    return os.environ.get(f"OTEL_{signal}_EXPORTER", "").strip().lower() != "none"
 
 
 def _is_named() -> bool:
@@ -124,77 +167,19 @@ def _is_named() -> bool:
     )
 
 
-class _Quiet(logging.Filter):
-    """Keeps to itself what the exporters say on threads of ours: it is told once, in our words."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._here = threading.local()
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        said: list[str] | None = getattr(self._here, "said", None)
-        if said is None:
-            return True
-        said.append(record.getMessage())
-        return False
-
-    @contextmanager
-    def listening(self) -> Iterator[list[str]]:
-        """Collect what is said on this thread in the block."""
-        said: list[str] = []
-        self._here.said = said
-        try:
-            yield said
-        finally:
-            self._here.said = None
-
-
-_quiet: Final = _Quiet()
-
-
-class _Outage:
-    """Warns once for each time that deliveries fail, and says when they go through again."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self._lasts = False
-
-    def failed(self, why: str) -> None:
-        """A delivery has failed."""
-        if not self._lasts:
-            self._lasts = True
-            words = "%s can't be delivered to the collector: %s. They are lost while that lasts; runs go on"
-            logger.warning(words, self._what, why)
-
-    def went(self) -> None:
-        """A delivery has gone through."""
-        if self._lasts:
-            self._lasts = False
-            logger.info("%s are delivered to the collector again", self._what)
-
-
 class _Spans(SpanExporter):
     """An exporter of spans that says little."""
 
-    def __init__(self, exporter: SpanExporter, outage: _Outage) -> None:
+    def __init__(self, exporter: SpanExporter, outage: Outage) -> None:
         self._exporter = exporter
         self._outage = outage
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        with _quiet.listening() as said:
-            try:
-                result = self._exporter.export(spans)
-            except Exception as error:
-                said.append(f"{type(error).__name__}: {error}")
-                result = SpanExportResult.FAILURE
-        if result is SpanExportResult.SUCCESS:
-            self._outage.went()
-        else:
-            self._outage.failed(said[0] if said else "it refuses them")
-        return result
+        results = SpanExportResult
+        return deliver(self._outage, "spans", lambda: self._exporter.export(spans), results.SUCCESS, results.FAILURE)
 
     def shutdown(self) -> None:
-        with _quiet.listening():
+        with quiet.listening():
             self._exporter.shutdown()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
@@ -202,18 +187,58 @@ class _Spans(SpanExporter):
 
 
 class _Processor(SpanProcessor):
-    """Batches spans; when there is no room it warns once."""
+    """Batches spans; that there is no room for some is an outage, too."""
 
-    def __init__(self, inner: BatchSpanProcessor) -> None:
+    def __init__(self, inner: BatchSpanProcessor, outage: Outage) -> None:
         self._inner = inner
-        self._full = False
+        self._outage = outage
 
     def on_end(self, span: ReadableSpan) -> None:
-        with _quiet.listening() as said:
+        with quiet.listening() as said:
             self._inner.on_end(span)
-        if said and not self._full:
-            self._full = True
-            logger.warning("spans come faster than they are delivered, some are dropped (said once): %s", said[0])
+        if said:
+            self._outage.failed("spans", _TOO_FAST)
+
+    def shutdown(self) -> None:
+        self._inner.shutdown()  # type: ignore[no-untyped-call]
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        return self._inner.force_flush(timeout_millis)
+
+
+class _Logs(LogRecordExporter):
+    """An exporter of log records that says little."""
+
+    def __init__(self, exporter: LogRecordExporter, outage: Outage) -> None:
+        self._exporter = exporter
+        self._outage = outage
+
+    def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
+        results = LogRecordExportResult
+        return deliver(
+            self._outage, "log records", lambda: self._exporter.export(batch), results.SUCCESS, results.FAILURE
+        )
+
+    def shutdown(self) -> None:
+        with quiet.listening():
+            self._exporter.shutdown()  # type: ignore[no-untyped-call]
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        return True
+
+
+class _LogProcessor(LogRecordProcessor):
+    """Batches log records, as ``_Processor`` does spans."""
+
+    def __init__(self, inner: BatchLogRecordProcessor, outage: Outage) -> None:
+        self._inner = inner
+        self._outage = outage
+
+    def on_emit(self, log_record: ReadWriteLogRecord) -> None:
+        with quiet.listening() as said:
+            self._inner.on_emit(log_record)
+        if said:
+            self._outage.failed("log records", _TOO_FAST)
 
     def shutdown(self) -> None:
         self._inner.shutdown()  # type: ignore[no-untyped-call]
@@ -225,7 +250,7 @@ class _Processor(SpanProcessor):
 class _Pusher:
     """Pushes the figures that it was given last, on a thread of its own."""
 
-    def __init__(self, exporter: MetricExporter, resource: Resource) -> None:
+    def __init__(self, exporter: MetricExporter, resource: Resource, outage: Outage) -> None:
         self._exporter = exporter
         self._resource = resource
         self._scope = InstrumentationScope("asyncblock", __version__)
@@ -235,7 +260,7 @@ class _Pusher:
         self._given: Measurement | None = None
         self._wake = threading.Event()
         self._closed = False
-        self._outage = _Outage("metrics")
+        self._outage = outage
         self._thread = threading.Thread(target=self._run, name="asyncblock-metrics", daemon=True)
         self._thread.start()
 
@@ -250,30 +275,25 @@ class _Pusher:
         self._wake.set()
 
     def close(self) -> None:
-        """End."""
+        """Push what was given last, for some seconds at most, and end."""
         self._closed = True
         self._wake.set()
-        with _quiet.listening():
+        self._thread.join(_LEAVE)
+        with quiet.listening():
             self._exporter.shutdown()
 
     def _run(self) -> None:
-        while self._wake.wait() and not self._closed:
+        while self._given is not None or not self._closed:
+            self._wake.wait()
+            # Before it is read, so that what is given meanwhile wakes it again.
+            self._wake.clear()
             given, self._given = self._given, None
             if given is not None:
-                self._push(given)
-            self._wake.clear()
+                results = MetricExportResult
+                deliver(self._outage, "metrics", partial(self._export, given), results.SUCCESS, results.FAILURE)
 
-    def _push(self, given: Measurement) -> None:
-        with _quiet.listening() as said:
-            try:
-                result = self._exporter.export(self._made(given))
-            except Exception as error:
-                said.append(f"{type(error).__name__}: {error}")
-                result = MetricExportResult.FAILURE
-        if result is MetricExportResult.SUCCESS:
-            self._outage.went()
-        elif not self._closed:
-            self._outage.failed(said[0] if said else "it refuses them")
+    def _export(self, given: Measurement) -> MetricExportResult:
+        return self._exporter.export(self._made(given))
 
     def _made(self, given: Measurement) -> MetricsData:
         figures, states, times = given

@@ -1,4 +1,4 @@
-"""Spans of sessions: one for the session, for each run of a subflow, each job and each attempt.
+"""Spans of sessions: one for the session, for each run of a subflow, each job and each attempt; and what blocks say.
 
 What a mainframe tells of is put into a bounded queue, and made into spans by a thread of its own: the mainframe never
 waits, and what is too much is dropped with one warning. Times are the mainframe's monotonic clock's, counted from the
@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from queue import Full, Queue
 from typing import Any, Final, Protocol
@@ -21,6 +21,7 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import Decision
 
 from .._version import __version__
+from .blocklogs import SAID, BlockLogs
 from .traces import (
     Trace,
     attempt_span,
@@ -40,6 +41,9 @@ _QUEUED: Final = 20_000
 
 _PLACES: Final = 50_000
 """Lines of a session's journal of which it is known whose outputs they hold, for links: the latest."""
+
+_SAID: Final = 4000
+"""Of what waits to be made, what blocks say goes no further than this: it is up to 64 kB each."""
 
 _MAX_ERROR: Final = 1000
 """Characters of an error in a span's status: the journal has all of it."""
@@ -83,6 +87,17 @@ class _Made:
     error: str | None = None
 
 
+@dataclass(slots=True)
+class _Said:
+    """A record by which a block has said something."""
+
+    trace: Trace
+    """The place of its attempt."""
+    record: Mapping[str, Any]
+    at: int
+    attributes: Mapping[str, Any]
+
+
 class GivenIds(IdGenerator):
     """Gives a span the ids that are wanted for it; on the thread that makes spans."""
 
@@ -99,13 +114,17 @@ class GivenIds(IdGenerator):
 class Spans:
     """Makes the spans of a mainframe's sessions, with a provider that has these ids and whose processors get them."""
 
-    def __init__(self, provider: TracerProvider, ids: GivenIds) -> None:
+    def __init__(self, provider: TracerProvider, ids: GivenIds, logs: BlockLogs | None = None) -> None:
         self._ids = ids
         self._provider = provider
         self._tracer = provider.get_tracer("asyncblock", __version__)
-        self._queue: Queue[_Made | None] = Queue(_QUEUED)
+        self._logs = logs
+        self._sampler_failed = False
+        self._queue: Queue[_Made | _Said | None] = Queue(_QUEUED)
         self.dropped = 0
         """Spans for which there was no room."""
+        self.dropped_words = 0
+        """Log records for which there was none."""
         self._thread = threading.Thread(target=self._run, name="asyncblock-spans", daemon=True)
         self._thread.start()
 
@@ -113,9 +132,21 @@ class Spans:
         """Return a session's metadata with its own place in a trace."""
         above = parsed(metadata)
         trace_id = session_trace(session_id) if above is None else above.trace_id
-        context = None if above is None else api.set_span_in_context(api.NonRecordingSpan(_place(above)))
-        decided = self._provider.sampler.should_sample(context, int(trace_id, 16), title or "session")
-        return metadata_of_session(metadata, session_id, above, sampled=decided.decision is Decision.RECORD_AND_SAMPLE)
+        sampled = self._is_sampled(above, trace_id, title or "session")
+        return metadata_of_session(metadata, session_id, above, sampled=sampled)
+
+    def _is_sampled(self, above: Trace | None, trace_id: str, title: str) -> bool:
+        try:
+            context = None if above is None else api.set_span_in_context(api.NonRecordingSpan(_place(above)))
+            decided = self._provider.sampler.should_sample(context, int(trace_id, 16), title)
+        except Exception as error:
+            # It may be anybody's: OTEL_TRACES_SAMPLER names one.
+            if not self._sampler_failed:
+                self._sampler_failed = True
+                words = "the sampler fails, and what it fails for isn't recorded (said once): %s: %s"
+                logger.warning(words, type(error).__name__, error)
+            return False
+        return decided.decision is Decision.RECORD_AND_SAMPLE
 
     def session(self, session: TracedSession) -> SessionSpans | None:
         """Return who makes a session's spans; None where its trace isn't recorded."""
@@ -124,7 +155,7 @@ class Spans:
             return None
         return SessionSpans(self, session, *found)
 
-    def add(self, made: _Made) -> None:
+    def add(self, made: _Made | _Said) -> None:
         """Take a span that is over; never waits."""
         try:
             self._queue.put_nowait(made)
@@ -132,6 +163,21 @@ class Spans:
             if not self.dropped:
                 logger.warning("more spans than can be made: some are dropped, and their traces have gaps")
             self.dropped += 1
+
+    @property
+    def wants_words(self) -> bool:
+        """What blocks say is asked for."""
+        return self._logs is not None
+
+    def say(self, said: _Said) -> None:
+        """Take what a block says; never waits."""
+        if self._queue.qsize() < _SAID:
+            self.add(said)
+        elif not self.dropped_words:
+            self.dropped_words = 1
+            logger.warning("blocks say more than can be sent to the collector: some of it isn't (said once)")
+        else:
+            self.dropped_words += 1
 
     def close(self, timeout: float) -> None:
         """Make what waits, for so many seconds at most."""
@@ -146,11 +192,20 @@ class Spans:
         failed = False
         while (made := self._queue.get()) is not None:
             try:
-                self._make(made)
+                if isinstance(made, _Said):
+                    self._log(made)
+                else:
+                    self._make(made)
             except Exception as error:
                 if not failed:
                     failed = True
-                    logger.warning("a span can't be made (said once): %s: %s", type(error).__name__, error)
+                    logger.warning(
+                        "a span or a log record can't be made (said once): %s: %s", type(error).__name__, error
+                    )
+
+    def _log(self, said: _Said) -> None:
+        if self._logs is not None:
+            self._logs.say(_place(said.trace), said.record, said.at, said.attributes)
 
     def _make(self, made: _Made) -> None:
         self._ids.trace_id, self._ids.span_id = int(made.trace.trace_id, 16), int(made.trace.span_id, 16)
@@ -227,6 +282,16 @@ class SessionSpans:
         if len(self._places) >= _PLACES:
             del self._places[next(iter(self._places))]
         self._places[place] = attempt_span(job_id, attempt)
+
+    def took(self, job_id: str, attempt: int, records: Sequence[Mapping[str, Any]]) -> None:
+        """Send on what an attempt has said."""
+        if not self._spans.wants_words or (job := self._open.get(job_id)) is None:
+            return
+        for record in records:
+            if record["type"] in SAID:
+                place = Trace(self._own.trace_id, attempt_span(job_id, attempt), True, self._own.state)
+                attributes = {**job.attributes, "asyncblock.attempt": attempt}
+                self._spans.say(_Said(place, record, self._now(), attributes))
 
     def attempt_over(
         self, job_id: str, attempt: int, seconds: float | None, link: str, outcome: str, error: str | None

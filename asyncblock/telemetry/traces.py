@@ -35,6 +35,10 @@ _FORM: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f
 _SAMPLED: Final = 1
 _OURS: Final = "asyncblock="
 _SPAN: Final = re.compile("[0-9a-f]{16}")
+_MEMBER: Final = re.compile(
+    r"([a-z][a-z0-9_\-*/]{0,255}|[a-z0-9][a-z0-9_\-*/]{0,240}@[a-z][a-z0-9_\-*/]{0,13})"
+    r"=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
+)
 _MAX_MEMBERS: Final = 32
 _MAX_STATE: Final = 512
 """Characters of a tracestate that are passed on: what every participant has to, says the standard."""
@@ -72,8 +76,17 @@ def parsed(metadata: Mapping[str, Any]) -> Trace | None:
         return None
     if not int(found[2], 16) or not int(found[3], 16):
         return None
-    known = state if isinstance(state, str) and len(state) <= _MAX_STATE else ""
+    known = _well_formed(state) if isinstance(state, str) and len(state) <= _MAX_STATE else ""
     return Trace(found[2], found[3], bool(int(found[4], 16) & _SAMPLED), known)
+
+
+def _well_formed(state: str) -> str:
+    """Return the members that the standard allows: of others OpenTelemetry warns for each span anew."""
+    found: dict[str, str] = {}
+    for each in _members(state):
+        if _MEMBER.fullmatch(each):
+            found.setdefault(each.partition("=")[0], each)
+    return ",".join([*found.values()][:_MAX_MEMBERS])
 
 
 def session_span(session_id: str) -> str:

@@ -22,6 +22,14 @@ def test_a_clock_that_goes_back_counts_as_no_time() -> None:
     assert (times.cumulated(), times.sum) == ([1, 1, 1], 0.0)
 
 
+def test_a_name_of_a_megabyte_is_cut() -> None:
+    family = HistogramFamily(("block",), (1.0,))
+    for ending in ("a", "b"):
+        family.observe(0.5, "x" * 1_000_000 + ending)
+    [(labels, times)] = family
+    assert (labels, times.cumulated()[-1]) == (("x" * 200,), 2)
+
+
 def test_very_many_names_are_counted_together_with_one_warning(caplog: pytest.LogCaptureFixture) -> None:
     family = HistogramFamily(("block", "outcome"), (1.0,), most=3)
     for number in range(100_000):

@@ -16,7 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families as text_fami
 import asyncblock
 from asyncblock.hosting import hosted_mainframe, listening
 from asyncblock.iothread import shared
-from asyncblock.server.metrics import FIGURES, TIMES
+from asyncblock.server.histograms import HistogramFamily
+from asyncblock.server.metrics import FIGURES, TIMES, histogram_lines
 
 from ..flows import one_block
 
@@ -82,6 +83,34 @@ async def test_real_parsers_read_histograms_of_what_has_run(tmp_path: Path, open
         assert 0 < value(jobs, "_sum", outcome=outcome) < 60
     for name in ("commit_seconds", "acknowledgement_seconds"):
         assert value(found[f"asyncblock_{name}"], "_count") >= 2
+
+
+@pytest.mark.parametrize("openmetrics", [False, True], ids=["text", "openmetrics"])
+def test_labels_of_any_text_are_read_back(openmetrics: bool) -> None:
+    odd = [
+        'a "quoted" name',
+        "two\nlines",
+        "back\\slash\\n",
+        "nul\0",
+        "return\r",
+        "lone \udcff",
+        "\N{SNOWMAN}",
+        "",
+        "}",
+        ",",
+    ]
+    family = HistogramFamily(("block", "outcome"), (1.0,))
+    for each in odd:
+        family.observe(0.5, each, "succeeded")
+    lines = ["# TYPE asyncblock_x histogram", "# HELP asyncblock_x words"]
+    for (block, outcome), times in family:
+        lines += histogram_lines("x", {"block": block, "outcome": outcome}, times)
+    text = "\n".join([*lines, "# EOF"] if openmetrics else lines) + "\n"
+    text.encode()
+    [metric] = (openmetrics_families if openmetrics else text_families)(text)
+    read = {sample.labels["block"] for sample in metric.samples}
+    unreadable = {"nul\0", "return\r", "lone \udcff"}
+    assert read == {*odd} - unreadable | {"nul\ufffd", "return\ufffd", "lone \ufffd"}
 
 
 def test_the_page_names_the_histograms_and_the_dashboard_asks_for_what_there_is() -> None:

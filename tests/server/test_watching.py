@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,10 @@ class Heard:
     def put_out(self, place: tuple[int, int], job_id: str, attempt: int) -> None:
         assert job_id in self.open
 
+    def took(self, job_id: str, attempt: int, records: Sequence[Mapping[str, Any]]) -> None:
+        assert job_id in self.open
+        self.lines += [("said", record["log"]) for record in records if record["type"] == "BlockLog"]
+
     def attempt_over(
         self, job_id: str, attempt: int, seconds: float | None, link: str, outcome: str, error: str | None
     ) -> None:
@@ -80,6 +84,17 @@ async def test_a_session_is_told_from_its_beginning_to_its_end(tmp_path: Path) -
         ("attempt", "1", "succeeded"),
         ("over",),
         ("session over", "succeeded"),
+    ]
+
+
+async def test_what_a_block_says_is_told(tmp_path: Path) -> None:
+    source = (
+        "async def main(inputs, ctx):\n  ctx.logger.warning('one')\n  ctx.logger.warning('two')\n  return {'out': 1}\n"
+    )
+    heard = await heard_of(one_block(tmp_path / "f", source), tmp_path)
+    assert [line for line in heard.lines if line[0] == "said"] == [
+        ("said", "WARNING one"),
+        ("said", "WARNING two"),
     ]
 
 

@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
@@ -24,15 +26,18 @@ class Collector:
         self.spans: list[Span] = []
         self.services: set[str] = set()
         self.metrics: dict[str, Metric] = {}
+        self.logs: list[LogRecord] = []
         self.answer = 200
         """What is answered."""
         self.asked = 0
+        self.paths: set[str] = set()
         self._changed = threading.Condition()
 
     def take(self, path: str, body: bytes) -> int:
         """Take in a request; return the status."""
         with self._changed:
             self.asked += 1
+            self.paths.add(path)
             if self.answer == 200 and path == "/v1/traces":
                 for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
                     self.services |= {
@@ -42,11 +47,14 @@ class Collector:
             elif self.answer == 200 and path == "/v1/metrics":
                 for metrics in ExportMetricsServiceRequest.FromString(body).resource_metrics:
                     self.metrics |= {each.name: each for scope in metrics.scope_metrics for each in scope.metrics}
+            elif self.answer == 200 and path == "/v1/logs":
+                for logs in ExportLogsServiceRequest.FromString(body).resource_logs:
+                    self.logs += [each for scope in logs.scope_logs for each in scope.log_records]
             self._changed.notify_all()
             return self.answer
 
     def wait(self, until: str, seconds: float = 30.0) -> None:
-        """Wait until ``spans``, ``metrics`` or a request (``asked``) is here; on a worker thread."""
+        """Wait until ``spans``, ``metrics``, ``logs`` or a request (``asked``) is here; on a worker thread."""
         with self._changed:
             assert self._changed.wait_for(lambda: bool(getattr(self, until)), seconds), f"nothing has come: {until}"
 

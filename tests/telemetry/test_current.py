@@ -30,6 +30,17 @@ def test_a_tracestate_of_nonsense_is_left_out() -> None:
     assert context.run(current.headers_of_caller) == Trace(HERE.trace_id, HERE.span_id, False).headers
 
 
+def test_the_span_that_was_current_when_an_executor_began_isnt_its_jobs() -> None:
+    current.prepare()
+    context = copy_context()
+    current.enter(context, HERE)
+    current.leave(context)
+    assert context.run(current.headers_of_caller) == {}
+    untouched = copy_context()
+    current.leave(untouched)
+    assert list(untouched.items()) == list(copy_context().items())
+
+
 def test_nothing_is_imported_by_who_starts_sessions_and_nothing_fails_without_opentelemetry() -> None:
     code = """
 import sys
@@ -43,6 +54,7 @@ assert current.prepared()
 from contextvars import copy_context
 from asyncblock.telemetry.traces import Trace
 current.enter(copy_context(), Trace("1" * 32, "2" * 16))
+current.leave(copy_context())
 assert metadata.gathered(None) == {}
 """
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 from opentelemetry import trace as api
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, SynchronousMultiSpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import asyncblock
@@ -22,6 +23,7 @@ from asyncblock.telemetry.exporting import Telemetry
 from asyncblock.telemetry.traces import attempt_span, job_span, session_span
 
 from ..flows import node, one_block, write_flow
+from .receiving import collector
 
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -33,6 +35,12 @@ class Recorded:
         self.mainframe = mainframe
         self._memory = memory
 
+    async def made(self, span_id: str) -> None:
+        """Wait until a span is there."""
+        async with asyncio.timeout(250):
+            while span_id not in self.spans():  # noqa: ASYNC110  # the exporter in memory tells nobody
+                await asyncio.sleep(0.05)
+
     def spans(self) -> dict[str, ReadableSpan]:
         """Return the spans by their ids."""
         found = [each for each in self._memory.get_finished_spans() if each.context is not None]
@@ -42,10 +50,15 @@ class Recorded:
 
 
 @asynccontextmanager
-async def recorded(directory: Path, memory: InMemorySpanExporter | None = None) -> AsyncIterator[Recorded]:
+async def recorded(
+    directory: Path, memory: InMemorySpanExporter | None = None, *others: SpanProcessor
+) -> AsyncIterator[Recorded]:
     """Embed a mainframe; leaving delivers its spans."""
     memory = memory or InMemorySpanExporter()
-    telemetry = Telemetry(SimpleSpanProcessor(memory))
+    processors = SynchronousMultiSpanProcessor()  # type: ignore[no-untyped-call]
+    for each in (SimpleSpanProcessor(memory), *others):
+        processors.add_span_processor(each)
+    telemetry = Telemetry(processors)
     async with asyncblock.embedded(directory, settings=Settings(watch=telemetry)) as mainframe:
         yield Recorded(mainframe, memory)
     await asyncio.to_thread(telemetry.close)
@@ -64,8 +77,10 @@ def attribute(span: ReadableSpan, name: str) -> object:
 
 
 @pytest.mark.timeout(300)
-async def test_hundreds_of_jobs_have_the_right_parents_and_links(tmp_path: Path) -> None:
-    count = 150
+async def test_a_thousand_jobs_have_the_right_parents_and_links_also_where_they_are_received(
+    tmp_path: Path,
+) -> None:
+    count = 333
     many = node(
         "many", f"async def main(inputs, ctx):\n  for n in range({count}):\n    await ctx.output(n, 'out')\n", tmp_path
     )
@@ -77,11 +92,29 @@ async def test_hundreds_of_jobs_have_the_right_parents_and_links(tmp_path: Path)
     last = "async def main(inputs, ctx):\n  return {'out': inputs['left'] + inputs['right']}\n"
     join = node("join", last, tmp_path, inputs=[{"handle": "left"}, {"handle": "right"}], inputs_from=both)
     path = write_flow(tmp_path, [many, left, right, join])
-    async with recorded(tmp_path / "data") as there:
-        session = await there.mainframe.start(path)
-        await session.wait()
-        session_id = session.session_id
+    with collector() as receiver:
+        exporter = OTLPSpanExporter(endpoint=f"{receiver.endpoint}/v1/traces")
+        batches = BatchSpanProcessor(exporter, max_queue_size=10_000)
+        async with recorded(tmp_path / "data", None, batches) as there:
+            session = await there.mainframe.start(path)
+            await session.wait()
+            session_id = session.session_id
+            # Once the session's own span is there, all others have been made before it.
+            await there.made(session_span(session_id))
+            assert await asyncio.to_thread(batches.force_flush)
     spans = there.spans()
+    assert len(spans) == 1 + 2 * (1 + 3 * count) > 2000
+    received = {each.span_id.hex(): each for each in receiver.spans}
+    assert len(received) == len(receiver.spans)
+    assert received.keys() == spans.keys()
+    for key, came in received.items():
+        made = spans[key]
+        assert came.name == made.name
+        assert came.parent_span_id.hex() == (parent_of(made) or "")
+        assert made.context is not None
+        assert came.trace_id.hex() == f"{made.context.trace_id:032x}"
+        assert (came.start_time_unix_nano, came.end_time_unix_nano) == (made.start_time, made.end_time)
+        assert {link.span_id.hex() for link in came.links} == links_of(made).keys()
     root = spans[session_span(session_id)]
     assert (root.parent, attribute(root, "state")) == (None, "succeeded")
     jobs = {key: each for key, each in spans.items() if attribute(each, "job") and not attribute(each, "attempt")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from opentelemetry.trace import TraceState
 
 from asyncblock.telemetry.traces import (
     Trace,
@@ -77,6 +78,28 @@ def test_a_tracestate_that_is_too_much_loses_its_end_and_never_ours(state: str) 
     found = trace_of_session(made, "s")
     assert found is not None
     assert found[1] == SPAN
+
+
+@pytest.mark.parametrize(
+    ("state", "kept"),
+    [
+        ("a=1,b@c=2", "a=1,b@c=2"),
+        ("a=1,no state at all,b=2", "a=1,b=2"),
+        ("A=1", ""),
+        ("a=1,a=2", "a=1"),
+        ("a=\u00e9,b=\t", ""),
+        (" a=1 , b=2", "a=1,b=2"),
+        (",".join(f"v{n}=1" for n in range(40)), ",".join(f"v{n}=1" for n in range(32))),
+    ],
+)
+def test_members_of_tracestate_that_opentelemetry_would_warn_of_are_left_out(
+    state: str, kept: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = parsed({"traceparent": f"00-{TRACE}-{SPAN}-01", "tracestate": state})
+    assert found is not None
+    assert found.state == kept
+    assert TraceState.from_header([found.state]).to_header() == kept
+    assert caplog.records == []
 
 
 def test_no_two_of_a_sessions_spans_have_one_id() -> None:
