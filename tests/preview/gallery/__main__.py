@@ -1,12 +1,9 @@
-"""``python -m tests.preview.gallery``: write the table of docs/previews.md by showing every kind.
-
-With the name of a PNG file also a contact sheet of the pictures among them.
-"""
+"""``python -m tests.preview.gallery``: write the table of docs/previews.md by showing every kind."""
 
 from __future__ import annotations
 
+import argparse
 import io
-import sys
 from base64 import b64decode
 from pathlib import Path
 from typing import Any
@@ -23,14 +20,17 @@ BEGIN, END = "<!-- kinds: written by python -m tests.preview.gallery -->\n", "<!
 
 def main() -> None:
     """Show every kind."""
+    parser = argparse.ArgumentParser(prog="python -m tests.preview.gallery", description=__doc__)
+    parser.add_argument("sheet", nargs="?", help="a PNG file to write a contact sheet of the pictures among them to")
+    sheet: str | None = parser.parse_args().sheet
     shown = {name: show(kind.make()) for name, kind in KINDS.items() if not missing(kind)}
     lacking = {name for kind in KINDS.values() for name in missing(kind)}
     if lacking:
         raise SystemExit(f"the table needs every library, pip install '.[gallery]'; not installed: {lacking}")
     before, _, rest = PAGE.read_text().partition(BEGIN)
     PAGE.write_text(f"{before}{BEGIN}{_table(shown)}{END}{rest.partition(END)[2]}")
-    if len(sys.argv) > 1:
-        _sheet(shown).save(sys.argv[1])
+    if sheet is not None:
+        _sheet(shown).save(sheet)
 
 
 def _table(shown: dict[str, dict[str, Any]]) -> str:
