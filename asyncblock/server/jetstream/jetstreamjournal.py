@@ -117,6 +117,7 @@ class JetStreamJournal(AcceptingJournal, CatalogueReads):
             await store.close()
             raise Unavailable(f"stream {names.stream} can't be opened: {error}") from error
         except BaseException:
+            # A cancel too: nobody gets this object to close the connection.
             await store.close()
             raise
         journal.append(cls(store, names, fence, index, bodies, trouble, on_overtaken))
