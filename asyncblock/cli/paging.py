@@ -39,6 +39,8 @@ class Listen:
     allowed: tuple[str, ...] = ()
     """Further values of the Host header."""
     browser: bool = True
+    flows: tuple[Path, ...] = ()
+    """Directories whose flows may be started."""
     until_eof: bool = False
     """Leave when stdin ends: whoever has started this holds it open."""
 
@@ -55,6 +57,8 @@ async def page(name: str | None, target: Target, listen: Listen) -> int:
             f"a page on {listen.host} would send its token in the clear: give --tls-cert and --tls-key, or, behind a "
             "proxy that does TLS, --allow-host with the name that browsers use"
         )
+    if missing := [str(each) for each in listen.flows if not each.is_dir()]:
+        raise Unavailable(f"there is no directory {', '.join(missing)}; --flows takes packages, or what holds them")
     stop = asyncio.Event()
     with Interrupts() as interrupts:
         async with AsyncExitStack() as stack:
@@ -69,6 +73,11 @@ async def page(name: str | None, target: Target, listen: Listen) -> int:
                     raise unknown(name, target.directory)
                 session_id = name if several else only(name, exact or runs).row.session_id
             mainframe = await stack.enter_async_context(reach(target)) if served else None
+            if listen.flows and mainframe is None:
+                raise Unavailable(
+                    "--flows needs a mainframe to start them on: asyncblock serve, or --url; a flow that has one of "
+                    "its own is started by asyncblock run FLOW --page"
+                )
             if name is not None and mainframe is not None:
                 known = await mainframe.sessions(prefix=name, limit=2)
                 if len(known) != 1 and not (several and known) and name not in [each.session_id for each in known]:
@@ -81,7 +90,7 @@ async def page(name: str | None, target: Target, listen: Listen) -> int:
             token = target.address()[1] if mainframe is not None else None
             # Of a mainframe's directory the mainframe itself tells more than its journal.
             own = None if target.url is not None else kept if mainframe is None else KeptRuns(local=is_local(target))
-            sources = Sources(mainframe, own, roles=roles)
+            sources = Sources(mainframe, own, roles=roles, flows=listen.flows)
             served_page = await stack.enter_async_context(
                 serving(
                     sources, host=listen.host, port=listen.port, token=token, tls=listen.tls, allowed=listen.allowed

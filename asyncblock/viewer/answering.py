@@ -11,6 +11,7 @@ from starlette.responses import Response
 from ..errors import (
     AsyncBlockError,
     ConnectionLost,
+    InvalidFlow,
     InvalidInputs,
     PayloadTooLarge,
     Rejected,
@@ -45,7 +46,7 @@ def problem_of(error: AsyncBlockError) -> Response:
         status = 403
     elif isinstance(error, ConnectionLost):
         status = 503
-    elif isinstance(error, (InvalidInputs, PayloadTooLarge)):
+    elif isinstance(error, (InvalidFlow, InvalidInputs, PayloadTooLarge)):
         status = 400
     elif isinstance(error, (Unavailable, Rejected)):
         status = 404

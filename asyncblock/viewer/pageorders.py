@@ -1,4 +1,4 @@
-"""What whoever looks at the page may order: sessions are cancelled, and started again."""
+"""What whoever looks at the page may order: sessions are cancelled and started again, flows are started."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ __all__ = ["PageOrders"]
 _PATIENCE: Final = 10.0
 """Seconds that a mainframe has to answer."""
 
+_MAY_NOT: Final = "this page may start nothing here"
 _NO_FORM: Final = "a form is an object of texts by input, of 4 MiB at most"
 
 
@@ -38,6 +39,8 @@ class PageOrders:
         return [
             Route(f"{session}/cancel", _taken(self._cancel), methods=["POST"]),
             Route(f"{session}/again", _taken(self._again), methods=["GET", "POST"]),
+            Route("/api/flows", _taken(self._flows)),
+            Route("/api/flows/{flow}", _taken(self._start), methods=["GET", "POST"]),
             Route("/api/groups/{group}/cancel", _taken(self._cancel_group), methods=["POST"]),
         ]
 
@@ -60,8 +63,20 @@ class PageOrders:
         """Return the form of what would be started again, or start it."""
         async with self._watched(request) as watched:
             if watched.again is None:
-                return problem("this page may start nothing here", 403)
+                return problem(_MAY_NOT, 403)
             return await _by_form(request, watched.again.form, watched.again.start)
+
+    async def _flows(self, request: Request) -> Response:
+        if self._sources.startable is None:
+            return problem(_MAY_NOT, 403)
+        return answer_json({"flows": await self._sources.startable.listed()})
+
+    async def _start(self, request: Request) -> Response:
+        """Return the form of a flow, or start it."""
+        startable, key = self._sources.startable, request.path_params["flow"]
+        if startable is None:
+            return problem(_MAY_NOT, 403)
+        return await _by_form(request, lambda: startable.form(key), lambda sent: startable.start(key, sent))
 
     async def _cancel_group(self, request: Request) -> Response:
         group = request.path_params["group"]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final, Protocol
 
 from .. import events
@@ -13,6 +14,7 @@ from ..errors import Rejected, Unavailable
 from ..grouped import by_group, cancel_group
 from ..report.recording import Followed, Recording
 from .again import Again
+from .startable import Startable
 from .wholegroups import Group, Groups
 
 __all__ = ["ListedPage", "LocalSessions", "Query", "Sources", "Watched"]
@@ -118,14 +120,24 @@ class ListedPage:
 
 
 class Sources:
-    """All sessions of a page. ``mainframe`` and ``kept`` may be missing."""
+    """All sessions of a page. ``mainframe`` and ``kept`` may be missing.
+
+    ``flows`` are directories whose flows may be started.
+    """
 
     def __init__(
-        self, mainframe: Mainframe | None, kept: LocalSessions | None = None, *, roles: frozenset[str]
+        self,
+        mainframe: Mainframe | None,
+        kept: LocalSessions | None = None,
+        *,
+        roles: frozenset[str],
+        flows: Sequence[Path] = (),
     ) -> None:
         self.mainframe = mainframe
         self._kept = kept
         self.roles = roles
+        self.startable = Startable(mainframe, flows) if mainframe is not None and self.may_cancel else None
+        """The flows that may be started; None where nobody may."""
         self._groups = Groups(self._members)
 
     @property

@@ -99,6 +99,7 @@ class Lists:
             "groups": {name: listed_group(group.info) for name, group in found.groups.items()},
             "members": members,
             "may_cancel": self._sources.may_cancel and self._sources.mainframe is not None,
+            "may_start": self._sources.startable is not None,
         }
 
 

@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 import asyncblock
+from asyncblock.viewer import Sources, serving
 
 from ..browser import open_browser
 from ..flow.packages import block
@@ -238,3 +239,37 @@ async def test_a_hostile_flows_form_and_cut_addresses_are_texts(browser: Any, tm
         entry = orjson.loads((await mainframe.link.read(session_id, 0)).rows[0][1][0])
         inputs = {name: entry["inputs"][name] for name in ("key", "submit", "__proto__")}
         assert inputs == {"key": "hunter2", "submit": "one\r\ntwo!", "__proto__": "polluted!"}
+
+
+async def test_a_flow_is_chosen_and_started_from_the_list(browser: Any, tmp_path: Path) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    bad_flow(tmp_path / "hostile")
+    greets(tmp_path / "greets")
+    async with asyncblock.embedded() as mainframe:
+        sources = Sources(mainframe, roles=frozenset({"client"}), flows=[tmp_path])
+        async with serving(sources, port=0) as page:
+
+            def starts() -> str:
+                browser.get(page.way_in())
+                until(browser, "document.querySelector('.tools button.start')?.checkVisibility()")
+                browser.find_element("css selector", ".tools button.start").send_keys(Keys.ENTER)
+                until(browser, "document.querySelectorAll('dialog.flows button.flow').length > 3")
+                for scheme in ("light", "dark"):
+                    seen_by(browser, scheme)
+                    assert browser.execute_script(PALE) == []
+                assert browser.execute_script(NAMELESS) == [] and browser.execute_script("return window.got") is None
+                until(browser, "document.activeElement.innerText.includes('greets')")
+                browser.switch_to.active_element.send_keys(Keys.ENTER)
+                until(browser, "document.activeElement.name === 'name'")
+                browser.switch_to.active_element.send_keys(Keys.ENTER)
+                until(browser, "document.querySelector('dialog.form [role=alert]').innerText.includes('required')")
+                browser.find_element("css selector", "dialog.form [name=name]").send_keys("Zoë", Keys.ENTER)
+                until(browser, "document.querySelector('.head .pill')?.innerText === 'succeeded'")
+                return str(browser.execute_script("return location.hash.split('/')[2]"))
+
+            try:
+                session_id = await browse(starts)
+            finally:
+                seen_by(browser, "light")
+            assert (await mainframe.session(session_id).outputs())["out"]["name"] == "Zoë"

@@ -174,6 +174,10 @@ def page(
         Optional[list[str]],  # noqa: UP045
         typer.Option(metavar="NAME[:PORT]", help="What browsers call the page behind a proxy. Repeatable."),
     ] = None,
+    flows: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Option(metavar="DIR", help="A package, or what holds some: their flows can be started. Repeatable."),
+    ] = None,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
     until_eof: Annotated[bool, typer.Option("--until-eof", hidden=True)] = False,
 ) -> None:
@@ -184,13 +188,16 @@ def page(
 
     The address that is printed lets one browser in, once; it is opened where there is a display. Others log in with the
     token. What the token may do, the page may do: that of an observer can cancel nothing. Needs the extra 'page'.
+
+    Flows are started on the mainframe with a form of their inputs: the examples, those in --flows, and each session's
+    own once more. Their blocks run where an executor has their packages.
     """
     from .. import paging
     from ..served_tls import served_tls
 
     target = Target(url, token, data_dir, tls_ca, tuple(header or ()))
     tls = served_tls(tls_cert, tls_key)
-    listen = paging.Listen(host, port, tls, tuple(allow_host or ()), not no_browser, until_eof)
+    listen = paging.Listen(host, port, tls, tuple(allow_host or ()), not no_browser, tuple(flows or ()), until_eof)
     run_command(paging.page(session_id, target, listen))
 
 

@@ -1,5 +1,6 @@
 // The list of sessions, the newest first. The first page moves as sessions do; further ones come as one scrolls.
 
+import { startFlow } from "./again.js";
 import { ask } from "./api.js";
 import { fill, h, later, say } from "./dom.js";
 import { show } from "./link.js";
@@ -22,6 +23,7 @@ export function openSessions(place) {
     type: "search", placeholder: "Find by title, flow, id, error", "aria-label": "Find sessions",
     oninput: later(200, () => changed()),
   }));
+  const start = h("button", { type: "button", class: "start", hidden: true, onclick: () => startFlow() }, "Start a flow …");
   const rows = h("tbody");
   const table = h("table", { class: "data nodes sessions" },
     h("thead", null, h("tr", null, ["State", "Session", "Began", "Took", "Progress"].map((each) => h("th", { scope: "col", class: each === "Took" ? "n" : null }, each)))),
@@ -30,7 +32,7 @@ export function openSessions(place) {
   const end = h("div", { class: "end", "aria-hidden": "true" });
   const status = h("p", { class: "note", role: "status" });
   const element = h("div", { class: "list" },
-    h("div", { class: "tools" }, text, state, since),
+    h("div", { class: "tools" }, text, state, since, start),
     h("section", { "aria-label": "Sessions" }, h("div", { class: "scroll" }, table), empty, end), status);
 
   /** Rows by what they show: sessions and groups by their ids. @type {Map<string, Row>} */
@@ -105,6 +107,7 @@ export function openSessions(place) {
     }
     if (message.type !== "list") return;
     say(status, "");
+    start.hidden = !message.may_start;
     /** @type {{ rows: Row[], after: Row | null }[]} */
     const wanted = [{ rows: [], after: null }];
     const there = new Set();
