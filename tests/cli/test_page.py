@@ -136,8 +136,27 @@ async def test_what_cant_be_served_is_said_with_what_to_do(tmp_path: Path) -> No
     assert unknown.process.returncode == 2 and "have a session 'nothing'" in unknown.err[0]
     bare = await run("page", "--host", "0.0.0.0", state=tmp_path)
     assert bare.process.returncode == 2 and "--tls-cert" in bare.err[0]
+    nowhere = await run("page", "--flows", str(tmp_path / "none"), state=tmp_path)
+    assert nowhere.process.returncode == 2 and f"there is no directory {tmp_path / 'none'}" in nowhere.err[0]
+    unserved = await run("page", "--flows", str(tmp_path), state=tmp_path)
+    assert unserved.process.returncode == 2 and "--flows needs a mainframe" in unserved.err[0]
     alone = await run("run", waits(tmp_path), "--page", "--in-process", state=tmp_path)
     assert alone.process.returncode == 2 and "--page needs executor processes" in alone.err[0]
+
+
+async def test_flows_of_a_directory_are_started_where_a_mainframe_is_served(tmp_path: Path) -> None:
+    path = one_block(tmp_path / "mine", "async def main(inputs, ctx):\n    return {'out': 42}\n")
+    async with start("serve", "--port", "0", state=tmp_path) as served:
+        await served.until_line("mainframe at ws://", err=True)
+        async with start("executor", "--package", path.parent, state=tmp_path) as executor:
+            await executor.until_line("executor for ws://", err=True)
+            async with start("page", "--flows", path.parent, "--no-browser", state=tmp_path) as page:
+                async with into(await address_of(page)) as client:
+                    offers = (await client.get("api/flows")).json()["flows"]
+                    [mine] = [each["key"] for each in offers if each["place"] == str(path.parent)]
+                    own = {"origin": str(client.base_url).rstrip("/")}
+                    answer = await client.post(f"api/flows/{mine}", json={}, headers=own)
+                    await state_of(client, answer.json()["session"], "succeeded")
 
 
 async def test_a_list_of_kept_runs_is_read_again_when_a_journal_was_written(tmp_path: Path) -> None:
