@@ -14,14 +14,12 @@ from typing import Any, Final
 import orjson
 
 from ...body import Body
+from .directories import Directories
 
 __all__ = ["Named", "NoDigest", "digest_of", "texts_of"]
 
 _MAX_NAME: Final = 1024
 """Characters of a text that may name a file."""
-
-_TEXTS: Final = 200_000
-"""Texts of one job's inputs that are looked at as names of files; of further ones, those with a slash."""
 
 _MANY_FILES: Final = 10_000
 _MANY_BYTES: Final = 4 << 30
@@ -82,35 +80,35 @@ class Named:
         """Where relative names begin: here, and where the block's own files are."""
         self.files: dict[str, str] = {}
         """Digests by absolute path."""
-        self._said: list[tuple[str, int, str]] = []
+        self._said: set[tuple[str, int, str]] = set()
         """Which text names what: by the text, the place where it begins, and the digest."""
-        self._seen: set[str] = set()
         self._count = 0
         self._bytes = 0
 
     def look(self, value: object) -> None:
         """Take in the files that texts in a value name. Raises ``NoDigest`` where they are too much."""
+        seen: set[str] = set()
         try:
+            bases = [os.path.abspath(base) for base in self._bases]
+            directories = Directories(bases)
             for text in texts_of(value):
-                if text not in self._seen and 0 < len(text) <= _MAX_NAME and self._is_name(text):
-                    self._seen.add(text)
-                    self._look(text)
+                if 0 < len(text) <= _MAX_NAME and (places := directories.places(text)) and text not in seen:
+                    seen.add(text)
+                    self._look(text, [(place, bases[place]) for place in places])
         except NoDigest:
             raise
         except Exception as error:  # whatever the author's class raises
             kind = type(value).__name__
             raise NoDigest(f"a {kind} that can't be looked through ({type(error).__name__}: {error})") from error
 
-    def _look(self, text: str) -> None:
-        for place, base in enumerate(self._bases[: 1 if os.path.isabs(text) else None]):
-            path = os.path.abspath(base / text)
+    def _look(self, text: str, places: Iterable[tuple[int, str]]) -> None:
+        if "\0" in text or "\n" in text:
+            return
+        for place, base in places:
+            path = os.path.abspath(os.path.join(base, text))
             self._take(path)
             if path in self.files:
-                self._said.append((text, place, self.files[path]))
-
-    def _is_name(self, text: str) -> bool:
-        # A text that ends with a slash, or is one of dots alone, is no less one.
-        return "\0" not in text and "\n" not in text and (len(self._seen) < _TEXTS or "/" in text)
+                self._said.add((text, place, self.files[path]))
 
     def _take(self, path: str) -> None:
         if path.rpartition("/")[2].startswith("~") or path in self.files:
