@@ -20,7 +20,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ._version import __version__ as __version__
 from .block import Bin, Var, block
 from .errors import (
     AsyncBlockError,
@@ -36,6 +35,7 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
+    __version__: str
     from .body import Body
     from .client import Mainframe, Session, connect
     from .context import Context, SyncContext
@@ -87,6 +87,10 @@ def __getattr__(name: str) -> Any:
     # The only trick: importing the package costs no websockets, no SQLite, no YAML until they are used.
     if name in _MODULES:
         return import_module(f"{__name__}.{name}")
+    if name == "__version__":
+        from ._version import installed_version
+
+        return installed_version()
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)

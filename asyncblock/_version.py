@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Final
+from functools import cache
 
-__all__ = ["__version__"]
+__all__ = ["installed_version"]
 
-__version__: Final = "0.1.0"
+
+@cache
+def installed_version() -> str:
+    """Return the version that the installed distribution has; ``0.0`` where none is installed."""
+    # Here, for it costs several times what the rest of importing asyncblock does.
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("asyncblock")
+    except PackageNotFoundError:
+        # Files on PYTHONPATH alone: pyproject.toml calls a copy that knows no better the same.
+        return "0.0"

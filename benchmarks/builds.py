@@ -90,11 +90,12 @@ def source(commit: str | None, repository: Path = ROOT) -> Iterator[Path]:
 
 
 def fingerprint(place: Path) -> str:
-    """Return a name for what a package is built from. Tests, benchmarks and prose aren't part of it."""
+    """Return a name for what a package is built from. Tests, benchmarks, prose and the version aren't part of it."""
     found = hashlib.sha256()
+    others = ("tests", "benchmarks", "changelog.d", ".git_archival.txt")
     for path in sorted(place.rglob("*")):
         name = path.relative_to(place)
-        if path.is_file() and name.parts[0] not in ("tests", "benchmarks") and not name.parts[0].endswith(".md"):
+        if path.is_file() and name.parts[0] not in others and not name.parts[0].endswith(".md"):
             content = path.read_bytes()
             found.update(f"{name.as_posix()}\0{len(content)}\0".encode() + content)
     return found.hexdigest()

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from .._version import __version__
+from .._version import installed_version
 from .declared import flowruns, hosts, oncache, onflows, onsessions
 from .declared.options import Json
 from .scaffold import new
@@ -38,7 +38,7 @@ caches = typer.Typer(invoke_without_command=True, help="Show the cache of result
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(f"asyncblock {__version__}")
+        print(f"asyncblock {installed_version()}")
         raise typer.Exit(0)
 
 

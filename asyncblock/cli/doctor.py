@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from .._version import __version__
+from .._version import installed_version
 from ..client import Mainframe, open_link
 from ..errors import (
     AsyncBlockError,
@@ -182,7 +182,7 @@ async def _inside(
 
 def _no_upgrade(error: AsyncBlockError, proxy: str | None, answered: bool) -> str:
     if isinstance(error, RemoteProtocolError):
-        return f"{error}; install the same version at both ends (here: {__version__})"
+        return f"{error}; install the same version at both ends (here: {installed_version()})"
     if proxy is not None:
         return f"{error}; let the proxy {shown_url(proxy)} pass CONNECT to that port, or set NO_PROXY"
     if answered and isinstance(error, (ConnectionLost, Rejected)):
@@ -193,7 +193,7 @@ def _no_upgrade(error: AsyncBlockError, proxy: str | None, answered: bool) -> st
 def findings_of(info: dict[str, Any], here: float) -> Iterator[Finding]:
     """Judge what a mainframe says of itself, asked at a time of this machine's clock."""
     journal = info["journal"]
-    yield Finding("version", info["version"] == __version__, _version(info["version"]))
+    yield Finding("version", info["version"] == installed_version(), _version(info["version"]))
     roles = info["roles"]
     yield Finding("token", True, f"roles: {', '.join(roles)}")
     skew = info["now"] / 1000 - here
@@ -212,9 +212,8 @@ def findings_of(info: dict[str, Any], here: float) -> Iterator[Finding]:
 
 
 def _version(theirs: str) -> str:
-    return (
-        theirs if theirs == __version__ else f"the mainframe has {theirs}, this is {__version__}; update the older one"
-    )
+    ours = installed_version()
+    return theirs if theirs == ours else f"the mainframe has {theirs}, this is {ours}; update the older one"
 
 
 def _limits(info: dict[str, Any]) -> Finding:

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from .._version import __version__
+from .._version import installed_version
 from ..iothread import IOThread, shared
 from ..link import FIRST_TIMEOUT, Link
 from ..transport import Transport
@@ -98,7 +98,7 @@ async def open_link(
     shown = shown_url(url)
 
     async def dial() -> Transport:
-        agent = f"asyncblock/{__version__}"
+        agent = f"asyncblock/{installed_version()}"
         return await connect_websocket(url, token, max_message=MAX_MESSAGE, tls=tls, agent=agent, headers=more)
 
     # Who trusts other authorities than those a link was made with doesn't get that link.

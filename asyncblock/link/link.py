@@ -10,7 +10,7 @@ import secrets
 from typing import Any, Final, Protocol
 
 from .. import crashpoints
-from .._version import __version__
+from .._version import installed_version
 from ..errors import (
     AsyncBlockError,
     Closed,
@@ -425,7 +425,7 @@ class Link:
             boot=BOOT,
             generation=self._generation,
             token=self._token,
-            agent=f"asyncblock/{__version__}",
+            agent=f"asyncblock/{installed_version()}",
             executor=self._host.announcement() if self._host is not None else None,
             channels=self._open_channels(),
             replaces=self._replaces,

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import orjson
 
-from .._version import __version__
+from .._version import installed_version
 from ..errors import AsyncBlockError
 from ..page.graphview import GRAPH_STYLE, Look, draw_flow, flows_in
 from ..page.jobviews import PHASES
@@ -152,7 +152,7 @@ def _html(
         el("nav", links, aria_label="Sections"),
     )
     body = [el("section", el("h2", words), markup, id=name, aria_label=words) for name, words, markup in sections]
-    footer = el("footer", f"Made by asyncblock {__version__} · this file loads nothing from anywhere")
+    footer = el("footer", f"Made by asyncblock {installed_version()} · this file loads nothing from anywhere")
     whole = el(
         "html",
         head,

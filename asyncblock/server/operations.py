@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from itertools import accumulate
 from typing import Any, Final
 
-from .._version import __version__
+from .._version import installed_version
 from ..errors import AsyncBlockError, Rejected
 from ..wire.frames import MAX_MESSAGE
 from ..wire.windows import DATA_WINDOW, LINK_WINDOW, TELEMETRY_WINDOW
@@ -37,7 +37,7 @@ async def _info(sessions: Sessions, params: Params, roles: frozenset[str]) -> di
     live = [link.executor for link in links if link.executor is not None and link.connection is not None]
     offering = [executor for executor in live if not executor.once][:_MAX_OFFERS]
     return {
-        "version": __version__,
+        "version": installed_version(),
         "now": int(time.time() * 1000),
         "roles": sorted(roles),
         "executors": len(live),

@@ -11,7 +11,7 @@ from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.context import Context
 from opentelemetry.sdk._logs import LoggerProvider
 
-from .._version import __version__
+from .._version import installed_version
 
 __all__ = ["SAID", "BlockLogs"]
 
@@ -33,7 +33,7 @@ class BlockLogs:
     """Makes log records of what blocks say."""
 
     def __init__(self, provider: LoggerProvider) -> None:
-        self._logger = provider.get_logger("asyncblock", __version__)
+        self._logger = provider.get_logger("asyncblock", installed_version())
 
     def say(self, place: api.SpanContext, record: Mapping[str, Any], at: int, attributes: Mapping[str, Any]) -> None:
         """Make one, of a record that a block's attempt has sent."""

@@ -40,7 +40,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from .._version import __version__
+from .._version import installed_version
 from ..errors import Unavailable
 from .blocklogs import BlockLogs
 from .outage import Outage, deliver, quiet
@@ -253,7 +253,7 @@ class _Pusher:
     def __init__(self, exporter: MetricExporter, resource: Resource, outage: Outage) -> None:
         self._exporter = exporter
         self._resource = resource
-        self._scope = InstrumentationScope("asyncblock", __version__)
+        self._scope = InstrumentationScope("asyncblock", installed_version())
         self._began = time.time_ns()
         self._interval = _interval()
         self._due = 0.0

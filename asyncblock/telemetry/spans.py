@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import Decision
 
-from .._version import __version__
+from .._version import installed_version
 from .blocklogs import SAID, BlockLogs
 from .traces import (
     Trace,
@@ -117,7 +117,7 @@ class Spans:
     def __init__(self, provider: TracerProvider, ids: GivenIds, logs: BlockLogs | None = None) -> None:
         self._ids = ids
         self._provider = provider
-        self._tracer = provider.get_tracer("asyncblock", __version__)
+        self._tracer = provider.get_tracer("asyncblock", installed_version())
         self._logs = logs
         self._sampler_failed = False
         self._queue: Queue[_Made | _Said | None] = Queue(_QUEUED)

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from .._version import __version__
+from .._version import installed_version
 from ..errors import AsyncBlockError, Unavailable
 from ..flow.plan import FlowPlan
 from ..offload import run_in_thread
@@ -159,7 +159,7 @@ class Routes:
     async def _about(self, request: Request) -> Response:
         return answer_json(
             {
-                "version": __version__,
+                "version": installed_version(),
                 "address": self._sources.address,
                 "roles": sorted(self._sources.roles),
             }

@@ -7,13 +7,11 @@ import subprocess
 import sys
 import tarfile
 import tomllib
-import zipfile
-from email import message_from_bytes
-from email.message import Message
 from pathlib import Path
 
 import pytest
 
+from .building import PACKAGES, build, in_wheel, metadata
 from .names import ROOT
 
 pytestmark = pytest.mark.timeout(180)  # builds, and an installation
@@ -27,30 +25,12 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return build(ROOT, tmp_path_factory.mktemp("dist"))
 
 
-def build(source: Path, place: Path) -> tuple[Path, Path]:
-    command = [sys.executable, "-m", "hatchling", "build", "-d", str(place)]
-    subprocess.run(command, cwd=source, check=True, capture_output=True)
-    [wheel], [sdist] = place.glob("*.whl"), place.glob("*.tar.gz")
-    return wheel, sdist
-
-
-def in_wheel(wheel: Path) -> set[str]:
-    return set(zipfile.ZipFile(wheel).namelist())
-
-
-def metadata(wheel: Path) -> Message:
-    [name] = [each for each in in_wheel(wheel) if each.endswith(".dist-info/METADATA")]
-    return message_from_bytes(zipfile.ZipFile(wheel).read(name))
-
-
 def test_the_wheel_has_the_packages_whole_and_nothing_else(built: tuple[Path, Path]) -> None:
     names = in_wheel(built[0])
-    tracked = subprocess.run(
-        ["git", "ls-files", "asyncblock", "blocks_of"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    tracked = subprocess.run(["git", "ls-files", *PACKAGES], cwd=ROOT, capture_output=True, text=True, check=False)
     if tracked.returncode == 0 and tracked.stdout:
         assert set(tracked.stdout.splitlines()) - names == set()
-    assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == {"asyncblock", "blocks_of"}
+    assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == set(PACKAGES)
     assert "asyncblock/py.typed" in names
     assert not [name for name in names if name.endswith((".pyc", ".so")) or "__pycache__" in name]
 
@@ -61,8 +41,8 @@ def test_the_source_distribution_has_what_tests_and_documentation_need_and_makes
     with tarfile.open(built[1]) as archive:
         top = {name.split("/")[1] for name in archive.getnames() if "/" in name}
         archive.extractall(tmp_path, filter="data")
-    wanted = {"asyncblock", "blocks_of", "tests", "benchmarks", "docs", "mkdocs.yml", "pyproject.toml"}
-    assert top >= wanted | {"README.md", "CHANGELOG.md", "LICENSE", "PKG-INFO"}
+    wanted = {"asyncblock", "blocks_of", "tests", "benchmarks", "docs", "changelog.d", "mkdocs.yml", "pyproject.toml"}
+    assert top >= wanted | {"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE", "PKG-INFO"}
     [source] = tmp_path.iterdir()
     wheel, _ = build(source, tmp_path / "again")
     assert in_wheel(wheel) == in_wheel(built[0])
@@ -85,13 +65,6 @@ def test_what_they_say_of_themselves_is_whole(built: tuple[Path, Path]) -> None:
     assert {each for each in said.get_all("Classifier") or () if "Python :: 3." in each} == {
         f"Programming Language :: Python :: 3.{minor}" for minor in (11, 12, 13)
     }
-
-
-def test_the_version_is_one(built: tuple[Path, Path]) -> None:
-    import asyncblock
-
-    assert metadata(built[0])["Version"] == asyncblock.__version__
-    assert asyncblock.__version__ in built[1].name
 
 
 def test_the_wheel_runs_where_it_is_installed(built: tuple[Path, Path], tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Final
 
-from ..._version import __version__
+from ..._version import installed_version
 from ...identity import module_digest
 from ...packages import package_hash
 
@@ -56,7 +56,7 @@ def changed_since(names: Iterable[str], moment: float) -> str | None:
 
 def _version(name: str) -> str:
     if name in _OURS:
-        return __version__
+        return installed_version()
     try:
         spec = importlib.util.find_spec(name)
     except (ImportError, ValueError):
