@@ -34,6 +34,7 @@ from ..workers import Workers
 from .display import open_display
 from .edits import Edits, need_watchfiles
 from .following import NotCancelled, end_session, follow
+from .goingon import tell_begun
 from .interrupts import INTERRUPTED, Interrupts
 from .offered import Offered
 from .parts import remember_inputs
@@ -120,6 +121,7 @@ async def resume(
     json: bool,
     accept: tuple[str, ...] = (),
     offered: Offered | None = None,
+    begun_fd: int | None = None,
 ) -> int:
     """Let a session of a run that was interrupted go on from its data directory."""
     accepted(accept)
@@ -147,6 +149,7 @@ async def resume(
                 labels=offered.labels,
             ) as mainframe:
                 session = mainframe.session(session_id)
+                tell_begun(begun_fd, session_id)
                 return await _follow_own(mainframe, session, json, interrupts, plain=not workers)
 
 

@@ -19,6 +19,7 @@ from ..server.journal.datadir import holder, read_address, read_token
 from ..server.journal.peek import peek_session, peek_sessions
 from ..viewer import Watched
 from ..wire.bodies import BodyRef
+from .goingon import GoesOn
 from .sessioncommands import LocalRun, info_of
 from .targets import COMMAND_TIMEOUT
 
@@ -66,15 +67,37 @@ class KeptRuns:
             raise Unavailable(f"there is no session {session_id!r} any more: the oldest of local runs are deleted")
         directory = found[0].directory
         address = read_address(directory) if found[0].state == "running" else None
+        on = GoesOn(directory, session_id)
+        can_retry, can_resume = await asyncio.to_thread(lambda: (on.can_retry, on.can_resume))
+        retry = on if can_retry else None
+        resume = on.resume if can_resume else None
+
+        async def moved() -> bool:
+            return await asyncio.to_thread(self._moved, directory, session_id)
+
         if address is None:
             async with _read(directory, session_id) as recording:
-                yield Watched(recording)
+                yield Watched(recording, retry=retry, resume=resume, moved=moved)
             return
         token = read_token(directory)
         async with connect(str(address["url"]), token, timeout=COMMAND_TIMEOUT) as mainframe:
             running = _Running(mainframe, session_id, directory)
             cancel = mainframe.session(session_id).cancel
-            yield Watched(running, cancel, lambda: running.away, rows=found[0].row.rows)
+            yield Watched(
+                running,
+                cancel,
+                lambda: running.away,
+                retry=retry,
+                resume=resume,
+                moved=moved,
+                rows=found[0].row.rows,
+            )
+
+    def _moved(self, directory: Path, session_id: str) -> bool:
+        """Tell whether a session that was read up to where a process was killed has gone on since."""
+        if holder(directory) is not None:
+            return read_address(directory) is not None
+        return any(run.row.session_id == session_id and run.state != "interrupted" for run in self._runs_in(directory))
 
 
 @asynccontextmanager

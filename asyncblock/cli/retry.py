@@ -18,6 +18,7 @@ from ..server.journal.datadir import holder, read_address
 from ..server.journal.peek import peek_sessions
 from .display import open_display
 from .following import follow
+from .goingon import tell_begun
 from .interrupts import Interrupts
 from .offered import Offered
 from .targets import Target, reach
@@ -35,6 +36,7 @@ async def retry(
     json: bool,
     offered: Offered | None = None,
     compat: str | None = None,
+    begun_fd: int | None = None,
 ) -> int:
     """Say what runs again and why, and run it: where the session was, in a local run's directory or on a mainframe."""
     with Interrupts() as interrupts:
@@ -71,6 +73,7 @@ async def retry(
                 given = offered or Offered()
                 remember_run(directory, made.plan.roots.values(), given.offers, given.labels)
             session = await made.start()
+            tell_begun(begun_fd, session.session_id)
             async with open_display(json, plain=directory is not None and not workers) as display:
                 return await follow(session, display, interrupts, cancel=True)
 

@@ -13,6 +13,7 @@ from ..errors import (
     ConnectionLost,
     InvalidFlow,
     InvalidInputs,
+    LocalProtocolError,
     PayloadTooLarge,
     Rejected,
     Unauthorized,
@@ -46,7 +47,7 @@ def problem_of(error: AsyncBlockError) -> Response:
         status = 403
     elif isinstance(error, ConnectionLost):
         status = 503
-    elif isinstance(error, (InvalidFlow, InvalidInputs, PayloadTooLarge)):
+    elif isinstance(error, (InvalidFlow, InvalidInputs, LocalProtocolError, PayloadTooLarge)):
         status = 400
     elif isinstance(error, (Unavailable, Rejected)):
         status = 404

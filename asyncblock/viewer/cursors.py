@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
+from functools import partial
 from typing import Final
 
 from .. import events
@@ -52,6 +53,7 @@ class Following:
         self.caught_up = asyncio.Event()
         """What there was when it was opened has been read."""
         self._waiting: set[asyncio.Event] = set()
+        self._anew = asyncio.Event()
 
     @property
     def word(self) -> str:
@@ -70,6 +72,22 @@ class Following:
         """Tell whether it runs, and whoever looks may cancel it."""
         return self.watched is not None and self.watched.cancel is not None and not self.ended
 
+    @property
+    def may_retry(self) -> bool:
+        """Tell whether it didn't come to a good end, and whoever looks may run it again from there."""
+        return self.watched is not None and self.watched.retry is not None and self.word in ("failed", "cancelled")
+
+    @property
+    def may_resume(self) -> bool:
+        """Tell whether its process was killed, and whoever looks may go on with it."""
+        return self.watched is not None and self.watched.resume is not None and self.word == "interrupted"
+
+    async def look(self) -> None:
+        """Look whether what was read to its end goes on elsewhere, and follow it there. **Cancellation** is safe."""
+        watched = self.watched
+        if watched is not None and self.caught_up.is_set() and not self.state.over and await watched.moved():
+            self._anew.set()
+
     def next_change(self) -> asyncio.Event:
         """Return what is set at the next change."""
         event = asyncio.Event()
@@ -86,18 +104,20 @@ class Following:
                 each.set()
             self._waiting.clear()
 
-    async def run(self, opened: AbstractAsyncContextManager[Watched]) -> None:
+    async def run(self, open: Callable[[], AbstractAsyncContextManager[Watched]]) -> None:
         """Follow the session until it ends, and keep it open then.
 
         **Cancellation** closes it.
         """
         try:
-            async with opened as self.watched:
-                await self._follow(self.watched)
-                self.caught_up.set()
-                self._tell()
-                # Panels ask for lines and values still.
-                await asyncio.Event().wait()
+            async with AsyncExitStack() as stack:
+                self.watched = await stack.enter_async_context(open())
+                while True:
+                    await self._follow(self.watched)
+                    self.caught_up.set()
+                    self._tell()
+                    # Panels ask for lines and values still, also of what was open before it went on elsewhere.
+                    self.watched = await self._elsewhere(stack, open)
         except AsyncBlockError as error:
             self.error = str(error)
             logger.info("session %s can't be followed: %s", self.session_id, error)
@@ -110,6 +130,19 @@ class Following:
             self.caught_up.set()
             self.version += 1
             self._tell()
+
+    async def _elsewhere(
+        self, stack: AsyncExitStack, open: Callable[[], AbstractAsyncContextManager[Watched]]
+    ) -> Watched:
+        """Wait until the session goes on elsewhere, and open it there."""
+        while True:
+            await self._anew.wait()
+            self._anew.clear()
+            try:
+                return await stack.enter_async_context(open())
+            except AsyncBlockError as error:
+                # What went on may have ended at once: then all is as it was.
+                logger.info("session %s doesn't go on: %s", self.session_id, error)
 
     async def _follow(self, watched: Watched) -> None:
         while True:
@@ -189,7 +222,7 @@ class Followings:
         there = self._known.pop(session_id, None)
         if there is None or there[0].error is not None:
             following = Following(session_id)
-            task = asyncio.create_task(following.run(self._open(session_id)))
+            task = asyncio.create_task(following.run(partial(self._open, session_id)))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
             there = (following, task)
@@ -198,6 +231,7 @@ class Followings:
         self._users[session_id] = self._users.get(session_id, 0) + 1
         try:
             await there[0].opened.wait()
+            await there[0].look()
             yield there[0]
         finally:
             self._users[session_id] -= 1

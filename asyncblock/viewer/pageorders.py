@@ -1,4 +1,4 @@
-"""What whoever looks at the page may order: sessions are cancelled and started again, flows are started."""
+"""What whoever looks at the page may order: sessions are cancelled, run again and gone on with; flows are started."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ from starlette.routing import BaseRoute, Route
 from ..errors import AsyncBlockError, Unavailable
 from ..many import is_group
 from .answering import answer_json, form_of, problem, problem_of
-from .cursors import Followings
+from .cursors import Following, Followings
 from .sources import Sources, Watched
 
 __all__ = ["PageOrders"]
 
 _PATIENCE: Final = 10.0
 """Seconds that a mainframe has to answer."""
+
+_BEGINNING: Final = 70.0
+"""Seconds that what reads a session's whole journal first may take: more than what a command is given to begin."""
 
 _MAY_NOT: Final = "this page may start nothing here"
 _NO_FORM: Final = "a form is an object of texts by input, of 4 MiB at most"
@@ -39,17 +42,24 @@ class PageOrders:
         return [
             Route(f"{session}/cancel", _taken(self._cancel), methods=["POST"]),
             Route(f"{session}/again", _taken(self._again), methods=["GET", "POST"]),
+            Route(f"{session}/retry", _taken(self._retry), methods=["GET", "POST"]),
+            Route(f"{session}/resume", _taken(self._resume), methods=["POST"]),
             Route("/api/flows", _taken(self._flows)),
             Route("/api/flows/{flow}", _taken(self._start), methods=["GET", "POST"]),
             Route("/api/groups/{group}/cancel", _taken(self._cancel_group), methods=["POST"]),
         ]
 
     @asynccontextmanager
-    async def _watched(self, request: Request) -> AsyncIterator[Watched]:
+    async def _following(self, request: Request) -> AsyncIterator[tuple[Following, Watched]]:
         async with self._followings.watching(request.path_params["session"]) as following:
             if following.error is not None or following.watched is None:
                 raise Unavailable(following.error or "the session can't be opened")
-            yield following.watched
+            yield following, following.watched
+
+    @asynccontextmanager
+    async def _watched(self, request: Request) -> AsyncIterator[Watched]:
+        async with self._following(request) as (_, watched):
+            yield watched
 
     async def _cancel(self, request: Request) -> Response:
         async with self._watched(request) as watched:
@@ -65,6 +75,28 @@ class PageOrders:
             if watched.again is None:
                 return problem(_MAY_NOT, 403)
             return await _by_form(request, watched.again.form, watched.again.start)
+
+    async def _retry(self, request: Request) -> Response:
+        """Return what would run again, or begin it."""
+        async with self._following(request) as (following, watched), asyncio.timeout(_BEGINNING):
+            if watched.retry is None:
+                return problem(_MAY_NOT, 403)
+            await following.caught_up.wait()
+            if not following.may_retry:
+                return problem(f"this session is {following.word}; one that failed, or was cancelled, is retried", 409)
+            if request.method != "POST":
+                return answer_json(await watched.retry.told())
+            return answer_json({"session": await watched.retry.start()})
+
+    async def _resume(self, request: Request) -> Response:
+        async with self._following(request) as (following, watched), asyncio.timeout(_BEGINNING):
+            if watched.resume is None:
+                return problem("nobody may go on with this session here", 403)
+            await following.caught_up.wait()
+            if not following.may_resume:
+                return problem(f"this session is {following.word}; one whose process was killed is resumed", 409)
+            await watched.resume()
+        return answer_json({})
 
     async def _flows(self, request: Request) -> Response:
         if self._sources.startable is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -14,6 +14,7 @@ from ..errors import Rejected, Unavailable
 from ..grouped import by_group, cancel_group
 from ..report.recording import Followed, Recording
 from .again import Again
+from .onwards import Retries, RetriesThere
 from .startable import Startable
 from .wholegroups import Group, Groups
 
@@ -25,6 +26,10 @@ _SCANNED: Final = 5_000
 _ASKED: Final = 200
 _MOST: Final = 1_000
 """Sessions that are asked for at once, first and then: many may be of one group, which is one entry."""
+
+
+async def _stays() -> bool:
+    return False
 
 
 class _Live(Followed):
@@ -51,6 +56,12 @@ class Watched:
     """Tells whether the mainframe can't be reached at the moment."""
     again: Again | None = None
     """Starts it again; None where nobody may."""
+    retry: Retries | None = None
+    """Runs it again from where it failed; None where nobody may, or it can't be."""
+    resume: Callable[[], Awaitable[None]] | None = None
+    """Goes on with it after its process was killed; None where nobody may, or it can't be."""
+    moved: Callable[[], Awaitable[bool]] = _stays
+    """Tells whether it goes on elsewhere than where it is read, and is to be opened anew."""
     rows: int | None = None
     """How many rows its journal had when it was opened; None where that is as many as there are."""
 
@@ -61,7 +72,12 @@ class Watched:
         info = await session.info()
         cancel = session.cancel if may_cancel else None
         again = Again(mainframe, session_id) if may_cancel else None
-        return cls(_Live(session), cancel, lambda: mainframe.link.away, again, info.rows)
+        retry = RetriesThere(mainframe, session_id) if may_cancel else None
+        return cls(_Live(session), cancel, lambda: mainframe.link.away, again, retry, rows=info.rows)
+
+    def only_seen(self) -> Watched:
+        """Return it for somebody who may change nothing."""
+        return replace(self, cancel=None, again=None, retry=None, resume=None)
 
 
 class LocalSessions(Protocol):
@@ -224,7 +240,7 @@ class Sources:
         """Open a session for the duration of the block. Raises ``Unavailable`` when there is none."""
         if self._kept is not None and any(each.session_id == session_id for each in await self._kept.sessions()):
             async with self._kept.open(session_id) as watched:
-                yield watched
+                yield watched if self.may_cancel else watched.only_seen()
             return
         if self.mainframe is None:
             raise Unavailable(f"there is no session {session_id!r} here; the oldest of local runs are deleted")

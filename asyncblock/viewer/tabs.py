@@ -191,6 +191,7 @@ class Tab:
                     await change.wait()
             except TimeoutError:
                 following.forget(change)
+                await following.look()
             else:
                 await asyncio.sleep(_PACE)
 
@@ -214,4 +215,6 @@ def _delta(following: Following, seen: int) -> dict[str, Any]:
         "nodes": nodes,
         "may_cancel": following.may_cancel,
         "may_start": following.watched is not None and following.watched.again is not None,
+        "may_retry": following.may_retry,
+        "may_resume": following.may_resume,
     }

@@ -12,6 +12,7 @@ from ..targets import Target
 from ..typedvalues import parse_inputs, parse_object
 from .options import (
     Accept,
+    BegunFd,
     Compat,
     Count,
     DataDir,
@@ -112,6 +113,7 @@ def resume(
     offers: Offers = None,
     label: Label = None,
     json: Json = False,
+    begun_fd: BegunFd = None,
 ) -> None:
     """Go on with a session of a run that was killed or interrupted.
 
@@ -124,7 +126,8 @@ def resume(
     from ..offered import Offered
 
     offered = Offered.read(offers or (), label or ())
-    run_command(commands.resume(session_id, 0 if in_process else workers, data_dir, json, tuple(accept or ()), offered))
+    number = 0 if in_process else workers
+    run_command(commands.resume(session_id, number, data_dir, json, tuple(accept or ()), offered, begun_fd))
 
 
 def retry(
@@ -146,6 +149,7 @@ def retry(
     offers: Offers = None,
     label: Label = None,
     json: Json = False,
+    begun_fd: BegunFd = None,
 ) -> None:
     """Run a flow that failed again, from where it failed: fix its code, then retry.
 
@@ -163,7 +167,7 @@ def retry(
     offered = Offered.read(offers or (), label or ())
     engine = None if compat is None else compat.value
     number = 0 if in_process else workers
-    run_command(retrying.retry(session_id, target, from_node, given, places, number, json, offered, engine))
+    run_command(retrying.retry(session_id, target, from_node, given, places, number, json, offered, engine, begun_fd))
 
 
 def submit(

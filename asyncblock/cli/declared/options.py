@@ -10,6 +10,7 @@ import typer
 
 __all__ = [
     "Accept",
+    "BegunFd",
     "Compat",
     "Count",
     "DataDir",
@@ -76,6 +77,10 @@ Accept = Annotated[
         help="Run the code that is here for sessions that began with this version of it; 'any' for every version. "
         "Repeatable.",
     ),
+]
+BegunFd = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option("--begun-fd", hidden=True),
 ]
 InProcess = Annotated[
     bool, typer.Option("--in-process", help="Run blocks in this process, for debugging: breakpoint() works.")

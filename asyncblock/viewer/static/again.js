@@ -8,6 +8,54 @@ import { openForm } from "./form.js";
 export const startAgain = (id) =>
   openForm("Run again", "The same version of the flow, in a new session.", of(id, "/again"));
 
+/**
+ * Tell what would run again of a session, and let it be run.
+ * @param {string} id
+ */
+export async function retry(id) {
+  const about = h("div", { class: "fields" }, "Looking what has changed …");
+  const problem = h("p", { class: "notice bad", role: "alert", hidden: true });
+  const start = /** @type {HTMLButtonElement} */ (h("button", { type: "button", class: "main", disabled: true, onclick: begin }, "Retry"));
+  const dialog = /** @type {HTMLDialogElement} */ (h("dialog", { class: "form retry", "aria-labelledby": "retry-title" },
+    h("h2", { id: "retry-title" }, "Retry from where it failed"),
+    h("p", { class: "sub" }, "In a new session. What has finished stays as it was where its code, its inputs and what it imports are the same."),
+    about, problem, h("div", { class: "bar" }, start, h("button", { type: "button", onclick: () => dialog.close() }, "Close"))));
+  dialog.addEventListener("close", () => dialog.remove());
+  document.body.append(dialog);
+  dialog.showModal();
+
+  function complain(/** @type {unknown} */ error) {
+    problem.hidden = false;
+    fill(problem, /** @type {Error} */ (error).message);
+  }
+
+  async function begin() {
+    start.disabled = true;
+    problem.hidden = true;
+    try {
+      const answer = await ask(of(id, "/retry"), {}, { method: "POST" });
+      dialog.close();
+      location.hash = `#/s/${encodeURIComponent(answer.session)}/graph`;
+    } catch (error) {
+      complain(error);
+      start.disabled = false;
+    }
+  }
+
+  try {
+    const told = await ask(of(id, "/retry"));
+    const again = Object.entries(told.again ?? {});
+    fill(about, told.kept === null ? "It runs on this machine, in a process of its own that goes on without this page." : [
+      h("p", null, "Stays: ", told.kept.length ? h("bdi", { class: "name" }, told.kept.join(", ")) : "nothing"),
+      again.map(([node, why]) => h("p", null, h("bdi", { class: "name" }, node), ` runs again: ${why}`))]);
+    start.disabled = false;
+    start.focus();
+  } catch (error) {
+    fill(about);
+    complain(error);
+  }
+}
+
 /** Let a flow be chosen, and open its form. */
 export async function startFlow() {
   const list = h("div", { class: "fields", role: "group", "aria-labelledby": "start-title" }, "Loading …");

@@ -1,0 +1,148 @@
+"""Local runs that go on by themselves, for whoever sees them in a browser: by the commands that a terminal has.
+
+The process is nobody's: it outlives the page, and what reads from it. It says over a pipe which session it has begun,
+and everything else in a file of the run's directory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any, Final
+
+from ..errors import Unavailable
+from ..offload import run_in_thread
+from ..runs import local_runs, packages_of_run
+
+__all__ = ["FD_OPTION", "GoesOn", "tell_begun"]
+
+FD_OPTION: Final = "--begun-fd"
+"""Names the pipe's descriptor on the command line."""
+
+_PATIENCE: Final = 60.0
+"""Seconds that a command has to begin: a large journal is read first."""
+
+_END_PATIENCE: Final = 5.0
+"""Seconds that the end of its pipe and its own may lie apart."""
+
+_SAID: Final = 4_000
+"""Bytes of what it said last that are told when it didn't."""
+
+
+def tell_begun(fd: int | None, session_id: str) -> None:
+    """Tell whoever has started this command which session it has begun."""
+    if fd is None:
+        return
+    try:
+        with open(fd, "wb", buffering=0) as told:
+            told.write(f"{session_id}\n".encode())
+    except OSError:
+        pass  # who wanted to know has gone
+
+
+class GoesOn:
+    """A session of a local run in its data directory."""
+
+    def __init__(self, directory: Path, session_id: str) -> None:
+        self._directory = directory
+        self._session_id = session_id
+
+    @property
+    def can_retry(self) -> bool:
+        """Tell whether the command finds it: it is one of the last local runs. Reads files."""
+        return self._directory.absolute() in [each.absolute() for each in local_runs()]
+
+    @property
+    def can_resume(self) -> bool:
+        """Tell whether the command can go on with it. Reads files."""
+        return bool(packages_of_run(self._directory))
+
+    async def told(self) -> dict[str, Any]:
+        """Return what is known before it begins: nothing, for that its journal would have to be opened."""
+        return {"kept": None, "again": None}
+
+    async def start(self) -> str:
+        """Run it again from where it failed, in a new session of the same run; return its id.
+
+        **Cancellation** may leave it started. Raises ``Unavailable`` with what the command said.
+        """
+        return await self._begin("retry", self._session_id)
+
+    async def resume(self) -> None:
+        """Go on with it. **Cancellation** and what it raises are as for ``start``."""
+        await self._begin("resume", self._session_id, "--data-dir", str(self._directory.absolute()))
+
+    async def _begin(self, *command: str) -> str:
+        loop = asyncio.get_running_loop()
+        said = self._directory / f"{command[0]}.log"
+        ended = asyncio.Event()
+        reader = asyncio.StreamReader()
+        read, write = os.pipe()
+        ours = open(read, "rb", buffering=0)  # noqa: SIM115, ASYNC230  # a pipe, which the transport closes
+        try:
+            transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), ours)
+        except BaseException:
+            ours.close()
+            os.close(write)
+            raise
+        try:
+            await run_in_thread(_spawn, command, write, said, lambda: loop.call_soon_threadsafe(ended.set))
+            told, ending = asyncio.ensure_future(reader.readline()), asyncio.ensure_future(ended.wait())
+            try:
+                await asyncio.wait({told, ending}, timeout=_PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+                if told.done() != ending.done() and not (told.done() and told.result()):
+                    # It may have told it just before its end; and that its pipe has ended is heard before its own end.
+                    await asyncio.wait({told, ending}, timeout=_END_PATIENCE)
+                line = told.result() if told.done() else b""
+            finally:
+                told.cancel()
+                ending.cancel()
+        finally:
+            transport.close()
+        if line:
+            return line.decode().strip()
+        if not ended.is_set():
+            raise Unavailable(f"'asyncblock {command[0]}' didn't begin within {_PATIENCE:g} s; it writes to {said}")
+        raise Unavailable(await run_in_thread(_last_words, said) or f"'asyncblock {command[0]}' ended and said nothing")
+
+
+def _spawn(command: tuple[str, ...], write: int, said: Path, ended: Any) -> None:
+    """Start a command in a session of its own, and take its exit code in."""
+    try:
+        # Blocks that print do so into the journal, where the page finds it.
+        with said.open("wb") as errors:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "asyncblock", *command, "--json", FD_OPTION, str(write)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                pass_fds=(write,),
+                # A Ctrl-C at the page's terminal is for the page.
+                start_new_session=True,
+            )
+    except OSError as error:
+        raise Unavailable(f"'asyncblock {command[0]}' can't be started: {error}") from error
+    finally:
+        os.close(write)
+
+    def wait() -> None:
+        process.wait()
+        try:
+            ended()
+        except RuntimeError:
+            pass  # the page has ended before
+
+    # As a daemon: the page doesn't wait for it. A process whose end nobody takes in looks as if it still ran.
+    threading.Thread(target=wait, name=f"asyncblock {command[0]}", daemon=True).start()
+
+
+def _last_words(said: Path) -> str:
+    try:
+        text = said.read_bytes()[-_SAID:].decode("utf-8", "replace").strip()
+    except OSError:
+        return ""
+    return text.removeprefix("asyncblock: ")

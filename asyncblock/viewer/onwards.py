@@ -1,0 +1,44 @@
+"""Running again from where it failed what has failed, and going on with what was killed."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from ..client import Mainframe
+
+__all__ = ["Retries", "RetriesThere"]
+
+
+class Retries(Protocol):
+    """A session that has failed, or was cancelled, of which another session can go on."""
+
+    async def told(self) -> dict[str, Any]:
+        """Return what stays as it was (``kept``), and why what runs again does (``again``); None for what isn't known
+        before it begins. **Cancellation** is safe."""
+        ...
+
+    async def start(self) -> str:
+        """Start the session and return its id.
+
+        **Durability**: on return it is in the journal. **Cancellation** may leave it started. Raises
+        ``AsyncBlockError`` with what to do.
+        """
+        ...
+
+
+class RetriesThere:
+    """A session of a mainframe, by what ``asyncblock retry`` does: its flow is read anew, on this machine."""
+
+    def __init__(self, mainframe: Mainframe, session_id: str) -> None:
+        self._mainframe = mainframe
+        self._session_id = session_id
+
+    async def told(self) -> dict[str, Any]:
+        """Return what stays, and what runs again. **Cancellation** is safe. Raises as ``Mainframe.plan_retry``."""
+        made = await self._mainframe.plan_retry(self._session_id)
+        return {"kept": made.kept, "again": made.again}
+
+    async def start(self) -> str:
+        """Start the session. **Durability**, **Cancellation** and what it raises are as for ``Mainframe.retry``."""
+        session = await self._mainframe.retry(self._session_id)
+        return session.session_id
