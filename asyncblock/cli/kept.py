@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from ..runs import local_runs
 from ..server.journal.datadir import holder, read_address, read_token
 from ..server.journal.peek import peek_session, peek_sessions
 from ..viewer import Watched
+from ..viewer.jobinputs import Row, row_in
 from ..wire.bodies import BodyRef
 from .goingon import GoesOn
 from .sessioncommands import LocalRun, info_of
@@ -76,8 +77,8 @@ class KeptRuns:
             return await asyncio.to_thread(self._moved, directory, session_id)
 
         if address is None:
-            async with _read(directory, session_id) as recording:
-                yield Watched(recording, retry=retry, resume=resume, moved=moved)
+            async with _read(directory, session_id) as (recording, row):
+                yield Watched(recording, retry=retry, resume=resume, moved=moved, row=row)
             return
         token = read_token(directory)
         async with connect(str(address["url"]), token, timeout=COMMAND_TIMEOUT) as mainframe:
@@ -90,6 +91,7 @@ class KeptRuns:
                 retry=retry,
                 resume=resume,
                 moved=moved,
+                row=running.row,
                 rows=found[0].row.rows,
             )
 
@@ -101,8 +103,8 @@ class KeptRuns:
 
 
 @asynccontextmanager
-async def _read(directory: Path, session_id: str) -> AsyncIterator[Recording]:
-    """Read a session as its journal has it at the moment."""
+async def _read(directory: Path, session_id: str) -> AsyncIterator[tuple[Recording, Row]]:
+    """Read a session as its journal has it at the moment, and single rows of it."""
     with peek_session(directory, session_id) as found:
         # Panels ask at once, and a connection is for one thread at a time.
         lock = threading.Lock()
@@ -111,8 +113,11 @@ async def _read(directory: Path, session_id: str) -> AsyncIterator[Recording]:
             with lock:
                 return found.rows(offset)
 
-        interrupted = found.row.state == "running"
-        yield RecordedSession(session_id, rows, found.body, interrupted=interrupted and holder(directory) is None)
+        async def row(offset: int) -> Sequence[bytes]:
+            return row_in(await asyncio.to_thread(rows, offset), offset)
+
+        interrupted = found.row.state == "running" and holder(directory) is None
+        yield RecordedSession(session_id, rows, found.body, interrupted=interrupted), row
 
 
 class _Running:
@@ -162,7 +167,7 @@ class _Running:
             if page.end or self._over:
                 return
             offset = page.next
-        async with _read(self._directory, self.session_id) as recording:
+        async with _read(self._directory, self.session_id) as (recording, _):
             async with aclosing(recording.events(offset)) as rest:  # type: ignore[type-var]  # an async generator
                 async for event in rest:
                     self._over = self._over or isinstance(event, events.SessionFinished)
@@ -171,13 +176,20 @@ class _Running:
     async def plan(self) -> Plan:
         """Return what it runs."""
         if self._has_gone():
-            async with _read(self._directory, self.session_id) as recording:
+            async with _read(self._directory, self.session_id) as (recording, _):
                 return await recording.plan()
         return await self._session.plan()
+
+    async def row(self, offset: int) -> Sequence[bytes]:
+        """Return the lines of a row. Raises ``Unavailable`` when it isn't there."""
+        if self._has_gone():
+            async with _read(self._directory, self.session_id) as (_, row):
+                return await row(offset)
+        return row_in((await self._link.read(self.session_id, offset, max_bytes=1)).rows, offset)
 
     async def fetch(self, ref: BodyRef) -> Any:
         """Return a large value."""
         if self._has_gone():
-            async with _read(self._directory, self.session_id) as recording:
+            async with _read(self._directory, self.session_id) as (recording, _):
                 return await recording.fetch(ref)
         return await self._session.fetch(ref)

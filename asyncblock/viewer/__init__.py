@@ -2,10 +2,11 @@
 
 ``sources`` are where sessions come from (a mainframe, journals that nobody has open), ``cursors`` is the one cursor
 over each session that is watched, whose fold (``asyncblock.page``) all tabs share, ``history`` reads back what the
-fold doesn't keep: single lines, values, previews, and the state at an earlier moment. ``told`` makes JSON of it,
-``tabs`` pushes that, ``routes`` answers what a panel asks for, ``pageorders`` does what is ordered, by forms where
-there are inputs (``inputforms``) and from where it failed (``onwards``), ``sandboxes`` are the documents of hostile
-previews, ``pagegate`` decides who may ask, ``serving`` listens. ``static`` has the page: ES modules, never built.
+fold doesn't keep: single lines, values, previews, and the state at an earlier moment; ``jobinputs`` what jobs were
+given. ``told`` makes JSON of it, ``tabs`` pushes that, ``routes`` answers what a panel asks for, ``pageorders`` does
+what is ordered, by forms where there are inputs (``inputforms``) and from where it failed (``onwards``), ``sandboxes``
+are the documents of hostile previews, ``pagegate`` decides who may ask, ``serving`` listens. ``static`` has the page:
+ES modules, never built.
 
 Why Starlette and uvicorn: the page needs routes, a form and websockets, and both are small, well kept, and what
 services around asyncblock have anyway (the extra ``service``). What the core's ``websockets`` serves of HTTP is GET

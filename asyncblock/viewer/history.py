@@ -68,14 +68,19 @@ class Index:
     def __init__(self) -> None:
         self.lines: dict[str, array[int]] = {}
         self.values: dict[str, dict[str, deque[int]]] = {}
+        self.jobs: dict[str, deque[tuple[int, str]]] = {}
+        """Where jobs of a node have begun, and their ids: of the last ones."""
 
     def log(self, state: State) -> Log:
         """Return the log of a state, which fills this."""
         return _Noted(state, self.lines)
 
     def note(self, event: events.AnyEvent, path: str, state: State) -> None:
-        """Note where values are that an event puts out."""
+        """Note where values are that an event puts out, and where a job begins."""
         match event:
+            case events.JobCreated(recomputes=None) | events.FlowJobStarted():
+                self.jobs.setdefault(path, deque(maxlen=_VALUES)).append((state.place(), event.job_id))
+                return
             case events.BlockOutput():
                 handles: Collection[str] = (event.handle,)
             case events.BlockOutputs():

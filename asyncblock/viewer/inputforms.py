@@ -17,7 +17,7 @@ from ..errors import InvalidInputs
 from ..flow.misfit import misfit
 from ..flow.plan import Plan
 
-__all__ = ["fields_of", "read_form"]
+__all__ = ["fields_of", "hides", "read_form", "type_of"]
 
 _LONG: Final = 100_000
 """Characters of a value that a field shows. A longer one stays as it was."""
@@ -67,6 +67,14 @@ def read_form(plan: Plan, before: Mapping[str, Any], sent: Mapping[str, Any]) ->
     return given
 
 
+def hides(definition: Mapping[str, Any], value: Any) -> bool:
+    """Tell whether a value isn't shown: a secret that was given in its own words, in the place of its name."""
+    kind = _kind(definition)
+    if kind not in _NAMES or value is None:
+        return False
+    return _NAMES[kind].fullmatch(value if isinstance(value, str) else _json(value)) is None
+
+
 def _schema(definition: Mapping[str, Any]) -> Mapping[str, Any]:
     found = definition.get("json_schema")
     return found if isinstance(found, Mapping) else {}
@@ -96,7 +104,7 @@ def _field(definition: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str
     value = before.get(name, definition.get("value"))
     text = value if kind not in ("number", "choice", "json") and isinstance(value, str) else _json(value)
     # A secret that was given in its own words isn't shown to whoever may start it again.
-    hidden = kind in _NAMES and value is not None and _NAMES[kind].fullmatch(text) is None
+    hidden = hides(definition, value)
     long = len(text) > _LONG
     choices = schema.get("enum", [True, False])
     about = definition.get("description")
@@ -104,7 +112,7 @@ def _field(definition: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str
         "name": str(name),
         "kind": kind,
         "about": str(about)[:_WORDS] if about else "",
-        "type": _type_of(schema),
+        "type": type_of(schema),
         "optional": optional,
         "choices": [_json(each) for each in choices] if kind == "choice" else [],
         "text": "" if value is None or long or hidden else text,
@@ -115,7 +123,8 @@ def _field(definition: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str
     }
 
 
-def _type_of(schema: Mapping[str, Any]) -> str:
+def type_of(schema: Mapping[str, Any]) -> str:
+    """Return what a schema wants, in a word or two."""
     found = schema.get("contentMediaType") or schema.get("type") or ""
     names = found if isinstance(found, list) else [found]
     return " or ".join(str(each) for each in names)[:60]

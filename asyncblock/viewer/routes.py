@@ -32,6 +32,7 @@ from ..report.timeline import timeline
 from ..wire.bodies import BodyRef
 from .answering import answer_json, problem, problem_of, whole_number
 from .cursors import Following, Followings
+from .jobinputs import Given, inputs_of
 from .pageorders import PageOrders
 from .sandboxes import frame_document, frame_policy, is_chart, part_of
 from .sources import Sources
@@ -43,6 +44,7 @@ from .told import (
     resources_of,
     summary,
     told_failure,
+    told_input,
     told_line,
     told_value,
     values_of,
@@ -59,6 +61,9 @@ _BOXES: Final = 1_200
 
 _READING: Final = 1.0
 """Seconds that an answer waits for what there is of a session that was just opened; a long one is told in parts."""
+
+_PATIENCE: Final = 20.0
+"""Seconds that reading what a job was given may take."""
 
 _LINES: Final = 400
 """Lines of a log that are sent at once."""
@@ -126,8 +131,8 @@ class Routes:
         of_session: dict[str, Answer] = {
             "": self._session, "/graph": self._graph, "/timeline": self._timeline, "/previews": self._previews,
             "/preview/{place}": self._preview, "/log": self._log, "/search": self._search,
-            "/failures": self._failures, "/values": self._values, "/resources": self._resources,
-            "/outputs": self._outputs,
+            "/failures": self._failures, "/inputs": self._inputs, "/values": self._values,
+            "/resources": self._resources, "/outputs": self._outputs,
         }  # fmt: skip
         session = "/api/sessions/{session}"
         return [
@@ -137,6 +142,7 @@ class Routes:
             Route("/api/sessions", self._sessions),
             *(Route(f"{session}{path}", self._answered(answer)) for path, answer in of_session.items()),
             Route(f"{session}/value/{{place}}/{{handle}}", self._value),
+            Route(f"{session}/input/{{place}}/{{handle}}", self._input),
             Route("/frame/{session}/{place}", self._frame),
             WebSocketRoute("/tab", self._tab),
         ]
@@ -378,6 +384,31 @@ class Routes:
             ]
         }
 
+    async def _inputs(self, asked: _Asked) -> Any:
+        following = asked.following
+        jobs = following.index.jobs.get(asked.node or "", ())
+        begun = [each for each in jobs if asked.at is None or each[0] >> 20 <= asked.at]
+        told = []
+        for place, job_id in begun[: -min(asked.number("count", 3), len(begun)) - 1 : -1]:
+            given = await _given(following, place, job_id)
+            inputs = [{"handle": handle, **told_input(each)} for handle, each in given.items()]
+            told.append({"job": job_id, "place": str(place), "inputs": inputs})
+        return {"jobs": told}
+
+    async def _input(self, request: Request) -> Response:
+        """Return all of an input, as a file."""
+        handle = request.path_params["handle"]
+        try:
+            async with self._watching(request.path_params["session"]) as following:
+                place = _place_of(request)
+                jobs = {place: job_id for each in following.index.jobs.values() for place, job_id in each}
+                given = await _given(following, place, jobs[place]) if place in jobs else {}
+                if handle not in given or given[handle].hidden:
+                    return problem("there is no such value", 404)
+                return await _as_file(following, handle, given[handle].value)
+        except AsyncBlockError as error:
+            return problem_of(error)
+
     async def _outputs(self, asked: _Asked) -> Any:
         state = await asked.state()
         values: dict[str, Any] = {**state.outputs, **state.bodies}
@@ -400,16 +431,32 @@ class Routes:
                     values = {**following.state.outputs, **following.state.bodies}
                 if handle not in values:
                     return problem("there is no such value", 404)
-                value = values[handle]
-                if isinstance(value, BodyRef):
-                    value = await following.watched.recording.fetch(value)
+                return await _as_file(following, handle, values[handle])
         except AsyncBlockError as error:
             return problem_of(error)
-        raw = isinstance(value, (bytes, bytearray, memoryview))
-        data = bytes(value) if raw else await run_in_thread(lambda: orjson.dumps(value, default=str))
-        name = "".join(each if each.isascii() and (each.isalnum() or each in "-_") else "_" for each in handle)[:60]
-        headers = {"content-disposition": f'attachment; filename="{name or "value"}.{"bin" if raw else "json"}"'}
-        return Response(data, media_type="application/octet-stream", headers=headers)
+
+
+async def _given(following: Following, place: int, job_id: str) -> dict[str, Given]:
+    """Return what a job was given. Raises ``Unavailable`` with why that isn't known."""
+    watched, plan = following.watched, following.plan
+    if watched is None or watched.row is None or plan is None:
+        raise Unavailable("what it was given can't be read: this version can't read the flow's plan")
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            return await inputs_of(watched.row, plan, place >> 20, job_id)
+    except TimeoutError:
+        raise Unavailable("the mainframe didn't send the session's journal in time; try again") from None
+
+
+async def _as_file(following: Following, handle: str, value: Any) -> Response:
+    if isinstance(value, BodyRef):
+        assert following.watched is not None
+        value = await following.watched.recording.fetch(value)
+    raw = isinstance(value, (bytes, bytearray, memoryview))
+    data = bytes(value) if raw else await run_in_thread(lambda: orjson.dumps(value, default=str))
+    name = "".join(each if each.isascii() and (each.isalnum() or each in "-_") else "_" for each in handle)[:60]
+    headers = {"content-disposition": f'attachment; filename="{name or "value"}.{"bin" if raw else "json"}"'}
+    return Response(data, media_type="application/octet-stream", headers=headers)
 
 
 def _place_of(request: Request) -> int:

@@ -14,6 +14,7 @@ from ..errors import Rejected, Unavailable
 from ..grouped import by_group, cancel_group
 from ..report.recording import Followed, Recording
 from .again import Again
+from .jobinputs import Row, row_in
 from .onwards import Retries, RetriesThere
 from .startable import Startable
 from .wholegroups import Group, Groups
@@ -62,6 +63,8 @@ class Watched:
     """Goes on with it after its process was killed; None where nobody may, or it can't be."""
     moved: Callable[[], Awaitable[bool]] = _stays
     """Tells whether it goes on elsewhere than where it is read, and is to be opened anew."""
+    row: Row | None = None
+    """Reads the lines of a row of its journal; None where they can't be read."""
     rows: int | None = None
     """How many rows its journal had when it was opened; None where that is as many as there are."""
 
@@ -73,7 +76,12 @@ class Watched:
         cancel = session.cancel if may_cancel else None
         again = Again(mainframe, session_id) if may_cancel else None
         retry = RetriesThere(mainframe, session_id) if may_cancel else None
-        return cls(_Live(session), cancel, lambda: mainframe.link.away, again, retry, rows=info.rows)
+
+        async def row(offset: int) -> Sequence[bytes]:
+            return row_in((await mainframe.link.read(session_id, offset, max_bytes=1)).rows, offset)
+
+        live = _Live(session)
+        return cls(live, cancel, lambda: mainframe.link.away, again, retry, row=row, rows=info.rows)
 
     def only_seen(self) -> Watched:
         """Return it for somebody who may change nothing."""

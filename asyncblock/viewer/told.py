@@ -19,6 +19,7 @@ from ..page.state import SESSION
 from ..page.views import nodes_in_order
 from ..report.previews import name_of
 from ..wire.bodies import BodyRef
+from .jobinputs import Given
 
 __all__ = [
     "is_within",
@@ -31,6 +32,7 @@ __all__ = [
     "said",
     "summary",
     "told_failure",
+    "told_input",
     "told_line",
     "told_value",
     "values_of",
@@ -149,6 +151,12 @@ def values_of(event: events.AnyEvent) -> dict[str, Any]:
         case events.BlockFinished():
             return {**event.result, **event.bodies}
     return {}
+
+
+def told_input(given: Given) -> dict[str, Any]:
+    """Return an input of a job: its value, its declared type, and where it came from."""
+    told = {"type": "secret", "size": 0, "text": None} if given.hidden else told_value(given.value)
+    return {**told, "declared": given.declared, "source": given.source, "hidden": given.hidden}
 
 
 def told_value(value: Any) -> dict[str, Any]:

@@ -47,15 +47,42 @@ function shown(value, address) {
   return [value.text === null ? null : h("pre", { class: "json" }, value.text + (value.cut ? " …" : "")), about];
 }
 
+/** @param {any} given @param {string} address */
+const shownInput = (given, address) => h("div", { class: "handle" },
+  h("h4", null, h("bdi", { class: "name" }, given.handle), " ", h("small", null, given.declared)),
+  given.hidden ? h("p", { class: "note" }, "A secret in its own words, which isn't shown.") : shown(given, address),
+  h("p", { class: "note" }, "from ", h("bdi", null, given.source)));
+
+/** @param {import("./session.js").Session} session @param {string} node */
+const openInputs = (session, node) => asked(session, node, "Inputs", "/inputs", (answer) => [
+  h("h3", null, "Inputs"),
+  answer.jobs.length === 0 ? empty("No job of it has begun.") : answer.jobs.map((/** @type {any} */ job, /** @type {number} */ index) =>
+    h("details", { open: index === 0 }, h("summary", null, h("small", null, index === 0 ? "of its last job" : `of job ${job.job}`)),
+      job.inputs.length === 0 ? empty("It takes none.") : job.inputs.map((/** @type {any} */ each) =>
+        shownInput(each, of(session.id, `/input/${job.place}/${encodeURIComponent(each.handle)}`)))))]);
+
+/** @param {import("./session.js").Session} session @param {string | null} node @returns {import("./session.js").Part} */
+export function openValues(session, node) {
+  const outputs = openPutOut(session, node);
+  if (node === null) return outputs;
+  const inputs = openInputs(session, node);
+  return {
+    element: h("div", null, inputs.element, outputs.element),
+    update: (changed) => { inputs.update(changed); outputs.update(changed); },
+    close: () => { inputs.close(); outputs.close(); },
+  };
+}
+
 /** @param {import("./session.js").Session} session @param {string | null} node */
-export const openValues = (session, node) => asked(session, node, "Values", "/values", (answer) =>
+const openPutOut = (session, node) => asked(session, node, "Values", "/values", (answer) => [
+  node === null ? null : h("h3", null, "Outputs"),
   answer.handles.length === 0 ? empty("No values were put out, as far as is known.") :
     answer.handles.map((/** @type {any} */ each) => h("div", { class: "handle" },
-      h("h3", null, node === null ? [h("bdi", { class: "name" }, each.node), " · "] : null, h("bdi", { class: "name" }, each.handle), " ",
+      h(node === null ? "h3" : "h4", null, node === null ? [h("bdi", { class: "name" }, each.node), " · "] : null, h("bdi", { class: "name" }, each.handle), " ",
         h("small", null, many(each.count, "value"))),
       each.values.map((/** @type {any} */ value, /** @type {number} */ index) => h("details", { open: index === 0 },
         h("summary", null, h("small", null, index === 0 ? "the last one, " : "", `after ${clock(value.t - (session.summary?.began ?? value.t))}`)),
-        shown(value, of(session.id, `/value/${value.place}/${encodeURIComponent(each.handle)}`)))))));
+        shown(value, of(session.id, `/value/${value.place}/${encodeURIComponent(each.handle)}`))))))]);
 
 /** @param {import("./session.js").Session} session */
 export const openOutputs = (session) => asked(session, null, "Outputs", "/outputs", (answer) =>
