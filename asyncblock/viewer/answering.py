@@ -19,7 +19,7 @@ from ..errors import (
     Unauthorized,
     Unavailable,
 )
-from .told import said
+from .told import in_words, said
 
 __all__ = ["answer_json", "form_of", "problem", "problem_of", "whole_number"]
 
@@ -51,7 +51,7 @@ def problem_of(error: AsyncBlockError) -> Response:
         status = 400
     elif isinstance(error, (Unavailable, Rejected)):
         status = 404
-    return problem(str(error), status)
+    return problem(in_words(error), status)
 
 
 def whole_number(text: str) -> int | None:

@@ -17,6 +17,7 @@ from ..page.state import SESSION
 from ..page.views import feeds_of
 from .history import History, Index
 from .sources import Watched
+from .told import in_words
 
 __all__ = ["Following", "Followings"]
 
@@ -119,7 +120,7 @@ class Following:
                     # Panels ask for lines and values still, also of what was open before it went on elsewhere.
                     self.watched = await self._elsewhere(stack, open)
         except AsyncBlockError as error:
-            self.error = str(error)
+            self.error = in_words(error)
             logger.info("session %s can't be followed: %s", self.session_id, error)
         except Exception as error:
             # A defect. It is the end of this cursor, and of nothing else.

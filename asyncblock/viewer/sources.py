@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from .. import events
 from ..client import Mainframe, Session, SessionInfo
-from ..errors import Rejected, Unavailable
+from ..errors import Rejected, Unauthorized, Unavailable
 from ..grouped import by_group, cancel_group
 from ..report.recording import Followed, Recording
 from .again import Again
@@ -254,6 +254,8 @@ class Sources:
             raise Unavailable(f"there is no session {session_id!r} here; the oldest of local runs are deleted")
         try:
             watched = await Watched.of(self.mainframe, session_id, may_cancel=self.may_cancel)
+        except Unauthorized:
+            raise
         except Rejected as error:
             raise Unavailable(f"the mainframe at {self.mainframe.address} has no session {session_id!r}") from error
         yield watched

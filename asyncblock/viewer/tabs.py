@@ -19,7 +19,7 @@ from ..many import is_group
 from ..page.state import SESSION
 from .cursors import Following, Followings
 from .sources import ListedPage, Query, Sources
-from .told import listed, listed_group, node_row, nodes_of, said, summary
+from .told import in_words, listed, listed_group, node_row, nodes_of, said, summary
 
 __all__ = ["Lists", "Tab", "query_of"]
 
@@ -168,7 +168,7 @@ class Tab:
                 else:
                     message = {"type": "list", **self._lists.told(await self._lists.get(query), query), "away": False}
             except AsyncBlockError as error:
-                message = {"type": "error", "error": str(error)}
+                message = {"type": "error", "error": in_words(error)}
             if message != before:
                 await self._send(message)
                 before = message

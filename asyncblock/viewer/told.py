@@ -10,6 +10,7 @@ import orjson
 
 from .. import events
 from ..client import SessionInfo
+from ..errors import AsyncBlockError, Unauthorized
 from ..grouped import GroupInfo
 from ..many import index_of
 from ..page import State
@@ -22,6 +23,7 @@ from ..wire.bodies import BodyRef
 from .jobinputs import Given
 
 __all__ = [
+    "in_words",
     "is_within",
     "listed",
     "listed_group",
@@ -42,6 +44,13 @@ _VALUE: Final = 2_000
 """Characters of a value that are shown; all of it can be downloaded."""
 
 _ERROR: Final = 400
+
+
+def in_words(error: AsyncBlockError) -> str:
+    """Return an error for whoever looks. A token that isn't taken, or not any more, is the page's own."""
+    if isinstance(error, Unauthorized):
+        return f"{error}; end the page's command, and start it with another --token"
+    return str(error)
 
 
 def said(value: object) -> bytes:

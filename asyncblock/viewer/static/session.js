@@ -150,7 +150,12 @@ export function openSession(place) {
   const ticking = setInterval(tick, 1000);
 
   function pushed(/** @type {any} */ message) {
-    if (message.type === "error") complain(message.error);
+    if (message.type === "error") {
+      // It isn't followed any more: what stands here is as it was.
+      complain(message.error);
+      clearInterval(ticking);
+      for (const each of [again, tryAgain, resume, cancel]) each.hidden = true;
+    }
     if (message.type !== "session" || closed) return;
     cancel.hidden = !message.may_cancel;
     again.hidden = !message.may_start;
