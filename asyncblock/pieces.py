@@ -78,9 +78,12 @@ class _Maker:
 
     def value(self, value: object, lead: bytes, path: str, depth: int) -> Iterator[bytes]:
         """Make the lines of a value; ``lead`` stands before the first."""
-        # No generator: one frame for each level, so that the deepest value doesn't pass the interpreter's limit.
         if weigh(value, PIECE, MAX_DEPTH - depth) >= 0:
             return iter((lead + self._whole(value, path),))
+        return self._large(value, lead, path, depth)
+
+    def _large(self, value: object, lead: bytes, path: str, depth: int) -> Iterator[bytes]:
+        # No generator: one frame for each level, so that the deepest value doesn't pass the interpreter's limit.
         if depth >= MAX_DEPTH:
             raise RecursionError("it is nested too deep")
         if type(value) is str:
@@ -121,26 +124,29 @@ class _Maker:
         yield b'"'
 
     def _array(self, items: Iterator[Any], lead: bytes, path: str, depth: int) -> Iterator[bytes]:
-        opening = lead + b"[\n"
+        opening = first = lead + b"[\n"
         below = MAX_DEPTH - depth - 1
         start, room = 0, PIECE
         batch: list[Any] = []
         for index, item in enumerate(_unchanged(items, self._handle, path)):
+            if opening == first:
+                # By itself: the whole has been weighed, and what is in it will be.
+                yield opening
+                opening = b""
             left = weigh(item, room, below)
+            if left < 0 and batch:
+                yield opening + self._run(batch, path, start)
+                opening, start, batch = b"\n,", index, []
+                left = weigh(item, PIECE, below)
             if left < 0:
-                if batch:
-                    yield opening + self._run(batch, path, start)
-                    opening, start, batch = b"\n,", index, []
-                    left = weigh(item, PIECE, below)
-                if left < 0:
-                    yield from self.value(item, opening, f"{path}[{index}]", depth + 1)
-                    opening, start, room = b"\n,", index + 1, PIECE
-                    continue
+                yield from self._large(item, opening, f"{path}[{index}]", depth + 1)
+                opening, start, room = b"\n,", index + 1, PIECE
+                continue
             batch.append(item)
             room = left
         if batch:
             yield opening + self._run(batch, path, start)
-        yield b"\n]" if opening == b"\n," or batch else lead + b"[]"
+        yield b"\n]" if opening != first else lead + b"[]"
 
     def _flat(self, array: Any, lead: bytes, path: str) -> Iterator[bytes]:
         opening = lead + b"[\n"
@@ -162,31 +168,32 @@ class _Maker:
     def _object(
         self, value: object, found: Iterator[tuple[Any, Any]], lead: bytes, path: str, depth: int
     ) -> Iterator[bytes]:
-        opening = lead + b"{\n"
+        opening = first = lead + b"{\n"
         below = MAX_DEPTH - depth - 1
         batch: dict[str, Any] = {}
         room = PIECE
         written: set[str] = set()
         for given, item in _unchanged(found, self._handle, path):
             key = given if type(given) is str else self._key(given, written, value, path)
-            room -= len(key)
-            left = weigh(item, room, below)
-            if left < 0:
-                if batch:
-                    yield opening + self._whole(batch, path)[1:-1]
-                    opening, batch = b"\n,", {}
+            if opening == first:
+                yield opening
+                opening = b""
+            left = weigh(item, room - len(key), below)
+            if left < 0 and batch:
+                yield opening + self._whole(batch, path)[1:-1]
+                opening, batch = b"\n,", {}
                 left = weigh(item, PIECE, below)
-                if left < 0:
-                    # A line with one member shows that the key is one.
-                    name = self._whole({key: None}, path)[1:-5]
-                    yield from self.value(item, opening + name + b"\n", f"{path}.{key}", depth + 1)
-                    opening, room = b"\n,", PIECE
-                    continue
+            if left < 0:
+                # A line with one member shows that the key is one.
+                name = self._whole({key: None}, path)[1:-5]
+                yield from self._large(item, opening + name + b"\n", f"{path}.{key}", depth + 1)
+                opening, room = b"\n,", PIECE
+                continue
             batch[key] = item
             room = left
         if batch:
             yield opening + self._whole(batch, path)[1:-1]
-        yield b"\n}" if opening == b"\n," or batch else lead + b"{}"
+        yield b"\n}" if opening != first else lead + b"{}"
 
     def _key(self, key: object, written: set[str], value: Any, path: str) -> str:
         """Return the text of a key that isn't plain text; ``written`` are those of the object so far."""
@@ -237,6 +244,12 @@ def _integer(digits: str) -> None:
 
 _CONSTANT: Final = 16
 
+_FEW: Final = 16
+"""Items of a list up to which each is looked at; of longer ones all types at once, which is quicker."""
+
+_NUMBERS: Final = frozenset({int, float})
+_TEXTS: Final = frozenset({str})
+
 
 def weigh(value: Any, budget: int, depth: int) -> int:
     """Return what is left of a budget of bytes after a value; negative when it is used up or nested too deep."""
@@ -263,6 +276,12 @@ def weigh(value: Any, budget: int, depth: int) -> int:
     if kind is list or kind is tuple:
         if len(value) * 2 > budget:
             return -1
+        if len(value) > _FEW:
+            kinds = set(map(type, value))
+            if kinds <= _NUMBERS:
+                return budget - 9 * len(value) - 2
+            if kinds == _TEXTS:
+                return budget - sum(map(len, value)) - 3 * len(value) - 2
         for item in value:
             inner = type(item)
             if inner is str:

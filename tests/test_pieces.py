@@ -173,6 +173,40 @@ def test_other_threads_run_between_two_pieces(monkeypatch: pytest.MonkeyPatch) -
     assert len(slept) > 5
 
 
+NESTED = [[[1, 2, 3]] * 20_000, {"a": {"b": {"c": [[1, 2, 3]] * 20_000, "d": 1}}}, [[[[{"x": [[1, 2, 3]] * 20_000}]]]]]
+
+
+@pytest.mark.parametrize("value", NESTED, ids=["list", "objects", "both"])
+def test_between_two_pieces_no_more_is_weighed_than_a_piece(value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    weighed = 0
+
+    def counting(*args: Any) -> int:
+        nonlocal weighed
+        weighed += 1
+        return weigh(*args)
+
+    weigh = pieces.weigh
+    monkeypatch.setattr(pieces, "weigh", counting)
+    counts = []
+    for _ in dumps_pieces(value):
+        counts.append(weighed)
+        weighed = 0
+    row = 5 + 3 * 9
+    assert max(counts) < 1.2 * pieces.PIECE / row, counts
+
+
+@pytest.mark.parametrize("kind", [int, float, str])
+@pytest.mark.parametrize("count", [3, 16, 17, 1000])
+def test_a_list_weighs_what_its_items_weigh(kind: type, count: int) -> None:
+    items = [kind(number) for number in range(count)]
+    whole, budget = pieces.weigh(items, 100_000, 1), 100_000
+    for each in items:
+        budget -= len(each) + 3 if isinstance(each, str) else 9
+    assert whole == budget - 2
+    assert pieces.weigh(items, 100_000 - whole - 1, 1) < 0
+    assert pieces.weigh([*items, None], 100_000, 1) < whole
+
+
 def test_parsing_leaves_nothing_frozen_and_lets_an_authors_frozen_objects_be() -> None:
     data = b"".join(dumps_pieces([{"a": [n]} for n in range(50_000)]))
     loads_blocks([data])

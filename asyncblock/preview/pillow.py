@@ -135,15 +135,19 @@ def _png(image: Any, pixels: int, words: set[str]) -> bytes:
     down, across = steps(height, width, pixels)
     is_wide = image.mode in ("I", "F") or image.mode.startswith("I;16")
     rows = max(1, _STRIP // width // down) * down
-    parts: list[Any] = []
+    parts: list[bytes] = []
+    lines, mode = 0, image.mode
     for top in range(0, height, rows):
         strip = image if rows >= height else image.crop((0, top, width, min(top + rows, height)))
         strip.info = image.info
-        parts.append(_wide(strip, down, across) if is_wide else _reduced(_in_bytes(strip), down, across))
+        part = _wide(strip, down, across) if is_wide else _reduced(_in_bytes(strip), down, across)
         let_go()
-    size = (math.ceil(width / across), sum(part.size[1] for part in parts))
-    data = b"".join(part.tobytes() for part in parts)
-    mode = parts[0].mode
+        # Each by itself: Pillow packs a picture in small steps, between which it holds the GIL.
+        parts.append(part.tobytes())
+        mode, lines = part.mode, lines + part.size[1]
+        let_go()
+    size = (math.ceil(width / across), lines)
+    data = b"".join(parts)
     if is_wide:
         data, mode = _grey(data, size, words), "L"
     turn = _TURNS.get(_orientation(image))

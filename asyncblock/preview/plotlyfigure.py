@@ -123,6 +123,7 @@ def _plotly(figure: Any, limits: Limits) -> dict[str, Any]:
         count.traces(_traces(figure), on_thread=True)
         if count.points > limits.points:
             return too_many("plotly figure", count.points, limits)
+        let_go()
         content = _content(figure)
     # Whoever has a figure has plotly.
     version = import_module("plotly.offline").get_plotlyjs_version()

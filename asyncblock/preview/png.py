@@ -52,8 +52,9 @@ def png_of_rows(pixels: bytes, width: int, height: int, channels: int) -> bytes:
     view = memoryview(pixels)
     block = max(1, (1 << 18) // max(line, 1))
     for start in range(0, height, block):
-        rows = (b"\0" + bytes(view[y * line : (y + 1) * line]) for y in range(start, min(start + block, height)))
-        packed.append(packer.compress(b"".join(rows)))
+        rows = [view[y * line : (y + 1) * line] for y in range(start, min(start + block, height))]
+        # In front of each row stands its filter: none.
+        packed.append(packer.compress(b"\0".join((b"", *rows))))
         let_go()
     packed.append(packer.flush())
     header = struct.pack(">IIBBBBB", width, height, 8, _COLOUR_TYPES[channels], 0, 0, 0)
