@@ -22,7 +22,22 @@ from .rounds import Case, NotMeasured
 
 __all__ = ["NAMES", "main"]
 
-NAMES = ("throughput", "dispatch", "stall", "control", "latency", "memory", "scale", "startup", "flow", "frames")
+NAMES = (
+    "throughput",
+    "dispatch",
+    "stall",
+    "control",
+    "latency",
+    "memory",
+    "scale",
+    "startup",
+    "flow",
+    "frames",
+    "page",
+)
+
+_FULL = ("page",)
+"""Those that have a larger size than their usual one."""
 
 _DESCRIPTION = "Measures asyncblock beside its rivals, each in a process of its own, in one run."
 
@@ -64,7 +79,8 @@ class _Run:
         say(f"== {name}")
         module, quick = _module(name), self.options.quick
         try:
-            result = Result(name, "", {}) if self.options.ours else module.measure(quick)
+            how = {"full": True} if self.options.full and name in _FULL else {}
+            result = Result(name, "", {}) if self.options.ours else module.measure(quick, **how)
             if self.both is not None:
                 result = self._compare(result, module, self.both)
         except NotMeasured as problem:
@@ -134,6 +150,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which ones: {', '.join(NAMES)} (default: list them)")
     parser.add_argument("--json", action="store_true", help="print one JSON line for each")
     parser.add_argument("--quick", action="store_true", help="one short round: to see that it works, not for figures")
+    parser.add_argument(
+        "--full",
+        action="store_true",
+        help=f"{', '.join(_FULL)}: at the size of what is to be reached, which takes minutes",
+    )
     parser.add_argument("--readme", action="store_true", help="measure all and write the table into README.md")
     parser.add_argument("--from", dest="lines", type=Path, metavar="FILE", help="with --readme: JSON lines of earlier")
     usual = Limits()
@@ -179,6 +200,8 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
         parser.error(f"no benchmark {', '.join(map(repr, unknown))}; there are {', '.join(NAMES)}")
     if options.against is None and (options.ours or options.case or options.history):
         parser.error("--ours, --case and --history belong to --against REF")
+    if options.full and (options.quick or options.against is not None or not set(options.names) & set(_FULL)):
+        parser.error(f"--full is for a whole measurement of {', '.join(_FULL)}, without --quick and --against")
     if options.against is not None and not (options.names or options.readme):
         parser.error("--against needs to know which benchmarks: name some")
     if options.history and (options.quick or options.readme):

@@ -245,6 +245,8 @@ def test_every_benchmark_names_its_cases(name: str) -> None:
         (["latency", "--against", "--upload-pack=x"], "expected one argument"),
         (["latency", "--ours"], "belong to --against"),
         (["--against", "HEAD"], "name some"),
+        (["latency", "--full"], "--full is for a whole measurement of page"),
+        (["page", "--full", "--quick"], "without --quick"),
         (["stall", "--against", "HEAD", "--case", "plolty"], "no case has 'plolty' in its name; there are figure"),
         (["latency", "--against", "HEAD", "--within", "200%"], "invalid"),
         (["latency", "--against", "HEAD", "--history", "--quick"], "not those of --quick"),
