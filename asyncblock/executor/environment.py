@@ -57,6 +57,10 @@ class OpenJob(Hashable, Protocol):
         """Tell whether a change of some kind is noted of it."""
         ...
 
+    def once_in_journal(self, then: Callable[[BaseException | None], None]) -> None:
+        """Call ``then`` once, on the I/O thread, when what the job has sent is in the journal, or never will be."""
+        ...
+
     def stall_began(self) -> None:
         """Take note of a stall of its."""
         ...

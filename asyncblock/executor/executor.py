@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..block import AnyBlock
 from ..client import Mainframe, open_link
 from ..context import EndedPlaces, Engine
+from ..depot import ValueId
 from ..errors import AsyncBlockError
 from ..lifesigns import Held
 from ..link import Link, Outlet
@@ -268,7 +269,7 @@ class _Hosting(JobHost):
         super().__init__(link, executor.catalog, tasks, executor.values_of)
         self.executor = self.options = executor
         self.over: asyncio.Future[None] = self.loop.create_future()
-        self.budget = Budget(self, limit_here(), Spilling(self, disk_limit_here()))
+        self.budget = Budget(self, limit_here(), Spilling(self, disk_limit_here(), self._on_disk))
         self.upkeep = Upkeep(self, self.budget, self.session_ended)
         self.exports = ValueWriter(self, self.budget)
         self.services = Services(self)
@@ -391,6 +392,14 @@ class _Hosting(JobHost):
         if self.lifeline is not None:
             self.lifeline.begin()
         job.task = self.tasks.create_task(job.run(), name=f"asyncblock job {message.job_id}")
+
+    def _on_disk(self, id: ValueId, file: str) -> None:
+        """Tell where a value is once the mainframe knows of it: what a job has sent may still be under way."""
+        job = self.jobs.get((id.job_id, id.attempt))
+        if job is None:
+            self.link.io.post(self.exports.say, id, file)
+        else:
+            job.once_in_journal(lambda error: self.exports.say(id, file))
 
     def ended(self, job: OpenJob) -> None:
         """Take note that a job's finish is in the journal, or never will be."""

@@ -188,6 +188,10 @@ class RunningJob:
         if words not in self._notes:
             self._notes.append(words)
 
+    def once_in_journal(self, then: Callable[[BaseException | None], None]) -> None:
+        """Call ``then`` once, on the I/O thread, when what the job has sent is in the journal, or never will be."""
+        self._outlet.mark(then)
+
     def stall_began(self) -> None:
         """The watchdog saw a stall of this job's: its word about the end of it comes before the finish."""
         self._stall_over = self._stall_over or asyncio.Event()

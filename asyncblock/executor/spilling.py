@@ -50,8 +50,10 @@ def id_of(key: StoreKey) -> ValueId:
 class Spilling:
     """Puts values on the disk while somebody waits for room. Lives on the executor's loop."""
 
-    def __init__(self, environment: Environment, limit: int) -> None:
+    def __init__(self, environment: Environment, limit: int, tell: Callable[[ValueId, str], None]) -> None:
         self.limit = limit
+        self._tell = tell
+        """Tells the mainframe in which file a value is: that outlives this process."""
         self._environment = environment
         self._trouble: str | None = None
         """What the disk said, until it takes something again."""
@@ -99,18 +101,20 @@ class Spilling:
         try:
             while is_wanted() and (kept := self._next()) is not None:
                 try:
-                    await offload.wait_in_thread(self._write, kept)
+                    filed = await offload.wait_in_thread(self._write, kept)
                 except OSError as error:
                     self._refused(error)
                     return
                 self._taken()
+                if filed is not None:
+                    self._tell(id_of(kept.key), filed.name)
                 progress(True)
         finally:
             self._task = None
             progress(False)
 
-    def _write(self, kept: KeptValue) -> None:
-        """Write a value and let its file stand for it. Raises ``OSError`` for what is the disk's. Waits for it."""
+    def _write(self, kept: KeptValue) -> Filed | None:
+        """Write a value, let its file stand for it, and return that. Raises ``OSError`` for what is the disk's."""
         environment = self._environment
         try:
             filed = environment.depot.spill(kept.value, id_of(kept.key), _size(kept))
@@ -120,10 +124,10 @@ class Spilling:
             # Whatever the author's library raises; or the directories are closed, for this process leaves.
             logger.debug("a var value of job %s stays in memory: %s", kept.key.job_id, error)
             environment.store.keep_in_memory(kept)
-        else:
-            self._swap(kept, filed)
+            return None
+        return filed if self._swap(kept, filed) else None
 
-    def _swap(self, kept: KeptValue, filed: Filed) -> None:
+    def _swap(self, kept: KeptValue, filed: Filed) -> bool:
         store, depot, id = self._environment.store, self._environment.depot, id_of(kept.key)
         values = [kept.value]
         if not store.swap(kept, filed, 0 if filed.in_memory or kept.file == 0 else filed.length):
@@ -131,9 +135,10 @@ class Spilling:
                 depot.remove([id])
             elif kept.file is None and not filed.in_memory:
                 depot.remove([id], "d")
-            return
+            return False
         # A large one takes a while to free: here, where nobody waits for it.
         part_with(values)
+        return True
 
     def _refused(self, error: OSError) -> None:
         words = error.strerror or str(error)

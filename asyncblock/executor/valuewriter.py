@@ -50,6 +50,17 @@ class ValueWriter:
             self._under_way.pop(id, None)
             environment.inbox.post(self._budget.change)
 
+    def say(self, id: ValueId, file: str) -> None:
+        """Say of a value that it is in a file, which nobody has asked for: it has no room in memory."""
+        if self._environment.store.kept(id) is not None:
+            _ = self._environment.link.io.spawn(self._say(id, file), "telling of a file")
+
+    async def _say(self, id: ValueId, file: str) -> None:
+        try:
+            await self._environment.link.request("exported", {**id._asdict(), "file": file})
+        except AsyncBlockError as error:
+            logger.debug("the mainframe couldn't be told that a var value is on the disk: %s", error)
+
     async def _written(self, id: ValueId) -> dict[str, Any]:
         """Return what is to be said: where the value is, or why it stays."""
         store, depot = self._environment.store, self._environment.depot

@@ -208,7 +208,8 @@ host; a node that doesn't say ``roams`` shares its group's executor until its va
 An executor that announces ``host``, at least 16 characters that others can only know if they can open the same files
 of its user, is asked to ``export {session_id, job_id, attempt, place}`` a portable value for another executor of the
 same ``host``. It writes a file, once, and says so by the request ``exported``: these four, and ``file``, its name (1
-to 200 letters, digits, ``.``, ``_``, ``-``), with a ``note`` for people, or ``error`` when the value stays. The other
+to 200 letters, digits, ``.``, ``_``, ``-``), with a ``note`` for people, or ``error`` when the value stays. It may say
+that unasked, of a value that it has put on its disk. The other
 one's ``dispatch`` names the file in ``files`` by handle. A file is there until its value is released, or the session
 has ended, also when its process isn't any more. How it is written is the affair of the executors of one ``host``.
 Values are let go when no job can ask for them any more. An executor that names ``release`` and ``live`` in its

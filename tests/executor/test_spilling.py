@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+import os
+import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,6 +25,7 @@ from asyncblock.hostmemory import memory_limit, var_disk_limit
 from ..disks import fill, remount, small_disk
 from ..flow.packages import block, write
 from ..flows import all_of, end_of
+from ..processes import start
 
 pytestmark = pytest.mark.timeout(180)
 VAR = {"contentMediaType": "oomol/var"}
@@ -348,6 +352,44 @@ async def test_an_executor_that_is_killed_meanwhile_leaves_nothing_and_its_work_
     told = results_of(found)
     assert {low for low, _ in told} == set(range(COUNT))
     assert all(low == high for low, high in told)
+
+
+LEAVES_ITS_PID = f"""
+import os
+import numpy as np
+from pathlib import Path
+
+async def main(inputs, ctx):
+    first = 100 if Path(MARK).exists() else 0
+    for number in range({COUNT}):
+        await ctx.output(np.full(1 << 17, first + number), "frame")
+    print("pid", os.getpid())
+"""
+
+
+async def test_what_is_on_the_disk_outlives_the_process_that_made_it(tmp_path: Path) -> None:
+    """Of a maker that is killed when it has put out all, only what was in its memory is made again."""
+    root = package(tmp_path, LEAVES_ITS_PID, SHOW.replace(", peak]", "]"), "recompute: true\n")
+    environ = {
+        "ASYNCBLOCK_VAR_MEMORY": "4M",
+        "ASYNCBLOCK_BODIES_DIR": str(tmp_path / "disk"),
+        "ASYNCBLOCK_MEMORY_DIR": str(tmp_path / "memory"),
+    }
+    async with start("run", root, "--json", state=tmp_path, **environ) as command:
+        maker = int(json.loads(await command.until_line('"log":"pid '))["log"].split()[1])
+        # A job has the first by now or it is on the disk, too, and four have room in memory.
+        on_disk = range(1, COUNT - 4)
+        for place in on_disk:
+            await command.until_line(f'"place":{place},"host"')
+        os.kill(maker, signal.SIGKILL)
+        (tmp_path / "mark").touch()
+        assert await command.wait() == 0
+    ended = [event for event in command.events() if event["type"] == "BlockFinished" and event["node_id"] == "show"]
+    shown = [event["result"]["n"] for event in ended]
+    assert [low % 100 for low, _ in shown] == list(range(COUNT)) and all(low == high for low, high in shown)
+    again = {low - 100 for low, _ in shown if low >= 100}
+    assert {COUNT - 1} <= again and again.isdisjoint(on_disk), again
+    assert files(tmp_path) == []
 
 
 def test_the_setting_is_a_size_that_executors_share() -> None:
