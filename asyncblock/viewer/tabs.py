@@ -26,6 +26,9 @@ __all__ = ["Lists", "Tab", "query_of"]
 _PACE: Final = 0.1
 """Seconds between what is sent to a tab of a session."""
 
+_GATHER: Final = 0.01
+"""Seconds that what changes together has to come together, after a time without changes."""
+
 _LOOK: Final = 1.0
 """Seconds between looks at the list, and at whether the mainframe is there: it tells nobody of new sessions."""
 
@@ -175,7 +178,7 @@ class Tab:
             await asyncio.sleep(_LOOK)
 
     async def _session(self, following: Following) -> None:
-        seen, away = -1, None
+        seen, away, sent = -1, None, 0.0
         while True:
             change = following.next_change()
             now_away = following.watched is not None and following.watched.away() and not following.ended
@@ -186,6 +189,7 @@ class Tab:
                 message = _delta(following, seen)
                 seen, away = following.version, now_away
                 await self._send({**message, "away": now_away})
+                sent = time.monotonic()
             try:
                 async with asyncio.timeout(_LOOK):
                     await change.wait()
@@ -193,7 +197,8 @@ class Tab:
                 following.forget(change)
                 await following.look()
             else:
-                await asyncio.sleep(_PACE)
+                # What comes after a quiet time is seen at once; what comes close upon it comes in one message.
+                await asyncio.sleep(max(sent + _PACE - time.monotonic(), _GATHER))
 
 
 def _delta(following: Following, seen: int) -> dict[str, Any]:
