@@ -173,6 +173,8 @@ async def test_a_retry_tells_in_texts_what_runs_again_and_why(browser: Any, tmp_
             until(browser, "document.querySelector('.head button.retry')?.checkVisibility()")
             browser.find_element("css selector", ".head button.retry").click()
             until(browser, "document.querySelector('dialog.retry .fields').innerText.includes('second runs again')")
+            cut = "[...document.querySelectorAll('dialog *')].filter((it) => it.scrollWidth > it.clientWidth + 1 && it.clientWidth)"
+            assert browser.execute_script(f"return {cut}.map((it) => it.outerHTML)") == [], "all of it is to be read"
             assert "Stays: first" in browser.find_element("css selector", "dialog.retry .fields").text
             browser.find_element("css selector", "dialog.retry button.main").click()
             until(browser, "document.querySelector('.head .pill')?.innerText === 'succeeded'")

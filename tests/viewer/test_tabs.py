@@ -73,7 +73,9 @@ async def test_a_change_after_a_quiet_time_is_told_at_once_and_others_close_upon
 
         await tab.send('{"watch": "one"}')
         await lines(0)
-        said, alone, close = 0, [], []
+        said = 0
+        alone: list[float] = []
+        close: list[float] = []
         for _ in range(5):
             await asyncio.sleep(0.15)  # it is to be quiet: that is what is tried
             for times in (alone, close):
