@@ -55,6 +55,8 @@ class Following:
         """What there was when it was opened has been read."""
         self._waiting: set[asyncio.Event] = set()
         self._anew = asyncio.Event()
+        self._read_out = False
+        """It was read to where it ends, or breaks off."""
 
     @property
     def word(self) -> str:
@@ -86,7 +88,7 @@ class Following:
     async def look(self) -> None:
         """Look whether what was read to its end goes on elsewhere, and follow it there. **Cancellation** is safe."""
         watched = self.watched
-        if watched is not None and self.caught_up.is_set() and not self.state.over and await watched.moved():
+        if watched is not None and self._read_out and not self.state.over and await watched.moved():
             self._anew.set()
 
     def next_change(self) -> asyncio.Event:
@@ -115,10 +117,12 @@ class Following:
                 self.watched = await stack.enter_async_context(open())
                 while True:
                     await self._follow(self.watched)
+                    self._read_out = True
                     self.caught_up.set()
                     self._tell()
                     # Panels ask for lines and values still, also of what was open before it went on elsewhere.
                     self.watched = await self._elsewhere(stack, open)
+                    self._read_out = False
         except AsyncBlockError as error:
             self.error = in_words(error)
             logger.info("session %s can't be followed: %s", self.session_id, error)

@@ -14,6 +14,7 @@ from asyncblock import events
 from asyncblock.client import SessionInfo
 from asyncblock.report.recording import RecordedSession
 from asyncblock.viewer import Sources, Watched, serving
+from asyncblock.viewer.cursors import Followings
 
 from ..report.made import Made
 from .served import client_of, tab_of
@@ -41,6 +42,44 @@ class _Growing(RecordedSession):
                 offset += 1
             self.more.clear()
             await self.more.wait()
+
+
+async def test_only_what_was_read_out_before_its_end_is_looked_for_elsewhere() -> None:
+    asked: list[str] = []
+    opened: list[str] = []
+    growing = _Growing(Made("a"))
+
+    @asynccontextmanager
+    async def open(session_id: str) -> AsyncIterator[Watched]:
+        async def moved() -> bool:
+            asked.append(session_id)
+            return True
+
+        opened.append(session_id)
+        if session_id == "running":
+            yield Watched(growing, moved=moved, rows=len(growing.made.rows))
+            return
+        made = Made("a")
+        if opened.count(session_id) == 2:
+            made.end()
+        yield Watched(made.recording(interrupted=True), moved=moved)
+
+    followings = Followings(open)
+    async with followings.watching("running") as following:
+        await following.caught_up.wait()
+        await following.look()
+        assert asked == [], "it goes on where it is followed"
+    async with asyncio.timeout(30), followings.watching("killed") as following:
+        await following.caught_up.wait()
+        assert following.word == "interrupted"
+        await following.look()
+        while following.word != "succeeded":
+            change = following.next_change()
+            await change.wait()
+        assert (asked, opened) == (["killed"], ["running", "killed", "killed"])
+        await following.look()
+        assert asked == ["killed"], "what has its end goes on nowhere"
+    await followings.close()
 
 
 class _Growings:
