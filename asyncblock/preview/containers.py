@@ -39,6 +39,9 @@ _HOLDS = ("figure_", "figure", "fig", "ax_", "ax")
 """Names under which objects keep their figure, or its axes: scikit-learn's displays, seaborn's grids, a colorbar,
 wrappers of all kinds."""
 
+_OWN_KINDS = (str, int, float, complex, bytes, bytearray, list, tuple, dict, set, frozenset, deque)
+_OWN = frozenset(_OWN_KINDS)
+
 Again = Callable[[Any], dict[str, Any]]
 
 
@@ -215,6 +218,8 @@ def _is_showable(value: Any, left: list[int]) -> bool:
 
     ``left`` is how many things in it may still be looked at.
     """
+    if _is_heir(value) and is_offering(value):
+        return True
     if value is None or isinstance(value, (str, int, float, complex)):
         return False
     if isinstance(value, (bytes, bytearray)):
@@ -226,12 +231,19 @@ def _is_showable(value: Any, left: list[int]) -> bool:
     return _is_single(value)
 
 
+def _is_heir(value: Any) -> bool:
+    """Tell whether a value's class inherits from one of Python's own: it may know better how it looks."""
+    return type(value) not in _OWN and isinstance(value, _OWN_KINDS)
+
+
 def _has_single(value: Any, left: list[int], depth: int) -> bool:
     """Tell whether a thing that can be shown is in a container, or in those in it."""
     for _, each in islice(_parts(value) or (), 20):
         left[0] -= 1
         if left[0] < 0:
             return False
+        if _is_heir(each) and is_offering(each):
+            return True
         if isinstance(each, (list, tuple, dict, deque)):
             if depth > 1 and _has_single(each, left, depth - 1):
                 return True

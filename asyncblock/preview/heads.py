@@ -21,7 +21,12 @@ def text_head(text: str, size: int) -> str:
     text = text[:size]
     if text.isascii():
         return text
-    return text.encode("utf-8", "surrogatepass")[:size].decode("utf-8", "ignore")
+    made = text.encode("utf-8", "surrogatepass")
+    end = min(size, len(made))
+    # No character in halves: those behind its first byte have the bits 10 in front.
+    while end < len(made) and made[end] & 0xC0 == 0x80:
+        end -= 1
+    return made[:end].decode("utf-8", "surrogatepass")
 
 
 def head_of(value: Any, size: int) -> Any:

@@ -27,7 +27,8 @@ def markdown_table(table: dict[str, Any]) -> str:
 
 def csv_table(table: dict[str, Any]) -> str:
     """Return a table as CSV."""
-    return "".join(",".join(map(_field, line)) + "\n" for line in [table["columns"], *table["rows"]])
+    lines = [table["columns"], *table["rows"]] if table["columns"] else table["rows"]
+    return "".join(",".join(map(_field, line)) + "\n" for line in lines)
 
 
 def _text(value: Any) -> str:

@@ -9,12 +9,14 @@ from collections.abc import Callable, Mapping
 from csv import Error as CsvError
 from csv import reader
 from itertools import islice
+from json import loads as parse
 from types import SimpleNamespace
 from typing import Any
 
 from ..errors import PreviewFailed, UnserializableValue
 from ..forms import members
 from ..values import dumps, is_small, loads
+from .authorfiles import whole_of
 from .cells import DOTS, cell, label
 from .containers import has_members
 from .jupyter import encoded, is_offering
@@ -32,6 +34,10 @@ def json(data: Any, limits: Limits, again: Again) -> dict[str, Any]:
     """Return a value as JSON, or the specification or the table that is made of it."""
     if type(data) in (dict, list, tuple, str):
         return as_it_is(data, limits, again)
+    if isinstance(data, os.PathLike):
+        data = whole_of(data, limits)
+    if isinstance(data, (bytes, bytearray)):
+        return as_json(_parsed(data, "json", limits), limits)
     try:
         return as_json(data, limits)
     except UnserializableValue:
@@ -47,13 +53,30 @@ def json(data: Any, limits: Limits, again: Again) -> dict[str, Any]:
         return {"data": found}
 
 
+def _parsed(data: bytes | bytearray, kind: str, limits: Limits) -> Any:
+    """Return what a file of JSON says. Raises ``PreviewFailed``."""
+    if len(data) > limits.bytes:
+        raise PreviewFailed(f"the {kind} has more than the limit of {limits.bytes:,} bytes")
+    try:
+        # With functions of ours for what a long text has most of, so that other threads get their turn.
+        return parse(data, object_hook=lambda each: each, parse_int=lambda each: int(each), parse_float=_real)
+    except (ValueError, RecursionError) as problem:
+        raise PreviewFailed(f"its data is no JSON: {problem}") from None
+
+
+def _real(digits: str) -> float:
+    return float(digits)
+
+
 def table(data: Any, limits: Limits, again: Again) -> dict[str, Any]:
     """Return a table of a frame, of rows, or of columns."""
     if isinstance(data, str) and not is_offering(data):
         text = text_of(data, "table", limits)
         return _table_of_csv(text, ",", limits) if "\n" in text.strip() else {"data": text}
     if isinstance(data, os.PathLike):
-        return _table_of_file(data, limits)
+        if not os.fspath(data).endswith(".json"):
+            return _table_of_file(data, limits)
+        data = _parsed(whole_of(data, limits), "table", limits)
     data = getattr(data, "data", data) if _is_styled(data) else data
     if isinstance(data, dict):
         return _table_of_mapping(data, limits)
@@ -187,4 +210,7 @@ def csv(data: Any, limits: Limits, again: Again) -> dict[str, Any]:
         raise cannot("csv", data) from None
     if not isinstance(shown, dict):
         raise cannot("csv", data)
+    if isinstance(data, (list, tuple)) and shown["columns"] == list(range(len(shown["columns"]))):
+        # Their first row is the head, if they have one: the positions aren't theirs.
+        shown = {**shown, "columns": []}
     return {"data": csv_table(shown)}

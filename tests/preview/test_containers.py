@@ -171,6 +171,17 @@ def test_an_heir_of_a_plain_type_is_shown_as_it_offers(value: Any) -> None:
     assert show(value) == {"type": "html", "data": "<b>shown</b>", "mime_type": "text/html"}
 
 
+@pytest.mark.parametrize("value", HEIRS, ids=["dict", "list", "str", "mapping", "like a payload"])
+def test_an_heir_of_a_plain_type_in_a_container_is_shown_as_it_offers(value: Any) -> None:
+    made = {"type": "html", "data": "<b>shown</b>", "mime_type": "text/html"}
+    for container in ([value], {"key": value}, (value,), [{"key": [value]}]):
+        assert show(container) == made
+    assert show({"key": value, "other": 1})["data"] == [
+        {"title": "key", **made},
+        {"title": "other", "type": "json", "data": 1},
+    ]
+
+
 class Picky(Shown):
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return {"text/html": "<i>bundle</i>"}

@@ -227,6 +227,13 @@ async def test_a_conversion_that_hangs_is_given_up() -> None:
             go.set()
 
 
+def test_a_text_with_lone_surrogates_is_shown_whole_unless_it_is_long() -> None:
+    # The names of files on Linux may have some.
+    assert show("a\ud800b") == {"type": "text", "data": "a\\ud800b"}
+    made = show("é" * 5 + "\ud800" * 100, bytes=15)
+    assert made["data"] == "é" * 5 + "\\ud800..." and made["note"] == "the first 6 of 105 characters"
+
+
 @pytest.mark.parametrize(
     ("id", "words"), [(5, "its id is a text, not int"), ("i" * 2000, "2,000 characters"), ("\ud800", "lone surrogates")]
 )

@@ -16,7 +16,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from asyncblock.errors import LocalProtocolError
+from asyncblock.errors import LocalProtocolError, PreviewFailed
 
 from .showing import picture, show
 
@@ -162,6 +162,37 @@ def test_a_table_is_read_from_csv(tmp_path: Path) -> None:
     assert show({"type": "table", "data": path}) == made
     assert show({"type": "table", "data": "a,b\n1,x\n2\n"}) == made
     assert show({"type": "table", "data": {}})["data"] == {"columns": [], "rows": [], "row_count": 0}
+
+
+def test_json_is_read_from_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    text = '[{"a": 1, "b": 0.5, "c": ["\u00e9", null, true, NaN]}, {"a": 2}]'
+    path.write_text(text)
+    said = [{"a": 1, "b": 0.5, "c": ["é", None, True, None]}, {"a": 2}]
+    for data in (path, text.encode(), bytearray(text.encode())):
+        assert show({"type": "json", "data": data}) == {"type": "json", "data": said}
+    table = show({"type": "table", "data": path})["data"]
+    assert table["columns"] == ["a", "b", "c"] and table["rows"][1] == [2, None, None]
+    assert show({"type": "json", "data": text}) == {"type": "json", "data": text}
+
+
+@pytest.mark.parametrize("kind", ["json", "table"])
+@pytest.mark.parametrize("text", ["{", "1 2", "[" * 100_000, "\u00e9"], ids=["cut", "two", "deep", "text"])
+def test_a_file_of_json_that_is_none_says_so(kind: str, text: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(text)
+    with pytest.raises(PreviewFailed, match="its data is no JSON"):
+        show({"type": kind, "data": path})
+    with pytest.raises(PreviewFailed, match="there is no file"):
+        show({"type": kind, "data": tmp_path / "y.json"})
+    with pytest.raises(PreviewFailed, match="more than the limit of 1,000 bytes"):
+        path.write_text(" " * 2000)
+        show({"type": kind, "data": path}, bytes=1000)
+
+
+def test_csv_of_plain_rows_has_no_head_of_ours() -> None:
+    assert show({"type": "csv", "data": [["a", "b"], [1, "x,y"]]})["data"] == 'a,b\n1,"x,y"\n'
+    assert show({"type": "csv", "data": []})["data"] == ""
 
 
 def test_a_page_is_read_from_its_file(tmp_path: Path) -> None:
