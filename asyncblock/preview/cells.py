@@ -17,6 +17,7 @@ from typing import Any
 
 from ..brought import brought
 from ..errors import UnserializableValue
+from ..forms import key_text
 from ..values import dumps, loads
 from .limits import Limits
 
@@ -45,6 +46,9 @@ def label(column: Any, limits: Limits) -> str | int | float:
     if isinstance(column, tuple):
         return shortened(" / ".join(str(cell(level, limits)) for level in column), limits.cell)
     made = cell(column, limits)
+    if made is None:
+        # NaN and NaT are others than None.
+        return safe_str(column, limits.cell)
     return made if isinstance(made, (str, int, float)) and not isinstance(made, bool) else str(made)
 
 
@@ -221,10 +225,38 @@ def _inside(parts: Mapping[Any, Any] | Iterable[Any], limits: Limits, room: _Roo
     room.depth += 1
     try:
         if isinstance(parts, Mapping):
-            return {str(label(key, limits)): _item(each, limits, room, key) for key, each in parts.items()}
+            names = _Names(limits)
+            return {names.of(key): _item(each, limits, room, key) for key, each in parts.items()}
         return [_item(each, limits, room) for each in parts]
     finally:
         room.depth -= 1
+
+
+class _Names:
+    """The names of an object's members: none of them is lost because another key has the same text."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._times: dict[str, int] = {}
+
+    def of(self, key: object) -> str:
+        """Return a key's text: as in an output where it has one there, else as a column's label."""
+        text = self._text(key)
+        if text in self._times and not isinstance(key, str):
+            text = safe_repr(key, self._limits.cell)
+        while text in self._times:
+            self._times[text] += 1
+            text = f"{text} ({self._times[text]})"
+        self._times[text] = 1
+        return text
+
+    def _text(self, key: object) -> str:
+        if isinstance(key, (bytes, bytearray)):
+            return safe_repr(key, self._limits.cell)
+        if not isinstance(key, str):
+            with suppress(Exception):  # it has none, or its own methods raise
+                return shortened(key_text(key), self._limits.cell)
+        return str(label(key, self._limits))
 
 
 def _item(value: Any, limits: Limits, room: _Room, key: object = "") -> Any:

@@ -227,6 +227,25 @@ async def test_a_conversion_that_hangs_is_given_up() -> None:
             go.set()
 
 
+KEYS: dict[str, tuple[dict[Any, Any], list[str]]] = {
+    "number and text": ({1: 0, "1": 1}, ["1", "1 (2)"]),
+    "text and number": ({"1": 0, 1: 1}, ["1", "1 (2)"]),
+    "nothing": ({float("nan"): 0, None: 1, pd.NaT: 2, "None": 3}, ["nan", "None", "NaT", "None (2)"]),
+    "tuples": ({(1, 2): 0, "1 / 2": 1}, ["1 / 2", "1 / 2 (2)"]),
+    "bytes": ({b"a": 0, b"b": 1}, ["b'a'", "b'b'"]),
+    "truth": ({True: 0, (): 1}, ["true", ""]),
+    "long": ({"x" * 10_000 + "a": 0, "x" * 10_000 + "b": 1, None: 2}, []),
+}
+
+
+@pytest.mark.parametrize(("value", "names"), KEYS.values(), ids=list(KEYS))
+def test_no_member_is_lost_whose_key_has_the_text_of_another(value: dict[Any, Any], names: list[str]) -> None:
+    made = show(value)["data"]
+    assert len(made) == len(value) and list(made.values()) == list(value.values())
+    assert not names or list(made) == names
+    assert show(pd.DataFrame({"cell": [value]}))["data"]["rows"] == [[made]] or not names
+
+
 def test_a_text_with_lone_surrogates_is_shown_whole_unless_it_is_long() -> None:
     # The names of files on Linux may have some.
     assert show("a\ud800b") == {"type": "text", "data": "a\\ud800b"}
