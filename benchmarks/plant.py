@@ -27,6 +27,8 @@ class Plant:
     data_dir: Path
     process: asyncio.subprocess.Process
     synchronous: str
+    options: tuple[str, ...] = ()
+    """What else ``serve`` was told."""
 
     def peak_mb(self) -> float:
         """The most memory that the mainframe process has had (Linux; 0.0 elsewhere)."""
@@ -50,15 +52,17 @@ class Plant:
         self.process.kill()
         await self.process.wait()
         began = time.perf_counter()
-        self.process, _ = await _start(self.data_dir, self.synchronous, int(self.url.rpartition(":")[2]))
+        self.process, _ = await _start(self.data_dir, self.synchronous, int(self.url.rpartition(":")[2]), self.options)
         return time.perf_counter() - began
 
 
-async def _start(data_dir: Path, synchronous: str, port: int) -> tuple[asyncio.subprocess.Process, str]:
+async def _start(
+    data_dir: Path, synchronous: str, port: int, options: tuple[str, ...]
+) -> tuple[asyncio.subprocess.Process, str]:
     """Start a mainframe; return its process and its address."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "asyncblock", "serve"),
-        *("--port", str(port), "--data-dir", str(data_dir), "--synchronous", synchronous),
+        *("--port", str(port), "--data-dir", str(data_dir), "--synchronous", synchronous, *options),
         stderr=asyncio.subprocess.PIPE,
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
     )
@@ -72,12 +76,14 @@ async def _start(data_dir: Path, synchronous: str, port: int) -> tuple[asyncio.s
 
 
 @asynccontextmanager
-async def open_plant(synchronous: str = "normal") -> AsyncIterator[tuple[Plant, Mainframe]]:
+async def open_plant(
+    synchronous: str = "normal", options: tuple[str, ...] = ()
+) -> AsyncIterator[tuple[Plant, Mainframe]]:
     """Start a mainframe on a new data directory and connect to it; both end when the block is left."""
     with tempfile.TemporaryDirectory(prefix="asyncblock-bench-") as directory:
         data_dir = Path(directory)
-        process, url = await _start(data_dir, synchronous, 0)
-        plant = Plant(url, (data_dir / "token").read_text().strip(), data_dir, process, synchronous)
+        process, url = await _start(data_dir, synchronous, 0, options)
+        plant = Plant(url, (data_dir / "token").read_text().strip(), data_dir, process, synchronous, options)
         try:
             async with connect(plant.url, plant.token) as mainframe:
                 yield plant, mainframe

@@ -57,14 +57,14 @@ async def produce(inputs: dict[str, Any], ctx: Context) -> None:
     start.ended = time.perf_counter()
 
 
-async def outputs(jobs: int, count: int, size: int) -> dict[str, float]:
-    """Measure ``count`` outputs of about ``size`` bytes from each of ``jobs`` jobs."""
+async def outputs(jobs: int, count: int, size: int, options: tuple[str, ...] = ()) -> dict[str, float]:
+    """Measure ``count`` outputs of about ``size`` bytes from each of ``jobs`` jobs, with ``options`` of ``serve``."""
     global _start
     _start = _Start(jobs, count, size)
     flow = Flow("throughput")
     for _ in range(jobs):
         flow.node(produce)
-    async with open_plant() as (plant, mainframe):
+    async with open_plant(options=options) as (plant, mainframe):
         executor = Executor(blocks=[produce])
         async with executor.attached(mainframe):
             session = await mainframe.start(flow.plan())
