@@ -20,7 +20,7 @@ __all__: list[str] = []
 _TAKEN_WORK = 3000
 """Steps up to which a figure is copied at the call: about 2 ms, for values in lists are copied one by one."""
 
-_BETWEEN = 1000
+_BETWEEN = 250
 """Steps of counting between two turns of other threads."""
 
 _PAGE = """<div id="PLACE" class="plotly-graph-div" style="height:100%; width:100%;"></div>

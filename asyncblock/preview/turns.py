@@ -6,8 +6,9 @@ import time
 
 __all__ = ["let_go"]
 
-_LET_GO = 2e-5
-"""Seconds of sleep that surely hand the GIL over; with 0 the same thread may take it again at once."""
+_LET_GO = 5e-5
+"""Seconds of sleep that surely hand the GIL over: a loop on another core needs some 30 us to come and take it, and the
+thread that let it go takes it again if it is there first."""
 
 
 def let_go() -> None:
