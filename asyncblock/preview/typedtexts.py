@@ -35,7 +35,7 @@ def written(data: Any, kind: str, limits: Limits) -> dict[str, Any] | None:
     if isinstance(data, str) and not is_offering(data):
         return _cut(data, limits)
     if isinstance(data, (bytes, bytearray)):
-        media_type = media_type_of(data)
+        media_type = "application/pdf" if data.startswith(b"%PDF-") else media_type_of(data)
         if media_type is not None and media_type != "image/svg+xml":
             raise cannot(kind, data, f" ({media_type})")
         if b"\0" in data[:_LOOKED_AT]:

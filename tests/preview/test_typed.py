@@ -123,6 +123,7 @@ NONE: dict[str, tuple[str, Any, str]] = {
     "table of a figure": ("table", Figure(), r"of type Figure \(shown as image\), of which no table"),
     "html of a list": ("html", [1], "of type list, of which no html"),
     "html of a picture's bytes": ("html", encoded("PNG"), r"\(image/png\), of which no html"),
+    "html of a document's bytes": ("html", b"%PDF-1.7\n1 0 obj\n", r"\(application/pdf\), of which no html"),
     "json of a figure": ("json", Figure(), "at data can't be sent: JSON has no form for Figure$"),
     "video of a picture": ("video", encoded("PNG"), "aren't video: they are image/png"),
     "audio of an array": ("audio", np.zeros(3), "of type ndarray, of which no audio"),
@@ -199,6 +200,14 @@ def test_a_page_is_read_from_its_file(tmp_path: Path) -> None:
     path = tmp_path / "x.html"
     path.write_text("<b>x</b>")
     assert show({"type": "iframe", "data": path}) == {"type": "html", "data": "<b>x</b>"}
+
+
+@pytest.mark.parametrize("kind", ["iframe", "html", "text", "markdown"])
+def test_a_document_of_another_kind_is_no_page_and_no_text(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "paper.pdf"
+    path.write_bytes(b"%PDF-1.4\n1 0 obj\n<< /Type /Catalog >>\nendobj\n")
+    with pytest.raises(LocalProtocolError, match=rf"\(application/pdf\), of which no {kind}"):
+        show({"type": kind, "data": path})
 
 
 @pytest.mark.parametrize("kind", ["text", "html", "markdown", "csv", "table", "iframe"])
