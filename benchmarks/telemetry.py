@@ -91,8 +91,8 @@ async def rate(kind: str, count: int) -> dict[str, float]:
             return await outputs(100, count, 100)
     async with _collector() as paths:
         found = await outputs(100, count, 100, ("--otel",) if kind == "on" else ())
-    got = {"/v1/traces", "/v1/metrics"} <= set(paths)
-    if got != (kind == "on") or (paths and kind == "off"):
+    # Of a run that is shorter than a second there are no metrics: that is how often they are taken.
+    if ("/v1/traces" in paths) != (kind == "on") or (paths and kind == "off"):
         raise RuntimeError(f"telemetry is {kind}, and the collector got {sorted(set(paths))}")
     return found
 
