@@ -530,6 +530,11 @@ def _whole_characters(piece: bytes, end: int) -> int:
     return end
 
 
+_INTERPRETERS_OWN: Final = 1_000
+"""Objects that may be frozen before an author freezes any: Python 3.12 begins with 375. An author's are all that there
+are, tens of thousands."""
+
+
 def _promotion() -> Any:
     """Return what moves all young objects to the collector's oldest generation without looking at them.
 
@@ -540,7 +545,7 @@ def _promotion() -> Any:
     if not hasattr(gc, "freeze") or not getattr(sys, "_is_gil_enabled", lambda: True)():
         return lambda: None
     with _promoting:
-        if gc.get_freeze_count():
+        if gc.get_freeze_count() > _INTERPRETERS_OWN:
             return lambda: None
 
     def promote() -> None:
