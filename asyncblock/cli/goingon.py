@@ -86,6 +86,7 @@ class GoesOn:
         try:
             transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), ours)
         except BaseException:
+            # A cancel too: nobody else knows the two ends.
             ours.close()
             os.close(write)
             raise
