@@ -89,7 +89,10 @@ def grouped(value: Any, limits: Limits, again: Again) -> dict[str, Any] | None:
     chosen, left_out = _chosen(value)
     made = [(title, again(each)) for title, each in chosen]
     if len(made) == 1 and not left_out:
-        return made[0][1]
+        # A list of one thing shows it as it is. Many parts that lead to one figure don't name it: ``boxplot`` returns
+        # a dict of lists of its lines.
+        (title, payload) = made[0]
+        return _titled(title, payload) if _is_lone_name(value) else payload
     if all(each["type"] == "image" and not isinstance(each["data"], list) for _, each in made):
         group: dict[str, Any] = {
             "type": "image",
@@ -97,10 +100,26 @@ def grouped(value: Any, limits: Limits, again: Again) -> dict[str, Any] | None:
             "titles": [title for title, _ in made],
         }
     else:
-        group = {"type": "group", "data": [{"title": title, **each} for title, each in made]}
+        group = {"type": "group", "data": [_titled(title, each) for title, each in made]}
     if left_out:
         group["note"] = f"the first {len(made):,} of {len(made) + left_out:,}"
     return group
+
+
+def _titled(title: str, payload: dict[str, Any]) -> dict[str, Any]:
+    """Return a payload with the key under which it stood; what has a title already keeps it behind the key."""
+    own = payload.get("title")
+    return {**payload, "title": f"{title} / {own}" if isinstance(own, str) and own else title}
+
+
+def _is_lone_name(value: Any) -> bool:
+    """Tell whether all that a container has is one thing under a name that says what it is."""
+    parts = list(islice(_parts(value) or (), 2))
+    if len(parts) != 1:
+        return False
+    if isinstance(value, (Mapping, ItemsView)) or hasattr(value, "iloc"):
+        return True
+    return has_members(value) and parts[0][0] not in _HOLDS
 
 
 def _chosen(value: Any) -> tuple[list[tuple[str, Any]], int]:
@@ -209,8 +228,10 @@ def _is_of_axes(value: Any) -> bool:
 
 
 def _axes(value: Any, limits: Limits) -> Any:
+    if hasattr(value, "iloc"):
+        return MappingProxyType(dict(value.items()))
     figures = figures_of(value)
-    return figures[0] if len(figures) == 1 else MappingProxyType(dict(_parts(value) or ()))
+    return figures[0] if len(figures) == 1 else list(value.flat)
 
 
 def _is_showable(value: Any, left: list[int]) -> bool:

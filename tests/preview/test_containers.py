@@ -4,8 +4,9 @@ import datetime
 import io
 import time
 from collections import UserDict, UserList, deque, namedtuple
+from collections.abc import Callable
 from dataclasses import dataclass
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import attrs
@@ -91,6 +92,42 @@ def test_things_of_several_kinds_are_shown_each_with_its_key() -> None:
     assert made["data"][2]["data"].startswith("data:image/png;base64,")
 
 
+def _one_axes() -> Any:
+    return pd.Series({"x": plt.subplots()[1]})
+
+
+@pytest.mark.parametrize(
+    ("make", "kind", "title"),
+    [
+        (lambda: {"loss": Figure()}, "image", "loss"),
+        (lambda: {2023: FRAME}, "table", "2023"),
+        (lambda: MappingProxyType({("a", 1): FRAME}), "table", "a / 1"),
+        (lambda: {"axes": plt.subplots()[1]}, "image", "axes"),
+        (lambda: SimpleNamespace(errors=FRAME), "table", "errors"),
+        (_one_axes, "image", "x"),
+        (lambda: {"year": {"month": FRAME}}, "table", "year / month"),
+        (lambda: {"year": [FRAME]}, "table", "year"),
+        (lambda: {"year": {"type": "table", "title": "sales", "data": FRAME}}, "table", "year / sales"),
+        (lambda: {"year": {"a": Figure(), "b": Figure()}}, "image", "year"),
+        (lambda: {"year": {"a": Figure(), "b": FRAME}}, "group", "year"),
+        (lambda: [Figure()], "image", None),
+        (lambda: Holder(Figure(), "fig"), "image", None),
+        (lambda: plt.subplots()[1].boxplot([1, 2, 3]), "image", None),
+    ],
+    ids=["figure", "number", "tuple", "axes", "members", "series", "nested", "list in it", "own title", "pictures",
+         "group", "list", "holder", "boxplot"],
+)  # fmt: skip
+def test_one_thing_has_its_key_as_title(make: Callable[[], Any], kind: str, title: str | None) -> None:
+    made = show(make())
+    assert (made["type"], made.get("title")) == (kind, title)
+
+
+def test_titles_of_inner_containers_stand_behind_those_of_the_outer() -> None:
+    made = show({"2023": {"may": FRAME}, "2024": {"june": FRAME, "july": FRAME}})
+    assert [each["title"] for each in made["data"]] == ["2023 / may", "2024"]
+    assert [each["title"] for each in made["data"][1]["data"]] == ["june", "july"]
+
+
 def test_things_in_a_list_are_shown_by_their_position() -> None:
     made = show([FRAME, [Figure(), Figure()]])
     assert [each["title"] for each in made["data"]] == ["0", "1"]
@@ -174,8 +211,10 @@ def test_an_heir_of_a_plain_type_is_shown_as_it_offers(value: Any) -> None:
 @pytest.mark.parametrize("value", HEIRS, ids=["dict", "list", "str", "mapping", "like a payload"])
 def test_an_heir_of_a_plain_type_in_a_container_is_shown_as_it_offers(value: Any) -> None:
     made = {"type": "html", "data": "<b>shown</b>", "mime_type": "text/html"}
-    for container in ([value], {"key": value}, (value,), [{"key": [value]}]):
+    for container in ([value], (value,), [[value]]):
         assert show(container) == made
+    for named in ({"key": value}, [{"key": [value]}]):
+        assert show(named) == {**made, "title": "key"}
     assert show({"key": value, "other": 1})["data"] == [
         {"title": "key", **made},
         {"title": "other", "type": "json", "data": 1},
@@ -239,7 +278,7 @@ class Model(pydantic.BaseModel):
 @pytest.mark.parametrize(
     ("value", "titles"),
     [
-        ({"a": {"b": {"c": _frame()}}, "d": [[_frame()]]}, ["a", "d"]),
+        ({"a": {"b": {"c": _frame()}}, "d": [[_frame()]]}, ["a / b / c", "d"]),
         ({"a": _frame(1), "b": _frame(2)}.values(), ["0", "1"]),
         ({"a": _frame(1), "b": _frame(2)}.items(), ["a", "b"]),
         (deque([_frame(1), _frame(2)]), ["0", "1"]),
