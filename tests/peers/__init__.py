@@ -65,6 +65,13 @@ class Peer:
                         return self.came.pop(index)
                 await self._receive()
 
+    async def everything(self) -> list[dict[str, Any]]:
+        """Return what has come, and wait for a message if nothing has."""
+        if not self.came:
+            await self._receive()
+        came, self.came = self.came, []
+        return came
+
     async def _receive(self) -> None:
         data = await self.transport.receive()
         self.sizes.append(len(data))
