@@ -155,7 +155,11 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help=f"{', '.join(_FULL)}: at the size of what is to be reached, which takes minutes",
     )
-    parser.add_argument("--readme", action="store_true", help="measure all and write the table into README.md")
+    parser.add_argument(
+        "--readme",
+        action="store_true",
+        help="measure all, or those that are named, and write their rows into README.md",
+    )
     parser.add_argument("--from", dest="lines", type=Path, metavar="FILE", help="with --readme: JSON lines of earlier")
     usual = Limits()
     paired = parser.add_argument_group("beside another commit")
@@ -200,7 +204,8 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
         parser.error(f"no benchmark {', '.join(map(repr, unknown))}; there are {', '.join(NAMES)}")
     if options.against is None and (options.ours or options.case or options.history):
         parser.error("--ours, --case and --history belong to --against REF")
-    if options.full and (options.quick or options.against is not None or not set(options.names) & set(_FULL)):
+    wanted = set(options.names or (NAMES if options.readme else ()))
+    if options.full and (options.quick or options.against is not None or not wanted & set(_FULL)):
         parser.error(f"--full is for a whole measurement of {', '.join(_FULL)}, without --quick and --against")
     if options.against is not None and not (options.names or options.readme):
         parser.error("--against needs to know which benchmarks: name some")

@@ -6,7 +6,9 @@ navigation until the graph and the counts of a session of many outputs and previ
 just begun; then what the page's process took at most, and what the tab takes. ``frames`` and ``age``: the graph of a
 flow of 1,000 nodes while some 200 states change each second; how many frames the browser draws, and how long after its
 job's end a node is drawn as finished (p99). ``report`` and ``report_mb``: the command for the
-session of ``first_paint``. ``--full`` has that session at its full size, 10^6 outputs and 500 previews.
+session of ``first_paint``. ``with_20_followers``: the part of its pace of 50,000 outputs a second that a run keeps
+while 20 websockets and a tab follow it (``crowd``), in paired rounds. ``--full`` has the session of ``first_paint`` at
+its full size, 10^6 outputs and 500 previews.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ from typing import Any
 from asyncblock import Context, Executor, Flow, block
 
 from .chromium import largest_renderer_mb, look_for, open_page, open_tab
+from .crowd import FOLLOWERS, RATE, in_pairs
+from .paired import FEWEST
 from .plant import open_plant
 from .report import Result
 from .rounds import Case, Subject, measure_in_turns
@@ -258,9 +262,14 @@ def _subjects(quick: bool, full: bool = False) -> tuple[Subject, Subject, Subjec
     )
 
 
+def _crowd(quick: bool) -> dict[str, Any]:
+    return {"seconds": 1.0 if quick else 10.0, "followers": FOLLOWERS}
+
+
 def cases(quick: bool) -> list[Case]:
     """Return ours."""
     shown, large, graph = _subjects(quick)
+    crowd = Subject("crowd", "benchmarks.crowd:both", _crowd(quick))
     return [
         Case("preview_p50", shown, "p50", "ms"),
         Case("preview_p99", shown, "p99", "ms"),
@@ -271,6 +280,8 @@ def cases(quick: bool) -> list[Case]:
         Case("age", graph, "age", "ms"),
         Case("report", large, "report", "s"),
         Case("report_mb", large, "report_mb", "MB"),
+        # One build with followers beside another: the rate itself.
+        Case("with_20_followers", crowd, "rate", "outputs/s"),
     ]
 
 
@@ -280,9 +291,10 @@ def measure(quick: bool, full: bool = False) -> Result:
     subjects = _subjects(quick, full)
     figures = measure_in_turns(list(subjects), 1).figures
     large = subjects[1].arguments
+    kept, crowd = in_pairs(1 if quick else FEWEST, _crowd(quick))
     return Result(
         name="page",
-        unit="(ms, ms, s, MB, MB, frames/s, ms, s, MB)",
+        unit="(ms, ms, s, MB, MB, frames/s, ms, s, MB, times)",
         asyncblock={
             "preview_p50": figures["previews"]["p50"],
             "preview_p99": figures["previews"]["p99"],
@@ -293,6 +305,7 @@ def measure(quick: bool, full: bool = False) -> Result:
             "age": figures["changing"]["age"],
             "report": figures["large"]["report"],
             "report_mb": figures["large"]["report_mb"],
+            "with_20_followers": kept.ratio,
         },
         must={
             "preview_p50": "<= 150 ms",
@@ -304,9 +317,22 @@ def measure(quick: bool, full: bool = False) -> Result:
             "age": "<= 200 ms",
             "report": "<= 5 s",
             "report_mb": "<= 10 MB",
+            "with_20_followers": ">= 0.95x of the pace without",
         },
         conditions={
             "session": f"{large['outputs']:,} outputs, {large['previews']:,} previews",
             "changes of states a second": round(figures["changing"]["changes"]),
+            "with 20 followers": {
+                "pace, outputs/s": RATE,
+                "outputs/s": round(crowd["rate"]),
+                "without": round(crowd["alone"]),
+                # Fewer rounds have none.
+                "interval": [round(kept.low, 3), round(kept.high, 3)] if kept.low else None,
+                "rounds": kept.rounds,
+                "mainframe's cores": round(crowd["mainframe_cpu"], 2),
+                "mainframe's cores without": round(crowd["alone_cpu"], 2),
+                "followers had all, s after the end": round(crowd["behind"], 2),
+                "the tab": round(crowd["tab_behind"], 2),
+            },
         },
     )

@@ -17,7 +17,7 @@ from benchmarks.rounds import NotMeasured
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-@pytest.mark.timeout(400)  # three browsers, one after the other
+@pytest.mark.timeout(400)  # four browsers, one after the other
 def test_a_short_run_has_a_figure_for_each_case() -> None:
     try:
         look_for()
@@ -31,6 +31,8 @@ def test_a_short_run_has_a_figure_for_each_case() -> None:
     assert list(found["asyncblock"]) == [case.name for case in page.cases(True)] == list(found["conditions"]["must"])
     assert all(figure > 0 for figure in found["asyncblock"].values()), found["asyncblock"]
     assert found["asyncblock"]["preview_p50"] <= found["asyncblock"]["preview_p99"]
+    crowd = found["conditions"]["with 20 followers"]
+    assert crowd["without"] > 0 and crowd["interval"] is None  # one pair of runs has none
     assert found["conditions"]["session"] == "10,000 outputs, 50 previews"
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime
 import importlib
 import os
 import select
@@ -64,6 +65,49 @@ def test_the_table_stands_between_the_markers_and_nothing_else_is_touched(tmp_pa
     assert text.startswith(f"before\n{readme.BEGIN}\n") and text.endswith(f"{readme.END}\nafter\n")
     assert "old" not in text and "| n | 300 x/s | 3x a | a 100; b 0 |" in text
     assert "Not shown: c (not here)." in text
+
+
+def test_rows_of_what_was_not_measured_stay_and_the_line_above_says_of_which_day_the_new_ones_are(
+    tmp_path: Path,
+) -> None:
+    page = tmp_path / "README.md"
+    page.write_text(f"{readme.BEGIN}\n{readme.END}\n")
+    readme.write([NUMBER, CASES], page)
+    head = page.read_text().splitlines()[1]
+    for figure in (5.0, 6.0):
+        readme.write([replace(CASES, asyncblock={"p": figure, "q": 4.0}), replace(NUMBER, name="new")], page)
+    today = datetime.date.today().isoformat()
+    assert page.read_text().splitlines()[1:-1] == [
+        f"{head} m {today}. new {today}.",
+        "",
+        "| benchmark | asyncblock | to reach | in the same run |",
+        "|---|---|---|---|",
+        "| n | 300 x/s | 3x a | a 100; b 0 |",
+        "| m p | 6 ms |  | a 2 |",
+        "| m q | 4 s |  | a 2; b 8 |",
+        "| new | 300 x/s | 3x a | a 100; b 0 |",
+        "",
+        "Not shown: c (not here).",
+    ]
+    # Where all is measured nothing is left of before.
+    readme.write([CASES], page, missed={"n": "gone", "new": "gone"})
+    assert page.read_text().splitlines()[1:4] == [head, "", "| benchmark | asyncblock | to reach | in the same run |"]
+    assert "| n |" not in page.read_text() and "300" not in page.read_text()
+
+
+def test_cases_that_belong_together_have_one_row_of_the_table() -> None:
+    cases = {"preview_p50": 1.0, "age": 2.0, "first_paint": 3.0}
+    page = Result(name="page", unit="(ms, ms, s)", asyncblock=cases, must={"age": "<= 5 ms"})
+    assert readme.table([page]).splitlines()[4:] == [
+        "| page live | preview p50 1 ms; age 2 ms | age <= 5 ms |  |",
+        "| page afterwards | first paint 3 s |  |  |",
+    ]
+
+
+@pytest.mark.parametrize("name", readme.TOGETHER)
+def test_cases_that_are_put_together_are_some_that_there_are(name: str) -> None:
+    there = {case.name.replace("_", " ") for case in importlib.import_module(f"benchmarks.{name}").cases(False)}
+    assert {case for group in readme.TOGETHER[name].values() for case in group} <= there
 
 
 def test_a_page_without_markers_is_refused(tmp_path: Path) -> None:
