@@ -309,6 +309,24 @@ class Mainframe:
         """
         return await self.link.request("info", {})
 
+    async def executors(self) -> list[dict[str, Any]]:
+        """Return the executors that are there: what they have and do, and what keeps them from it.
+
+        **Cancellation** is safe. Raises ``Rejected`` when the mainframe is an older one, which doesn't tell.
+        """
+        answer = await self.link.request("executors", {})
+        return list(answer["executors"])
+
+    async def drain(self, link: str, drained: bool = True) -> None:
+        """Let an executor take no new jobs (``link`` is its id in ``executors``), or take them again.
+
+        What runs there goes on, and so do sessions that have values in its memory: it is empty when they have ended.
+        **Durability**: none; it holds until the executor or the mainframe begins again.
+        **Cancellation** leaves the order standing if it was sent. Raises ``Rejected`` when no such executor is there,
+        ``Unauthorized`` when the token may only watch.
+        """
+        await self.link.request("drain", {"link": link, "drained": drained})
+
     async def cancel_job(
         self, session_id: str, job_id: str, reason: str = "cancelled", *, prefix: bool = False
     ) -> None:

@@ -29,7 +29,7 @@ MAX_READS: Final = 4096
 _MOST: Final = 1 << 31
 """Of anything: no number of a mainframe's is too large to be counted with."""
 
-_ANSWERED_LATER: Final = frozenset({"info", "prune", "session", "sessions"})
+_ANSWERED_LATER: Final = frozenset({"executors", "info", "prune", "session", "sessions"})
 """Methods for which the mainframe asks its disk. The others are carried out as they come, and a cancel waits for
 nothing."""
 

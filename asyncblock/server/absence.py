@@ -7,7 +7,7 @@ back, or accept the new one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ..resources import NOTHING, Resources
@@ -50,11 +50,16 @@ class Absence:
     """Watches over the queues that no executor serves."""
 
     def __init__(
-        self, transactions: Transactions, links: Mapping[str, LinkState], queues: Mapping[Need, Iterable[Job]]
+        self,
+        transactions: Transactions,
+        links: Mapping[str, LinkState],
+        queues: Mapping[Need, Iterable[Job]],
+        takes: Callable[[LinkState, Need], bool],
     ) -> None:
         self._transactions = transactions
         self._links = links
         self._queues = queues
+        self._takes = takes
         self._lacks: dict[Need, _Lack] = {}
         self.own = False
         """Executors are started with this mainframe: where none is there yet, nobody else need start one."""
@@ -101,7 +106,7 @@ class Absence:
             lack.timer.cancel()
 
     def _served(self, need: Need) -> bool:
-        return any(serves(link, need) for link in self._links.values())
+        return any(self._takes(link, need) for link in self._links.values())
 
     def _ring(self, need: Need, lack: _Lack, due: float) -> None:
         if lack.timer is not None:
@@ -183,6 +188,10 @@ class Absence:
         }
         return sorted(found)
 
+    def _drained(self, need: Need) -> bool:
+        """Tell whether some could run a job, and take none: nobody else can, or it wouldn't wait."""
+        return any(link.drained and serves(link, need) for link in self._links.values())
+
     def _near(self, need: Need) -> list[Resources]:
         """Return what those offer that could run a job but for what it needs."""
         if not need.resources:
@@ -214,6 +223,8 @@ class Absence:
             what = "no executor process is ready yet"
         elif not executors:
             what = f"no executor is connected, for {_described(need, version)}; start one with {_START}"
+        elif self._drained(need):
+            what = _DRAINED
         elif near := self._near(need):
             what = self._unoffered(need, near)
         elif need.language not in languages:
@@ -241,6 +252,8 @@ class Absence:
 
     def _end(self, need: Need, job: Job) -> str:
         package = job.block.get("package")
+        if self._drained(need):
+            return f"no executor could run node {job.node_id} within {_time(self._limit(job))}: {_DRAINED}"
         if near := self._near(need):
             what = self._unoffered(need, near)
             return f"no executor could run node {job.node_id} within {_time(self._limit(job))}: {what}"
@@ -257,6 +270,10 @@ class Absence:
         )
 
 
+_DRAINED = (
+    "every executor that could run it is drained, and takes no new jobs; let one take them again (on the page, under "
+    "Executors, or by Mainframe.drain(link, False)), or start another"
+)
 _START = "'asyncblock executor --package DIR', DIR being the same files"
 
 

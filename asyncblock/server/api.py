@@ -93,6 +93,16 @@ def _message_service(sessions: Sessions, turn: Turn, params: Params) -> dict[str
     return {"executors": len(told)}
 
 
+def _drain(sessions: Sessions, turn: Turn, params: Params) -> dict[str, Any]:
+    name = _field(params, "link", str)
+    link = sessions.dispatch.links.get(name)
+    if link is None or link.executor is None:
+        raise Rejected(f"no executor {name!r} is here", code="unknown_executor")
+    link.drained = _field(params, "drained", bool, True)
+    sessions.dispatch.came(turn, link)
+    return {}
+
+
 def _executor_held(sessions: Sessions, turn: Turn, params: Params) -> dict[str, Any]:
     """Whoever started a process sees that the interpreter's lock is held in it."""
     link = sessions.dispatch.links.get(_field(params, "link", str))
@@ -128,5 +138,6 @@ METHODS: Final[dict[str, tuple[frozenset[str], Method]]] = {
     "executor_held": (frozenset({"executor"}), _executor_held),
     "cancel_job": (frozenset({"client"}), _cancel_job),
     "message_service": (frozenset({"client"}), _message_service),
+    "drain": (frozenset({"client"}), _drain),
 }
 """Method name: the roles of which one is needed, and the function."""

@@ -16,17 +16,19 @@ from typing import Any
 from ..flow.plan import FlowPlan
 from ..wire.messages import Close
 from .absence import Absence
+from .bounds import MAX_WORDS
 from .dispatchsender import DispatchSender
+from .drained import Drained
 from .jobs import Attempt, Job, JobState, LinkState
 from .lives import Lost, Made, VarValue
-from .needs import SPAWN, Need, has_version, need_of, serves
+from .needs import BESIDE, SPAWN, Need, has_version, need_of
 from .placing import Placing
 from .sharing import Sharing
 from .spawning import Spawning, spawn_slots
 from .transactions import Transactions
 from .turn import Turn
 
-__all__ = ["BESIDE", "Dispatcher"]
+__all__ = ["Dispatcher"]
 
 logger = logging.getLogger("asyncblock.server")
 
@@ -38,9 +40,6 @@ _TIDY = 100
 
 _PUMPED = 50
 """Jobs of a queue that are handed out, or passed because they have ended, in one step of the loop."""
-
-BESIDE = "@"
-"""Begins the group of a job that another one has asked for; the caller's link follows, if that can run it."""
 
 
 class Dispatcher:
@@ -55,8 +54,9 @@ class Dispatcher:
         self._pumping: set[Need] = set()
         """Queues that are gone on with in the loop's next turn."""
         self._pins: dict[tuple[str, str], LinkState] = {}
+        self._drained = Drained(self._pins)
         self.placing = Placing(self.links, self._free)
-        self.absence = Absence(transactions, self.links, self._waiting)
+        self.absence = Absence(transactions, self.links, self._waiting, self._drained.takes)
         self.sharing = Sharing(transactions, self.links, self._waiting)
         self.sender = DispatchSender(transactions, self.links)
         self.exports = self.sender.exports
@@ -178,7 +178,7 @@ class Dispatcher:
         job.session.fail_job(turn, job, _lost_words(job, lost, reason), retry=False, lost=lost)
 
     def came(self, turn: Turn, link: LinkState) -> None:
-        """An executor has said what it can do: hand out what waited for it."""
+        """An executor has said what it can do, or was told what it may: hand out what waited for it."""
         self.spawning.arrived(turn, link)
         self.pump_all(turn)
         self.absence.review()
@@ -197,8 +197,7 @@ class Dispatcher:
     def _choose_host(self, need: Need, job: Job) -> LinkState | None:
         """Choose who starts a process for a job: where its var values can come, if that is anywhere."""
         hosts = [link for link in self.links.values() if spawn_slots(link) > 0 and self._has_room(link, need)]
-        lives = job.session.lives
-        if lives.any:
+        if (lives := job.session.lives).any:
             come = self.placing.can_come
             hosts = [link for link in hosts if not lives.missing(job.inputs.values(), partial(come, link))] or hosts
         return max(hosts, key=spawn_slots, default=None)
@@ -223,7 +222,7 @@ class Dispatcher:
 
     def _has_room(self, link: LinkState, need: Need) -> bool:
         """Tell whether a link's executor can run a job and has the resources for it; slots don't count."""
-        return serves(link, need) and self.sharing.has_room(link, need)
+        return self._drained.takes(link, need) and self.sharing.has_room(link, need)
 
     def _free(self, link: LinkState, need: Need) -> int:
         """Return how many more jobs like this a link's executor can take."""
@@ -349,7 +348,7 @@ class Dispatcher:
             self.back(link)
             self.lost(link)
         with self._transactions.turn() as turn:
-            for attempt, where in _standing(link, threads, seconds):
+            for attempt, where in _noted(link, threads, seconds, self._transactions.loop.time()):
                 attempt.job.session.stalled(turn, attempt, seconds, where)
 
     def _expired(self, link: LinkState) -> None:
@@ -424,6 +423,21 @@ def _standing(link: LinkState, threads: list[Any], seconds: float) -> list[tuple
     if threads and not found and seconds >= _SURE:
         return [(attempt, "code that holds the interpreter's lock") for attempt in running]
     return found
+
+
+def _noted(link: LinkState, threads: list[Any], seconds: float, now: float) -> list[tuple[Attempt, str]]:
+    """Note on a link where its process stands, whether it has jobs or not; return as ``_standing``."""
+    standing = _standing(link, threads, seconds)
+    if threads:
+        link.stall = (now, seconds, standing[0][1] if standing else _innermost(threads))
+    return standing
+
+
+def _innermost(threads: list[Any]) -> str:
+    """Return where the first thread stands, in words: of a process that holds the lock it is the main one."""
+    for file, line, function in threads[0][:1]:
+        return f"{function} ({file}:{line})"[:MAX_WORDS]
+    return "code that holds the interpreter's lock"
 
 
 def _stands_at(attempt: Attempt, threads: list[Any]) -> str | None:

@@ -300,6 +300,7 @@ class Incoming:
     def _stalled(self, message: Stalled) -> None:
         attempt = self._link.attempts.get(message.channel)
         now = self._sessions.loop.time()
+        self._link.stall = (now, message.seconds, message.where[:MAX_WORDS])
         if attempt is not None and not attempt.fenced and now - attempt.stalled_at > _STALLS:
             attempt.stalled_at = now
             with self._sessions.turn() as turn:

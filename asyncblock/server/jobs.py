@@ -223,6 +223,10 @@ class LinkState:
     last_heard: float = 0.0
     """The loop's time at which the last byte came."""
     lease_timer: asyncio.TimerHandle | None = None
+    drained: bool = False
+    """An operator lets it take no new jobs but those of sessions that have values in its memory."""
+    stall: tuple[float, float, str] | None = None
+    """The loop's time at which it was last told that something keeps it from running, for how long, and where."""
     spawned: set[str] = field(default_factory=set)
     """Link ids of the processes that it was asked to start and that haven't ended."""
     load: int = 0

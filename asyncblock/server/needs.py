@@ -9,7 +9,10 @@ from ..resources import NOTHING, Resources
 from .blockspec import name_of
 from .jobs import Job, LinkState
 
-__all__ = ["SPAWN", "Need", "has_version", "need_of", "need_of_block", "serves"]
+__all__ = ["BESIDE", "SPAWN", "Need", "has_version", "need_of", "need_of_block", "serves"]
+
+BESIDE = "@"
+"""Begins the group of a job that another one has asked for; the caller's link follows, if that can run it."""
 
 SPAWN = "spawn"
 """In place of a group: a process of its own."""

@@ -13,6 +13,7 @@ from ..wire.frames import MAX_MESSAGE
 from ..wire.windows import DATA_WINDOW, LINK_WINDOW, TELEMETRY_WINDOW
 from .bounds import MAX_NAME, MAX_NUMBER
 from .listing import LISTING, Params, Question
+from .roster import ROSTER
 from .sessions import Sessions
 
 __all__ = ["QUESTIONS", "Question"]
@@ -121,5 +122,6 @@ QUESTIONS: Final[dict[str, tuple[frozenset[str], Question]]] = {
     "info": (frozenset({"client", "executor", "observer"}), _info),
     "prune": (frozenset({"client"}), _prune),
     **LISTING,
+    **ROSTER,
 }
 """Method name: the roles of which one is needed, and the coroutine function."""

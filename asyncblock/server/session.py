@@ -34,12 +34,12 @@ from ..wire.records import TERMINAL, check
 from .blockspec import BlockKind, title_of
 from .bounds import INLINE_BYTES
 from .deadlines import Deadlines
-from .dispatch import BESIDE
 from .fold import SessionOwner
 from .jobs import Attempt, Job, JobState
 from .journal import Snapshot
 from .lines import ChannelRecords
 from .lives import Lost, VarValue
+from .needs import BESIDE
 from .recomputing import Recomputing
 from .recovery import SessionRecovery
 from .requests import BlockRequests

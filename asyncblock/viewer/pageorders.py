@@ -11,7 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from ..errors import AsyncBlockError, Unavailable
+from ..client import Mainframe
+from ..errors import AsyncBlockError, Unauthorized, Unavailable
 from ..many import is_group
 from .answering import answer_json, form_of, problem, problem_of
 from .cursors import Following, Followings
@@ -41,11 +42,13 @@ class PageOrders:
         session = "/api/sessions/{session}"
         return [
             Route(f"{session}/cancel", _taken(self._cancel), methods=["POST"]),
+            Route(f"{session}/cancel-job/{{job:path}}", _taken(self._cancel_job), methods=["POST"]),
             Route(f"{session}/again", _taken(self._again), methods=["GET", "POST"]),
             Route(f"{session}/retry", _taken(self._retry), methods=["GET", "POST"]),
             Route(f"{session}/resume", _taken(self._resume), methods=["POST"]),
             Route("/api/flows", _taken(self._flows)),
             Route("/api/flows/{flow}", _taken(self._start), methods=["GET", "POST"]),
+            Route("/api/executors/{link}/{order}", _taken(self._drain), methods=["POST"]),
             Route("/api/groups/{group}/cancel", _taken(self._cancel_group), methods=["POST"]),
         ]
 
@@ -68,6 +71,31 @@ class PageOrders:
             async with asyncio.timeout(_PATIENCE):
                 await watched.cancel("cancelled by the page")
         return answer_json({})
+
+    async def _cancel_job(self, request: Request) -> Response:
+        mainframe = self._ordered()
+        given = request.path_params
+        async with asyncio.timeout(_PATIENCE):
+            await mainframe.cancel_job(given["session"], given["job"], "cancelled by the page")
+        return answer_json({})
+
+    async def _drain(self, request: Request) -> Response:
+        """Let an executor take no new jobs, or take them again."""
+        mainframe = self._ordered()
+        given = request.path_params
+        if given["order"] not in ("drain", "undrain"):
+            return problem("there is no such order", 404)
+        async with asyncio.timeout(_PATIENCE):
+            await mainframe.drain(given["link"], given["order"] == "drain")
+        return answer_json({})
+
+    def _ordered(self) -> Mainframe:
+        """Return the mainframe that is ordered something. Raises ``Unauthorized`` or ``Unavailable``."""
+        if not self._sources.may_cancel:
+            raise Unauthorized("the token of this page may only watch")
+        if self._sources.mainframe is None:
+            raise Unavailable("no mainframe is served here")
+        return self._sources.mainframe
 
     async def _again(self, request: Request) -> Response:
         """Return the form of what would be started again, or start it."""

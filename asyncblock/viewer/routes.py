@@ -83,7 +83,7 @@ _TYPES: Final = {
 _FILES: Final = (
     "page.css", "main.js", "dom.js", "words.js", "api.js", "link.js", "sessions.js", "rows.js", "session.js",
     "graph.js", "nodes.js", "node.js", "pace.js", "previews.js", "log.js", "values.js", "timeline.js", "travel.js",
-    "again.js", "form.js", "icon.svg",
+    "again.js", "form.js", "executors.js", "icon.svg",
 )  # fmt: skip
 
 

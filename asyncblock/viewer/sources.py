@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from .. import events
 from ..client import Mainframe, Session, SessionInfo
@@ -205,6 +205,21 @@ class Sources:
             if (group := await self._groups.get(name, wanted.get(name))) is not None:
                 groups[name] = group
         return groups
+
+    async def executors(self) -> dict[str, Any]:
+        """Return who runs blocks for the mainframe, as it tells it.
+
+        **Cancellation** is safe. Raises as ``Mainframe.executors``.
+        """
+        if self.mainframe is None:
+            return {"none": True, "count": 0, "waiting": 0, "executors": [], "may_order": False}
+        try:
+            told = await self.mainframe.link.request("executors", {})
+        except Rejected as error:
+            if error.code != "method":
+                raise
+            raise Unavailable(f"the mainframe at {self.address} is an older one, which doesn't tell") from error
+        return {**told, "may_order": self.may_cancel}
 
     async def _members(self, group: str) -> list[SessionInfo]:
         local = [] if self._kept is None else await self._kept.sessions()

@@ -1,8 +1,8 @@
 """What is pushed to tabs: the session that one looks at, or the list, as they change.
 
-A tab says over its websocket what it shows: ``{"watch": ID}`` or ``{"list": {...}}``. It is sent the whole first, then
-what has changed, at most ten times a second however fast a run is. A tab that reads slowly is waited for alone; one
-that comes back asks again, and gets the whole again: nothing is kept for it here.
+A tab says over its websocket what it shows: ``{"watch": ID}``, ``{"list": {...}}`` or ``{"executors": true}``. It is
+sent the whole first, then what has changed, at most ten times a second however fast a run is. A tab that reads slowly
+is waited for alone; one that comes back asks again, and gets the whole again: nothing is kept for it here.
 """
 
 from __future__ import annotations
@@ -158,6 +158,8 @@ class Tab:
                     await self._session(following)
             elif "list" in wanted:
                 await self._list(query_of(wanted["list"]))
+            elif "executors" in wanted:
+                await self._executors()
         except (WebSocketDisconnect, RuntimeError):
             # It has gone while something was sent.
             pass
@@ -170,6 +172,21 @@ class Tab:
                     message: dict[str, Any] = {"type": "link", "away": True, "address": self._sources.address}
                 else:
                     message = {"type": "list", **self._lists.told(await self._lists.get(query), query), "away": False}
+            except AsyncBlockError as error:
+                message = {"type": "error", "error": in_words(error)}
+            if message != before:
+                await self._send(message)
+                before = message
+            await asyncio.sleep(_LOOK)
+
+    async def _executors(self) -> None:
+        before: dict[str, Any] | None = None
+        while True:
+            try:
+                if self._sources.away and before is not None:
+                    message: dict[str, Any] = {"type": "link", "away": True, "address": self._sources.address}
+                else:
+                    message = {"type": "executors", **await self._sources.executors(), "away": False}
             except AsyncBlockError as error:
                 message = {"type": "error", "error": in_words(error)}
             if message != before:

@@ -92,6 +92,14 @@ class ExecutorHeld(TypedDict):
     """It isn't deadlocked: its leases go on."""
 
 
+class Drain(TypedDict):
+    """An executor that is to take no new jobs, or to take them again."""
+
+    link: str
+    drained: NotRequired[bool]
+    """True if missing."""
+
+
 class JobParams(TypedDict):
     """Who asks: an open attempt that the link holds."""
 
@@ -207,6 +215,76 @@ class Pruned(TypedDict):
     bytes: int
     more: NotRequired[bool]
     """Not all of them yet: ask again."""
+
+
+class ExecutorSlots(TypedDict):
+    """Jobs by where they run."""
+
+    loop: int
+    threads: int
+    processes: int
+    """Of their own."""
+
+
+class ExecutorJob(TypedDict):
+    """A job that an executor has."""
+
+    session_id: str
+    job_id: str
+    node_id: str
+    attempt: int
+    running: bool
+    """It has begun."""
+    seconds: float | None
+    """Since it was handed out; null where that was before this mainframe began."""
+
+
+class ExecutorStall(TypedDict):
+    """What kept a process from running, as it was told last."""
+
+    ago: float
+    """Seconds since that was told."""
+    seconds: float
+    """How long it had lasted then."""
+    where: str
+
+
+class ExecutorRow(TypedDict):
+    """An executor."""
+
+    link: str
+    connected: bool
+    quiet: float | None
+    """Seconds since something was heard of it."""
+    drained: bool
+    """It takes no new jobs but those of sessions that have values in its memory."""
+    once: bool
+    """It was started for one job."""
+    languages: list[str]
+    packages: dict[str, str]
+    """Names by hash: the first ones."""
+    package_count: Count
+    slots: ExecutorSlots
+    """How many it takes at once."""
+    load: ExecutorSlots
+    """How many it has."""
+    offers: Object
+    held_bytes: Count
+    """Of var values."""
+    job_count: Count
+    jobs: list[ExecutorJob]
+    """The oldest ones, 20 at most."""
+    stall: ExecutorStall | None
+
+
+class Roster(TypedDict):
+    """Who is there."""
+
+    count: Count
+    waiting: Count
+    """Jobs that wait for an executor."""
+    executors: list[ExecutorRow]
+    """200 at most."""
 
 
 class VarValues(TypedDict):
@@ -397,6 +475,15 @@ METHODS: Final[dict[str, Method]] = {
     "sessions": Method(List, Listed, _WATCH, "List sessions.", (), _LOOKS),
     "prune": Method(Prune, Pruned, _CLIENT, "Delete sessions that have ended.", ("prune",), "deletes what is left"),
     "info": Method(Nothing, Info, _ALL, "Say how the mainframe is.", (), _LOOKS),
+    "executors": Method(Nothing, Roster, _WATCH, "Say which executors are there.", (), _LOOKS),
+    "drain": Method(
+        Drain,
+        Nothing,
+        _CLIENT,
+        "Let an executor take no new jobs, or take them again, as long as it and this mainframe live.",
+        ("unknown_executor",),
+        "changes nothing",
+    ),
     "executor_held": Method(
         ExecutorHeld, Nothing, _EXECUTOR, "Speak for a process that can't.", ("unauthorized",), "a sign of life again"
     ),
@@ -463,6 +550,7 @@ ERRORS: Final[dict[str, str]] = {
     "too_many_blocks": "the job has 1000 blocks running",
     "unauthorized": "the token has no role for it, or the secret is wrong",
     "unknown_block": "the catalog has no such block",
+    "unknown_executor": "no such executor is there",
     "unknown_job": "no such job runs",
     "unknown_node": "the flow has no such node",
     "unknown_session": "there is no such session, or it doesn't run",

@@ -92,6 +92,11 @@ async def test_the_answer_to_each_method_is_what_its_type_says_and_nothing_besid
             assert row["state"] == "running"
         assert (await ask(asked, peer, "session", session_id="s"))["state"] == "running"
         await ask(asked, peer, "info")
+        [row] = (await ask(asked, peer, "executors"))["executors"]
+        assert (row["link"], row["slots"]["loop"], row["jobs"][0]["node_id"]) == ("worker", 9, "n")
+        assert row["stall"]["where"] == "main (a.py:3)"
+        await ask(asked, peer, "drain", link="worker")
+        await ask(asked, peer, "drain", link="worker", drained=False)
         await ask(asked, peer, "cancel_job", session_id="s", job_id=dispatch["job_id"], reason="enough")
         await ask(asked, peer, "cancel", session_id="s")
         await gives_back(asked, host)

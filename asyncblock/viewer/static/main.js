@@ -3,6 +3,7 @@
 import { ask } from "./api.js";
 import { fill, h, say } from "./dom.js";
 import { begin } from "./link.js";
+import { openExecutors } from "./executors.js";
 import { openSession } from "./session.js";
 import { openSessions } from "./sessions.js";
 
@@ -35,16 +36,20 @@ function read() {
   const [kind, id, name] = path.split("/");
   const query = new URLSearchParams(words);
   if (kind === "s" && id) return { session: decoded(id), view: name || "graph", query };
-  return { session: null, view: "sessions", query };
+  return { session: null, view: kind === "executors" ? kind : "sessions", query };
 }
 
 function go() {
   const place = read();
   if (!view?.go(place)) {
     view?.close();
-    view = place.session === null ? openSessions(place) : openSession(place);
+    view = place.session !== null ? openSession(place) : place.view === "executors" ? openExecutors() : openSessions(place);
     fill(main, view.element);
     scrollTo(0, 0);
+  }
+  for (const link of document.querySelectorAll("header.top nav a")) {
+    if (link.getAttribute("href") === (place.view === "executors" && place.session === null ? "#/executors" : "#/")) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
   }
   document.title = `${view.title()} · asyncblock`;
 }

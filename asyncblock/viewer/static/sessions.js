@@ -215,7 +215,7 @@ export function openSessions(place) {
     element,
     title: () => "Sessions",
     go: (to) => {
-      if (to.session !== null) return false;
+      if (to.session !== null || to.view !== "sessions") return false;
       read(to);
       return true;
     },

@@ -36,6 +36,7 @@ _OBJECTS: Final = (
     objects.FrameFields, objects.BlockFields, objects.HandleDef, objects.PlanFields, objects.FlowFields,
     objects.NodeFields, objects.InputFields, objects.ReplyError, requests.SessionRow, requests.VarValues,
     requests.SessionCounts, requests.Offer, requests.InVain, requests.InfoLimits, requests.JournalState,
+    requests.ExecutorRow, requests.ExecutorSlots, requests.ExecutorJob, requests.ExecutorStall,
     requests.Targets, requests.ToNode, requests.ToFlow,
 )  # fmt: skip
 
