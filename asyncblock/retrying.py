@@ -39,13 +39,14 @@ from .flow.plan import NodePlan, Plan
 from .flow.report import did_you_mean
 from .importable import importable
 from .link import Link
+from .link.questions import Rows
 from .metadata import carried
 from .offload import run_in_thread, wait_in_thread
 from .pieces import loads_blocks
 from .store import StoreKey
 from .wire.bodies import BodyRef
 
-__all__ = ["Retry", "prepare"]
+__all__ = ["OverLink", "PastJournal", "Retry", "prepare"]
 
 _MEMORY: Final = 256 << 20
 """Bytes of records that are looked at together; jobs beyond run again."""
@@ -131,11 +132,38 @@ class _Job:
         return str(self.stacks[0]["node_id"]) if self.stacks else self.node_id
 
 
+class PastJournal(Protocol):
+    """Where the old session is read."""
+
+    async def read(self, session_id: str, offset: int) -> Rows:
+        """Return some rows from an offset. **Cancellation** is safe."""
+        ...
+
+    async def content(self, body: BodyRef) -> bytes:
+        """Return a body. **Cancellation** is safe. Raises ``AsyncBlockError`` when it was pruned."""
+        ...
+
+
+class OverLink:
+    """The journal of a mainframe."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    async def read(self, session_id: str, offset: int) -> Rows:
+        """Return some rows from an offset. **Cancellation** is safe. Raises as ``Link.read``."""
+        return await self._link.read(session_id, offset)
+
+    async def content(self, body: BodyRef) -> bytes:
+        """Fetch a body. **Cancellation** is safe. Raises ``Rejected`` when it was pruned."""
+        return b"".join(await self._link.io.run(self._link.downloads.fetch(body)))
+
+
 class _Past:
     """The old session, read from its journal."""
 
-    def __init__(self, link: Link, session_id: str) -> None:
-        self._link = link
+    def __init__(self, journal: PastJournal, session_id: str) -> None:
+        self._journal = journal
         self.session_id = session_id
         self.started: dict[str, Any] = {}
         self.jobs: dict[str, _Job] = {}
@@ -144,10 +172,10 @@ class _Past:
         self._places: dict[tuple[int, int, int], tuple[dict[str, Any], str]] = {}
 
     async def read(self) -> None:
-        """Read the journal. Raises as ``Link.read``."""
+        """Read the journal. Raises as ``PastJournal.read``."""
         offset = 0
         while not self.ended:
-            page = await self._link.read(self.session_id, offset)
+            page = await self._journal.read(self.session_id, offset)
             await run_in_thread(self._take, page.rows)
             if page.end or page.next == offset:
                 return
@@ -213,8 +241,8 @@ class _Past:
         return value_of(*found, ref[4])
 
     async def content(self, body: BodyRef) -> bytes:
-        """Fetch a body. Raises ``Rejected`` when it was pruned."""
-        return b"".join(await self._link.io.run(self._link.downloads.fetch(body)))
+        """Fetch a body. Raises as ``PastJournal.content``."""
+        return await self._journal.content(body)
 
 
 def value_of(record: dict[str, Any], link: str, handle: str) -> tuple[Any, BodyRef | None]:
@@ -237,7 +265,7 @@ def _stored(record: dict[str, Any], link: str) -> Iterator[StoreKey]:
 
 
 async def prepare(
-    link: Link,
+    journal: PastJournal,
     session_id: str,
     load: Load,
     start: Starts[S],
@@ -250,7 +278,7 @@ async def prepare(
     **Cancellation** is safe. Raises ``LocalProtocolError`` for a session that was built in Python and is given no flow;
     ``InvalidFlow``.
     """
-    past = _Past(link, session_id)
+    past = _Past(journal, session_id)
     await past.read()
     old = Plan.from_json(past.started["plan"])
     before: dict[str, Any] = past.started["inputs"]

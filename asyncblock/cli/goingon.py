@@ -11,12 +11,22 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from ..client.resolving import plan_of_row, resolve_flow
 from ..errors import Unavailable
+from ..flow.needed import tasks_of
+from ..flow.plan import Plan
+from ..link.questions import Rows
 from ..offload import run_in_thread
+from ..packages import package_hash, package_name
+from ..retrying import prepare
 from ..runs import local_runs, packages_of_run
+from ..server.journal.peek import PeekedSession, peek_session
+from ..viewer.onwards import EditedCode
+from ..wire.bodies import BodyRef
 
 __all__ = ["FD_OPTION", "GoesOn", "tell_begun"]
 
@@ -62,8 +72,48 @@ class GoesOn:
         return bool(packages_of_run(self._directory))
 
     async def told(self) -> dict[str, Any]:
-        """Return what is known before it begins: nothing, for that its journal would have to be opened."""
-        return {"kept": None, "again": None}
+        """Return what stays as it was (``kept``), and why what runs again does (``again``).
+
+        Its journal is read without being opened: nothing begins. **Cancellation** is safe. Raises as
+        ``Mainframe.plan_retry``.
+        """
+        with peek_session(self._directory, self._session_id) as found:
+            made = await prepare(
+                _Peeked(found), self._session_id, self._load, _starts_nothing, from_node=None, inputs={}
+            )
+        return {"kept": made.kept, "again": made.again}
+
+    async def _load(self, path: str | None, shape: Callable[[Plan], Plan]) -> Plan:
+        if path is None:
+            raise Unavailable(
+                "it ran a flow that was built in Python: run it from there, by Mainframe.retry(..., flow)"
+            )
+        return await run_in_thread(lambda: resolve_flow(path, {}, (), shape=shape))
+
+    async def edited(self) -> list[EditedCode]:
+        """Return the packages whose code isn't that any more with which the session began.
+
+        **Cancellation** is safe. Raises ``Unavailable`` when its journal can't be read.
+        """
+        return await run_in_thread(self._edited)
+
+    def _edited(self) -> list[EditedCode]:
+        with peek_session(self._directory, self._session_id) as found:
+            rows = found.rows(0)
+        if not rows:
+            return []
+        began = {
+            (str(node.block["package"]), str(node.block["hash"]))
+            for _, node in tasks_of(plan_of_row(rows[0][1]))
+            if node.block.get("hash") and node.block.get("package")
+        }
+        roots = [root for each in packages_of_run(self._directory) if (root := Path(each)).is_dir()]
+        now = {package_name(root): package_hash(root) for root in roots}
+        return [
+            EditedCode(package, version, now[package])
+            for package, version in sorted(began)
+            if package in now and version not in now.values()
+        ]
 
     async def start(self) -> str:
         """Run it again from where it failed, in a new session of the same run; return its id.
@@ -72,9 +122,13 @@ class GoesOn:
         """
         return await self._begin("retry", self._session_id)
 
-    async def resume(self) -> None:
-        """Go on with it. **Cancellation** and what it raises are as for ``start``."""
-        await self._begin("resume", self._session_id, "--data-dir", str(self._directory.absolute()))
+    async def resume(self, accept: Sequence[str] = ()) -> None:
+        """Go on with it; blocks of the versions that are accepted run the code that is there.
+
+        **Cancellation** and what it raises are as for ``start``.
+        """
+        more = [each for version in accept for each in ("--accept", version)]
+        await self._begin("resume", self._session_id, "--data-dir", str(self._directory.absolute()), *more)
 
     async def _begin(self, *command: str) -> str:
         loop = asyncio.get_running_loop()
@@ -109,6 +163,26 @@ class GoesOn:
         if not ended.is_set():
             raise Unavailable(f"'asyncblock {command[0]}' didn't begin within {_PATIENCE:g} s; it writes to {said}")
         raise Unavailable(await run_in_thread(_last_words, said) or f"'asyncblock {command[0]}' ended and said nothing")
+
+
+class _Peeked:
+    """A journal that isn't open here, for a retry that is only looked at."""
+
+    def __init__(self, found: PeekedSession) -> None:
+        self._found = found
+
+    async def read(self, session_id: str, offset: int) -> Rows:
+        """Return some rows from an offset. **Cancellation** is safe."""
+        rows = await run_in_thread(self._found.rows, offset)
+        return Rows(rows, rows[-1][0] + 1 if rows else offset, not rows)
+
+    async def content(self, body: BodyRef) -> bytes:
+        """Return a body. **Cancellation** is safe. Raises ``Unavailable`` when it isn't there."""
+        return await run_in_thread(self._found.body, body.link or "", body.n)
+
+
+async def _starts_nothing(plan: Plan, inputs: Mapping[str, Any], /, *, title: str, metadata: Mapping[str, Any]) -> None:
+    raise AssertionError("it is only looked at")
 
 
 def _spawn(command: tuple[str, ...], write: int, said: Path, ended: Any) -> None:

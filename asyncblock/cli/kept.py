@@ -71,7 +71,7 @@ class KeptRuns:
         on = GoesOn(directory, session_id)
         can_retry, can_resume = await asyncio.to_thread(lambda: (on.can_retry, on.can_resume))
         retry = on if can_retry else None
-        resume = on.resume if can_resume else None
+        resume = on if can_resume else None
 
         async def moved() -> bool:
             return await asyncio.to_thread(self._moved, directory, session_id)

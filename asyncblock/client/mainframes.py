@@ -195,7 +195,7 @@ class Mainframe:
         **Cancellation** is safe. Raises ``LocalProtocolError`` for a session that still runs, ``InvalidFlow``,
         ``Rejected`` when the mainframe doesn't know the session.
         """
-        from ..retrying import prepare
+        from ..retrying import OverLink, prepare
 
         given = by_handle(inputs or {})
 
@@ -214,7 +214,7 @@ class Mainframe:
         info = await self.session(session_id).info()
         if info.state == "running":
             raise LocalProtocolError(f"session {session_id} still runs; wait for its end, or cancel it")
-        return await prepare(self.link, session_id, load, self.start, from_node=from_node, inputs=given)
+        return await prepare(OverLink(self.link), session_id, load, self.start, from_node=from_node, inputs=given)
 
     async def retry(
         self,

@@ -2,19 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..client import Mainframe
 
-__all__ = ["Retries", "RetriesThere"]
+__all__ = ["EditedCode", "Resumes", "Retries", "RetriesThere"]
+
+
+@dataclass(frozen=True, slots=True)
+class EditedCode:
+    """A package whose code isn't that any more with which a session began."""
+
+    package: str
+    version: str
+    """With which it began."""
+    now: str
+
+
+class Resumes(Protocol):
+    """A session whose process was killed, and that can go on."""
+
+    async def edited(self) -> list[EditedCode]:
+        """Return what was edited since: the session waits for it unless its version is accepted. **Cancellation** is
+        safe."""
+        ...
+
+    async def resume(self, accept: Sequence[str] = ()) -> None:
+        """Go on with it; blocks of the versions that are accepted run the code that is there.
+
+        **Durability**: on return it goes on. **Cancellation** may leave it going on. Raises ``AsyncBlockError``.
+        """
+        ...
 
 
 class Retries(Protocol):
     """A session that has failed, or was cancelled, of which another session can go on."""
 
     async def told(self) -> dict[str, Any]:
-        """Return what stays as it was (``kept``), and why what runs again does (``again``); None for what isn't known
-        before it begins. **Cancellation** is safe."""
+        """Return what stays as it was (``kept``), and why what runs again does (``again``).
+
+        **Cancellation** is safe.
+        """
         ...
 
     async def start(self) -> str:

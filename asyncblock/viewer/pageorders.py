@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -45,7 +46,7 @@ class PageOrders:
             Route(f"{session}/cancel-job/{{job:path}}", _taken(self._cancel_job), methods=["POST"]),
             Route(f"{session}/again", _taken(self._again), methods=["GET", "POST"]),
             Route(f"{session}/retry", _taken(self._retry), methods=["GET", "POST"]),
-            Route(f"{session}/resume", _taken(self._resume), methods=["POST"]),
+            Route(f"{session}/resume", _taken(self._resume), methods=["GET", "POST"]),
             Route("/api/flows", _taken(self._flows)),
             Route("/api/flows/{flow}", _taken(self._start), methods=["GET", "POST"]),
             Route("/api/executors/{link}/{order}", _taken(self._drain), methods=["POST"]),
@@ -117,13 +118,20 @@ class PageOrders:
             return answer_json({"session": await watched.retry.start()})
 
     async def _resume(self, request: Request) -> Response:
+        """Return what was edited since the session began, or go on with it under the versions that are accepted."""
         async with self._following(request) as (following, watched), asyncio.timeout(_BEGINNING):
             if watched.resume is None:
                 return problem("nobody may go on with this session here", 403)
             await following.caught_up.wait()
             if not following.may_resume:
                 return problem(f"this session is {following.word}; one whose process was killed is resumed", 409)
-            await watched.resume()
+            if request.method != "POST":
+                return answer_json({"edited": [asdict(each) for each in await watched.resume.edited()]})
+            accept = request.query_params.getlist("accept")
+            known = {each.version for each in await watched.resume.edited()} if accept else set()
+            if not known.issuperset(accept):
+                return problem("what is to be accepted was edited once more, or back; look again", 409)
+            await watched.resume.resume(accept)
         return answer_json({})
 
     async def _flows(self, request: Request) -> Response:

@@ -15,7 +15,7 @@ from ..grouped import by_group, cancel_group
 from ..report.recording import Followed, Recording
 from .again import Again
 from .jobinputs import Row, row_in
-from .onwards import Retries, RetriesThere
+from .onwards import Resumes, Retries, RetriesThere
 from .startable import Startable
 from .wholegroups import Group, Groups
 
@@ -59,7 +59,7 @@ class Watched:
     """Starts it again; None where nobody may."""
     retry: Retries | None = None
     """Runs it again from where it failed; None where nobody may, or it can't be."""
-    resume: Callable[[], Awaitable[None]] | None = None
+    resume: Resumes | None = None
     """Goes on with it after its process was killed; None where nobody may, or it can't be."""
     moved: Callable[[], Awaitable[bool]] = _stays
     """Tells whether it goes on elsewhere than where it is read, and is to be opened anew."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,11 @@ import pytest
 import asyncblock
 from asyncblock.client import SessionInfo
 from asyncblock.viewer import Sources, Watched, serving
+from asyncblock.viewer.onwards import EditedCode
 
 from ..browser import open_browser
-from ..cli.test_page import waits
+from ..cli.test_page import address_of, into, waits
+from ..cli.test_resume import killed_in_b, three_steps
 from ..flows import node, write_flow
 from ..processes import start
 from ..report.made import Made
@@ -97,10 +99,22 @@ class _Killed:
         async def cancel(reason: str) -> None:
             self._did.append("cancel")
 
-        async def resume() -> None:
-            self._did.append("resume")
+        yield Watched(recording, cancel, resume=_Resumes(self._did))
 
-        yield Watched(recording, cancel, resume=resume)
+
+class _Resumes:
+    """Notes that it was gone on with."""
+
+    def __init__(self, did: list[str]) -> None:
+        self._did = did
+
+    async def edited(self) -> list[EditedCode]:
+        """Return one that was edited."""
+        return [EditedCode("p", "b" * 40, "c" * 40)]
+
+    async def resume(self, accept: Sequence[str] = ()) -> None:
+        """Go on."""
+        self._did.append(" ".join(["resume", *accept]))
 
 
 async def test_an_observers_token_changes_no_local_run_either() -> None:
@@ -150,6 +164,8 @@ async def test_a_killed_run_is_resumed_and_then_retried_by_buttons(browser: Any,
             assert not browser.find_element("css selector", ".head button.resume").is_displayed()
             browser.find_element("css selector", ".head button.retry").click()
             until(browser, "document.activeElement.innerText === 'Retry'")
+            told = browser.find_element("css selector", "dialog.retry .fields").text
+            assert "Stays: nothing" in told and "runs again: it hadn't finished" in told, told
             for scheme in ("dark", "light"):
                 seen_by(browser, scheme)
                 assert browser.execute_script(PALE) == []
@@ -181,3 +197,67 @@ async def test_a_retry_tells_in_texts_what_runs_again_and_why(browser: Any, tmp_
             assert not browser.find_element("css selector", ".head button.retry").is_displayed()
 
         await browse(look)
+
+
+async def test_what_a_local_run_keeps_is_told_before_it_is_retried_and_looking_changes_nothing(tmp_path: Path) -> None:
+    path = fails_once(tmp_path)
+    async with start("run", path, state=tmp_path) as run:
+        await run.wait()
+        session_id = run.out[0].split()[1].rstrip(":")
+    [journal] = tmp_path.rglob("journal.db")
+    before = journal.read_bytes()
+    async with start("page", session_id, "--no-browser", state=tmp_path) as page:
+        async with into(await address_of(page)) as client:
+            of, own = f"api/sessions/{session_id}/retry", {"origin": str(client.base_url).rstrip("/")}
+            for _ in range(2):
+                told = (await client.get(of)).json()
+                assert told["kept"] == ["first"] and "ValueError" not in told["again"]["second"], told
+                assert list(told["again"]) == ["second"]
+            assert journal.read_bytes() == before
+            (tmp_path / "f" / "first.py").write_text("async def main(inputs, ctx):\n    return {'out': 1}\n")
+            told = (await client.get(of)).json()
+            assert told["kept"] == [] and list(told["again"]) == ["first", "second"], told
+            path.unlink()
+            refused = await client.get(of)
+            assert refused.status_code == 400 and "flow.oo.yaml" in refused.json()["error"]
+            assert (await client.post(f"{of.removesuffix('retry')}resume", headers=own)).status_code == 409
+
+
+async def test_a_run_whose_code_was_edited_is_resumed_after_that_was_accepted(browser: Any, tmp_path: Path) -> None:
+    session_id, _ = await killed_in_b(three_steps(tmp_path / "f", retries=1), tmp_path)
+    (tmp_path / "go").touch()
+    (tmp_path / "f" / "c.py").write_text("def main(inputs, ctx):\n    return {'out': '<b>edited</b>'}\n")
+    async with start("page", session_id, "--no-browser", state=tmp_path) as page:
+        address = await address_of(page)
+
+        def look() -> None:
+            browser.get(address)
+            until(browser, "document.querySelector('.head button.resume')?.checkVisibility()")
+            browser.find_element("css selector", ".head button.resume").click()
+            until(
+                browser,
+                "document.activeElement.closest('dialog.accept') && document.activeElement.tagName === 'BUTTON'",
+            )
+            for scheme in ("dark", "light"):
+                seen_by(browser, scheme)
+                assert browser.execute_script(PALE) == []
+            assert browser.execute_script(NAMELESS) == []
+            assert "began with" in browser.find_element("css selector", "dialog.accept .fields").text
+            browser.switch_to.active_element.send_keys("\n")
+            until(browser, "document.querySelector('.head .pill').innerText === 'succeeded'")
+            assert browser.find_elements("css selector", "dialog") == []
+            browser.execute_script("location.hash = arguments[0]", f"#/s/{session_id}/outputs")
+            until(browser, "document.querySelector('.part section')?.innerText.includes('<b>edited</b>')")
+
+        await browse(look)
+
+
+async def test_only_what_was_edited_is_accepted() -> None:
+    did: list[str] = []
+    sources = Sources(None, _Killed(did), roles=frozenset({"client"}))
+    async with serving(sources, port=0) as page, client_of(page) as client:
+        of, own = "api/sessions/one/resume", {"origin": page.url.rstrip("/")}
+        assert (await client.get(of)).json()["edited"] == [{"package": "p", "version": "b" * 40, "now": "c" * 40}]
+        assert (await client.post(f"{of}?accept=any", headers=own)).status_code == 409 and not did
+        assert (await client.post(f"{of}?accept={'b' * 40}", headers=own)).status_code == 200
+    assert did == ["resume " + "b" * 40]

@@ -45,7 +45,7 @@ export async function retry(id) {
   try {
     const told = await ask(of(id, "/retry"));
     const again = Object.entries(told.again ?? {});
-    fill(about, told.kept === null ? "It runs on this machine, in a process of its own that goes on without this page." : [
+    fill(about, [
       h("p", null, "Stays: ", told.kept.length ? h("bdi", { class: "name" }, told.kept.join(", ")) : "nothing"),
       again.map(([node, why]) => h("p", null, h("bdi", { class: "name" }, node), ` runs again: ${why}`))]);
     start.disabled = false;
@@ -53,6 +53,40 @@ export async function retry(id) {
   } catch (error) {
     fill(about);
     complain(error);
+  }
+}
+
+/**
+ * Go on with a session whose process was killed; where its code was edited since, after that was accepted.
+ * @param {string} id
+ */
+export async function resume(id) {
+  const { edited } = await ask(of(id, "/resume"));
+  if (edited.length === 0) return ask(of(id, "/resume"), {}, { method: "POST" });
+  const problem = h("p", { class: "notice bad", role: "alert", hidden: true });
+  const start = /** @type {HTMLButtonElement} */ (h("button", { type: "button", class: "main", onclick: begin }, "Resume with the code that is here"));
+  const dialog = /** @type {HTMLDialogElement} */ (h("dialog", { class: "form accept", "aria-labelledby": "accept-title" },
+    h("h2", { id: "accept-title" }, "The code was edited since"),
+    h("p", { class: "sub" }, "What hasn't finished would wait for the code with which the session began. Bring that back, or let it go on under the code that is here."),
+    h("div", { class: "fields" }, edited.map((/** @type {any} */ each) => h("p", null, h("bdi", { class: "name" }, each.package), ": it began with ", h("code", null, each.version.slice(0, 12)), ", here is ", h("code", null, each.now.slice(0, 12))))),
+    problem, h("div", { class: "bar" }, start, h("button", { type: "button", onclick: () => dialog.close() }, "Close"))));
+  dialog.addEventListener("close", () => dialog.remove());
+  document.body.append(dialog);
+  dialog.showModal();
+  start.focus();
+
+  async function begin() {
+    start.disabled = true;
+    problem.hidden = true;
+    const accept = new URLSearchParams(edited.map((/** @type {any} */ each) => ["accept", each.version]));
+    try {
+      await ask(`${of(id, "/resume")}?${accept}`, {}, { method: "POST" });
+      dialog.close();
+    } catch (error) {
+      problem.hidden = false;
+      fill(problem, /** @type {Error} */ (error).message);
+      start.disabled = false;
+    }
   }
 }
 

@@ -1,6 +1,6 @@
 // A session: what stands above it, its views, and the panel of a node. Each view asks for what it shows by itself.
 
-import { retry, startAgain } from "./again.js";
+import { resume, retry, startAgain } from "./again.js";
 import { ask, of } from "./api.js";
 import { fill, h, oncePerFrame, pill, say } from "./dom.js";
 import { openGraph } from "./graph.js";
@@ -70,7 +70,7 @@ export function openSession(place) {
   const cancel = /** @type {HTMLButtonElement} */ (h("button", { type: "button", class: "danger", hidden: true, onclick: stop }, "Cancel"));
   const again = /** @type {HTMLButtonElement} */ (h("button", { type: "button", class: "again", hidden: true, onclick: () => startAgain(id) }, "Run again …"));
   const tryAgain = /** @type {HTMLButtonElement} */ (h("button", { type: "button", class: "again retry", hidden: true, onclick: () => retry(id) }, "Retry …"));
-  const resume = /** @type {HTMLButtonElement} */ (h("button", { type: "button", class: "again resume", hidden: true, onclick: goOn }, "Resume"));
+  const goesOn = /** @type {HTMLButtonElement} */ (h("button", { type: "button", class: "again resume", hidden: true, onclick: goOn }, "Resume"));
   const about = h("p", { class: "sub" });
   const notice = h("div", { class: "notices", role: "status" });
   const travel = openTravel(session, (at) => { location.hash = withAt(at); });
@@ -80,7 +80,7 @@ export function openSession(place) {
   const body = h("div", { class: "body" }, place_of_part, place_of_panel);
   const element = h("div", { class: "session" },
     h("div", { class: "head" },
-      h("div", { class: "bar" }, h("h1", null, title), state, took, progress, again, tryAgain, resume, cancel),
+      h("div", { class: "bar" }, h("h1", null, title), state, took, progress, again, tryAgain, goesOn, cancel),
       about, travel.element, h("nav", { "aria-label": "Views" }, Object.values(tabs))),
     notice, body);
 
@@ -101,13 +101,13 @@ export function openSession(place) {
   }
 
   async function goOn() {
-    resume.disabled = true;
+    goesOn.disabled = true;
     try {
-      await ask(of(id, "/resume"), {}, { method: "POST" });
+      await resume(id);
     } catch (error) {
       complain(/** @type {Error} */ (error).message);
     }
-    resume.disabled = false;
+    goesOn.disabled = false;
   }
 
   function complain(/** @type {string} */ words) {
@@ -154,13 +154,13 @@ export function openSession(place) {
       // It isn't followed any more: what stands here is as it was.
       complain(message.error);
       clearInterval(ticking);
-      for (const each of [again, tryAgain, resume, cancel]) each.hidden = true;
+      for (const each of [again, tryAgain, goesOn, cancel]) each.hidden = true;
     }
     if (message.type !== "session" || closed) return;
     cancel.hidden = !message.may_cancel;
     again.hidden = !message.may_start;
     tryAgain.hidden = !message.may_retry;
-    resume.hidden = !message.may_resume;
+    goesOn.hidden = !message.may_resume;
     travel.update(message.session.offset, message.session.over);
     if (session.at !== null) return;
     take(message.session, message.nodes, message.whole);
