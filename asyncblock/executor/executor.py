@@ -416,7 +416,7 @@ class _Hosting(JobHost):
         """Tell whether a job's finish is in the journal, or never will be."""
         return self.jobs.get(job.key) is not job
 
-    def with_streams(self, but: OpenJob) -> list[Hashable]:
+    def with_streams(self, but: Hashable) -> list[Hashable]:
         """Return the other jobs that may have put something in the place of ``sys.stdout``."""
         return [job for job in self.jobs.values() if job is not but and job.may_hold_streams]
 

@@ -71,7 +71,7 @@ class JobHost(Environment, ABC):
         """Tell whether a job's finish is in the journal, or never will be."""
 
     @abstractmethod
-    def with_streams(self, but: OpenJob) -> list[Hashable]:
+    def with_streams(self, but: Hashable) -> list[Hashable]:
         """Return the other jobs that may have put something in the place of ``sys.stdout``."""
 
     @abstractmethod
