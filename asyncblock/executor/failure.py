@@ -23,7 +23,7 @@ from typing import Final
 from ..errors import AsyncBlockError
 from .origin import Origins
 
-__all__ = ["MAX_TRACEBACK", "author_traceback", "further_lines", "missing_extra", "summary"]
+__all__ = ["MAX_TRACEBACK", "author_traceback", "finish_fields", "further_lines", "missing_extra", "summary"]
 
 MAX_TRACEBACK = 64 << 10
 """Bytes of a traceback's text: what a record carries inline. The middle is what goes."""
@@ -37,6 +37,15 @@ _BETWEEN: Final = re.compile(r"[/\\](?:site|dist)-packages[/\\]anyio[/\\]")
 
 _MAX_PARTS = 3
 """Errors of a group that its summary names."""
+
+
+def finish_fields(exc: BaseException, *, roots: Sequence[Path], clean: Callable[[str], str]) -> dict[str, str]:
+    """Return what a job's finish says of the error that ended it. Never raises."""
+    return {
+        "error": summary(exc, clean) + further_lines(exc) + missing_extra(exc),
+        "error_type": type(exc).__name__,
+        "traceback": author_traceback(exc, roots=roots, clean=clean),
+    }
 
 
 def author_traceback(exc: BaseException, *, roots: Sequence[Path], clean: Callable[[str], str] = str) -> str:

@@ -22,9 +22,8 @@ from ..wire.records import encode
 from . import clocks, forked, shows
 from .blockcall import BlockCall, Exited, Raised, settle
 from .blockloop import forget
-from .capture import flush_job
 from .catalog import PackageEdited
-from .failure import author_traceback, further_lines, missing_extra, summary
+from .failure import finish_fields, summary
 from .jobhost import JobHost
 from .jobtemplates import JobTemplate
 from .notedjob import NotedJob
@@ -47,6 +46,11 @@ _NOTHING = contextlib.nullcontext()
 
 Ending = dict[str, Any]
 """Fields of the BlockFinished record, besides ``result``."""
+
+_UNASKED: Ending = {
+    "error": "the block raised CancelledError though nobody had cancelled the job",
+    "error_type": "CancelledError",
+}
 
 
 class RunningJob(NotedJob):
@@ -251,7 +255,7 @@ class RunningJob(NotedJob):
         elif self._exit is not None and self._cancelled is None:
             await self._conclude(self._exit)
         elif main.cancelled():
-            await self._conclude(self._cancel_ending())
+            await self._conclude(_UNASKED if self._cancelled is None else {"cancelled": True})
         elif (error := main.exception()) is not None:
             await self._conclude(self._failure(error))
         else:
@@ -311,24 +315,10 @@ class RunningJob(NotedJob):
             words = f"main returned {type(value).__name__}; a block returns {kinds}"
             await self._conclude({"error": words})
 
-    def _cancel_ending(self) -> Ending:
-        if self._cancelled is not None:
-            return {"cancelled": True}
-        return {
-            "error": "the block raised CancelledError though nobody had cancelled the job",
-            "error_type": "CancelledError",
-        }
-
     def _failure(self, error: BaseException) -> Ending:
         if self._hosting.options.on_failure is not None:
             self._hosting.options.on_failure(self._info.job_id, error)
-        roots = self._hosting.catalog.roots()
-        clean = self._info.secrecy.text
-        return {
-            "error": summary(error, clean) + further_lines(error) + missing_extra(error),
-            "error_type": type(error).__name__,
-            "traceback": author_traceback(error, roots=roots, clean=clean),
-        }
+        return finish_fields(error, roots=self._hosting.catalog.roots(), clean=self._info.secrecy.text)
 
     # ------------------------------------------------------------------ the end
 
@@ -336,20 +326,8 @@ class RunningJob(NotedJob):
         """Say the end, unless the block said it itself, and wait until it is in the journal."""
         if self._deadline is not None:
             self._deadline.cancel()
-        if self._stall_over is not None:
-            await self._after_stall(self._stall_over)
+        await self._tell_everything(succeeded="error" not in ending and not ending.get("cancelled"))
         ctx = self._ctx
-        if ctx is not None:
-            sink = ctx.sink
-            if isinstance(ctx, Context):
-                flush_job(sink)
-            await forked.last_words(sink)
-        if isinstance(ctx, Context) and self._leftovers is not None:
-            self._tell_leftovers(self._leftovers, running="error" not in ending and not ending.get("cancelled"))
-        self._tell_changes()
-        if ctx is not None:
-            # Before the finish: once that is stored the next job may begin, and it must not find this one's figures.
-            shows.end_job(ctx.sink)
         if ctx is None:
             ctx = self._ctx = Context(self._info, {}, self._outlet, self._hosting.store)
         try:
@@ -373,17 +351,8 @@ class RunningJob(NotedJob):
             return
         if "error" in ending or ending.get("cancelled"):
             self._hosting.places.job_failed(self._info.session_id)
-        self._count(ending)
+        self._hosting.options.report.count(ending)
         self._done()
-
-    def _count(self, ending: Ending) -> None:
-        report = self._hosting.options.report
-        if ending.get("cancelled"):
-            report.cancelled += 1
-        elif "error" in ending:
-            report.failed += 1
-        else:
-            report.finished += 1
 
     def _done(self) -> None:
         self._preparation.end()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Protocol
 
 from ..context import Engine
@@ -30,6 +30,15 @@ class JobCounts:
         self.failed = 0
         self.cancelled = 0
         self.unacknowledged = 0
+
+    def count(self, ending: Mapping[str, Any]) -> None:
+        """Count a job by the fields of its finish."""
+        if ending.get("cancelled"):
+            self.cancelled += 1
+        elif "error" in ending:
+            self.failed += 1
+        else:
+            self.finished += 1
 
     def __str__(self) -> str:
         jobs = f"{self.finished} jobs finished, {self.failed} failed, {self.cancelled} cancelled"

@@ -15,7 +15,7 @@ from ..block import Binding
 from ..context import Context, JobInfo, SyncContext, now_ms
 from ..link import Outlet
 from ..wire.records import encode
-from . import capture, shows
+from . import capture, forked, shows
 from .commons import CHANGED, HANDLERS, Changes
 from .jobhost import JobHost
 from .jobtemplates import JobTemplate
@@ -142,6 +142,23 @@ class NotedJob:
         self._streams = capture.streams_stand()
         if not shows.in_place():
             self._figures, self._function = shows.open_numbers(), binding.fn
+
+    async def _tell_everything(self, *, succeeded: bool) -> None:
+        """Tell, before the finish closes the job's log, what belongs into it."""
+        if self._stall_over is not None:
+            await self._after_stall(self._stall_over)
+        ctx = self._ctx
+        if ctx is not None:
+            sink = ctx.sink
+            if isinstance(ctx, Context):
+                capture.flush_job(sink)
+            await forked.last_words(sink)
+        if isinstance(ctx, Context) and self._leftovers is not None:
+            self._tell_leftovers(self._leftovers, running=succeeded)
+        self._tell_changes()
+        if ctx is not None:
+            # Before the finish: once that is stored the next job may begin, and it must not find this one's figures.
+            shows.end_job(ctx.sink)
 
     def _tell_leftovers(self, leftovers: Leftovers, *, running: bool) -> None:
         """Tell, while the job's log is open, what the block leaves behind."""
