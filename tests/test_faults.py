@@ -235,7 +235,7 @@ async def test_a_handshake_that_hangs_for_ever_is_given_up_and_tried_again(
 async def test_a_mainframe_that_accepts_and_says_nothing_is_left_and_tried_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("asyncblock.link.link._GREETING_TIMEOUT", 0.2)
+    monkeypatch.setattr("asyncblock.link.connections._GREETING_TIMEOUT", 0.2)
     ends: list[Transport] = []
 
     async def dial() -> Transport:

@@ -64,7 +64,7 @@ class Executor:
         self.dead = True
         self.network.cut()
         self.network.refusing = True
-        self.link._closing = True
+        self.link._connections.closing = True
         task = self.link._task
         if task is not None:
             task.cancel()

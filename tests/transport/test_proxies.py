@@ -134,11 +134,11 @@ async def test_a_reload_cuts_a_connection_and_the_job_goes_on(kind: type[Proxy],
         proxy, token = await stack.enter_async_context(served(kind, tmp_path))
         mainframe = await stack.enter_async_context(asyncblock.connect(proxy.url, token))
         await stack.enter_async_context(Executor([ticks]).attached(mainframe))
-        generation = mainframe.link._generation
+        generation = mainframe.link._connections.generation
         running = asyncio.create_task(numbers(mainframe))
         await proxy.reload()
         async with asyncio.timeout(30):
-            while mainframe.link._generation == generation:  # noqa: ASYNC110  # nobody is told of it
+            while mainframe.link._connections.generation == generation:  # noqa: ASYNC110  # nobody is told of it
                 await asyncio.sleep(0.02)
             assert await running == list(range(60))
 
@@ -150,10 +150,10 @@ async def test_a_proxy_that_cuts_what_is_silent_for_two_seconds_is_kept_awake_by
         proxy, token = await stack.enter_async_context(served(kind, tmp_path, "impatient"))
         mainframe = await stack.enter_async_context(asyncblock.connect(proxy.url, token))
         await stack.enter_async_context(Executor([ticks]).attached(mainframe))
-        generation = mainframe.link._generation
+        generation = mainframe.link._connections.generation
         async with asyncio.timeout(40):
             assert await numbers(mainframe) == list(range(60))
-        assert mainframe.link._generation == generation
+        assert mainframe.link._connections.generation == generation
 
 
 @pytest.mark.parametrize("word", ["dropping", "plain"])
