@@ -149,7 +149,7 @@ async def test_a_recovery_with_snapshots_gives_the_same_state_as_one_without(
     tmp_path: Path, seed: int, large: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whether they are made here, or, where ``large`` is small, by another process from the journal."""
-    monkeypatch.setattr("asyncblock.server.session._SNAPSHOT_SHARE", 0)
+    monkeypatch.setattr("asyncblock.server.sessionrows._SNAPSHOT_SHARE", 0)
     monkeypatch.setattr("asyncblock.server.recovery.LARGE", large)
     chance = random.Random(seed)
     directory = tmp_path / "live"
@@ -193,7 +193,7 @@ async def drained(peer: Peer) -> None:
 async def test_a_session_that_recovered_from_a_snapshot_goes_on_to_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("asyncblock.server.session._SNAPSHOT_SHARE", 0)
+    monkeypatch.setattr("asyncblock.server.sessionrows._SNAPSHOT_SHARE", 0)
     settings = Settings(snapshot_bytes=1)
     output = {"type": "BlockOutput", "handle": "out", "done": False, "t": 1}
     after = node("b", {"v": {"sources": [["a", "out"]]}})
@@ -225,7 +225,7 @@ async def test_a_session_that_recovered_from_a_snapshot_goes_on_to_its_end(
 
 
 async def test_the_clock_of_a_job_goes_on_from_a_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("asyncblock.server.session._SNAPSHOT_SHARE", 0)
+    monkeypatch.setattr("asyncblock.server.sessionrows._SNAPSHOT_SHARE", 0)
     async with mainframe(tmp_path, Settings(snapshot_bytes=1)) as host:
         worker = host.peer()
         await worker.hello("worker", slots=1)
@@ -306,7 +306,7 @@ async def test_jobs_that_follow_from_one_batch_are_created_in_steps_and_ended_in
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between two steps others are served."""
-    monkeypatch.setattr("asyncblock.server.session._DROPPED", 5)
+    monkeypatch.setattr("asyncblock.server.sessionend._DROPPED", 5)
     jobs = 2500
     after = node("b", {"v": {"sources": [["a", "out"]]}}, concurrency=-1)
     settings = Settings(no_executor_timeout=1000)
