@@ -15,14 +15,10 @@ import orjson
 from .. import events
 from ..wire.bodies import BodyRef
 from .jobviews import ENDED, AttemptView, JobView, NodeView
-from .shown import Failure, Gallery, Log, LogLine, Preview, StallView, StateLimits
-from .work import Work
+from .said import SESSION, Said
+from .shown import Failure, StallView, StateLimits
 
 __all__ = ["SESSION", "State"]
-
-_STALLS = 200
-SESSION: Final = ""
-"""The node under which the session's own lines stand."""
 
 _KEPT: Final = (
     "session_id", "title", "path", "order", "offset", "within", "began", "now", "state", "error", "failed", "epoch",
@@ -34,7 +30,7 @@ _MADE: Final = ("bodies", "nodes", "jobs", "failures", "stalls")
 """What is made of objects again."""
 
 
-class State(Work):
+class State(Said):
     """A session as it is after the events that were taken. ``take`` and ``fold`` are all that changes it."""
 
     def __init__(self, limits: StateLimits | None = None, feeds: Mapping[str, Collection[str]] | None = None) -> None:
@@ -58,10 +54,6 @@ class State(Work):
         self.bodies: dict[str, BodyRef] = {}
         self.counted: dict[str, int] = {}
         """Events by type."""
-        self.gallery = Gallery(self._limits)
-        self.log = Log(self._limits)
-        self.stalls: list[StallView] = []
-        self.stalls_count = 0
         self.executors: dict[str, int] = {}
         """How many attempts each link was given."""
         self.late = 0
@@ -128,9 +120,6 @@ class State(Work):
     def _journal_broken(self, event: events.JournalBroken) -> None:
         self.epoch = event.epoch
         self._notice(event.t, f"what followed here may be lost: {event.reason}")
-
-    def _notice(self, t: int, text: str) -> None:
-        self.log.say(SESSION, LogLine(t, "notice", text))
 
     # ------------------------------------------------------------------ jobs
 
@@ -242,53 +231,6 @@ class State(Work):
         if job.job_id in node.rates:
             node.rates[job.job_id] = event.rate
 
-    def _preview(self, event: events.BlockPreview) -> None:
-        node = self.nodes[self.known(event).node]
-        node.previews += 1
-        shown = (event.id, event.payload, event.body, event.about)
-        about = (event.offset, event.t, node.path, event.job_id, event.attempt)
-        self.gallery.show(Preview(*about, *shown, place=self.place()))
-
-    def _line(self, event: events.BlockLog) -> None:
-        self._tell(event, event.stdio, event.log)
-
-    def _log_json(self, event: events.BlockLogJSON) -> None:
-        self._tell(event, "json", _value(event.json, event.body))
-
-    def _message(self, event: events.BlockMessage) -> None:
-        self._tell(event, "message", _value(event.payload, event.body))
-
-    def _warning(self, event: events.BlockWarning) -> None:
-        self._tell(event, "warning", event.warning).warnings += 1
-
-    def _error(self, event: events.BlockError) -> None:
-        self._tell(event, "error", event.error).errors += 1
-
-    def _cache(self, event: events.BlockCache) -> None:
-        self._tell(event, "cache", f"{event.state}: {event.why}" if event.why else event.state)
-
-    def _tell(self, event: events.BlockEvent, kind: str, text: str) -> NodeView:
-        node = self.nodes[self.known(event).node]
-        node.lines += 1
-        self.log.say(node.path, self.log.line(event, kind, text))
-        return node
-
-    def _stalled(self, event: events.JobStalled) -> None:
-        job = self.known(event)
-        last = self.stalls[-1] if self.stalls else None
-        if (
-            last is not None
-            and (last.job_id, last.where) == (event.job_id, event.where)
-            and event.seconds > last.seconds
-        ):
-            # Told again while it lasts.
-            last.seconds = event.seconds
-            return
-        self.stalls_count += 1
-        self.node(job.node).stalls += 1
-        if len(self.stalls) < _STALLS:
-            self.stalls.append(StallView(event.t, job.node, event.job_id, event.seconds, event.where))
-
     def _late(self, event: events.LateRecords) -> None:
         self.late += len(event.records)
 
@@ -320,12 +262,6 @@ class State(Work):
 
 def _job(obj: dict[str, Any]) -> JobView:
     return JobView(**{**obj, "attempts": [AttemptView(**each) for each in obj["attempts"]]})
-
-
-def _value(value: Any, body: BodyRef | None) -> str:
-    if body is not None:
-        return f"a large value of {body.length:,} bytes"
-    return orjson.dumps(value, default=str).decode()
 
 
 _TAKERS: Final[dict[str, Callable[[State, Any], None]]] = {
