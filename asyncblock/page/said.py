@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 import orjson
@@ -13,14 +13,14 @@ from .jobviews import NodeView
 from .shown import Gallery, Log, LogLine, Preview, StallView, StateLimits
 from .work import Work
 
-__all__ = ["SESSION", "Said"]
+__all__ = ["SAID", "SESSION", "SaidState"]
 
 _STALLS = 200
 SESSION: Final = ""
 """The node under which the session's own lines stand."""
 
 
-class Said(Work):
+class SaidState(Work):
     """What people read and look at. ``State`` says which event does what."""
 
     def __init__(self, limits: StateLimits, feeds: Mapping[str, Collection[str]]) -> None:
@@ -85,3 +85,16 @@ def _value(value: Any, body: BodyRef | None) -> str:
     if body is not None:
         return f"a large value of {body.length:,} bytes"
     return orjson.dumps(value, default=str).decode()
+
+
+SAID: Final[dict[str, Callable[[SaidState, Any], None]]] = {
+    "JobStalled": SaidState._stalled,
+    "BlockLog": SaidState._line,
+    "BlockLogJSON": SaidState._log_json,
+    "BlockMessage": SaidState._message,
+    "BlockWarning": SaidState._warning,
+    "BlockError": SaidState._error,
+    "BlockPreview": SaidState._preview,
+    "BlockCache": SaidState._cache,
+}
+"""What is done with each of these events."""

@@ -15,7 +15,7 @@ import orjson
 from .. import events
 from ..wire.bodies import BodyRef
 from .jobviews import ENDED, AttemptView, JobView, NodeView
-from .said import SESSION, Said
+from .said import SAID, SESSION, SaidState
 from .shown import Failure, StallView, StateLimits
 
 __all__ = ["SESSION", "State"]
@@ -30,7 +30,7 @@ _MADE: Final = ("bodies", "nodes", "jobs", "failures", "stalls")
 """What is made of objects again."""
 
 
-class State(Said):
+class State(SaidState):
     """A session as it is after the events that were taken. ``take`` and ``fold`` are all that changes it."""
 
     def __init__(self, limits: StateLimits | None = None, feeds: Mapping[str, Collection[str]] | None = None) -> None:
@@ -265,6 +265,7 @@ def _job(obj: dict[str, Any]) -> JobView:
 
 
 _TAKERS: Final[dict[str, Callable[[State, Any], None]]] = {
+    **SAID,
     "SessionStarted": State._session_started,
     "SessionCancelled": State._session_cancelled,
     "SessionFinished": State._session_finished,
@@ -277,20 +278,12 @@ _TAKERS: Final[dict[str, Callable[[State, Any], None]]] = {
     "JobWaiting": State._job_waiting,
     "JobRetrying": State._job_retrying,
     "JobFailed": State._job_failed,
-    "JobStalled": State._stalled,
     "VersionAccepted": State._version_accepted,
     "BlockStarted": State._block_started,
     "BlockOutput": State._output,
     "BlockOutputs": State._outputs,
     "BlockProgress": State._progress,
-    "BlockLog": State._line,
-    "BlockLogJSON": State._log_json,
-    "BlockMessage": State._message,
-    "BlockWarning": State._warning,
-    "BlockError": State._error,
-    "BlockPreview": State._preview,
     "BlockFinished": State._block_finished,
-    "BlockCache": State._cache,
     "LateRecords": State._late,
     "Other": State._other,
 }

@@ -20,12 +20,11 @@ from ..errors import AsyncBlockError, Unavailable
 from ..flow.plan import FlowPlan
 from ..offload import run_in_thread
 from ..page import State
-from ..page.graphview import GRAPH_STYLE, Look, draw_flow
+from ..page.graphview import Look, draw_flow
 from ..page.markup import Markup, el
 from ..page.shown import Preview
 from ..page.views import critical_path
 from ..report.collect import Collected
-from ..report.document import asset as report_asset
 from ..report.iframes import runs_scripts
 from ..report.previews import draw, name_of, needs_network
 from ..report.timeline import timeline
@@ -33,6 +32,7 @@ from ..wire.bodies import BodyRef
 from .answering import answer_json, problem, problem_of, whole_number
 from .cursors import Following, Followings
 from .jobinputs import Given, inputs_of
+from .pagefiles import HTML, index, static
 from .pageorders import PageOrders
 from .sandboxes import frame_document, frame_policy, is_chart, part_of
 from .sources import Sources
@@ -49,7 +49,6 @@ from .told import (
     told_value,
     values_of,
 )
-from .words import asset
 
 __all__ = ["page_app"]
 
@@ -73,19 +72,6 @@ _LINE: Final = 2_000
 
 _WHOLE: Final = 8 << 20
 """Characters of whole lines that are sent at once."""
-
-_TYPES: Final = {
-    "js": "text/javascript; charset=utf-8",
-    "css": "text/css; charset=utf-8",
-    "html": "text/html; charset=utf-8",
-    "svg": "image/svg+xml",
-}
-_FILES: Final = (
-    "page.css", "main.js", "dom.js", "words.js", "api.js", "link.js", "sessions.js", "rows.js", "session.js",
-    "graph.js", "nodes.js", "node.js", "pace.js", "previews.js", "log.js", "values.js", "timeline.js", "travel.js",
-    "again.js", "form.js", "executors.js", "icon.svg",
-)  # fmt: skip
-
 
 Answer = Callable[["_Asked"], Awaitable[Any]]
 
@@ -136,8 +122,8 @@ class Routes:
         }  # fmt: skip
         session = "/api/sessions/{session}"
         return [
-            Route("/", self._index),
-            Route("/static/{name}", self._static),
+            Route("/", index),
+            Route("/static/{name}", static),
             Route("/api/page", self._about),
             Route("/api/sessions", self._sessions),
             *(Route(f"{session}{path}", self._answered(answer)) for path, answer in of_session.items()),
@@ -148,19 +134,6 @@ class Routes:
         ]
 
     # ------------------------------------------------------------------ the page itself
-
-    async def _index(self, request: Request) -> Response:
-        return Response(asset("index.html"), media_type=_TYPES["html"])
-
-    async def _static(self, request: Request) -> Response:
-        name = request.path_params["name"]
-        if name == "report.css":
-            content: bytes = (report_asset("report.css") + GRAPH_STYLE).encode()
-        elif name in _FILES:
-            content = asset(name)
-        else:
-            return problem("there is no such file", 404)
-        return Response(content, media_type=_TYPES[name.rpartition(".")[2]], headers={"cache-control": "no-cache"})
 
     async def _about(self, request: Request) -> Response:
         return answer_json(
@@ -306,7 +279,7 @@ class Routes:
             # cookie: a frame that sends itself there has none.
             "cache-control": "no-store" if given.get("scripts") or network else "private, max-age=3600",
         }
-        return Response(document.encode("utf-8", "replace"), media_type=_TYPES["html"], headers=headers)
+        return Response(document.encode("utf-8", "replace"), media_type=HTML, headers=headers)
 
     async def _log(self, asked: _Asked) -> Any:
         places = self._places(asked)
