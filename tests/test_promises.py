@@ -17,12 +17,12 @@ PROMISES: dict[str, dict[str, list[str]]] = {
             "test_faults.py::test_a_handshake_that_hangs_for_ever_is_given_up_and_tried_again",
             "test_faults.py::test_a_mainframe_that_accepts_and_says_nothing_is_left_and_tried_again",
             "wire/test_sending.py::test_whatever_happens_each_record_arrives_once_and_in_order",
-            "wire/test_after_a_loss.py::test_after_a_loss_with_something_under_way_new_messages_begin_small_and_double",
-            "server/test_fencing.py::test_a_body_resumes_at_the_offset_that_is_stored",
+            "wire/test_outbox.py::test_after_a_loss_with_something_under_way_new_messages_begin_small_and_double",
+            "server/test_gateway.py::test_a_body_resumes_at_the_offset_that_is_stored",
         ],
         "a newer connection fences an older one": [
-            "server/test_fencing.py::test_a_connection_with_an_older_generation_is_turned_away",
-            "server/test_fencing.py::"
+            "server/test_gateway.py::test_a_connection_with_an_older_generation_is_turned_away",
+            "server/test_gateway.py::"
             "test_a_batch_that_waits_for_its_body_while_a_newer_connection_sends_it_again_is_applied_once",
         ],
         "two kinds of wrong": [
@@ -40,12 +40,12 @@ PROMISES: dict[str, dict[str, list[str]]] = {
         ],
         "a submit whose reply was lost doesn't start twice": [
             "test_broken_promises.py::test_a_start_whose_reply_was_cut_off_does_not_start_twice",
-            "server/test_fencing.py::test_a_start_whose_reply_was_lost_does_not_start_twice_across_a_restart",
+            "server/test_gateway.py::test_a_start_whose_reply_was_lost_does_not_start_twice_across_a_restart",
         ],
     },
     "2 the mainframe dies": {
         "everything goes on, once": [
-            "test_crash_points.py::test_a_mainframe_that_dies_at_a_named_point_loses_and_repeats_nothing",
+            "test_crashpoints.py::test_a_mainframe_that_dies_at_a_named_point_loses_and_repeats_nothing",
             "server/test_recovery.py::test_a_killed_mainframe_comes_back_and_everything_goes_on",
             "server/journal/test_kill.py::test_what_was_reported_is_there_once_after_each_kill",
             "test_nested_recovery.py::test_a_mainframe_that_is_killed_twice_in_nested_flows_goes_on_and_runs_no_job_twice",
@@ -53,7 +53,7 @@ PROMISES: dict[str, dict[str, list[str]]] = {
     },
     "3 the executor dies": {
         "the policy decides, and each input comes from one attempt": [
-            "test_crash_points.py::test_an_executor_that_dies_at_a_named_point_leaves_its_job_to_the_policy",
+            "test_crashpoints.py::test_an_executor_that_dies_at_a_named_point_leaves_its_job_to_the_policy",
             "server/test_recovery.py::test_with_retries_a_second_attempt_runs_and_each_value_goes_downstream_once",
             "test_retries.py::test_each_downstream_input_comes_from_the_attempt_that_finished",
             "test_retries.py::test_errors_that_are_not_retried_end_the_job_at_once",
@@ -78,7 +78,7 @@ PROMISES: dict[str, dict[str, list[str]]] = {
             "test_liveness.py::test_code_in_c_that_holds_the_lock_is_told_with_file_and_line_while_it_lasts",
             "test_liveness.py::test_a_process_that_works_with_the_lock_held_keeps_its_lease",
             "cli/test_executor.py::test_a_child_that_holds_its_interpreter_s_lock_is_spoken_for_while_it_lasts",
-            "test_spawn.py::test_a_process_whose_interpreter_s_lock_is_held_is_spoken_for_and_keeps_its_lease",
+            "executor/test_spawner.py::test_a_process_whose_interpreter_s_lock_is_held_is_spoken_for_and_keeps_its_lease",
         ],
         "a frozen process is fenced": [
             "test_liveness.py::test_a_frozen_process_loses_its_lease_and_is_fenced_when_it_wakes",
@@ -90,7 +90,7 @@ PROMISES: dict[str, dict[str, list[str]]] = {
             "test_cancellation.py::test_an_async_block_that_does_not_end_is_left_behind_and_said",
             "test_cancellation.py::test_a_thread_that_cannot_be_stopped_retires_its_process_and_harms_no_other_job",
             "test_cancellation.py::test_one_job_can_be_cancelled_and_fails_its_flow_with_that_reason",
-            "test_spawn.py::test_a_process_that_ignores_its_cancel_is_ended",
+            "executor/test_spawner.py::test_a_process_that_ignores_its_cancel_is_ended",
         ],
         "time limits": [
             "test_cancellation.py::test_a_timeout_ends_the_job_with_that_word",
@@ -159,13 +159,13 @@ PROMISES: dict[str, dict[str, list[str]]] = {
             "testing/test_proxy.py::test_a_half_open_connection_has_ended_for_one_side_only",
             "testing/test_conformance.py::test_our_transports_pass",
             "testing/test_conformance.py::test_the_whole_journal_suite_passes_in_one_call",
-            "testing/test_block_run.py::test_outputs_previews_logs_and_progress_are_in_the_result",
+            "testing/test_blockruns.py::test_outputs_previews_logs_and_progress_are_in_the_result",
         ],
     },
     "10 the proof": {
         "simulation, chaos, power loss, fuzzing": [
             "simulation/test_simulation.py::test_a_storm_in_virtual_time_keeps_every_promise",
-            "testing/test_chaos.py::test_a_short_storm_leaves_every_promise_kept",
+            "testing/chaos/test_audit.py::test_a_short_storm_leaves_every_promise_kept",
             "server/journal/test_power_loss.py::test_power_loss",
             "fuzz/test_decoder.py::test_the_gateway_survives_any_messages_and_serves_the_next_link",
         ],

@@ -228,7 +228,7 @@ GROUPS: Final = (
             _works(
                 "spawn",
                 "a process for each job",
-                "test_spawn.py::test_each_job_has_a_process_of_its_own_that_leaves_with_it",
+                "executor/test_spawner.py::test_each_job_has_a_process_of_its_own_that_leaves_with_it",
                 "executor: {name: python, options: {entry: main.py, spawn: true}}",
             ),
             _refused(
@@ -239,7 +239,7 @@ GROUPS: Final = (
             _works(
                 "needs",
                 "what an executor must offer: memory, gpu, labels; of a node above its block's",
-                "test_needs.py::test_a_job_runs_where_what_it_needs_is_offered",
+                "test_resources.py::test_a_job_runs_where_what_it_needs_is_offered",
                 "needs: {memory: 4GiB, gpu: 1, labels: [fast-disk]}",
             ),
         ),

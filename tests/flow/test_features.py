@@ -12,7 +12,7 @@ TESTS = Path(__file__).parents[1]
 # Tests of the loader and of pure machines: they show that a feature is read or decided, not that it works.
 RUNNING_NOTHING = {
     "flow/test_load.py", "flow/test_load_nested.py", "flow/test_partial.py", "flow/test_run.py",
-    "flow/test_nesting.py", "flow/test_conditions.py", "flow/test_cases.py", "flow/test_retries.py",
+    "flow/test_deciding.py", "flow/test_conditions.py", "flow/test_cases.py", "flow/test_retries.py",
 }  # fmt: skip
 BEGINNINGS = {"embedded", "play", "run", "command", "start", "started"}
 """What runs a flow: the embedded mainframe, the command, and the helpers around them."""

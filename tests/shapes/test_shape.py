@@ -28,8 +28,8 @@ from asyncblock.errors import InvalidInputs
 from asyncblock.shapes import handles_of, kind_of
 from asyncblock.testing import run_block
 
-from .flows import end_of
-from .flows import run_block as run_file
+from ..flows import end_of
+from ..flows import run_block as run_file
 
 if TYPE_CHECKING:
     from nowhere import Unknown  # type: ignore[import-not-found]

@@ -9,7 +9,7 @@ import pytest
 
 from asyncblock.importable import importable
 
-from ..flow.packages import write
+from .flow.packages import write
 
 FILES = {
     "package.oo.yaml": "name: shop\n",

@@ -13,7 +13,7 @@ import asyncblock
 from asyncblock import events
 from asyncblock.server.settings import Settings
 
-from .flows import all_of, node, until, write_flow
+from ..flows import all_of, node, until, write_flow
 
 
 def spawned(node_id: str, source: str, directory: Path, **fields: Any) -> dict[str, Any]:
