@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
 
-from ..detached import detached, size_of
-from ..errors import Closed, ConnectionLost, LeaseLost, LocalProtocolError, Rejected, Unavailable
-from ..link import DraftAbandoned, Outlet
+from ..detached import detached
+from ..link import Outlet
 from ..preview import Limits, Making
-from ..shapes import Results, by_handle
-from ..shared import make_private
+from ..shapes import Results
 from ..store import Store, StoreKey
-from ..wire.bodies import Parcel
+from ..wire.bodies import OutgoingBody, Parcel
 from ..wire.records import encode
 from ..wire.windows import Lane
-from .base import can_go_unsent, too_many
 from .directed import ToFlow, ToNode, targets_of
 from .enginecalls import Apart
 from .jobinfo import JobInfo
@@ -26,14 +23,15 @@ from .payloads import (
     Stdio,
     log_records,
     now_ms,
-    pages_words,
-    preview_words,
     rate,
 )
 from .secrecy import CredentialInput
+from .sending import driven
 from .staying import movable
 
 __all__ = ["SyncContext"]
+
+T = TypeVar("T")
 
 
 class SyncContext(Apart):
@@ -60,24 +58,13 @@ class SyncContext(Apart):
         """As ``Context.output``."""
         targets = targets_of(to_node, to_flow)
         self._check()
-        prepared: Prepared | None
-        if self._is_stray(value, handle):
-            prepared = self._stray(value, handle)
-        else:
-            prepared = self._prepared(value, handle, self._is_var(handle))
-        if prepared is not None:
-            self._send(self._channel.data, self._output_item(handle, prepared, targets), [prepared.key])
-            self._part_from([prepared])
+        driven(self._output_long(value, handle, targets))
         if done:
             self.done()
 
     def outputs(self, values: Results) -> None:
         """As ``Context.outputs``."""
-        self._check()
-        prepared = self._prepare_many(values)
-        item = self._many_item("BlockOutputs", "outputs", prepared)
-        self._send(self._channel.data, item, self._keys_of(prepared.values()))
-        self._part_from(prepared.values())
+        driven(self._outputs(values))
 
     def flush(self) -> None:
         """As ``Context.flush``."""
@@ -92,66 +79,20 @@ class SyncContext(Apart):
 
     def done(self, error: str | None = None) -> None:
         """As ``Context.done``."""
-        if not self._say_finish():
-            self._repeated_finish()
-            return
-        self._send_finish(self._finished_record(error))
+        driven(self._done(error))
 
     def finish(self, result: Results | None = None, error: str | None = None) -> None:
         """As ``Context.finish``."""
-        if error is not None or result is None:
-            self.done(error)
-            return
-        if self._finish_said:
-            self._repeated_finish()
-            return
-        prepared = self._prepare_many(result)
-        if self._say_finish():
-            self._send_finish(self._many_item("BlockFinished", "result", prepared))
-            self._part_from(prepared.values())
-        else:
-            self._release(prepared)
+        driven(self._finish(result, error))
 
     def send_error(self, error: str) -> None:
         """As ``Context.send_error``."""
         self._check()
-        self._send(self._channel.data, encode("BlockError", now_ms(), error=self._text(error)))
+        driven(self._send(self._channel.data, encode("BlockError", now_ms(), error=self._text(error))))
 
     def preview(self, payload: object, id: str | None = None, *, limits: Limits | None = None) -> None:
         """As ``Context.preview``; converted on this thread, a Figure drawn in the worker process."""
-        self._check()
-        prepared: dict[str, Prepared] = {}
-        try:
-            making = Making(payload, id, limits)
-            made = making.finish_blocking()
-            prepared["payload"] = self._made(self._large(made, None, telemetry=True))
-            self._add_pages(prepared, making, type(payload).__name__)
-        except BaseException as problem:
-            # A cancel too: nobody else knows what was made, and what it holds of the budget.
-            self._release(prepared)
-            if isinstance(problem, (Closed, ConnectionLost, Rejected, LeaseLost)) or not isinstance(problem, Exception):
-                raise
-            self.send_warning(preview_words(type(payload).__name__, problem))
-            return
-        item = self._preview_record(making.said_of_pages(), made, prepared, id)
-        if id is None:
-            self._send(self._channel.telemetry, item)
-            return
-        try:
-            self._until(lambda: self._outlet.put_preview(id, item), self._channel.telemetry, len(item.record))
-        except BaseException:
-            # A cancel too: a record that was not accepted must not keep its bodies.
-            self._outlet.forget(item)
-            raise
-
-    def _add_pages(self, prepared: dict[str, Prepared], making: Making, kind: str) -> None:
-        try:
-            large = self._paged(making)
-            if large is not None:
-                prepared["pages"] = self._made(large)
-        except Unavailable as problem:
-            # The preview itself is there.
-            self.send_warning(pages_words(kind, problem))
+        driven(self._preview(payload, id, limits))
 
     def report_progress(self, progress: float) -> None:
         """As ``Context.report_progress``."""
@@ -161,26 +102,19 @@ class SyncContext(Apart):
 
     def report_log(self, line: str, stdio: Stdio = "stdout") -> None:
         """As ``Context.report_log``."""
-        self._check()
-        for record in log_records(self._job.secrecy.text(line), stdio):
-            self._send(self._channel.telemetry, record)
+        driven(self._log(line, stdio))
 
     def log_json(self, payload: object) -> None:
         """As ``Context.log_json``."""
-        self._check()
-        prepared = self._prepare(payload, None, telemetry=True)
-        self._send(self._channel.telemetry, self._one_item("BlockLogJSON", "json", prepared))
+        driven(self._report("BlockLogJSON", "json", payload))
 
     def send_message(self, payload: object) -> None:
         """As ``Context.send_message``."""
-        self._check()
-        prepared = self._prepare(payload, None, telemetry=True)
-        self._send(self._channel.telemetry, self._one_item("BlockMessage", "payload", prepared))
+        driven(self._report("BlockMessage", "payload", payload))
 
     def send_warning(self, warning: str) -> None:
         """As ``Context.send_warning``."""
-        self._check()
-        self._send(self._channel.telemetry, self._warning(warning))
+        driven(self._warn(warning))
 
     def query_auth(self, credential: CredentialInput) -> dict[str, str]:
         """As ``Context.query_auth``."""
@@ -188,116 +122,52 @@ class SyncContext(Apart):
 
     def conclude(self, ending: Mapping[str, Any], result: Mapping[str, object] | None = None) -> None:
         """As ``Context.conclude``."""
-        if self._finish_said:
-            return
-        prepared: dict[str, Prepared] = {}
-        if result:
-            try:
-                prepared = self._prepare_many(result)
-            except LocalProtocolError as error:
-                ending = {"error": str(error), "error_type": type(error).__name__}
-        if self._say_finish():
-            self._send_finish(self._finished_item(prepared, ending))
-            self._part_from(prepared.values())
-        else:
-            self._release(prepared)
+        driven(self._conclude(ending, result))
 
-    def _prepare(self, value: object, handle: str | None, *, telemetry: bool = False) -> Prepared:
-        prepared = self._prepare_small(value, handle, telemetry=telemetry)
-        return prepared or self._made(self._large(value, handle, telemetry=telemetry))
+    # ------------------------------------------------------------------ how this face waits: its thread does, in here
 
-    def _made(self, large: Large) -> Prepared:
-        try:
-            while (prepared := large.step()) is None:
-                woken = threading.Event()
-                self._outlet.when_body_room(large.draft.body, woken.set)
-                woken.wait()
-            return prepared
-        except DraftAbandoned:
-            raise self._lost_body() from None
-        except BaseException:
-            # A cancel too: chunks may be on the mainframe that no record will ever name.
-            large.draft.abandon()
-            raise
+    async def _aside(self, work: Callable[..., T], *args: Any) -> T:
+        return work(*args)
 
-    def _prepare_many(self, given: Results) -> dict[str, Prepared]:
-        values = by_handle(given)
-        prepared: dict[str, Prepared] = {}
-        try:
-            for handle, value in values.items():
-                if not self._is_undefined(handle):
-                    prepared[handle] = self._prepared(value, handle, self._is_var(handle))
-                elif (stray := self._stray(value, handle)) is not None:
-                    prepared[handle] = stray
-            self._fit(prepared)
-        except BaseException:
-            # A cancel too: nobody else knows what was made, and what it holds of the budget.
-            self._release(prepared)
-            raise
-        return prepared
+    _aside_waiting = _aside
 
-    def _prepared(self, value: object, handle: str, media_type: str | None, *, output: bool = True) -> Prepared:
-        if not self._stays(value, media_type):
-            return self._prepare(value, handle)
-        if (
-            output
-            and (room := self._job.room) is not None
-            and (problem := self._wait(room(size_of(value)))) is not None
-        ):
-            self.send_warning(problem)
-        memory = self._shared(value) if output else None
-        key = None if memory is None else self._hand_over(value, memory, handle)
-        if key is None:
-            memory, value = None, detached(self._store.own(value, self._job.session_id))
-            key = self._put(value, handle, movable(value), output=output)
-        try:
-            if key.cache is not None and (problem := self._save(key)) is not None:
-                self.send_warning(problem)
-            prepared = self._prepare(key.to_json(), handle)
-        except BaseException:
-            # A cancel too: a value whose key was never sent would be kept for the session.
-            self._forget([key])
-            raise
-        prepared.key, prepared.memory = key, memory
-        return prepared
+    async def _on_loop(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return self._wait(coroutine)
 
-    def _stray(self, value: object, handle: str) -> Prepared | None:
-        """As ``Context``'s."""
-        self._send(self._channel.data, self._undefined(handle))
-        try:
-            return self._prepared(value, handle, None)
-        except Exception as problem:  # whatever the author's class raises
-            if not can_go_unsent(problem):
-                raise
-            self._send(self._channel.data, self._unsent(handle, problem))
-            return None
+    async def _step(self, large: Large, seconds: float | None) -> Prepared | None:
+        return large.step()
 
-    @staticmethod
-    def _part_from(prepared: Iterable[Prepared]) -> None:
-        """As ``Context``'s."""
-        for each in prepared:
-            if each.memory is not None:
-                make_private(each.memory)
+    async def _converted(self, making: Making) -> dict[str, Any]:
+        return making.finish_blocking()
 
-    def _fit(self, prepared: dict[str, Prepared]) -> None:
-        """As ``Context``'s."""
-        for handle in too_many(prepared):
-            prepared[handle] = self._made(self._text_of(prepared[handle]))
+    async def _taken(self, value: object) -> object:
+        return detached(self._store.own(value, self._job.session_id))
 
-    def _send(self, lane: Lane, item: bytes | Parcel, keys: Sequence[StoreKey | None] = ()) -> None:
+    async def _movable(self, value: object) -> tuple[int | None, str | None]:
+        return movable(value)
+
+    async def _after_shown(self) -> None:
+        """Nothing waits: what a sync block shows is sent at once."""
+
+    async def _body_room(self, body: OutgoingBody) -> None:
+        woken = threading.Event()
+        self._outlet.when_body_room(body, woken.set)
+        woken.wait()
+
+    async def _send(self, lane: Lane, item: bytes | Parcel, keys: Sequence[StoreKey | None] = ()) -> None:
         size = len(item) if isinstance(item, bytes) else len(item.record)
         try:
-            self._until(lambda: self._outlet.try_accept(lane, item), lane, size)
+            await self._accepted(lambda: self._outlet.try_accept(lane, item), lane, size)
         except BaseException:
             # A cancel too: a record that was not accepted must not keep its bodies, nor the values that it names.
             self._outlet.forget(item)
             self._forget(keys)
             raise
 
-    def _until(self, accepted: Callable[[], bool], lane: Lane, size: int) -> None:
+    async def _accepted(self, accept: Callable[[], bool], lane: Lane, size: int) -> None:
         while True:
             with self._lock:
-                if accepted():
+                if accept():
                     return
                 room = threading.Event()
                 self._outlet.when_room(lane, size, room.set)
@@ -322,7 +192,7 @@ class SyncContext(Apart):
 
         return wait
 
-    def _send_finish(self, parcel: Parcel) -> None:
+    async def _send_finish(self, parcel: Parcel) -> None:
         with self._lock:
             wait = self._ask(lambda settle: self._outlet.finish(parcel, settle))
         wait()
@@ -334,11 +204,11 @@ class SyncContext(Apart):
         if self._channel.trouble is not None:
             return
         for record in log_records(self._job.secrecy.text(text), stdio):
-            self._send(self._channel.telemetry, record)
+            driven(self._send(self._channel.telemetry, record))
 
     def _relay(self, record: bytes, lane: str) -> None:
         self._check()
-        self._send(self._channel.data if lane == "data" else self._channel.telemetry, record)
+        driven(self._send(self._channel.data if lane == "data" else self._channel.telemetry, record))
 
     def _show(self, payload: object) -> None:
         if not self._finish_said and self._channel.trouble is None:

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future, wait
-from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
-from ..detached import size_of
-from ..errors import Closed, ConnectionLost, LeaseLost, LocalProtocolError, Rejected, Unavailable
 from ..iothread import inbox_of
-from ..link import DraftAbandoned, Outlet
-from ..offload import TooLong, run_in_thread, show_in_thread, wait_in_thread
+from ..link import Outlet
+from ..offload import run_in_thread, show_in_thread, wait_in_thread
 from ..preview import Limits, Making
-from ..shapes import Results, by_handle
-from ..shared import make_private
+from ..shapes import Results
 from ..store import Store, StoreKey
 from ..wire.bodies import OutgoingBody, Parcel
 from ..wire.records import encode
 from ..wire.windows import Lane
-from .base import can_go_unsent, too_many
 from .counted import counted
 from .directed import Targets, ToFlow, ToNode, targets_of
 from .enginecalls import AsyncEngineCalls
@@ -30,10 +25,7 @@ from .large import Large
 from .payloads import (
     Prepared,
     Stdio,
-    log_records,
     now_ms,
-    pages_words,
-    preview_words,
     rate,
     raw_pieces,
 )
@@ -42,6 +34,8 @@ from .printed import LineRing
 from .secrecy import CredentialInput
 
 __all__ = ["Context", "preview_again"]
+
+T = TypeVar("T")
 
 _PACE = 1.0
 """Seconds that a loop may be silent before nobody waits for it any more."""
@@ -135,69 +129,13 @@ class Context(AsyncEngineCalls, FigureSender):
         if done:
             await self.done()
 
-    async def _output_long(self, value: object, handle: str, targets: Targets | None = None) -> None:
-        prepared: Prepared | None
-        if self._is_stray(value, handle):
-            prepared = await self._stray(value, handle)
-            if prepared is None:
-                return
-        else:
-            prepared = await self._prepared(value, handle, self._is_var(handle))
-        await self._send(self._channel.data, self._output_item(handle, prepared, targets), [prepared.key])
-        if prepared.memory is not None:
-            await self._part_from([prepared])
-
-    async def _prepared(self, value: object, handle: str, media_type: str | None, *, output: bool = True) -> Prepared:
-        """Encode a value, or keep it and encode its key."""
-        if not self._stays(value, media_type):
-            return await self._prepare(value, handle)
-        if output and (room := self._job.room) is not None and (problem := await room(size_of(value))) is not None:
-            await self.send_warning(problem)
-        memory, key = self._shared(value) if output else None, None
-        if memory is not None:
-            key = await wait_in_thread(self._hand_over, value, memory, handle)
-        if key is None:
-            memory, value = None, await self._taken(value)
-            key = self._put(value, handle, await self._movable(value), output=output)
-        try:
-            if key.cache is not None and (problem := await run_in_thread(self._save, key)) is not None:
-                await self.send_warning(problem)
-            prepared = await self._prepare(key.to_json(), handle)
-        except BaseException:
-            # A cancel too: a value whose key was never sent would be kept for the session.
-            self._forget([key])
-            raise
-        prepared.key, prepared.memory = key, memory
-        return prepared
-
-    async def _stray(self, value: object, handle: str) -> Prepared | None:
-        """Encode a value for a handle that isn't declared, and tell of it; None when it can't be encoded."""
-        await self._send(self._channel.data, self._undefined(handle))
-        try:
-            return await self._prepared(value, handle, None)
-        except Exception as problem:  # whatever the author's class raises
-            if not can_go_unsent(problem):
-                raise
-            await self._send(self._channel.data, self._unsent(handle, problem))
-            return None
-
-    async def _part_from(self, prepared: Iterable[Prepared]) -> None:
-        """Let what the block writes into shared arrays that it has put out be its own from now on."""
-        for each in prepared:
-            if each.memory is not None:
-                await wait_in_thread(make_private, each.memory)
-
     @counted
     async def outputs(self, values: Results) -> None:
         """Send values to several handles in one record.
 
         **Durability**, **Cancellation** and errors as ``output``; all values or none are sent.
         """
-        self._check()
-        prepared = await self._prepare_many(values)
-        item = self._many_item("BlockOutputs", "outputs", prepared)
-        await self._send(self._channel.data, item, self._keys_of(prepared.values()))
-        await self._part_from(prepared.values())
+        await self._outputs(values)
 
     @counted
     async def flush(self) -> None:
@@ -209,8 +147,7 @@ class Context(AsyncEngineCalls, FigureSender):
         when the link can't be continued.
         """
         await self._ring.drained(self._room)
-        if self._shown.waiting:
-            await self._shown.drained(self)
+        await self._after_shown()
         if self._finish_said:
             return
         self._check()
@@ -226,10 +163,7 @@ class Context(AsyncEngineCalls, FigureSender):
         **Cancellation**: the finish stands and will arrive.
         A second finish changes nothing and is logged as a warning. Raises as ``flush``.
         """
-        if not self._say_finish():
-            self._repeated_finish()
-            return
-        await self._send_finish(self._finished_record(error))
+        await self._done(error)
 
     @counted
     async def finish(self, result: Results | None = None, error: str | None = None) -> None:
@@ -237,18 +171,7 @@ class Context(AsyncEngineCalls, FigureSender):
 
         **Durability** and **Cancellation** as ``done``; errors as ``output`` and ``flush``.
         """
-        if error is not None or result is None:
-            await self.done(error)
-            return
-        if self._finish_said:
-            self._repeated_finish()
-            return
-        prepared = await self._prepare_many(result)
-        if self._say_finish():
-            await self._send_finish(self._many_item("BlockFinished", "result", prepared))
-            await self._part_from(prepared.values())
-        else:
-            self._release(prepared)
+        await self._finish(result, error)
 
     @counted
     async def send_error(self, error: str) -> None:
@@ -269,15 +192,7 @@ class Context(AsyncEngineCalls, FigureSender):
         begins; other values, Figures too, are to be left alone until it returns. ``limits`` say how much is shown
         (default: the process's). Raises ``Closed`` after the finish.
         """
-        self._check()
-        try:
-            making = Making(payload, id, limits)
-        except Exception as problem:
-            await self.send_warning(preview_words(type(payload).__name__, problem))
-            return
-        if self._shown.waiting:
-            await self._shown.drained(self)
-        await self._put_preview(await self._preview_item(making, type(payload).__name__, id), id)
+        await self._preview(payload, id, limits)
 
     async def _preview_again(
         self, made: Mapping[str, Any], id: str | None, said: Mapping[str, Any] | None, pages: bytes
@@ -299,43 +214,6 @@ class Context(AsyncEngineCalls, FigureSender):
             raise
         await self._put_preview(self._preview_record(said, made, prepared, id), id)
 
-    async def _put_preview(self, item: bytes | Parcel, id: str | None) -> None:
-        if id is None or isinstance(item, bytes):
-            await self._send(self._channel.telemetry, item)
-            return
-        try:
-            while not self._outlet.put_preview(id, item):
-                await self._room(self._channel.telemetry, len(item.record))
-                self._check()
-        except BaseException:
-            # A cancel too: a record that was not accepted must not keep its bodies.
-            self._outlet.forget(item)
-            raise
-
-    async def _preview_item(self, making: Making, kind: str, id: str | None) -> bytes | Parcel:
-        """Return the preview's record, or the warning's that there is none."""
-        prepared: dict[str, Prepared] = {}
-        try:
-            made = await making.finish()
-            prepared["payload"] = await self._prepare(made, None, telemetry=True)
-            await self._add_pages(prepared, making, kind)
-        except BaseException as problem:
-            # A cancel too: nobody else knows what was made, and what it holds of the budget.
-            self._release(prepared)
-            if isinstance(problem, (Closed, ConnectionLost, Rejected, LeaseLost)) or not isinstance(problem, Exception):
-                raise
-            return self._warning(preview_words(kind, problem))
-        return self._preview_record(making.said_of_pages(), made, prepared, id)
-
-    async def _add_pages(self, prepared: dict[str, Prepared], making: Making, kind: str) -> None:
-        large = self._paged(making)
-        try:
-            if large is not None:
-                prepared["pages"] = await self._made(large, making.seconds)
-        except (TooLong, Unavailable) as problem:
-            # The preview itself is there.
-            await self._send(self._channel.telemetry, self._warning(pages_words(kind, problem)))
-
     @counted
     async def report_progress(self, progress: float) -> None:
         """Note how far the job is, from 0 to 100; values beyond are clamped.
@@ -350,9 +228,7 @@ class Context(AsyncEngineCalls, FigureSender):
     @counted
     async def report_log(self, line: str, stdio: Stdio = "stdout") -> None:
         """Send a log line. **Durability**: accepted; may be lost with the process. **Cancellation**: not sent."""
-        self._check()
-        for record in log_records(self._job.secrecy.text(line), stdio):
-            await self._send(self._channel.telemetry, record)
+        await self._log(line, stdio)
 
     @counted
     async def log_json(self, payload: object) -> None:
@@ -367,8 +243,7 @@ class Context(AsyncEngineCalls, FigureSender):
     @counted
     async def send_warning(self, warning: str) -> None:
         """Send a warning. **Durability** and **Cancellation** as ``report_log``."""
-        self._check()
-        await self._send(self._channel.telemetry, self._warning(warning))
+        await self._warn(warning)
 
     @counted
     async def query_auth(self, credential: CredentialInput) -> dict[str, str]:
@@ -384,75 +259,40 @@ class Context(AsyncEngineCalls, FigureSender):
 
         A result that can't be sent becomes the job's error. Raises as ``flush``.
         """
-        if self._finish_said:
-            return
-        if ending.get("cancelled"):
+        if not self._finish_said and ending.get("cancelled"):
             self._shown.close()
-        prepared: dict[str, Prepared] = {}
-        if result:
-            try:
-                prepared = await self._prepare_many(result)
-            except LocalProtocolError as error:
-                ending = {"error": str(error), "error_type": type(error).__name__}
-        if self._say_finish():
-            await self._send_finish(self._finished_item(prepared, ending))
-            await self._part_from(prepared.values())
-        else:
-            self._release(prepared)
+        await self._conclude(ending, result)
 
     # ------------------------------------------------------------------ how this face waits
-
-    async def _report(self, type_: str, key: str, payload: object) -> None:
-        self._check()
-        prepared = await self._prepare(payload, None, telemetry=True)
-        await self._send(self._channel.telemetry, self._one_item(type_, key, prepared))
-
-    async def _prepare(self, value: object, handle: str | None, *, telemetry: bool = False) -> Prepared:
-        prepared = self._prepare_small(value, handle, telemetry=telemetry)
-        return prepared or await self._made(self._large(value, handle, telemetry=telemetry))
-
-    async def _made(self, large: Large, seconds: float | None = None) -> Prepared:
-        """Encode a value off the loop; while it waits for room it holds no worker thread.
-
-        With ``seconds``, the time that a step has, it is for people, and runs where previews are made.
-        """
-        run = run_in_thread if seconds is None else partial(show_in_thread, seconds)
-        try:
-            while (prepared := await run(large.step)) is None:
-                await self._body_room(large.draft.body)
-            return prepared
-        except DraftAbandoned:
-            raise self._lost_body() from None
-        except BaseException:
-            # A cancel too: chunks may be on the mainframe that no record will ever name.
-            large.draft.abandon()
-            raise
 
     async def _body_room(self, body: OutgoingBody) -> None:
         woken = self._loop.create_future()
         self._outlet.when_body_room(body, lambda: self._inbox.post(resolve, woken, None))
         await woken
 
-    async def _prepare_many(self, given: Results) -> dict[str, Prepared]:
-        values = by_handle(given)
-        prepared: dict[str, Prepared] = {}
-        try:
-            for handle, value in values.items():
-                if not self._is_undefined(handle):
-                    prepared[handle] = await self._prepared(value, handle, self._is_var(handle))
-                elif (stray := await self._stray(value, handle)) is not None:
-                    prepared[handle] = stray
-            await self._fit(prepared)
-        except BaseException:
-            # A cancel too: nobody else knows what was made, and what it holds of the budget.
-            self._release(prepared)
-            raise
-        return prepared
+    def _aside(self, work: Callable[..., T], *args: Any) -> Awaitable[T]:
+        return run_in_thread(work, *args)
 
-    async def _fit(self, prepared: dict[str, Prepared]) -> None:
-        """Let values that are small one by one and many together travel as bodies, as far as a record has no room."""
-        for handle in too_many(prepared):
-            prepared[handle] = await self._made(self._text_of(prepared[handle]))
+    def _aside_waiting(self, work: Callable[..., T], *args: Any) -> Awaitable[T]:
+        return wait_in_thread(work, *args)
+
+    def _on_loop(self, coroutine: Coroutine[Any, Any, T]) -> Awaitable[T]:
+        return coroutine
+
+    def _step(self, large: Large, seconds: float | None) -> Awaitable[Prepared | None]:
+        return run_in_thread(large.step) if seconds is None else show_in_thread(seconds, large.step)
+
+    def _converted(self, making: Making) -> Awaitable[dict[str, Any]]:
+        return making.finish()
+
+    async def _after_shown(self) -> None:
+        if self._shown.waiting:
+            await self._shown.drained(self)
+
+    async def _accepted(self, accept: Callable[[], bool], lane: Lane, size: int) -> None:
+        while not accept():
+            await self._room(lane, size)
+            self._check()
 
     async def _send(self, lane: Lane, item: bytes | Parcel, keys: Sequence[StoreKey | None] = ()) -> None:
         try:

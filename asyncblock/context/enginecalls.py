@@ -16,18 +16,17 @@ import orjson
 
 from .. import schemas
 from ..errors import Closed, InvalidInputs, LocalProtocolError, Unavailable
-from ..offload import run_in_thread, wait_in_thread
+from ..offload import wait_in_thread
 from ..wire.bodies import Parcel
-from .base import ContextBase
 from .blockjob import BlockJob, SyncBlockJob
 from .counted import counted
 from .engine import MAX_BLOCKS, Engine
 from .jobevents import WatchedJob, any_change
-from .large import Large
 from .payloads import Prepared, Raw, check_size
+from .sending import Sending, driven
 
 if TYPE_CHECKING:
-    from ..wire.windows import Lane
+    pass
 
 __all__ = ["Apart", "AsyncEngineCalls", "SyncEngineCalls"]
 
@@ -38,7 +37,7 @@ _INLINE = 1 << 20
 """Bytes of values that an order may carry itself; more of them go ahead of it in a record."""
 
 
-class _EngineCalls(ContextBase, ABC):
+class _EngineCalls(Sending, ABC):
     """What both forms share."""
 
     _asked = 0
@@ -84,6 +83,29 @@ class _EngineCalls(ContextBase, ABC):
         }
         _raise_if(block, missing)
         return dict(inputs)
+
+    async def _arguments(
+        self, block: str, given: Mapping[str, object], defs: HandleDefs, *, strict: bool
+    ) -> dict[str, Prepared]:
+        """Encode what a block is run with; ``strict`` compares it with the handles' schemas."""
+        media_types = _media_types(defs)
+        prepared: dict[str, Prepared] = {}
+        try:
+            for handle, value in given.items():
+                media_type = media_types.get(handle)
+                if _is_raw(value, media_type):
+                    check_size(value, handle)
+                    prepared[handle] = await self._made(self._large(value, handle, raw=True))
+                else:
+                    prepared[handle] = await self._prepared(value, handle, media_type, output=False)
+            await self._fit(prepared)
+            if strict:
+                _raise_if(block, await self._aside(self._misfits, defs, prepared))
+        except BaseException:
+            # A cancel too: nobody else knows what was made, and what it holds of the budget.
+            self._release(prepared)
+            raise
+        return prepared
 
     def _misfits(self, defs: HandleDefs, prepared: Mapping[str, Prepared]) -> dict[str, str]:
         values = {
@@ -151,23 +173,8 @@ class AsyncEngineCalls(_EngineCalls):
             await any_change(self._watches or ())
         given = self._with_defaults(described, block, inputs or {}, additional_inputs_def)
         defs = [*described.get("inputs_def", ()), *(additional_inputs_def or ())]
-        block_job_id, media_types = self._next_id(), _media_types(defs)
-        prepared: dict[str, Prepared] = {}
-        try:
-            for handle, value in given.items():
-                media_type = media_types.get(handle)
-                if _is_raw(value, media_type):
-                    check_size(value, handle)
-                    prepared[handle] = await self._made(self._large(value, handle, raw=True))
-                else:
-                    prepared[handle] = await self._prepared(value, handle, media_type, output=False)
-            await self._fit(prepared)
-            if strict:
-                _raise_if(block, await run_in_thread(self._misfits, defs, prepared))
-        except BaseException:
-            # A cancel too: nobody else knows what was made, and what it holds of the budget.
-            self._release(prepared)
-            raise
+        block_job_id = self._next_id()
+        prepared = await self._arguments(block, given, defs, strict=strict)
         ahead = self._body_item(block_job_id, prepared)
         if ahead is not None:
             await self._send(self._channel.data, ahead)
@@ -206,20 +213,6 @@ class AsyncEngineCalls(_EngineCalls):
     @abstractmethod
     async def flush(self) -> None: ...
 
-    @abstractmethod
-    async def _prepared(
-        self, value: object, handle: str, media_type: str | None, *, output: bool = True
-    ) -> Prepared: ...
-
-    @abstractmethod
-    async def _made(self, large: Large) -> Prepared: ...
-
-    @abstractmethod
-    async def _fit(self, prepared: dict[str, Prepared]) -> None: ...
-
-    @abstractmethod
-    async def _send(self, lane: Lane, item: bytes | Parcel) -> None: ...
-
 
 class SyncEngineCalls(_EngineCalls):
     """The part of ``SyncContext`` that asks."""
@@ -242,26 +235,11 @@ class SyncEngineCalls(_EngineCalls):
                 self._wait(self._until_room())
         given = self._with_defaults(described, block, inputs or {}, additional_inputs_def)
         defs = [*described.get("inputs_def", ()), *(additional_inputs_def or ())]
-        block_job_id, media_types = self._next_id(), _media_types(defs)
-        prepared: dict[str, Prepared] = {}
-        try:
-            for handle, value in given.items():
-                media_type = media_types.get(handle)
-                if _is_raw(value, media_type):
-                    check_size(value, handle)
-                    prepared[handle] = self._made(self._large(value, handle, raw=True))
-                else:
-                    prepared[handle] = self._prepared(value, handle, media_type, output=False)
-            self._fit(prepared)
-            if strict:
-                _raise_if(block, self._misfits(defs, prepared))
-        except BaseException:
-            # A cancel too: nobody else knows what was made, and what it holds of the budget.
-            self._release(prepared)
-            raise
+        block_job_id = self._next_id()
+        prepared = driven(self._arguments(block, given, defs, strict=strict))
         ahead = self._body_item(block_job_id, prepared)
         if ahead is not None:
-            self._send(self._channel.data, ahead)
+            driven(self._send(self._channel.data, ahead))
             self.flush()
         params = self._params(block, prepared, ahead is not None, additional_inputs_def, additional_outputs_def)
         watch = self._noted(self._wait(engine.start(self._job, block_job_id, **params)))
@@ -289,18 +267,6 @@ class SyncEngineCalls(_EngineCalls):
 
     @abstractmethod
     def flush(self) -> None: ...
-
-    @abstractmethod
-    def _prepared(self, value: object, handle: str, media_type: str | None, *, output: bool = True) -> Prepared: ...
-
-    @abstractmethod
-    def _made(self, large: Large) -> Prepared: ...
-
-    @abstractmethod
-    def _fit(self, prepared: dict[str, Prepared]) -> None: ...
-
-    @abstractmethod
-    def _send(self, lane: Lane, item: bytes | Parcel) -> None: ...
 
 
 class Apart(SyncEngineCalls, ABC):

@@ -9,7 +9,7 @@ import pytest
 
 import asyncblock
 from asyncblock import events
-from asyncblock.executor import Executor, executor
+from asyncblock.executor import Executor, attachment
 from asyncblock.server import MainframeServer
 from asyncblock.server.settings import Settings
 from asyncblock.testing import FaultProxy
@@ -49,8 +49,8 @@ GATED = {
 async def test_an_executor_whose_mainframe_is_away_leaves_and_counts_what_was_not_acknowledged(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(executor, "_LEAVE_PATIENCE", 0.5)
-    monkeypatch.setattr(executor, "_LAST_ACKS", 0.2)
+    monkeypatch.setattr(attachment, "_LEAVE_PATIENCE", 0.5)
+    monkeypatch.setattr(attachment, "_LAST_ACKS", 0.2)
     flow = one_block(tmp_path / "f", GATED[kind])
     async with (
         asyncio.timeout(45),

@@ -336,24 +336,24 @@ class RecordingSyncContext(_Recording, SyncContext):
         self._told = told
         self._order = threading.Lock()
 
-    def _send(self, lane: Lane, item: bytes | Parcel, keys: Sequence[StoreKey | None] = ()) -> None:
+    async def _send(self, lane: Lane, item: bytes | Parcel, keys: Sequence[StoreKey | None] = ()) -> None:
         if lane is not self._channel.data or self._outlet.inherited:
             # What a forked process sends is taken down where it arrives, in its parent.
-            super()._send(lane, item, keys)
+            await super()._send(lane, item, keys)
             return
         with self._order:
             self._recorder.take(item)
             try:
-                super()._send(lane, item, keys)
+                await super()._send(lane, item, keys)
             except BaseException:
                 # A cancel too: it is taken down, and wasn't sent.
                 self._recorder.spoil(_GIVEN_UP)
                 raise
 
-    def _send_finish(self, parcel: Parcel) -> None:
+    async def _send_finish(self, parcel: Parcel) -> None:
         self._recorder.take(parcel)
         why = self._recorder.end(parcel.record)
         if (said := self._told(why)) is not None:
             with self._lock:
                 self._outlet.try_accept(self._channel.telemetry, said)
-        super()._send_finish(parcel)
+        await super()._send_finish(parcel)
