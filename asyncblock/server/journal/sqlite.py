@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import Any
 
 from ...errors import AsyncBlockError, Unavailable
 from . import reader
-from .accepting import AcceptingJournal
 from .bodystore import BodyStore
 from .contract import (
-    BeginPrune,
     BodyKey,
     BodyRow,
     LinkRow,
@@ -28,25 +24,22 @@ from .contract import (
 from .database import Connect, DatabaseConnection, Synchronous, check_synchronous, connect
 from .datadir import DataDir
 from .opening import Parts, open_parts
-from .posting import poster, settle
+from .posting import poster
 from .pruner import Pruner
+from .queueing import QueueingJournal
 from .statements import VERSION
-from .trouble import Trouble, explain
+from .trouble import Trouble
 from .writer import Chores, Reports, Writer
 
 __all__ = ["SqliteJournal"]
 
-logger = logging.getLogger("asyncblock.server.journal")
 
-
-class SqliteJournal(AcceptingJournal):
+class SqliteJournal(QueueingJournal):
     """A journal in a data directory, from ``SqliteJournal.open``. The ``Journal`` Protocol is its contract."""
 
     def __init__(self, parts: Parts, loop: asyncio.AbstractEventLoop, trouble: Trouble) -> None:
         super().__init__(parts.opening, parts.ledger, trouble, loop)
         self._parts = parts
-        self.on_defect: Callable[[str, Exception], None] = _log_defect
-        """Told, on the event loop, of an error of ours that ends a thread or breaks what follows a commit."""
         self._closing: asyncio.Future[str] | None = None
         self._readers = reader.Readers(parts.reading, loop)
         self._bodies = BodyStore(
@@ -58,7 +51,6 @@ class SqliteJournal(AcceptingJournal):
             self._died,
             sync=parts.synchronous == "full",
         )
-        self._prunes: dict[int, asyncio.Future[Any]] = {}
         self._writer = Writer(parts.writing, parts.copying, parts.ground, self._reports(), self._chores())
 
     @classmethod
@@ -188,16 +180,6 @@ class SqliteJournal(AcceptingJournal):
 
     # ------------------------------------------------------------------ the end of a session, and of all
 
-    async def prune(self, session_no: int) -> int:
-        """Delete a session with everything of it; see ``Journal.prune``."""
-        self.check_open()
-        self._ledger.prune(session_no)
-        done = self._prunes[session_no] = self.promise()
-        write = Write()
-        write.rows.append(BeginPrune(session_no))
-        self._put(write)
-        return int(await asyncio.shield(done))
-
     async def close(self) -> None:
         """Store what is queued, stop the threads, unlock; see ``Journal.close``."""
         if self._closing is None:
@@ -215,7 +197,7 @@ class SqliteJournal(AcceptingJournal):
         chunks = self._bodies.stop()
         writes = self._writer.stop()
         self._readers.stop()
-        left = self._what_is_left(writes, chunks)
+        left = self._what_is_left(str(self._parts.place.path), writes, chunks, self._writer.error)
         parts = self._parts
         if not left:
             # A disk that fills up just here makes the next opening find an unclean end, no more.
@@ -228,17 +210,6 @@ class SqliteJournal(AcceptingJournal):
             parts.writing.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         parts.writing.close()
         return left
-
-    def _what_is_left(self, writes: list[Write], chunks: str) -> str:
-        if not writes and not chunks:
-            return ""
-        size = sum(write.size for write in writes)
-        lost = " and ".join([f"{len(writes)} writes ({size} bytes)"] * bool(writes) + [chunks] * bool(chunks))
-        why = f": {self._writer.error}" if writes else ""
-        return (
-            f"the journal in {self._parts.place.path} was closed without storing {lost}{why}. None of it was "
-            "acknowledged: whoever sent it keeps it and sends it again"
-        )
 
     # ------------------------------------------------------------------ what the writer reports
 
@@ -256,32 +227,12 @@ class SqliteJournal(AcceptingJournal):
         parts = self._parts
         return Chores(parts.lineage.advance, Pruner(parts.writing, parts.place.bodies_path, parts.half_pruned))
 
-    def _died(self, what: str, error: Exception) -> None:
-        self._trouble.enter("journal", explain(error, "the journal"))
-        self.on_defect(what, error)
-
     def _stored(self, writes: list[Write]) -> None:
         for write in writes:
-            self._queued_bytes -= write.size
             for row in write.rows:
                 if isinstance(row, BodyRow):
                     self._bodies.referenced(BodyKey(row.link_id, row.n))
-            if write.stored is not None:
-                try:
-                    write.stored()
-                except Exception as error:
-                    # The others' must run all the same: their writes are stored.
-                    self.on_defect("what was to follow a commit", error)
-
-    def _pruned(self, session_no: int, outcome: int | AsyncBlockError) -> None:
-        done = self._prunes.pop(session_no, None)
-        # None when an earlier opening began the deletion.
-        if done is not None:
-            settle(done, outcome)
-
-
-def _log_defect(what: str, error: Exception) -> None:
-    logger.error("%s failed", what, exc_info=error)
+            self._follow(write)
 
 
 def _close_again(opening: asyncio.Future[Parts]) -> None:
