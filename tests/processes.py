@@ -51,11 +51,19 @@ async def all_ended(pids: list[int]) -> None:
         ended = asyncio.Event()
         loop.add_reader(handle, ended.set)
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 await ended.wait()
         finally:
             loop.remove_reader(handle)
             os.close(handle)
+
+
+async def appears(file: Path, more_than: int = -1) -> int:
+    """Wait until a file is there that another process writes, and larger than so many bytes; return its size."""
+    async with asyncio.timeout(60):
+        while (size := file.stat().st_size if file.exists() else -1) <= more_than:  # noqa: ASYNC110  # files tell nobody
+            await asyncio.sleep(0.01)
+    return size
 
 
 class Command:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
-import os
 import subprocess
 import sys
 import textwrap
@@ -13,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from .flows import node, write_flow
-from .processes import start
+from .processes import all_ended, start
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -136,7 +134,5 @@ async def test_a_process_leaves_in_order_though_a_thread_of_a_block_goes_on_writ
         assert await command.wait() == 0
     assert "Fatal Python error" not in "\n".join(command.err)
     pid = command.events()[-1]["outputs"]["out"]
-    async with asyncio.timeout(20):
-        while os.path.exists(f"/proc/{pid}"):  # noqa: ASYNC110  # not our child: nobody tells us
-            await asyncio.sleep(0.02)
+    await all_ended([pid])
     assert (place / "kept").read_text() == "kept"

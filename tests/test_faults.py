@@ -102,8 +102,7 @@ async def black_hole(stage: Stage) -> None:
     """Both sides give the connection up; then what it had swallowed comes out, behind the newer one."""
     before = stage.proxy.accepted
     stage.proxy.stall()
-    while stage.proxy.accepted < before + 2:  # noqa: ASYNC110  # connections tell nobody of it
-        await asyncio.sleep(0.01)
+    await stage.proxy.until_accepted(before + 2)
     stage.proxy.resume()
 
 
@@ -133,8 +132,7 @@ async def handshake_stall(stage: Stage) -> None:
     before = stage.proxy.accepted
     stage.proxy.stall_new()
     stage.proxy.cut()
-    while stage.proxy.accepted < before + 2:  # noqa: ASYNC110  # connections tell nobody of it
-        await asyncio.sleep(0.01)
+    await stage.proxy.until_accepted(before + 2)
     await asyncio.sleep(4 * HEARTBEAT)
     stage.proxy.resume()
 
@@ -225,8 +223,7 @@ async def test_a_handshake_that_hangs_for_ever_is_given_up_and_tried_again(
         proxy.stall_new()
         proxy.cut()
         asking = asyncio.create_task(mainframe.info())
-        while proxy.accepted < before + 2:  # noqa: ASYNC110  # connections tell nobody of it
-            await asyncio.sleep(0.01)
+        await proxy.until_accepted(before + 2)
         # The second attempt hangs as well; only those that come from here on are let through.
         proxy.stall_new(False)
         assert (await asking)["roles"]

@@ -23,6 +23,7 @@ from asyncblock.testing import FaultProxy
 from asyncblock.workers import Workers
 
 from .flows import all_of, end_of, handle_def, node, run_flow, started, until, write_flow
+from .processes import appears
 
 BIN = "oomol/bin"
 COUNT = 40
@@ -83,9 +84,7 @@ class Stage:
     async def written(self, name: str) -> int:
         """Wait for a number in a file."""
         path = self.place / name
-        async with asyncio.timeout(60):
-            while not (path.exists() and path.read_text()):  # noqa: ASYNC110  # another process writes it
-                await asyncio.sleep(0.02)
+        await appears(path, 0)
         return int(path.read_text())
 
 

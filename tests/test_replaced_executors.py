@@ -45,8 +45,7 @@ async def test_a_successor_that_dies_before_its_welcome_leaves_its_news_to_the_n
         proxy.stall_new()
         accepted = proxy.accepted
         kill(workers)
-        while proxy.accepted == accepted:  # noqa: ASYNC110  # connections tell nobody of it
-            await asyncio.sleep(0.01)
+        await proxy.until_accepted(accepted + 1)
         kill(workers)
         proxy.stall_new(False)
         async with asyncio.timeout(30):

@@ -32,6 +32,7 @@ class FaultProxy:
         self.port = 0
         self.accepted = 0
         """Connections that were made."""
+        self._one_more = asyncio.Event()
         self.cuts = 0
         """Connections that were ended by a fault."""
 
@@ -52,6 +53,12 @@ class FaultProxy:
     def connections(self) -> int:
         """How many connections are open."""
         return len(self._lines)
+
+    async def until_accepted(self, count: int) -> None:
+        """Wait until so many connections were made. **Cancellation** is safe."""
+        while self.accepted < count:
+            self._one_more.clear()
+            await self._one_more.wait()
 
     async def _listen(self) -> None:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
@@ -138,6 +145,7 @@ class FaultProxy:
             line.flowing.clear()
         self.accepted += 1
         self._lines.add(line)
+        self._one_more.set()
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(line.pump(reader, there_writer))

@@ -22,7 +22,7 @@ from asyncblock.wire.frames import MAX_MESSAGE
 from ..disks import fill, small_disk
 from ..flows import handle_def, node, one_block, write_flow
 from ..peers import Peer
-from ..processes import Command, all_ended, free_port, start
+from ..processes import Command, all_ended, appears, free_port, start
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -61,12 +61,6 @@ MANY = """
         while not (HERE / "enough").exists():
             await asyncio.sleep(0.01)
 """
-
-
-async def appears(file: Path) -> None:
-    async with asyncio.timeout(30):
-        while not file.exists():  # noqa: ASYNC110  # a file tells nobody of it
-            await asyncio.sleep(0.01)
 
 
 async def test_a_mainframe_leaves_soon_while_the_end_of_a_session_waits_for_a_full_disk(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from asyncblock.cli.kept import KeptRuns
 from asyncblock.server.journal.peek import peek_sessions
 
 from ..flows import one_block
-from ..processes import Command, run, start
+from ..processes import Command, all_ended, run, start
 
 pytestmark = pytest.mark.timeout(180)  # several commands, each of which has to start
 
@@ -121,9 +121,7 @@ async def test_a_page_ends_with_the_process_that_has_started_it(tmp_path: Path) 
         await running.until_line("here I am")
         running.kill(signal.SIGKILL)
         await running.process.wait()
-        async with asyncio.timeout(30):
-            while running.family():  # noqa: ASYNC110  # they are nobody's children any more
-                await asyncio.sleep(0.05)
+        await all_ended(running.family())
 
 
 async def test_what_cant_be_served_is_said_with_what_to_do(tmp_path: Path) -> None:

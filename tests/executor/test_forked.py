@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ import asyncblock
 from asyncblock import events, forks
 
 from ..flows import all_of, end_of, node, one_block, run_block, run_flow, warnings_of, write_flow
+from ..processes import appears
 
 # Since 3.12: the test's own process forks in some of these, and has threads.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
@@ -196,9 +196,7 @@ def main(inputs, ctx):
     found = await run_block(tmp_path / "f", source, workers=1)
     assert end_of(found).outputs == {"out": 1}
     # Nobody's child any more: its file is all that tells of it.
-    async with asyncio.timeout(20):
-        while not done.exists():  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
+    await appears(done)
 
 
 @pytest.mark.parametrize("options", [{"workers": 1}, {}])

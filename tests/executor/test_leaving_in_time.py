@@ -13,7 +13,7 @@ import pytest
 
 from ..flows import node as block_node
 from ..flows import one_block, write_flow
-from ..processes import Command, all_ended, free_port, start
+from ..processes import Command, all_ended, appears, free_port, start
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -30,12 +30,6 @@ async def main(inputs, ctx):
         await asyncio.sleep(0.01)
     return {"out": 1}
 """
-
-
-async def appears(file: Path) -> None:
-    async with asyncio.timeout(30):
-        while not file.exists():  # noqa: ASYNC110  # a file tells nobody of it
-            await asyncio.sleep(0.01)
 
 
 async def seconds_to_end(command: Command) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import os
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 from asyncblock import events
 
 from ..flows import all_of, end_of, node, one_block, run_block, run_flow, write_flow
-from ..processes import start, start_module
+from ..processes import appears, start, start_module
 
 
 async def test_what_started_programs_write_goes_to_the_command_s_standard_error(tmp_path: Path) -> None:
@@ -48,9 +47,8 @@ async def test_a_program_may_outlive_its_block_and_the_executor(tmp_path: Path) 
     async with start("run", one_block(tmp_path / "f", source, []), state=tmp_path) as command:
         assert await command.wait() == 0
     gate.touch()
-    async with asyncio.timeout(20):
-        while not done.exists():  # noqa: ASYNC110  # nobody's child: its file is all that tells of it
-            await asyncio.sleep(0.02)
+    # Nobody's child: its file is all that tells of it.
+    await appears(done)
 
 
 async def test_an_async_block_may_set_signal_handlers_and_timers_of_its_own(tmp_path: Path) -> None:

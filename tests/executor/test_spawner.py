@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from asyncblock import events
 from asyncblock.server.settings import Settings
 
 from ..flows import all_of, node, until, write_flow
+from ..processes import all_ended
 
 
 def spawned(node_id: str, source: str, directory: Path, **fields: Any) -> dict[str, Any]:
@@ -43,9 +43,7 @@ async def test_each_job_has_a_process_of_its_own_that_leaves_with_it(tmp_path: P
     async with asyncblock.embedded(workers=1) as mainframe:
         pids = await (await mainframe.start(flow)).outputs()
         assert len({os.getpid(), *pids.values()}) == 4
-        async with asyncio.timeout(20):
-            while exists(pids["one"]) or exists(pids["two"]):  # noqa: ASYNC110  # not our children: nobody tells us
-                await asyncio.sleep(0.02)
+        await all_ended([pids["one"], pids["two"]])
         assert exists(pids["plain"])
 
 
@@ -89,9 +87,7 @@ async def test_a_process_that_ignores_its_cancel_is_ended(tmp_path: Path) -> Non
         pid = int(line.log.split()[1])
         await session.cancel("enough")
         assert (await session.wait()).state == "cancelled"
-        async with asyncio.timeout(20):
-            while exists(pid):  # noqa: ASYNC110  # not our child: nobody tells us
-                await asyncio.sleep(0.02)
+        await all_ended([pid])
 
 
 async def test_an_executor_in_the_caller_s_process_cannot_and_says_so(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from asyncblock.server.journal.ground import Ground
 
 from ..disks import block_disk, small_disk
 from ..flows import handle_def, node, write_flow
-from ..processes import Command, free_port, start
-from .journal.test_ground import FLUSHES, flushed, health
+from ..processes import Command, appears, free_port, start
+from .journal.test_ground import FLUSHES, health
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -98,7 +98,7 @@ async def test_when_the_inodes_are_used_up_the_intake_stops_until_there_are_some
     """Large values are files: there is room for their bytes, and none for another file."""
     with small_disk(tmp_path / "disk", "64m", inodes=60) as disk:
         async with system(tmp_path, disk, LARGE) as made:
-            await flushed(made.file, 3)
+            await appears(made.file, 3)
             takes: list[Path] = []
             with pytest.raises(OSError, match="No space left"):
                 while True:
@@ -111,7 +111,7 @@ async def test_when_the_inodes_are_used_up_the_intake_stops_until_there_are_some
             for path in takes[:-1]:
                 path.unlink()
             await health(made.port, 200)
-            await flushed(made.file, stood + 3)
+            await appears(made.file, stood + 3)
             made.enough.touch()
             assert await made.submit.wait() == 0, made.submit.err
         sums = [each["body"]["length"] for each in made.submit.events() if each.get("handle") == "out"]
@@ -137,7 +137,7 @@ async def test_on_a_disk_that_fails_nothing_more_is_acknowledged_and_what_was_is
         place = disk.path / "data"
         async with system(tmp_path, place) as made:
             reach = made.reach()
-            await flushed(made.file, 20)
+            await appears(made.file, 20)
             disk.fail() if how == "fails" else disk.make_read_only()
             await made.server.until_line("nothing is accepted until it can", err=True)
             words = await health(made.port, 503)
@@ -151,7 +151,7 @@ async def test_on_a_disk_that_fails_nothing_more_is_acknowledged_and_what_was_is
             disk.unmount()
             disk.mount()
             async with serve(made, tmp_path):
-                await flushed(made.file, stood + 20)
+                await appears(made.file, stood + 20)
                 made.enough.touch()
                 assert await made.submit.wait() == 0, made.submit.err
                 outputs = await asyncio.wait_for(listed(tmp_path, reach), 30)

@@ -25,7 +25,7 @@ from asyncblock.wire.windows import DATA_WINDOW
 from ..flows import node as block_node
 from ..flows import write_flow
 from ..peers import Host, Peer, mainframe, node, plan
-from ..processes import Command, free_port, start
+from ..processes import Command, appears, free_port, start
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -93,9 +93,8 @@ async def test_blocks_wait_while_the_mainframe_is_away_and_everything_arrives_wh
         await executor.until_line("executor for", err=True)
         submit = await stack.enter_async_context(start("submit", flow, "--json", state=tmp_path))
         await submit.until_line('"n":100')
-        async with asyncio.timeout(60):
-            while not all(file.exists() for file in files):  # noqa: ASYNC110  # files tell nobody of it
-                await asyncio.sleep(0.05)
+        for file in files:
+            await appears(file)
         server.kill(signal.SIGSTOP)
         before, memory = [file.stat().st_size for file in files], rss(executor.process.pid)
         after = await stands_still(files)

@@ -100,8 +100,7 @@ async def test_a_half_open_connection_has_ended_for_one_side_only(near: bool) ->
     async with server, FaultProxy("127.0.0.1", server.sockets[0].getsockname()[1]) as proxy, asyncio.timeout(20):
         reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
         writer.write(b"hello")
-        while not proxy.connections:  # noqa: ASYNC110  # connections tell nobody of it
-            await asyncio.sleep(0.001)
+        await proxy.until_accepted(1)
         proxy.half_open(near=near)
         one, other = (reader.read(1), ended.wait()) if near else (ended.wait(), reader.read(1))
         try:

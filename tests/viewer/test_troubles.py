@@ -3,7 +3,6 @@ or too long."""
 
 from __future__ import annotations
 
-import asyncio
 import html
 import re
 import shutil
@@ -17,7 +16,7 @@ import pytest
 from ..browser import open_browser
 from ..cli.test_page import address_of, into, waits
 from ..flows import one_block
-from ..processes import free_port, run, start
+from ..processes import appears, free_port, run, start
 from ..report.made import Made
 from .served import browse, page_of, until
 from .test_browser import go
@@ -150,9 +149,8 @@ async def test_a_display_opens_a_browser_and_none_prints_the_address_alone(tmp_p
         assert not opened.exists()
     async with start("page", state=tmp_path, **{**shown, "DISPLAY": ":7"}) as page:
         address = await address_of(page)
-        async with asyncio.timeout(30):
-            while not opened.exists():  # noqa: ASYNC110  # a browser is nobody's child
-                await asyncio.sleep(0.05)
+        # A browser is nobody's child.
+        await appears(opened)
         file = Path(opened.read_text().strip().removeprefix("file://"))
         assert file.stat().st_mode & 0o077 == 0 or file.parent.stat().st_mode & 0o077 == 0
         found = re.search(r"url=([^\"&]+[^\"]*)\"", html.unescape(file.read_text()))

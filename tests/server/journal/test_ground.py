@@ -14,7 +14,7 @@ import pytest
 from ...flows import node as block_node
 from ...flows import write_flow
 from ...peers import Host, Peer, mainframe, node, plan
-from ...processes import Command, free_port, start
+from ...processes import Command, appears, free_port, start
 
 STARTED = {"type": "JobStarted", "t": 1}
 
@@ -33,14 +33,6 @@ async def main(inputs, ctx):
             file.write(b".")
     return {"count": count}
 """
-
-
-async def flushed(file: Path, more_than: int) -> int:
-    """Wait until a block has flushed more often than that."""
-    async with asyncio.timeout(30):
-        while (size := file.stat().st_size if file.exists() else 0) <= more_than:  # noqa: ASYNC110  # a file
-            await asyncio.sleep(0.02)
-    return size
 
 
 async def health(port: int, status: int) -> str:
@@ -76,7 +68,7 @@ async def test_a_directory_that_is_moved_away_stops_the_intake_and_one_that_come
     port = free_port()
     async with AsyncExitStack() as stack:
         server, _, submit, file = await running(stack, tmp_path, port)
-        await flushed(file, 20)
+        await appears(file, 20)
         (tmp_path / "data").rename(tmp_path / "elsewhere")
         words = await health(port, 503)
         assert "journal.db was deleted, moved or replaced while it was in use" in words
@@ -85,7 +77,7 @@ async def test_a_directory_that_is_moved_away_stops_the_intake_and_one_that_come
         (tmp_path / "elsewhere").rename(tmp_path / "data")
         await health(port, 200)
         assert file.stat().st_size == stood
-        await flushed(file, stood + 20)
+        await appears(file, stood + 20)
         (tmp_path / "f" / "enough").touch()
         assert await submit.wait() == 0, submit.err
     found = submit.events()
@@ -97,7 +89,7 @@ async def test_a_directory_that_is_deleted_and_made_anew_is_not_taken_for_the_ol
     port = free_port()
     async with AsyncExitStack() as stack:
         server, executor, submit, file = await running(stack, tmp_path, port)
-        await flushed(file, 20)
+        await appears(file, 20)
         (tmp_path / "data").rename(tmp_path / "elsewhere")
         (tmp_path / "data" / "bodies").mkdir(parents=True)
         for name in ("journal.db", "journal.db-wal"):
@@ -143,9 +135,7 @@ async def test_a_body_whose_file_is_gone_is_not_said_to_be_kept(tmp_path: Path) 
         peer, _ = await begin(host)
         await peer.transport.send(encode_chunk(1, 0, b"abc"))
         path = tmp_path / "bodies" / "peer" / "1"
-        async with asyncio.timeout(20):
-            while not path.exists():  # noqa: ASYNC110  # a file tells nobody of it
-                await asyncio.sleep(0.01)
+        await appears(path)
         path.rename(tmp_path / "aside")
         digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
         await peer.say("whole", n=1, length=3, sha256=digest)
