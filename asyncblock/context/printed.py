@@ -152,6 +152,7 @@ class LineRing:
                 taken += 1
                 self._size -= len(record)
             del self._records[:taken]
+            # The word of dropped lines was never counted, and yet subtracted.
             self._size = max(self._size, 0) if self._records else 0
 
     async def drained(self, room: Callable[[Lane, int], Awaitable[None]]) -> None:

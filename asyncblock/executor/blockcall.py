@@ -103,6 +103,7 @@ class BlockCall:
 
     def abandon(self) -> None:
         """End the wait for the thread; the thread may not end."""
+        # What it comes to after all is posted to a future that is done, and settles nothing.
         if self._result is not None:
             settle(self._result, Raised(Abandoned()))
 

@@ -144,6 +144,7 @@ class Downloads:
         self._over = error
         self._gate.end(error)
         self.disconnected()
+        # Whoever waits for a connection is to see that none will come.
         self._connected.set()
 
 

@@ -345,6 +345,7 @@ class Dispatcher:
         if link is None:
             return
         if works and link.lease_timer is not None:
+            # As if it had come back and gone again: the lease begins anew.
             self.back(link)
             self.lost(link)
         with self._transactions.turn() as turn:

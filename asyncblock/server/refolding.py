@@ -64,6 +64,7 @@ class Refolding:
 
     async def _make(self, session: Foldable, place: Path) -> None:
         try:
+            # The other process reads the file, in which what is queued isn't yet.
             await self._transactions.journal.flush()
             until = session.stored_offset
             payload = await _folded(place, session, until)

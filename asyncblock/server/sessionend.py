@@ -81,6 +81,7 @@ class SessionEnd(SessionRows):
         if turn is None or self.state != "ending" or self.jobs or self._verdict is None:
             return
         self.deadlines.all_over()
+        # Before the outputs are read, which may take turns of its own: nobody else may begin the end meanwhile.
         self.state = "finishing"
         verdict = self._verdict
         self._resolve(verdict.outputs, lambda t, found: self._finish(t, verdict, found), turn)

@@ -10,6 +10,7 @@ import orjson
 __all__ = ["not_plain"]
 
 _STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+# The largest integer of 64 bits with a sign has 19 digits: shorter ones need no look.
 _LONG_INTEGER: Final = re.compile(rb"(?<![\d.eE+-])-?\d{19,}(?![\d.eE])")
 
 

@@ -17,6 +17,7 @@ __all__ = ["Ledger"]
 
 _MAX_INT = (1 << 63) - 1
 _MAX_SESSION_NO = (1 << 31) - 1
+"""An entry's key has it above the 32 bits of the offset, and SQLite's integers have 64 bits and a sign."""
 
 
 class Ledger:

@@ -23,6 +23,7 @@ __all__ = ["FoundJournal", "Lineage", "Recorded", "boot_id", "break_reason", "id
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _FS_IOC_GETVERSION = 0x8008_7601
+"""Linux's request for an inode's generation: a file put in another one's place may get its number, but not this."""
 _WIDTH = 20
 """Digits of the count in the file: it is overwritten in place."""
 
