@@ -336,7 +336,7 @@ class Dispatcher:
             link.lease_timer = None
 
     def held(self, link_id: str, seconds: float, threads: list[Any], works: bool) -> None:
-        """A process that can't speak for itself is seen by its parent: it works, so it keeps its leases.
+        """A process that can't speak for itself is seen by its parent: it works, so its lease begins anew.
 
         ``threads`` are the frames of each, the innermost first, as ``[file, line, function]``; the block that one of
         them stands in is told as stalled, and if that can't be known, all that run there: none of them gets on.
@@ -345,7 +345,6 @@ class Dispatcher:
         if link is None:
             return
         if works and link.lease_timer is not None:
-            # As if it had come back and gone again: the lease begins anew.
             self.back(link)
             self.lost(link)
         with self._transactions.turn() as turn:

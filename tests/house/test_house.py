@@ -11,7 +11,6 @@ from .laws import LAWS, Law, circles
 from .source import ROOT, Module, modules
 
 BROKEN: dict[str, int] = {
-    "a class has 300 lines and 35 methods at most": 2,
     "tests stand where what they test does": 268,
 }
 """How often each law is broken; a law that isn't named here holds."""
