@@ -42,8 +42,9 @@ _FULL = ("page",)
 _DESCRIPTION = "Measures asyncblock beside its rivals, each in a process of its own, in one run."
 
 _EPILOG = f"""\
-Rivals come with the extra 'bench'; mosquitto and redis-server are Debian packages. What isn't there is named as not
-shown.
+Rivals come with the extra 'bench'; mosquitto and redis-server are Debian packages. The existing executor runs under its
+engine: OOCANA_ENGINE and OOCANA_EXECUTOR (its python-executor, in an environment of its own) say where they are. What
+isn't there is named as not shown.
 
 Beside another commit (--against REF):
   REF (a commit, tag or branch of this repository) and the working tree, with what isn't committed yet, are each built

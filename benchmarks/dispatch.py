@@ -3,7 +3,8 @@
 ``in_flight_64``: a node with concurrency 64 is fed by another; jobs a second. ``one_at_a_time``: each job is created
 when the one before is in the journal; ms from start to start, the median. ``chain``: a flow of 500 nodes, each fed by
 the one before; nodes a second. Rivals do the same with their own means: Dask distributed (one worker process),
-taskiq on Redis (one worker process).
+taskiq on Redis (one worker process), the existing executor under its engine (where OOCANA_ENGINE and OOCANA_EXECUTOR
+say where their programs are; fewer jobs, for each takes long).
 Bias: neither of them keeps a journal on disk. Where uvloop is installed ours runs on it, and taskiq's worker does; Dask
 runs on the standard loop, as it comes. The garbage collector comes as rarely as in an executor process of ours; rivals
 have their own settings.
@@ -106,9 +107,11 @@ def cases(quick: bool) -> list[Case]:
 def measure(quick: bool) -> Result:
     """Measure ours and the rivals."""
     few = {"in_flight": 300, "alone": 50, "chain": 50} if quick else {"in_flight": 3000, "alone": 300, "chain": 500}
+    fewest = {"in_flight": 100, "alone": 20, "chain": 20} if quick else {"in_flight": 500, "alone": 50, "chain": 50}
     subjects = [
         cases(quick)[0].subject,
         Subject("Dask", "benchmarks.rivals.dask_distributed:jobs", few, rival=True),
+        Subject("existing executor", "benchmarks.rivals.existing_executor:jobs", fewest, rival=True),
         Subject("taskiq+Redis", "benchmarks.rivals.taskiq_redis:jobs", few, rival=True),
     ]
     measured = measure_in_turns(subjects, 1 if quick else 5)

@@ -75,7 +75,8 @@ class Bridge:
         orders = self._orders
         package = None if orders.package is None else str(orders.package)
         said = {"session_id": orders.session_id, "executor_name": EXECUTOR, "package": package}
-        return orjson.dumps({"type": "ExecutorReady", **said, "identifier": orders.identifier, "debug_port": None})
+        where = {"identifier": orders.identifier, "debug_port": orders.debug_port}
+        return orjson.dumps({"type": "ExecutorReady", **said, **where})
 
     def leave(self) -> None:
         """Tell the executor processes that the session is over."""

@@ -12,6 +12,8 @@ import secrets
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 from ..errors import AsyncBlockError
@@ -39,6 +41,9 @@ def main(arguments: Sequence[str] | None = None, program: str = "python-executor
     """Run the executor until its session is over."""
     orders = EngineOrders.read(sys.argv[1:] if arguments is None else arguments, program)
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
+    if orders.debug_port is not None and find_spec("debugpy") is None:
+        sys.stderr.write(f"{program}: debugpy isn't installed here, so no debugger can reach the blocks\n")
+        orders = replace(orders, debug_port=None)
     os.environ.update(_environment(orders, os.environ))
     try:
         code = asyncio.run(_run(orders))
@@ -59,6 +64,10 @@ def _environment(orders: EngineOrders, environ: Mapping[str, str]) -> dict[str, 
         "ASYNCBLOCK_ENGINE_SESSION_DIR": str(orders.session_dir),
         "ASYNCBLOCK_ENGINE_TMP_DIR": str(orders.tmp_dir),
     }
+    if orders.debug_port is not None:
+        found["ASYNCBLOCK_ENGINE_DEBUG_PORT"] = str(orders.debug_port)
+        if orders.wait_for_client:
+            found["ASYNCBLOCK_ENGINE_DEBUG_WAITS"] = "1"
     if "ASYNCBLOCK_VAR_MEMORY" not in environ:
         found["ASYNCBLOCK_VAR_MEMORY"] = _VAR_MEMORY
     return found
@@ -119,11 +128,12 @@ async def _run(orders: EngineOrders) -> int:
         if orders.package is not None:
             bridge.knows(orders.package)
             await workers.serve_known([(digest_of(orders.package), str(orders.package))])
-        await stack.enter_async_context(workers)
-        stack.callback(workers.hurry)
         session = session_topic(orders.session_id)
         await broker.subscribe("report", RUN_BLOCK, RUN_SERVICE, f"{session}/request/+/response")
+        # Before a process is started, which would share the processor in the seconds that the engine gives.
         broker.send(session, bridge.ready_words())
+        await stack.enter_async_context(workers)
+        stack.callback(workers.hurry)
         await leaving.until(bridge.over)
         bridge.leave()
         asyncio.get_running_loop().call_later(_LEAVING, workers.kill)

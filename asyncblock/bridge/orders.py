@@ -24,6 +24,10 @@ class EngineOrders:
     tmp_dir: Path
     package: Path | None
     identifier: str | None
+    debug_port: int | None = None
+    """Where an editor's debugger is to reach the blocks."""
+    wait_for_client: bool = False
+    """No block may begin before one has come."""
 
     @classmethod
     def read(cls, arguments: Sequence[str], program: str) -> EngineOrders:
@@ -48,6 +52,10 @@ class EngineOrders:
         add("--tmp-dir", required=True, metavar="DIR", help="for what the flow makes on the way")
         add("--package", metavar="DIR", help="the package whose blocks run here")
         add("--identifier", metavar="ID", help="which of the session's executors this is; jobs name it")
+        add(
+            "--debug-port", type=_port, metavar="PORT", help="let an editor's debugger reach the blocks (needs debugpy)"
+        )
+        add("--wait-for-client", action="store_true", help="let no block begin before a debugger has come")
         _, unknown = found = parser.parse_known_args(arguments)
         if unknown:
             sys.stderr.write(f"{program}: these options mean nothing here: {' '.join(unknown)}\n")
@@ -61,4 +69,12 @@ class EngineOrders:
             tmp_dir=Path(os.path.abspath(given.tmp_dir)),
             package=None if given.package is None else Path(given.package).resolve(),
             identifier=given.identifier,
+            debug_port=given.debug_port,
+            wait_for_client=given.wait_for_client,
         )
+
+
+def _port(word: str) -> int:
+    if not word.isdecimal() or not 0 < int(word) < 1 << 16:
+        raise argparse.ArgumentTypeError(f"{word!r} is no port")
+    return int(word)

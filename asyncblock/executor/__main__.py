@@ -28,7 +28,7 @@ from ..ending import end, end_within, leave
 from ..errors import AsyncBlockError
 from ..iothread import IOThread, inbox_of, shared
 from ..workers import ANNOUNCED, EDITED, LEAVE, LEAVE_NOW, OUTDATED, READY, RETIRE, RETIRING, Orders
-from . import capture, console
+from . import capture, console, debugport
 from .blockloop import block_loop
 from .blocksignals import BlockSignals
 from .clocks import Clocks
@@ -55,6 +55,7 @@ def main() -> None:
     # Blocks run on threads here, where windows can't be opened.
     os.environ.setdefault("MPLBACKEND", "agg")
     console.install()
+    debugport.listen()
     capture.install()
     collector.calm()
     code = 1

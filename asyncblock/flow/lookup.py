@@ -1,8 +1,8 @@
 """Where the blocks and flows that a flow refers to are. Forms, in this order: ``self::x``, absolute, relative,
 ``pkg::x``, a bare name.
 
-A package is looked up in the search paths as ``<pkg>-<version>``: the version that the flow's own package depends on,
-else the highest installed one; then as ``<pkg>``.
+A package is looked up in all search paths as ``<pkg>-<version>``: the version that the flow's own package depends on,
+else the highest that is in any of them; then as ``<pkg>``.
 """
 
 from __future__ import annotations
@@ -66,13 +66,13 @@ class Lookup:
 
     def package(self, name: str, flow_dir: Path, dependencies: Mapping[str, str]) -> Iterator[Path]:
         """Return the directories where a package may be, the most fitting first."""
-        for directory in (*self._search_paths, flow_dir):
-            wanted = dependencies.get(name)
-            if wanted is not None:
-                yield directory / f"{name}-{wanted}"
-            else:
-                yield from self._versions(directory, name)
-            yield directory / name
+        directories = (*self._search_paths, flow_dir)
+        if (wanted := dependencies.get(name)) is not None:
+            yield from (directory / f"{name}-{wanted}" for directory in directories)
+        else:
+            found = [path for directory in directories for path in self._versions(directory, name)]
+            yield from sorted(found, key=lambda path: version_key(path.name[len(name) + 1 :]), reverse=True)
+        yield from (directory / name for directory in directories)
 
     def installed(self, name: str, flow_dir: Path) -> list[str]:
         """Return the versions of a package that are there."""
@@ -113,9 +113,9 @@ class Lookup:
     def _versions(directory: Path, package: str) -> Iterator[Path]:
         if not directory.is_dir():
             return
-        prefix = f"{package}-"
-        found = [path for path in directory.glob(f"{package}-*") if _VERSION.fullmatch(path.name[len(prefix) :])]
-        yield from sorted(found, key=lambda path: version_key(path.name[len(prefix) :]), reverse=True)
+        for path in directory.glob(f"{package}-*"):
+            if _VERSION.fullmatch(path.name[len(package) + 1 :]):
+                yield path
 
 
 def version_key(version: str) -> tuple[list[int], bool, str]:

@@ -290,14 +290,15 @@ def _is(topic: str, message: Mapping[str, Any], job_id: str, kind: str) -> bool:
 
 
 @asynccontextmanager
-async def engine(directory: Path, broker: Broker, *, in_a_hurry: bool = False) -> AsyncIterator[Engine]:
+async def engine(directory: Path, broker: Broker, *options: str, in_a_hurry: bool = False) -> AsyncIterator[Engine]:
     """Run an engine with one executor, up to that one's word that it is ready."""
     peer = Engine(broker.port, directory)
     if in_a_hurry:
         peer.hold_nothing_up()
     await peer.connect()
     try:
-        async with start("oocana-executor", *peer.arguments(), state=directory, **peer.environment()) as peer.executor:
+        arguments = [*peer.arguments(), *options]
+        async with start("oocana-executor", *arguments, state=directory, **peer.environment()) as peer.executor:
             await peer.until(lambda topic, each: each["type"] == "ExecutorReady")
             yield peer
     finally:

@@ -24,6 +24,7 @@ from ..flows import all_of, end_of
 pytest.importorskip("oocana", reason="needs the extra 'oocana'")
 
 PACKAGE = Path(__file__).parent / "package"
+SEARCHED = tuple(sorted((Path(__file__).parent / "searched").iterdir()))
 TABLE = sorted(path.parent for path in PACKAGE.glob("flows/*/expected.yaml"))
 MODES = (None, "oocana")
 
@@ -47,7 +48,7 @@ async def test_each_flow_has_its_jobs_inputs_and_outputs(compat: str | None, tmp
         for flow in TABLE:
             expected = expected_of(flow, compat)
             try:
-                plan = load_flow(flow, compat=compat)
+                plan = load_flow(flow, search_paths=SEARCHED, compat=compat)
             except InvalidFlow as error:
                 refused = expected.get("refused", [])
                 assert refused, (flow.name, str(error))
@@ -55,7 +56,7 @@ async def test_each_flow_has_its_jobs_inputs_and_outputs(compat: str | None, tmp
                 continue
             assert "refused" not in expected, flow.name
             assert is_told(expected.get("warnings", []), [each.message for each in plan.warnings]), flow.name
-            session = await mainframe.start(flow, compat=compat)
+            session = await mainframe.start(flow, search_paths=SEARCHED, compat=compat)
             check(flow.name, expected, [event async for event in session])
 
 
