@@ -43,8 +43,8 @@ Exit codes: 0 everything the same, 1 something differs, 2 bad usage. Programs:
 """
 
 _MORE_TRIES = 6
-"""Further runs of a flow with the existing executor that isn't ready in time, as on a busy machine, or waits for ever
-in run_block, as every second one does."""
+"""Further runs of a flow whose executor isn't ready in time, as on a busy machine, or waits for ever in run_block, as the
+existing one does in every second run."""
 
 
 @dataclass(slots=True)
@@ -133,9 +133,8 @@ async def _compare(options: argparse.Namespace, programs: dict[str, list[str]], 
         flows = [each for each in flows if each.name in options.only]
     for side in sides.values():
         side.search, side.timeout = [*search, *options.search], options.timeout
+        side.more_tries = _MORE_TRIES
         (side.home / "state").mkdir(parents=True, exist_ok=True)
-    if "theirs" in sides:
-        sides["theirs"].more_tries = _MORE_TRIES
     for flow in flows:
         if options.flows is None:
             await _expected(flow, sides, rows)
