@@ -25,7 +25,17 @@ def test_what_the_engine_says_is_read_and_what_is_new_is_told(
 ) -> None:
     given = ["--session-id", "s", "--address", "127.0.0.1:1883", "--tmp-dir", str(tmp_path)]
     given += ["--session-dir", str(tmp_path / "x" / ".." / "session")]
-    orders = EngineOrders.read([*given, "--debug-port", "5678"], "python-executor")
+    given += ["--debug-port", "5678", "--wait-for-client"]
+    orders = EngineOrders.read([*given, "--new", "5"], "python-executor")
     assert (orders.session_id, orders.address, orders.identifier) == ("s", "127.0.0.1:1883", None)
     assert (orders.session_dir, orders.package) == (tmp_path / "session", None)
-    assert capsys.readouterr().err == "python-executor: these options mean nothing here: --debug-port 5678\n"
+    assert (orders.debug_port, orders.wait_for_client) == (5678, True)
+    assert capsys.readouterr().err == "python-executor: these options mean nothing here: --new 5\n"
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "x"])
+def test_what_is_no_port_is_bad_usage(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["--session-id", "s", "--tmp-dir", "/t", "--session-dir", "/s", "--debug-port", port]
+    with pytest.raises(SystemExit) as left:
+        EngineOrders.read(given, "python-executor")
+    assert left.value.code == 2 and f"'{port}' is no port" in capsys.readouterr().err
