@@ -8,6 +8,10 @@ count as of other hosts, for a value is read with the libraries that wrote it.
 Each command that starts executors, and each executor that nobody has started, owns a directory in them, with a lock
 that it and its children hold; it goes when its owner ends, and where that was killed, whoever opens a depot next
 removes it. So the file of a value outlives the process that wrote it.
+
+What is on the disk stays there when its command ends: it may still be asked for. The directory is marked, and goes
+when its last file has gone, or after a week. Whoever opens the same disk can read it, in another container, too, whose
+memory is another one; so the disk has a token and a proof of its own.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ import shutil
 import stat
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -41,10 +46,18 @@ MEMORY: Final = "ASYNCBLOCK_MEMORY_DIR"
 
 _TOKEN: Final = "host"
 _OWNER: Final = re.compile(r"v-[0-9]+-[0-9a-f]{8}")
-_NAME: Final = re.compile(rf"([md])\.({_OWNER.pattern})\.([0-9a-f]{{16}}-[0-9a-f]{{16}})")
+_FILE: Final = re.compile(r"[0-9a-f]{16}-[0-9a-f]{16}")
+_NAME: Final = re.compile(rf"([md])\.({_OWNER.pattern})\.({_FILE.pattern})")
+_STAYS: Final = 0o1700
+"""The mode of an owner's directory whose files are to stay: the bit means nothing where only one user may enter."""
+_LONGEST_STAY: Final = 7 * 86400.0
+"""Seconds after which such files go: who would have heard of the end of their session was away."""
 _SPARE: Final = 16 << 20
 """Bytes that stay free in memory for whoever else is there."""
 
+
+_MANY: Final = 100_000
+"""Members that are written one by one of a value that is lost otherwise; read again, they take a loop's time."""
 
 _HEADER: Final = 64 << 10
 """Bytes beyond an array's own for what is said of it; what isn't needed is given back."""
@@ -83,6 +96,7 @@ class _Place:
         self.letter = letter
         self.path = path
         self._fds: list[int] = []
+        self._marked = False
         try:
             self._base = self._opened(_private(path))
             self.token = _token_in(self._base)
@@ -126,7 +140,10 @@ class _Place:
         return min(room.f_blocks * room.f_frsize // 20, 1 << 30)
 
     def write(self, name: str, fill: Callable[[int], int]) -> int:
-        """Make a file that is there whole or not at all; return its length."""
+        """Make a file that is there whole or not at all; return its length. On a disk it stays when its owner ends."""
+        if self.letter == "d" and not self._marked:
+            os.fchmod(self._own, _STAYS)
+            self._marked = True
         draft = f"{name}.{secrets.token_hex(4)}"
         fd = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self._own)
         try:
@@ -185,13 +202,41 @@ class _Place:
 
     def names(self) -> list[str]:
         """Return the files of the owner's."""
-        try:
-            return os.listdir(self._own)
-        except OSError:
-            return []
+        return _listed(self._own)
+
+    def bytes(self) -> int:
+        """Return how many bytes the files of the owner's take, and those that owners before have left."""
+        sizes = 0
+        for directory in self._directories():
+            for name in _listed(directory):
+                with suppress(OSError):
+                    sizes += os.stat(name, dir_fd=directory, follow_symlinks=False).st_size
+        return sizes
+
+    def unlink_all(self, concerns: Callable[[str], bool]) -> None:
+        """Remove the files of the owner's, and of those that owners before have left, whose names are concerned."""
+        for directory in self._directories():
+            for name in _listed(directory):
+                if concerns(name):
+                    with suppress(OSError):
+                        os.unlink(name, dir_fd=directory)
+
+    def _directories(self) -> Iterator[int]:
+        """Open the owner's directory, and those that owners before have left."""
+        yield self._own
+        for name in _listed(self._base):
+            if _OWNER.fullmatch(name) is None:
+                continue
+            with suppress(OSError):
+                fd = _directory(name, self._base)
+                try:
+                    if _is_left(fd):
+                        yield fd
+                finally:
+                    os.close(fd)
 
     def sweep(self) -> None:
-        """Remove what owners have left that are gone."""
+        """Remove what owners have left that are gone, but for what is to stay."""
         for name in os.listdir(self._base):
             if _OWNER.fullmatch(name) is None:
                 continue
@@ -199,14 +244,16 @@ class _Place:
                 fd = _directory(name, self._base)
                 try:
                     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    shutil.rmtree(name, dir_fd=self._base)
+                    if not _is_left(fd):
+                        shutil.rmtree(name, dir_fd=self._base)
                 finally:
                     os.close(fd)
 
-    def remove(self, owner: str) -> None:
-        """Remove the owner's directory."""
+    def leave(self, owner: str) -> None:
+        """Remove the owner's directory, unless it has files that are to stay."""
         with suppress(OSError):
-            shutil.rmtree(owner, dir_fd=self._base)
+            if not _is_left(self._own):
+                shutil.rmtree(owner, dir_fd=self._base)
 
     def close(self) -> None:
         """Let go of the directories."""
@@ -230,6 +277,8 @@ class Depot:
         self._places: list[_Place] = []
         self.host: str | None = None
         """What the processes that can open the same files have in common; None where there are none."""
+        self.disk: str | None = None
+        """What those have in common that can open the same files on the disk; None where there are none."""
 
     def open(self) -> None:
         """Open the directories, as far as there can be any, and remove what dead owners have left."""
@@ -248,7 +297,8 @@ class Depot:
                 place.sweep()
         if self._places:
             parts = [f"{place.letter}{place.token}" for place in self._places]
-            self.host = hashlib.sha256("\0".join([*parts, sys.prefix, sys.version]).encode()).hexdigest()[:32]
+            self.host = _proof(parts)
+            self.disk = next((_proof(["disk", part]) for part in parts if part[0] == "d"), None)
 
     @contextmanager
     def _used(self) -> Iterator[list[_Place]]:
@@ -307,6 +357,27 @@ class Depot:
             found = self._found(places, id)
             return found if found is not None else self._spilled(places, value, id, size)
 
+    def hand_down(self, value: object, id: ValueId, left: int) -> Filed:
+        """Let a value be in a file on the disk that stays when its owner ends, of ``left`` bytes at most; return that.
+
+        Raises ``NotPortable``; ``OSError`` as the disk says, and for one that takes more; what its library raises.
+        """
+        with self._used() as places:
+            disk = [place for place in places if place.letter == "d"]
+            found = self._found(disk, id)
+            if found is not None:
+                return found
+            filed = self._spilled(disk, value, id, 0, few=_MANY)
+            if filed.length > left:
+                disk[0].unlink(id.file())
+                raise OSError(errno.EDQUOT, f"it takes {filed.length} bytes, and there is room for {max(left, 0)}")
+            return filed
+
+    def disk_bytes(self) -> int:
+        """Return how many bytes of the disk files of values take: the owner's, and those that others have left."""
+        with self._used() as places:
+            return sum(place.bytes() for place in places if place.letter == "d")
+
     def _found(self, places: list[_Place], id: ValueId) -> Filed | None:
         for place in places:
             length = place.size(id.file())
@@ -314,7 +385,7 @@ class Depot:
                 return Filed(self, id, f"{place.letter}.{self.owner}.{id.file()}", length)
         return None
 
-    def _spilled(self, places: list[_Place], value: object, id: ValueId, size: int) -> Filed:
+    def _spilled(self, places: list[_Place], value: object, id: ValueId, size: int, few: int | None = None) -> Filed:
         from .values import portable
 
         place = next((each for each in places if each.letter == "d"), None)
@@ -322,7 +393,7 @@ class Depot:
             raise OSError(errno.EROFS, "there is no directory for them that can be written to")
         if place.free() < size + place.spare():
             raise OSError(errno.ENOSPC, f"{place.path.parent} has too little room left")
-        length = place.write(id.file(), lambda fd: portable.save(value, fd, id.about()))
+        length = place.write(id.file(), lambda fd: portable.save(value, fd, id.about(), few or portable.MOST))
         return Filed(self, id, f"d.{self.owner}.{id.file()}", length)
 
     def reserve(self, size: int) -> int:
@@ -361,7 +432,7 @@ class Depot:
         if match is None or place is None:
             raise LocalProtocolError(f"{name!r:.100} is no name of a var value's file on this host")
         try:
-            fd = place.open(match[2], match[3])
+            fd = _opened(places, place, match[2], match[3])
         except OSError as error:
             raise LocalProtocolError(
                 f"the file {name} of a var value of job {id.job_id} isn't there: {error.strerror or error}"
@@ -379,14 +450,20 @@ class Depot:
                     if place.letter in letters:
                         place.unlink(id.file())
 
+    def remove_left(self, ids: Iterable[ValueId]) -> None:
+        """Remove the files of values that nobody asks for any more and that other owners have left."""
+        names = {id.file() for id in ids}
+        with suppress(Unavailable), self._used() as places:
+            for place in places:
+                if place.letter == "d":
+                    place.unlink_all(names.__contains__)
+
     def end_sessions(self, session_ids: Iterable[str]) -> None:
         """Remove all files of sessions."""
         ended = {_session(session_id) for session_id in session_ids}
         with suppress(Unavailable), self._used() as places:
             for place in places:
-                for name in place.names():
-                    if name.partition("-")[0] in ended:
-                        place.unlink(name)
+                place.unlink_all(lambda name: name.partition("-")[0] in ended)
 
     def close(self) -> None:
         """Let go of the directories, and remove what is ours; when nobody works in them any more."""
@@ -399,7 +476,7 @@ class Depot:
         places, self._places = self._places, []
         for place in places:
             if self._ours:
-                place.remove(self.owner)
+                place.leave(self.owner)
             place.close()
 
 
@@ -432,6 +509,36 @@ class Filed:
 def loaded(value: object) -> Any:
     """Return a value that is kept itself, from its file if it is only there."""
     return value.load() if isinstance(value, Filed) else value
+
+
+def _opened(places: list[_Place], place: _Place, owner: str, name: str) -> int:
+    """Open a file where its reference says, or on the disk if its owner has left it there. Raises ``OSError``."""
+    try:
+        return place.open(owner, name)
+    except FileNotFoundError:
+        disk = next((each for each in places if each.letter == "d"), None)
+        if disk is None or disk is place:
+            raise
+        return disk.open(owner, name)
+
+
+def _proof(parts: list[str]) -> str:
+    return hashlib.sha256("\0".join([*parts, sys.prefix, sys.version]).encode()).hexdigest()[:32]
+
+
+def _listed(directory: int) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except OSError:
+        return []
+
+
+def _is_left(directory: int) -> bool:
+    """Tell whether the files in an owner's directory are to stay; it goes when there are none any more."""
+    status = os.fstat(directory)
+    if stat.S_IMODE(status.st_mode) != _STAYS or time.time() - status.st_mtime > _LONGEST_STAY:
+        return False
+    return any(map(_FILE.fullmatch, _listed(directory)))
 
 
 def _directory(name: str, base: int) -> int:

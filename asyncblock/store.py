@@ -114,6 +114,13 @@ class Store:
         with self._lock:
             return self._sessions.get(session_id, {}).get((job_id, attempt), {}).get(place)
 
+    def values(self) -> list[KeptValue]:
+        """Return all that is kept."""
+        with self._lock:
+            return [
+                kept for attempts in self._sessions.values() for each in attempts.values() for kept in each.values()
+            ]
+
     def exported(self, id: tuple[str, str, int, int], length: int) -> bool:
         """Take note that a value is in a file, too, and what of that is in memory; tell whether it is still here."""
         session_id, job_id, attempt, place = id

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -152,16 +153,72 @@ def test_a_directory_that_is_somebody_elses_or_a_link_is_not_used(
     made.close()
 
 
-def test_the_files_of_a_session_go_with_it_and_all_with_their_owner(depot: Depot, tmp_path: Path) -> None:
-    other = ValueId("t", "t.1", 1, 0)
-    for id in (ID, ID._replace(place=1), other):
+OTHER = ValueId("t", "t.1", 1, 0)
+
+
+def saved_on_the_disk_too(depot: Depot, tmp_path: Path) -> None:
+    for id in (ID, ID._replace(place=1), OTHER):
         depot.save(VALUE, id, VALUE.nbytes, 1 << 30 if id.place else 100)
     assert len(files(tmp_path)) == 3
+
+
+def test_the_files_of_a_session_go_with_it_and_the_last_takes_its_directory_along(depot: Depot, tmp_path: Path) -> None:
+    saved_on_the_disk_too(depot, tmp_path)
     depot.end_sessions(["s"])
-    assert [path.name for path in files(tmp_path)] == [other.file()]
+    assert [path.name for path in files(tmp_path)] == [OTHER.file()]
+    depot.end_sessions(["t"])
     depot.close()
-    assert files(tmp_path) == []
     assert not list(tmp_path.rglob("v-*"))
+
+
+def test_what_is_on_the_disk_stays_when_its_owner_ends_until_its_session_does(depot: Depot, tmp_path: Path) -> None:
+    saved_on_the_disk_too(depot, tmp_path)
+    name, _, _ = depot.save(VALUE, OTHER, VALUE.nbytes, 1 << 30)
+    depot.close()
+    assert {path.name for path in files(tmp_path)} == {ID.file(), OTHER.file()}
+    later = Depot()
+    later.open()
+    assert later.disk == depot.disk is not None
+    assert later.load(name, OTHER).tolist() == VALUE.tolist()
+    assert later.disk_bytes() == sum(path.stat().st_size for path in files(tmp_path)) > 0
+    later.remove_left([ID])
+    assert [path.name for path in files(tmp_path)] == [OTHER.file()]
+    later.end_sessions(["t"])
+    assert files(tmp_path) == []
+    later.close()
+    last = Depot()
+    last.open()
+    assert {path.name for path in tmp_path.rglob("v-*")} == {last.owner}, "the empty one was swept"
+    last.close()
+
+
+def test_what_nobody_asks_for_in_a_week_goes(depot: Depot, tmp_path: Path) -> None:
+    depot.save(VALUE, ID, VALUE.nbytes, 100)
+    depot.close()
+    [directory] = tmp_path.rglob("v-*")
+    for days, left in ((6, 1), (8, 0)):
+        os.utime(directory, times=(0, time.time() - days * 86400))
+        made = Depot()
+        made.open()
+        assert len(files(tmp_path)) == left
+        made.close()
+
+
+def test_what_was_in_memory_is_found_on_the_disk_when_its_owner_has_left(depot: Depot) -> None:
+    name, _, _ = depot.save(VALUE, ID, VALUE.nbytes, 1 << 30)
+    handed = depot.hand_down(VALUE, ID, 1 << 20)
+    assert (name[0], handed.name[0]) == ("m", "d")
+    depot.close()
+    later = Depot()
+    later.open()
+    assert later.load(name, ID).tolist() == later.load(handed.name, ID).tolist() == VALUE.tolist()
+    later.close()
+
+
+def test_what_would_take_more_of_the_disk_than_it_may_is_not_left_there(depot: Depot, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="and there is room for 100"):
+        depot.hand_down(VALUE, ID, 100)
+    assert files(tmp_path) == []
 
 
 HOLD = """

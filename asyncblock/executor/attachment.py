@@ -24,6 +24,7 @@ from ..wire.windows import Window
 from .budget import Budget, limit_here
 from .environment import OpenJob
 from .executoroptions import ExecutorOptions
+from .handingdown import HandingDown
 from .job import RunningJob
 from .jobhost import JobHost
 from .jobtemplates import JobTemplate, JobTemplates
@@ -62,6 +63,7 @@ class Attachment(JobHost):
         self.executor = self.options = executor
         self.over: asyncio.Future[None] = self.loop.create_future()
         self.budget = Budget(self, limit_here(), Spilling(self, disk_limit_here(), self._on_disk))
+        self.handing_down = HandingDown(self, self.budget.spilling.limit)
         self.upkeep = Upkeep(self, self.budget, self.session_ended)
         self.exports = ValueWriter(self, self.budget)
         self.services = Services(self)
@@ -280,6 +282,7 @@ class Attachment(JobHost):
         """Take no new jobs and wait for the running ones; None: as long as they take."""
         self.draining = True
         await self.link.announce()
+        self.handing_down.begin(grace)
         if self.jobs:
             self._quiet.clear()
             try:
@@ -306,6 +309,7 @@ class Attachment(JobHost):
             task.cancel()
         if self._left:
             await asyncio.wait(self._left, timeout=1.0)
+        await self.handing_down.finish()
         await self.services.close()
         self.engine.close()
         if self.lifeline is not None:

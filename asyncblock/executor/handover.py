@@ -32,7 +32,7 @@ class Handover:
     def announcement(self) -> dict[str, Any] | None:
         if self._attachment.draining:
             return None
-        executor, host = self._attachment.executor, self._attachment.depot.host
+        executor, depot = self._attachment.executor, self._attachment.depot
         return {
             "languages": ["python"],
             "packages": executor.catalog.packages(),
@@ -45,7 +45,8 @@ class Handover:
             "understands": [Release.op, Live.op],
             **self._offers,
             **({"accepts": [*executor.catalog.accepts]} if executor.catalog.accepts else {}),
-            **({"host": host} if host is not None else {}),
+            **({"host": depot.host} if depot.host is not None else {}),
+            **({"disk": depot.disk} if depot.disk is not None else {}),
         }
 
     def dispatch(self, message: Dispatch, outlet: Outlet) -> None:

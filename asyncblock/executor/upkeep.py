@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from .. import offload
 from ..context import dataframes
@@ -19,6 +20,9 @@ from .parting import part_with
 from .spilling import id_of
 
 __all__ = ["Upkeep"]
+
+_FEW: Final = 1000
+"""Values of an attempt that has left whose files are looked for: a range may be as long as it likes."""
 
 _Living = dict[tuple[str, int], tuple[Ranges | None, Ranges]]
 """By job and attempt: which values the mainframe has seen, and which of them live."""
@@ -45,9 +49,16 @@ class Upkeep:
 
     def release(self, message: Release) -> None:
         """Let go of some values of a session."""
-        gone = []
+        gone, left = [], []
         for job_id, attempt, places in filter(_is_entry, message.values):
-            gone += self._environment.store.release(message.session_id, job_id, attempt, Ranges.from_json(places))
+            found = self._environment.store.release(message.session_id, job_id, attempt, Ranges.from_json(places))
+            gone += found
+            if not found:
+                # Of an executor that has left.
+                few = islice(Ranges.from_json(places), _FEW)
+                left += [ValueId(message.session_id, job_id, attempt, place) for place in few]
+        if left:
+            self._environment.start(self._environment.depot.remove_left, left)
         self._part(gone)
 
     def live(self, message: Live) -> None:

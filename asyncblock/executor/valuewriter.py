@@ -57,7 +57,7 @@ class ValueWriter:
 
     async def _say(self, id: ValueId, file: str) -> None:
         try:
-            await self._environment.link.request("exported", {**id._asdict(), "file": file})
+            await self._environment.link.request("exported", {**id._asdict(), **_file(file)})
         except AsyncBlockError as error:
             logger.debug("the mainframe couldn't be told that a var value is on the disk: %s", error)
 
@@ -80,10 +80,15 @@ class ValueWriter:
         if note is not None:
             note = f"a var value of {length} bytes is on the disk: {note}"
             logger.warning("%s", note)
-        return {"file": name, **({} if note is None else {"note": note})}
+        return {**_file(name), **({} if note is None else {"note": note})}
 
     def _save(self, value: object, id: ValueId) -> tuple[str, int, str | None]:
         environment = self._environment
         if isinstance(value, Filed):
             return value.name, value.length, None
         return environment.depot.save(value, id, size_of(value), self._budget.limit - environment.store.files)
+
+
+def _file(name: str) -> dict[str, Any]:
+    """Return what is said of a file: one on the disk outlives the command whose process has written it."""
+    return {"file": name, **({} if name.startswith("m") else {"lasting": True})}

@@ -44,6 +44,8 @@ class ExecutorInfo:
     host: str | None = None
     """Proves, by being the same, that another executor can open the files of var values that this one writes. A hash:
     the journal names it, and every observer reads that."""
+    disk: str | None = None
+    """Proves the same of files on a disk, which stay when whoever has written them has left. A hash, too."""
     offers: Resources = NOTHING
     """What the jobs that it runs may take of it, and its labels."""
     pool: str | None = None
@@ -77,14 +79,7 @@ class ExecutorInfo:
         once = obj.get("once", False)
         if type(once) is not bool:
             raise _wrong("once", "true or false", once)
-        host = obj.get("host")
-        if host is not None and not (_is_name(host, _MAX_NAME) and len(host) >= _LEAST_HOST):
-            words = f"a text of {_LEAST_HOST} to {_MAX_NAME} characters that nobody can guess"
-            raise RemoteProtocolError(f"an announcement's 'executor.host' must be {words}")
-        pool = obj.get("pool")
-        if pool is not None and not (_is_name(pool, _MAX_NAME) and len(pool) >= _LEAST_HOST):
-            words = f"a text of {_LEAST_HOST} to {_MAX_NAME} characters that nobody can guess"
-            raise RemoteProtocolError(f"an announcement's 'executor.pool' must be {words}")
+        host, disk, pool = (_proof(obj, name) for name in ("host", "disk", "pool"))
         understands = obj.get("understands", [])
         if type(understands) is not list or not all(_is_name(each, _MAX_NAME) for each in understands[:_MAX_OPS]):
             raise _wrong("understands", "a list of names of messages", understands)
@@ -97,10 +92,22 @@ class ExecutorInfo:
             once,
             frozenset(understands[:_MAX_OPS]),
             tuple(accepts),
-            None if host is None else hash_token(host),
+            host,
+            disk,
             _offers(obj),
-            None if pool is None else hash_token(pool),
+            pool,
         )
+
+
+def _proof(obj: dict[str, Any], name: str) -> str | None:
+    """Return the hash of what only those know who have something in common; None where nothing is said."""
+    said = obj.get(name)
+    if said is None:
+        return None
+    if not (_is_name(said, _MAX_NAME) and len(said) >= _LEAST_HOST):
+        words = f"a text of {_LEAST_HOST} to {_MAX_NAME} characters that nobody can guess"
+        raise RemoteProtocolError(f"an announcement's 'executor.{name}' must be {words}")
+    return hash_token(said)
 
 
 def _field(obj: dict[str, Any], name: str, kind: type, words: str) -> Any:

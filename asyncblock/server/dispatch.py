@@ -60,6 +60,7 @@ class Dispatcher:
         self.sharing = Sharing(transactions, self.links, self._waiting)
         self.sender = DispatchSender(transactions, self.links)
         self.exports = self.sender.exports
+        self.exports.handed_down = self._pump_soon
         self.spawning = Spawning(self._assign, self.enqueue)
 
     def link(self, link_id: str) -> LinkState:
@@ -197,10 +198,7 @@ class Dispatcher:
     def _choose_host(self, need: Need, job: Job) -> LinkState | None:
         """Choose who starts a process for a job: where its var values can come, if that is anywhere."""
         hosts = [link for link in self.links.values() if spawn_slots(link) > 0 and self._has_room(link, need)]
-        if (lives := job.session.lives).any:
-            come = self.placing.can_come
-            hosts = [link for link in hosts if not lives.missing(job.inputs.values(), partial(come, link))] or hosts
-        return max(hosts, key=spawn_slots, default=None)
+        return max(self.placing.nearest(job, hosts), key=spawn_slots, default=None)
 
     def _choose_any(self, need: Need) -> LinkState | None:
         """Choose the executor that has most room."""
@@ -361,7 +359,7 @@ class Dispatcher:
         Attempts that haven't begun are handed out again as if they had never been, but not those on channels that are
         ``blamed`` for it: the next executor would have the same.
         """
-        link.executor = link.host = None
+        link.executor = link.host = link.disk = None
         with self._transactions.turn() as turn:
             with_it = self.spawning.host_gone(turn, link)
             self.exports.maker_gone(turn, link, reason)
@@ -374,6 +372,8 @@ class Dispatcher:
                     job.session.release(turn, job, reason)
                 else:
                     job.session.fail_job(turn, job, f"the executor of node {job.node_id} is gone: {reason}", retry=True)
+            # What waited for its values finds them elsewhere now, or lost.
+            self.pump_all(turn)
         for link_id in with_it:
             self.process_ended(link_id, f"whoever started it is gone: {reason}")
         self.absence.review()
@@ -409,6 +409,8 @@ def _lost_words(job: Job, lost: Lost, reason: str | None) -> str:
         words += "value's reference says why"
     else:
         words += "can't run this block, or has only a part of what it needs"
+    if lost.why is not None:
+        words += f". It isn't anywhere else: {lost.why}"
     if reason is not None:
         words += f"; {reason}"
     if lost.node_id:

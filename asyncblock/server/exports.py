@@ -33,6 +33,8 @@ class Exports:
         self._send = send
         """Sends a dispatch whose files are there."""
         self._waiting: dict[Key, list[Attempt]] = {}
+        self.handed_down: Callable[[], None] = lambda: None
+        """Called when an executor that leaves has said where a value is, or why it is nowhere."""
 
     def files_for(self, attempt: Attempt) -> dict[str, str] | None:
         """Return the files of an attempt's inputs by handle; None while some aren't there: then it is sent later."""
@@ -117,18 +119,26 @@ def _exported(
         raise Rejected("'note' is a text", code="params")
     session = running.get(str(session_id))
     value = None if session is None else session.lives.value(str(job_id), attempt, place)
-    if session is None or value is None or value.made.link_id != link.link_id or value.file is not None:
+    if session is None or value is None or value.made.link_id != link.link_id:
         # It has gone meanwhile, or is asked for no more.
+        return {"lives": False}
+    place_of = link.disk if params.get("lasting") is True and link.disk is not None else link.host
+    found = (str(place_of), str(file)) if isinstance(file, str) else None
+    if value.file is not None and (found in (None, value.file) or place_of != link.disk):
+        # What is known of it already; or it goes on in a file that outlives this executor's command.
         return {}
     words = error[:MAX_WORDS] if isinstance(error, str) else None
     session.value_exported(
         turn,
         (value.made.job_id, value.made.attempt, value.number),
-        None if words is not None else (str(link.host), str(file)),
+        None if words is not None else found,
         words if words is not None else (note or "")[:MAX_WORDS] or None,
     )
     key = (link.link_id, session.session_id, value.made.job_id, value.made.attempt, value.number)
     turn.after(lambda: exports.arrived(key, words))
+    if link.executor is None:
+        # Jobs wait for what an executor hands down that leaves.
+        turn.after(exports.handed_down)
     return {}
 
 

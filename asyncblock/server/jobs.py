@@ -209,6 +209,8 @@ class LinkState:
     """As its executor has announced, which may take no jobs meanwhile."""
     host: str | None = None
     """As its executor has announced: whose files of var values it can open."""
+    disk: str | None = None
+    """As its executor has announced: whose files on a disk it can open."""
     attempts: dict[int, Attempt] = field(default_factory=dict)
     """Open and fenced attempts by channel."""
     next_channel: int = 1
@@ -262,7 +264,13 @@ class LinkState:
         if executor is not None:
             self.understands = executor.understands
             self.host = executor.host
+            self.disk = executor.disk
             self.pool = executor.pool
+
+    @property
+    def places(self) -> set[str]:
+        """Return the host and the disk whose files of var values it can open."""
+        return {place for place in (self.host, self.disk) if place is not None}
 
     @property
     def is_there(self) -> bool:

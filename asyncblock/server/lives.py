@@ -85,6 +85,8 @@ class Lost(NamedTuple):
     """The node that has put it out and must run again; empty where that isn't known."""
     job_id: str
     attempt: int
+    why: str | None = None
+    """Why it isn't anywhere else, if its executor has said so when it left."""
 
 
 class Made:
@@ -108,7 +110,9 @@ class Made:
 class VarValue:
     """A value that lives."""
 
-    __slots__ = ("aliases", "file", "handle", "holds", "kept", "key", "made", "number", "ordinal", "places", "size")
+    __slots__ = (
+        "aliases", "file", "handle", "holds", "kept", "key", "made", "number", "ordinal", "places", "size", "why",
+    )  # fmt: skip
 
     def __init__(self, made: Made, number: int, kept: bool, size: int | None, handle: str, ordinal: int) -> None:
         self.made = made
@@ -128,6 +132,8 @@ class VarValue:
         """What stands for it since it was made again, in place of what its references say."""
         self.aliases: tuple[Alias, ...] = ()
         """What stood for it before."""
+        self.why: str | None = None
+        """Why it stays in its process."""
 
     @property
     def origin(self) -> Origin:
@@ -138,7 +144,7 @@ class VarValue:
     @property
     def lost(self) -> Lost:
         """Return what is said of it when it can't be had."""
-        return Lost(self.handle, self.made.node_id, self.made.job_id, self.made.attempt)
+        return Lost(self.handle, self.made.node_id, self.made.job_id, self.made.attempt, self.why)
 
 
 class Lives:
@@ -156,6 +162,8 @@ class Lives:
         self._idle: list[VarValue] = []
         self._aliases: dict[Alias, VarValue] = {}
         self.lineage = Recipes()
+        self.places: set[str] = set()
+        """The hosts and disks that files of values are or were on."""
         self._portable: dict[str, bool] = {}
         """Whether all values of a node's handle could be moved so far."""
 
@@ -213,6 +221,7 @@ class Lives:
             host = attempt.link.host
             if key.file is not None and host is not None and FILE_NAME.fullmatch(key.file):
                 found.file = (host, key.file)
+                self.places.add(host)
             if attempt.job.recomputes is not None:
                 found.key = value
             self._idle.append(found)
@@ -304,13 +313,17 @@ class Lives:
         found = None if made is None else made.values.get(place)
         return found if found is not None or not self._aliases else self._aliases.get((job_id, attempt, place))
 
-    def exported(self, job_id: str, attempt: int, place: int, file: tuple[str, str] | None) -> None:
-        """Take in that a value was exported, or (None) that it can't be."""
+    def exported(
+        self, job_id: str, attempt: int, place: int, file: tuple[str, str] | None, why: str | None = None
+    ) -> None:
+        """Take in that a value was exported, or (None) that it can't be, and why."""
         found = self.value(job_id, attempt, place)
         if found is not None and (found.made.job_id, found.made.attempt, found.number) == (job_id, attempt, place):
             found.file = file
             if file is None:
-                found.size = None
+                found.size, found.why = None, why
+            else:
+                self.places.add(file[0])
 
     # ------------------------------------------------------------------ values are made again
 
@@ -355,7 +368,7 @@ class Lives:
         made = value.made = new.made
         made.values[new.number] = value
         value.number, value.key, value.size = new.number, new.key, new.size
-        value.file, value.kept = new.file, new.kept
+        value.file, value.kept, value.why = new.file, new.kept, new.why
         for place in new.places:
             self._places[place] = value
         value.places += new.places
@@ -419,10 +432,11 @@ class Lives:
             "complete": self.complete,
             "callers": self._callers,
             "portable": self._portable,
+            "places": sorted(self.places),
             "made": [
                 [made.job_id, made.attempt, made.link_id, made.closed, made.seen.to_json(),
                  [[each.number, each.kept, each.holds, each.places, each.size, each.file,
-                   each.handle, each.ordinal, each.key, each.aliases]
+                   each.handle, each.ordinal, each.key, each.aliases, each.why]
                   for each in made.values.values()], made.node_id, made.counts]
                 for made in self._made.values()
             ],
@@ -436,6 +450,7 @@ class Lives:
             return
         self.complete = obj["complete"]
         self._portable = dict(obj.get("portable", {}))
+        self.places = set(obj.get("places", ()))
         self._callers = {caller: list(refs) for caller, refs in obj["callers"].items()}
         self.lineage.restore(obj.get("lineage", ()))
         for job_id, attempt, link_id, closed, seen, values, *more in obj["made"]:
@@ -445,11 +460,11 @@ class Lives:
             made.counts = dict(more[1]) if len(more) > 1 else {}
             for number, kept, holds, places, *moved in values:
                 known: list[Any] = [*moved, *_MOVED[len(moved) :]]
-                size, file, handle, ordinal, key, aliases = known
+                size, file, handle, ordinal, key, aliases, why = known
                 handle = handle if handle is not None else (places[0][3] if places else "")
                 value = made.values[number] = VarValue(made, number, kept, size, handle, ordinal)
                 value.file = None if file is None else (file[0], file[1])
-                value.key = key
+                value.key, value.why = key, why
                 for alias in aliases:
                     self._rename(value, (alias[0], alias[1], alias[2]))
                 value.holds = holds
@@ -461,7 +476,7 @@ class Lives:
             self._begin()
 
 
-_MOVED: Final[tuple[Any, ...]] = (None, None, None, -1, None, ())
+_MOVED: Final[tuple[Any, ...]] = (None, None, None, -1, None, (), None)
 """What snapshots of before don't say of a value."""
 
 

@@ -39,10 +39,10 @@ class Placing:
     def can_come(self, link: LinkState, value: VarValue) -> bool:
         """Tell whether a value can come to a process on a link's host that isn't its own."""
         host = self._host_of(value)
-        return value.kept or (host is not None and host == link.host)
+        return value.kept or (host is not None and host in (link.host, link.disk))
 
     def _host_of(self, value: VarValue) -> str | None:
-        """Return the host on which a value can be moved; None for one that can't be."""
+        """Return the host, or the disk, whose executors can have a value; None for one that can't be moved."""
         if value.file is not None:
             return value.file[0]
         maker = self._links.get(value.made.link_id)
@@ -63,16 +63,28 @@ class Placing:
         held = [value for ref in job.inputs.values() if (value := lives.find(ref)) is not None] if lives.any else []
         values = [value for value in held if not value.kept]
         fixed = {value.made.link_id for value in values if self._host_of(value) is None}
+        there = [link for link in self._links.values() if serves(link, need) and self._has_all(link, values)]
+        if not there and any(map(self.is_leaving, values)):
+            # It puts what can be elsewhere on its disk, and says of the rest why not.
+            return None
         if fixed:
             return self._there(need, fixed, otherwise)
         free_to_go = job.roams or lives.has_proved(job)
         if values:
-            return self._near(job, need, values, None if free_to_go else home, otherwise)
+            return self._near(need, values, there, None if free_to_go else home, otherwise)
         if job.roams or home is None:
             return otherwise()
         if not free_to_go or home.host is None:
             return at_home() if at_home is not None else otherwise()
         return min(self._of_host(home.host, need), key=lambda link: (link.load, link is not home), default=None)
+
+    def nearest(self, job: Job, hosts: list[LinkState]) -> list[LinkState]:
+        """Return those of the links to which a job's values can come; all if they are lost; none if it has to wait."""
+        if not job.session.lives.any:
+            return hosts
+        values = [value for ref in job.inputs.values() if (value := job.session.lives.find(ref)) is not None]
+        near = [link for link in hosts if all(self.can_come(link, value) for value in values)]
+        return near or ([] if any(map(self.is_leaving, values)) else hosts)
 
     def _there(self, need: Need, fixed: set[str], otherwise: Callable[[], LinkState | None]) -> LinkState | None:
         """Return the one executor that has what can't be moved."""
@@ -86,24 +98,34 @@ class Placing:
 
     def _near(
         self,
-        job: Job,
         need: Need,
         values: list[VarValue],
+        there: list[LinkState],
         home: LinkState | None,
         otherwise: Callable[[], LinkState | None],
     ) -> LinkState | None:
         """Return the executor that gets portable values soonest."""
-        host = self._host_of(values[0])
-        if host is None or any(self._host_of(value) != host for value in values):
-            return otherwise()
-        if home is not None and home.host == host and serves(home, need):
+        if home is not None and home in there:
             return home if self._free(home, need) > 0 else None
-        ready = self._of_host(host, need)
+        if not there:
+            # Gone, with all that it had.
+            return otherwise()
+        ready = [link for link in there if self._free(link, need) > 0]
         if not ready:
-            # Full, and worth waiting for; or gone, with all that it had.
-            there = any(link.host == host and serves(link, need) for link in self._links.values())
-            return None if there else otherwise()
+            # Full, and worth waiting for.
+            return None
         return min(ready, key=lambda link: (self._cost(link, values), -_had(link, values)))
+
+    def _has_all(self, link: LinkState, values: list[VarValue]) -> bool:
+        return all(self.has(link, value) for value in values)
+
+    def is_leaving(self, value: VarValue) -> bool:
+        """Tell whether a value can be had by others soon, or it will be said why not: its maker takes no jobs any more,
+        and hands down what it has."""
+        maker = self._links.get(value.made.link_id)
+        if maker is None or maker.disk is None or maker.executor is not None or not maker.is_there:
+            return False
+        return value.why is None and (value.file is None or value.file[0] != maker.disk)
 
     def _of_host(self, host: str, need: Need) -> list[LinkState]:
         return [link for link in self._links.values() if link.host == host and self._free(link, need) > 0]

@@ -49,7 +49,8 @@ class Recomputing:
         Returns which of them can't be, and why if it is more than that its block doesn't allow it; None if all can.
         """
         for value in missing:
-            if not self._dispatch.is_gone(value.made.link_id):
+            maker = self._dispatch.links.get(value.made.link_id)
+            if maker is not None and maker.executor is not None:
                 return value.lost, None
             refused = self._refusal(value)
             if refused is not None:

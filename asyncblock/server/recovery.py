@@ -150,7 +150,7 @@ class SessionRecovery(SessionFold):
             case "ValueExported":
                 self.lives.exported(obj["job_id"], obj["attempt"], obj["place"], (obj["host"], obj["file"]))
             case "ValueStays":
-                self.lives.exported(obj["job_id"], obj["attempt"], obj["place"], None)
+                self.lives.exported(obj["job_id"], obj["attempt"], obj["place"], None, obj.get("reason"))
             case "SessionFinished":
                 self.state, self.error, self.finished_at = obj["state"], obj["error"], obj["t"]
             case "JobFailed":

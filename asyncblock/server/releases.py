@@ -49,11 +49,19 @@ class Releases:
         due, self._due, self._timer = self._due, {}, None
         for (link_id, session_id), attempts in due.items():
             link = self._links.get(link_id)
+            if link is None or not link.is_there:
+                link = self._heir(session_id)
             if link is None or Release.op not in link.understands:
                 continue
             entries = [[job_id, attempt, places.to_json()] for (job_id, attempt), places in attempts.items()]
             for start in range(0, len(entries), _MANY):
                 link.send(Release(session_id, entries[start : start + _MANY]))
+
+    def _heir(self, session_id: str) -> LinkState | None:
+        """Return an executor that can remove files which one that has left has handed down."""
+        session = self._running.get(session_id)
+        places = set[str]() if session is None else session.lives.places
+        return next((link for link in self._links.values() if link.connection and places & link.places), None)
 
     def restate(self, link: LinkState) -> None:
         """Tell an executor that has come back what lives: it may not have heard of what has gone."""

@@ -118,7 +118,9 @@ class SessionEnd(SessionRows):
         turn.after(self._tell_executors)
 
     def _tell_executors(self) -> None:
-        for link in self.links:
+        # Those, too, who can remove what executors that have left have handed down.
+        heirs = [link for link in self._owner.dispatch.links.values() if self.lives.places & link.places]
+        for link in {id(link): link for link in (*self.links, *heirs)}.values():
             link.send(SessionEnded(self.session_id))
 
     # ------------------------------------------------------------------ what may have to be read first

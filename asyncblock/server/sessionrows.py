@@ -209,7 +209,7 @@ class SessionRows(SessionRecovery):
         else:
             note = {} if words is None else {"note": words}
             turn.say(self, "ValueExported", **common, host=file[0], file=file[1], **note, t=_now())
-        self.lives.exported(job_id, attempt, place, file)
+        self.lives.exported(job_id, attempt, place, file, words if file is None else None)
 
     def wait_for(self, turn: Turn, job: Job, missing: list[VarValue]) -> tuple[Lost, str | None] | None:
         """Let a job wait until its missing inputs are made again, or return which of them can't be, and why."""

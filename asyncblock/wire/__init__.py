@@ -205,13 +205,19 @@ process of the host would get of it, ``stays`` in words why it can have none, ``
 does) that it is in from the start. A plan's ``group`` names jobs that such
 values join: they run where their values are, or, when all of these are portable, where that comes soonest on the same
 host; a node that doesn't say ``roams`` shares its group's executor until its values have proved portable.
-An executor that announces ``host``, at least 16 characters that others can only know if they can open the same files
-of its user, is asked to ``export {session_id, job_id, attempt, place}`` a portable value for another executor of the
-same ``host``. It writes a file, once, and says so by the request ``exported``: these four, and ``file``, its name (1
-to 200 letters, digits, ``.``, ``_``, ``-``), with a ``note`` for people, or ``error`` when the value stays. It may say
-that unasked, of a value that it has put on its disk. The other
-one's ``dispatch`` names the file in ``files`` by handle. A file is there until its value is released, or the session
-has ended, also when its process isn't any more. How it is written is the affair of the executors of one ``host``.
+An executor that announces ``host``, at least 16 characters that others can only know if they can open the same files of
+its user, is asked to ``export {session_id, job_id, attempt, place}`` a portable value for another executor of the same
+``host``. It writes a file, once, and says so by the request ``exported``: these four, and ``file``, its name (1 to 200
+letters, digits, ``.``, ``_``, ``-``), with a ``note`` for people, or ``error`` when the value stays. It may say that
+unasked, of a value that it has put on its disk. The other one's ``dispatch`` names the file in ``files`` by handle. An
+executor that announces ``disk``, a secret like ``host`` of those who can open the same files on a disk, may say
+``lasting: true`` with a file there, also of a value for which it has named one in memory: that can be had by whoever
+announces the same ``disk``, when its executor has left, too. One that announces null for ``executor`` and stays
+connected is leaving: jobs that need its values, and can't have them elsewhere, wait until it has told of each such
+file, by ``error`` of the others why there is none, or has gone. The answer ``lives: false`` says that nobody asks for
+the value any more; then the file can go. ``release`` and ``session_ended`` are told, too, to executors that can open
+files which others have left. A file is there until its value is released, or the session has ended, also when its
+process isn't any more. How it is written is the affair of the executors of one ``host``.
 Values are let go when no job can ask for them any more. An executor that names ``release`` and ``live`` in its
 announcement, under ``understands``, is told: ``release {session_id, values}`` says which can go, and after each Welcome
 ``live`` what lives of those that were seen of each attempt, for a release may have been lost; those that weren't seen

@@ -70,6 +70,8 @@ class Announcement(TypedDict, total=False):
     """How hashes begin that it doesn't have: it runs what it has of a package of that name instead."""
     host: Annotated[str, Text(16, 200)] | None
     """The same for executors that can open each other's files, and known to nobody else: values may move in files."""
+    disk: Annotated[str, Text(16, 200)] | None
+    """The same for executors that can open each other's files on a disk, also of those that have left."""
     offers: dict[Name, float]
     """How much there is of each resource that blocks may need: ``memory`` in bytes, ``gpu``. From 0 on; up to 32."""
     labels: list[Name]

@@ -159,6 +159,15 @@ class Exported(TypedDict):
     """Why the value stays."""
     note: NotRequired[str | None]
     """For people."""
+    lasting: NotRequired[bool | None]
+    """The file is on the disk that is announced as ``disk``, and stays when its executor has left."""
+
+
+class StillAsked(TypedDict):
+    """What is still asked for."""
+
+    lives: NotRequired[bool]
+    """False of a value that nobody asks for any more: its file can go."""
 
 
 class UpdateNodeWeight(JobParams):
@@ -488,7 +497,7 @@ METHODS: Final[dict[str, Method]] = {
         ExecutorHeld, Nothing, _EXECUTOR, "Speak for a process that can't.", ("unauthorized",), "a sign of life again"
     ),
     "exported": Method(
-        Exported, Nothing, _EXECUTOR, "Answer an ``export``: for values of one's own.", (), "changes nothing"
+        Exported, StillAsked, _EXECUTOR, "Answer an ``export``: for values of one's own.", (), "changes nothing"
     ),
     "run_block": Method(
         RunBlock,

@@ -8,7 +8,7 @@ a JSON description. Its reader maps it privately: nothing is copied, and what it
 
 from __future__ import annotations
 
-from .layout import LONGEST, load, save, seal, size_of
+from .layout import LONGEST, MOST, load, save, seal, size_of
 from .portableforms import NotPortable, register
 
-__all__ = ["LONGEST", "NotPortable", "load", "register", "save", "seal", "size_of"]
+__all__ = ["LONGEST", "MOST", "NotPortable", "load", "register", "save", "seal", "size_of"]

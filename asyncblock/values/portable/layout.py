@@ -18,7 +18,7 @@ import orjson
 from ...errors import LocalProtocolError
 from .portableforms import MOST, Form, NotPortable, pack, unpack
 
-__all__ = ["LONGEST", "load", "save", "seal", "size_of"]
+__all__ = ["LONGEST", "MOST", "load", "save", "seal", "size_of"]
 
 _MAGIC: Final = b"ABVALUE1"
 _TAIL: Final = struct.Struct("<QQ8s")
@@ -72,12 +72,13 @@ class _Measure:
 # ---------------------------------------------------------------------- writing
 
 
-def save(value: object, fd: int, about: dict[str, Any]) -> int:
+def save(value: object, fd: int, about: dict[str, Any], few: int = MOST) -> int:
     """Write a value into an empty file, and what the file is ``about``; return its length. Call it off the loop.
 
-    Raises ``NotPortable``, ``OSError`` as the disk says, and what the value's library raises.
+    So ``few`` members of containers may be written one by one. Raises ``NotPortable``, ``OSError`` as the disk says,
+    and what the value's library raises.
     """
-    draft = _Draft(fd)
+    draft = _Draft(fd, few)
     form = pack(value, draft)
     header = orjson.dumps({**about, "needs": _needs(), "value": form})
     at = draft.align()
@@ -116,11 +117,11 @@ def _needs() -> dict[str, str]:
 class _Draft:
     """A sink that writes a file."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, few: int) -> None:
         self._fd = fd
         self.length = 0
         self.depth = 0
-        self.few = MOST
+        self.few = few
 
     def write(self, data: Any) -> int:
         view = memoryview(data)
