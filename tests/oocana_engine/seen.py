@@ -32,6 +32,8 @@ class Seen:
     ended: bool = False
     jobs: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     """Ids of jobs, by their node's path."""
+    flows: set[str] = field(default_factory=set)
+    """Nodes that are flows within the flow."""
     inputs: dict[str, Any] = field(default_factory=dict)
     """What jobs were given, by their ids, where that is told."""
     outputs: dict[str, list[tuple[str, Any]]] = field(default_factory=lambda: defaultdict(list))
@@ -63,6 +65,7 @@ class Seen:
                 self.inputs[job] = plain(message.get("inputs") or {}, places)
             case "SubflowBlockStarted" | "SlotflowStarted" | "SlotflowBlockStarted":
                 self.jobs[node].append(job)
+                self.flows.add(node)
             case "BlockOutputs":
                 self._put_out(node, message["outputs"], places)
             case "BlockMessage":
@@ -100,8 +103,11 @@ def plain(value: Any, places: Mapping[str, str]) -> Any:
     return value
 
 
-def differences(wanted: Seen, found: Seen, *, inputs: bool) -> list[str]:
-    """Say how a run differs from another one: in jobs, in what they were given, put out and ended by."""
+def differences(wanted: Seen, found: Seen, *, whole: bool = True) -> list[str]:
+    """Say how a run differs from another one: in jobs, in what they were given, put out and ended by.
+
+    Not ``whole`` where one of them is ours, which tells neither what jobs were given nor what subflows put out.
+    """
     said = [] if found.ended else ["it has no end"]
     if (wanted.error is None) is not (found.error is None):
         said.append(f"its end is {_end(found.error)}, not {_end(wanted.error)}")
@@ -109,10 +115,11 @@ def differences(wanted: Seen, found: Seen, *, inputs: bool) -> list[str]:
         here, there = len(found.jobs.get(node, ())), len(wanted.jobs.get(node, ()))
         if here != there:
             said.append(f"{node}: {here} jobs, not {there}")
-        if inputs:
+        if whole:
             given = [[run.inputs.get(job, {}) for job in run.jobs.get(node, ())] for run in (found, wanted)]
             said += _other(f"{node}: inputs", *given)
-        said += _other(f"{node}: outputs", found.outputs.get(node, []), wanted.outputs.get(node, []))
+        if whole or node not in wanted.flows:
+            said += _other(f"{node}: outputs", found.outputs.get(node, []), wanted.outputs.get(node, []))
         failed = [len(run.failed.get(node, ())) for run in (found, wanted)]
         if failed[0] != failed[1]:
             error = [*found.failed.get(node, ()), *wanted.failed.get(node, ())][0].strip().splitlines()[-1]

@@ -22,25 +22,25 @@ def test_runs_are_the_same_whatever_their_ids_and_order() -> None:
     one = ("n", {"x": VAR}, {"result": {"out": 3.0}})
     two: tuple[str, Any, dict[str, Any]] = ("n", {"x": "at 2026-01-02 03:04:05.6"}, {})
     other = ("n", {"x": {**VAR, "serialize_path": None}}, {"result": {"out": 3}})
-    assert differences(run(one, two), run(("n", {"x": "at 2027-01-02 03:04:05.7"}, {}), other), inputs=True) == []
+    assert differences(run(one, two), run(("n", {"x": "at 2027-01-02 03:04:05.7"}, {}), other)) == []
 
 
 def test_each_difference_is_said() -> None:
     good = run(("n", {"x": 1}, {"result": {"out": 1}}), ("sub/m", None, {}))
-    assert differences(good, run(("n", {"x": 1}, {"result": {"out": 1}})), inputs=True)[0] == "sub/m: 0 jobs, not 1"
-    assert differences(good, run(("n", {"x": 2}, {"result": {"out": 1}}), ("sub/m", None, {})), inputs=True) == [
+    assert differences(good, run(("n", {"x": 1}, {"result": {"out": 1}})))[0] == "sub/m: 0 jobs, not 1"
+    assert differences(good, run(("n", {"x": 2}, {"result": {"out": 1}}), ("sub/m", None, {}))) == [
         'n: inputs {"x":2}, not {"x":1}'
     ]
-    assert differences(good, run(("n", {"x": 1}, {"result": {"out": 2}}), ("sub/m", None, {})), inputs=False) == [
+    assert differences(good, run(("n", {"x": 1}, {"result": {"out": 2}}), ("sub/m", None, {})), whole=False) == [
         'n: outputs ["out",2], not ["out",1]'
     ]
     failed = run(("n", {"x": 1}, {"error": "Traceback\nValueError: no"}), ("sub/m", None, {}), error="n failed")
-    assert differences(good, failed, inputs=True) == [
+    assert differences(good, failed) == [
         "its end is 'n failed', not well",
         'n: outputs none more, not ["out",1]',
         "n: 1 jobs failed, not 0: ValueError: no",
     ]
-    assert differences(good, Seen(), inputs=True)[0] == "it has no end"
+    assert differences(good, Seen())[0] == "it has no end"
 
 
 def test_what_is_of_one_run_only_is_taken_out() -> None:
