@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -12,11 +11,10 @@ from types import TracebackType
 from typing import Any, Final
 
 from ...errors import AsyncBlockError, Unavailable
-from ..journal.accepting import AcceptingJournal
 from ..journal.catalogue import CatalogueReads
 from ..journal.contract import BeginPrune, Opening, Snapshot, Stats, Write
-from ..journal.posting import settle
-from ..journal.trouble import Trouble, back_off, explain
+from ..journal.queueing import QueueingJournal
+from ..journal.trouble import Trouble, back_off
 from .bodychains import BodyChains
 from .commits import CommitReports, Commits
 from .deletions import Deletions
@@ -28,13 +26,11 @@ from .streammessages import ENTRIES, PartitionNames, check_sizes, decode_entries
 
 __all__ = ["JetStreamJournal"]
 
-logger = logging.getLogger("asyncblock.server.journal")
-
 _RECENT_BYTES: Final = 8 << 20
 """Entries kept in memory for those who follow a session."""
 
 
-class JetStreamJournal(AcceptingJournal, CatalogueReads):
+class JetStreamJournal(QueueingJournal, CatalogueReads):
     """A journal in a partition of a set, from ``JetStreamJournal.open``. The ``Journal`` Protocol is its contract."""
 
     def __init__(
@@ -56,11 +52,8 @@ class JetStreamJournal(AcceptingJournal, CatalogueReads):
         self._index = self._catalogue = index
         self.bodies = bodies
         """The bodies beside it."""
-        self.on_defect: Callable[[str, Exception], None] = _log_defect
-        """Told of an error of ours that ends a task or breaks what follows a commit."""
         self._on_overtaken = on_overtaken
         self._closing: asyncio.Task[str] | None = None
-        self._prunes: dict[int, asyncio.Future[Any]] = {}
         self._recent: OrderedDict[int, bytes] = OrderedDict()
         self._recent_bytes = 0
         self._deletions = Deletions(store, names, index, bodies, self._pruned)
@@ -144,16 +137,6 @@ class JetStreamJournal(AcceptingJournal, CatalogueReads):
         self._queued_bytes += write.size
         self._commits.put(write)
 
-    async def prune(self, session_no: int) -> int:
-        """Delete a session; see ``Journal.prune``."""
-        self.check_open()
-        self._ledger.prune(session_no)
-        done = self._prunes[session_no] = self.promise()
-        write = Write()
-        write.rows.append(BeginPrune(session_no))
-        self._put(write)
-        return int(await asyncio.shield(done))
-
     async def close(self) -> None:
         """Store what is queued and end the connection; see ``Journal.close``."""
         if self._closing is None:
@@ -169,24 +152,13 @@ class JetStreamJournal(AcceptingJournal, CatalogueReads):
         chunks = await self.bodies.stop()
         writes = await self._commits.stop()
         await self._deletions.stop()
-        left = self._what_is_left(writes, chunks)
+        left = self._what_is_left(f"stream {self._names.stream}", writes, chunks, self._commits.error)
         if not left:
             # Servers that fail just here make the next opening find an unclean end, no more.
             with suppress(NatsRefused, NatsUnsure):
                 await self._fence.say_closed()
         await self._store.close()
         return left
-
-    def _what_is_left(self, writes: list[Write], chunks: str) -> str:
-        if not writes and not chunks:
-            return ""
-        size = sum(write.size for write in writes)
-        lost = " and ".join([f"{len(writes)} writes ({size} bytes)"] * bool(writes) + [chunks] * bool(chunks))
-        why = f": {self._commits.error}" if writes else ""
-        return (
-            f"the journal in stream {self._names.stream} was closed without storing {lost}{why}. None of it was "
-            "acknowledged: whoever sent it keeps it and sends it again"
-        )
 
     # ------------------------------------------------------------------ reading
 
@@ -287,31 +259,15 @@ class JetStreamJournal(AcceptingJournal, CatalogueReads):
     def _stored(self, writes: list[Write]) -> None:
         self._deletions.look()
         for write in writes:
-            self._queued_bytes -= write.size
             for row in write.rows:
                 if isinstance(row, BeginPrune):
                     self._deletions.add_session(row.session_no)
-            if write.stored is not None:
-                try:
-                    write.stored()
-                except Exception as error:
-                    # The others' must run all the same: their writes are stored.
-                    self.on_defect("what was to follow a commit", error)
-
-    def _pruned(self, session_no: int, freed: int) -> None:
-        done = self._prunes.pop(session_no, None)
-        # None when an earlier owner began the deletion.
-        if done is not None:
-            settle(done, freed)
+            self._follow(write)
 
     def _overtaken(self, error: Overtaken) -> None:
         self._trouble.enter("journal", error)
         if self._on_overtaken is not None:
             self._on_overtaken(error)
-
-    def _died(self, what: str, error: Exception) -> None:
-        self._trouble.enter("journal", explain(error, "the journal"))
-        self.on_defect(what, error)
 
 
 async def _everything(store: NatsStore, names: PartitionNames, term: int) -> AsyncIterator[StoredMessage]:
@@ -327,7 +283,3 @@ async def _everything(store: NatsStore, names: PartitionNames, term: int) -> Asy
                 yield found
                 break
     await whole.aclose()
-
-
-def _log_defect(what: str, error: Exception) -> None:
-    logger.error("%s failed", what, exc_info=error)
