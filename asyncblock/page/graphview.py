@@ -18,6 +18,9 @@ MOST = 300
 _NAME = 26
 """Characters of a name that are drawn; all of it is in the tooltip."""
 
+_SUB = 34
+"""Characters of what stands below it."""
+
 _LEVELS = 4
 
 GRAPH_STYLE: Final = """
@@ -99,9 +102,18 @@ def draw_flow(
     titles = {node_id: _kind_of(kinds[node_id], seen[node_id]) for node_id in nodes}
     if len(nodes) > most:
         nodes, edges, seen, titles = _grouped(nodes, edges, seen, most)
-    layout = layered(nodes, edges, lambda node: (max(118.0, 34.0 + 7.0 * min(len(node), _NAME)), 44.0))
+
+    def size(node: str) -> tuple[float, float]:
+        name, sub = 34.0 + 7.0 * min(len(node), _NAME), 30.0 + 5.8 * min(len(titles[node]), _SUB)
+        return max(118.0, name, sub), 44.0
+
+    layout = layered(nodes, edges, size)
     words = label or f"The flow {flow.title!r}: {len(kinds)} nodes"
     return _svg(layout, seen, titles, words, kinds)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _kind_of(kind: str, look: Look) -> str:
@@ -175,7 +187,7 @@ def _edge(a: str, b: str, points: Sequence[tuple[float, float]], looks: Mapping[
 
 def _box(node: str, box: tuple[float, float, float, float], look: Look, title: str, kind: str | None) -> Markup:
     x, y, width, height = box
-    shown = node if len(node) <= _NAME else node[: _NAME - 1] + "…"
+    shown = _cut(node, _NAME)
     colour = _STATE_COLOURS.get(look.state)
     bar = None
     if look.progress is not None and look.state in ("working", "starting", "queued", "pausing"):
@@ -195,7 +207,9 @@ def _box(node: str, box: tuple[float, float, float, float], look: Look, title: s
         ),
         el("circle", cx=f"{x + 13:.1f}", cy=f"{y + height / 2:.1f}", r="4.5", fill=colour) if colour else None,
         el("text", shown, x=f"{x + (24 if colour else 11):.1f}", y=f"{y + (19 if title else 26):.1f}"),
-        el("text", title, x=f"{x + (24 if colour else 11):.1f}", y=f"{y + 34:.1f}", class_="ab-sub") if title else None,
+        el("text", _cut(title, _SUB), x=f"{x + (24 if colour else 11):.1f}", y=f"{y + 34:.1f}", class_="ab-sub")
+        if title
+        else None,
         bar,
         class_="ab-critical" if look.critical else None,
         data_node=node if kind is not None else None,

@@ -30,7 +30,15 @@ def login_form(has_token: bool, wrong: str | None = None) -> str:
     form = el(
         "form",
         el("label", "Token", for_="token"),
-        el("input", id="token", name="token", type="password", autocomplete="current-password", required=True),
+        el(
+            "input",
+            id="token",
+            name="token",
+            type="password",
+            autocomplete="current-password",
+            required=True,
+            autofocus=True,
+        ),
         el("button", "Log in", type="submit"),
         method="post",
         action="login",

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..browser import open_browser
 from ..flows import node, write_flow
-from ..processes import start
+from ..processes import free_port, start
 from .served import until
 
 WIDE = (1440, 900)
@@ -99,6 +99,35 @@ async def take(place: Path) -> None:
         async with start("page", "--no-browser", state=state) as page:
             address = (await page.until_line("page: ")).split()[1]
             await asyncio.to_thread(look, place, address, session_id, state / "profile")
+        await executors(place, state, path)
+
+
+async def executors(place: Path, state: Path, path: Path) -> None:
+    """Take the picture of a mainframe's executors, one of which works."""
+    # Its first node goes on for as long as the picture takes.
+    slow = path.with_name("fetch.py")
+    slow.write_text(slow.read_text().replace("range(40)", "range(1_000_000)"))
+    package = ("executor", "--package", path.parent, "--offers", "gpu=2", "--label", "ssd")
+    async with start("serve", "--port", str(free_port()), state=state) as server:
+        await server.until_line("mainframe at", err=True)
+        async with start(*package, state=state) as executor, start("submit", path, state=state) as submit:
+            await executor.until_line("executor for", err=True)
+            await submit.until_line("fetched page 3")
+            async with start("page", "--no-browser", state=state) as page:
+                address = (await page.until_line("page: ")).split()[1]
+                await asyncio.to_thread(look_at_executors, place, address, state / "profile-2")
+
+
+def look_at_executors(place: Path, address: str, profile: Path) -> None:
+    """Go to the executors with a browser."""
+    with open_browser(profile) as browser:
+        metrics = {"width": WIDE[0], "height": WIDE[1], "deviceScaleFactor": 1, "mobile": False}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        browser.get(address)
+        until(browser, "document.querySelector('header.top nav')")
+        browser.execute_script("location.hash = '#/executors'")
+        until(browser, "document.querySelector('.executors tbody tr')")
+        browser.save_screenshot(str(place / "page-executors.png"))
 
 
 def look(place: Path, address: str, session_id: str, profile: Path) -> None:
@@ -134,6 +163,10 @@ def look(place: Path, address: str, session_id: str, profile: Path) -> None:
         shot("page-log", f"{of}/log", "document.querySelectorAll('.line').length > 10", dark=True)
         shot("page-nodes", f"{of}/nodes", "document.querySelectorAll('table.nodes tbody tr').length >= 5")
         shot("page-phone", f"{of}/graph", graph, PHONE)
+        shot("page-retry", f"{of}/graph?", "document.querySelector('.head button.retry').checkVisibility()")
+        browser.find_element("css selector", ".head button.retry").click()
+        shot("page-retry", f"{of}/graph", "!document.querySelector('dialog.retry .main').disabled")
+        browser.execute_script("document.querySelector('dialog').close()")
         shot(
             "page-phone-node",
             f"{of}/graph?node=fetch&tab=log",

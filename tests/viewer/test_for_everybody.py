@@ -80,9 +80,10 @@ SOURCE = """
 import asyncio
 async def main(inputs, ctx):
     await ctx.preview({"type": "table", "data": [{"n": n} for n in range(20)]})
+    await ctx.preview({"type": "image", "data": "<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>"})
     await ctx.output(1, "out")
     print("a line")
-    raise ValueError("a reason")
+    raise ValueError("a reason " * 900)
 """
 
 
@@ -163,6 +164,162 @@ async def test_on_a_phone_nothing_sticks_out_and_all_can_be_cancelled(browser: A
         finally:
             sized(browser, None)
             await many.cancel()
+
+
+async def test_on_a_phone_a_long_error_leaves_room_and_the_view_that_is_shown_is_named(
+    browser: Any, tmp_path: Path
+) -> None:
+    path = block(tmp_path / "f", "fails", "", "out", SOURCE)
+    async with asyncblock.embedded(capture=True) as mainframe, page_of(mainframe) as page:
+        session = await mainframe.start(path)
+        await session.wait()
+
+        def look() -> None:
+            within = """
+                const box = arguments[0].getBoundingClientRect(), around = arguments[0].parentElement.getBoundingClientRect();
+                return box.left >= around.left - 1 && box.right <= Math.min(around.right, innerWidth) + 1;
+            """
+            for width in (320, 390):
+                sized(browser, width)
+                browser.get(page.way_in(session.session_id))
+                until(browser, "document.querySelector('.notices .bad')")
+                assert browser.execute_script("return document.querySelector('header.top').offsetHeight < 70"), width
+                for link in browser.find_elements("css selector", "header.top nav a, #theme"):
+                    assert browser.execute_script(within, link), (width, link.text)
+                for view in ("executors", "graph"):
+                    go(browser, f"#/s/{session.session_id}/{view}", LOADED)
+                    until(browser, f"document.querySelector('nav a.tab[aria-current]').hash.endsWith('/{view}')")
+                    browser.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
+                    current = browser.find_element("css selector", "nav a.tab[aria-current]")
+                    assert browser.execute_script(within, current), (width, view)
+                top = "document.querySelector('.part section').getBoundingClientRect().top"
+                assert browser.execute_script(f"return {top} < innerHeight"), "an error of 8 kB isn't all that is seen"
+
+        try:
+            await browse(look)
+        finally:
+            sized(browser, None)
+
+
+async def test_a_token_is_typed_without_a_mouse(browser: Any) -> None:
+    async with asyncblock.embedded() as mainframe, page_of(mainframe, token="the token") as page:
+
+        def look() -> None:
+            sized(browser, 320)
+            browser.delete_all_cookies()
+            browser.get(page.url)
+            for given in ("wrong", "the token"):
+                until(browser, "document.activeElement.name === 'token'")
+                assert browser.execute_script(NAMELESS) == [] and browser.execute_script(PALE) == []
+                browser.switch_to.active_element.send_keys(given, "\n")
+                until(browser, "document.querySelector('[role=alert], .list')")
+            until(browser, "document.querySelector('.list')")
+
+        try:
+            await browse(look)
+        finally:
+            sized(browser, None)
+
+
+async def test_escape_closes_a_picture_and_not_the_node_behind_it(browser: Any, tmp_path: Path) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    path = block(tmp_path / "f", "fails", "", "out", SOURCE)
+    async with asyncblock.embedded(capture=True) as mainframe, page_of(mainframe) as page:
+        session = await mainframe.start(path)
+        await session.wait()
+
+        def look() -> None:
+            browser.get(page.way_in(session.session_id))
+            until(browser, "document.querySelector('.head .pill')")
+            go(
+                browser,
+                f"#/s/{session.session_id}/graph?node=fails&tab=previews",
+                "document.querySelector('.panel img[role=button]')",
+            )
+            picture = browser.find_element("css selector", ".panel img")
+            assert picture.get_attribute("aria-label").startswith("Enlarge")
+            for key in (Keys.ENTER, Keys.SPACE):
+                picture.send_keys(key)
+                until(browser, "document.querySelector('dialog.large[open]')")
+                browser.switch_to.active_element.send_keys(Keys.ESCAPE)
+                until(browser, "!document.querySelector('dialog')")
+                assert browser.find_element("css selector", ".panel").is_displayed()
+                until(browser, "document.activeElement.tagName === 'IMG'")
+            picture.send_keys(Keys.ESCAPE)
+            until(browser, "!document.querySelector('.panel').checkVisibility()")
+
+        await browse(look)
+
+
+async def test_a_link_to_a_moment_is_copied_where_the_browser_gives_no_clipboard(browser: Any, tmp_path: Path) -> None:
+    path = block(tmp_path / "f", "fails", "", "out", SOURCE)
+    async with asyncblock.embedded(capture=True) as mainframe, page_of(mainframe) as page:
+        session = await mainframe.start(path)
+        await session.wait()
+
+        def look() -> None:
+            browser.get(page.way_in(session.session_id))
+            go(
+                browser,
+                f"#/s/{session.session_id}/nodes?node=at%3D1",
+                "document.querySelector('.travel')?.checkVisibility()",
+            )
+            browser.execute_script(
+                "Object.defineProperty(navigator, 'clipboard', { value: undefined });"
+                "document.addEventListener('copy', () => { window.took = document.activeElement.value });"
+            )
+            slider = browser.find_element("css selector", ".travel input")
+            browser.execute_script(
+                "arguments[0].value = 2; arguments[0].dispatchEvent(new Event('input', { bubbles: true }))", slider
+            )
+            until(browser, "document.querySelector('.travel.past')")
+            [button] = browser.find_elements("xpath", "//div[contains(@class, 'travel')]//button[text()='Link']")
+            button.send_keys("\n")  # the node's panel covers it for a mouse, at this width
+            until(browser, "document.querySelector('.travel .moment').innerText === 'link copied'")
+            link = browser.execute_script("return window.took")
+            assert link.endswith(f"#/s/{session.session_id}/nodes?node=at%3D1&at=2"), link
+            browser.get("about:blank")
+            browser.get(link)
+            until(browser, "document.querySelector('.travel.past .moment')?.innerText.startsWith('row 2 of')")
+            for odd in ("-5", "1.5", "x", "9" * 40):
+                go(
+                    browser,
+                    f"#/s/{session.session_id}/nodes?at={odd}",
+                    "document.querySelector('.travel') && !document.querySelector('.travel.past')",
+                )
+
+        await browse(look)
+
+
+async def test_a_subflow_is_opened_by_the_keyboard_and_words_stay_in_their_boxes(browser: Any, tmp_path: Path) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    async with asyncblock.embedded() as mainframe, page_of(mainframe) as page:
+        session = await mainframe.start("topics")
+        await session.outputs()
+
+        def look() -> None:
+            browser.get(page.way_in(session.session_id))
+            until(browser, "document.querySelector('g[data-node=map][data-state=finished]')")
+            until(browser, "document.querySelector('g[data-node=is_long] text.ab-sub').textContent.includes('jobs')")
+            out = """
+                return [...document.querySelectorAll('g[data-node]')].filter((each) => {
+                  const box = each.querySelector('rect.ab-box').getBoundingClientRect();
+                  return [...each.querySelectorAll('text')].some((it) => it.getBoundingClientRect().right > box.right);
+                }).map((each) => each.textContent);
+            """
+            assert browser.execute_script(out) == []
+            browser.execute_script("document.querySelector('g[data-node=map]').focus()")
+            browser.switch_to.active_element.send_keys(Keys.ENTER)
+            until(browser, "document.querySelector('button.inner').checkVisibility()")
+            browser.find_element("css selector", "button.inner").send_keys(Keys.ENTER)
+            until(browser, "document.querySelector('.crumbs')?.innerText.includes('map')")
+            until(browser, "document.querySelectorAll('g[data-path^=\"map/\"]').length > 1")
+            assert browser.execute_script(out) == []
+            assert not browser.find_element("css selector", "button.inner").is_displayed()
+
+        await browse(look)
 
 
 async def test_a_session_is_started_again_by_the_keyboard_with_another_input(browser: Any, tmp_path: Path) -> None:

@@ -53,6 +53,27 @@ export function say(place, text) {
 }
 
 /**
+ * Copy a text, also where the page has no secure address, which browsers give no clipboard; tell whether they let it.
+ * @param {string} text
+ */
+export async function copied(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const area = /** @type {HTMLTextAreaElement} */ (h("textarea", { class: "unseen", "aria-hidden": "true" }));
+    const before = /** @type {HTMLElement | null} */ (document.activeElement);
+    area.value = text;
+    document.body.append(area);
+    area.select();
+    const done = document.execCommand("copy");
+    area.remove();
+    before?.focus();
+    return done;
+  }
+}
+
+/**
  * Call a function when the browser draws next, once for any number of calls.
  * @param {() => void} draw
  */

@@ -92,7 +92,7 @@ function makeCard(link, order) {
       const packages = Object.values(now.packages);
       const beyond = now.package_count - packages.length;
       say(what, [now.languages.join(", "), packages.length ? `${packages.join(", ")}${beyond > 0 ? ` and ${many(beyond, "more", "more")}` : ""}` : "no packages",
-        Object.entries(now.offers).map(([name, amount]) => `${name} ${Array.isArray(amount) ? amount.join(", ") : amount}`).join(", "),
+        Object.entries(now.offers).map(([name, amount]) => `${name} ${Array.isArray(amount) ? amount.join(", ") : name === "memory" ? size(amount) : amount}`).join(", "),
         now.held_bytes ? `${size(now.held_bytes)} of values held` : "", now.once ? "started for one job" : "",
         now.quiet !== null && now.quiet > QUIET ? `nothing heard for ${duration(now.quiet * 1000)}` : ""].filter(Boolean).join(" · "));
       stall.hidden = now.stall === null;

@@ -11,6 +11,9 @@ const COLOURS = /** @type {Record<string, string>} */ ({
 const OPEN = new Set(["working", "starting", "queued", "pausing"]);
 const SVG = "http://www.w3.org/2000/svg";
 
+/** Pixels of a box beside its words, and of a letter of them (.ab-sub), which is more than most take. */
+const BESIDE = 30, LETTER = 5.8;
+
 /** A graph whose nodes stand in groups is asked for again, at most so often. */
 const PAUSE = 1000;
 
@@ -24,7 +27,8 @@ export function openGraph(session) {
     h("button", { type: "button", "aria-label": "Zoom in", onclick: () => zoom(1.25) }, "+"),
     h("button", { type: "button", "aria-label": "Zoom out", onclick: () => zoom(0.8) }, "−"),
     h("button", { type: "button", onclick: () => { moved = false; fit(); } }, "Fit"));
-  const element = h("section", { class: "graphs", "aria-label": "Graph" }, h("div", { class: "tools" }, way, note, buttons), view);
+  const inner = /** @type {HTMLButtonElement} */ (h("button", { type: "button", class: "inner", hidden: true, onclick: () => open(inner.value) }));
+  const element = h("section", { class: "graphs", "aria-label": "Graph" }, h("div", { class: "tools" }, way, inner, note, buttons), view);
 
   let flow = "", closed = false, grouped = false, asked = 0, timer = 0;
   /** @type {number | null | undefined} */
@@ -68,6 +72,7 @@ export function openGraph(session) {
     height = Number(svg?.getAttribute("height")) || 1;
     waiting = new Set(boxes.keys());
     crumbs();
+    mark();
     paint();
     if (first) { moved = false; requestAnimationFrame(fit); }
   }
@@ -75,8 +80,24 @@ export function openGraph(session) {
   function crumbs() {
     const parts = flow ? flow.split("/") : [];
     const link = (/** @type {string} */ path, /** @type {string} */ words) =>
-      h("button", { type: "button", class: "crumb", onclick: () => { flow = path; boxes = new Map(); grouped = false; load(); } }, words);
+      h("button", { type: "button", class: "crumb", onclick: () => open(path) }, words);
     fill(way, parts.length ? [link("", "flow"), parts.map((each, index) => [" / ", index === parts.length - 1 ? h("b", null, each) : link(parts.slice(0, index + 1).join("/"), each)])] : null);
+  }
+
+  function open(/** @type {string} */ path) {
+    flow = path;
+    boxes = new Map();
+    grouped = false;
+    load();
+  }
+
+  /** Show which node is chosen, and let a subflow be opened that is. */
+  function mark() {
+    const chosen = new URLSearchParams(location.hash.split("?")[1] ?? "").get("node") ?? "";
+    for (const [path, box] of boxes) box.classList.toggle("chosen", path === chosen);
+    inner.hidden = boxes.get(chosen)?.dataset.kind !== "subflow";
+    inner.value = chosen;
+    say(inner, `Open ${chosen.split("/").pop()}`);
   }
 
   const paint = oncePerFrame(() => {
@@ -92,8 +113,9 @@ export function openGraph(session) {
     const progress = node && OPEN.has(state) ? Math.round(node.progress) : null;
     const kind = box.dataset.kind === "task" ? "" : box.dataset.kind;
     const failed = node?.ended.failed ? `${node.ended.failed} failed` : "";
-    const words = [kind, state, node?.jobs > 1 ? many(node.jobs, "job") : "", state === "failed" ? "" : failed,
-      progress === null || progress === 0 ? "" : `${progress} %`].filter(Boolean).join(" · ");
+    const parts = [state, node?.jobs > 1 ? many(node.jobs, "job") : "", state === "failed" ? "" : failed,
+      progress === null || progress === 0 ? "" : `${progress} %`].filter(Boolean);
+    const words = [kind, ...parts].filter(Boolean).join(" · ");
     const look = `${state} ${words} ${progress}`;
     if (box.dataset.look === look) return;
     box.dataset.look = look;
@@ -101,7 +123,7 @@ export function openGraph(session) {
     const colour = `var(${COLOURS[state] ?? "--ab-value"})`;
     box.querySelector("circle")?.setAttribute("fill", colour);
     const sub = box.querySelector("text.ab-sub");
-    if (sub) say(sub, words);
+    if (sub) say(sub, fitting(words, parts.join(" · "), Number(box.querySelector("rect.ab-box")?.getAttribute("width"))));
     const title = box.querySelector("title");
     if (title) say(title, `${path}\n${words}`);
     box.setAttribute("aria-label", `${path}, ${words}`);
@@ -179,7 +201,7 @@ export function openGraph(session) {
     const box = /** @type {SVGGElement | null} */ (/** @type {Element} */ (event.target).closest("g[data-node]"));
     if (!box || dragged) return;
     const path = /** @type {string} */ (box.dataset.path);
-    if (into && box.dataset.kind === "subflow") { flow = path; boxes = new Map(); load(); }
+    if (into && box.dataset.kind === "subflow") open(path);
     else session.select(path);
   }
   view.addEventListener("click", (event) => choose(event, event.detail > 1));
@@ -188,7 +210,7 @@ export function openGraph(session) {
     if (event.key in moves) { x += moves[event.key][0]; y += moves[event.key][1]; move(); }
     else if (event.key === "+") zoom(1.25);
     else if (event.key === "-") zoom(0.8);
-    else if (event.key === "Enter" || event.key === " ") choose(event, event.shiftKey);
+    else if (event.key === "Enter" || event.key === " ") { dragged = false; choose(event, event.shiftKey); }
     else return;
     event.preventDefault();
   });
@@ -200,8 +222,7 @@ export function openGraph(session) {
   return {
     element,
     update(changed) {
-      const chosen = new URLSearchParams(location.hash.split("?")[1] ?? "").get("node");
-      for (const [path, box] of boxes) box.classList.toggle("chosen", path === chosen);
+      mark();
       if (drawnAt !== session.at) { drawnAt = session.at; load(); return; }
       if (grouped) {
         timer ||= setTimeout(() => { timer = 0; if (!closed) load(); }, PAUSE);
@@ -213,4 +234,11 @@ export function openGraph(session) {
     },
     close() { closed = true; clearTimeout(timer); room.disconnect(); },
   };
+}
+
+/** Of words that stand in a box, those that have room: what is drawn otherwise, too, goes first. */
+function fitting(/** @type {string} */ words, /** @type {string} */ fewer, /** @type {number} */ width) {
+  const room = Math.floor((width - BESIDE) / LETTER);
+  if (words.length <= room) return words;
+  return fewer.length <= room ? fewer : `${fewer.slice(0, Math.max(room - 1, 1))}…`;
 }

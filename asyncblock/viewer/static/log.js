@@ -1,7 +1,7 @@
 // A log of any length as one list that asks for the lines in view. A million lines are a scroll bar and a few rows.
 
 import { ask, of } from "./api.js";
-import { fill, h, later, oncePerFrame, say } from "./dom.js";
+import { copied, fill, h, later, oncePerFrame, say } from "./dom.js";
 import { concerns, paced } from "./pace.js";
 import { clock, many } from "./words.js";
 
@@ -143,8 +143,8 @@ export function openLog(session, node) {
       if (!answer.lines.length) break;
       texts.push(...answer.lines.map((/** @type {any} */ each) => each.text));
     }
-    await navigator.clipboard.writeText(texts.join("\n"));
-    say(count_, `${begin ? "the last " : ""}${many(texts.length, "line")} copied`);
+    const done = await copied(texts.join("\n"));
+    say(count_, done ? `${begin ? "the last " : ""}${many(texts.length, "line")} copied` : "this browser doesn't let a page copy");
   }
 
   list.addEventListener("scroll", () => {

@@ -72,6 +72,8 @@ theme.addEventListener("click", () => {
 name();
 
 addEventListener("keydown", (event) => {
+  // Of a dialog that is open a key is the dialog's: Esc closes that, and not what is behind it.
+  if (document.querySelector("dialog[open]")) return;
   const target = /** @type {HTMLElement} */ (event.target);
   if (event.key === "/" && !/^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName)) {
     const search = /** @type {HTMLElement | null} */ (main.querySelector("input[type=search]"));

@@ -179,14 +179,19 @@ function dress(body, id, place) {
   for (const picture of /** @type {NodeListOf<HTMLImageElement>} */ (body.querySelectorAll("img"))) {
     picture.tabIndex = 0;
     picture.setAttribute("role", "button");
+    picture.setAttribute("aria-label", picture.alt ? `Enlarge ${picture.alt}` : "Enlarge this picture");
     const grow = () => {
-      const close = () => { box.close(); box.remove(); };
-      const box = /** @type {HTMLDialogElement} */ (h("dialog", { class: "large", onclick: close }, h("img", { src: picture.src, alt: picture.alt })));
+      const box = /** @type {HTMLDialogElement} */ (h("dialog", { class: "large", "aria-label": picture.alt || "A picture", onclick: () => box.close(), onclose: () => box.remove() },
+        h("img", { src: picture.src, alt: picture.alt })));
       document.body.append(box);
       box.showModal();
     };
     picture.addEventListener("click", grow);
-    picture.addEventListener("keydown", (event) => { if (event.key === "Enter") grow(); });
+    picture.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" && event.key !== " ") return;
+      event.preventDefault();
+      grow();
+    });
   }
 }
 

@@ -197,9 +197,9 @@ export function openSession(place) {
     if (to.session !== id) return false;
     query = to.query;
     const wanted = Object.hasOwn(VIEWS, to.view) ? to.view : "graph";
-    const at = query.has("at") ? Number(query.get("at")) : null;
+    const at = /^\d{1,15}$/.test(query.get("at") ?? "") ? Number(query.get("at")) : null;
     const moved = at !== session.at || !session.summary;
-    session.at = Number.isFinite(at) ? at : null;
+    session.at = at;
     travel.show(session.at);
     if (wanted !== name) {
       part?.close();
@@ -209,8 +209,15 @@ export function openSession(place) {
     }
     for (const [key, tab] of Object.entries(tabs)) {
       tab.setAttribute("href", session.address(key, query.get("node"), query.get("tab") ?? undefined));
-      if (key === name) tab.setAttribute("aria-current", "page");
-      else tab.removeAttribute("aria-current");
+      if (key === name) {
+        tab.setAttribute("aria-current", "page");
+        // Where not all have room, that one is to be seen.
+        requestAnimationFrame(() => {
+          const bar = /** @type {HTMLElement} */ (tab.parentElement);
+          const its = tab.getBoundingClientRect(), all = bar.getBoundingClientRect();
+          bar.scrollLeft += Math.min(its.left - all.left, 0) + Math.max(its.right - all.right, 0);
+        });
+      } else tab.removeAttribute("aria-current");
     }
     const node = query.get("node") ?? "", tab = query.get("tab") ?? "";
     if (`${node}\n${tab}` !== panelOf) {

@@ -1,6 +1,6 @@
 // The slider over a session's journal: the session as it was after any row of it.
 
-import { h, later, say } from "./dom.js";
+import { copied, h, later, say } from "./dom.js";
 
 /**
  * @param {import("./session.js").Session} session
@@ -14,11 +14,14 @@ export function openTravel(session, go) {
   const words = h("span", { class: "moment" });
   const now = /** @type {HTMLButtonElement} */ (h("button", { type: "button", onclick: () => go(null) }, "Now"));
   const copy = h("button", { type: "button", title: "Copy a link to this moment", onclick: async () => {
-    const at = Number(slider.value);
+    const [path, asked = ""] = location.hash.split("?");
+    const query = new URLSearchParams(asked);
+    query.set("at", slider.value);
     const link = new URL(location.href);
-    link.hash = location.hash.includes("at=") ? location.hash : `${location.hash}${location.hash.includes("?") ? "&" : "?"}at=${at}`;
-    await navigator.clipboard.writeText(link.href);
-    say(words, "link copied");
+    link.hash = `${path}?${query}`;
+    if (await copied(link.href)) say(words, "link copied");
+    // The address is the link then.
+    else location.hash = link.hash;
   } }, "Link");
   const element = h("div", { class: "travel", hidden: true }, slider, words, now, copy);
   let rows = 0;
