@@ -13,9 +13,10 @@ from .iothread import IOThread
 
 if TYPE_CHECKING:
     from .server import MainframeServer
+    from .server.cluster.members import ClusterMember
     from .server.settings import Settings
 
-__all__ = ["hosted_mainframe", "listening", "living_on"]
+__all__ = ["hosted_mainframe", "hosted_member", "listening", "living_on"]
 
 T = TypeVar("T")
 
@@ -98,7 +99,14 @@ def hosted_mainframe(
     )
 
 
-async def _while_it_works(server: MainframeServer, stop: asyncio.Event) -> None:
+def hosted_member(
+    io: IOThread, member: ClusterMember, *, ended: Callable[[Exception], None] = lambda _: None
+) -> AbstractAsyncContextManager[ClusterMember]:
+    """Run a member of a set on the I/O thread for the duration of the block, as ``hosted_mainframe``."""
+    return living_on(io, member, "asyncblock member", until=_while_it_works, ended=ended)
+
+
+async def _while_it_works(server: MainframeServer | ClusterMember, stop: asyncio.Event) -> None:
     waits = [asyncio.create_task(event.wait()) for event in (stop, server.failed)]
     try:
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -110,7 +118,7 @@ async def _while_it_works(server: MainframeServer, stop: asyncio.Event) -> None:
 
 
 def listening(
-    io: IOThread, server: MainframeServer, host: str, port: int, *, tls: ssl.SSLContext | None = None
+    io: IOThread, server: MainframeServer | ClusterMember, host: str, port: int, *, tls: ssl.SSLContext | None = None
 ) -> AbstractAsyncContextManager[str]:
     """Let a server on the I/O thread listen for the duration of the block; yields its address."""
     return living_on(io, server.listen(host, port, tls=tls), "asyncblock listener")

@@ -153,6 +153,12 @@ def offers_of(offers: Mapping[str, Any], labels: Iterable[str], memory: int) -> 
     return {**{name: each for name, each in made.items() if each}, **({LABELS: told} if told else {})}
 
 
+def size_of(text: str) -> int | None:
+    """Return the bytes that a size like ``50GiB`` says; None for what is none."""
+    found = _amount(text)
+    return found if isinstance(found, int) else None
+
+
 def _is_name(name: object) -> bool:
     return isinstance(name, str) and _NAME.fullmatch(name) is not None
 

@@ -9,7 +9,7 @@ import orjson
 import typer
 
 from .._version import installed_version
-from .declared import flowruns, hosts, oncache, onflows, onsessions
+from .declared import flowruns, hosts, oncache, oncluster, onflows, onsessions
 from .declared.options import Json
 from .scaffold import new
 from .wire import wire
@@ -33,6 +33,7 @@ app = typer.Typer(
 )
 
 listing = typer.Typer(invoke_without_command=True, help="List a mainframe's sessions, or prune them.")
+sets = typer.Typer(no_args_is_help=True, help="Make or examine a set of mainframes that share a NATS cluster.")
 caches = typer.Typer(invoke_without_command=True, help="Show the cache of results, or prune it.")
 
 
@@ -106,3 +107,8 @@ app.add_typer(listing, name="sessions")
 caches.callback()(oncache.cache)
 caches.command("prune")(oncache.prune_cache)
 app.add_typer(caches, name="cache")
+
+sets.command()(oncluster.init)
+sets.command()(oncluster.status)
+sets.command("hand-over")(oncluster.hand_over)
+app.add_typer(sets, name="cluster")

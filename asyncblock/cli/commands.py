@@ -21,7 +21,7 @@ from ..executor.catalog import accepted
 from ..executor.console import share_input
 from ..flow.plan import Plan
 from ..flow.shipped import shipped
-from ..hosting import hosted_mainframe, listening
+from ..hosting import hosted_mainframe, hosted_member, listening
 from ..iothread import shared
 from ..lifesigns import Held
 from ..link import Link
@@ -48,7 +48,10 @@ from .witness import Witness
 
 if TYPE_CHECKING:
     from ..report.enginereport import EngineReport
+    from ..server import MainframeServer
+    from ..server.cluster.members import ClusterMember
     from ..telemetry.exporting import Telemetry
+    from .clusters import ClusterPlace
     from .paging import PageBeside
 
 __all__ = ["executor", "resume", "run", "run_plan", "serve"]
@@ -263,8 +266,9 @@ async def serve(
     no_executor_timeout: float | None,
     version_timeout: float | None,
     otel: bool = False,
+    cluster: ClusterPlace | None = None,
 ) -> int:
-    """Serve a mainframe until told to stop."""
+    """Serve a mainframe, or a member of a set, until told to stop."""
     from ..server.settings import Settings
 
     directory = data_dir or default_data_dir() / "mainframe"
@@ -287,10 +291,15 @@ async def serve(
                 telemetry = _telemetry()
                 stack.push_async_callback(asyncio.to_thread, telemetry.close)
                 settings = replace(settings, watch=telemetry)
-            # Leaving raises the error by which the mainframe has ended by itself.
-            server = await stack.enter_async_context(
-                hosted_mainframe(io, directory, settings, ended=lambda _: stop.set())
-            )
+            server: MainframeServer | ClusterMember
+            # Leaving raises the error by which it has ended by itself.
+            if cluster is None:
+                server = await stack.enter_async_context(
+                    hosted_mainframe(io, directory, settings, ended=lambda _: stop.set())
+                )
+            else:
+                member = cluster.member(directory, settings, host, port, secure=tls is not None)
+                server = await stack.enter_async_context(hosted_member(io, member, ended=lambda _: stop.set()))
             url = await stack.enter_async_context(listening(io, server, host, port, tls=tls))
             server.place.write_address({"url": _local(url), "pid": os.getpid()})
             if workers:
@@ -306,7 +315,8 @@ async def serve(
             gc.freeze()
             collector.keep_short()
             with interrupts.handled_by(stop.set):
-                say(f"mainframe at {url}, data in {directory}; Ctrl-C to stop")
+                kept = f"data in {directory}" if cluster is None else f"of set {cluster.set_name}"
+                say(f"mainframe at {url}, {kept}; Ctrl-C to stop")
                 # Alive is who answers on the mainframe's loop.
                 async with supervised(lambda: io.run(asyncio.sleep(0))):
                     await stop.wait()

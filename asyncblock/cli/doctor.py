@@ -26,7 +26,7 @@ from ..errors import (
     Unavailable,
 )
 from ..resources import Resources
-from ..transport.addresses import shown_url, split_address
+from ..transport.addresses import addresses_of, shown_url, split_address
 from ..transport.websocket import is_loopback
 from .targets import COMMAND_TIMEOUT, Target
 
@@ -53,13 +53,39 @@ class Finding:
 
 
 async def examine(target: Target) -> AsyncIterator[Finding]:
-    """Look at everything that can be looked at; a finding that makes the next ones impossible is the last."""
+    """Look at everything that can be looked at; a finding that makes the next ones impossible is the last.
+
+    Of several addresses, those of a set, each is looked at, and then the mainframe that serves.
+    """
     try:
         url, token = target.address()
-        headers, tls, parts = target.headers(), target.tls(), split_address(url)
+        headers, tls = target.headers(), target.tls()
+        urls = addresses_of(url)
     except (Unavailable, LocalProtocolError) as error:
         yield Finding("address", False, str(error))
         return
+    if len(urls) > 1:
+        for each in urls:
+            async for finding in _way_to(each, tls, headers):
+                yield finding
+        async for finding in _inside(url, token, tls, headers, None, answered=True):
+            yield finding
+        return
+    last: Finding | None = None
+    async for last in _way_to(url, tls, headers):
+        yield last
+    if last is None or last.name != "health":
+        # It didn't come that far.
+        return
+    parts = split_address(url)
+    proxy = proxy_of(parts.scheme, parts.hostname or "")
+    async for finding in _inside(url, token, tls, headers, proxy, answered=last.ok):
+        yield finding
+
+
+async def _way_to(url: str, tls: ssl.SSLContext | None, headers: Mapping[str, str]) -> AsyncIterator[Finding]:
+    """Look at the way to an address, as far as it goes."""
+    parts = split_address(url)
     host, port = parts.hostname or "", _port(parts.scheme, parts.port)
     proxy = proxy_of(parts.scheme, host)
     reached = await _reach(shown_url(url), host, port, proxy)
@@ -70,10 +96,7 @@ async def examine(target: Target) -> AsyncIterator[Finding]:
     yield secure
     if not secure.ok and parts.scheme == "wss":
         return
-    health = await asyncio.to_thread(_health, url, tls, headers)
-    yield health
-    async for finding in _inside(url, token, tls, headers, proxy, answered=health.ok):
-        yield finding
+    yield await asyncio.to_thread(_health, url, tls, headers)
 
 
 def _port(scheme: str, port: int | None) -> int:

@@ -43,12 +43,11 @@ class Target:
 
         A directory's token is for its own mainframe: it isn't shown to any other machine.
         """
-        from ..transport.addresses import split_address
+        from ..transport.addresses import addresses_of
         from ..transport.websocket import is_loopback
 
         served = read_address(self.directory)
-        if self.url is not None:
-            split_address(self.url)
+        urls = [] if self.url is None else addresses_of(self.url)
         if self.url is None:
             if served is None:
                 raise Unavailable(
@@ -56,8 +55,8 @@ class Target:
                     "and --token"
                 )
             return str(served["url"]), self.token or read_token(self.directory)
-        own = self.data_dir is not None or is_loopback(urlsplit(self.url).hostname or "")
-        if own or (served is not None and served.get("url") == self.url):
+        own = self.data_dir is not None or all(is_loopback(urlsplit(each).hostname or "") for each in urls)
+        if own or (served is not None and urls == [served.get("url")]):
             return self.url, self.token or read_token(self.directory)
         return self.url, self.token
 
@@ -70,7 +69,7 @@ class Target:
     def tls(self) -> ssl.SSLContext | None:
         """Return how TLS is checked; None for the system's own certificates, or where there is no TLS."""
         url, _ = self.address()
-        if self.tls_ca is None or not url.startswith("wss:"):
+        if self.tls_ca is None or "wss:" not in url:
             return None
         try:
             return ssl.create_default_context(cafile=str(self.tls_ca))

@@ -16,9 +16,10 @@ from .._version import installed_version
 from ..iothread import IOThread, shared
 from ..link import FIRST_TIMEOUT, Link
 from ..transport import Transport
-from ..transport.addresses import check_headers, headers_of, shown_url, split_address
+from ..transport.addresses import addresses_of, check_headers, headers_of, shown_url
 from ..transport.websocket import connect_websocket
 from ..wire.frames import MAX_MESSAGE
+from .dialling import Dialler
 
 __all__ = ["open_link"]
 
@@ -87,19 +88,21 @@ async def open_link(
     secret: str | None = None,
     replaces: dict[str, Any] | None = None,
 ) -> AsyncIterator[Link]:
-    """Share this process's link to ``url``; the last user closes it.
+    """Share this process's link to ``url``, which may be several that commas part; the last user closes it.
 
     ``link_id``, its ``secret`` and ``replaces`` are given to a process by whoever started it.
     """
 
-    split_address(url)
+    urls = addresses_of(url)
     check_headers(headers or {})
     more = {**headers_of(os.environ.get("ASYNCBLOCK_HEADERS", "")), **(headers or {})}
     shown = shown_url(url)
 
-    async def dial() -> Transport:
+    async def connect_one(one: str) -> Transport:
         agent = f"asyncblock/{installed_version()}"
-        return await connect_websocket(url, token, max_message=MAX_MESSAGE, tls=tls, agent=agent, headers=more)
+        return await connect_websocket(one, token, max_message=MAX_MESSAGE, tls=tls, agent=agent, headers=more)
+
+    dialler = Dialler(urls, connect_one)
 
     # Who trusts other authorities than those a link was made with doesn't get that link.
     key = (url, token, tls, *sorted(more.items()))
@@ -107,7 +110,7 @@ async def open_link(
         links = await io.run(_links_of(io))
         user = _User()
         try:
-            make = lambda: Link(io, dial, shown, link_id=link_id, secret=secret, replaces=replaces)  # noqa: E731
+            make = lambda: Link(io, dialler.dial, shown, link_id=link_id, secret=secret, replaces=replaces)  # noqa: E731
             link = await io.finish(links.join(key, make, user))
             await io.run(link.welcomed(timeout))
             yield link

@@ -365,7 +365,8 @@ async def connect(
 ) -> AsyncIterator[Mainframe]:
     """Connect to the mainframe at ``url`` for the duration of the block.
 
-    ``url`` and ``token`` default to ``ASYNCBLOCK_URL`` and ``ASYNCBLOCK_TOKEN``. ``headers`` go with the websocket's
+    ``url`` and ``token`` default to ``ASYNCBLOCK_URL`` and ``ASYNCBLOCK_TOKEN``. Of a set of mainframes ``url`` names
+    several, with commas: one serves, and the link follows it. ``headers`` go with the websocket's
     HTTP request, for proxies on the way, and so do those of ``ASYNCBLOCK_HEADERS`` (``NAME: VALUE`` lines). All users
     in one process share one link, and so one websocket. ``timeout`` (seconds) bounds the first connection; later losses
     are healed silently.

@@ -15,6 +15,7 @@ from .. import crashpoints
 from ..errors import AsyncBlockError, ConnectionLost, Rejected, RemoteProtocolError, Unauthorized
 from ..iothread import IOThread
 from ..transport import Connector, Transport
+from ..transport.upgrades import StandsBy
 from ..wire import frames
 from ..wire.bodies import decode_chunk
 from ..wire.messages import Bye, Hello, Message, Ping, Welcome, decode, encode
@@ -28,6 +29,9 @@ logger = logging.getLogger("asyncblock.link")
 
 _BACKOFF = (0.1, 20.0)
 """Seconds of the first and the longest pause between attempts; full jitter (Brooker, 2015) spreads the returning."""
+
+_STANDBY = 0.5
+"""Seconds of the longest pause while mainframes answer that stand by: one of them takes over within seconds."""
 
 _LONGEST_RETRY = 600.0
 """Seconds that a mainframe may ask to stay away: a slip in its configuration mustn't end a service."""
@@ -125,6 +129,8 @@ class Connections:
             except ConnectionLost as error:
                 self.loss = error
                 self._give_up_at(deadline, error)
+                if isinstance(error, StandsBy):
+                    pause = min(pause, _STANDBY)
             self._tell_loss()
             if self.generation > welcomes:
                 pause = _BACKOFF[0]

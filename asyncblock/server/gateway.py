@@ -98,6 +98,11 @@ class Gateway(LinkServices):
         for connection in list(self._connections):
             connection.bye(Bye(code, reason, stop=False, retry_after=retry_after))
 
+    def cut(self) -> None:
+        """End all connections at once, without a word."""
+        for connection in list(self._connections):
+            connection.transport.abort()
+
     # ------------------------------------------------------------------ one connection
 
     async def serve(self, transport: Transport, principal: object) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ..errors import MainframeFailed, Unavailable
 from ..transport import Transport
@@ -18,7 +18,7 @@ from .access import ALL_ROLES, Access, Principal
 from .bounds import MAX_WORDS
 from .gateway import RETRY_AFTER, Gateway
 from .http import HttpDoor
-from .journal import SqliteJournal
+from .journal import Journal, SqliteJournal
 from .journal.datadir import DataDir
 from .metrics import measured
 from .sessions import Sessions
@@ -37,6 +37,13 @@ _FORGET_INTERVAL = 600.0
 """Seconds between two looks at what is old enough to be forgotten."""
 
 
+class ServedJournal(Journal, Protocol):
+    """A journal that a mainframe serves."""
+
+    on_defect: Callable[[str, Exception], None]
+    """Told of an error that ends one of its tasks or threads."""
+
+
 class MainframeServer:
     """A mainframe on one data directory. Run it with ``async with``; it lives on the loop that entered it.
 
@@ -50,7 +57,7 @@ class MainframeServer:
         self.token = ""
         """The token with all roles that belongs to this data directory."""
         self.place: DataDir
-        self.journal: SqliteJournal
+        self.journal: ServedJournal
         self.sessions: Sessions
         self.gateway: Gateway
         self.trouble: str | None = None
@@ -64,6 +71,8 @@ class MainframeServer:
         self.supervisor: Supervisor
         self._stack = AsyncExitStack()
         self._connections: set[asyncio.Task[None]] = set()
+        self._back_after = 1.0
+        """Seconds after which those come back that were connected when it stopped."""
 
     async def __aenter__(self) -> MainframeServer:
         try:
@@ -75,20 +84,12 @@ class MainframeServer:
 
     async def _open(self) -> None:
         async with AsyncExitStack() as stack:
-            self.place = stack.enter_context(DataDir.open(self.data_dir))
-            self.journal = await SqliteJournal.open(
-                self.place,
-                synchronous=self.settings.synchronous,
-                on_trouble=self._on_trouble,
-                on_recovered=self._on_recovered,
-            )
-            stack.push_async_callback(self.journal.close)
-            self.token = self.place.token()
+            self.journal = await self._open_journal(stack)
             self.supervisor = Supervisor(await stack.enter_async_context(asyncio.TaskGroup()), self._fail)
             stack.callback(self.supervisor.stop)
             self.journal.on_defect = self.supervisor.broken
             loop = asyncio.get_running_loop()
-            self.sessions = Sessions(self.journal, loop, self.supervisor, self.settings, self.place.path)
+            self.sessions = Sessions(self.journal, loop, self.supervisor, self.settings, self._readable())
             self.gateway = Gateway(self.sessions, self.journal.epoch, self.settings.heartbeat)
             self.gateway.recover(await self.journal.links())
             broken = self.journal.opening.changed
@@ -107,8 +108,25 @@ class MainframeServer:
                 logger.info("%d sessions go on from the journal", recovered)
             self._stack = stack.pop_all()
 
+    async def _open_journal(self, stack: AsyncExitStack) -> ServedJournal:
+        """Open what it serves, and leave to the stack what closes it; ``place`` and ``token`` are known then."""
+        self.place = stack.enter_context(DataDir.open(self.data_dir))
+        self.token = self.place.token()
+        journal = await SqliteJournal.open(
+            self.place,
+            synchronous=self.settings.synchronous,
+            on_trouble=self._on_trouble,
+            on_recovered=self._on_recovered,
+        )
+        stack.push_async_callback(journal.close)
+        return journal
+
+    def _readable(self) -> Path | None:
+        """Return where another process of this machine can read the journal; None where it can't."""
+        return self.place.path
+
     async def __aexit__(self, *exc: object) -> None:
-        self.gateway.dismiss("stopping", "the mainframe is stopping", retry_after=1.0)
+        self.gateway.dismiss("stopping", "the mainframe is stopping", retry_after=self._back_after)
         for task in list(self._connections):
             task.cancel()
         if self._connections:
@@ -118,12 +136,22 @@ class MainframeServer:
 
     def accept_soon(self, transport: Transport, roles: frozenset[str] = ALL_ROLES) -> None:
         """Serve a connection in a task of the mainframe's."""
-        task = self.supervisor.begin(self.gateway.serve(transport, Principal(roles)), "serving a connection")
+        self._begin(transport, Principal(roles))
+
+    async def accept(self, transport: Transport, principal: object) -> None:
+        """Serve a connection, in a task of the mainframe's, until it ends. **Cancellation** leaves it to that task."""
+        task = self._begin(transport, principal)
+        if task is not None:
+            await asyncio.wait([task])
+
+    def _begin(self, transport: Transport, principal: object) -> asyncio.Task[None] | None:
+        task = self.supervisor.begin(self.gateway.serve(transport, principal), "serving a connection")
         if task is None:
             transport.abort()
-            return
+            return None
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
+        return task
 
     @asynccontextmanager
     async def listen(self, host: str, port: int, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:

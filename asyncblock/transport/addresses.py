@@ -9,7 +9,10 @@ from urllib.parse import SplitResult, urlsplit
 
 from ..errors import LocalProtocolError
 
-__all__ = ["check_headers", "headers_of", "shown_url", "split_address"]
+__all__ = ["addresses_of", "check_headers", "headers_of", "shown_url", "split_address"]
+
+_BETWEEN: Final = re.compile(r",\s*(?=[a-z]+://|$)")
+"""The commas between addresses; one may have commas of its own."""
 
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 """What RFC 9110 (5.6.2) calls a token."""
@@ -20,6 +23,8 @@ _OURS: Final = frozenset({"connection", "content-length", "host", "transfer-enco
 
 def shown_url(url: str) -> str:
     """Return an address without user, password and query, which belong into no message and no log."""
+    if len(several := [each for each in _BETWEEN.split(url) if each]) > 1:
+        return ",".join(map(shown_url, several))
     place, query, _ = url.partition("?")
     before, at, rest = place.rpartition("@")
     if at:
@@ -27,6 +32,14 @@ def shown_url(url: str) -> str:
         scheme, slashes, _ = before.partition("//")
         place = scheme + slashes + rest if slashes else rest
     return place + ("?..." if query else "")
+
+
+def addresses_of(text: str) -> list[str]:
+    """Return the addresses in a text that commas part, those of the members of a set, checked as ``split_address``."""
+    found = [each for each in _BETWEEN.split(text.strip()) if each] or [text]
+    for each in found:
+        split_address(each)
+    return list(dict.fromkeys(found))
 
 
 def split_address(url: str) -> SplitResult:

@@ -14,13 +14,26 @@ from http import HTTPStatus
 from typing import Final
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
-from ..errors import AsyncBlockError, ConnectionLost, Rejected, RemoteProtocolError, Unauthorized
-from .addresses import shown_url
+from ..errors import AsyncBlockError, ConnectionLost, LocalProtocolError, Rejected, RemoteProtocolError, Unauthorized
+from .addresses import shown_url, split_address
 
-__all__ = ["NO_UPGRADE", "Answer", "OWN_HEADER", "mark", "redirect_of", "refusal"]
+__all__ = [
+    "NO_UPGRADE",
+    "OWNER_HEADER",
+    "OWN_HEADER",
+    "Answer",
+    "StandsBy",
+    "mark",
+    "owner_of",
+    "redirect_of",
+    "refusal",
+]
 
 OWN_HEADER: Final = "Asyncblock-Mainframe"
 """In each answer of a mainframe; its value is the subprotocol that it speaks."""
+
+OWNER_HEADER: Final = "Asyncblock-Owner"
+"""In the answer of a mainframe that stands by: where the one is that serves; empty when it doesn't know."""
 
 _DROPPED: Final = (
     "a proxy on the way has dropped 'Upgrade: websocket'. Let it pass Upgrade and Connection (nginx: "
@@ -45,6 +58,14 @@ class Answer:
     body: bytes
 
 
+class StandsBy(ConnectionLost):
+    """The mainframe stands by for another one, which is at ``owner`` as far as it knows."""
+
+    def __init__(self, words: str, owner: str) -> None:
+        self.owner = owner
+        super().__init__(words)
+
+
 def mark(headers: MutableMapping[str, str], subprotocol: str) -> None:
     """Say in an answer's headers that the mainframe itself has made it."""
     # Headers of websockets take a name twice.
@@ -65,6 +86,16 @@ def redirect_of(url: str, answer: Answer) -> str | None:
     return urlunsplit(target._replace(scheme=scheme))
 
 
+def owner_of(headers: Mapping[str, str]) -> str:
+    """Return the address of the mainframe that serves, as one that stands by has told it; empty for none."""
+    owner = headers.get(OWNER_HEADER, "")
+    try:
+        split_address(owner)
+    except LocalProtocolError:
+        return ""
+    return owner
+
+
 def refusal(url: str, answer: Answer, subprotocol: str) -> AsyncBlockError:
     """Return the error that an answer other than the upgrade means."""
     url, status, text = shown_url(url), answer.status, _text(answer)
@@ -75,6 +106,8 @@ def refusal(url: str, answer: Answer, subprotocol: str) -> AsyncBlockError:
         return _of_a_proxy(url, status, text)
     if status in (401, 403):
         return Unauthorized(f"the mainframe at {url} refused the token: {text}", code="token")
+    if status == 503 and OWNER_HEADER in answer.headers:
+        return StandsBy(f"the mainframe at {url} isn't the one that serves now: {text}", owner_of(answer.headers))
     if status in (429, 503):
         return ConnectionLost(f"the mainframe at {url} isn't accepting connections now: {text}")
     if status == 404:

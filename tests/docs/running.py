@@ -29,7 +29,7 @@ from .pages import ROOT, Fence, Page
 
 __all__ = ["Ran", "lines_missing", "run_page"]
 
-PORTS = ("7788", "8000", "8080", "8443")
+PORTS = ("4222", "7788", "7789", "8000", "8080", "8443")
 SNIPPET = Path(__file__).with_name("snippet.py")
 _MARK = "\x1eblock "
 _SECONDS = 240.0

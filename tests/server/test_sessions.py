@@ -20,7 +20,7 @@ from asyncblock.errors import Rejected
 from asyncblock.server import dispatch
 from asyncblock.server import sessions as sessions_module
 from asyncblock.server.jobs import Job
-from asyncblock.server.journal import SessionRow
+from asyncblock.server.journal import SessionRow, SqliteJournal
 from asyncblock.server.session import RunningSession
 from asyncblock.server.settings import Settings
 
@@ -176,6 +176,7 @@ async def test_the_memory_of_sessions_that_have_ended_comes_back(
         left = Counter(type(each) for each in gc.get_objects() if isinstance(each, (RunningSession, Job, SessionRow)))
         assert max(left.values()) <= 30, left
         journal = host.server.journal
+        assert isinstance(journal, SqliteJournal)
         assert journal._ledger._next == {}
         assert len(journal._ledger._over.to_json()) == 1
         assert journal._writer._totals.known == {}

@@ -9,8 +9,17 @@ from websockets.datastructures import Headers
 
 import asyncblock
 from asyncblock.errors import AsyncBlockError, ConnectionLost, LocalProtocolError, Rejected, Unauthorized
-from asyncblock.transport.addresses import check_headers, headers_of, shown_url, split_address
-from asyncblock.transport.upgrades import OWN_HEADER, Answer, mark, redirect_of, refusal
+from asyncblock.transport.addresses import addresses_of, check_headers, headers_of, shown_url, split_address
+from asyncblock.transport.upgrades import (
+    OWN_HEADER,
+    OWNER_HEADER,
+    Answer,
+    StandsBy,
+    mark,
+    owner_of,
+    redirect_of,
+    refusal,
+)
 from asyncblock.transport.websocket import SUBPROTOCOL
 
 URL = "ws://mainframe.example:7788/team"
@@ -143,3 +152,23 @@ def test_an_answer_says_once_that_it_is_the_mainframes() -> None:
     mark(headers, SUBPROTOCOL)
     mark(headers, SUBPROTOCOL)
     assert headers.get_all(OWN_HEADER) == [SUBPROTOCOL]
+
+
+def test_addresses_of_a_set_are_told_from_commas_in_one() -> None:
+    assert addresses_of("ws://a:1,wss://b, ws://c/x,y?z=1,2,ws://a:1") == ["ws://a:1", "wss://b", "ws://c/x,y?z=1,2"]
+    assert addresses_of("ws://a:1,") == ["ws://a:1"]
+    assert shown_url("ws://a?k=secret,ws://me:secret@b") == "ws://a?...,ws://b"
+    for wrong in ("ws://a,http://b", "ws://a,ws://", "", ","):
+        with pytest.raises(LocalProtocolError, match="is no mainframe address"):
+            addresses_of(wrong)
+
+
+def test_one_that_stands_by_says_who_serves() -> None:
+    headers = {OWN_HEADER: SUBPROTOCOL, OWNER_HEADER: "ws://b:1"}
+    found = refusal("ws://a", Answer(503, headers, b"this mainframe stands by"), SUBPROTOCOL)
+    assert isinstance(found, StandsBy)
+    assert found.owner == "ws://b:1"
+    # What isn't an address is nobody's, and a proxy's word isn't believed.
+    for nonsense in ("", "http://b", "ws://me:secret@b"):
+        assert owner_of({OWNER_HEADER: nonsense}) == ""
+    assert not isinstance(refusal("ws://a", Answer(503, {OWNER_HEADER: "ws://b"}, b""), SUBPROTOCOL), StandsBy)

@@ -83,16 +83,47 @@ def serve(
             help="Send spans and metrics to an OpenTelemetry collector; OTEL_EXPORTER_OTLP_ENDPOINT says where it is.",
         ),
     ] = False,
+    cluster: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            envvar="ASYNCBLOCK_CLUSTER",
+            metavar="SERVERS",
+            help="Keep the journal in this NATS cluster: nats://USER:PASSWORD@A,B,C. 'asyncblock cluster init' first.",
+        ),
+    ] = None,
+    name: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--name", metavar="SET", help="The set in that cluster, of which this is to be a member."),
+    ] = None,
+    partitions: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="How many partitions the set has to have; another number is refused."),
+    ] = None,
+    advertise: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="URL", help="Where others reach this member of a set: ws://HOST:PORT. Default: where it listens."
+        ),
+    ] = None,
     log_format: LogFormat = LogAs.text,
 ) -> None:
     """Serve a mainframe until interrupted.
 
     Its own token, with all roles, is in the file 'token' of the data directory; commands on this machine find it there.
     GET /healthz and /metrics answer on the same port. Sessions that were running when it ended go on when it is back.
+
+    With --cluster it is a member of a set: one of them serves, the others stand by and take over when it dies.
     """
     from .. import commands
 
     log_as(log_format)
+    place = None
+    if cluster is not None and name is not None:
+        from ..clusters import ClusterPlace
+
+        place = ClusterPlace(cluster, name, partitions, advertise)
+    elif cluster is not None or name is not None or partitions is not None or advertise is not None:
+        raise typer.BadParameter("a member of a set needs both: --cluster SERVERS (ASYNCBLOCK_CLUSTER) and --name SET")
     level: Literal["normal", "full"] = "full" if synchronous is Synchronous.full else "normal"
     run_command(
         commands.serve(
@@ -109,6 +140,7 @@ def serve(
             no_executor_timeout=no_executor_timeout,
             version_timeout=version_timeout,
             otel=otel,
+            cluster=place,
         )
     )
 

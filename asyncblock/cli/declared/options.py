@@ -90,7 +90,7 @@ Url = Annotated[
     typer.Option(
         "--url",
         envvar="ASYNCBLOCK_URL",
-        help="The mainframe: ws://HOST:PORT or wss://...  Default: the one served here.",
+        help="The mainframe: ws://HOST:PORT or wss://...; of a set all, with commas. Default: the one served here.",
     ),
 ]
 Token = Annotated[

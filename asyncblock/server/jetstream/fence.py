@@ -8,7 +8,7 @@ batch, or it will never be; the stream is read up to the batch, and one goes on 
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final
 
 import orjson
@@ -27,7 +27,11 @@ _ATTEMPTS: Final = 20
 
 
 class Overtaken(Unavailable):
-    """Somebody else owns the partition: nothing more can be stored from here."""
+    """Somebody else, ``owner``, owns the partition: nothing more can be stored from here."""
+
+    def __init__(self, words: str, owner: str) -> None:
+        self.owner = owner
+        super().__init__(words)
 
 
 class Fence:
@@ -43,11 +47,16 @@ class Fence:
         """The number of the last message of our own batch."""
         self.last = 0
         """The number of the last message of the stream, as far as everything of ours is known."""
+        self.on_taken: Callable[[int], None] = lambda _: None
+        """Told of the term of a takeover at once."""
         self.found: dict[str, Any] | None = None
         """What the owner before had said last; None when there was none."""
 
-    async def take_over(self, epoch: str = "") -> None:
+    async def take_over(self, epoch: str = "", instead_of: str | None = None) -> None:
         """Become the owner. Raises ``Unavailable`` when somebody else keeps getting in between, or the stream is cut.
+
+        ``instead_of`` is whoever is to be followed, empty where nobody has owned it: when it is another's, that one
+        stays the owner, and ``Overtaken`` tells its name.
 
         **Durability**: no append of an earlier owner is stored any more when it returns.
         **Cancellation** leaves it unknown who owns the partition.
@@ -61,12 +70,15 @@ class Fence:
                     error = Unavailable("it has numbers and no owner: it was purged, or it is something else's")
                     continue
                 if said is not None and (found := orjson.loads(said.data))["instance"] != self._instance:
+                    if instead_of not in (None, found["owner"]):
+                        raise self._overtaken_by(found)
                     self.found = found
                 self.epoch = self.found["epoch"] if self.found else self.epoch or epoch or secrets.token_hex(8)
                 await self._own(last)
             except (NatsRefused, NatsUnsure) as refused:
                 error = refused
             else:
+                self.on_taken(self.term)
                 return
         raise Unavailable(f"stream {self._names.stream} can't be taken over: {error}") from error
 
@@ -128,8 +140,11 @@ class Fence:
             if message.subject == self._names.own:
                 said = orjson.loads(message.data)
                 if said["instance"] != self._instance:
-                    where = f"partition {self._names.partition} of set {self._names.set_name}"
-                    raise Overtaken(f"{said['owner']} has taken over {where}")
+                    raise self._overtaken_by(said)
+
+    def _overtaken_by(self, said: dict[str, Any]) -> Overtaken:
+        where = f"partition {self._names.partition} of set {self._names.set_name}"
+        return Overtaken(f"{said['owner']} has taken over {where}", said["owner"])
 
     def _own_message(self, *, clean: bool = False) -> StoreMessage:
         said = {"epoch": self.epoch, "owner": self._owner, "instance": self._instance, "clean": clean}

@@ -13,6 +13,7 @@ from typing import Any, Final
 from ...errors import AsyncBlockError, Unavailable
 from ..journal.catalogue import CatalogueReads
 from ..journal.contract import BeginPrune, Opening, Snapshot, Stats, Write
+from ..journal.posting import settle
 from ..journal.queueing import QueueingJournal
 from ..journal.trouble import Trouble, back_off
 from .bodychains import BodyChains
@@ -77,30 +78,35 @@ class JetStreamJournal(QueueingJournal, CatalogueReads):
         demands: Demands,
         *,
         owner: str = "asyncblock",
+        instead_of: str | None = None,
         epoch: str = "",
         on_trouble: Callable[[AsyncBlockError], None] | None = None,
         on_recovered: Callable[[], None] | None = None,
         on_overtaken: Callable[[Overtaken], None] | None = None,
+        on_taken: Callable[[int], None] = lambda _: None,
         patience: float = 5.0,
         connect: Callable[..., Awaitable[NatsStore]] = NatsStore.open,
         **options: Any,
     ) -> JetStreamJournal:
         """Open the journal of a partition, made if need be; whoever has it open loses it, and nothing acknowledged.
 
-        ``owner`` is the name that others are told, ``epoch`` the set's if the partition is new, ``patience`` how many
-        seconds an answer may take; ``options`` are those of ``nats.connect``.
+        ``owner`` is the name that others are told, ``instead_of`` that of whoever is followed (``Fence.take_over``),
+        ``epoch`` the set's if the partition is new, ``patience`` how many seconds an answer may take; ``options`` are
+        those of ``nats.connect``.
 
         **Durability**: no write of an earlier owner is stored any more when it returns.
         **Cancellation** leaves nothing open; who owns the partition is open then.
 
-        Raises ``Unavailable`` with the setting that can't keep the promise, or when the servers don't answer.
+        Raises ``Unavailable`` with the setting that can't keep the promise, or when the servers don't answer,
+        ``Overtaken`` when it is another than ``instead_of`` whose place would be taken.
         """
         trouble = Trouble(on_trouble, on_recovered)
         store = await connect(servers, patience=patience, name=owner, **options)
         try:
             await prepare_streams(store, names, demands)
             fence, index = Fence(store, names, owner), StreamIndex()
-            await fence.take_over(epoch)
+            fence.on_taken = on_taken
+            await fence.take_over(epoch, instead_of)
             async for message in _everything(store, names, fence.term):
                 index.take(message)
             journal: list[JetStreamJournal] = []
@@ -124,7 +130,25 @@ class JetStreamJournal(QueueingJournal, CatalogueReads):
     ) -> None:
         await self.close()
 
+    @property
+    def term(self) -> int:
+        """The number that stands for this ownership; those of later owners are higher."""
+        return self._fence.term
+
     # ------------------------------------------------------------------ writing
+
+    async def prove(self) -> None:
+        """Wait until something was stored: from here it could still be, so nobody else has taken over before that.
+
+        In trouble it waits; once taken over, for ever. **Cancellation** is safe. Raises ``Closed``.
+        """
+        self.check_open()
+        proved = self.promise()
+        write = Write(lambda: settle(proved, None))
+        # Nobody's answer is as old, so nothing is dropped; but it is a message.
+        write.drop_requests(0)
+        self._put(write)
+        await proved
 
     def write(self, write: Write, *, urgent: bool = False) -> None:
         """Queue a write; see ``Journal.write``. Raises ``LocalProtocolError`` for what no message can hold, too."""

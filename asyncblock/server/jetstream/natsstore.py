@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -17,6 +17,7 @@ from typing import Any, Final
 import orjson
 
 from ...errors import Unavailable
+from ...transport.addresses import shown_url
 
 __all__ = ["NatsRefused", "NatsStore", "NatsUnsure", "StoreMessage", "StoredMessage", "headers_size"]
 
@@ -104,8 +105,11 @@ class NatsStore:
         except ImportError as error:
             raise Unavailable("a journal on JetStream needs nats-py: pip install 'asyncblock[jetstream]'") from error
 
-        async def ignore(_: Exception) -> None:
-            """Each request tells what became of it; nats-py would print."""
+        said: list[str] = []
+
+        async def hear(error: Exception) -> None:
+            # Each request tells what became of it; nats-py would print. Why nobody lets us in it says here alone.
+            said[:] = [str(error) or type(error).__name__]
 
         connection = import_module("nats.aio.client").Client()
         settings = {
@@ -115,7 +119,7 @@ class NatsStore:
             "max_reconnect_attempts": -1,
             "reconnect_time_wait": 0.1,
             "connect_timeout": patience,
-            "error_cb": ignore,
+            "error_cb": hear,
             **options,
         }
         try:
@@ -124,10 +128,9 @@ class NatsStore:
                 await connection.connect(list(servers), **settings)
         except (nats.errors.Error, OSError, TimeoutError) as error:
             await connection.close()
-            where = ", ".join(servers)
-            raise Unavailable(
-                f"no NATS server lets us in at {where}: {error or type(error).__name__}; start it, or name others"
-            ) from error
+            where = ", ".join(map(shown_url, servers))
+            why = str(error) or (said[0] if said else type(error).__name__)
+            raise Unavailable(f"no NATS server lets us in at {where}: {why}; start it, or name others") from error
         except asyncio.CancelledError:
             await connection.close()
             raise
@@ -145,6 +148,16 @@ class NatsStore:
         return int(self._connection.max_payload)
 
     @property
+    def auth_required(self) -> bool:
+        """Tell whether the server asks who connects."""
+        return bool(self._connection._server_info.get("auth_required"))
+
+    @property
+    def connected(self) -> bool:
+        """Tell whether there is a connection at the moment."""
+        return bool(self._connection.is_connected)
+
+    @property
     def closed(self) -> bool:
         """Tell whether it is over."""
         return bool(self._connection.is_closed)
@@ -153,6 +166,41 @@ class NatsStore:
         """End the connection. **Cancellation** ends it, too."""
         with suppress(self._nats.errors.Error, OSError, TimeoutError):
             await self._connection.close()
+
+    # ------------------------------------------------------------------ talking, without JetStream
+
+    async def tell(self, subject: str, data: bytes, reply: str = "", *, flush: bool = True) -> None:
+        """Tell whoever listens now; nothing is kept. Raises ``NatsUnsure``.
+
+        With ``flush`` the server has it when it returns. **Cancellation** leaves open whether it was told.
+        """
+        try:
+            await self._connection.publish(subject, data, reply=reply)
+            if flush:
+                await self._connection.flush(timeout=self._patience)
+        except (self._nats.errors.Error, OSError, TimeoutError, asyncio.InvalidStateError) as error:
+            raise NatsUnsure(str(error) or type(error).__name__) from error
+
+    async def listen(self, subject: str, hear: Callable[[bytes, str], Awaitable[None]]) -> None:
+        """Call ``hear`` with what is told on a subject, and where an answer goes, until ``close``."""
+
+        async def take(message: Any) -> None:
+            await hear(bytes(message.data), str(message.reply))
+
+        await self._connection.subscribe(subject, cb=take)
+
+    async def answers(self, subject: str, data: bytes, seconds: float) -> list[bytes]:
+        """Ask whoever listens; return what they answer within some seconds. Raises ``NatsUnsure``."""
+        found: list[bytes] = []
+        inbox = self._connection.new_inbox()
+
+        async def take(answer: bytes, _: str) -> None:
+            found.append(answer)
+
+        await self.listen(inbox, take)
+        await self.tell(subject, data, inbox)
+        await asyncio.sleep(seconds)
+        return found
 
     # ------------------------------------------------------------------ asking
 

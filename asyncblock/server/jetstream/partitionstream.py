@@ -9,7 +9,7 @@ from ...errors import Unavailable
 from .natsstore import NatsRefused, NatsStore, NatsUnsure
 from .streammessages import PartitionNames
 
-__all__ = ["MIN_MAX_PAYLOAD", "Demands", "prepare_streams"]
+__all__ = ["MIN_MAX_PAYLOAD", "Demands", "check_servers", "check_streams", "prepare_streams"]
 
 MIN_MAX_PAYLOAD: Final = 8 << 20
 """A message of the wire has up to 4 MiB, and what is read from the leader comes in base64."""
@@ -18,6 +18,8 @@ _MIN_VERSION: Final = (2, 12)
 """The first with atomic batches."""
 
 _NO_STREAM: Final = 10059
+_TOO_FEW_SERVERS: Final = frozenset({10005, 10074})
+"""There are fewer servers than replicas, or it is a server without a cluster."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,17 +28,15 @@ class Demands:
 
     servers_sync_always: bool
     """The operator says so: no server tells. Without it what was acknowledged may be lost with the power."""
+    auth_required: bool = False
+    """They have to ask whoever connects who that is."""
     replicas: int = 3
     max_bytes: int = -1
     """The most that the partition's rows and entries, and its bodies, may take each; -1 for what the account allows."""
 
 
-async def prepare_streams(store: NatsStore, names: PartitionNames, demands: Demands) -> None:
-    """Make the streams of a partition, or check those there. Making them again changes nothing.
-
-    **Durability**: they are there when it returns. **Cancellation** may leave one of two; the next call adds the other.
-    Raises ``Unavailable`` with the name of the setting that can't keep the promise.
-    """
+def check_servers(store: NatsStore, demands: Demands) -> None:
+    """Raise ``Unavailable`` with the name of the setting by which the servers can't keep the promise."""
     if not demands.servers_sync_always:
         raise Unavailable(
             "with their default sync_interval NATS servers acknowledge what isn't on disk; set 'sync_interval: always' "
@@ -49,21 +49,51 @@ async def prepare_streams(store: NatsStore, names: PartitionNames, demands: Dema
         raise Unavailable(
             f"the NATS server's max_payload is {store.max_payload}; set 'max_payload: {MIN_MAX_PAYLOAD}' or more on all"
         )
+    if demands.auth_required and not store.auth_required:
+        raise Unavailable(
+            "the NATS server lets anybody in, who could read and change everything; set 'authorization' or 'accounts' "
+            "in its configuration and give user and password in the address (nats://USER:PASSWORD@HOST)"
+        )
+
+
+async def prepare_streams(store: NatsStore, names: PartitionNames, demands: Demands) -> None:
+    """Make the streams of a partition, or check those there. Making them again changes nothing.
+
+    **Durability**: they are there when it returns. **Cancellation** may leave one of two; the next call adds the other.
+    Raises ``Unavailable`` with the name of the setting that can't keep the promise.
+    """
+    check_servers(store, demands)
     try:
         await store.ask("INFO")
-        subjects = [names.own, names.meta, names.entries("*"), names.snapshots("*")]
-        await _prepare(store, names.stream, subjects, demands)
-        await _prepare(store, names.bodies, [names.body("*", "*")], demands)
+        for stream, subjects in _streams(names):
+            await _prepare(store, stream, subjects, demands)
     except NatsRefused as refused:
-        raise Unavailable(f"JetStream refuses the streams of {names.stream}: {refused}") from refused
+        hint = ""
+        if refused.code in _TOO_FEW_SERVERS:
+            hint = (
+                f"; num_replicas {demands.replicas} needs as many servers in one cluster ('cluster' in the "
+                "configuration of each): with replicas 1 everything is lost with one disk"
+            )
+        raise Unavailable(f"JetStream refuses the streams of {names.stream}: {refused}{hint}") from refused
     except NatsUnsure as unsure:
         raise Unavailable(
             f"the NATS server at hand has no JetStream, or no leader: {unsure}; set 'jetstream' in its configuration"
         ) from unsure
 
 
-async def _prepare(store: NatsStore, stream: str, subjects: list[str], demands: Demands) -> None:
-    wanted = {
+async def check_streams(store: NatsStore, names: PartitionNames, demands: Demands) -> None:
+    """Check the streams of a partition. Raises ``Unavailable``, ``NatsRefused``, ``NatsUnsure``."""
+    for stream, subjects in _streams(names):
+        _check(stream, (await store.ask(f"STREAM.INFO.{stream}"))["config"], _wanted(subjects), demands)
+
+
+def _streams(names: PartitionNames) -> list[tuple[str, list[str]]]:
+    subjects = [names.own, names.meta, names.entries("*"), names.snapshots("*")]
+    return [(names.stream, subjects), (names.bodies, [names.body("*", "*")])]
+
+
+def _wanted(subjects: list[str]) -> dict[str, Any]:
+    return {
         "subjects": sorted(subjects),
         "retention": "limits",
         "storage": "file",
@@ -78,6 +108,10 @@ async def _prepare(store: NatsStore, stream: str, subjects: list[str], demands: 
         "deny_purge": False,
         "allow_atomic": True,
     }
+
+
+async def _prepare(store: NatsStore, stream: str, subjects: list[str], demands: Demands) -> None:
+    wanted = _wanted(subjects)
     try:
         found = (await store.ask(f"STREAM.INFO.{stream}"))["config"]
     except NatsRefused as refused:

@@ -116,6 +116,11 @@ class DataDir:
             _write(self.path / "token", token.encode() + b"\n")
         return token
 
+    def take_token(self, token: str) -> None:
+        """Take a token that others have, too."""
+        if read_token(self.path) != token:
+            _write(self.path / "token", token.encode() + b"\n")
+
     def write_address(self, address: Mapping[str, Any]) -> None:
         """Tell local clients where the mainframe listens; ``close`` takes it back."""
         _write(self.path / "address", orjson.dumps(dict(address)))

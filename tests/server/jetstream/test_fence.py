@@ -104,6 +104,28 @@ async def test_an_append_in_flight_finds_no_number_of_the_takeover(one_server: N
     await store.close()
 
 
+async def test_a_takeover_names_whom_it_follows(one_server: NatsServers) -> None:
+    """Two that hear nothing of an owner don't take the partition from each other."""
+    names = one_server.new_names()
+    store = await NatsStore.open(one_server.urls)
+    await prepare_streams(store, names, one_server.demands)
+    first, second, third = (Fence(store, names, owner) for owner in ("first", "second", "third"))
+    terms: list[int] = []
+    first.on_taken = terms.append
+    await first.take_over(instead_of="")
+    assert terms == [first.term] == [PADDING]
+    with pytest.raises(Overtaken, match="first has taken over") as overtaken:
+        await second.take_over(instead_of="")
+    assert overtaken.value.owner == "first"
+    await second.take_over(instead_of="first")
+    with pytest.raises(Overtaken, match="second has taken over"):
+        await third.take_over(instead_of="first")
+    # Who lost it while nobody said so gets it back by the name of whoever has it.
+    await first.take_over(instead_of="second")
+    assert first.term == 3 * PADDING
+    await store.close()
+
+
 async def test_a_stream_that_was_purged_by_hand_is_refused(one_server: NatsServers) -> None:
     names = one_server.new_names()
     journal = await one_server.open(names)

@@ -1,0 +1,99 @@
+"""Commands about a set of mainframes in a NATS cluster."""
+
+from __future__ import annotations
+
+from typing import Annotated, Optional
+
+import typer
+
+from ..finishing import run_command
+from .options import Json
+
+__all__ = ["hand_over", "init", "status"]
+
+Servers = Annotated[
+    str,
+    typer.Argument(
+        envvar="ASYNCBLOCK_CLUSTER",
+        metavar="SERVERS",
+        help="The NATS servers: nats://USER:PASSWORD@A,B,C, or tls://... The environment keeps passwords out of 'ps'.",
+    ),
+]
+SetName = Annotated[str, typer.Option("--name", metavar="SET", help="The set's name: letters, digits and '-'.")]
+
+
+def init(
+    servers: Servers,
+    name: SetName,
+    partitions: Annotated[
+        int, typer.Option(min=1, help="Parts of the set, each with an owner of its own. So far a set has one.")
+    ] = 1,
+    replicas: Annotated[
+        int, typer.Option(min=1, help="Servers that hold everything: 3 bear the death of one, 5 of two.")
+    ] = 3,
+    max_bytes: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="SIZE", help="The most that each of its two streams may take: 50GiB. Default: no limit."),
+    ] = None,
+    monitoring: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="URLS",
+            help="The monitoring of each server, http://A:8222,http://B:8222: asked whether it syncs always.",
+        ),
+    ] = None,
+    sync_always: Annotated[
+        bool, typer.Option("--sync-always", help="Say that each server has 'sync_interval: always'.")
+    ] = False,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Take servers beyond this machine that let anybody in.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Make a set in a NATS cluster: its streams and its bucket, for 'asyncblock serve --cluster SERVERS --name SET'.
+
+    A cluster that can't keep what it acknowledges is refused, with the name of the setting. What is there stays as it
+    is. Exit codes: 0 it is made, 2 it isn't.
+    """
+    from .. import clusters
+
+    run_command(
+        clusters.init(
+            servers,
+            name,
+            partitions=partitions,
+            replicas=replicas,
+            max_bytes=max_bytes,
+            monitoring=monitoring,
+            sync_always=sync_always,
+            insecure=insecure,
+            json=json,
+        )
+    )
+
+
+def status(servers: Servers, name: SetName, json: Json = False) -> None:
+    """Examine a set: a line for each thing, "ok" or what to do. Servers, streams, replicas, limits, members, clocks.
+
+    Exit codes: 0 all is well, 1 something isn't, 2 bad usage or no such set.
+    """
+    from .. import clusters
+
+    run_command(clusters.status(servers, name, json))
+
+
+def hand_over(
+    servers: Servers,
+    name: SetName,
+    to: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="MEMBER", help="Who shall take over: a name or an address of 'cluster status'."),
+    ] = None,
+) -> None:
+    """Let the owner of a set store what it has and hand over to one that stands by: before its machine is updated, say.
+
+    Exit codes: 0 that one owns it, 1 another does, 2 nobody stands by, or nobody answers.
+    """
+    from .. import clusters
+
+    run_command(clusters.hand_over(servers, name, to))

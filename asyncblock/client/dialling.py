@@ -1,0 +1,69 @@
+"""Dialling a mainframe that may be at one of several addresses: of a set one serves, and the others say where it is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+from ..errors import ConnectionLost
+from ..transport import Transport
+from ..transport.upgrades import StandsBy
+
+__all__ = ["Dialler"]
+
+_EACH: Final = 3.0
+"""Seconds for one of several addresses: the machine may be off, or its mainframe stopped."""
+
+_MOST_OWNERS: Final = 2
+"""Addresses that are followed in one attempt: more than one changed hands meanwhile, or they send us in a circle."""
+
+
+class Dialler:
+    """Connects to the first address that serves, beginning with the one that did last."""
+
+    def __init__(self, urls: Sequence[str], connect: Callable[[str], Awaitable[Transport]]) -> None:
+        self._urls = list(urls)
+        self._connect = connect
+
+    async def dial(self) -> Transport:
+        """Try each address once. **Cancellation** leaves nothing open.
+
+        Raises what the last one that could be reached has said, or else why the last one couldn't.
+        """
+        waiting = list(self._urls)
+        tried: set[str] = set()
+        followed = 0
+        alone = len(waiting) == 1
+        loss: ConnectionLost | None = None
+        while waiting:
+            url = waiting.pop(0)
+            tried.add(url)
+            try:
+                transport = await self._try(url, None if alone and not followed else _EACH)
+            except StandsBy as error:
+                loss = error
+                owner = error.owner
+                if owner and owner not in tried and followed < _MOST_OWNERS and _as_safe(url, owner):
+                    followed += 1
+                    waiting = [owner, *(each for each in waiting if each != owner)]
+            except ConnectionLost as error:
+                loss = loss if isinstance(loss, StandsBy) else error
+            else:
+                if url in self._urls:
+                    self._urls = [url, *(each for each in self._urls if each != url)]
+                return transport
+        assert loss is not None
+        raise loss
+
+    async def _try(self, url: str, seconds: float | None) -> Transport:
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._connect(url)
+        except TimeoutError:
+            raise ConnectionLost(f"nobody answered at {url} within {seconds:g} s") from None
+
+
+def _as_safe(url: str, owner: str) -> bool:
+    """Tell whether the token may go there: never in the clear where it was protected."""
+    return owner.startswith("wss:") or not url.startswith("wss:")

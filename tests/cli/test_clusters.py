@@ -1,0 +1,119 @@
+"""``asyncblock cluster`` on real NATS servers: sets are made, examined, and refused where they couldn't keep a word."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+
+from asyncblock.server.jetstream.natsstore import NatsStore
+
+from ..processes import run
+from ..server.jetstream.servers import NatsServers, nats_servers, running_servers
+
+
+@pytest.fixture(scope="module")
+def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServers]:
+    with nats_servers(tmp_path_factory.mktemp("nats")) as servers:
+        yield servers
+
+
+def init(servers: NatsServers, name: str, *more: str) -> tuple[str, ...]:
+    return ("cluster", "init", ",".join(servers.urls), "--name", name, "--replicas", "1", *more)
+
+
+async def test_a_set_is_made_once_and_examined(nats: NatsServers, tmp_path: Path) -> None:
+    made = await run(*init(nats, "made", "--monitoring", nats.monitoring[0], "--max-bytes", "1GiB"), state=tmp_path)
+    assert made.process.returncode == 0, made.err
+    assert f"asyncblock serve --cluster {nats.urls[0]} --name made" in made.out[1]
+    again = await run(*init(nats, "made", "--sync-always"), state=tmp_path)
+    assert again.process.returncode == 2
+    assert "there is a set made in this cluster, with partitions 1 and replicas 1" in again.err[0]
+    # Nobody serves it: that isn't well, all else is.
+    examined = await run("cluster", "status", nats.urls[0], "--name", "made", state=tmp_path)
+    assert examined.process.returncode == 1
+    bad = [line for line in examined.out if line.startswith("BAD")]
+    assert len(bad) == 1
+    assert "nobody owns it; start 'asyncblock serve" in bad[0]
+    assert "always, as their monitoring said" in "\n".join(examined.out)
+    told = await run("cluster", "status", "--name", "made", "--json", state=tmp_path, ASYNCBLOCK_CLUSTER=nats.urls[0])
+    found = orjson.loads(told.out[0])
+    assert [each["max_bytes"] for each in found["streams"]] == [1 << 30] * 2
+    assert found["description"]["name"] == "made"
+    assert "token" not in told.out[0]
+
+
+async def test_a_stream_that_was_changed_by_hand_is_said_to_be(nats: NatsServers, tmp_path: Path) -> None:
+    assert (await run(*init(nats, "changed", "--sync-always"), state=tmp_path)).process.returncode == 0
+    store = await NatsStore.open(nats.urls)
+    config = (await store.ask("STREAM.INFO.AB_changed_0"))["config"]
+    await store.ask("STREAM.UPDATE.AB_changed_0", {**config, "discard": "old"})
+    await store.close()
+    examined = await run("cluster", "status", nats.urls[0], "--name", "changed", state=tmp_path)
+    assert examined.process.returncode == 1
+    assert "has discard 'old'; the journal needs 'new'" in "\n".join(examined.out)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ((), "Set 'sync_interval: always'"),
+        (("--sync-always", "--replicas", "3"), "num_replicas 3 needs as many servers in one cluster"),
+        (("--sync-always", "--replicas", "2"), "replicas is 1, 3 or 5, not 2"),
+        (("--sync-always", "--partitions", "2"), "partitions is 1, not 2"),
+        (("--sync-always", "--max-bytes", "much"), "--max-bytes is a size"),
+        (("--sync-always", "--name", "a_b"), "a set's name is up to 40 letters"),
+        (("--monitoring", "http://127.0.0.1:1"), "the monitoring of the NATS server at http://127.0.0.1:1 doesn't"),
+        (("--monitoring", "127.0.0.1:1"), "is no address of a NATS server's monitoring"),
+    ],
+)
+async def test_what_cant_keep_the_promise_is_refused_by_name(
+    nats: NatsServers, tmp_path: Path, more: tuple[str, ...], words: str
+) -> None:
+    refused = await run(*init(nats, "refused", *more), state=tmp_path)
+    assert refused.process.returncode == 2
+    assert words in refused.err[0]
+    gone = await run("cluster", "status", nats.urls[0], "--name", "refused", state=tmp_path)
+    assert gone.process.returncode == 2
+    assert "there is no set refused in this cluster; make it with" in gone.err[0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"sync_interval": '"2m"'}, "has sync_interval 120s: it acknowledges what isn't on disk"),
+        ({"max_payload": "1048576"}, "max_payload is 1048576; set 'max_payload: 8388608'"),
+        ({"jetstream": "off"}, "has no JetStream"),
+    ],
+)
+async def test_servers_with_other_settings_are_refused(tmp_path: Path, settings: dict[str, str], words: str) -> None:
+    async with running_servers(tmp_path, 1, settings) as servers:
+        await servers.listening()
+        refused = await run(*init(servers, "s", "--monitoring", servers.monitoring[0]), state=tmp_path)
+        assert refused.process.returncode == 2
+        assert words in refused.err[0]
+
+
+async def test_who_is_asked_for_a_password_gives_it_and_it_is_never_shown(tmp_path: Path) -> None:
+    async with running_servers(tmp_path, 1, {"user": "ab:secret"}) as servers:
+        host = servers.urls[0].removeprefix("nats://")
+        wrong = await run("cluster", "status", f"nats://ab:guessed@{host}", "--name", "s", state=tmp_path)
+        assert wrong.process.returncode == 2
+        assert "Authorization Violation" in wrong.err[0]
+        given = f"nats://ab:secret@{host}"
+        made = await run(
+            "cluster", "init", given, "--name", "s", "--replicas", "1", "--sync-always", "--json", state=tmp_path
+        )
+        assert made.process.returncode == 0, made.err
+        assert orjson.loads(made.out[0])["auth_required"] is True
+        assert "secret" not in "\n".join([*made.out, *made.err]) + "\n".join(wrong.err)
+        assert "guessed" not in wrong.err[0]
+
+
+async def test_a_password_for_servers_that_let_anybody_in_is_a_mistake(nats: NatsServers, tmp_path: Path) -> None:
+    given = nats.urls[0].replace("//", "//ab:secret@")
+    refused = await run("cluster", "init", given, "--name", "open", "--replicas", "1", "--sync-always", state=tmp_path)
+    assert refused.process.returncode == 2
+    assert "lets anybody in, who could read and change everything; set 'authorization'" in refused.err[0]

@@ -1,0 +1,287 @@
+"""Members of a set as processes, on a real nats-server: killed, stopped, told to leave, while a flow runs."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+
+from asyncblock.errors import ConnectionLost
+from asyncblock.server.cluster.clusterset import make_set
+from asyncblock.server.cluster.setstatus import SetStatus, set_status
+from asyncblock.server.jetstream.natsstore import NatsStore
+from asyncblock.server.mainframe import MainframeServer
+from asyncblock.transport.websocket import connect_websocket
+from asyncblock.wire.frames import MAX_MESSAGE
+
+from ...flows import node, write_flow
+from ...peers import Peer
+from ...processes import Command, free_port, run, start
+from ..jetstream.servers import NatsServers
+
+STEPS = 40
+
+# Says each step in a file, so that a step that runs twice is seen; and waits for a file before the middle one.
+WORKS = """
+    import asyncio, os
+
+    async def main(inputs, ctx):
+        directory = inputs["directory"]
+        with open(f"{directory}/runs", "a") as runs:
+            runs.write("run\\n")
+        for n in range(%d):
+            if n == %d:
+                open(f"{directory}/half", "w").close()
+                while not os.path.exists(f"{directory}/go"):
+                    await asyncio.sleep(0.02)
+            await ctx.output(n, "step")
+            await asyncio.sleep(0.01)
+        await ctx.output("done", "out")
+""" % (STEPS, STEPS // 2)  # noqa: UP031
+
+ADDS = """
+    async def main(inputs, ctx):
+        print("step", inputs["step"])
+        await ctx.output(inputs["step"] ** 2, "square")
+"""
+
+
+def flow_of(directory: Path) -> Path:
+    works = node(
+        "works",
+        WORKS,
+        directory,
+        inputs=[{"handle": "directory"}],
+        outputs=("step", "out"),
+        inputs_from=[{"handle": "directory", "value": str(directory)}],
+    )
+    adds = node(
+        "adds",
+        ADDS,
+        directory,
+        inputs=[{"handle": "step"}],
+        outputs=("square",),
+        inputs_from=[{"handle": "step", "from_node": [{"node_id": "works", "output_handle": "step"}]}],
+    )
+    return write_flow(directory, [works, adds])
+
+
+@dataclass
+class Member:
+    command: Command
+    url: str
+    data_dir: Path
+
+    @property
+    def health(self) -> str:
+        return self.url.replace("ws:", "http:") + "/healthz"
+
+
+@dataclass
+class Set:
+    """A set of which members run."""
+
+    nats: NatsServers
+    name: str
+    state: Path
+    stack: AsyncExitStack
+    members: list[Member] = field(default_factory=list)
+
+    async def serve(self, *more: str | Path) -> Member:
+        port = free_port()
+        data_dir = self.state / f"member{len(self.members)}"
+        servers = ",".join(self.nats.urls)
+        given = ("--cluster", servers, "--name", self.name, "--data-dir", data_dir, *more)
+        command = await self.stack.enter_async_context(start("serve", "--port", str(port), *given, state=self.state))
+        await command.until_line("mainframe at", err=True)
+        self.members.append(Member(command, f"ws://127.0.0.1:{port}", data_dir))
+        return self.members[-1]
+
+    @property
+    def reach(self) -> tuple[str, ...]:
+        token = (self.members[0].data_dir / "token").read_text().strip()
+        return ("--url", ",".join(each.url for each in self.members), "--token", token)
+
+    async def status(self) -> SetStatus:
+        store = await NatsStore.open(self.nats.urls)
+        try:
+            return await set_status(store, self.name)
+        finally:
+            await store.close()
+
+    async def owner(self, *, other: Member | None = None) -> Member:
+        """Wait for an owner, other than one."""
+        async with asyncio.timeout(60):
+            while True:
+                found = (await self.status()).owner_of(0)
+                if found is not None and found.state == "owner":
+                    [member] = [each for each in self.members if each.url == found.address]
+                    if member is not other:
+                        return member
+
+
+@asynccontextmanager
+async def a_set(nats: NatsServers, state: Path, members: int = 2) -> AsyncIterator[Set]:
+    name = f"s{secrets.token_hex(3)}"
+    store = await NatsStore.open(nats.urls)
+    await make_set(store, name, 1, nats.demands)
+    await store.close()
+    async with AsyncExitStack() as stack:
+        made = Set(nats, name, state, stack)
+        for _ in range(members):
+            await made.serve()
+        yield made
+
+
+async def until_there(path: Path) -> None:
+    async with asyncio.timeout(60):
+        while not path.exists():  # noqa: ASYNC110  # another process makes it
+            await asyncio.sleep(0.02)
+
+
+async def executing(found: Set, package: Path) -> Command:
+    command = await found.stack.enter_async_context(
+        start("executor", *found.reach, "--package", package, state=found.state)
+    )
+    await command.until_line("executor for", err=True)
+    return command
+
+
+def check_flow(submit: Command, directory: Path) -> None:
+    """Each step came once, in order, of a block that ran once."""
+    events = submit.events()
+    steps = [each["output"] for each in events if each["type"] == "BlockOutput" and each.get("handle") == "step"]
+    assert steps == list(range(STEPS))
+    squares = sorted(
+        each["output"] for each in events if each["type"] == "BlockOutput" and each.get("handle") == "square"
+    )
+    assert squares == [n * n for n in range(STEPS)]
+    assert (directory / "runs").read_text() == "run\n"
+
+
+@pytest.mark.timeout(240)
+async def test_a_flow_goes_on_when_its_mainframe_is_killed(one_server: NatsServers, tmp_path: Path) -> None:
+    flow = flow_of(tmp_path / "flow")
+    async with a_set(one_server, tmp_path) as found:
+        await executing(found, flow.parent)
+        first = await found.owner()
+        submit = await found.stack.enter_async_context(start("submit", flow, "--json", *found.reach, state=tmp_path))
+        await until_there(flow.parent / "half")
+        first.command.kill(signal.SIGKILL)
+        await first.command.wait()
+        (flow.parent / "go").touch()
+        assert await submit.wait() == 0, submit.err
+        check_flow(submit, flow.parent)
+        second = await found.owner()
+        assert second is not first
+        listed = await run("sessions", "--json", *found.reach, state=tmp_path)
+        assert [row["state"] for row in listed.events()] == ["succeeded"]
+        # One that comes back stands by.
+        back = await found.serve()
+        async with httpx.AsyncClient(trust_env=False) as client:
+            told = (await client.get(back.health)).json()
+            assert told["status"] == "standby"
+
+
+@pytest.mark.timeout(240)
+async def test_a_stopped_owner_says_nothing_when_it_wakes(one_server: NatsServers, tmp_path: Path) -> None:
+    """What it was asked while it was stopped, and what it has in its memory, is nobody's word any more."""
+    async with a_set(one_server, tmp_path) as found:
+        first = await found.owner()
+        token = found.reach[-1]
+        transport = await connect_websocket(first.url, token, max_message=MAX_MESSAGE)
+        peer = Peer(transport)
+        assert (await peer.hello())["op"] == "welcome"
+        first.command.kill(signal.SIGSTOP)
+        await peer.say("request", id="r1", method="sessions", params={})
+        second = await found.owner(other=first)
+        first.command.kill(signal.SIGCONT)
+        with pytest.raises(ConnectionLost):
+            while b'"op":"ping"' in (said := await transport.receive()):
+                continue
+            pytest.fail(f"it said {said!r}")
+        transport.abort()
+        # It follows the new one.
+        async with httpx.AsyncClient(trust_env=False) as client:
+            async with asyncio.timeout(60):
+                while (told := (await client.get(first.health)).json()).get("owner") != second.url:
+                    continue
+            assert told["status"] == "standby"
+            refused = await client.get(first.url.replace("ws:", "http:"), headers={"Authorization": f"Bearer {token}"})
+        assert refused.status_code == 503
+        assert refused.headers["Asyncblock-Owner"] == second.url
+        # Whoever knows only the address of one that stands by is sent on.
+        listed = await run("sessions", "--url", first.url, "--token", token, "--json", state=tmp_path)
+        assert listed.process.returncode == 0, listed.err
+
+
+@pytest.mark.timeout(240)
+async def test_a_flow_goes_on_when_its_mainframe_hands_over_or_is_told_to_leave(
+    one_server: NatsServers, tmp_path: Path
+) -> None:
+    flow = flow_of(tmp_path / "flow")
+    async with a_set(one_server, tmp_path) as found:
+        await executing(found, flow.parent)
+        first = await found.owner()
+        submit = await found.stack.enter_async_context(start("submit", flow, "--json", *found.reach, state=tmp_path))
+        await until_there(flow.parent / "half")
+        servers = ",".join(one_server.urls)
+        handed = await run("cluster", "hand-over", servers, "--name", found.name, state=tmp_path)
+        assert handed.process.returncode == 0, handed.err
+        second = await found.owner()
+        assert second is not first
+        assert f"at {second.url} owns it, in place of" in handed.out[0]
+        (flow.parent / "go").touch()
+        second.command.kill(signal.SIGTERM)
+        assert await second.command.wait() == 0, second.command.err
+        assert await found.owner() is first
+        assert await submit.wait() == 0, submit.err
+        check_flow(submit, flow.parent)
+        alone = await run("cluster", "hand-over", servers, "--name", found.name, state=tmp_path)
+        assert alone.process.returncode == 2
+        assert "nobody stands by in set" in alone.err[0]
+        examined = await run("doctor", *found.reach, state=tmp_path)
+        words = "\n".join(examined.out)
+        assert f"BAD  address    {second.url}" in words
+        assert "/healthz says ok" in words
+        assert "ok   websocket  upgraded" in words
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("--name", "nobodys"), "there is no set nobodys in this cluster; make it with 'asyncblock cluster init"),
+        (("--partitions", "2"), "has partitions 1, not 2: the number stays as it was"),
+        (("--cluster", "http://a"), "is no address of a NATS server"),
+        (("--cluster", "nats://127.0.0.1:1"), "no NATS server lets us in at nats://127.0.0.1:1"),
+        (("--advertise", "http://a"), "is no mainframe address"),
+    ],
+)
+async def test_what_cant_be_a_member_is_refused(
+    one_server: NatsServers, tmp_path: Path, more: tuple[str, ...], words: str
+) -> None:
+    async with a_set(one_server, tmp_path, members=0) as found:
+        given = ("--cluster", ",".join(one_server.urls), "--name", found.name, "--data-dir", str(tmp_path / "d"))
+        refused = await run("serve", "--port", "0", *given, *more, state=tmp_path)
+        assert refused.process.returncode == 2
+        assert words in refused.err[-1]
+
+
+async def test_a_directory_with_a_journal_of_its_own_is_no_members(one_server: NatsServers, tmp_path: Path) -> None:
+    async with a_set(one_server, tmp_path, members=0) as found:
+        async with MainframeServer(tmp_path / "own"):
+            pass
+        given = ("--cluster", ",".join(one_server.urls), "--name", found.name, "--data-dir", tmp_path / "own")
+        refused = await run("serve", "--port", "0", *given, state=tmp_path)
+        assert refused.process.returncode == 2
+        assert "has a journal of its own, which a member of a set doesn't read" in refused.err[-1]
+    missing = await run("serve", "--port", "0", "--name", "s", state=tmp_path)
+    assert missing.process.returncode == 2
+    assert "needs both: --cluster SERVERS" in " ".join("\n".join(missing.err).replace("│", "").split())
