@@ -7,11 +7,9 @@ them the thread gives up the GIL.
 
 from __future__ import annotations
 
-import gc
 import heapq
 import json
 import re
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
@@ -20,8 +18,8 @@ from typing import Any, Final
 import orjson
 
 from .brought import brought
+from .collector import promotion
 from .errors import UnserializableValue
-from .forks import fresh_lock
 from .forms import Encoded, NoForm, array_json, form_of, has_fields, is_numeric, key_text, members, rows_as_lists
 from .values import MAX_DEPTH, dumps, explained
 
@@ -376,7 +374,6 @@ def _sorted(value: set[Any] | frozenset[Any]) -> Iterator[Any]:
 # ---------------------------------------------------------------------- parsing
 
 _TEXT_PART: Final = re.compile(rb'(?:[^"\\]+|\\[^u]|\\u[0-9a-fA-F]{4})*')
-_promoting = fresh_lock()
 
 
 def loads_blocks(blocks: Iterable[bytes]) -> Any:
@@ -427,7 +424,7 @@ class _Assembler:
         self._done: list[Any] = []
 
     def parse(self, lines: Iterable[list[bytes]]) -> Any:
-        promote = _promotion()
+        promote = promotion()
         until = time.perf_counter() + _YIELD
         for parts in lines:
             self._line(parts)
@@ -528,29 +525,3 @@ def _whole_characters(piece: bytes, end: int) -> int:
         if byte < 0x80:
             break
     return end
-
-
-_INTERPRETERS_OWN: Final = 1_000
-"""Objects that may be frozen before an author freezes any: Python 3.12 begins with 375. An author's are all that there
-are, tens of thousands."""
-
-
-def _promotion() -> Any:
-    """Return what moves all young objects to the collector's oldest generation without looking at them.
-
-    Left alone, the collector walks through everything parsed so far again and again, for seconds in all and for
-    hundreds of milliseconds at once. ``freeze`` and ``unfreeze`` together move lists of objects, in no time, and leave
-    nothing frozen. Where the author has frozen objects himself, the collector is left alone.
-    """
-    if not hasattr(gc, "freeze") or not getattr(sys, "_is_gil_enabled", lambda: True)():
-        return lambda: None
-    with _promoting:
-        if gc.get_freeze_count() > _INTERPRETERS_OWN:
-            return lambda: None
-
-    def promote() -> None:
-        with _promoting:
-            gc.freeze()
-            gc.unfreeze()
-
-    return promote

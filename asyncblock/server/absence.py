@@ -66,14 +66,28 @@ class Absence:
 
     def waits(self, need: Need, job: Job) -> None:
         """Take note that a job waits; nothing comes of it where an executor will have room."""
+        lack = self._lack(need)
+        if lack is not None:
+            now = self._transactions.loop.time()
+            lack.since[job] = now
+            self._ring(need, lack, now + self._patience(job))
+
+    def all_wait(self, need: Need, jobs: Iterable[Job]) -> None:
+        """Take note that jobs wait that all ask for the same, in one."""
+        lack = self._lack(need)
+        if lack is not None:
+            now = self._transactions.loop.time()
+            lack.since.update(dict.fromkeys(jobs, now))
+            # How patient they are depends on these two.
+            kinds = {(job.session.session_id, job.code): job for job in jobs}
+            self._ring(need, lack, now + min(map(self._patience, kinds.values())))
+
+    def _lack(self, need: Need) -> _Lack | None:
+        """Return the note of a need that nobody serves; None of one that an executor can serve."""
         lack = self._lacks.get(need)
-        if lack is None:
-            if self._served(need):
-                return
+        if lack is None and not self._served(need):
             lack = self._lacks[need] = _Lack()
-        now = self._transactions.loop.time()
-        lack.since[job] = now
-        self._ring(need, lack, now + self._patience(job))
+        return lack
 
     def withdrawn(self, need: Need, job: Job) -> None:
         """Let a job go that waits no more, and its session with it."""

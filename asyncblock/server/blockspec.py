@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from ..resources import Resources
+from ..resources import NOTHING, Resources
 
-__all__ = ["BlockKind", "RetryPolicy", "name_of", "title_of"]
+__all__ = ["SPAWN", "BlockKind", "Need", "RetryPolicy", "name_of", "title_of"]
 
 MAX_PAUSE = 3600.0
 """Seconds between two attempts at most: whoever wants to wait longer wants another run."""
@@ -70,6 +70,32 @@ def title_of(block: Mapping[str, Any]) -> str:
     return package if place == "." else f"{package}/{place}"
 
 
+SPAWN = "spawn"
+"""In place of a group: a process of its own."""
+
+
+class Need(NamedTuple):
+    """What a job asks of an executor."""
+
+    language: str
+    version: str
+    """The hash of its package; empty for what every executor has."""
+    session: str | None
+    """Of a pinned job."""
+    group: str | None
+    in_thread: bool
+    package: str
+    resources: Resources = NOTHING
+    """What an executor has to offer, and to have free. Of a job that another one has asked for, and that runs beside
+    it, what goes beyond that one's own."""
+
+    @classmethod
+    def of(cls, block: Mapping[str, Any], in_thread: bool, resources: Resources) -> Need:
+        """Return what jobs of a block ask for that are in no group."""
+        language, version = str(block.get("language", "python")), str(block.get("hash", ""))
+        return cls(language, version, None, SPAWN if block.get("spawn") else None, in_thread, name_of(block), resources)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class BlockKind:
     """What all jobs of a block have in common."""
@@ -81,10 +107,12 @@ class BlockKind:
     """The block is known to be a plain function, which takes a thread of its executor's."""
     policy: RetryPolicy
     needs: Resources
+    need: Need
+    """What those of its jobs ask for that are in no group, and beside no other job."""
 
     @classmethod
     def of(cls, block: Mapping[str, Any]) -> BlockKind:
         """Read it from a plan's block."""
         in_thread = bool(block.get("sync")) and not block.get("spawn") and "service" not in block
         needs = Resources.of(block.get("needs"))
-        return cls(block, name_of(block), in_thread, RetryPolicy.of(block), needs)
+        return cls(block, name_of(block), in_thread, RetryPolicy.of(block), needs, Need.of(block, in_thread, needs))

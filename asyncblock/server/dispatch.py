@@ -86,6 +86,26 @@ class Dispatcher:
             if need.resources.amounts:
                 self.sharing.waits(need, job)
 
+    def enqueue_all(self, turn: Turn, jobs: Iterable[Job]) -> None:
+        """Hand jobs out, or let them wait, as one after the other would be; a hundred thousand may be (memory)."""
+        by_need: dict[Need, list[Job]] = {}
+        for job in jobs:
+            by_need.setdefault(need_of(job), []).append(job)
+        for need, many in by_need.items():
+            left = deque(many)
+            while left and need not in self._waiting:
+                self.enqueue(turn, left.popleft())
+            if left:
+                now = self._transactions.loop.time()
+                for job in left:
+                    job.queued_at = job.queued_at or now
+                self._waiting[need].extend(left)
+                self._tidy(need)
+                self.absence.all_wait(need, left)
+                if need.resources.amounts:
+                    for job in left:
+                        self.sharing.waits(need, job)
+
     def withdraw(self, job: Job) -> None:
         """Hand a job out no more; its place in the queue is skipped when it comes up."""
         job.state = JobState.ENDED

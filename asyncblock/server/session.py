@@ -251,6 +251,7 @@ class RunningSession(SessionEnd):
 
     def resume(self, turn: Turn) -> None:
         """Go on after the replay: open attempts belong to their links again, what waits is handed out."""
+        waiting: list[Job] = []
         for job in list(self.jobs.values()):
             if job.attempt is not None:
                 self._owner.dispatch.adopt(job.attempt)
@@ -261,9 +262,10 @@ class RunningSession(SessionEnd):
                 # Never longer than the pause: clocks may have been set.
                 self._owner.retry_later(job, min(pause, max(0.0, (at - _now()) / 1000)))
             elif self.state == "running":
-                self._owner.dispatch.enqueue(turn, job)
+                waiting.append(job)
             else:
                 self._end_job(turn, job, NOT_BEGUN)
+        self._owner.dispatch.enqueue_all(turn, waiting)
         self._replayed_attempts.clear()
         undecided, self._undecided = self._undecided, {}
         for created in undecided.values():
