@@ -15,8 +15,8 @@ from typing import Any, Final, Protocol, cast
 
 import orjson
 
-from ..flow.entries import BlockRequested, JobCreated
-from ..flow.plan import Plan
+from ..flow.entries import BlockRequested, JobCreated, Ref
+from ..flow.plan import Plan, Spec
 from ..flow.references import References
 from ..resources import NOTHING, Resources
 from ..wire.messages import Message
@@ -105,8 +105,12 @@ class Job:
     node_id: str
     stacks: list[Any]
     kind: BlockKind
-    inputs: Mapping[str, Any]
+    inputs: dict[str, Ref]
     """References by handle."""
+    role: str = "task"
+    """What of the plan it runs: a task or a service."""
+    spec: Spec = None
+    """What to run where the plan's node doesn't say it; see ``Plan.resolve``."""
     group: str | None = None
     roams: bool = False
     """It may run wherever its inputs can be had."""
@@ -130,8 +134,6 @@ class Job:
 
     caller: str | None = None
     """The job that asked for it, when no node did."""
-    created: JobCreated | None = None
-    """The decision that made it."""
     asked: dict[str, int] = field(init=False)
     """Jobs that it has asked for, each with the offset of the row from which on it may be heard of."""
     blocks: set[str] = field(init=False)
@@ -147,21 +149,26 @@ class Job:
     """Its place among all that have waited for resources; 0 when it never has."""
     within: Resources = NOTHING
     """What it may use: beside that, what the job has taken that it runs beside and that waits for it."""
-    recomputes: tuple[tuple[str, int], list[int]] | None = field(init=False)
+    recomputes: tuple[tuple[str, int], list[int]] | None = None
     """The job and attempt that it runs again, and the places of the var values that it is to deliver."""
 
     def __post_init__(self) -> None:
         self.consumed = self.asked = _EMPTY
         self.blocks, self.arguments = _NONE, _NO_ARGUMENTS
         self.retries_left = self.policy.retries
-        again = None if self.created is None else self.created.recomputes
-        self.recomputes = None if again is None else ((again[0], again[1]), again[2])
         if self.recomputes is not None:
             self.deaths_left = _DEATHS
         # A caller shares with the blocks that it waits for what it has: else they would wait for each other.
         needs = self.kind.needs
         self.resources = needs.beyond(self.within) if needs and self.within else needs
         self.within = needs.at_least(self.within) if self.within else needs
+
+    @property
+    def created(self) -> JobCreated:
+        """The decision that made it, made once more: kept, it would take 100 bytes of each job that waits (memory)."""
+        again = None if self.recomputes is None else [*self.recomputes[0], self.recomputes[1]]
+        common = (self.job_id, self.node_id, self.role, self.stacks, self.inputs)
+        return JobCreated(*common, self.flow, self.spec, self.caller, again)
 
     @property
     def block(self) -> Mapping[str, Any]:

@@ -200,6 +200,7 @@ class RunningSession(SessionEnd):
             kind = BlockKind.of(node.block)
             if created.spec is None:
                 self._kinds[created.flow, created.node_id] = kind
+        again = created.recomputes
         job = Job(
             session=self,
             job_id=created.job_id,
@@ -213,8 +214,10 @@ class RunningSession(SessionEnd):
             timeout=node.timeout,
             flow=created.flow,
             caller=created.caller,
-            created=created,
             within=within,
+            role=created.kind,
+            spec=created.spec,
+            recomputes=None if again is None else ((again[0], again[1]), again[2]),
         )
         self.jobs[job.job_id] = job
         if self.watch is not None:

@@ -44,7 +44,7 @@ def job_to_json(job: Job) -> dict[str, Any]:
     """Return a job, its attempt included, as JSON-ready data."""
     attempt = job.attempt
     return {
-        "created": job.created.to_json() if job.created is not None else None,
+        "created": job.created.to_json(),
         "state": job.state.value,
         "attempts": job.attempts,
         "retries_left": job.retries_left,
