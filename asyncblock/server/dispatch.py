@@ -19,6 +19,7 @@ from .absence import Absence
 from .bounds import MAX_WORDS
 from .dispatchsender import DispatchSender
 from .drained import Drained
+from .jobqueues import JobQueues, is_to_go_out
 from .jobs import Attempt, Job, JobState, LinkState
 from .lives import Lost, Made, VarValue
 from .needs import BESIDE, SPAWN, Need, has_version, need_of
@@ -35,9 +36,6 @@ logger = logging.getLogger("asyncblock.server")
 _SURE = 2.0
 """Seconds without a word of a process before all of its jobs count as stalled: less may be a busy machine."""
 
-_TIDY = 100
-"""Jobs in a queue that aren't looked through."""
-
 _PUMPED = 50
 """Jobs of a queue that are handed out, or passed because they have ended, in one step of the loop."""
 
@@ -48,9 +46,7 @@ class Dispatcher:
     def __init__(self, transactions: Transactions) -> None:
         self._transactions = transactions
         self.links: dict[str, LinkState] = {}
-        self._waiting: dict[Need, deque[Job]] = {}
-        self._tidy_at: dict[Need, int] = {}
-        """Lengths of the queues at which jobs are taken out that have ended while they waited."""
+        self._waiting = JobQueues()
         self._pumping: set[Need] = set()
         """Queues that are gone on with in the loop's next turn."""
         self._pins: dict[tuple[str, str], LinkState] = {}
@@ -76,11 +72,10 @@ class Dispatcher:
         job.queued_at = job.queued_at or self._transactions.loop.time()
         need = need_of(job)
         if need in self._waiting:
-            self._waiting[need].append(job)
-            self._tidy(need)
+            self._waiting.add(need, (job,))
             self._pump(turn, need)
         elif not self._hand_out(turn, need, job):
-            self._waiting[need] = deque([job])
+            self._waiting.add(need, (job,))
         if need in self._waiting:
             self.absence.waits(need, job)
             if need.resources.amounts:
@@ -88,23 +83,14 @@ class Dispatcher:
 
     def enqueue_all(self, turn: Turn, jobs: Iterable[Job]) -> None:
         """Hand jobs out, or let them wait, as one after the other would be; a hundred thousand may be (memory)."""
-        by_need: dict[Need, list[Job]] = {}
-        for job in jobs:
-            by_need.setdefault(need_of(job), []).append(job)
-        for need, many in by_need.items():
-            left = deque(many)
+        for need, left in _by_need(jobs, self._transactions.loop.time()).items():
             while left and need not in self._waiting:
                 self.enqueue(turn, left.popleft())
             if left:
-                now = self._transactions.loop.time()
-                for job in left:
-                    job.queued_at = job.queued_at or now
-                self._waiting[need].extend(left)
-                self._tidy(need)
+                self._waiting.add(need, left)
                 self.absence.all_wait(need, left)
-                if need.resources.amounts:
-                    for job in left:
-                        self.sharing.waits(need, job)
+                for job in left if need.resources.amounts else ():
+                    self.sharing.waits(need, job)
 
     def withdraw(self, job: Job) -> None:
         """Hand a job out no more; its place in the queue is skipped when it comes up."""
@@ -118,16 +104,6 @@ class Dispatcher:
     def _pump_soon(self) -> None:
         with self._transactions.turn() as turn:
             self.pump_all(turn)
-
-    def _tidy(self, need: Need) -> None:
-        """Let jobs go that have ended, and their sessions with them, now and then: where nobody serves them, their
-        place never comes up."""
-        queue = self._waiting[need]
-        if len(queue) > self._tidy_at.get(need, _TIDY):
-            alive = [job for job in queue if _waits(job)]
-            queue.clear()
-            queue.extend(alive)
-            self._tidy_at[need] = max(2 * len(alive), _TIDY)
 
     def pump_all(self, turn: Turn) -> None:
         """Hand out what can be handed out: an executor came, or slots were freed."""
@@ -146,11 +122,10 @@ class Dispatcher:
         queue = self._waiting[need]
         for _ in range(_PUMPED):
             if not queue:
-                del self._waiting[need]
-                self._tidy_at.pop(need, None)
+                self._waiting.drop(need)
                 return
             job = queue.popleft()
-            if _waits(job) and not self._hand_out(turn, need, job):
+            if is_to_go_out(job) and not self._hand_out(turn, need, job):
                 queue.appendleft(job)
                 return
         if need not in self._pumping:
@@ -186,7 +161,7 @@ class Dispatcher:
         One that was made again since it was ``seen``, while a row was being stored, is there: out with the job anew.
         """
         with self._transactions.turn() as turn:
-            if job.session.jobs.get(job.job_id) is not job or not _waits(job):
+            if job.session.jobs.get(job.job_id) is not job or not is_to_go_out(job):
                 return
             missing = [value for value, *_ in seen]
             if _whereabouts(missing) != seen:
@@ -254,7 +229,7 @@ class Dispatcher:
     @property
     def waiting(self) -> int:
         """How many jobs wait for an executor; those that have ended meanwhile may still count."""
-        return sum(len(queue) for queue in self._waiting.values())
+        return self._waiting.jobs
 
     def _assign(self, turn: Turn, job: Job, link: LinkState) -> None:
         job.begins()
@@ -407,9 +382,13 @@ class Dispatcher:
             self.gone(link, reason)
 
 
-def _waits(job: Job) -> bool:
-    """Tell whether a job that is in a queue is still to be handed out; of a flow that is over none is."""
-    return job.state is JobState.WAITING and job.session.state == "running"
+def _by_need(jobs: Iterable[Job], now: float) -> dict[Need, deque[Job]]:
+    """Return jobs that begin to wait, by what they ask for."""
+    found: dict[Need, deque[Job]] = {}
+    for job in jobs:
+        job.queued_at = job.queued_at or now
+        found.setdefault(need_of(job), deque()).append(job)
+    return found
 
 
 _Whereabouts = tuple[VarValue, Made, tuple[str, str] | None, bool]
