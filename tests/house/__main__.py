@@ -43,7 +43,8 @@ def _figures(found: list[Module]) -> dict[str, str]:
     rings = circles(found)
     longest = max(((each.end_lineno or 0) - each.lineno + 1, each.name) for module in found for each in module.classes)
     return {
-        "files and lines": f"{len(found)} and {lines:,}",
+        # Rounded: exact, they would differ after each change, and any two changes would be in each other's way.
+        "files and lines, about": f"{round(len(found), -1)} and {round(lines, -3):,}",
         "circles of imports, the largest": f"{len(rings)}, {len(rings[0]) if rings else 0} files",
         "comments": f"{100 * comments / lines:.1f} % of the lines",
         "modules at the root, in server/, in executor/": ", ".join(
