@@ -259,6 +259,11 @@ async def cancel_job(case: Case) -> str:
     return await case.asked("cancel_job", session_id=case.it.session, job_id=case.it.job)
 
 
+async def drain(case: Case) -> str:
+    # False: what the other rows need goes on taking jobs.
+    return await case.asked("drain", link=case.it.link, drained=False)
+
+
 async def executor_held(case: Case) -> str:
     secret = case.own.token if case.it is case.own else "s" * 32
     return await case.asked("executor_held", link=case.it.link, seconds=9, threads=[], works=True, secret=secret)
@@ -345,6 +350,11 @@ TABLE: list[tuple[Callable[[Case], Awaitable[str]], str, tuple[str, str, str]]] 
     (request("message_service", node_id="n"), UNKNOWN, NONE),
     (request("prune", keep=1_000_000), OWN, ("refused", "allowed", "refused")),
     (request("no such method"), OWN, NONE),
+    (request("executors"), OWN, READERS),
+    # What isn't an executor can't be drained; a client may drain those of others.
+    (drain, OWN, NONE),
+    (drain, OTHERS, ("refused", "allowed", "refused")),
+    (drain, UNKNOWN, NONE),
     (executor_held, OWN, ("allowed", "refused", "refused")),
     (executor_held, OTHERS, NONE),
     (executor_held, UNKNOWN, ("allowed", "refused", "refused")),
@@ -411,7 +421,19 @@ async def case_of(house: Served, role: str, whose: str, others: Things, watched:
     return Case(house, role, peer, own, {OWN: own, OTHERS: others, UNKNOWN: unknown}[whose])
 
 
-NAMES_NOTHING = {"ping", "announce", "discard", "unread", "chunk", "bye", "info", "sessions", "prune", "start"}
+NAMES_NOTHING = {
+    "ping",
+    "announce",
+    "discard",
+    "unread",
+    "chunk",
+    "bye",
+    "info",
+    "sessions",
+    "prune",
+    "start",
+    "executors",
+}
 """What is about whoever says it, and nobody else's."""
 
 NOT_BY_CLIENTS = {("cancel", OTHERS)}

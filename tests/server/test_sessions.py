@@ -17,7 +17,7 @@ import pytest
 import asyncblock
 from asyncblock.client import Mainframe, Session, connect
 from asyncblock.errors import Rejected
-from asyncblock.server import dispatch
+from asyncblock.server import jobqueues
 from asyncblock.server import sessions as sessions_module
 from asyncblock.server.jobs import Job
 from asyncblock.server.journal import SessionRow, SqliteJournal
@@ -169,7 +169,7 @@ async def test_the_memory_of_sessions_that_have_ended_comes_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sessions, jobs that never found an executor, rows, offsets, sums: of all of them a bounded number is left."""
-    monkeypatch.setattr(dispatch, "_TIDY", 10)
+    monkeypatch.setattr(jobqueues, "_TIDY", 10)
     async with forgetful(tmp_path, monkeypatch) as (host, peer):
         await ended(peer, *(f"s{n}" for n in range(150)))
         gc.collect()

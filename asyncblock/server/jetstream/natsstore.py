@@ -83,6 +83,10 @@ def headers_size(headers: dict[str, str]) -> int:
     return len("NATS/1.0\r\n\r\n") + sum(len(name) + len(value.encode()) + 4 for name, value in headers.items())
 
 
+_AGAIN: Final = 0.1
+"""Seconds between two tries to connect."""
+
+
 class NatsStore:
     """A connection to NATS, which reconnects by itself. ``open`` makes it; ``close`` it."""
 
@@ -111,13 +115,14 @@ class NatsStore:
             # Each request tells what became of it; nats-py would print. Why nobody lets us in it says here alone.
             said[:] = [str(error) or type(error).__name__]
 
-        connection = import_module("nats.aio.client").Client()
+        client = import_module("nats.aio.client").Client
+        connection = client()
         settings = {
             "name": name,
             # Nothing is kept for a later connection: it would be stored seconds after it was given up.
             "pending_size": 0,
             "max_reconnect_attempts": -1,
-            "reconnect_time_wait": 0.1,
+            "reconnect_time_wait": _AGAIN,
             "connect_timeout": patience,
             "error_cb": hear,
             **options,
@@ -125,7 +130,16 @@ class NatsStore:
         try:
             # nats-py would try for ever from the beginning on.
             async with asyncio.timeout(2 * patience):
-                await connection.connect(list(servers), **settings)
+                while True:
+                    try:
+                        await connection.connect(list(servers), **settings)
+                        break
+                    except ConnectionResetError:
+                        # A server that refuses says why and hangs up. When it does so while we still write, its words
+                        # are lost: the next time they may come.
+                        await connection.close()
+                        await asyncio.sleep(_AGAIN)
+                        connection = client()
         except (nats.errors.Error, OSError, TimeoutError) as error:
             await connection.close()
             where = ", ".join(map(shown_url, servers))
