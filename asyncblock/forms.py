@@ -78,7 +78,7 @@ def form_of(value: object) -> object:
 def _sorted(value: set[Any] | frozenset[Any]) -> list[Any]:
     try:
         return sorted(value)
-    except TypeError:
+    except Exception:  # whatever classes raise that can't be compared; a Decimal that is NaN raises InvalidOperation
         return list(value)
 
 

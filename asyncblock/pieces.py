@@ -364,10 +364,9 @@ def _sorted(value: set[Any] | frozenset[Any]) -> Iterator[Any]:
     waiting = iter(value)
     try:
         runs = [sorted(run) for run in iter(lambda: list(islice(waiting, 10_000)), [])]
-        first = sorted(run[0] for run in runs)
-        merged: Iterator[Any] = heapq.merge(*runs)
-        return merged if first else iter(())
-    except TypeError:
+        # All of it before the first is given: two that can't be compared may meet at the end.
+        return iter(list(heapq.merge(*runs)))
+    except Exception:  # as in forms
         return iter(value)
 
 

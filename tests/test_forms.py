@@ -251,3 +251,16 @@ def test_an_array_may_have_as_many_axes_as_numpy_knows() -> None:
 def test_one_uuid_may_be_a_key_and_a_value() -> None:
     one = uuid.UUID(int=1)
     assert orjson.loads(dumps({one: one})) == {str(one): str(one)}
+
+
+LARGE_MIXED = {(n, n) for n in range(20_000)} | {(19_999, "text"), (0, None)}
+
+
+@pytest.mark.parametrize(
+    "value", [{False, decimal.Decimal("NaN")}, {1, "a", None}, LARGE_MIXED], ids=["not a number", "kinds", "large"]
+)
+def test_a_set_whose_members_cant_be_compared_is_sent_in_any_order(value: set[Any]) -> None:
+    found = loads_blocks(dumps_pieces([value]))[0]
+    assert len(found) == len(value)
+    if len(value) < 10:
+        assert sorted(map(str, orjson.loads(dumps(value)))) == sorted(map(str, found))

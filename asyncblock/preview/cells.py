@@ -212,7 +212,7 @@ def _parts(value: Any) -> Mapping[Any, Any] | Iterable[Any] | None:
 
 def _in_order(value: set[Any] | frozenset[Any]) -> Iterable[Any]:
     if len(value) <= 1000:
-        with suppress(TypeError):
+        with suppress(Exception):
             return sorted(value)
     return value
 
