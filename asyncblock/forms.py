@@ -236,7 +236,7 @@ _MARK: Final = 0x80
 
 
 def _listed(array: Any) -> Any:
-    if not _is_masked(array) or array.dtype.kind not in "biufmM":
+    if not _is_masked(array) or array.dtype.kind not in "biufmM" or not array.size:
         return array.tolist()
     # The numbers as they are written elsewhere: ``tolist`` has other digits for those of single precision.
     numpy = brought("numpy", "ndarray")

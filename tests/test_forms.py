@@ -253,6 +253,12 @@ def test_one_uuid_may_be_a_key_and_a_value() -> None:
     assert orjson.loads(dumps({one: one})) == {str(one): str(one)}
 
 
+@pytest.mark.parametrize("shape", [(0,), (0, 2), (2, 0), (1, 0, 3), (2, 2, 0)])
+def test_a_masked_array_without_items_keeps_its_shape(shape: tuple[int, ...]) -> None:
+    value = np.ma.masked_array(np.zeros(shape, dtype=bool), mask=True)
+    assert loads_blocks(dumps_pieces({"a": value})) == {"a": np.zeros(shape).tolist()}
+
+
 LARGE_MIXED = {(n, n) for n in range(20_000)} | {(19_999, "text"), (0, None)}
 
 
