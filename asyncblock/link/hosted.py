@@ -22,6 +22,7 @@ from ..wire.messages import (
     SessionEnded,
     Spawn,
     Unspawn,
+    encode,
 )
 from .desk import Desk, Outlet
 
@@ -100,6 +101,8 @@ class Hosted:
         self._desk = desk
         self._send = send
         self._host: Host | None = None
+        self._greeted = b""
+        """What the last Hello has announced."""
         self._over: AsyncBlockError | None = None
 
     async def attach(self, host: Host) -> None:
@@ -123,6 +126,18 @@ class Hosted:
     def announcement(self) -> dict[str, Any] | None:
         """Return what the host can run now; None where nothing may be handed out."""
         return None if self._host is None else self._host.announcement()
+
+    def greeting(self) -> dict[str, Any] | None:
+        """Return what a Hello announces."""
+        announcement = self.announcement()
+        self._greeted = encode(Announce(announcement))
+        return announcement
+
+    def welcomed(self) -> None:
+        """Announce what has changed since the Hello: until the Welcome came it couldn't be sent."""
+        announcement = Announce(self.announcement())
+        if encode(announcement) != self._greeted:
+            self._send(announcement)
 
     def ping(self) -> Ping:
         """Return a sign of life, with how the host is."""

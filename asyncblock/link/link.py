@@ -238,7 +238,7 @@ class Link:
             generation=generation,
             token=self._token,
             agent=f"asyncblock/{installed_version()}",
-            executor=self._hosted.announcement(),
+            executor=self._hosted.greeting(),
             channels=self._open_channels(),
             replaces=self._replaces,
             next_channel=self._desk.next_channel,
@@ -301,6 +301,7 @@ class Link:
         for line in self._questions.lines():
             self._desk.outbox.control(line)
         self.downloads.connected(self._questions.max_reads)
+        self._hosted.welcomed()
         self._sendable.set()
         self._connections.welcome(welcome)
 

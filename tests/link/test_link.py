@@ -272,3 +272,44 @@ async def test_exports_without_end_of_what_is_not_here_end_the_link() -> None:
             with pytest.raises(RemoteProtocolError, match="10000 values"):
                 async with asyncio.timeout(30):
                     await over
+
+
+class Slow(Odd):
+    """Welcomes when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = asyncio.Event()
+
+    async def _serve(self, transport: Transport) -> None:
+        self.hellos.put_nowait(orjson.loads(await transport.receive()))
+        await self.go.wait()
+        self.go.clear()
+        await transport.send(orjson.dumps(WELCOME))
+        with contextlib.suppress(ConnectionLost):
+            while True:
+                for each in (await transport.receive()).split(b"\n"):
+                    self.heard.put_nowait(orjson.loads(each))
+
+
+async def test_what_is_announced_between_the_hello_and_the_welcome_is_announced_after_it() -> None:
+    """A host that comes, or leaves, just then: otherwise nobody would know for as long as the connection lives."""
+    host: Any = Host()
+    odd = Slow()
+    async with linked(odd) as (link, io):
+        opening = asyncio.create_task(link.open(10))
+        assert (await io.run(odd.hellos.get()))["executor"] is None
+        await link.attach(host)
+        await io.run(told(odd))
+        await opening
+        assert (await io.run(odd.heard_of("announce")))["executor"] == host.announcement()
+
+        odd.transport.abort()
+        assert (await io.run(odd.hellos.get()))["executor"] == host.announcement()
+        await link.detach()
+        await io.run(told(odd))
+        assert (await io.run(odd.heard_of("announce")))["executor"] is None
+
+
+async def told(odd: Slow) -> None:
+    odd.go.set()
