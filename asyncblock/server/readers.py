@@ -150,7 +150,7 @@ class BodyReader:
                 return None
             piece = await self._journal.bodies.read(self._key, offset, min(CHUNK_SIZE, request.size - self._sent))
         except Exception as error:
-            if not isinstance(error, (AsyncBlockError, OSError)):
+            if not isinstance(error, AsyncBlockError):
                 logger.error("body %s-%s can't be read", request.link, request.n, exc_info=error)
             self._connection.send(Fetched(request.id, f"body {request.link}-{request.n}: {error}"))
             return None
