@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..client.resolving import plan_of_row, resolve_flow
 from ..errors import Unavailable
@@ -25,8 +25,10 @@ from ..packages import package_hash, package_name
 from ..retrying import prepare
 from ..runs import local_runs, packages_of_run
 from ..server.journal.peek import PeekedSession, peek_session
-from ..viewer.onwards import EditedCode
 from ..wire.bodies import BodyRef
+
+if TYPE_CHECKING:
+    from ..viewer.onwards import EditedCode
 
 __all__ = ["FD_OPTION", "GoesOn", "tell_begun"]
 
@@ -98,6 +100,9 @@ class GoesOn:
         return await run_in_thread(self._edited)
 
     def _edited(self) -> list[EditedCode]:
+        # Only the page asks, and its extra need not be there: all commands come by here.
+        from ..viewer.onwards import EditedCode
+
         with peek_session(self._directory, self._session_id) as found:
             rows = found.rows(0)
         if not rows:
