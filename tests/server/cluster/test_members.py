@@ -11,12 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+import orjson
 import pytest
 
 from asyncblock.errors import ConnectionLost
 from asyncblock.server.cluster.clusterset import make_set
 from asyncblock.server.cluster.setstatus import SetStatus, set_status
+from asyncblock.server.jetstream import PartitionNames
 from asyncblock.server.jetstream.natsstore import NatsStore
+from asyncblock.server.jetstream.streammessages import COMMIT
 from asyncblock.server.mainframe import MainframeServer
 from asyncblock.transport.websocket import connect_websocket
 from asyncblock.wire.frames import MAX_MESSAGE
@@ -44,6 +47,7 @@ WORKS = """
             await ctx.output(n, "step")
             await asyncio.sleep(0.01)
         await ctx.output("done", "out")
+        open(f"{directory}/over", "w").close()
 """ % (STEPS, STEPS // 2)  # noqa: UP031
 
 ADDS = """
@@ -220,6 +224,74 @@ async def test_a_stopped_owner_says_nothing_when_it_wakes(one_server: NatsServer
         # Whoever knows only the address of one that stands by is sent on.
         listed = await run("sessions", "--url", first.url, "--token", token, "--json", state=tmp_path)
         assert listed.process.returncode == 0, listed.err
+
+
+async def check_stream(found: Set) -> int:
+    """No commit stands behind the takeover of another owner than its own; return how many owners there were."""
+    names = PartitionNames(found.name)
+    store = await NatsStore.open(found.nats.urls)
+    owners: list[str] = []
+    term = 0
+    last = await store.last_seq(names.stream)
+    async for message in store.read(names.stream, [f"{names.prefix}.>"], last):
+        if message.subject == names.own:
+            term = message.seq
+            owner = orjson.loads(message.data)["owner"]
+            owners += [owner] if owner not in owners else []
+        elif COMMIT in message.headers:
+            assert int(message.headers[COMMIT].split(".")[0]) == term, message
+    await store.close()
+    return len(owners)
+
+
+@pytest.mark.timeout(300)
+async def test_nothing_of_a_stopped_owner_is_stored_on_three_servers(
+    three_servers: NatsServers, tmp_path: Path
+) -> None:
+    """What its executor sends while it is stopped waits in its sockets. It wakes with that when another one owns it."""
+    flow = flow_of(tmp_path / "flow")
+    async with a_set(three_servers, tmp_path) as found:
+        await executing(found, flow.parent)
+        first = await found.owner()
+        submit = await found.stack.enter_async_context(start("submit", flow, "--json", *found.reach, state=tmp_path))
+        await until_there(flow.parent / "half")
+        first.command.kill(signal.SIGSTOP)
+        (flow.parent / "go").touch()
+        await until_there(flow.parent / "over")
+        await found.owner(other=first)
+        first.command.kill(signal.SIGCONT)
+        assert await submit.wait() == 0, submit.err
+        check_flow(submit, flow.parent)
+        assert await check_stream(found) == 2
+
+
+@pytest.mark.parametrize("with_owner", [False, True])
+@pytest.mark.timeout(300)
+async def test_a_flow_goes_on_when_the_leader_of_its_stream_is_killed(
+    with_owner: bool, three_servers: NatsServers, tmp_path: Path
+) -> None:
+    """Alone, or with the mainframe that was on the same machine."""
+    flow = flow_of(tmp_path / "flow")
+    async with a_set(three_servers, tmp_path) as found:
+        await executing(found, flow.parent)
+        owner = await found.owner()
+        submit = await found.stack.enter_async_context(start("submit", flow, "--json", *found.reach, state=tmp_path))
+        await until_there(flow.parent / "half")
+        leader = (await found.status()).streams[0].leader
+        three_servers.kill(int(leader.removeprefix("n")))
+        if with_owner:
+            owner.command.kill(signal.SIGKILL)
+            await owner.command.wait()
+        (flow.parent / "go").touch()
+        assert await submit.wait() == 0, submit.err
+        check_flow(submit, flow.parent)
+        now = await found.status()
+        assert all(each.replicas == 2 and len(each.behind) == 1 for each in now.streams), now.streams
+        three_servers.start(int(leader.removeprefix("n")))
+        async with asyncio.timeout(60):
+            while any(each.behind for each in (await found.status()).streams):
+                continue
+        assert await check_stream(found) >= 1 + with_owner
 
 
 @pytest.mark.timeout(240)
