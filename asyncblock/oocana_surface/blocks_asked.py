@@ -1,7 +1,8 @@
 """A block that a block of ``oocana`` runs: callbacks for what it puts out, and a future for its end.
 
 It is followed on the executor's loop; the callbacks are called on the loop that ``run_block`` was called on, in the
-order in which things happened, all of them before ``finish()`` is done. So they may do there what they like.
+order in which things happened, all of them before ``finish()`` is done. So they may do there what they like. In a
+``def`` block no loop runs: there a thread of the job's own calls them.
 """
 
 from __future__ import annotations
@@ -9,8 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import queue
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import oocana
@@ -27,15 +31,16 @@ logger = logging.getLogger("asyncblock.context")
 
 
 class OocanaBlockJob(oocana.BlockJob):  # type: ignore[misc]  # the package has no types
-    """A block that runs. Belongs to the event loop that it was asked for on."""
+    """A block that runs. Belongs to the event loop that it was asked for on, or to none."""
 
     def __init__(self, block: str) -> None:
         self._block = block
-        # Raises RuntimeError without one, as that package does; here before anything is asked for.
-        self._loop = asyncio.get_running_loop()
-        self._future: asyncio.Future[None] = self._loop.create_future()
-        super().__init__(set(), set(), self._future)
-        self._context = contextvars.copy_context()
+        self._calls = _calls(block)
+        self._end: Future[None] = Future()
+        # Whoever stops waiting for it cancels its own future, not this one.
+        self._end.set_running_or_notify_cancel()
+        self._futures: dict[asyncio.AbstractEventLoop, asyncio.Future[None]] = {}
+        super().__init__(set(), set(), self._end)
         self._ordered = threading.Event()
         self._on_output: list[Callable[[dict[str, Any]], object]] = []
         self._on_progress: list[Callable[[float], object]] = []
@@ -54,8 +59,15 @@ class OocanaBlockJob(oocana.BlockJob):  # type: ignore[misc]  # the package has 
         self._on_progress.append(fn)
 
     def finish(self) -> asyncio.Future[None]:
-        """Return what is done when the block has ended; it raises ``BlockExecuteException`` when that failed."""
-        return self._future
+        """Return what is done when the block has ended; it raises ``BlockExecuteException`` when that failed.
+
+        Raises ``RuntimeError`` where no event loop runs that could wait for it.
+        """
+        loop = asyncio.get_running_loop()
+        future = self._futures.get(loop)
+        if future is None or future.cancelled():
+            future = self._futures[loop] = asyncio.wrap_future(self._end)
+        return future
 
     def begin(self, ours: OurContext, order: Callable[[], AskedBlock]) -> None:
         """Ask for the block, and follow it."""
@@ -100,18 +112,13 @@ class OocanaBlockJob(oocana.BlockJob):  # type: ignore[misc]  # the package has 
         self._call(self._on_progress, 100.0)
 
     def _call(self, callbacks: list[Callable[[Any], object]], argument: object) -> None:
-        self._post(self._call_each, callbacks, argument)
+        self._calls.post(partial(self._call_each, callbacks, argument))
 
     def _settle(self, problem: Exception | None) -> None:
-        self._post(self._set, problem)
+        self._calls.post(partial(self._set, problem))
+        self._calls.end()
 
-    def _post(self, call: Callable[..., object], *arguments: object) -> None:
-        try:
-            self._loop.call_soon_threadsafe(call, *arguments, context=self._context)
-        except RuntimeError:
-            logger.debug("the loop that asked for block %s is closed", self._block)
-
-    # ------------------------------------------------------------------ on the block's loop
+    # ------------------------------------------------------------------ on the block's loop, or the callbacks' thread
 
     def _call_each(self, callbacks: list[Callable[[Any], object]], argument: object) -> None:
         for callback in list(callbacks):
@@ -121,9 +128,57 @@ class OocanaBlockJob(oocana.BlockJob):  # type: ignore[misc]  # the package has 
                 self._logger.exception("a callback for the block %r failed", self._block)
 
     def _set(self, problem: Exception | None) -> None:
-        if self._future.done():
-            return
         if problem is None:
-            self._future.set_result(None)
+            self._end.set_result(None)
         else:
-            self._future.set_exception(oocana.BlockExecuteException(f"run block {self._block} failed: {problem}"))
+            self._end.set_exception(oocana.BlockExecuteException(f"run block {self._block} failed: {problem}"))
+
+
+class _CallsOnLoop:
+    """Calls on the event loop of the block."""
+
+    def __init__(self, block: str, loop: asyncio.AbstractEventLoop) -> None:
+        self._block = block
+        self._loop = loop
+        self._context = contextvars.copy_context()
+
+    def post(self, call: Callable[[], object]) -> None:
+        """Have it called after those before."""
+        try:
+            self._loop.call_soon_threadsafe(call, context=self._context)
+        except RuntimeError:
+            logger.debug("the loop that asked for block %s is closed", self._block)
+
+    def end(self) -> None:
+        """No more come: nothing to do, the loop is the block's."""
+
+
+class _CallsOnThread:
+    """Calls on a thread of its own, from the first one to the last."""
+
+    def __init__(self, block: str) -> None:
+        self._calls: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
+        context = contextvars.copy_context()
+        name = f"callbacks for {block}"
+        self._thread = threading.Thread(target=context.run, args=(self._serve,), name=name, daemon=True)
+
+    def post(self, call: Callable[[], object]) -> None:
+        """Have it called after those before. By one thread only."""
+        self._calls.put(call)
+        if self._thread.ident is None:
+            self._thread.start()
+
+    def end(self) -> None:
+        """No more come."""
+        self._calls.put(None)
+
+    def _serve(self) -> None:
+        while (call := self._calls.get()) is not None:
+            call()
+
+
+def _calls(block: str) -> _CallsOnLoop | _CallsOnThread:
+    try:
+        return _CallsOnLoop(block, asyncio.get_running_loop())
+    except RuntimeError:
+        return _CallsOnThread(block)

@@ -234,7 +234,7 @@ class OocanaContext(oocana.Context):  # type: ignore[misc]  # as above
         additional_outputs_def: list[Any] | None = None,
         strict: bool = False,
     ) -> OocanaBlockJob:
-        """Run another block; returns at once. Call it where an event loop runs: callbacks are called there.
+        """Run another block; returns at once. Callbacks are called on the event loop that runs, or on a thread.
 
         The job's ``finish()`` raises ``BlockExecuteException`` when the block fails, or can't be run.
         """

@@ -121,27 +121,68 @@ async def test_many_blocks_run_side_by_side_and_one_that_nobody_waits_for_runs_t
     assert len(ended) == 21
 
 
-async def test_a_def_block_runs_blocks_in_an_event_loop_that_it_makes(tmp_path: Path) -> None:
+async def test_a_def_block_runs_blocks_and_waits_in_an_event_loop_that_it_makes(tmp_path: Path) -> None:
+    found = await asked(
+        tmp_path,
+        """
+        import asyncio
+        import threading
+        from oocana import Context
+
+        def main(params, context: Context):
+            heard, threads = [], set()
+
+            def hear(output):
+                heard.append(output)
+                threads.add(threading.current_thread().name)
+                print("heard")
+
+            job = context.run_block("self::add", inputs={"a": 1})
+            job.add_output_callback(hear)
+            try:
+                job.finish()
+            except RuntimeError as error:
+                refused = str(error)
+
+            async def inside():
+                also = []
+                other = context.run_block("self::add", inputs={"a": 5})
+                other.add_output_callback(also.append)
+                await asyncio.gather(job.finish(), other.finish())
+                return also[-1]
+
+            other = asyncio.run(inside())
+            # Nobody waits for this one.
+            context.run_block("self::add", inputs={"a": 100})
+            return {"out": [refused, other, heard, sorted(threads)]}
+        """,
+    )
+    assert end_of(found).outputs == {
+        "out": [
+            "no running event loop",
+            {"out": 15},
+            [{"out": 1}, {"more": "m", "out": 2}, {"out": 11}],
+            ["callbacks for self::add"],
+        ]
+    }
+    assert [e.log for e in all_of(found, events.BlockLog)] == ["heard"] * 3
+    ended = [e for e in all_of(found, events.BlockFinished) if e.node_id == "run_block::self::add"]
+    assert len(ended) == 3
+
+
+async def test_one_that_stops_waiting_can_wait_again(tmp_path: Path) -> None:
     found = await asked(
         tmp_path,
         """
         import asyncio
         from oocana import Context
 
-        def main(params, context: Context):
-            try:
-                context.run_block("self::add", inputs={"a": 1})
-            except RuntimeError:
-                pass
-
-            async def inside():
-                heard = []
-                job = context.run_block("self::add", inputs={"a": 1})
-                job.add_output_callback(heard.append)
-                await job.finish()
-                return heard[-1]
-
-            return {"out": asyncio.run(inside())}
+        async def main(params, context: Context):
+            job = context.run_block("self::add", inputs={"a": 1})
+            waiting = asyncio.ensure_future(job.finish())
+            waiting.cancel()
+            await job.finish()
+            return {"out": "ended"}
         """,
     )
-    assert end_of(found).outputs == {"out": {"out": 11}}
+    assert end_of(found).outputs == {"out": "ended"}
