@@ -9,7 +9,7 @@ import pytest
 
 import asyncblock
 from asyncblock import events
-from asyncblock.link import Outlet
+from asyncblock.link import JobSender
 from asyncblock.server.settings import Settings
 
 from .flows import all_of, node, write_flow
@@ -56,8 +56,8 @@ async def test_a_cancel_that_comes_before_the_code_begins_keeps_it_from_beginnin
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
 ) -> None:
     # The executor is never told that JobStarted is on its way: its job stands where the cancel has to find it.
-    monkeypatch.setattr(Outlet, "started", False)
-    monkeypatch.setattr(Outlet, "when_started", lambda self, sent: None)
+    monkeypatch.setattr(JobSender, "started", False)
+    monkeypatch.setattr(JobSender, "when_started", lambda self, sent: None)
     source = f"""
         {form} main(inputs, ctx):
             open(inputs["mark"], "w").close()

@@ -295,7 +295,7 @@ async def test_a_value_that_turns_out_too_large_leaves_nothing(tmp_path: Path, m
         assert "handle 'out'" in finished.result["out"]
         link = session._link
         async with asyncio.timeout(10):
-            while list((tmp_path / "data").glob("bodies/*/*")) or link._desk.outbox.bodies:  # noqa: ASYNC110
+            while list((tmp_path / "data").glob("bodies/*/*")) or link._link_sender.outbox.bodies:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
 

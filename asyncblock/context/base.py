@@ -10,7 +10,7 @@ from typing import Any, Final, NoReturn
 import orjson
 
 from ..errors import Closed, ConnectionLost, LeaseLost, LocalProtocolError, Rejected, Unavailable
-from ..link import Outlet
+from ..link import JobSender
 from ..pieces import dumps_pieces
 from ..preview import Making, about
 from ..store import Store
@@ -54,12 +54,12 @@ class ContextBase(AboutJob, Staying, Captured):
     __asyncblock_context__ = True
     _channel: Channel
 
-    def __init__(self, job: JobInfo, inputs: Mapping[str, Any], outlet: Outlet, store: Store) -> None:
+    def __init__(self, job: JobInfo, inputs: Mapping[str, Any], sender: JobSender, store: Store) -> None:
         super().__init__()
         self._job = job
         self._inputs = dict(inputs)
-        self._outlet = outlet
-        self._channel = outlet.channel
+        self._sender = sender
+        self._channel = sender.channel
         self._store = store
         self._logger: logging.Logger | None = None
         self._finish_said = False
@@ -149,7 +149,7 @@ class ContextBase(AboutJob, Staying, Captured):
         return Prepared(data) if len(data) <= INLINE_LIMIT else self._small(data, "json", telemetry=telemetry)
 
     def _small(self, data: bytes, encoding: Encoding, *, telemetry: bool = False) -> Prepared | None:
-        body = self._outlet.small_body(data, encoding, telemetry=telemetry)
+        body = self._sender.small_body(data, encoding, telemetry=telemetry)
         return None if body is None else Prepared(None, body)
 
     def _large(self, value: object, handle: str | None, *, telemetry: bool = False, raw: bool = False) -> Large:
@@ -161,12 +161,12 @@ class ContextBase(AboutJob, Staying, Captured):
                 return raw_pieces(value), "raw"
             return self._guarded_pieces(dumps_pieces(value, handle=handle), handle), "json"
 
-        return Large(self._outlet.draft(telemetry=telemetry), make, handle)
+        return Large(self._sender.draft(telemetry=telemetry), make, handle)
 
     def _text_of(self, prepared: Prepared) -> Large:
         """Begin to make a body of a value that is encoded already."""
         pieces = [prepared.inline or b""]
-        return Large(self._outlet.draft(telemetry=False), lambda: (iter(pieces), "json"), None, inline=False)
+        return Large(self._sender.draft(telemetry=False), lambda: (iter(pieces), "json"), None, inline=False)
 
     def _lost_body(self) -> Exception:
         """Return why a body was abandoned that nobody had given up here."""
@@ -213,7 +213,7 @@ class ContextBase(AboutJob, Staying, Captured):
 
     def _release(self, prepared: Mapping[str, Prepared]) -> None:
         """Let go of what was made of values that will not be sent."""
-        self._outlet.forget(bodies_of(prepared))
+        self._sender.forget(bodies_of(prepared))
         self._forget(self._keys_of(prepared.values()))
 
     def _output_item(self, handle: str, prepared: Prepared, targets: Targets | None = None) -> bytes | Parcel:
@@ -243,13 +243,13 @@ class ContextBase(AboutJob, Staying, Captured):
     def _paged(self, making: Making) -> Large | None:
         """Begin to make the pages of a table; None where there are none, or they can't be sent from here."""
         pages = making.pages
-        if pages is None or self._outlet.inherited:
+        if pages is None or self._sender.inherited:
             return None
         return self._beside(lambda: pages.pieces(lambda text: self._guarded(text, None)))
 
     def _beside(self, pieces: Callable[[], Iterator[bytes]]) -> Large:
         """Begin with the body of a preview's pages."""
-        return Large(self._outlet.draft(telemetry=True), lambda: (pieces(), "json"), None, inline=False)
+        return Large(self._sender.draft(telemetry=True), lambda: (pieces(), "json"), None, inline=False)
 
     def _preview_record(
         self,

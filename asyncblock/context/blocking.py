@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from ..detached import detached
-from ..link import Outlet
+from ..link import JobSender
 from ..preview import Limits, Making
 from ..shapes import Results
 from ..store import Store, StoreKey
@@ -41,9 +41,9 @@ class SyncContext(Apart):
     """
 
     def __init__(
-        self, job: JobInfo, inputs: Mapping[str, Any], outlet: Outlet, store: Store, lock: threading.Lock
+        self, job: JobInfo, inputs: Mapping[str, Any], sender: JobSender, store: Store, lock: threading.Lock
     ) -> None:
-        super().__init__(job, inputs, outlet, store)
+        super().__init__(job, inputs, sender, store)
         self._lock = lock
 
     def output(
@@ -72,7 +72,7 @@ class SyncContext(Apart):
             return
         self._check()
         with self._lock:
-            wait = self._ask(self._outlet.mark)
+            wait = self._ask(self._sender.mark)
         wait()
         if self._channel.trouble is not None:
             self._check()
@@ -98,7 +98,7 @@ class SyncContext(Apart):
         """As ``Context.report_progress``."""
         self._check()
         with self._lock:
-            self._outlet.put_progress(encode("BlockProgress", now_ms(), rate=rate(progress)))
+            self._sender.put_progress(encode("BlockProgress", now_ms(), rate=rate(progress)))
 
     def report_log(self, line: str, stdio: Stdio = "stdout") -> None:
         """As ``Context.report_log``."""
@@ -151,16 +151,16 @@ class SyncContext(Apart):
 
     async def _body_room(self, body: OutgoingBody) -> None:
         woken = threading.Event()
-        self._outlet.when_body_room(body, woken.set)
+        self._sender.when_body_room(body, woken.set)
         woken.wait()
 
     async def _send(self, lane: Lane, item: bytes | Parcel, keys: Sequence[StoreKey | None] = ()) -> None:
         size = len(item) if isinstance(item, bytes) else len(item.record)
         try:
-            await self._accepted(lambda: self._outlet.try_accept(lane, item), lane, size)
+            await self._accepted(lambda: self._sender.try_accept(lane, item), lane, size)
         except BaseException:
             # A cancel too: a record that was not accepted must not keep its bodies, nor the values that it names.
-            self._outlet.forget(item)
+            self._sender.forget(item)
             self._forget(keys)
             raise
 
@@ -170,7 +170,7 @@ class SyncContext(Apart):
                 if accept():
                     return
                 room = threading.Event()
-                self._outlet.when_room(lane, size, room.set)
+                self._sender.when_room(lane, size, room.set)
             room.wait()
             self._check()
 
@@ -194,7 +194,7 @@ class SyncContext(Apart):
 
     async def _send_finish(self, parcel: Parcel) -> None:
         with self._lock:
-            wait = self._ask(lambda settle: self._outlet.finish(parcel, settle))
+            wait = self._ask(lambda settle: self._sender.finish(parcel, settle))
         wait()
 
     def _line(self, text: str, stdio: Stdio) -> None:

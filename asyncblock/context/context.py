@@ -9,7 +9,7 @@ from concurrent.futures import Future, wait
 from typing import Any, TypeVar
 
 from ..iothread import inbox_of
-from ..link import Outlet
+from ..link import JobSender
 from ..offload import run_in_thread, show_in_thread, wait_in_thread
 from ..preview import Limits, Making
 from ..shapes import Results
@@ -51,13 +51,13 @@ class Context(AsyncEngineCalls, FigureSender):
     order of the calls. Every coroutine here is a cancellation point.
     """
 
-    def __init__(self, job: JobInfo, inputs: Mapping[str, Any], outlet: Outlet, store: Store) -> None:
-        super().__init__(job, inputs, outlet, store)
+    def __init__(self, job: JobInfo, inputs: Mapping[str, Any], sender: JobSender, store: Store) -> None:
+        super().__init__(job, inputs, sender, store)
         self._loop = asyncio.get_running_loop()
         self._inbox = inbox_of(self._loop)
         self._calls = 0
         self._turn = 0
-        self._ring = LineRing(outlet, self._inbox)
+        self._ring = LineRing(sender, self._inbox)
         self._shown = Shown()
         self._pacing: Future[None] | None = None
 
@@ -113,7 +113,7 @@ class Context(AsyncEngineCalls, FigureSender):
         if self._finish_said or self._channel.trouble is not None:
             self._check()
         record = self._plain_record(value, handle)
-        if record is not None and not self._ring.waiting and self._outlet.try_record(self._channel.data, record):
+        if record is not None and not self._ring.waiting and self._sender.try_record(self._channel.data, record):
             self._calls += 1
             if self._calls >= _CALLS_PER_TURN or self._tail_ms > self._turn:
                 await self._give_turn()
@@ -151,7 +151,7 @@ class Context(AsyncEngineCalls, FigureSender):
         if self._finish_said:
             return
         self._check()
-        await self._settled(self._outlet.mark)
+        await self._settled(self._sender.mark)
         if self._channel.trouble is not None:
             self._check()
 
@@ -222,7 +222,7 @@ class Context(AsyncEngineCalls, FigureSender):
         **Cancellation** is safe. Never waits for room. Raises ``LocalProtocolError`` for what is no number.
         """
         self._check()
-        self._outlet.put_progress(encode("BlockProgress", now_ms(), rate=rate(progress)))
+        self._sender.put_progress(encode("BlockProgress", now_ms(), rate=rate(progress)))
         await self._give_turn()
 
     @counted
@@ -267,7 +267,7 @@ class Context(AsyncEngineCalls, FigureSender):
 
     async def _body_room(self, body: OutgoingBody) -> None:
         woken = self._loop.create_future()
-        self._outlet.when_body_room(body, lambda: self._inbox.post(resolve, woken, None))
+        self._sender.when_body_room(body, lambda: self._inbox.post(resolve, woken, None))
         await woken
 
     def _aside(self, work: Callable[..., T], *args: Any) -> Awaitable[T]:
@@ -298,12 +298,12 @@ class Context(AsyncEngineCalls, FigureSender):
         try:
             if self._ring.waiting:
                 await self._ring.drained(self._room)
-            while not self._outlet.try_accept(lane, item):
+            while not self._sender.try_accept(lane, item):
                 await self._room(lane, len(item) if isinstance(item, bytes) else len(item.record))
                 self._check()
         except BaseException:
             # A cancel too: a record that was not accepted must not keep its bodies, nor the values that it names.
-            self._outlet.forget(item)
+            self._sender.forget(item)
             self._forget(keys)
             raise
         await self._give_turn()
@@ -317,7 +317,7 @@ class Context(AsyncEngineCalls, FigureSender):
 
     async def _room(self, lane: Lane, size: int) -> None:
         woken = self._loop.create_future()
-        self._outlet.when_room(lane, size, lambda: self._inbox.post(resolve, woken, None))
+        self._sender.when_room(lane, size, lambda: self._inbox.post(resolve, woken, None))
         await woken
 
     async def _settled(self, ask: Callable[[Callable[[BaseException | None], None]], None]) -> None:
@@ -335,7 +335,7 @@ class Context(AsyncEngineCalls, FigureSender):
             self._shown.close()
             # A cancelled wait leaves the finish standing; lines that found no room by then are given up.
             self._ring.closed = True
-            self._outlet.finish(parcel, lambda error: self._inbox.post(resolve, settled, error))
+            self._sender.finish(parcel, lambda error: self._inbox.post(resolve, settled, error))
         await settled
 
     def _line(self, text: str, stdio: Stdio) -> None:

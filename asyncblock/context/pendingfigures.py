@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 
 from ..errors import AsyncBlockError, Rejected
 from ..iothread import Inbox
-from ..link import Outlet
+from ..link import JobSender
 from ..preview import Making
 from ..wire.bodies import Parcel
 from ..wire.channel import Channel
@@ -26,7 +26,7 @@ class FigureSender(ABC):
 
     _loop: asyncio.AbstractEventLoop
     _inbox: Inbox
-    _outlet: Outlet
+    _sender: JobSender
     _channel: Channel
 
     @abstractmethod
@@ -145,7 +145,7 @@ class Shown:
     async def _put(self, ctx: FigureSender, item: bytes | Parcel) -> None:
         """Send a record, in front of a finish that is said already."""
         lane = ctx._channel.telemetry
-        while not ctx._outlet.try_accept(lane, item):
+        while not ctx._sender.try_accept(lane, item):
             await ctx._room(lane, len(item) if isinstance(item, bytes) else len(item.record))
             if ctx._channel.trouble is not None:
                 ctx._check()

@@ -14,7 +14,7 @@ from .payloads import Stdio, log_records, now_ms
 
 if TYPE_CHECKING:
     from ..iothread import Inbox
-    from ..link import Outlet
+    from ..link import JobSender
 
 __all__ = ["Captured", "LineRing", "LineSink", "divert_rings", "job_logger"]
 
@@ -22,7 +22,7 @@ __all__ = ["Captured", "LineRing", "LineSink", "divert_rings", "job_logger"]
 class Captured:
     """The part of both faces that takes what a job prints and shows; an executor reaches it by ``sink``."""
 
-    _outlet: Outlet
+    _sender: JobSender
 
     @property
     def sink(self) -> LineSink:
@@ -56,9 +56,9 @@ class LineSink:
         return self._of._line
 
     @property
-    def outlet(self) -> Outlet:
+    def sender(self) -> JobSender:
         """Where the job's records go."""
-        return self._of._outlet
+        return self._of._sender
 
     def pace(self) -> None:
         """Wait while too many lines wait, for one who can: not on the block's loop."""
@@ -85,9 +85,9 @@ class LineRing:
         "_dropped",
         "_inbox",
         "_lock",
-        "_outlet",
         "_records",
         "_scheduled",
+        "_sender",
         "_size",
         "_thread",
         "closed",
@@ -96,8 +96,8 @@ class LineRing:
 
     LIMIT = 1 << 20
 
-    def __init__(self, outlet: Outlet, inbox: Inbox) -> None:
-        self._outlet = outlet
+    def __init__(self, sender: JobSender, inbox: Inbox) -> None:
+        self._sender = sender
         self._inbox = inbox
         self._thread = threading.get_ident()
         self._lock = threading.Lock()
@@ -136,7 +136,7 @@ class LineRing:
     def _pump(self) -> None:
         """Move lines into the window while there is room. On the block's loop only."""
         self._scheduled = self.waiting = False
-        outlet, channel = self._outlet, self._outlet.channel
+        sender, channel = self._sender, self._sender.channel
         with self._lock:
             if channel.trouble is not None or self.closed:
                 self._records.clear()
@@ -145,9 +145,9 @@ class LineRing:
                 self._dropped = 0
             taken = 0
             for record in self._records:
-                if not outlet.try_accept(channel.telemetry, record):
+                if not sender.try_accept(channel.telemetry, record):
                     self.waiting = True
-                    outlet.when_room(channel.telemetry, len(record), lambda: self._inbox.post(self._pump))
+                    sender.when_room(channel.telemetry, len(record), lambda: self._inbox.post(self._pump))
                     break
                 taken += 1
                 self._size -= len(record)
@@ -157,7 +157,7 @@ class LineRing:
 
     async def drained(self, room: Callable[[Lane, int], Awaitable[None]]) -> None:
         """Wait until no line waits; ``room`` waits until a lane has room for some bytes. **Cancellation** is safe."""
-        channel = self._outlet.channel
+        channel = self._sender.channel
         while self._records and channel.trouble is None and not self.closed:
             if not self.waiting:
                 self._pump()
@@ -171,7 +171,7 @@ def divert_rings(take: Callable[[str, Stdio], None]) -> None:
     usual = LineRing.add
 
     def add(self: LineRing, text: str, stdio: Stdio) -> None:
-        if self._outlet.inherited:
+        if self._sender.inherited:
             take(text, stdio)
         else:
             usual(self, text, stdio)

@@ -232,10 +232,10 @@ class Sending(ContextBase, ABC):
             await self._send(self._channel.telemetry, item)
             return
         try:
-            await self._accepted(lambda: self._outlet.put_preview(id, item), self._channel.telemetry, len(item.record))
+            await self._accepted(lambda: self._sender.put_preview(id, item), self._channel.telemetry, len(item.record))
         except BaseException:
             # A cancel too: a record that was not accepted must not keep its bodies.
-            self._outlet.forget(item)
+            self._sender.forget(item)
             raise
 
     async def _report(self, type_: str, key: str, payload: object) -> None:

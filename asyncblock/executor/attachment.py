@@ -16,7 +16,7 @@ from typing import Any
 from ..context import EndedPlaces, Engine
 from ..depot import ValueId
 from ..errors import AsyncBlockError
-from ..link import Link, Outlet
+from ..link import JobSender, Link
 from ..offload import wait_in_thread
 from ..shared import withdraw
 from ..wire.messages import Cancel, Close, Dispatch
@@ -101,10 +101,10 @@ class Attachment(JobHost):
 
     # ------------------------------------------------------------------ jobs
 
-    def begin(self, message: Dispatch, template: JobTemplate, outlet: Outlet) -> None:
+    def begin(self, message: Dispatch, template: JobTemplate, sender: JobSender) -> None:
         """Run a job."""
-        outlet.use_port(self.loop_port)
-        job = RunningJob(self, message, template, outlet)
+        sender.use_port(self.loop_port)
+        job = RunningJob(self, message, template, sender)
         self.sessions.add(message.session_id)
         self.jobs[job.key] = job
         self.budget.change()

@@ -315,7 +315,7 @@ def _after_in_child() -> None:
     _far = _Far(None if relay is None else relay.writing, usual)
     divert_lines(_far)
     divert_rings(_far.line)
-    divert_records(_far.record, getattr(sink, "outlet", None))
+    divert_records(_far.record, getattr(sink, "sender", None))
 
 
 if hasattr(os, "register_at_fork"):

@@ -9,7 +9,7 @@ import secrets
 from typing import Any
 
 from ..errors import AsyncBlockError
-from ..link import Outlet
+from ..link import JobSender
 from ..wire.messages import Cancel, Close, Dispatch, Export, Live, Release, ServiceMessage, Spawn, Unspawn
 from .attachment import Attachment
 from .job import started_record
@@ -49,12 +49,12 @@ class Handover:
             **({"disk": depot.disk} if depot.disk is not None else {}),
         }
 
-    def dispatch(self, message: Dispatch, outlet: Outlet) -> None:
+    def dispatch(self, message: Dispatch, sender: JobSender) -> None:
         template = self._attachment.templates.of(message)
         if self._begins_at_once(message, template):
             # Said from here, it is on its way by the time the loop gets to the job: two wake-ups less (dispatch).
-            outlet.start(started_record())
-        self._inbox.post(self._attachment.begin, slim(message, template), template, outlet)
+            sender.start(started_record())
+        self._inbox.post(self._attachment.begin, slim(message, template), template, sender)
 
     def _begins_at_once(self, message: Dispatch, template: JobTemplate) -> bool:
         """Tell whether nothing has to be loaded, fetched or waited for before the author's code runs."""

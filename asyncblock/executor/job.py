@@ -15,7 +15,7 @@ from typing import Any
 from ..block import Binding
 from ..context import Context, CredentialInput, JobInfo, SyncContext, now_ms
 from ..errors import AsyncBlockError, LeaseLost, Unavailable
-from ..link import Outlet
+from ..link import JobSender
 from ..offload import Abandoned, wait_in_thread
 from ..wire.messages import Dispatch
 from ..wire.records import encode
@@ -71,13 +71,13 @@ class RunningJob(NotedJob):
         "task",
     )
 
-    def __init__(self, hosting: JobHost, message: Dispatch, template: JobTemplate, outlet: Outlet) -> None:
+    def __init__(self, hosting: JobHost, message: Dispatch, template: JobTemplate, sender: JobSender) -> None:
         info = _job_info(message, template, hosting)
-        super().__init__(hosting, info, template, outlet)
+        super().__init__(hosting, info, template, sender)
         self.channel = message.channel
         """The job's channel on the link."""
         self.task: asyncio.Task[None] | None = None
-        self._preparation = Preparation(hosting, info, message, template, outlet)
+        self._preparation = Preparation(hosting, info, message, template, sender)
         self._cancelled: str | None = None
         self._fenced: str | None = None
         self._starting: asyncio.Future[object] | None = None
@@ -105,7 +105,7 @@ class RunningJob(NotedJob):
 
     def once_in_journal(self, then: Callable[[BaseException | None], None]) -> None:
         """Call ``then`` once, on the I/O thread, when what the job has sent is in the journal, or never will be."""
-        self._outlet.mark(then)
+        self._sender.mark(then)
 
     def cancel(self, reason: str, grace: float) -> None:
         """Cancel the block; it may clean up for ``grace`` seconds. A repeated cancel changes nothing."""
@@ -201,7 +201,7 @@ class RunningJob(NotedJob):
                 return
             caching = self._preparation.caching
             if caching is not None and "BlockCache" in self._hosting.link.understands:
-                self._outlet.try_accept(self._outlet.channel.telemetry, caching.words)
+                self._sender.try_accept(self._sender.channel.telemetry, caching.words)
             self._note_beginning(binding)
             main = self._begin_call(binding, self._ctx)
             with self._hosting.watchdog.watching() if binding.is_async else _NOTHING:
@@ -231,13 +231,13 @@ class RunningJob(NotedJob):
         """
         if self._cancelled is not None:
             return False
-        if not self._outlet.channel.start_said:
+        if not self._sender.channel.start_said:
             # Mostly it was, when the dispatch came: no other record is made for nothing.
-            self._outlet.start(started_record())
-        if not self._outlet.started:
+            self._sender.start(started_record())
+        if not self._sender.started:
             sent = self._starting = self._hosting.loop.create_future()
             inbox = self._hosting.inbox
-            self._outlet.when_started(lambda: inbox.post(settle, sent, None))
+            self._sender.when_started(lambda: inbox.post(settle, sent, None))
             await sent
             self._starting = None
         return self._cancelled is None
@@ -300,7 +300,7 @@ class RunningJob(NotedJob):
         assert ctx is not None
         if value is ctx.keepAlive:
             inbox = self._hosting.inbox
-            self._outlet.when_finished(lambda: inbox.post(self._finished_later))
+            self._sender.when_finished(lambda: inbox.post(self._finished_later))
             return
         if ctx.unawaited:
             await self._conclude({"error": ctx.unawaited_words()})
@@ -329,7 +329,7 @@ class RunningJob(NotedJob):
         await self._tell_everything(succeeded="error" not in ending and not ending.get("cancelled"))
         ctx = self._ctx
         if ctx is None:
-            ctx = self._ctx = Context(self._info, {}, self._outlet, self._hosting.store)
+            ctx = self._ctx = Context(self._info, {}, self._sender, self._hosting.store)
         try:
             if isinstance(ctx, Context):
                 await ctx.conclude(ending, result)

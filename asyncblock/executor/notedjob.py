@@ -13,7 +13,7 @@ from typing import Any
 
 from ..block import Binding
 from ..context import Context, JobInfo, SyncContext, now_ms
-from ..link import Outlet
+from ..link import JobSender
 from ..wire.records import encode
 from . import capture, forked, shows
 from .commons import CHANGED, HANDLERS, Changes
@@ -43,20 +43,20 @@ class NotedJob:
         "_info",
         "_leftovers",
         "_notes",
-        "_outlet",
         "_over",
+        "_sender",
         "_stall_over",
         "_streams",
         "_template",
         "key",
     )
 
-    def __init__(self, hosting: JobHost, info: JobInfo, template: JobTemplate, outlet: Outlet) -> None:
+    def __init__(self, hosting: JobHost, info: JobInfo, template: JobTemplate, sender: JobSender) -> None:
         self.key = (info.job_id, info.attempt)
         self._hosting = hosting
         self._info = info
         self._template = template
-        self._outlet = outlet
+        self._sender = sender
         self._ctx: Context | SyncContext | None = None
         self._over: asyncio.Future[None] | None = None
         """Done when the block has ended or is given up."""
@@ -132,7 +132,7 @@ class NotedJob:
 
     def _stderr(self) -> Callable[[str], object] | None:
         ctx = self._ctx
-        if not isinstance(ctx, Context) or self._outlet.channel.finish is not None:
+        if not isinstance(ctx, Context) or self._sender.channel.finish is not None:
             return None
         take = ctx.sink.line
         return lambda text: take(text, "stderr")
@@ -189,7 +189,7 @@ class NotedJob:
                 self.note(each)
         notes, self._notes = self._notes, None
         for each in notes or ():
-            if self._outlet.channel.finish is None:
+            if self._sender.channel.finish is None:
                 with self._hosting.thread_lock if isinstance(self._ctx, SyncContext) else _NO_LOCK:
                     self._warn(each)
             else:
@@ -198,9 +198,9 @@ class NotedJob:
 
     def _warn(self, words: str) -> None:
         """Send a warning, if there is room for it."""
-        channel = self._outlet.channel
+        channel = self._sender.channel
         if channel.finish is None and channel.trouble is None:
-            self._outlet.try_accept(channel.telemetry, encode("BlockWarning", now_ms(), warning=words))
+            self._sender.try_accept(channel.telemetry, encode("BlockWarning", now_ms(), warning=words))
 
     async def _after_stall(self, over: asyncio.Event) -> None:
         try:

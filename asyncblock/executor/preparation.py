@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from ..block import Binding
 from ..context import Context, JobInfo, SyncContext
-from ..link import Outlet
+from ..link import JobSender
 from ..offload import run_in_thread, wait_in_thread
 from ..telemetry import current
 from ..telemetry.traces import TRACEPARENT
@@ -34,8 +34,8 @@ class Preparation:
         "_hosting",
         "_info",
         "_message",
-        "_outlet",
         "_release",
+        "_sender",
         "_template",
         "_waiting",
         "caching",
@@ -43,14 +43,14 @@ class Preparation:
     )
 
     def __init__(
-        self, hosting: JobHost, info: JobInfo, message: Dispatch, template: JobTemplate, outlet: Outlet
+        self, hosting: JobHost, info: JobInfo, message: Dispatch, template: JobTemplate, sender: JobSender
     ) -> None:
         self._hosting = hosting
         self._info = info
         self._message: Dispatch | None = message
         """Until its inputs are gathered."""
         self._template = template
-        self._outlet = outlet
+        self._sender = sender
         self._held = HeldInputs(hosting)
         self._waiting: asyncio.Task[Any] | None = None
         """Waits for a service, a module or large inputs."""
@@ -129,11 +129,11 @@ class Preparation:
         hosting = self._hosting
         if self.caching is not None and self.caching.kept is None:
             if not binding.is_async:
-                self._outlet.use_port(hosting.thread_port)
-            recording = self.caching.context(inputs, self._outlet, sync=not binding.is_async)
+                self._sender.use_port(hosting.thread_port)
+            recording = self.caching.context(inputs, self._sender, sync=not binding.is_async)
             if recording is not None:
                 return recording
         if binding.is_async:
-            return Context(self._info, inputs, self._outlet, hosting.store)
-        self._outlet.use_port(hosting.thread_port)
-        return SyncContext(self._info, inputs, self._outlet, hosting.store, hosting.thread_lock)
+            return Context(self._info, inputs, self._sender, hosting.store)
+        self._sender.use_port(hosting.thread_port)
+        return SyncContext(self._info, inputs, self._sender, hosting.store, hosting.thread_lock)

@@ -20,8 +20,8 @@ from ..wire import frames
 from ..wire.bodies import decode_chunk
 from ..wire.messages import Bye, Hello, Message, Ping, Welcome, decode, encode
 from ..wire.states import ConnectionState, Role, advance
-from .desk import Desk
 from .downloads import Downloads
+from .sender import LinkSender
 
 __all__ = ["Connections"]
 
@@ -69,7 +69,7 @@ class Connections:
         connector: Connector,
         address: str,
         speaker: Speaker,
-        desk: Desk,
+        link_sender: LinkSender,
         downloads: Downloads,
         sendable: asyncio.Event,
     ) -> None:
@@ -77,7 +77,7 @@ class Connections:
         self._connector = connector
         self._address = address
         self._speaker = speaker
-        self._desk = desk
+        self._link_sender = link_sender
         self._downloads = downloads
         self._sendable = sendable
         """Set when there may be something to send."""
@@ -179,7 +179,7 @@ class Connections:
             transport.abort()
             self._transport = None
             self._state = ConnectionState.CLOSED
-            self._desk.outbox.disconnect()
+            self._link_sender.outbox.disconnect()
             self._downloads.disconnected()
 
     async def _connect(self, deadline: float | None) -> Transport:
@@ -232,7 +232,7 @@ class Connections:
 
     async def _writer(self, transport: Transport) -> None:
         while True:
-            message = self._desk.next_message()
+            message = self._link_sender.next_message()
             if message is None:
                 self._speaker.all_sent()
                 await self._sendable.wait()
@@ -240,7 +240,7 @@ class Connections:
                 crashpoints.recording(message, "before")
                 await transport.send(message)
                 crashpoints.recording(message, "after")
-                self._desk.sent()
+                self._link_sender.sent()
 
     async def _pulse(self, transport: Transport) -> None:
         """Send a sign of life each heartbeat; three without a byte from the other side end the connection."""
@@ -256,7 +256,7 @@ class Connections:
                 continue
             ping_at = loop.time() + self._heartbeat
             if self.is_open:
-                self._desk.outbox.control(encode(self._speaker.ping()))
+                self._link_sender.outbox.control(encode(self._speaker.ping()))
                 self._sendable.set()
 
     # ------------------------------------------------------------------ what comes in

@@ -24,7 +24,7 @@ from ..wire.messages import (
     Unspawn,
     encode,
 )
-from .desk import Desk, Outlet
+from .sender import JobSender, LinkSender
 
 __all__ = ["Host", "Hosted", "unreadable"]
 
@@ -41,8 +41,8 @@ class Host(Protocol):
         """Say what can be run here; None while nothing may be handed out."""
         ...
 
-    def dispatch(self, message: Dispatch, outlet: Outlet) -> None:
-        """Run a job whose records go to ``outlet``."""
+    def dispatch(self, message: Dispatch, sender: JobSender) -> None:
+        """Run a job whose records go to ``sender``."""
         ...
 
     def cancel(self, message: Cancel) -> None:
@@ -97,8 +97,8 @@ class Host(Protocol):
 class Hosted:
     """What a link does for its host, if it has one. On the I/O thread."""
 
-    def __init__(self, desk: Desk, send: Callable[[Message], None]) -> None:
-        self._desk = desk
+    def __init__(self, link_sender: LinkSender, send: Callable[[Message], None]) -> None:
+        self._link_sender = link_sender
         self._send = send
         self._host: Host | None = None
         self._greeted = b""
@@ -160,8 +160,8 @@ class Hosted:
             raise unreadable(message, "channel", f"from 1 to {_LARGEST - 1}")
         if message.attempt < 1:
             raise unreadable(message, "attempt", "at least 1")
-        if self._host is not None and not self._desk.has(message.channel, message.job_id, message.attempt):
-            self._host.dispatch(message, self._desk.open(message.channel, message.job_id, message.attempt))
+        if self._host is not None and not self._link_sender.has(message.channel, message.job_id, message.attempt):
+            self._host.dispatch(message, self._link_sender.open(message.channel, message.job_id, message.attempt))
 
     def take(self, message: Message) -> None:
         """Take in what concerns jobs and sessions."""
@@ -170,7 +170,7 @@ class Hosted:
                 self._close(message)
             case Refused():
                 words = f"the mainframe refused record {message.index} of the job: {message.reason}"
-                self._desk.raise_at_next_call(message.channel, Rejected(words, code="record"))
+                self._link_sender.raise_at_next_call(message.channel, Rejected(words, code="record"))
             case _ if self._host is not None:
                 self._tell(self._host, message)
             case _:
@@ -199,7 +199,7 @@ class Hosted:
 
     def _close(self, message: Close) -> None:
         words = f"job {message.job_id}, attempt {message.attempt}: {message.reason}"
-        self._desk.close(message.channel, LeaseLost(words))
+        self._link_sender.close(message.channel, LeaseLost(words))
         if self._host is not None:
             self._host.close(message)
 

@@ -35,10 +35,10 @@ from ..wire.messages import (
 )
 from ..wire.windows import Window
 from .connections import Connections
-from .desk import Desk
 from .downloads import Downloads
 from .hosted import Host, Hosted, unreadable
 from .questions import Questions, Rows
+from .sender import LinkSender
 
 __all__ = ["BOOT", "FIRST_TIMEOUT", "Host", "Link"]
 
@@ -80,11 +80,11 @@ class Link:
         """Messages and records that this mainframe takes and an older one would not, as the last Welcome named them."""
         self._replaces = replaces
         self._sendable = asyncio.Event()
-        self._desk = Desk(io, self._sendable)
+        self._link_sender = LinkSender(io, self._sendable)
         self._questions = Questions(self._send_line)
         self.downloads = Downloads(self._send)
-        self._hosted = Hosted(self._desk, self._send)
-        self._connections = Connections(io, connector, address, self, self._desk, self.downloads, self._sendable)
+        self._hosted = Hosted(self._link_sender, self._send)
+        self._connections = Connections(io, connector, address, self, self._link_sender, self.downloads, self._sendable)
         self._idle_waiters: set[asyncio.Event] = set()
         self._over: AsyncBlockError | None = None
         self._task: asyncio.Task[None] | None = None
@@ -108,7 +108,7 @@ class Link:
 
     def new_port(self) -> Window:
         """Return a share of the link's window for one producing thread (or threads under one lock)."""
-        return self._desk.new_port()
+        return self._link_sender.new_port()
 
     async def open(self, timeout: float | None = FIRST_TIMEOUT) -> Welcome:
         """Connect and wait for the first Welcome.
@@ -216,7 +216,7 @@ class Link:
         if self._over is not None:
             return
         self._over = error
-        self._desk.abandon(error)
+        self._link_sender.abandon(error)
         self._hosted.end(error)
         self._questions.end(error)
         self.downloads.end(error)
@@ -241,14 +241,14 @@ class Link:
             executor=self._hosted.greeting(),
             channels=self._open_channels(),
             replaces=self._replaces,
-            next_channel=self._desk.next_channel,
+            next_channel=self._link_sender.next_channel,
             epoch=self.epoch,
             secret=self._secret,
         )
 
     def _open_channels(self) -> list[list[Any]]:
         """Return the open jobs. Where the ids of very many don't fit into a message, the numbers say enough."""
-        channels = list(self._desk.channels.values())
+        channels = list(self._link_sender.channels.values())
         many = sum(len(channel.job_id) for channel in channels) > _HELLO_IDS
         return [[each.number, "" if many else each.job_id, each.attempt] for each in channels]
 
@@ -267,7 +267,7 @@ class Link:
             case Ack():
                 self._on_stored(message.seq)
             case Kept():
-                self._desk.kept(message.n)
+                self._link_sender.kept(message.n)
             case Ping():
                 self._on_stored(message.stored)
             case Dispatch():
@@ -284,7 +284,7 @@ class Link:
                 self._hosted.take(message)
 
     def _on_stored(self, seq: int) -> None:
-        self._desk.acknowledge(seq)
+        self._link_sender.acknowledge(seq)
         self.all_sent()
 
     def _on_welcome(self, welcome: Welcome) -> None:
@@ -294,12 +294,12 @@ class Link:
         self._check_continuity(welcome)
         self._token, self.epoch = welcome.token, welcome.epoch
         self.understands = frozenset(each for each in welcome.understands if isinstance(each, str))
-        self._desk.allow(welcome.windows)
+        self._link_sender.allow(welcome.windows)
         self._replaces = None
-        self._desk.resume(welcome.stored, bodies, self.understands)
+        self._link_sender.resume(welcome.stored, bodies, self.understands)
         self._questions.allow(welcome.limits)
         for line in self._questions.lines():
-            self._desk.outbox.control(line)
+            self._link_sender.outbox.control(line)
         self.downloads.connected(self._questions.max_reads)
         self._hosted.welcomed()
         self._sendable.set()
@@ -314,7 +314,7 @@ class Link:
                 "acknowledged may not be there. Jobs of this process can't be continued; read sessions from their start"
             )
             self._questions.end_reads(error)
-        elif not welcome.resumed and (self._desk.outbox.seq or self._desk.channels):
+        elif not welcome.resumed and (self._link_sender.outbox.seq or self._link_sender.channels):
             error = ConnectionLost(
                 f"the mainframe at {self.address} doesn't know this link any more (journal {welcome.epoch}): "
                 "what the jobs of this process have sent can't be continued"
@@ -322,7 +322,7 @@ class Link:
         else:
             return
         logger.error("%s", error)
-        self._desk.abandon(error)
+        self._link_sender.abandon(error)
         self._hosted.abandon(error)
 
     # ------------------------------------------------------------------ what goes out
@@ -333,7 +333,7 @@ class Link:
     def _send_line(self, line: bytes) -> None:
         # Without a connection it is dropped: what matters is said again after the Welcome.
         if self._connections.is_open:
-            self._desk.outbox.control(line)
+            self._link_sender.outbox.control(line)
             self._sendable.set()
 
     async def _drain(self, timeout: float | None) -> int:
@@ -341,14 +341,14 @@ class Link:
         self._idle_waiters.add(quiet)
         try:
             async with asyncio.timeout(timeout):
-                while self._over is None and (self._desk.outbox.unacknowledged or not self._desk.idle):
+                while self._over is None and (self._link_sender.outbox.unacknowledged or not self._link_sender.idle):
                     quiet.clear()
                     await quiet.wait()
         except TimeoutError:
             pass
         finally:
             self._idle_waiters.discard(quiet)
-        return 0 if self._over is not None else self._desk.unacknowledged
+        return 0 if self._over is not None else self._link_sender.unacknowledged
 
     async def _close(self) -> None:
         if not self._connections.closing:

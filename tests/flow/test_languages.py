@@ -11,7 +11,7 @@ import asyncblock
 from asyncblock.errors import AsyncBlockError, InvalidFlow
 from asyncblock.hosting import hosted_mainframe, listening
 from asyncblock.iothread import shared
-from asyncblock.link.desk import Outlet
+from asyncblock.link.sender import JobSender
 from asyncblock.packages import package_hash
 from asyncblock.wire.bodies import Parcel
 from asyncblock.wire.messages import Cancel, Close, Dispatch, Export, Live, Release, ServiceMessage, Spawn, Unspawn
@@ -29,10 +29,10 @@ class Executor:
     def announcement(self) -> dict[str, Any] | None:
         return {"languages": ["nodejs"], "packages": {self._digest: "mine"}, "slots": {"async": 4, "sync": 1}}
 
-    def dispatch(self, message: Dispatch, outlet: Outlet) -> None:
+    def dispatch(self, message: Dispatch, sender: JobSender) -> None:
         result = {"o": [message.block["language"], message.block["entry"], message.inputs["x"]]}
-        outlet.try_record(outlet.channel.data, encode("JobStarted", 1))
-        outlet.finish(Parcel(encode("BlockFinished", 1, result=result)), lambda error: None)
+        sender.try_record(sender.channel.data, encode("JobStarted", 1))
+        sender.finish(Parcel(encode("BlockFinished", 1, result=result)), lambda error: None)
 
     def cancel(self, message: Cancel) -> None: ...
     def close(self, message: Close) -> None: ...

@@ -17,7 +17,7 @@ from asyncblock.errors import ConnectionLost, RemoteProtocolError
 from asyncblock.executor import Executor
 from asyncblock.executor.tasks import current_job
 from asyncblock.iothread import IOThread, shared
-from asyncblock.link import Link, Outlet
+from asyncblock.link import JobSender, Link
 from asyncblock.transport import Transport
 from asyncblock.transport.memory import memory_pair
 from asyncblock.wire.bodies import BodyRef, encode_chunk
@@ -83,7 +83,7 @@ class Host:
     def announcement(self) -> dict[str, Any]:
         return {"languages": ["python"], "packages": {}, "slots": {"async": 1}}
 
-    def dispatch(self, message: Dispatch, outlet: Outlet) -> None:
+    def dispatch(self, message: Dispatch, sender: JobSender) -> None:
         self.jobs.append((message.job_id, message.attempt, message.channel))
 
     def lag(self) -> float:

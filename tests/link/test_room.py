@@ -16,9 +16,9 @@ import pytest
 
 from asyncblock.errors import LeaseLost, LocalProtocolError, Unavailable
 from asyncblock.iothread import IOThread, shared
-from asyncblock.link.desk import Desk, Outlet
 from asyncblock.link.draft import DraftAbandoned
 from asyncblock.link.room import Room, room_of
+from asyncblock.link.sender import JobSender, LinkSender
 from asyncblock.wire import frames
 from asyncblock.wire.bodies import CHUNK_SIZE, OutgoingBody, Parcel, decode_chunk
 from asyncblock.wire.channel import Channel
@@ -160,22 +160,22 @@ def test_the_sizes_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
 # ---------------------------------------------------------------------- drafts
 
 
-async def on_a_desk(check: Any, *args: Any) -> None:
+async def on_a_link_sender(check: Any, *args: Any) -> None:
     async with shared().lease() as io:
         await asyncio.wait_for(io.run(check(io, *args)), 20)
 
 
-def desk_of(io: IOThread, *, understands: bool = True) -> tuple[Desk, Outlet]:
-    desk = Desk(io, asyncio.Event())
-    desk.room = Room(memory=2 * CHUNK_SIZE, file=64 * CHUNK_SIZE)
-    desk.resume(0, {}, [Whole.op, Discard.op] if understands else [])
-    return desk, desk.open(1, "job", 1)
+def link_sender_of(io: IOThread, *, understands: bool = True) -> tuple[LinkSender, JobSender]:
+    link_sender = LinkSender(io, asyncio.Event())
+    link_sender.room = Room(memory=2 * CHUNK_SIZE, file=64 * CHUNK_SIZE)
+    link_sender.resume(0, {}, [Whole.op, Discard.op] if understands else [])
+    return link_sender, link_sender.open(1, "job", 1)
 
 
-async def taken(desk: Desk) -> bytes:
+async def taken(link_sender: LinkSender) -> bytes:
     """Take the next message, when there is one."""
-    while (message := desk.next_message()) is None:
-        await desk._sendable.wait()
+    while (message := link_sender.next_message()) is None:
+        await link_sender._sendable.wait()
     return message
 
 
@@ -207,57 +207,57 @@ WHOLE = BLOCK * 5 + b"end"
 
 
 async def test_item_2_chunks_leave_while_the_rest_is_still_being_made() -> None:
-    await on_a_desk(_stream)
+    await on_a_link_sender(_stream)
 
 
 async def _stream(io: IOThread) -> None:
-    desk, outlet = desk_of(io)
-    draft, gate = outlet.draft(telemetry=False), Gate()
+    link_sender, sender = link_sender_of(io)
+    draft, gate = sender.draft(telemetry=False), Gate()
     draft.begin(iter(gate), "raw")
     making = asyncio.create_task(asyncio.to_thread(draft.make, "it"))
-    came = b"".join([bytes(decode_chunk(await taken(desk))[2]) for _ in range(4)])
+    came = b"".join([bytes(decode_chunk(await taken(link_sender))[2]) for _ in range(4)])
     assert came == BLOCK * 4
     assert not making.done()
     # What else the job says passes what is being made.
-    outlet.try_record(outlet.channel.data, b'{"type":"BlockOutput"}')
-    assert b"BlockOutput" in await taken(desk)
+    sender.try_record(sender.channel.data, b'{"type":"BlockOutput"}')
+    assert b"BlockOutput" in await taken(link_sender)
     gate.open.set()
     assert await making
-    came += b"".join([bytes(decode_chunk(await taken(desk))[2]) for _ in range(2)])
+    came += b"".join([bytes(decode_chunk(await taken(link_sender))[2]) for _ in range(2)])
     assert came == WHOLE
-    asked = control(await taken(desk))
+    asked = control(await taken(link_sender))
     assert asked == Whole(draft.body.n, len(WHOLE), hashlib.sha256(WHOLE).hexdigest())
     assert draft.body.ref.sha256 == asked.sha256
     # Its record waits for the mainframe to have it; those of other jobs don't.
-    outlet.try_accept(outlet.channel.data, Parcel(b'{"type":"named"}', [draft.body]))
-    outlet.try_record(outlet.channel.data, b'{"type":"behind"}')
-    other = desk.open(2, "other", 1)
+    sender.try_accept(sender.channel.data, Parcel(b'{"type":"named"}', [draft.body]))
+    sender.try_record(sender.channel.data, b'{"type":"behind"}')
+    other = link_sender.open(2, "other", 1)
     other.try_record(other.channel.data, b'{"type":"passes"}')
-    passing = await taken(desk)
+    passing = await taken(link_sender)
     assert b"passes" in passing
     assert b"named" not in passing
-    assert desk.next_message() is None
-    desk.kept(draft.body.n)
-    named = await taken(desk)
+    assert link_sender.next_message() is None
+    link_sender.kept(draft.body.n)
+    named = await taken(link_sender)
     assert named.index(b"named") < named.index(b"behind")
-    desk.acknowledge(desk.outbox.seq)
-    assert (desk.outbox.bodies, desk.room.in_memory, desk.room.in_file) == ({}, 0, 0)
-    assert desk.idle
+    link_sender.acknowledge(link_sender.outbox.seq)
+    assert (link_sender.outbox.bodies, link_sender.room.in_memory, link_sender.room.in_file) == ({}, 0, 0)
+    assert link_sender.idle
 
 
 @pytest.mark.parametrize(
     "when", ["before it is begun", "while it is made", "while it waits for room", "when it is made"]
 )
 async def test_item_2_an_abandoned_draft_is_discarded_on_both_sides(when: str) -> None:
-    await on_a_desk(_abandon, when)
+    await on_a_link_sender(_abandon, when)
 
 
 async def _abandon(io: IOThread, when: str) -> None:
-    desk, outlet = desk_of(io)
+    link_sender, sender = link_sender_of(io)
     if when == "while it waits for room":
-        desk.room = Room(memory=2 * CHUNK_SIZE, file=0)
-        desk.room.begin(body(77))
-    draft, gate = outlet.draft(telemetry=False), Gate()
+        link_sender.room = Room(memory=2 * CHUNK_SIZE, file=0)
+        link_sender.room.begin(body(77))
+    draft, gate = sender.draft(telemetry=False), Gate()
     if when == "before it is begun":
         draft.abandon()
         with pytest.raises(DraftAbandoned):
@@ -267,54 +267,54 @@ async def _abandon(io: IOThread, when: str) -> None:
     making = asyncio.create_task(asyncio.to_thread(draft.make, "it"))
     if when == "while it is made":
         await asyncio.to_thread(gate.reached.wait, 20)
-        await taken(desk)
+        await taken(link_sender)
     elif when == "while it waits for room":
         assert not await making
-        await taken(desk)
+        await taken(link_sender)
     else:
         gate.open.set()
         assert await making
-        while frames.is_text(await taken(desk)) is False:
+        while frames.is_text(await taken(link_sender)) is False:
             pass
     draft.abandon()
     draft.abandon()
-    while not frames.is_text(message := await taken(desk)):
+    while not frames.is_text(message := await taken(link_sender)):
         pass
     assert control(message) == Discard([draft.body.n])
     gate.open.set()
     if when == "while it is made":
         with pytest.raises(DraftAbandoned):
             await making
-    assert (desk.outbox.bodies, desk.room.in_memory, desk.room.in_file) == ({}, 0, 0)
-    assert desk.next_message() is None
+    assert (link_sender.outbox.bodies, link_sender.room.in_memory, link_sender.room.in_file) == ({}, 0, 0)
+    assert link_sender.next_message() is None
 
 
 async def test_a_draft_whose_job_is_over_is_given_up() -> None:
-    await on_a_desk(_close)
+    await on_a_link_sender(_close)
 
 
 async def _close(io: IOThread) -> None:
-    desk, outlet = desk_of(io)
-    draft, gate = outlet.draft(telemetry=False), Gate()
+    link_sender, sender = link_sender_of(io)
+    draft, gate = sender.draft(telemetry=False), Gate()
     draft.begin(iter(gate), "raw")
     making = asyncio.create_task(asyncio.to_thread(draft.make, "it"))
-    await taken(desk)
-    desk.close(1, LeaseLost("the lease ended"))
+    await taken(link_sender)
+    link_sender.close(1, LeaseLost("the lease ended"))
     gate.open.set()
     with pytest.raises(DraftAbandoned):
         await making
-    assert (desk.outbox.bodies, desk.room.in_memory, desk.room.in_file) == ({}, 0, 0)
+    assert (link_sender.outbox.bodies, link_sender.room.in_memory, link_sender.room.in_file) == ({}, 0, 0)
 
 
 async def test_an_error_in_the_pieces_passes_and_a_disk_s_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    await on_a_desk(_fail, monkeypatch)
+    await on_a_link_sender(_fail, monkeypatch)
 
 
 async def _fail(io: IOThread, monkeypatch: pytest.MonkeyPatch) -> None:
-    _, outlet = desk_of(io)
+    _, sender = link_sender_of(io)
     gate = Gate(error=ValueError("the author's"))
     gate.open.set()
-    draft = outlet.draft(telemetry=False)
+    draft = sender.draft(telemetry=False)
     draft.begin(iter(gate), "raw")
     with pytest.raises(ValueError, match="the author's"):
         draft.make("it")
@@ -324,7 +324,7 @@ async def _fail(io: IOThread, monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(os, "pwrite", full)
-    draft = outlet.draft(telemetry=False)
+    draft = sender.draft(telemetry=False)
     draft.begin(iter(Gate()), "raw")
     words = r"^the value for handle 'x' has to wait in a temporary file in /.*Input/output error.*ASYNCBLOCK_BODIES_DIR"
     with pytest.raises(Unavailable, match=words):
@@ -333,84 +333,84 @@ async def _fail(io: IOThread, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_body_is_asked_for_again_on_the_next_connection_and_goes_on_where_it_was() -> None:
-    await on_a_desk(_resume)
+    await on_a_link_sender(_resume)
 
 
 async def _resume(io: IOThread) -> None:
-    desk, outlet = desk_of(io)
-    draft = outlet.draft(telemetry=False)
+    link_sender, sender = link_sender_of(io)
+    draft = sender.draft(telemetry=False)
     draft.begin(iter([BLOCK, BLOCK, b"end"]), "raw")
     assert await asyncio.to_thread(draft.make, "it")
-    outlet.try_accept(outlet.channel.data, Parcel(b'{"type":"named"}', [draft.body]))
-    messages = [await taken(desk) for _ in range(4)]
+    sender.try_accept(sender.channel.data, Parcel(b'{"type":"named"}', [draft.body]))
+    messages = [await taken(link_sender) for _ in range(4)]
     assert control(messages[-1]).n == draft.body.n
-    desk.outbox.disconnect()
+    link_sender.outbox.disconnect()
     # The mainframe has one of a call that was cancelled while there was no connection.
-    desk.resume(0, {draft.body.n: CHUNK_SIZE, 99: 5}, [Whole.op, Discard.op])
-    assert control(await taken(desk)) == Discard([99])
+    link_sender.resume(0, {draft.body.n: CHUNK_SIZE, 99: 5}, [Whole.op, Discard.op])
+    assert control(await taken(link_sender)) == Discard([99])
     again = b""
-    while not frames.is_text(message := await taken(desk)):
+    while not frames.is_text(message := await taken(link_sender)):
         number, offset, piece = decode_chunk(message)
         assert (number, offset) == (draft.body.n, CHUNK_SIZE + len(again))
         again += piece
     assert again == BLOCK + b"end"
     assert control(message) == Whole(draft.body.n, draft.body.length, draft.body.sha256)
-    desk.kept(draft.body.n)
-    assert b"named" in await taken(desk)
+    link_sender.kept(draft.body.n)
+    assert b"named" in await taken(link_sender)
     # Its record is on its way: what is discarded now isn't this one.
-    desk.close(1, LeaseLost("the lease ended"))
-    assert list(desk.outbox.bodies) == [draft.body.n]
-    desk.acknowledge(1)
-    assert desk.room.in_memory == 0
+    link_sender.close(1, LeaseLost("the lease ended"))
+    assert list(link_sender.outbox.bodies) == [draft.body.n]
+    link_sender.acknowledge(1)
+    assert link_sender.room.in_memory == 0
 
 
 async def test_item_2_a_batch_that_is_sent_again_waits_for_its_bodies_and_control_passes() -> None:
-    await on_a_desk(_resend)
+    await on_a_link_sender(_resend)
 
 
 async def _resend(io: IOThread) -> None:
-    desk, outlet = desk_of(io)
-    draft = outlet.draft(telemetry=False)
+    link_sender, sender = link_sender_of(io)
+    draft = sender.draft(telemetry=False)
     draft.begin(iter([BLOCK, b"end"]), "raw")
     assert await asyncio.to_thread(draft.make, "it")
-    outlet.try_accept(outlet.channel.data, Parcel(b'{"type":"named"}', [draft.body]))
+    sender.try_accept(sender.channel.data, Parcel(b'{"type":"named"}', [draft.body]))
     for _ in range(3):
-        await taken(desk)
-    desk.kept(draft.body.n)
-    named = await taken(desk)
-    desk.outbox.disconnect()
+        await taken(link_sender)
+    link_sender.kept(draft.body.n)
+    named = await taken(link_sender)
+    link_sender.outbox.disconnect()
     # The mainframe was restarted: it has the body and has forgotten that it was checked.
-    desk.resume(0, {draft.body.n: draft.body.length}, [Whole.op, Discard.op])
-    assert control(await taken(desk)).n == draft.body.n
-    assert desk.next_message() is None
-    desk.outbox.control(b'{"op":"ping"}')
-    assert await taken(desk) == b'{"op":"ping"}'
+    link_sender.resume(0, {draft.body.n: draft.body.length}, [Whole.op, Discard.op])
+    assert control(await taken(link_sender)).n == draft.body.n
+    assert link_sender.next_message() is None
+    link_sender.outbox.control(b'{"op":"ping"}')
+    assert await taken(link_sender) == b'{"op":"ping"}'
     # Its job may be over meanwhile.
-    desk.close(1, LeaseLost("the lease ended"))
-    desk._sendable.clear()
-    desk.kept(draft.body.n)
-    assert desk._sendable.is_set()
-    assert await taken(desk) == named
+    link_sender.close(1, LeaseLost("the lease ended"))
+    link_sender._sendable.clear()
+    link_sender.kept(draft.body.n)
+    assert link_sender._sendable.is_set()
+    assert await taken(link_sender) == named
 
 
 async def test_a_mainframe_that_knows_neither_is_neither_asked_nor_told() -> None:
-    await on_a_desk(_older)
+    await on_a_link_sender(_older)
 
 
 async def _older(io: IOThread) -> None:
-    desk, outlet = desk_of(io, understands=False)
-    draft = outlet.draft(telemetry=False)
+    link_sender, sender = link_sender_of(io, understands=False)
+    draft = sender.draft(telemetry=False)
     draft.begin(iter([BLOCK, b"end"]), "raw")
     assert await asyncio.to_thread(draft.make, "it")
-    outlet.try_accept(outlet.channel.data, Parcel(b'{"type":"named"}', [draft.body]))
-    messages = [await taken(desk) for _ in range(3)]
+    sender.try_accept(sender.channel.data, Parcel(b'{"type":"named"}', [draft.body]))
+    messages = [await taken(link_sender) for _ in range(3)]
     assert [frames.is_text(message) for message in messages] == [False, False, True]
     assert b"named" in messages[-1]
-    dropped = outlet.small_body(BLOCK, "raw", force=True)
+    dropped = sender.small_body(BLOCK, "raw", force=True)
     assert dropped is not None
-    await taken(desk)
-    desk.forget([dropped])
-    assert desk.next_message() is None
+    await taken(link_sender)
+    link_sender.forget([dropped])
+    assert link_sender.next_message() is None
 
 
 def test_an_answer_that_nobody_asked_for_changes_nothing() -> None:

@@ -16,8 +16,8 @@ from asyncblock.client import Session
 from asyncblock.errors import AsyncBlockError
 from asyncblock.flow.plan import InputPlan, NodePlan, Plan, Source
 from asyncblock.link import Link
-from asyncblock.link.desk import Outlet
 from asyncblock.link.room import BODY_MEMORY
+from asyncblock.link.sender import JobSender
 from asyncblock.server.settings import Settings
 from asyncblock.testing import Faults, MemoryMainframe, MemoryNetwork, OneLoop
 from asyncblock.testing.chaos.audit import Audit, audit_journal
@@ -75,17 +75,17 @@ class Executor:
             await asyncio.wait(list(self._jobs.values()))
 
     def in_flight(self) -> int:
-        return sum(port.accepted - port.freed for port in self.link._desk.ports)
+        return sum(port.accepted - port.freed for port in self.link._link_sender.ports)
 
     # ------------------------------------------------------------------ Host
 
     def announcement(self) -> dict[str, Any] | None:
         return {"languages": ["python"], "packages": {"h": "p"}, "slots": {"async": 4, "sync": 4}}
 
-    def dispatch(self, message: Dispatch, outlet: Outlet) -> None:
+    def dispatch(self, message: Dispatch, sender: JobSender) -> None:
         key = (message.job_id, message.attempt)
         assert key not in self._jobs, f"{key} was handed out twice"
-        self._jobs[key] = self.world.tasks.create_task(self._run(message, outlet))
+        self._jobs[key] = self.world.tasks.create_task(self._run(message, sender))
 
     def cancel(self, message: Cancel) -> None:
         self._stop(message.job_id, message.attempt)
@@ -133,56 +133,56 @@ class Executor:
 
     # ------------------------------------------------------------------ blocks
 
-    async def _run(self, message: Dispatch, outlet: Outlet) -> None:
+    async def _run(self, message: Dispatch, sender: JobSender) -> None:
         cancelled = False
         try:
-            await self._send(outlet, outlet.channel.data, records.encode("JobStarted", 0))
+            await self._send(sender, sender.channel.data, records.encode("JobStarted", 0))
             if message.node_id == "source":
-                await self._count(message, outlet)
+                await self._count(message, sender)
             else:
                 await asyncio.sleep(self.world.chance.uniform(0, 0.2))
-                await self._send(outlet, outlet.channel.data, output(message.inputs.get("value")))
+                await self._send(sender, sender.channel.data, output(message.inputs.get("value")))
         except asyncio.CancelledError:
             cancelled = True
         except AsyncBlockError:
             return
-        if outlet.channel.trouble is None and not self.dead:
+        if sender.channel.trouble is None and not self.dead:
             fields: dict[str, Any] = {"cancelled": True} if cancelled else {}
-            outlet.finish(Parcel(records.encode("BlockFinished", 0, **fields)), lambda error: None)
+            sender.finish(Parcel(records.encode("BlockFinished", 0, **fields)), lambda error: None)
 
-    async def _count(self, message: Dispatch, outlet: Outlet) -> None:
+    async def _count(self, message: Dispatch, sender: JobSender) -> None:
         chance = self.world.chance
         count = message.inputs["count"]
         for n in range(count):
             if chance.random() < 0.05:
-                await self._send(outlet, outlet.channel.data, self._large(outlet, n))
+                await self._send(sender, sender.channel.data, self._large(sender, n))
             else:
-                await self._send(outlet, outlet.channel.data, output({"n": n}))
+                await self._send(sender, sender.channel.data, output({"n": n}))
             if chance.random() < 0.1:
-                await self._flush(outlet)
+                await self._flush(sender)
                 self.world.note((message.job_id, message.attempt), n)
             if chance.random() < 0.3:
                 await asyncio.sleep(chance.uniform(0, 0.5))
-        await self._flush(outlet)
+        await self._flush(sender)
         self.world.note((message.job_id, message.attempt), count - 1)
 
-    def _large(self, outlet: Outlet, n: int) -> Parcel:
+    def _large(self, sender: JobSender, n: int) -> Parcel:
         data = b'{"n":%d,"text":"%s"}' % (n, b"x" * self.world.chance.choice((70_000, 150_000)))
-        body = outlet.small_body(data, "json", force=True)
+        body = sender.small_body(data, "json", force=True)
         assert body is not None
         record = records.encode("BlockOutput", 0, handle="out", body=body.ref.to_json(), done=False)
         return Parcel(record, [body])
 
-    async def _send(self, outlet: Outlet, lane: Lane, item: bytes | Parcel) -> None:
+    async def _send(self, sender: JobSender, lane: Lane, item: bytes | Parcel) -> None:
         size = len(item.record) if isinstance(item, Parcel) else len(item)
-        while not outlet.try_accept(lane, item):
+        while not sender.try_accept(lane, item):
             room = asyncio.Event()
-            outlet.when_room(lane, size, room.set)
+            sender.when_room(lane, size, room.set)
             await room.wait()
-            self._check(outlet)
-        self._check(outlet)
+            self._check(sender)
+        self._check(sender)
 
-    async def _flush(self, outlet: Outlet) -> None:
+    async def _flush(self, sender: JobSender) -> None:
         stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def settle(error: BaseException | None) -> None:
@@ -192,12 +192,12 @@ class Executor:
                 else:
                     stored.set_exception(error)
 
-        outlet.mark(settle)
+        sender.mark(settle)
         await stored
 
-    def _check(self, outlet: Outlet) -> None:
-        if outlet.channel.trouble is not None:
-            raise outlet.channel.trouble
+    def _check(self, sender: JobSender) -> None:
+        if sender.channel.trouble is not None:
+            raise sender.channel.trouble
 
 
 def output(value: Any) -> bytes:
@@ -332,9 +332,9 @@ class World:
     def check_memory(self) -> None:
         """Memory stays within the bound while things wait."""
         for executor in self.executors:
-            jobs = len(executor.link._desk.channels)
+            jobs = len(executor.link._link_sender.channels)
             assert executor.in_flight() <= LINK_WINDOW + jobs * (64 << 10)
-            assert executor.link._desk.room.in_memory <= BODY_MEMORY
+            assert executor.link._link_sender.room.in_memory <= BODY_MEMORY
 
     async def settle(self) -> Audit:
         """Heal everything, wait until all sessions have ended, and audit."""

@@ -10,7 +10,7 @@ import pytest
 
 from asyncblock.iothread import shared
 from asyncblock.link import Link
-from asyncblock.link.desk import Outlet
+from asyncblock.link.sender import JobSender
 from asyncblock.transport import Transport
 from asyncblock.transport.memory import memory_pair
 from asyncblock.wire.messages import Dispatch
@@ -19,10 +19,10 @@ pytestmark = pytest.mark.timeout(30)
 
 
 class Host:
-    """Takes one job and keeps its outlet."""
+    """Takes one job and keeps its sender."""
 
     def __init__(self) -> None:
-        self.outlet: Outlet | None = None
+        self.sender: JobSender | None = None
         self.came = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
@@ -32,8 +32,8 @@ class Host:
     def lag(self) -> float:
         return 0.0
 
-    def dispatch(self, message: Dispatch, outlet: Outlet) -> None:
-        self.outlet = outlet
+    def dispatch(self, message: Dispatch, sender: JobSender) -> None:
+        self.sender = sender
         self._loop.call_soon_threadsafe(self.came.set)
 
     def __getattr__(self, name: str) -> Any:
@@ -72,11 +72,11 @@ async def test_the_windows_of_a_welcome_hold_for_all_jobs() -> None:
         await link.open()
         await link.attach(host)
         await host.came.wait()
-        assert host.outlet is not None
-        channel = host.outlet.channel
+        assert host.sender is not None
+        channel = host.sender.channel
         assert (channel.data.window.limit, channel.telemetry.window.limit, channel.port.limit) == (5000, 700, 6000)
         accepted = 0
-        while host.outlet.try_accept(channel.data, b"x" * 1000):
+        while host.sender.try_accept(channel.data, b"x" * 1000):
             accepted += 1
         assert accepted == 5
         await link.close()

@@ -13,7 +13,7 @@ from ...context import JobInfo, now_ms
 from ...errors import AsyncBlockError, Unavailable
 from ...identity import module_imports
 from ...importable import importable
-from ...link import Outlet
+from ...link import JobSender
 from ...metadata import carried
 from ...packages import package_hash
 from ...store import StoreKey
@@ -158,7 +158,7 @@ class Caching:
     # ------------------------------------------------------------------ keeping
 
     def context(
-        self, inputs: Mapping[str, Any], outlet: Outlet, *, sync: bool
+        self, inputs: Mapping[str, Any], sender: JobSender, *, sync: bool
     ) -> RecordingContext | RecordingSyncContext | None:
         """Return a context that takes down what the block puts out; None where nothing can be kept."""
         if self._key is None or self._results is None:
@@ -173,8 +173,8 @@ class Caching:
         recorder = self._recorder = Recorder(self._results, about, environment.store, bases, self._keep)
         if sync:
             lock = environment.thread_lock
-            return RecordingSyncContext(self._info, inputs, outlet, environment.store, lock, recorder, self._told)
-        return RecordingContext(self._info, inputs, outlet, environment.store, recorder, self._told)
+            return RecordingSyncContext(self._info, inputs, sender, environment.store, lock, recorder, self._told)
+        return RecordingContext(self._info, inputs, sender, environment.store, recorder, self._told)
 
     def close(self) -> None:
         """Let go of files: the job is over."""

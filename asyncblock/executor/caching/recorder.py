@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from ...context.payloads import Prepared
     from ...context.secrecy import CredentialInput
-    from ...link import Outlet
+    from ...link import JobSender
     from ...wire.windows import Lane
 
 __all__ = ["Recorder", "RecordingContext", "RecordingSyncContext"]
@@ -275,18 +275,18 @@ class RecordingContext(_Recording, Context):
         self,
         job: JobInfo,
         inputs: Mapping[str, Any],
-        outlet: Outlet,
+        sender: JobSender,
         store: Store,
         recorder: Recorder,
         told: Callable[[str | None], bytes | None],
     ) -> None:
-        super().__init__(job, inputs, outlet, store)
+        super().__init__(job, inputs, sender, store)
         self._recorder = recorder
         self._told = told
         self._order = asyncio.Lock()
 
     async def _send(self, lane: Lane, item: bytes | Parcel, keys: Sequence[StoreKey | None] = ()) -> None:
-        if lane is not self._channel.data or self._outlet.inherited:
+        if lane is not self._channel.data or self._sender.inherited:
             # What a forked process sends is taken down where it arrives, in its parent.
             await super()._send(lane, item, keys)
             return
@@ -296,7 +296,7 @@ class RecordingContext(_Recording, Context):
                 await run_in_thread(self._recorder.take, item)
             except BaseException:
                 # A cancel too: what is taken down in part is no result, and what isn't sent keeps nothing.
-                self._outlet.forget(item)
+                self._sender.forget(item)
                 self._forget(keys)
                 self._recorder.spoil(_GIVEN_UP)
                 raise
@@ -312,7 +312,7 @@ class RecordingContext(_Recording, Context):
             await run_in_thread(self._recorder.take, parcel)
             why = await run_in_thread(self._recorder.end, parcel.record)
             if (said := self._told(why)) is not None:
-                self._outlet.try_accept(self._channel.telemetry, said)
+                self._sender.try_accept(self._channel.telemetry, said)
         finally:
             # A cancelled wait leaves the finish standing.
             await super()._send_finish(parcel)
@@ -325,19 +325,19 @@ class RecordingSyncContext(_Recording, SyncContext):
         self,
         job: JobInfo,
         inputs: Mapping[str, Any],
-        outlet: Outlet,
+        sender: JobSender,
         store: Store,
         lock: threading.Lock,
         recorder: Recorder,
         told: Callable[[str | None], bytes | None],
     ) -> None:
-        super().__init__(job, inputs, outlet, store, lock)
+        super().__init__(job, inputs, sender, store, lock)
         self._recorder = recorder
         self._told = told
         self._order = threading.Lock()
 
     async def _send(self, lane: Lane, item: bytes | Parcel, keys: Sequence[StoreKey | None] = ()) -> None:
-        if lane is not self._channel.data or self._outlet.inherited:
+        if lane is not self._channel.data or self._sender.inherited:
             # What a forked process sends is taken down where it arrives, in its parent.
             await super()._send(lane, item, keys)
             return
@@ -355,5 +355,5 @@ class RecordingSyncContext(_Recording, SyncContext):
         why = self._recorder.end(parcel.record)
         if (said := self._told(why)) is not None:
             with self._lock:
-                self._outlet.try_accept(self._channel.telemetry, said)
+                self._sender.try_accept(self._channel.telemetry, said)
         await super()._send_finish(parcel)

@@ -1,6 +1,6 @@
-"""The desk: where the records of this process's jobs wait for the wire, and where producers wait for room.
+"""Senders: where the records of this process's jobs wait for the wire, and where producers wait for room.
 
-``Desk`` lives on the I/O thread; an ``Outlet`` is its far end, on the thread that runs the job.
+``LinkSender`` lives on the I/O thread; a ``JobSender`` is its far end, on the thread that runs the job.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ..wire.windows import DATA_WINDOW, LINK_WINDOW, TELEMETRY_WINDOW, Lane, Win
 from .draft import Draft
 from .room import room_of
 
-__all__ = ["Desk", "Outlet", "divert_records"]
+__all__ = ["LinkSender", "JobSender", "divert_records"]
 
 PREVIEW_PATIENCE = 10.0
 """Seconds after which a finish no longer waits for bodies of previews."""
@@ -34,17 +34,17 @@ _PROGRESS_INTERVAL = 0.1
 """Seconds between two progress records of a job: ten a second are as smooth as an eye asks for."""
 
 
-class Outlet:
+class JobSender:
     """Where one attempt of one job puts its records. Made for each dispatch; used by one thread at a time.
 
     Nothing here waits: what has no room is left to the caller, who asks to be called back.
     """
 
-    __slots__ = ("_desk", "_post", "channel")
+    __slots__ = ("_link_sender", "_post", "channel")
 
-    def __init__(self, desk: Desk, channel: Channel) -> None:
-        self._desk = desk
-        self._post = desk.io.post
+    def __init__(self, link_sender: LinkSender, channel: Channel) -> None:
+        self._link_sender = link_sender
+        self._post = link_sender.io.post
         self.channel = channel
 
     def start(self, record: bytes) -> None:
@@ -77,7 +77,7 @@ class Outlet:
     @property
     def inherited(self) -> bool:
         """Tell whether its link is another process's, from which this one was forked."""
-        return self._desk.io.forked
+        return self._link_sender.io.forked
 
     @property
     def started(self) -> bool:
@@ -116,13 +116,13 @@ class Outlet:
         return True
 
     def activate(self) -> None:
-        """Tell the desk that something waits on this channel."""
+        """Tell the link's sender that something waits on this channel."""
         self.channel.active = True
-        self._desk.arrive(self.channel)
+        self._link_sender.arrive(self.channel)
 
     def when_room(self, lane: Lane, size: int, wake: Callable[[], None]) -> None:
         """Call ``wake`` once, on the I/O thread, when the windows have room again or the job is in trouble."""
-        self._post(self._desk.wait_room, self.channel, _RoomWaiter(lane, size, wake))
+        self._post(self._link_sender.wait_room, self.channel, _RoomWaiter(lane, size, wake))
 
     def put_progress(self, record: bytes) -> None:
         """Note the newest progress; it is sent when the last one is 0.1 s old."""
@@ -130,7 +130,7 @@ class Outlet:
         channel.put_progress(record)
         if not channel.progress_timer:
             channel.progress_timer = True
-            self._post(self._desk.pace_progress, channel)
+            self._post(self._link_sender.pace_progress, channel)
 
     def put_preview(self, id: str, parcel: Parcel) -> bool:
         """Queue a preview in place of a waiting one with the same id, if the window has room."""
@@ -150,59 +150,59 @@ class Outlet:
         channel.force_progress()
         if not channel.idle and not channel.active:
             self.activate()
-        self._post(self._desk.mark, channel, Mark(channel.data.appended, channel.telemetry.appended, settle))
+        self._post(self._link_sender.mark, channel, Mark(channel.data.appended, channel.telemetry.appended, settle))
 
     def finish(self, parcel: Parcel, settle: Callable[[BaseException | None], None]) -> None:
         """Queue the finish behind everything else; ``settle`` is called when it is in the journal."""
         self.channel.force_progress()
         # One post: were the finish visible before its mark, it could be acknowledged before anybody waits for it.
-        self._post(self._desk.finish, self.channel, parcel, Mark(0, 0, settle, after_finish=True))
+        self._post(self._link_sender.finish, self.channel, parcel, Mark(0, 0, settle, after_finish=True))
 
     def draft(self, *, telemetry: bool) -> Draft:
         """Number a body that is to be made on a worker thread."""
-        body = OutgoingBody(self._desk.next_body(), "json", self.channel, telemetry=telemetry)
-        desk = self._desk
-        return Draft(body, desk.io, desk.room, keep=desk.keep_body, forget=desk.forget, tell=self._tell)
+        body = OutgoingBody(self._link_sender.next_body(), "json", self.channel, telemetry=telemetry)
+        link = self._link_sender
+        return Draft(body, link.io, link.room, keep=link.keep_body, forget=link.forget, tell=self._tell)
 
     def small_body(
         self, data: bytes, encoding: Encoding, *, telemetry: bool = False, force: bool = False
     ) -> OutgoingBody | None:
         """Make a body of no more than some 64 KiB at once; None when memory has no room for it, unless by ``force``."""
-        room = self._desk.room
+        room = self._link_sender.room
         if not force and room.in_memory + len(data) > room.memory_limit:
             return None
-        body = OutgoingBody(self._desk.next_body(), encoding, self.channel, telemetry=telemetry)
+        body = OutgoingBody(self._link_sender.next_body(), encoding, self.channel, telemetry=telemetry)
         for start in range(0, len(data), CHUNK_SIZE):
             room.put(body, data[start : start + CHUNK_SIZE], force=True)
         body.seal(sum_of([data]))
-        self._post(self._desk.keep_body, body)
+        self._post(self._link_sender.keep_body, body)
         return body
 
     def _tell(self) -> None:
-        """Tell the desk that a body has something to send."""
+        """Tell the link's sender that a body has something to send."""
         if not self.channel.active:
             self.activate()
 
     def when_body_room(self, body: OutgoingBody, wake: Callable[[], None]) -> None:
         """Call ``wake`` once, from any thread, when it is worth going on with making a body."""
-        self._desk.room.when_room(body, wake)
+        self._link_sender.room.when_room(body, wake)
 
     def forget(self, item: bytes | Parcel | Iterable[OutgoingBody]) -> None:
         """Let bodies go, or those of a record, that was not accepted or is superseded."""
         bodies = item.bodies if isinstance(item, Parcel) else () if isinstance(item, bytes) else list(item)
         if bodies:
-            self._post(self._desk.forget, bodies)
+            self._post(self._link_sender.forget, bodies)
 
 
-def divert_records(take: Callable[[bytes, str], bool], own: Outlet | None) -> None:
-    """In a forked process: give the records of one outlet to a function, and refuse what others of the parent's get.
+def divert_records(take: Callable[[bytes, str], bool], own: JobSender | None) -> None:
+    """In a forked process: give the records of one sender to a function, and refuse what others of the parent's get.
 
     The link's threads aren't there: what was put in its place as ever would never leave.
     """
     words = "this job's link belongs to the executor's process"
-    usual = {name: getattr(Outlet, name) for name in ("try_accept", "put_progress", "put_preview")}
+    usual = {name: getattr(JobSender, name) for name in ("try_accept", "put_progress", "put_preview")}
 
-    def accept(self: Outlet, lane: Lane, item: bytes | Parcel) -> bool:
+    def accept(self: JobSender, lane: Lane, item: bytes | Parcel) -> bool:
         if not self.inherited:
             return bool(usual["try_accept"](self, lane, item))
         record, bodies = (item.record, item.bodies) if isinstance(item, Parcel) else (item, ())
@@ -212,19 +212,19 @@ def divert_records(take: Callable[[bytes, str], bool], own: Outlet | None) -> No
             raise Closed(f"{words}, and that has ended")
         return True
 
-    def progress(self: Outlet, record: bytes) -> None:
+    def progress(self: JobSender, record: bytes) -> None:
         if not self.inherited:
             usual["put_progress"](self, record)
         else:
             accept(self, self.channel.telemetry, record)
 
-    def preview(self: Outlet, id: str, parcel: Parcel) -> bool:
+    def preview(self: JobSender, id: str, parcel: Parcel) -> bool:
         if not self.inherited:
             return bool(usual["put_preview"](self, id, parcel))
         return accept(self, self.channel.telemetry, parcel)
 
     def unless_forked(original: Callable[..., Any]) -> Callable[..., Any]:
-        def call(self: Outlet, *args: Any, **kwargs: Any) -> Any:
+        def call(self: JobSender, *args: Any, **kwargs: Any) -> Any:
             if self.inherited:
                 raise Closed(f"{words}; a forked one sends small values and reports, and leaves all else to the block")
             return original(self, *args, **kwargs)
@@ -233,9 +233,9 @@ def divert_records(take: Callable[[bytes, str], bool], own: Outlet | None) -> No
 
     # For good: this is the child's copy of the class. A look at each call would cost the parent's blocks their speed.
     taken = {"try_accept": accept, "try_record": accept, "put_progress": progress, "put_preview": preview}
-    refused = {name: unless_forked(getattr(Outlet, name)) for name in ("mark", "finish", "small_body")}
+    refused = {name: unless_forked(getattr(JobSender, name)) for name in ("mark", "finish", "small_body")}
     for name, method in {**taken, **refused}.items():
-        setattr(Outlet, name, method)
+        setattr(JobSender, name, method)
 
 
 @dataclass(slots=True, eq=False)
@@ -245,7 +245,7 @@ class _RoomWaiter:
     wake: Callable[[], None]
 
 
-class Desk:
+class LinkSender:
     """The channels of a link and everybody who waits for them. On the I/O thread."""
 
     def __init__(self, io: IOThread, sendable: asyncio.Event) -> None:
@@ -299,14 +299,14 @@ class Desk:
         """Tell whether a channel is open, or an attempt has one."""
         return number in self.channels or (job_id, attempt) in self._attempts
 
-    def open(self, number: int, job_id: str, attempt: int) -> Outlet:
+    def open(self, number: int, job_id: str, attempt: int) -> JobSender:
         """Open the channel of a dispatch."""
         self._attempts.add((job_id, attempt))
         self.next_channel = max(self.next_channel, number + 1)
         port = self.ports[0] if self.ports else self.new_port()
         channel = self.channels[number] = Channel(number, job_id, attempt, port)
         self._narrow(channel)
-        return Outlet(self, channel)
+        return JobSender(self, channel)
 
     def close(self, number: int, error: AsyncBlockError) -> None:
         """Close a channel: what it had to say is dropped, and whoever waits for it is told why."""
@@ -399,7 +399,7 @@ class Desk:
             else:
                 channel.discard()
 
-    # ------------------------------------------------------------------ what outlets post
+    # ------------------------------------------------------------------ what senders of jobs post
 
     def enlist(self, channel: Channel) -> None:
         """Give a channel a place on the scheduler's ring."""
