@@ -10,7 +10,7 @@ import pytest
 
 import asyncblock
 from asyncblock import events
-from asyncblock.link import Draft
+from asyncblock.link import StreamedBody
 
 from .flows import all_of, end_of, node, one_block, run_block, run_flow, started, until, write_flow
 
@@ -758,13 +758,13 @@ async def test_large_values_are_summed_and_copied_off_the_loop_of_their_block(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads: set[int] = set()
-    real = Draft._next_block
+    real = StreamedBody._next_block
 
-    def next_block(draft: Draft) -> bytes | None:
+    def next_block(streamed: StreamedBody) -> bytes | None:
         threads.add(threading.get_ident())
-        return real(draft)
+        return real(streamed)
 
-    monkeypatch.setattr(Draft, "_next_block", next_block)
+    monkeypatch.setattr(StreamedBody, "_next_block", next_block)
     producer = node(
         "a",
         """

@@ -161,12 +161,12 @@ class ContextBase(AboutJob, Staying, Captured):
                 return raw_pieces(value), "raw"
             return self._guarded_pieces(dumps_pieces(value, handle=handle), handle), "json"
 
-        return Large(self._sender.draft(telemetry=telemetry), make, handle)
+        return Large(self._sender.streamed_body(telemetry=telemetry), make, handle)
 
     def _text_of(self, prepared: Prepared) -> Large:
         """Begin to make a body of a value that is encoded already."""
         pieces = [prepared.inline or b""]
-        return Large(self._sender.draft(telemetry=False), lambda: (iter(pieces), "json"), None, inline=False)
+        return Large(self._sender.streamed_body(telemetry=False), lambda: (iter(pieces), "json"), None, inline=False)
 
     def _lost_body(self) -> Exception:
         """Return why a body was abandoned that nobody had given up here."""
@@ -249,7 +249,7 @@ class ContextBase(AboutJob, Staying, Captured):
 
     def _beside(self, pieces: Callable[[], Iterator[bytes]]) -> Large:
         """Begin with the body of a preview's pages."""
-        return Large(self._sender.draft(telemetry=True), lambda: (pieces(), "json"), None, inline=False)
+        return Large(self._sender.streamed_body(telemetry=True), lambda: (pieces(), "json"), None, inline=False)
 
     def _preview_record(
         self,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import chain
 
-from ..link import Draft
+from ..link import StreamedBody
 from ..pieces import paced
 from ..wire.bodies import INLINE_LIMIT, Encoding
 from .payloads import Prepared, spoken_of, within_limit
@@ -21,13 +21,13 @@ class Large:
 
     def __init__(
         self,
-        draft: Draft,
+        streamed: StreamedBody,
         make: Callable[[], tuple[Iterator[bytes], Encoding]],
         handle: str | None,
         *,
         inline: bool = True,
     ) -> None:
-        self.draft = draft
+        self.streamed = streamed
         self._inline = inline
         self._make = make
         self._handle = handle
@@ -36,7 +36,7 @@ class Large:
     def step(self) -> Prepared | None:
         """Go on encoding; None when there is no room, to be called again when there is. On a worker thread.
 
-        Raises as ``values.dumps`` and ``Draft.make``, ``PayloadTooLarge``. It is to be abandoned then.
+        Raises as ``values.dumps`` and ``StreamedBody.make``, ``PayloadTooLarge``. It is to be abandoned then.
         """
         if not self._begun:
             pieces, encoding = self._make()
@@ -52,6 +52,6 @@ class Large:
                 else:
                     # A record is a part of a line itself.
                     return Prepared(b"".join(head).replace(b"\n", b""))
-            self.draft.begin(chain(head, pieces), encoding)
+            self.streamed.begin(chain(head, pieces), encoding)
             self._begun = True
-        return Prepared(None, self.draft.body) if self.draft.make(spoken_of(self._handle)) else None
+        return Prepared(None, self.streamed.body) if self.streamed.make(spoken_of(self._handle)) else None

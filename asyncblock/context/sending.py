@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from ..detached import size_of
 from ..errors import Closed, ConnectionLost, LeaseLost, LocalProtocolError, Rejected, Unavailable
-from ..link import DraftAbandoned
+from ..link import BodyAbandoned
 from ..offload import TooLong
 from ..preview import Limits, Making
 from ..shapes import Results, by_handle
@@ -144,13 +144,13 @@ class Sending(ContextBase, ABC):
         """
         try:
             while (prepared := await self._step(large, seconds)) is None:
-                await self._body_room(large.draft.body)
+                await self._body_room(large.streamed.body)
             return prepared
-        except DraftAbandoned:
+        except BodyAbandoned:
             raise self._lost_body() from None
         except BaseException:
             # A cancel too: chunks may be on the mainframe that no record will ever name.
-            large.draft.abandon()
+            large.streamed.abandon()
             raise
 
     # ------------------------------------------------------------------ the finish

@@ -22,7 +22,7 @@ from ..wire.outbox import Outbox
 from ..wire.records import encode
 from ..wire.scheduler import ChannelRun
 from ..wire.windows import DATA_WINDOW, LINK_WINDOW, TELEMETRY_WINDOW, Lane, Window
-from .draft import Draft
+from .streamedbody import StreamedBody
 from .room import room_of
 
 __all__ = ["LinkSender", "JobSender", "divert_records"]
@@ -158,11 +158,11 @@ class JobSender:
         # One post: were the finish visible before its mark, it could be acknowledged before anybody waits for it.
         self._post(self._link_sender.finish, self.channel, parcel, Mark(0, 0, settle, after_finish=True))
 
-    def draft(self, *, telemetry: bool) -> Draft:
+    def streamed_body(self, *, telemetry: bool) -> StreamedBody:
         """Number a body that is to be made on a worker thread."""
         body = OutgoingBody(self._link_sender.next_body(), "json", self.channel, telemetry=telemetry)
         link = self._link_sender
-        return Draft(body, link.io, link.room, keep=link.keep_body, forget=link.forget, tell=self._tell)
+        return StreamedBody(body, link.io, link.room, keep=link.keep_body, forget=link.forget, tell=self._tell)
 
     def small_body(
         self, data: bytes, encoding: Encoding, *, telemetry: bool = False, force: bool = False

@@ -1,4 +1,4 @@
-"""Draft: a body while it is made. Its chunks leave as they are made; nobody waits for the rest to be there."""
+"""A body while it is made. Its chunks leave as they are made; nobody waits for the rest to be there."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ..scratch import root
 from ..wire.bodies import CHUNK_SIZE, Encoding, OutgoingBody
 from .room import Room
 
-__all__ = ["Draft", "DraftAbandoned"]
+__all__ = ["StreamedBody", "BodyAbandoned"]
 
 
-class DraftAbandoned(Exception):
+class BodyAbandoned(Exception):
     """Nobody wants the body any more: its call was cancelled, or its job is over."""
 
 
-class Draft:
+class StreamedBody:
     """A body to be made of pieces, by one worker thread at a time. Whoever waits for it may abandon it at any time."""
 
     def __init__(
@@ -50,14 +50,14 @@ class Draft:
         self._pieces: Iterator[bytes] = iter(())
 
     def begin(self, pieces: Iterator[bytes], encoding: Encoding) -> None:
-        """Say what it is made of. Raises ``DraftAbandoned``; ``Closed`` in a forked process."""
+        """Say what it is made of. Raises ``BodyAbandoned``; ``Closed`` in a forked process."""
         if self._io.forked:
             raise Closed("a forked process can't send a value of more than 64 KiB; return it to the block")
         self._pieces = pieces
         self.body.encoding = encoding
         with self._lock:
             if self._abandoned:
-                raise DraftAbandoned
+                raise BodyAbandoned
             self._begun = True
             self._room.begin(self.body)
             self._io.post(self._keep, self.body)
@@ -65,7 +65,7 @@ class Draft:
     def make(self, what: str) -> bool:
         """Go on making until all is made; False where there is no room, to be called again when there is.
 
-        Raises ``DraftAbandoned``; ``Unavailable`` saying ``what`` can't be kept, when the file can't be written (a full
+        Raises ``BodyAbandoned``; ``Unavailable`` saying ``what`` can't be kept, when the file can't be written (a full
         disk is waited for first); what the pieces raise. It is to be abandoned then.
         """
         room, body = self._room, self.body
@@ -76,7 +76,7 @@ class Draft:
             except OSError as error:
                 raise _failed(what, error) from error
             if body.dropped:
-                raise DraftAbandoned
+                raise BodyAbandoned
             if not placed:
                 return False
             self._block = None

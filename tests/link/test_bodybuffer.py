@@ -1,4 +1,4 @@
-"""Room for bodies, and drafts that are made in it: memory, then a file, then waiting; nothing is held that nobody wants."""
+"""Room for bodies, and bodies that are made in it: memory, then a file, then waiting; nothing is held that nobody wants."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 
 from asyncblock.errors import LeaseLost, LocalProtocolError, Unavailable
 from asyncblock.iothread import IOThread, shared
-from asyncblock.link.draft import DraftAbandoned
+from asyncblock.link.streamed import BodyAbandoned
 from asyncblock.link.room import Room, room_of
 from asyncblock.link.sender import JobSender, LinkSender
 from asyncblock.wire import frames
@@ -157,7 +157,7 @@ def test_the_sizes_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
         room_of(IOThread())
 
 
-# ---------------------------------------------------------------------- drafts
+# ---------------------------------------------------------------------- bodies
 
 
 async def on_a_link_sender(check: Any, *args: Any) -> None:
@@ -212,9 +212,9 @@ async def test_item_2_chunks_leave_while_the_rest_is_still_being_made() -> None:
 
 async def _stream(io: IOThread) -> None:
     link_sender, sender = link_sender_of(io)
-    draft, gate = sender.draft(telemetry=False), Gate()
-    draft.begin(iter(gate), "raw")
-    making = asyncio.create_task(asyncio.to_thread(draft.make, "it"))
+    streamed, gate = sender.streamed_body(telemetry=False), Gate()
+    streamed.begin(iter(gate), "raw")
+    making = asyncio.create_task(asyncio.to_thread(streamed.make, "it"))
     came = b"".join([bytes(decode_chunk(await taken(link_sender))[2]) for _ in range(4)])
     assert came == BLOCK * 4
     assert not making.done()
@@ -226,10 +226,10 @@ async def _stream(io: IOThread) -> None:
     came += b"".join([bytes(decode_chunk(await taken(link_sender))[2]) for _ in range(2)])
     assert came == WHOLE
     asked = control(await taken(link_sender))
-    assert asked == Whole(draft.body.n, len(WHOLE), hashlib.sha256(WHOLE).hexdigest())
-    assert draft.body.ref.sha256 == asked.sha256
+    assert asked == Whole(streamed.body.n, len(WHOLE), hashlib.sha256(WHOLE).hexdigest())
+    assert streamed.body.ref.sha256 == asked.sha256
     # Its record waits for the mainframe to have it; those of other jobs don't.
-    sender.try_accept(sender.channel.data, Parcel(b'{"type":"named"}', [draft.body]))
+    sender.try_accept(sender.channel.data, Parcel(b'{"type":"named"}', [streamed.body]))
     sender.try_record(sender.channel.data, b'{"type":"behind"}')
     other = link_sender.open(2, "other", 1)
     other.try_record(other.channel.data, b'{"type":"passes"}')
@@ -237,7 +237,7 @@ async def _stream(io: IOThread) -> None:
     assert b"passes" in passing
     assert b"named" not in passing
     assert link_sender.next_message() is None
-    link_sender.kept(draft.body.n)
+    link_sender.kept(streamed.body.n)
     named = await taken(link_sender)
     assert named.index(b"named") < named.index(b"behind")
     link_sender.acknowledge(link_sender.outbox.seq)
@@ -257,14 +257,14 @@ async def _abandon(io: IOThread, when: str) -> None:
     if when == "while it waits for room":
         link_sender.room = Room(memory=2 * CHUNK_SIZE, file=0)
         link_sender.room.begin(body(77))
-    draft, gate = sender.draft(telemetry=False), Gate()
+    streamed, gate = sender.streamed_body(telemetry=False), Gate()
     if when == "before it is begun":
-        draft.abandon()
-        with pytest.raises(DraftAbandoned):
-            draft.begin(iter(gate), "raw")
+        streamed.abandon()
+        with pytest.raises(BodyAbandoned):
+            streamed.begin(iter(gate), "raw")
         return
-    draft.begin(iter(gate), "raw")
-    making = asyncio.create_task(asyncio.to_thread(draft.make, "it"))
+    streamed.begin(iter(gate), "raw")
+    making = asyncio.create_task(asyncio.to_thread(streamed.make, "it"))
     if when == "while it is made":
         await asyncio.to_thread(gate.reached.wait, 20)
         await taken(link_sender)
@@ -276,14 +276,14 @@ async def _abandon(io: IOThread, when: str) -> None:
         assert await making
         while frames.is_text(await taken(link_sender)) is False:
             pass
-    draft.abandon()
-    draft.abandon()
+    streamed.abandon()
+    streamed.abandon()
     while not frames.is_text(message := await taken(link_sender)):
         pass
-    assert control(message) == Discard([draft.body.n])
+    assert control(message) == Discard([streamed.body.n])
     gate.open.set()
     if when == "while it is made":
-        with pytest.raises(DraftAbandoned):
+        with pytest.raises(BodyAbandoned):
             await making
     assert (link_sender.outbox.bodies, link_sender.room.in_memory, link_sender.room.in_file) == ({}, 0, 0)
     assert link_sender.next_message() is None
@@ -295,13 +295,13 @@ async def test_a_draft_whose_job_is_over_is_given_up() -> None:
 
 async def _close(io: IOThread) -> None:
     link_sender, sender = link_sender_of(io)
-    draft, gate = sender.draft(telemetry=False), Gate()
-    draft.begin(iter(gate), "raw")
-    making = asyncio.create_task(asyncio.to_thread(draft.make, "it"))
+    streamed, gate = sender.streamed_body(telemetry=False), Gate()
+    streamed.begin(iter(gate), "raw")
+    making = asyncio.create_task(asyncio.to_thread(streamed.make, "it"))
     await taken(link_sender)
     link_sender.close(1, LeaseLost("the lease ended"))
     gate.open.set()
-    with pytest.raises(DraftAbandoned):
+    with pytest.raises(BodyAbandoned):
         await making
     assert (link_sender.outbox.bodies, link_sender.room.in_memory, link_sender.room.in_file) == ({}, 0, 0)
 
@@ -314,22 +314,22 @@ async def _fail(io: IOThread, monkeypatch: pytest.MonkeyPatch) -> None:
     _, sender = link_sender_of(io)
     gate = Gate(error=ValueError("the author's"))
     gate.open.set()
-    draft = sender.draft(telemetry=False)
-    draft.begin(iter(gate), "raw")
+    streamed = sender.streamed_body(telemetry=False)
+    streamed.begin(iter(gate), "raw")
     with pytest.raises(ValueError, match="the author's"):
-        draft.make("it")
-    draft.abandon()
+        streamed.make("it")
+    streamed.abandon()
 
     def full(fd: int, data: object, offset: int) -> int:
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(os, "pwrite", full)
-    draft = sender.draft(telemetry=False)
-    draft.begin(iter(Gate()), "raw")
+    streamed = sender.streamed_body(telemetry=False)
+    streamed.begin(iter(Gate()), "raw")
     words = r"^the value for handle 'x' has to wait in a temporary file in /.*Input/output error.*ASYNCBLOCK_BODIES_DIR"
     with pytest.raises(Unavailable, match=words):
-        draft.make("the value for handle 'x'")
-    draft.abandon()
+        streamed.make("the value for handle 'x'")
+    streamed.abandon()
 
 
 async def test_a_body_is_asked_for_again_on_the_next_connection_and_goes_on_where_it_was() -> None:
@@ -338,28 +338,28 @@ async def test_a_body_is_asked_for_again_on_the_next_connection_and_goes_on_wher
 
 async def _resume(io: IOThread) -> None:
     link_sender, sender = link_sender_of(io)
-    draft = sender.draft(telemetry=False)
-    draft.begin(iter([BLOCK, BLOCK, b"end"]), "raw")
-    assert await asyncio.to_thread(draft.make, "it")
-    sender.try_accept(sender.channel.data, Parcel(b'{"type":"named"}', [draft.body]))
+    streamed = sender.streamed_body(telemetry=False)
+    streamed.begin(iter([BLOCK, BLOCK, b"end"]), "raw")
+    assert await asyncio.to_thread(streamed.make, "it")
+    sender.try_accept(sender.channel.data, Parcel(b'{"type":"named"}', [streamed.body]))
     messages = [await taken(link_sender) for _ in range(4)]
-    assert control(messages[-1]).n == draft.body.n
+    assert control(messages[-1]).n == streamed.body.n
     link_sender.outbox.disconnect()
     # The mainframe has one of a call that was cancelled while there was no connection.
-    link_sender.resume(0, {draft.body.n: CHUNK_SIZE, 99: 5}, [Whole.op, Discard.op])
+    link_sender.resume(0, {streamed.body.n: CHUNK_SIZE, 99: 5}, [Whole.op, Discard.op])
     assert control(await taken(link_sender)) == Discard([99])
     again = b""
     while not frames.is_text(message := await taken(link_sender)):
         number, offset, piece = decode_chunk(message)
-        assert (number, offset) == (draft.body.n, CHUNK_SIZE + len(again))
+        assert (number, offset) == (streamed.body.n, CHUNK_SIZE + len(again))
         again += piece
     assert again == BLOCK + b"end"
-    assert control(message) == Whole(draft.body.n, draft.body.length, draft.body.sha256)
-    link_sender.kept(draft.body.n)
+    assert control(message) == Whole(streamed.body.n, streamed.body.length, streamed.body.sha256)
+    link_sender.kept(streamed.body.n)
     assert b"named" in await taken(link_sender)
     # Its record is on its way: what is discarded now isn't this one.
     link_sender.close(1, LeaseLost("the lease ended"))
-    assert list(link_sender.outbox.bodies) == [draft.body.n]
+    assert list(link_sender.outbox.bodies) == [streamed.body.n]
     link_sender.acknowledge(1)
     assert link_sender.room.in_memory == 0
 
@@ -370,25 +370,25 @@ async def test_item_2_a_batch_that_is_sent_again_waits_for_its_bodies_and_contro
 
 async def _resend(io: IOThread) -> None:
     link_sender, sender = link_sender_of(io)
-    draft = sender.draft(telemetry=False)
-    draft.begin(iter([BLOCK, b"end"]), "raw")
-    assert await asyncio.to_thread(draft.make, "it")
-    sender.try_accept(sender.channel.data, Parcel(b'{"type":"named"}', [draft.body]))
+    streamed = sender.streamed_body(telemetry=False)
+    streamed.begin(iter([BLOCK, b"end"]), "raw")
+    assert await asyncio.to_thread(streamed.make, "it")
+    sender.try_accept(sender.channel.data, Parcel(b'{"type":"named"}', [streamed.body]))
     for _ in range(3):
         await taken(link_sender)
-    link_sender.kept(draft.body.n)
+    link_sender.kept(streamed.body.n)
     named = await taken(link_sender)
     link_sender.outbox.disconnect()
     # The mainframe was restarted: it has the body and has forgotten that it was checked.
-    link_sender.resume(0, {draft.body.n: draft.body.length}, [Whole.op, Discard.op])
-    assert control(await taken(link_sender)).n == draft.body.n
+    link_sender.resume(0, {streamed.body.n: streamed.body.length}, [Whole.op, Discard.op])
+    assert control(await taken(link_sender)).n == streamed.body.n
     assert link_sender.next_message() is None
     link_sender.outbox.control(b'{"op":"ping"}')
     assert await taken(link_sender) == b'{"op":"ping"}'
     # Its job may be over meanwhile.
     link_sender.close(1, LeaseLost("the lease ended"))
     link_sender._sendable.clear()
-    link_sender.kept(draft.body.n)
+    link_sender.kept(streamed.body.n)
     assert link_sender._sendable.is_set()
     assert await taken(link_sender) == named
 
@@ -399,10 +399,10 @@ async def test_a_mainframe_that_knows_neither_is_neither_asked_nor_told() -> Non
 
 async def _older(io: IOThread) -> None:
     link_sender, sender = link_sender_of(io, understands=False)
-    draft = sender.draft(telemetry=False)
-    draft.begin(iter([BLOCK, b"end"]), "raw")
-    assert await asyncio.to_thread(draft.make, "it")
-    sender.try_accept(sender.channel.data, Parcel(b'{"type":"named"}', [draft.body]))
+    streamed = sender.streamed_body(telemetry=False)
+    streamed.begin(iter([BLOCK, b"end"]), "raw")
+    assert await asyncio.to_thread(streamed.make, "it")
+    sender.try_accept(sender.channel.data, Parcel(b'{"type":"named"}', [streamed.body]))
     messages = [await taken(link_sender) for _ in range(3)]
     assert [frames.is_text(message) for message in messages] == [False, False, True]
     assert b"named" in messages[-1]
