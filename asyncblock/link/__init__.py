@@ -1,16 +1,16 @@
 """The link of this process to one mainframe: one outbox, one transport at a time, and the tasks that drive them.
 
-``link`` holds the connection and reconnects, ``sender`` is where jobs' records wait, ``streamedbody`` and ``room`` make and keep
-large values, ``questions`` and ``downloads`` are what this side asks. All of it lives on the I/O thread; what other
-threads may touch is ``JobSender`` and ``StreamedBody`` (one for each job, one for each large value) and the coroutines of
-``Link``.
+``link`` holds the connection and reconnects, ``sender`` is where jobs' records wait, ``streamedbody`` and
+``bodybuffer`` make and keep large values, ``questions`` and ``downloads`` are what this side asks. All of it lives on
+the I/O thread; what other threads may touch is ``JobSender`` and ``StreamedBody`` (one for each job, one for each large
+value) and the coroutines of ``Link``.
 """
 
 from __future__ import annotations
 
-from .streamedbody import StreamedBody, BodyAbandoned
 from .link import FIRST_TIMEOUT, Host, Link
 from .questions import Rows
 from .sender import JobSender, divert_records
+from .streamedbody import BodyAbandoned, StreamedBody
 
 __all__ = ["FIRST_TIMEOUT", "StreamedBody", "BodyAbandoned", "Host", "Link", "JobSender", "Rows", "divert_records"]

@@ -1,4 +1,4 @@
-"""Room for bodies: so much of a process's memory, then a temporary file, then waiting.
+"""The buffer for bodies: so much of a process's memory, then a temporary file, then waiting.
 
 Waiting, too, while the disk of that file is full: what fills it may go to the mainframe at any moment.
 
@@ -23,7 +23,7 @@ from ..iothread import IOThread
 from ..scratch import FullDisk, root
 from ..wire.bodies import CHUNK_SIZE, OutgoingBody
 
-__all__ = ["BODY_FILE", "BODY_MEMORY", "Room", "room_of"]
+__all__ = ["BODY_FILE", "BODY_MEMORY", "BodyBuffer", "buffer_of"]
 
 BODY_MEMORY: Final = 64 << 20
 """Bytes of bodies in memory; ``ASYNCBLOCK_BODY_MEMORY`` sets another number."""
@@ -34,8 +34,8 @@ blocks, and then they wait. ``ASYNCBLOCK_BODY_FILE`` sets another number; with 0
 while memory has no room for it."""
 
 
-class Room:
-    """The room for the bodies of a process.
+class BodyBuffer:
+    """The buffer for the bodies of a process.
 
     A body that is being made may find no room; of several such the one that was begun first always finds some, so that
     one of them comes to its end and gives room back. It is that much larger.
@@ -222,24 +222,24 @@ class _File:
         heapq.heappush(self._free, slot.index)
 
 
-_rooms: WeakKeyDictionary[IOThread, Room] = WeakKeyDictionary()
+_buffers: WeakKeyDictionary[IOThread, BodyBuffer] = WeakKeyDictionary()
 
 
-def room_of(io: IOThread) -> Room:
-    """Return the room of an I/O thread, which is a process's. Raises ``LocalProtocolError`` for a wrong setting."""
-    room = _rooms.get(io)
-    if room is None:
-        # Weakly, or the room would keep its thread's object for ever.
+def buffer_of(io: IOThread) -> BodyBuffer:
+    """Return the buffer of an I/O thread, which is a process's. Raises ``LocalProtocolError`` for a wrong setting."""
+    buffer = _buffers.get(io)
+    if buffer is None:
+        # Weakly, or the buffer would keep its thread's object for ever.
         thread = weakref.ref(io)
 
         def later(seconds: float, act: Callable[[], None]) -> None:
             if (found := thread()) is not None:
                 found.post(lambda: found.loop.call_later(seconds, act))
 
-        room = _rooms[io] = Room(
+        buffer = _buffers[io] = BodyBuffer(
             _setting("ASYNCBLOCK_BODY_MEMORY", BODY_MEMORY), _setting("ASYNCBLOCK_BODY_FILE", BODY_FILE), later
         )
-    return room
+    return buffer
 
 
 def _setting(name: str, usual: int) -> int:

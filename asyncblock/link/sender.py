@@ -22,8 +22,8 @@ from ..wire.outbox import Outbox
 from ..wire.records import encode
 from ..wire.scheduler import ChannelRun
 from ..wire.windows import DATA_WINDOW, LINK_WINDOW, TELEMETRY_WINDOW, Lane, Window
+from .bodybuffer import buffer_of
 from .streamedbody import StreamedBody
-from .room import room_of
 
 __all__ = ["LinkSender", "JobSender", "divert_records"]
 
@@ -162,18 +162,18 @@ class JobSender:
         """Number a body that is to be made on a worker thread."""
         body = OutgoingBody(self._link_sender.next_body(), "json", self.channel, telemetry=telemetry)
         link = self._link_sender
-        return StreamedBody(body, link.io, link.room, keep=link.keep_body, forget=link.forget, tell=self._tell)
+        return StreamedBody(body, link.io, link.buffer, keep=link.keep_body, forget=link.forget, tell=self._tell)
 
     def small_body(
         self, data: bytes, encoding: Encoding, *, telemetry: bool = False, force: bool = False
     ) -> OutgoingBody | None:
         """Make a body of no more than some 64 KiB at once; None when memory has no room for it, unless by ``force``."""
-        room = self._link_sender.room
-        if not force and room.in_memory + len(data) > room.memory_limit:
+        buffer = self._link_sender.buffer
+        if not force and buffer.in_memory + len(data) > buffer.memory_limit:
             return None
         body = OutgoingBody(self._link_sender.next_body(), encoding, self.channel, telemetry=telemetry)
         for start in range(0, len(data), CHUNK_SIZE):
-            room.put(body, data[start : start + CHUNK_SIZE], force=True)
+            buffer.put(body, data[start : start + CHUNK_SIZE], force=True)
         body.seal(sum_of([data]))
         self._post(self._link_sender.keep_body, body)
         return body
@@ -185,7 +185,7 @@ class JobSender:
 
     def when_body_room(self, body: OutgoingBody, wake: Callable[[], None]) -> None:
         """Call ``wake`` once, from any thread, when it is worth going on with making a body."""
-        self._link_sender.room.when_room(body, wake)
+        self._link_sender.buffer.when_room(body, wake)
 
     def forget(self, item: bytes | Parcel | Iterable[OutgoingBody]) -> None:
         """Let bodies go, or those of a record, that was not accepted or is superseded."""
@@ -260,7 +260,7 @@ class LinkSender:
         """One past the highest channel that was ever opened."""
         self._sendable = sendable
         self._numbers = itertools.count(1)
-        self.room = room_of(io)
+        self.buffer = buffer_of(io)
         self._room: dict[Channel, deque[_RoomWaiter]] = {}
         self._port_full = False
         self._arrivals: deque[Channel] = deque()
@@ -336,7 +336,7 @@ class LinkSender:
     def abandon(self, error: AsyncBlockError) -> None:
         """Give up everything under way and begin anew: what was sent can't be continued."""
         for body in self.outbox.bodies.values():
-            self.room.drop(body)
+            self.buffer.drop(body)
         self.outbox.abandon(self.channels.values(), error)
         for channel in self.channels.values():
             _started(channel)
@@ -463,7 +463,7 @@ class LinkSender:
         """Send a body's chunks, and keep it until its record is acknowledged or its channel is closed."""
         channel = self.channels.get(body.channel.number)
         if body.dropped or channel is None or channel is not body.channel:
-            self.room.drop(body)
+            self.buffer.drop(body)
             return
         self.outbox.keep(body)
         self.enlist(channel)
@@ -473,7 +473,7 @@ class LinkSender:
         bodies = [body for body in bodies if not body.dropped]
         self.outbox.discard(bodies)
         for body in bodies:
-            self.room.drop(body)
+            self.buffer.drop(body)
         if bodies:
             self._sendable.set()
 
@@ -498,7 +498,7 @@ class LinkSender:
     def _freed(self, runs: list[ChannelRun]) -> None:
         for run in runs:
             for body in run.bodies:
-                self.room.drop(body)
+                self.buffer.drop(body)
             if run.finish:
                 crashpoints.reached("finish_acked")
                 self._remove(run.channel.number)

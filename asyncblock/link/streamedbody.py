@@ -10,7 +10,7 @@ from ..errors import Closed, Unavailable
 from ..iothread import IOThread
 from ..scratch import root
 from ..wire.bodies import CHUNK_SIZE, Encoding, OutgoingBody
-from .room import Room
+from .bodybuffer import BodyBuffer
 
 __all__ = ["StreamedBody", "BodyAbandoned"]
 
@@ -26,7 +26,7 @@ class StreamedBody:
         self,
         body: OutgoingBody,
         io: IOThread,
-        room: Room,
+        buffer: BodyBuffer,
         *,
         keep: Callable[[OutgoingBody], None],
         forget: Callable[[Iterable[OutgoingBody]], None],
@@ -34,7 +34,7 @@ class StreamedBody:
     ) -> None:
         self.body = body
         self._io = io
-        self._room = room
+        self._buffer = buffer
         self._keep = keep
         """Lets what is made be sent. On the I/O thread."""
         self._forget = forget
@@ -59,7 +59,7 @@ class StreamedBody:
             if self._abandoned:
                 raise BodyAbandoned
             self._begun = True
-            self._room.begin(self.body)
+            self._buffer.begin(self.body)
             self._io.post(self._keep, self.body)
 
     def make(self, what: str) -> bool:
@@ -68,11 +68,11 @@ class StreamedBody:
         Raises ``BodyAbandoned``; ``Unavailable`` saying ``what`` can't be kept, when the file can't be written (a full
         disk is waited for first); what the pieces raise. It is to be abandoned then.
         """
-        room, body = self._room, self.body
+        buffer, body = self._buffer, self.body
         while (block := self._block or self._next_block()) is not None:
             self._block = block
             try:
-                placed = room.put(body, block)
+                placed = buffer.put(body, block)
             except OSError as error:
                 raise _failed(what, error) from error
             if body.dropped:
@@ -83,7 +83,7 @@ class StreamedBody:
             self._digest.update(block)
             self._tell()
         body.seal(self._digest.hexdigest())
-        room.end(body)
+        buffer.end(body)
         self._tell()
         return True
 

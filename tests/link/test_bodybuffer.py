@@ -1,4 +1,4 @@
-"""Room for bodies, and bodies that are made in it: memory, then a file, then waiting; nothing is held that nobody wants."""
+"""The buffer for bodies, and bodies that are made into it: memory, a file, then waiting; nothing unwanted is held."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ import pytest
 
 from asyncblock.errors import LeaseLost, LocalProtocolError, Unavailable
 from asyncblock.iothread import IOThread, shared
-from asyncblock.link.streamed import BodyAbandoned
-from asyncblock.link.room import Room, room_of
+from asyncblock.link.bodybuffer import BodyBuffer, buffer_of
 from asyncblock.link.sender import JobSender, LinkSender
+from asyncblock.link.streamedbody import BodyAbandoned
 from asyncblock.wire import frames
 from asyncblock.wire.bodies import CHUNK_SIZE, OutgoingBody, Parcel, decode_chunk
 from asyncblock.wire.channel import Channel
@@ -49,79 +49,79 @@ def open_files(directory: Path) -> int:
 
 
 def test_blocks_are_in_memory_first_and_then_in_a_file_without_a_name(tmp_path: Path) -> None:
-    room, large = Room(memory=2 * CHUNK_SIZE, file=8 * CHUNK_SIZE), body()
+    buffer, large = BodyBuffer(memory=2 * CHUNK_SIZE, file=8 * CHUNK_SIZE), body()
     blocks = [bytes([i]) * CHUNK_SIZE for i in range(5)] + [b"end"]
     for block in blocks:
-        assert room.put(large, block)
-    assert (room.in_memory, room.in_file) == (2 * CHUNK_SIZE, 4 * CHUNK_SIZE)
+        assert buffer.put(large, block)
+    assert (buffer.in_memory, buffer.in_file) == (2 * CHUNK_SIZE, 4 * CHUNK_SIZE)
     assert (list(tmp_path.iterdir()), open_files(tmp_path)) == ([], 1)
     whole = b"".join(blocks)
     assert large.content() == whole
     for offset, size in ((0, 10), (CHUNK_SIZE * 2 + 5, CHUNK_SIZE), (CHUNK_SIZE * 5, 100), (len(whole), 1)):
         assert large.read(offset, size) == whole[offset : offset + size]
-    room.drop(large)
-    assert (room.in_memory, room.in_file) == (0, 0)
+    buffer.drop(large)
+    assert (buffer.in_memory, buffer.in_file) == (0, 0)
     assert open_files(tmp_path) == 0
 
 
 def test_places_in_the_file_are_used_again() -> None:
-    room = Room(memory=0, file=4 * CHUNK_SIZE)
+    buffer = BodyBuffer(memory=0, file=4 * CHUNK_SIZE)
     first, second = body(1), body(2)
     for each in (first, second):
         for _ in range(2):
-            assert room.put(each, BLOCK)
-    assert not room.put(body(3), BLOCK)
-    room.drop(first)
+            assert buffer.put(each, BLOCK)
+    assert not buffer.put(body(3), BLOCK)
+    buffer.drop(first)
     third = body(3)
     for i in range(2):
-        assert room.put(third, bytes([i]) * CHUNK_SIZE)
+        assert buffer.put(third, bytes([i]) * CHUNK_SIZE)
     assert second.content() == BLOCK * 2
     assert third.content() == b"\0" * CHUNK_SIZE + b"\1" * CHUNK_SIZE
-    assert room._file is not None
-    assert os.fstat(room._file.fd).st_size == 4 * CHUNK_SIZE
+    assert buffer._file is not None
+    assert os.fstat(buffer._file.fd).st_size == 4 * CHUNK_SIZE
 
 
 def test_of_those_that_are_made_the_first_always_finds_room() -> None:
-    room = Room(memory=CHUNK_SIZE, file=CHUNK_SIZE)
+    buffer = BodyBuffer(memory=CHUNK_SIZE, file=CHUNK_SIZE)
     first, second = body(1), body(2)
     for each in (first, second):
-        room.begin(each)
-    assert [room.put(second, BLOCK) for _ in range(3)] == [True, True, False]
-    assert all(room.put(first, BLOCK) for _ in range(5))
+        buffer.begin(each)
+    assert [buffer.put(second, BLOCK) for _ in range(3)] == [True, True, False]
+    assert all(buffer.put(first, BLOCK) for _ in range(5))
     woken: list[int] = []
-    room.when_room(second, lambda: woken.append(2))
+    buffer.when_room(second, lambda: woken.append(2))
     assert woken == []
-    room.end(first)
+    buffer.end(first)
     assert woken == [2]
-    assert room.put(second, BLOCK)
+    assert buffer.put(second, BLOCK)
     for each in (first, second):
-        room.drop(each)
-    assert (room.in_memory, room.in_file) == (0, 0)
+        buffer.drop(each)
+    assert (buffer.in_memory, buffer.in_file) == (0, 0)
 
 
 def test_who_waits_is_woken_when_something_is_given_back() -> None:
-    room = Room(memory=CHUNK_SIZE, file=0)
+    buffer = BodyBuffer(memory=CHUNK_SIZE, file=0)
     held, waiting = body(1), body(2)
-    room.begin(body(3))
-    assert room.put(held, BLOCK)
-    assert not room.put(waiting, BLOCK)
+    buffer.begin(body(3))
+    assert buffer.put(held, BLOCK)
+    assert not buffer.put(waiting, BLOCK)
     woken: list[str] = []
-    room.when_room(waiting, lambda: woken.append("later"))
-    room.drop(held)
-    room.when_room(waiting, lambda: woken.append("at once"))
+    buffer.when_room(waiting, lambda: woken.append("later"))
+    buffer.drop(held)
+    buffer.when_room(waiting, lambda: woken.append("at once"))
     assert woken == ["later", "at once"]
 
 
 def test_a_dropped_body_takes_nothing() -> None:
-    room, large = Room(memory=CHUNK_SIZE, file=CHUNK_SIZE), body()
-    room.drop(large)
-    assert all(room.put(large, BLOCK) for _ in range(5))
-    assert (large.blocks, room.in_memory, room.in_file) == ([], 0, 0)
+    buffer, large = BodyBuffer(memory=CHUNK_SIZE, file=CHUNK_SIZE), body()
+    buffer.drop(large)
+    assert all(buffer.put(large, BLOCK) for _ in range(5))
+    assert (large.blocks, buffer.in_memory, buffer.in_file) == ([], 0, 0)
 
 
 def test_a_disk_that_refuses_adds_nothing_and_the_place_is_free_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    room, large = Room(memory=CHUNK_SIZE, file=8 * CHUNK_SIZE), body()
-    assert room.put(large, BLOCK)
+    buffer, large = BodyBuffer(memory=CHUNK_SIZE, file=8 * CHUNK_SIZE), body()
+    assert buffer.put(large, BLOCK)
 
     def full(fd: int, data: object, offset: int) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -129,18 +129,18 @@ def test_a_disk_that_refuses_adds_nothing_and_the_place_is_free_again(monkeypatc
     with monkeypatch.context() as patched:
         patched.setattr(os, "pwrite", full)
         with pytest.raises(OSError, match="No space left"):
-            room.put(large, BLOCK)
-    assert (large.length, room.in_file) == (CHUNK_SIZE, 0)
-    assert room.put(large, BLOCK)
+            buffer.put(large, BLOCK)
+    assert (large.length, buffer.in_file) == (CHUNK_SIZE, 0)
+    assert buffer.put(large, BLOCK)
     assert large.content() == BLOCK * 2
 
 
-def test_the_file_goes_with_its_room(tmp_path: Path) -> None:
-    room = Room(memory=0, file=CHUNK_SIZE)
+def test_the_file_goes_with_its_buffer(tmp_path: Path) -> None:
+    buffer = BodyBuffer(memory=0, file=CHUNK_SIZE)
     large = body()
-    assert room.put(large, BLOCK)
+    assert buffer.put(large, BLOCK)
     assert open_files(tmp_path) == 1
-    del room, large
+    del buffer, large
     gc.collect()
     assert open_files(tmp_path) == 0
 
@@ -149,12 +149,12 @@ def test_the_sizes_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASYNCBLOCK_BODY_MEMORY", "1000")
     monkeypatch.setenv("ASYNCBLOCK_BODY_FILE", "0")
     io = IOThread()
-    room = room_of(io)
-    assert room is room_of(io)
-    assert (room.memory_limit, room.file_limit) == (1000, 0)
+    buffer = buffer_of(io)
+    assert buffer is buffer_of(io)
+    assert (buffer.memory_limit, buffer.file_limit) == (1000, 0)
     monkeypatch.setenv("ASYNCBLOCK_BODY_FILE", "lots")
     with pytest.raises(LocalProtocolError, match="ASYNCBLOCK_BODY_FILE is 'lots'"):
-        room_of(IOThread())
+        buffer_of(IOThread())
 
 
 # ---------------------------------------------------------------------- bodies
@@ -167,7 +167,7 @@ async def on_a_link_sender(check: Any, *args: Any) -> None:
 
 def link_sender_of(io: IOThread, *, understands: bool = True) -> tuple[LinkSender, JobSender]:
     link_sender = LinkSender(io, asyncio.Event())
-    link_sender.room = Room(memory=2 * CHUNK_SIZE, file=64 * CHUNK_SIZE)
+    link_sender.buffer = BodyBuffer(memory=2 * CHUNK_SIZE, file=64 * CHUNK_SIZE)
     link_sender.resume(0, {}, [Whole.op, Discard.op] if understands else [])
     return link_sender, link_sender.open(1, "job", 1)
 
@@ -241,7 +241,7 @@ async def _stream(io: IOThread) -> None:
     named = await taken(link_sender)
     assert named.index(b"named") < named.index(b"behind")
     link_sender.acknowledge(link_sender.outbox.seq)
-    assert (link_sender.outbox.bodies, link_sender.room.in_memory, link_sender.room.in_file) == ({}, 0, 0)
+    assert (link_sender.outbox.bodies, link_sender.buffer.in_memory, link_sender.buffer.in_file) == ({}, 0, 0)
     assert link_sender.idle
 
 
@@ -255,8 +255,8 @@ async def test_item_2_an_abandoned_draft_is_discarded_on_both_sides(when: str) -
 async def _abandon(io: IOThread, when: str) -> None:
     link_sender, sender = link_sender_of(io)
     if when == "while it waits for room":
-        link_sender.room = Room(memory=2 * CHUNK_SIZE, file=0)
-        link_sender.room.begin(body(77))
+        link_sender.buffer = BodyBuffer(memory=2 * CHUNK_SIZE, file=0)
+        link_sender.buffer.begin(body(77))
     streamed, gate = sender.streamed_body(telemetry=False), Gate()
     if when == "before it is begun":
         streamed.abandon()
@@ -285,7 +285,7 @@ async def _abandon(io: IOThread, when: str) -> None:
     if when == "while it is made":
         with pytest.raises(BodyAbandoned):
             await making
-    assert (link_sender.outbox.bodies, link_sender.room.in_memory, link_sender.room.in_file) == ({}, 0, 0)
+    assert (link_sender.outbox.bodies, link_sender.buffer.in_memory, link_sender.buffer.in_file) == ({}, 0, 0)
     assert link_sender.next_message() is None
 
 
@@ -303,7 +303,7 @@ async def _close(io: IOThread) -> None:
     gate.open.set()
     with pytest.raises(BodyAbandoned):
         await making
-    assert (link_sender.outbox.bodies, link_sender.room.in_memory, link_sender.room.in_file) == ({}, 0, 0)
+    assert (link_sender.outbox.bodies, link_sender.buffer.in_memory, link_sender.buffer.in_file) == ({}, 0, 0)
 
 
 async def test_an_error_in_the_pieces_passes_and_a_disk_s_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -361,7 +361,7 @@ async def _resume(io: IOThread) -> None:
     link_sender.close(1, LeaseLost("the lease ended"))
     assert list(link_sender.outbox.bodies) == [streamed.body.n]
     link_sender.acknowledge(1)
-    assert link_sender.room.in_memory == 0
+    assert link_sender.buffer.in_memory == 0
 
 
 async def test_item_2_a_batch_that_is_sent_again_waits_for_its_bodies_and_control_passes() -> None:

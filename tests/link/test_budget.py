@@ -79,8 +79,8 @@ SOURCES = {
 
 def held(link: Link) -> tuple[int, int]:
     """Return the bytes that count against the budget and the bodies that are kept."""
-    room = link._link_sender.room
-    return room.in_memory + room.in_file, len(link._link_sender.outbox.bodies)
+    buffer = link._link_sender.buffer
+    return buffer.in_memory + buffer.in_file, len(link._link_sender.outbox.bodies)
 
 
 async def all_given_back(session: Session) -> None:

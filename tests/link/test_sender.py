@@ -50,7 +50,7 @@ async def _give_up(io: IOThread) -> bytes:
     while (message := link_sender.next_message()) is not None:
         left.append(message)
     assert link_sender.outbox.bodies == {}
-    assert (link_sender.room.in_memory, link_sender.room.in_file) == (0, 0)
+    assert (link_sender.buffer.in_memory, link_sender.buffer.in_file) == (0, 0)
     return b"".join(left)
 
 
@@ -79,7 +79,7 @@ async def _end(io: IOThread, ending: str) -> None:
             link_sender.next_message()
             link_sender.acknowledge(1)
     assert link_sender.outbox.bodies == {}
-    assert (link_sender.room.in_memory, link_sender.room.in_file) == (0, 0)
+    assert (link_sender.buffer.in_memory, link_sender.buffer.in_file) == (0, 0)
 
 
 async def test_a_body_whose_record_is_on_its_way_is_kept_when_its_channel_closes() -> None:
@@ -98,7 +98,7 @@ async def _close_late(io: IOThread) -> None:
     assert list(link_sender.outbox.bodies) == [body.n]
     link_sender.acknowledge(1)
     assert link_sender.outbox.bodies == {}
-    assert (link_sender.room.in_memory, link_sender.room.in_file) == (0, 0)
+    assert (link_sender.buffer.in_memory, link_sender.buffer.in_file) == (0, 0)
 
 
 STARTED = b'{"type":"JobStarted","t":1}'

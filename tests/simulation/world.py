@@ -16,7 +16,7 @@ from asyncblock.client import Session
 from asyncblock.errors import AsyncBlockError
 from asyncblock.flow.plan import InputPlan, NodePlan, Plan, Source
 from asyncblock.link import Link
-from asyncblock.link.room import BODY_MEMORY
+from asyncblock.link.bodybuffer import BODY_MEMORY
 from asyncblock.link.sender import JobSender
 from asyncblock.server.settings import Settings
 from asyncblock.testing import Faults, MemoryMainframe, MemoryNetwork, OneLoop
@@ -334,7 +334,7 @@ class World:
         for executor in self.executors:
             jobs = len(executor.link._link_sender.channels)
             assert executor.in_flight() <= LINK_WINDOW + jobs * (64 << 10)
-            assert executor.link._link_sender.room.in_memory <= BODY_MEMORY
+            assert executor.link._link_sender.buffer.in_memory <= BODY_MEMORY
 
     async def settle(self) -> Audit:
         """Heal everything, wait until all sessions have ended, and audit."""
