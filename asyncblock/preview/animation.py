@@ -11,9 +11,9 @@ from importlib import import_module
 from typing import Any
 
 from .figure import figure_of
+from .figurepickle import NotSendable, dump
 from .gifs import Frames
 from .limits import Limits
-from .parcels import NotSendable, dump
 from .registry import register_builtin
 from .renderer import Rendering
 

@@ -11,8 +11,8 @@ from ..values import is_small
 from .cells import sendable
 from .convert import converted, is_plain, taken
 from .figure import is_drawable
+from .figurepickle import NotSendable
 from .limits import Limits, default_limits
-from .parcels import NotSendable
 from .renderer import Rendering
 from .rows import Pages, taken_apart
 

@@ -20,9 +20,9 @@ from typing import Any
 
 from ..errors import PreviewFailed
 from .figure import figure_of, is_portable, png_of, settings
+from .figurepickle import NamelessCode, NotSendable, pack, read_here
 from .limits import Limits
 from .packing import PATIENCE, Packing
-from .parcels import NamelessCode, NotSendable, pack, read_here
 from .process import Crashed, TimedOut, WorkerProcess
 from .signatures import media_type_of
 from .urls import data_url

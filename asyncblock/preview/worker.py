@@ -16,7 +16,7 @@ from typing import Any
 
 from ..forks import claim
 from .figure import png_of
-from .parcels import unpack
+from .figurepickle import unpack
 
 __all__ = ["ANSWER", "DRAWN", "FAILED", "UNREADABLE", "main"]
 

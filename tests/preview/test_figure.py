@@ -21,9 +21,9 @@ from matplotlib.gridspec import GridSpec
 
 from asyncblock import preview
 from asyncblock.errors import PreviewFailed
-from asyncblock.preview import Limits, Making, parcels
+from asyncblock.preview import Limits, Making, figurepickle
 from asyncblock.preview.figure import png_of
-from asyncblock.preview.parcels import NotSendable, pack
+from asyncblock.preview.figurepickle import NotSendable, pack
 
 from .showing import picture, show
 
@@ -260,7 +260,7 @@ async def test_a_figure_that_only_this_process_can_read_is_shown_as_it_was_at_th
     assert all(each.size for each in shown), "taken, not drawn"
     assert [picture((await each.finish())["data"]).getpixel((0, 0))[:3] for each in shown] == [(255, 0, 0), (0, 0, 255)]
     del shown, made
-    assert not parcels._kept
+    assert not figurepickle._kept
 
 
 async def test_what_pyplot_knows_is_not_known_twice_when_it_is_read_here() -> None:
