@@ -24,6 +24,7 @@ from ..wire.windows import Window
 from .budget import Budget, limit_here
 from .environment import OpenJob
 from .executoroptions import ExecutorOptions
+from .gradualfree import free_gradually
 from .handingdown import HandingDown
 from .job import RunningJob
 from .jobhost import JobHost
@@ -31,7 +32,6 @@ from .jobtemplates import JobTemplate, JobTemplates
 from .lifeline import Lifeline
 from .loading import Loading
 from .ownprocesses import OwnProcesses
-from .parting import part_with
 from .services import Services
 from .spilling import Spilling, disk_limit_here
 from .tasks import current_job
@@ -233,9 +233,9 @@ class Attachment(JobHost):
         finally:
             asyncio.run_coroutine_threadsafe(self.threads.acquire(), self.loop).result()
 
-    def part_with_soon(self, values: list[Any]) -> None:
+    def free_soon(self, values: list[Any]) -> None:
         """Free large values on a worker thread: on the loop they would stall it."""
-        self.start(part_with, values)
+        self.start(free_gradually, values)
 
     async def _tidy(self, ended: EndedPlaces) -> None:
         try:

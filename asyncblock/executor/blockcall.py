@@ -58,7 +58,7 @@ class Raised:
 class BlockCall:
     """One call. ``over`` is called when the code of an async block has ended, a turn before its task is done."""
 
-    __slots__ = ("_binding", "_hosting", "_info", "_job", "_large", "_over", "_parting", "_result", "thread")
+    __slots__ = ("_binding", "_hosting", "_info", "_job", "_large", "_over", "_result", "_to_free", "thread")
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class BlockCall:
         info: JobInfo,
         binding: Binding,
         *,
-        parting: list[Any],
+        to_free: list[Any],
         large: bool,
         over: Callable[[], None],
     ) -> None:
@@ -75,7 +75,7 @@ class BlockCall:
         self._job = job
         self._info = info
         self._binding = binding
-        self._parting = parting
+        self._to_free = to_free
         """Takes what the job has to part with when it is over."""
         self._large = large
         """Some of the inputs are large."""
@@ -143,7 +143,7 @@ class BlockCall:
         finally:
             if self._large and binding.shape is not None:
                 # A copy, so that its parts belong to nobody but us.
-                self._parting += list((handles_of(inputs) or {}).values())
+                self._to_free += list((handles_of(inputs) or {}).values())
             # Not only when the task is done: that would be told a turn of the loop later (dispatch).
             self._over()
 

@@ -64,9 +64,9 @@ class RunningJob(NotedJob):
         "_exit",
         "_fenced",
         "_main",
-        "_parting",
         "_preparation",
         "_starting",
+        "_to_free",
         "channel",
         "task",
     )
@@ -88,7 +88,7 @@ class RunningJob(NotedJob):
         self._deadline: asyncio.TimerHandle | None = None
         self._exit: Ending | None = None
         """What a task or a callback of the block has ended it with."""
-        self._parting: list[Any] = []
+        self._to_free: list[Any] = []
         """What the block has returned, where some of it is large."""
 
     # ------------------------------------------------------------------ what others may ask
@@ -213,13 +213,13 @@ class RunningJob(NotedJob):
                     # Its lease was lost in the turn in which it ended: nobody asks for that, nor for its error.
                     main.exception()
         # Here, where no frame holds it any more.
-        if self._parting:
-            self._hosting.part_with_soon(self._parting)
+        if self._to_free:
+            self._hosting.free_soon(self._to_free)
 
     def _begin_call(self, binding: Binding, ctx: Context | SyncContext) -> asyncio.Task[object]:
-        large, parting = self._preparation.large, self._parting
+        large, to_free = self._preparation.large, self._to_free
         self._call = BlockCall(
-            self._hosting, self, self._info, binding, parting=parting, large=large, over=self._give_up
+            self._hosting, self, self._info, binding, to_free=to_free, large=large, over=self._give_up
         )
         self._main = self._call.start(ctx)
         return self._main
@@ -309,7 +309,7 @@ class RunningJob(NotedJob):
         elif isinstance(value, Mapping):
             await self._conclude({}, value)
             if ctx.returned_large:
-                self._parting += value.values()
+                self._to_free += value.values()
         else:
             kinds = "a dict of outputs (or a dataclass and the like), None or ctx.keepAlive"
             words = f"main returned {type(value).__name__}; a block returns {kinds}"
@@ -369,7 +369,7 @@ class RunningJob(NotedJob):
         self._main = self._call = None
         self._hosting.ended(self)
         if self._preparation.large and self._ctx is not None:
-            self._hosting.part_with_soon(self._ctx.take_inputs())
+            self._hosting.free_soon(self._ctx.take_inputs())
 
 
 def started_record() -> bytes:

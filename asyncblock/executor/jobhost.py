@@ -96,5 +96,5 @@ class JobHost(Environment, ABC):
         """Return a job that hasn't begun, for its code isn't here any more; tell whether that is done."""
 
     @abstractmethod
-    def part_with_soon(self, values: list[Any]) -> None:
+    def free_soon(self, values: list[Any]) -> None:
         """Free large values on a worker thread: on the loop they would stall it."""

@@ -19,7 +19,7 @@ from ..depot import Filed, ValueId
 from ..hostmemory import DISK_SETTING, var_disk_limit
 from ..store import KeptValue, StoreKey
 from .environment import Environment
-from .parting import part_with
+from .gradualfree import free_gradually
 
 __all__ = ["Spilling", "disk_limit_here", "id_of"]
 
@@ -137,7 +137,7 @@ class Spilling:
                 depot.remove([id], "d")
             return False
         # A large one takes a while to free: here, where nobody waits for it.
-        part_with(values)
+        free_gradually(values)
         return True
 
     def _refused(self, error: OSError) -> None:

@@ -16,7 +16,7 @@ from ..wire.messages import Live, Release
 from ..wire.ranges import Ranges
 from .budget import Budget
 from .environment import Environment
-from .parting import part_with
+from .gradualfree import free_gradually
 from .spilling import id_of
 
 __all__ = ["Upkeep"]
@@ -149,7 +149,7 @@ class Upkeep:
 
 
 def _free(values: list[Any], directory: Path | None, names: list[str]) -> None:
-    part_with(values)
+    free_gradually(values)
     if directory is not None:
         dataframes.remove(directory, names)
 

@@ -1,4 +1,4 @@
-"""Parting with large values, a little at a time: at once, freeing 60 MB of nested ones holds the GIL for 100 ms."""
+"""Freeing large values a little at a time: at once, freeing 60 MB of nested ones holds the GIL for 100 ms."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 import time
 from typing import Any, Final
 
-__all__ = ["part_with"]
+__all__ = ["free_gradually"]
 
 _YIELD: Final = 0.0005
 """Seconds after which the GIL is given up."""
@@ -15,7 +15,7 @@ _PART: Final = 512
 """Items that are freed between two looks at the clock."""
 
 
-def part_with(values: list[Any]) -> None:
+def free_gradually(values: list[Any]) -> None:
     """Free the lists and dicts in ``values`` that nobody else holds, and what is in them. On a worker thread.
 
     What somebody else holds, at any depth, is left as it is.

@@ -11,7 +11,7 @@ import pytest
 
 import asyncblock
 from asyncblock import Context, Flow, SyncContext, block
-from asyncblock.executor.parting import part_with
+from asyncblock.executor.gradualfree import free_gradually
 
 
 class Leaf:
@@ -27,7 +27,7 @@ def test_what_nobody_holds_is_freed_to_the_last() -> None:
         return made
 
     values: list[Any] = [{"rows": [[leaf(), {"x": leaf()}] for _ in range(2000)]}, [], {}, "text", leaf()]
-    part_with(values)
+    free_gradually(values)
     assert values == []
     assert len(ends) == 4001
     assert not any(end() for end in ends)
@@ -36,7 +36,7 @@ def test_what_nobody_holds_is_freed_to_the_last() -> None:
 def test_what_somebody_holds_stays_whole_at_any_depth() -> None:
     inner = [[1, 2], {"a": [3]}]
     outer = {"kept": [4, 5]}
-    part_with([{"a": {"b": [inner] * 2}}, outer, [outer["kept"]]])
+    free_gradually([{"a": {"b": [inner] * 2}}, outer, [outer["kept"]]])
     assert inner == [[1, 2], {"a": [3]}]
     assert outer == {"kept": [4, 5]}
 
