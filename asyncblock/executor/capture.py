@@ -7,7 +7,7 @@
 * a handler on the root logger: records logged in a job go to its sink, below WARNING as stdout, from there on as
   stderr. The handlers that the root logger had before don't see them. Its level falls to INFO if it was higher, and
   those handlers go on dropping what the former level dropped. asyncblock's own loggers are never captured;
-* ``plt.show()`` and plotly's ``fig.show()`` in a job become previews of it (``shows``);
+* ``plt.show()`` and plotly's ``fig.show()`` in a job become previews of it (``plothooks``);
 * what a job changes that all jobs of the process have in common is told of it (``commons``);
 * ``contextlib.redirect_stdout`` in a job is that job's, and what else a job leaves in the place of a stream is put back
   (``streams``);
@@ -48,7 +48,7 @@ from .jobstreams import (
     past_capture,
     unwrap_streams,
 )
-from .shows import Shows
+from .plothooks import PlotHooks
 from .streams import Redirects, StreamPlaces
 
 __all__ = [
@@ -146,7 +146,7 @@ class _Installation:
             self.logging = _LoggingCapture(level, self._streams)
         self.places = StreamPlaces(self._streams)
         self._redirects = Redirects() if lines else None
-        self._shows = Shows()
+        self._plot_hooks = PlotHooks()
         self._commons = Commons()
         self._patched: list[tuple[type, str, Any, Any]] = []
         for owner, name, wrap in _PATCHES:
@@ -160,7 +160,7 @@ class _Installation:
         if self._redirects is not None:
             self._redirects.undo()
         self._commons.undo()
-        self._shows.undo()
+        self._plot_hooks.undo()
         for owner, name, original, replacement in self._patched:
             if getattr(owner, name) is replacement:
                 setattr(owner, name, original)

@@ -19,7 +19,7 @@ from ..link import JobSender
 from ..offload import Abandoned, wait_in_thread
 from ..wire.messages import Dispatch
 from ..wire.records import encode
-from . import clocks, forked, shows
+from . import clocks, forked, plothooks
 from .blockcall import BlockCall, Exited, Raised, settle
 from .blockloop import forget
 from .catalog import PackageEdited
@@ -358,7 +358,7 @@ class RunningJob(NotedJob):
         self._preparation.end()
         if self._ctx is not None:
             sink = self._ctx.sink
-            shows.end_job(sink)
+            plothooks.end_job(sink)
             job_of_lines.pop(sink.line, None)
             forked.end_soon(sink)
         clocks.end_job(self)

@@ -15,7 +15,7 @@ from ..block import Binding
 from ..context import Context, JobInfo, SyncContext, now_ms
 from ..link import JobSender
 from ..wire.records import encode
-from . import capture, forked, shows
+from . import capture, forked, plothooks
 from .commons import CHANGED, HANDLERS, Changes
 from .jobhost import JobHost
 from .jobtemplates import JobTemplate
@@ -140,8 +140,8 @@ class NotedJob:
     def _note_beginning(self, binding: Binding) -> None:
         """Take note of what the block finds, to tell in its end what it has changed."""
         self._streams = capture.streams_stand()
-        if not shows.in_place():
-            self._figures, self._function = shows.open_numbers(), binding.fn
+        if not plothooks.in_place():
+            self._figures, self._function = plothooks.open_numbers(), binding.fn
 
     async def _tell_everything(self, *, succeeded: bool) -> None:
         """Tell, before the finish closes the job's log, what belongs into it."""
@@ -158,7 +158,7 @@ class NotedJob:
         self._tell_changes()
         if ctx is not None:
             # Before the finish: once that is stored the next job may begin, and it must not find this one's figures.
-            shows.end_job(ctx.sink)
+            plothooks.end_job(ctx.sink)
 
     def _tell_leftovers(self, leftovers: Leftovers, *, running: bool) -> None:
         """Tell, while the job's log is open, what the block leaves behind."""
@@ -173,7 +173,7 @@ class NotedJob:
         if self._over is None:
             # It hasn't begun.
             return
-        left = None if self._function is None else shows.left_open(self._figures, self._function)
+        left = None if self._function is None else plothooks.left_open(self._figures, self._function)
         if left is not None:
             self.note(left)
         if self.has_noted(HANDLERS):

@@ -15,16 +15,16 @@ from typing import Any, Final
 from ..enclosed import differ
 from ..errors import InvalidFlow, Problem
 from .codeblocks import CodeBlock, task_of
-from .faces import Face, read_face
+from .flowconnections import defaults
+from .flowinterface import FlowInterface, read_interface
 from .groups import with_groups
 from .lookup import FILES, FLOW_FILES, Lookup, runnable_file
 from .manifests import BlockManifest, Manifests, Package
+from .missinginputs import MissingInput, is_pointless, still_missing
 from .nodes import read_flow
 from .plan import FlowPlan, InputPlan, NodePlan, Plan, Source
 from .recursion import endless
 from .report import Report, did_you_mean
-from .unfed import Unfed, is_pointless, still_unfed
-from .wiring import defaults
 from .yamlfile import Map, as_read
 
 __all__ = ["COMPAT", "code_spec", "load_document", "load_flow"]
@@ -108,14 +108,14 @@ class _Loader:
         self.manifests = Manifests(self._report, languages)
         self.places: dict[tuple[str | None, str], tuple[Path, int]] = {}
         """File and line of each node, by flow."""
-        self.unfed: list[Unfed] = []
+        self.missing_inputs: list[MissingInput] = []
         self.strict = False
         self._search_paths = search_paths
         self._lookup = Lookup(search_paths)
         self._blocks: dict[Path, BlockManifest | None] = {}
-        self._faces: dict[object, Face | None] = {}
+        self._interfaces: dict[object, FlowInterface | None] = {}
         self._keys: set[str] = set()
-        self._unread: deque[Face] = deque()
+        self._unread: deque[FlowInterface] = deque()
         self._flows: dict[str, FlowPlan] = {}
 
     def load(self, path: Path, inputs: Mapping[str, object], shape: Callable[[Plan], Plan]) -> Plan:
@@ -171,13 +171,13 @@ class _Loader:
             before = len(self._report.warnings)
             self._refuse_pointless(plan, whole=not asked_for)
             return replace(plan, warnings=(*plan.warnings, *self._report.warnings[before:]))
-        warnings = [Problem(each.warning, each.file, each.line) for each in still_unfed(plan, self.unfed)]
+        warnings = [Problem(each.warning, each.file, each.line) for each in still_missing(plan, self.missing_inputs)]
         return replace(plan, warnings=(*plan.warnings, *warnings))
 
     def _refuse_pointless(self, root: FlowPlan, *, whole: bool = True) -> None:
         if whole and not is_pointless(root):
             return
-        found = [each for each in still_unfed(root, self.unfed) if each.flow is None]
+        found = [each for each in still_missing(root, self.missing_inputs) if each.flow is None]
         for each in found:
             self._report.leftover(each.words, "the node never runs", each.file, each.line)
         if not found and whole and not self._report.problems:
@@ -198,7 +198,7 @@ class _Loader:
             roots=dict(self.manifests.roots),
             warnings=tuple(self._report.warnings),
         )
-        for each in self.unfed:
+        for each in self.missing_inputs:
             self._report.problem(each.words, _NO_FILE, each.line)
         if not self._report.problems:
             plan = with_groups(plan, lambda key, node_id, words: self._report.problem(words))
@@ -211,16 +211,16 @@ class _Loader:
         return plan
 
     def _root(self, manifest: Map, file: Path, package: Package) -> FlowPlan:
-        face = read_face(self._report, None, manifest, file, package)
-        root = read_flow(self, face)
+        interface = read_interface(self._report, None, manifest, file, package)
+        root = read_flow(self, interface)
         self._read_all()
         return root
 
     def _read_all(self) -> None:
         while self._unread:
-            face = self._unread.popleft()
-            assert face.key is not None
-            self._flows[face.key] = read_flow(self, face)
+            interface = self._unread.popleft()
+            assert interface.key is not None
+            self._flows[interface.key] = read_flow(self, interface)
 
     def _single(self, manifest: Map, file: Path, package: Package) -> FlowPlan:
         """Make a flow of one block: its inputs and outputs are the flow's."""
@@ -256,12 +256,14 @@ class _Loader:
 
     # ------------------------------------------------------------------ what nodes refer to
 
-    def task(self, who: str, face: Face, reference: str, line: int) -> BlockManifest | None:
+    def task(self, who: str, interface: FlowInterface, reference: str, line: int) -> BlockManifest | None:
         """Find a block."""
-        file = self._find("task", reference, face)
+        file = self._find("task", reference, interface)
         if file is None:
             self._report.problem(
-                f"{who}: there is no block {reference!r}{self._instead('task', reference, face)}", face.file, line
+                f"{who}: there is no block {reference!r}{self._instead('task', reference, interface)}",
+                interface.file,
+                line,
             )
             return None
         return self.block_at(who, file)
@@ -275,79 +277,81 @@ class _Loader:
                 block.spec["path"] = str(file)
         return self._blocks[file]
 
-    def service(self, who: str, face: Face, reference: str, line: int) -> BlockManifest | None:
+    def service(self, who: str, interface: FlowInterface, reference: str, line: int) -> BlockManifest | None:
         """Find a block of a service."""
         service, separator, name = reference.rpartition("::")
         if not separator or "::" not in service:
             words = f"{who}: a service block is named package::service::block, not {reference!r}"
-            self._report.problem(words, face.file, line)
+            self._report.problem(words, interface.file, line)
             return None
-        file = self._find("service", service, face)
+        file = self._find("service", service, interface)
         if file is None:
-            words = f"{who}: there is no service {service!r}{self._instead('service', service, face)}"
-            self._report.problem(words, face.file, line)
+            words = f"{who}: there is no service {service!r}{self._instead('service', service, interface)}"
+            self._report.problem(words, interface.file, line)
             return None
         return self.manifests.service(who, file, name)
 
     def subflow(
-        self, who: str, face: Face, kind: str, reference: object, line: int, further: Sequence[str] = ()
-    ) -> Face | None:
+        self, who: str, interface: FlowInterface, kind: str, reference: object, line: int, further: Sequence[str] = ()
+    ) -> FlowInterface | None:
         """Find a subflow or a slotflow, by reference or inline."""
         if isinstance(reference, Map):
-            return self._new_face(
-                f"{face.key or 'flow'}.{len(self._keys)}", reference, face.file, face.package, further
+            return self._new_interface(
+                f"{interface.key or 'flow'}.{len(self._keys)}", reference, interface.file, interface.package, further
             )
         if not isinstance(reference, str):
-            self._report.problem(f"{who}: {kind!r} is a reference or a mapping", face.file, line)
+            self._report.problem(f"{who}: {kind!r} is a reference or a mapping", interface.file, line)
             return None
-        file = self._find(kind, reference, face)
+        file = self._find(kind, reference, interface)
         if file is None:
-            words = f"{who}: there is no {kind} {reference!r}{self._instead(kind, reference, face)}"
-            self._report.problem(words, face.file, line)
+            words = f"{who}: there is no {kind} {reference!r}{self._instead(kind, reference, interface)}"
+            self._report.problem(words, interface.file, line)
             return None
-        return self.face_at(who, file, further)
+        return self.interface_at(who, file, further)
 
-    def face_at(self, who: str, file: Path, further: Sequence[str] = ()) -> Face | None:
-        """Return the face of a flow's file, made once for each set of further inputs."""
+    def interface_at(self, who: str, file: Path, further: Sequence[str] = ()) -> FlowInterface | None:
+        """Return the interface of a flow's file, made once for each set of further inputs."""
         known = (file, tuple(sorted(further)))
-        if known not in self._faces:
+        if known not in self._interfaces:
             manifest = self.manifests.file(file, who)
             package = self.manifests.package_of(file.parent)
-            self._faces[known] = (
+            self._interfaces[known] = (
                 None
                 if manifest is None
-                else self._new_face(f"{package.name}::{file.parent.name}", manifest, file, package, further)
+                else self._new_interface(f"{package.name}::{file.parent.name}", manifest, file, package, further)
             )
-        return self._faces[known]
+        return self._interfaces[known]
 
-    def _new_face(self, key: str, manifest: Map, file: Path, package: Package, further: Sequence[str]) -> Face:
+    def _new_interface(
+        self, key: str, manifest: Map, file: Path, package: Package, further: Sequence[str]
+    ) -> FlowInterface:
         number, unique = 1, key
         while unique in self._keys:
             number += 1
             unique = f"{key}#{number}"
         self._keys.add(unique)
-        face = read_face(self._report, unique, manifest, file, package, further)
-        self._unread.append(face)
-        return face
+        interface = read_interface(self._report, unique, manifest, file, package, further)
+        self._unread.append(interface)
+        return interface
 
-    def _find(self, kind: str, reference: str, face: Face) -> Path | None:
-        home = face.package
-        return self._lookup.find(kind, reference, face.directory, home.root, home.name, home.dependencies)
+    def _find(self, kind: str, reference: str, interface: FlowInterface) -> Path | None:
+        home = interface.package
+        return self._lookup.find(kind, reference, interface.directory, home.root, home.name, home.dependencies)
 
-    def _instead(self, kind: str, reference: str, face: Face) -> str:
+    def _instead(self, kind: str, reference: str, interface: FlowInterface) -> str:
         """Say which versions of a package there are, when the one that is depended on is missing, or what it has."""
         package, separator, _ = reference.partition("::")
-        if separator and package in ("self", face.package.name) and package not in face.package.dependencies:
-            return did_you_mean(f"{package}::{name}" for name in self._lookup.names(kind, face.package.root))
-        return self._versions(reference, face)
+        if separator and package in ("self", interface.package.name) and package not in interface.package.dependencies:
+            return did_you_mean(f"{package}::{name}" for name in self._lookup.names(kind, interface.package.root))
+        return self._versions(reference, interface)
 
-    def _versions(self, reference: str, face: Face) -> str:
+    def _versions(self, reference: str, interface: FlowInterface) -> str:
         package, separator, _ = reference.partition("::")
-        wanted = face.package.dependencies.get(package)
+        wanted = interface.package.dependencies.get(package)
         if not separator or wanted is None:
             return ""
-        there = self._lookup.installed(package, face.directory)
-        return f"; {face.package.name} depends on {package} {wanted}, installed is {', '.join(there) or 'none'}"
+        there = self._lookup.installed(package, interface.directory)
+        return f"; {interface.package.name} depends on {package} {wanted}, installed is {', '.join(there) or 'none'}"
 
     # ------------------------------------------------------------------ for the catalog
 
@@ -384,23 +388,23 @@ class _Loader:
         finally:
             self._report = self.manifests.report = kept
 
-    def try_flow(self, file: Path) -> Face | str:
+    def try_flow(self, file: Path) -> FlowInterface | str:
         """Return a subflow that no node names, or why it can't be run. What it refers to is read too."""
         kept, self._report = self._report, Report(compat=self._report.compat)
         self.manifests.report = self._report
-        unfed, self.unfed = self.unfed, []
-        flows, faces = dict(self._flows), dict(self._faces)
+        missing_inputs, self.missing_inputs = self.missing_inputs, []
+        flows, interfaces = dict(self._flows), dict(self._interfaces)
         try:
-            face = self.face_at(f"subflow {file.parent.name!r}", file)
+            interface = self.interface_at(f"subflow {file.parent.name!r}", file)
             self._read_all()
-            if face is not None and not self._report.problems:
-                return face
-            self._flows, self._faces = flows, faces
+            if interface is not None and not self._report.problems:
+                return interface
+            self._flows, self._interfaces = flows, interfaces
             return _first(self._report)
         finally:
             self._unread.clear()
             self._report = self.manifests.report = kept
-            self.unfed = unfed
+            self.missing_inputs = missing_inputs
 
 
 class _Catalog:
@@ -474,10 +478,10 @@ class _Catalog:
                 "additional_outputs": block.additional_outputs,
             }
             return NodePlan(name, "task", {**block.to_plan(), **{key: value for key, value in about.items() if value}})
-        face = self._loader.try_flow(file)
-        if isinstance(face, str):
-            return NodePlan(name, "subflow", {"refused": face, "path": str(file)})
-        return NodePlan(name, "subflow", {"path": str(file)}, flow=face.key)
+        interface = self._loader.try_flow(file)
+        if isinstance(interface, str):
+            return NodePlan(name, "subflow", {"refused": interface, "path": str(file)})
+        return NodePlan(name, "subflow", {"path": str(file)}, flow=interface.key)
 
 
 def _first(report: Report) -> str:

@@ -1,4 +1,4 @@
-"""What each node of a flow is: a task, a service's block, a condition or a slot. Subflows are in ``provided``."""
+"""What each node of a flow is: a task, a service's block, a condition or a slot. Subflows are in ``subflownodes``."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from .cases import read_cases
-from .faces import Face
+from .flowinterface import FlowInterface
 from .manifests import BlockManifest, Manifests
+from .missinginputs import MissingInput
 from .plan import InputPlan, NodePlan
 from .report import read_handles
-from .unfed import Unfed
 from .yamlfile import Map
 
 __all__ = ["NOTHING", "Declared", "Finder", "NodeKinds"]
@@ -23,21 +23,21 @@ class Finder(Protocol):
 
     manifests: Manifests
     places: dict[tuple[str | None, str], tuple[Path, int]]
-    unfed: list[Unfed]
+    missing_inputs: list[MissingInput]
     strict: bool
     """Whether a handle that a block doesn't declare is a problem even where it does no harm."""
 
-    def task(self, who: str, face: Face, reference: str, line: int) -> BlockManifest | None:
+    def task(self, who: str, interface: FlowInterface, reference: str, line: int) -> BlockManifest | None:
         """Find a block."""
         ...
 
-    def service(self, who: str, face: Face, reference: str, line: int) -> BlockManifest | None:
+    def service(self, who: str, interface: FlowInterface, reference: str, line: int) -> BlockManifest | None:
         """Find a block of a service."""
         ...
 
     def subflow(
-        self, who: str, face: Face, kind: str, reference: object, line: int, further: Sequence[str] = ()
-    ) -> Face | None:
+        self, who: str, interface: FlowInterface, kind: str, reference: object, line: int, further: Sequence[str] = ()
+    ) -> FlowInterface | None:
         """Find a subflow or a slotflow, by reference or inline."""
         ...
 
@@ -65,14 +65,14 @@ Found = tuple[Declared, set[str] | None]
 class NodeKinds:
     """Reads what the nodes of one flow are; problems go to the finder's report."""
 
-    def __init__(self, finder: Finder, face: Face) -> None:
+    def __init__(self, finder: Finder, interface: FlowInterface) -> None:
         self.finder = finder
-        self.face = face
+        self.interface = interface
         self.report = finder.manifests.report
 
     def problem(self, message: str, line: int | None) -> None:
         """Add a problem of the flow's file."""
-        self.report.problem(message, self.face.file, line)
+        self.report.problem(message, self.interface.file, line)
 
     def task(self, who: str, node: Map) -> Found | None:
         """Read a task or a service's block."""
@@ -81,7 +81,7 @@ class NodeKinds:
             if not isinstance(reference, str):
                 self.problem(f"{who}: 'service' is a reference: package::service::block", line)
                 return None
-            block, kind = self.finder.service(who, self.face, reference, line), "task"
+            block, kind = self.finder.service(who, self.interface, reference, line), "task"
         else:
             block, kind = self.block(who, node), "task"
         if block is None:
@@ -90,7 +90,7 @@ class NodeKinds:
             self.add_additional(node, block)
         if "needs" in node:
             block.spec = dict(block.spec)
-            self.finder.manifests.needs(who, node, self.face.file, block.spec)
+            self.finder.manifests.needs(who, node, self.interface.file, block.spec)
         declared = None if block.outputs_def is None else {each["handle"] for each in block.outputs_def}
         return Declared(kind, block.to_plan(), block.inputs_def), declared
 
@@ -98,18 +98,18 @@ class NodeKinds:
         """Return the block of a task, by reference or inline."""
         task, line = node["task"], node.line_of("task")
         if isinstance(task, str):
-            found = self.finder.task(who, self.face, task, line)
+            found = self.finder.task(who, self.interface, task, line)
             # The additional handles of a node are its own.
             return None if found is None else replace(found)
         if isinstance(task, Map):
-            return self.finder.manifests.block(who, task, self.face.file)
+            return self.finder.manifests.block(who, task, self.interface.file)
         self.problem(f"{who}: 'task' is a reference or a mapping", line)
         return None
 
     def add_additional(self, node: Map, block: BlockManifest) -> None:
         """Add the node's own handles where the block allows additional ones."""
-        inputs = read_handles(self.report, node, "inputs_def", self.face.file)
-        outputs = read_handles(self.report, node, "outputs_def", self.face.file)
+        inputs = read_handles(self.report, node, "inputs_def", self.interface.file)
+        outputs = read_handles(self.report, node, "outputs_def", self.interface.file)
         if block.additional_inputs:
             block.inputs_def = _extended(block.inputs_def or [], inputs)
         if block.additional_outputs and block.outputs_def is not None:
@@ -117,8 +117,8 @@ class NodeKinds:
 
     def condition(self, who: str, node: Map) -> Found | None:
         """Read a condition."""
-        inputs_def = read_handles(self.report, node, "inputs_def", self.face.file)
-        found = read_cases(self.report, who, node, inputs_def, self.face.file)
+        inputs_def = read_handles(self.report, node, "inputs_def", self.interface.file)
+        found = read_cases(self.report, who, node, inputs_def, self.interface.file)
         return None if found is None else (Declared("condition", found[0], inputs_def), found[1])
 
     def slot(self, who: str, node: Map) -> Found | None:
@@ -127,18 +127,18 @@ class NodeKinds:
         if not isinstance(slot, Map):
             self.problem(f"{who}: 'slot' is a mapping of inputs_def and outputs_def", node.line_of("slot"))
             return None
-        if self.face.key is None:
+        if self.interface.key is None:
             words = f"{who}: nothing provides for this slot; name it in the 'slots' of a node that runs this flow"
-            self.report.leftover(words, "it puts nothing out", self.face.file, node.line)
+            self.report.leftover(words, "it puts nothing out", self.interface.file, node.line)
             if not self.report.compat:
                 return None
         inputs_def = _extended(
-            read_handles(self.report, slot, "inputs_def", self.face.file),
-            read_handles(self.report, node, "inputs_def", self.face.file),
+            read_handles(self.report, slot, "inputs_def", self.interface.file),
+            read_handles(self.report, node, "inputs_def", self.interface.file),
         )
-        outputs_def = read_handles(self.report, slot, "outputs_def", self.face.file)
+        outputs_def = read_handles(self.report, slot, "outputs_def", self.interface.file)
         block = {"inputs_def": inputs_def, "outputs_def": outputs_def}
-        if self.face.key is None:
+        if self.interface.key is None:
             return Declared("condition", dict(NOTHING.block), inputs_def if "inputs_def" in slot else None), None
         declared = {each["handle"] for each in outputs_def} if "outputs_def" in slot else None
         return Declared("slot", block, inputs_def if "inputs_def" in slot else None), declared

@@ -6,15 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, Final
 
-from .faces import Face
+from .flowconnections import FlowConnections, check_start, defaults
+from .flowinterface import FlowInterface
 from .manifests import is_shell
 from .misfit import misfit
+from .missinginputs import MissingInput
 from .nodekinds import Declared, Finder, Found, NodeKinds
 from .plan import MAX_NODE_ID, MAX_WEIGHT, FlowPlan, InputPlan, NodePlan, Source
-from .provided import Subflows
 from .report import did_you_mean, read_flag
-from .unfed import Unfed
-from .wiring import Wiring, check_start, defaults
+from .subflownodes import SubflowNodes
 from .yamlfile import Map
 
 __all__ = ["read_flow"]
@@ -31,25 +31,26 @@ _NODE_KEYS: Final = (
 _INPUT_KEYS: Final = ("handle", "value", "from_node", "from_flow", "schema_overrides", "serialize_for_cache")
 
 
-def read_flow(finder: Finder, face: Face) -> FlowPlan:
+def read_flow(finder: Finder, interface: FlowInterface) -> FlowPlan:
     """Read a flow's nodes and connections."""
-    return _FlowReader(finder, face).read()
+    return _FlowReader(finder, interface).read()
 
 
 class _FlowReader:
     """One flow; its problems go to the finder's report."""
 
-    def __init__(self, finder: Finder, face: Face) -> None:
+    def __init__(self, finder: Finder, interface: FlowInterface) -> None:
         self._finder = finder
-        self._kinds = NodeKinds(finder, face)
-        self._subflows = Subflows(self._kinds)
-        self._face = face
-        self._file: Path = face.file
+        self._kinds = NodeKinds(finder, interface)
+        self._subflows = SubflowNodes(self._kinds)
+        self._interface = interface
+        self._file: Path = interface.file
         self._report = finder.manifests.report
-        self._wiring = Wiring(self._report, face.file, {each["handle"] for each in face.inputs_def})
+        inputs = {each["handle"] for each in interface.inputs_def}
+        self._connections = FlowConnections(self._report, interface.file, inputs)
 
     def read(self) -> FlowPlan:
-        flow, face = self._face.manifest, self._face
+        flow, interface = self._interface.manifest, self._interface
         self._report.misspelt("the flow", flow, _FLOW_KEYS, self._file)
         if flow.get("injection"):
             words = "'injection' (running blocks in another package's layer) isn't supported; remove it"
@@ -58,22 +59,22 @@ class _FlowReader:
         self._constants([node for node in kept if "values" in node])
         made = [(node, self._declare(node)) for node in kept if "values" not in node]
         nodes = tuple(self._connect(node, each) for node, each in made if each is not None)
-        _mark_cached(nodes, self._wiring.cached)
+        _mark_cached(nodes, self._connections.cached)
         outputs = self._outputs(flow)
         if stuck := check_start(nodes):
             words = f"these nodes wait for each other and can never start: {', '.join(stuck)}"
             self._report.leftover(words, "they never run", self._file, flow.line_of("nodes"))
         description = flow.get("description")
         return FlowPlan(
-            str(flow.get("title") or description or face.directory.name),
+            str(flow.get("title") or description or interface.directory.name),
             str(self._file),
             nodes,
-            tuple(face.inputs_def),
+            tuple(interface.inputs_def),
             outputs,
-            tuple(face.outputs_def),
+            tuple(interface.outputs_def),
             description if isinstance(description, str) else None,
             self._forwarded(flow, nodes),
-            face.package.name,
+            interface.package.name,
         )
 
     def _problem(self, message: str, line: int | None) -> None:
@@ -99,14 +100,15 @@ class _FlowReader:
             if node_id in seen:
                 self._problem(f"node id {node_id!r} is used twice (first in line {seen[node_id]})", line)
             seen.setdefault(node_id, line)
-            self._finder.places[self._face.key, node_id] = (self._file, node.line)
+            self._finder.places[self._interface.key, node_id] = (self._file, node.line)
             if node.get("ignore"):
-                self._wiring.ignored.add(node_id)
+                self._connections.ignored.add(node_id)
             elif self._has_one_kind(node):
                 kept.append(node)
             else:
-                self._wiring.broken.add(node_id)
-        if self._face.key is None and not any("values" not in node for node in kept) and not self._wiring.broken:
+                self._connections.broken.add(node_id)
+        only_values = all("values" in node for node in kept)
+        if self._interface.key is None and only_values and not self._connections.broken:
             self._problem("the flow is empty: it has no node that can run", flow.line_of("nodes"))
         return kept
 
@@ -122,13 +124,13 @@ class _FlowReader:
     def _constants(self, nodes: Sequence[Map]) -> None:
         for node in nodes:
             node_id, values = node["node_id"], node["values"]
-            self._wiring.outputs[node_id] = handles = set[str]()
+            self._connections.outputs[node_id] = handles = set[str]()
             if not isinstance(values, list):
                 self._problem(f"node {node_id!r}: 'values' must be a list", node.line_of("values"))
                 continue
             for each in values:
                 if isinstance(each, Map) and isinstance(each.get("handle"), str):
-                    self._wiring.constants[node_id, each["handle"]] = each.get("value")
+                    self._connections.constants[node_id, each["handle"]] = each.get("value")
                     handles.add(each["handle"])
                 else:
                     self._problem(f"node {node_id!r}: a value needs a 'handle'", getattr(each, "line", node.line))
@@ -151,9 +153,9 @@ class _FlowReader:
         else:
             found = self._kinds.task(who, node)
         if found is None:
-            self._wiring.broken.add(node_id)
+            self._connections.broken.add(node_id)
             return None
-        self._wiring.outputs[node_id] = found[1]
+        self._connections.outputs[node_id] = found[1]
         return found[0]
 
     # ------------------------------------------------------------------ connections
@@ -174,17 +176,17 @@ class _FlowReader:
             handle = each["handle"]
             self._report.misspelt(f"{who}, input {handle!r}", each, _INPUT_KEYS, self._file)
             kept = strays if definitions is not None and handle not in definitions else specs
-            if kept is strays or self._wiring.says_something(who, each):
-                kept[handle] = each if handle not in kept else self._wiring.merged(who, kept[handle], each)
-        inputs = {handle: self._wiring.input(who, each) for handle, each in specs.items()}
-        patches = {handle: found for handle, each in specs.items() if (found := self._wiring.patches(who, each))}
+            if kept is strays or self._connections.says_something(who, each):
+                kept[handle] = each if handle not in kept else self._connections.merged(who, kept[handle], each)
+        inputs = {handle: self._connections.input(who, each) for handle, each in specs.items()}
+        patches = {handle: found for handle, each in specs.items() if (found := self._connections.patches(who, each))}
         self._judge_constants(who, given or (), definitions or {}, inputs)
-        unfed = self._fill(node, made, definitions or {}, inputs)
-        taken = self._judge(who, node, definitions or {}, unfed, list(strays.values()))
+        missing = self._fill(node, made, definitions or {}, inputs)
+        taken = self._judge(who, node, definitions or {}, missing, list(strays.values()))
         if made.kind == "task":
             inputs |= taken
         for name, spec in made.further.items():
-            inputs[name] = spec if isinstance(spec, InputPlan) else self._wiring.input(f"{who}, slot input", spec)
+            inputs[name] = spec if isinstance(spec, InputPlan) else self._connections.input(f"{who}, slot input", spec)
         if patches:
             made.block["inputs_def_patch"] = patches
         if "recompute" in node:
@@ -238,7 +240,7 @@ class _FlowReader:
         made: Declared,
         definitions: Mapping[str, Mapping[str, Any]],
         inputs: dict[str, InputPlan],
-    ) -> list[Unfed]:
+    ) -> list[MissingInput]:
         """An input that nothing feeds takes the block's own default; return those that have none."""
         fallback = defaults(definitions.values())
         if self._report.compat and not is_shell(made.block):
@@ -246,20 +248,21 @@ class _FlowReader:
                 words = f"node {node['node_id']!r}: its input {handle!r} has a default, and nothing feeds it"
                 self._report.leftover(words, "defaults don't count inside of a flow", self._file, node.line)
                 del fallback[handle]
-        unfed: list[Unfed] = []
+        missing: list[MissingInput] = []
         for handle in definitions:
             if handle not in inputs:
                 inputs[handle] = fallback.get(handle, InputPlan())
                 if handle not in fallback:
-                    unfed.append(Unfed(self._face.key, node["node_id"], handle, str(self._file), node.line))
-        return unfed
+                    at = (str(self._file), node.line)
+                    missing.append(MissingInput(self._interface.key, node["node_id"], handle, *at))
+        return missing
 
     def _judge(
         self,
         who: str,
         node: Map,
         definitions: Mapping[str, Mapping[str, Any]],
-        unfed: Sequence[Unfed],
+        missing: Sequence[MissingInput],
         strays: Sequence[Map],
     ) -> dict[str, InputPlan]:
         """Return what feeds handles that the block doesn't declare: it gets what comes, and waits for nothing.
@@ -270,22 +273,22 @@ class _FlowReader:
         for stray in strays:
             words = f"{who}: the block declares no input {stray['handle']!r}{did_you_mean(definitions)}"
             line = stray.line_of("handle")
-            fed = self._wiring.existing(stray)
+            fed = self._connections.existing(stray)
             then = "it gets what comes, and doesn't wait for it" if fed else "it is ignored"
             if self._finder.strict:
                 self._problem(words, line)
                 continue
-            if unfed:
+            if missing:
                 self._report.leftover(words, then, self._file, line)
             else:
                 self._report.warn(f"{words}; {then}", self._file, line)
             if fed:
                 taken[stray["handle"]] = InputPlan(fed, optional=True)
-        for each in unfed:
+        for each in missing:
             if strays and not self._report.compat:
                 self._problem(each.words, each.line)
             else:
-                self._finder.unfed.append(each)
+                self._finder.missing_inputs.append(each)
         return taken
 
     def _number(
@@ -323,7 +326,7 @@ class _FlowReader:
             if not isinstance(each, Map) or not isinstance(each.get("handle"), str):
                 self._problem("an entry of 'outputs_from' needs a 'handle'", line)
             else:
-                outputs[each["handle"]] = (*outputs.get(each["handle"], ()), *self._wiring.output(each))
+                outputs[each["handle"]] = (*outputs.get(each["handle"], ()), *self._connections.output(each))
         return outputs
 
     def _forwarded(self, flow: Map, nodes: Sequence[NodePlan]) -> tuple[str, ...]:
@@ -335,7 +338,7 @@ class _FlowReader:
             self._problem("'forward_previews' must be a list of nodes", flow.line_of("forward_previews"))
             return ()
         for name in given:
-            if name not in known and name not in self._wiring.ignored | self._wiring.broken:
+            if name not in known and name not in self._connections.ignored | self._connections.broken:
                 words = f"'forward_previews' names {name!r}, which is no node here{did_you_mean(known)}"
                 self._report.warn(words, self._file, flow.line_of("forward_previews"))
         return tuple(str(name) for name in given)

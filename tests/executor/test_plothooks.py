@@ -198,7 +198,7 @@ print(hasattr(plt.show, "__wrapped__"), hasattr(go.Figure.show, "__wrapped__"), 
 print(type(plt.__loader__).__name__, type(plt.__spec__.loader).__name__, file=sys.__stdout__)
 capture.uninstall()
 print(hasattr(plt.show, "__wrapped__"), hasattr(go.Figure.show, "__wrapped__"))
-print(any(type(finder).__name__ == "Shows" for finder in sys.meta_path))
+print(any(type(finder).__name__ == "PlotHooks" for finder in sys.meta_path))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == [

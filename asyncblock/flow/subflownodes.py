@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from .faces import Face
+from .flowconnections import defaults
+from .flowinterface import FlowInterface
 from .nodekinds import NOTHING, Declared, Found, NodeKinds
 from .plan import REMEMBERED, NodePlan
 from .report import did_you_mean, read_handles
-from .wiring import defaults
 from .yamlfile import Map
 
-__all__ = ["Subflows"]
+__all__ = ["SubflowNodes"]
 
 
-class Subflows:
+class SubflowNodes:
     """Reads the subflow nodes of one flow."""
 
     def __init__(self, kinds: NodeKinds) -> None:
@@ -24,35 +24,39 @@ class Subflows:
 
     def read(self, who: str, node: Map) -> Found | None:
         """Read a subflow's node."""
-        face = self._kinds.finder.subflow(who, self._kinds.face, "subflow", node["subflow"], node.line_of("subflow"))
-        if face is None:
+        interface = self._kinds.finder.subflow(
+            who, self._kinds.interface, "subflow", node["subflow"], node.line_of("subflow")
+        )
+        if interface is None:
             return None
-        made = Declared("subflow", {"inputs_def": face.inputs_def}, face.inputs_def, face.key)
+        made = Declared("subflow", {"inputs_def": interface.inputs_def}, interface.inputs_def, interface.key)
         given = node.get("slots")
         if given is not None and not isinstance(given, list):
             self._kinds.problem(f"{who}: 'slots' must be a list", node.line_of("slots"))
             given = []
         for each in given or ():
-            self._provide(who, node, face, made, each)
+            self._provide(who, node, interface, made, each)
         named = {each.get("slot_node_id") for each in _maps(given)}
-        if missing := [slot for slot in face.slots if slot not in named]:
+        if missing := [slot for slot in interface.slots if slot not in named]:
             names = ", ".join(map(repr, missing))
-            words = f"{who}: nothing provides for the slots {names} of {face.file}; name each in 'slots'"
-            self._kinds.report.leftover(words, "they put nothing out", self._kinds.face.file, node.line_of("slots"))
+            words = f"{who}: nothing provides for the slots {names} of {interface.file}; name each in 'slots'"
+            self._kinds.report.leftover(
+                words, "they put nothing out", self._kinds.interface.file, node.line_of("slots")
+            )
             made.slots.update((slot, replace(NOTHING, node_id=slot)) for slot in missing)
-        return made, face.outputs
+        return made, interface.outputs
 
-    def _provide(self, who: str, node: Map, face: Face, made: Declared, given: object) -> None:
+    def _provide(self, who: str, node: Map, interface: FlowInterface, made: Declared, given: object) -> None:
         if not isinstance(given, Map) or not isinstance(given.get("slot_node_id"), str):
             self._kinds.problem(f"{who}: an entry of 'slots' needs a 'slot_node_id'", getattr(given, "line", node.line))
             return
         slot_id = given["slot_node_id"]
         who = f"{who}, slot {slot_id!r}"
-        slot = face.slots.get(slot_id)
+        slot = interface.slots.get(slot_id)
         if slot is None:
-            words = f"{who}: {face.file} has no such slot{did_you_mean(face.slots)}"
+            words = f"{who}: {interface.file} has no such slot{did_you_mean(interface.slots)}"
             line = given.line_of("slot_node_id")
-            self._kinds.report.leftover(words, "its provider is left out", self._kinds.face.file, line)
+            self._kinds.report.leftover(words, "its provider is left out", self._kinds.interface.file, line)
             return
         if slot_id in made.slots:
             self._kinds.problem(f"{who}: two providers for one slot", given.line_of("slot_node_id"))
@@ -64,7 +68,10 @@ class Subflows:
         further = {each["handle"]: each for each in _maps(given.get("inputs_from")) if "handle" in each}
         names = [
             *further,
-            *(each["handle"] for each in read_handles(self._kinds.report, given, "inputs_def", self._kinds.face.file)),
+            *(
+                each["handle"]
+                for each in read_handles(self._kinds.report, given, "inputs_def", self._kinds.interface.file)
+            ),
         ]
         provider = self._provider(who, given, kinds[0], slot_id, [*slot.inputs, *names])
         if provider is None:
@@ -90,16 +97,16 @@ class Subflows:
         if kind == "slotflow" and isinstance(reference, str) and not reference.startswith(("self::", ".", "/")):
             self._kinds.problem(f"{who}: a slotflow belongs to the flow's own package: self::name", line)
             return None
-        face = self._kinds.finder.subflow(who, self._kinds.face, kind, reference, line, further)
-        if face is None:
+        interface = self._kinds.finder.subflow(who, self._kinds.interface, kind, reference, line, further)
+        if interface is None:
             return None
-        if face.slots:
-            self._kinds.problem(f"{who}: {face.file} has slots itself; nothing could provide for them", line)
+        if interface.slots:
+            self._kinds.problem(f"{who}: {interface.file} has slots itself; nothing could provide for them", line)
             return None
         return (
-            NodePlan(slot_id, "subflow", {"inputs_def": face.inputs_def}, flow=face.key),
-            face.inputs_def,
-            face.outputs,
+            NodePlan(slot_id, "subflow", {"inputs_def": interface.inputs_def}, flow=interface.key),
+            interface.inputs_def,
+            interface.outputs,
         )
 
     def _check_provider(
@@ -124,11 +131,11 @@ class Subflows:
         for each in inputs_def or ():
             if each["handle"] not in known:
                 words = f"{who}: nothing feeds the provider's input {each['handle']!r}; give it in its 'inputs_from'"
-                self._kinds.report.leftover(words, "the block runs without it", self._kinds.face.file, given.line)
+                self._kinds.report.leftover(words, "the block runs without it", self._kinds.interface.file, given.line)
         lacking = [name for name in promised or () if outputs is not None and name not in outputs]
         if lacking:
             words = f"{who}: the provider has no output {', '.join(map(repr, lacking))}, which the slot declares"
-            self._kinds.report.warn(words, self._kinds.face.file, given.line)
+            self._kinds.report.warn(words, self._kinds.interface.file, given.line)
 
 
 def _maps(found: object) -> list[Map]:

@@ -1,6 +1,6 @@
-"""Faces: what a flow shows to those who refer to it (inputs, outputs, slots), known before its nodes are read.
+"""What those who refer to a flow see of it: inputs, outputs and slots, known before its nodes are read.
 
-So that a subflow can refer to itself, and each file is read once however often it is referred to.
+By that a subflow can refer to itself, and each file is read once however often it is referred to.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .manifests import Package
 from .report import Report, read_handles
 from .yamlfile import Map
 
-__all__ = ["Face", "FlowSlot", "read_face"]
+__all__ = ["FlowInterface", "FlowSlot", "read_interface"]
 
 
 @dataclass(slots=True)
@@ -28,7 +28,7 @@ class FlowSlot:
 
 
 @dataclass(slots=True)
-class Face:
+class FlowInterface:
     """A flow seen from outside."""
 
     key: str | None
@@ -47,25 +47,25 @@ class Face:
         return self.file.parent
 
 
-def read_face(
+def read_interface(
     report: Report, key: str | None, manifest: Map, file: Path, package: Package, further: Sequence[str] = ()
-) -> Face:
+) -> FlowInterface:
     """Read what a flow shows. ``further`` are inputs that it gets from a slot without declaring them."""
-    face = Face(key, manifest, file, package)
-    face.inputs_def = read_handles(report, manifest, "inputs_def", file)
-    known = {each["handle"] for each in face.inputs_def}
-    face.inputs_def += [{"handle": name} for name in further if name not in known]
-    face.outputs_def = read_handles(report, manifest, "outputs_def", file)
-    face.outputs = {each["handle"] for each in face.outputs_def}
+    interface = FlowInterface(key, manifest, file, package)
+    interface.inputs_def = read_handles(report, manifest, "inputs_def", file)
+    known = {each["handle"] for each in interface.inputs_def}
+    interface.inputs_def += [{"handle": name} for name in further if name not in known]
+    interface.outputs_def = read_handles(report, manifest, "outputs_def", file)
+    interface.outputs = {each["handle"] for each in interface.outputs_def}
     outputs_from = manifest.get("outputs_from")
     for each in outputs_from if isinstance(outputs_from, list) else ():
         if isinstance(each, Map) and isinstance(each.get("handle"), str):
-            face.outputs.add(each["handle"])
+            interface.outputs.add(each["handle"])
     nodes = manifest.get("nodes")
     for node in nodes if isinstance(nodes, list) else ():
         if isinstance(node, Map) and isinstance(node.get("node_id"), str) and "slot" in node and not node.get("ignore"):
-            face.slots[node["node_id"]] = _slot(node)
-    return face
+            interface.slots[node["node_id"]] = _slot(node)
+    return interface
 
 
 def _slot(node: Map) -> FlowSlot:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from .plan import FlowPlan, NodePlan
 
-__all__ = ["Unfed", "is_pointless", "still_unfed"]
+__all__ = ["MissingInput", "is_pointless", "still_missing"]
 
 
 @dataclass(frozen=True, slots=True)
-class Unfed:
+class MissingInput:
     """An input without value, source or default."""
 
     flow: str | None
@@ -34,13 +34,13 @@ class Unfed:
         return f"{self.words}: the node won't run"
 
 
-def still_unfed(plan: FlowPlan, found: Iterable[Unfed]) -> list[Unfed]:
+def still_missing(plan: FlowPlan, found: Iterable[MissingInput]) -> list[MissingInput]:
     """Leave out those that were fed meanwhile, or whose node isn't in the plan any more."""
     nodes = {node.node_id: node for node in plan.nodes}
-    return [each for each in found if each.flow is not None or _is_unfed(nodes.get(each.node_id), each.handle)]
+    return [each for each in found if each.flow is not None or _is_missing(nodes.get(each.node_id), each.handle)]
 
 
-def _is_unfed(node: NodePlan | None, handle: str) -> bool:
+def _is_missing(node: NodePlan | None, handle: str) -> bool:
     if node is None or handle not in node.inputs:
         return False
     given = node.inputs[handle]

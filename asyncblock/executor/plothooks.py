@@ -1,6 +1,6 @@
 """``plt.show()`` and plotly's ``fig.show()`` in a block: a preview of its job. And whose pyplot's figures are.
 
-``Shows`` puts this in place, for modules that are loaded and for those that are loaded later: nothing is imported
+``PlotHooks`` puts this in place, for modules that are loaded and for those that are loaded later: nothing is imported
 here. In a process whose owner has it replaced by nobody, ``matplotlib_backend`` does the same for pyplot, where the
 owner chooses it. Outside a job everything does what it always does. ``plt.show()`` shows the job's open figures; they
 stay open until the job ends.
@@ -25,7 +25,7 @@ from .jobstreams import Sink, active_sink
 from .replacing import Replacements
 from .tasks import job_of_lines
 
-__all__ = ["Shows", "adopt", "end_job", "in_place", "left_open", "open_numbers", "show_figures", "touch"]
+__all__ = ["PlotHooks", "adopt", "end_job", "in_place", "left_open", "open_numbers", "show_figures", "touch"]
 
 BACKEND = "module://asyncblock.matplotlib_backend"
 
@@ -48,10 +48,10 @@ _owners: WeakKeyDictionary[Any, Hashable] = WeakKeyDictionary()
 _told: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 """Figures that were left open, and of which somebody was told."""
 _places = 0
-"""How many ``Shows`` are in place."""
+"""How many ``PlotHooks`` are in place."""
 
 
-class Shows(Replacements):
+class PlotHooks(Replacements):
     """What is replaced in the drawing libraries while this stands in ``sys.meta_path``."""
 
     def __init__(self) -> None:

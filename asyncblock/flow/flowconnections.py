@@ -11,13 +11,13 @@ from .plan import InputPlan, NodePlan, Source
 from .report import Report, did_you_mean
 from .yamlfile import Map
 
-__all__ = ["Wiring", "check_start"]
+__all__ = ["FlowConnections", "check_start"]
 
 _SECRET: Final = "oomol/secret"
 
 
 @dataclass(slots=True)
-class Wiring:
+class FlowConnections:
     """What the connections of one flow may name."""
 
     report: Report
