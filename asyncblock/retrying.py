@@ -17,7 +17,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 import orjson
 
-from .context import Places
+from .context import JobDirectories
 from .errors import AsyncBlockError, InvalidFlow, Problem
 from .executor.caching import (
     FILES,
@@ -295,7 +295,7 @@ async def prepare(
     plan = replace(plan, inputs_def=own[-1])
     given = {**{name: before[name] for name in _carried(before, old, plan.inputs_def)}, **inputs}
     barred = _downstream(plan, from_node)
-    directory = retried_dir(Places().results_dir(), session_id)
+    directory = retried_dir(JobDirectories().results_dir(), session_id)
     await wait_in_thread(_clear, directory)
     laying = _Laying(past, old, plan, Results(directory), barred)
     await laying.lay()
@@ -420,7 +420,7 @@ class _Laying:
         how = self._old.resolve(job.flow, job.node_id, job.spec).block.get("cache")
         if isinstance(how, Mapping):
             known = Key({**key.parts, "version": str(how.get("version", ""))}, key.place)
-            directory = Places().results_dir()
+            directory = JobDirectories().results_dir()
             places = []
             if (before := how.get("retry_of")) is not None:
                 places.append((retried_dir(directory, before), known))

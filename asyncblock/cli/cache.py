@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import orjson
 
-from ..context import Places
+from ..context import JobDirectories
 from ..errors import Unavailable
 from ..executor.caching import Results, limit_here
 
@@ -12,7 +12,7 @@ __all__ = ["prune", "show"]
 
 
 def _results() -> Results:
-    directory = Places().results_dir()
+    directory = JobDirectories().results_dir()
     try:
         results = Results(directory)
         results.check()

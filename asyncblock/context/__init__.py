@@ -13,9 +13,9 @@ from .context import Context, preview_again
 from .counted import given_up
 from .directed import ToFlow, ToNode
 from .engine import Engine
+from .jobdirectories import EndedDirectories, JobDirectories
 from .jobinfo import JobInfo
 from .payloads import MAX_VALUE, now_ms
-from .places import EndedPlaces, Places
 from .printed import divert_rings
 from .secrecy import CredentialInput, Secrecy
 
@@ -26,7 +26,7 @@ __all__ = [
     "CredentialInput",
     "Engine",
     "JobInfo",
-    "Places",
+    "JobDirectories",
     "Secrecy",
     "SyncBlockJob",
     "SyncContext",
@@ -37,5 +37,5 @@ __all__ = [
     "given_up",
     "now_ms",
     "preview_again",
-    "EndedPlaces",
+    "EndedDirectories",
 ]

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..depot import Depot
 from .engine import Engine
-from .places import Places
+from .jobdirectories import JobDirectories
 from .secrecy import CredentialInput, Secrecy
 
 __all__ = ["JobInfo"]
@@ -36,7 +36,7 @@ class JobInfo:
     """The name of the block's package."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """What whoever started the session said of it."""
-    places: Places = field(default_factory=Places)
+    directories: JobDirectories = field(default_factory=JobDirectories)
     secrecy: Secrecy = field(default_factory=Secrecy)
     credential: Callable[[CredentialInput], dict[str, str]] | None = None
     """Looks a credential up; on a worker thread."""

@@ -105,7 +105,7 @@ class Staying(Surroundings):
         """Keep a DataFrame for later runs; return what to warn of. Writes a file."""
         assert key.cache is not None
         try:
-            save(self._job.places.values_dir(), key.cache, loaded(self._store.look(key)))
+            save(self._job.directories.values_dir(), key.cache, loaded(self._store.look(key)))
         except Exception as problem:  # whatever the author's library raises
             return f"the value of handle {key.handle!r} can't be kept for later runs: {problem}"
         return None

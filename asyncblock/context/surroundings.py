@@ -19,7 +19,7 @@ class Surroundings:
     @property
     def session_dir(self) -> str:
         """A directory that all jobs of the session on this machine share; it stays after the session's end."""
-        return str(self._job.places.session_dir(self._job.session_id))
+        return str(self._job.directories.session_dir(self._job.session_id))
 
     @property
     def tmp_dir(self) -> str:
@@ -28,18 +28,18 @@ class Surroundings:
         It stays after the session's end, to be looked at, until a later session of the same flow has succeeded; where
         the session failed, or its process was killed, for a week.
         """
-        return str(self._job.places.tmp_dir(self._job.session_id, self._flow()))
+        return str(self._job.directories.tmp_dir(self._job.session_id, self._flow()))
 
     @property
     def tmp_pkg_dir(self) -> str:
         """A directory in ``tmp_dir`` for the block's package."""
         job = self._job
-        return str(job.places.package_tmp_dir(job.session_id, self._flow(), job.package or "workspace"))
+        return str(job.directories.package_tmp_dir(job.session_id, self._flow(), job.package or "workspace"))
 
     @property
     def pkg_data_dir(self) -> str:
         """A directory that stays, shared by all sessions and all versions of the block's package."""
-        return str(self._job.places.package_data_dir(self._job.package or "workspace"))
+        return str(self._job.directories.package_data_dir(self._job.package or "workspace"))
 
     pkg_dir = pkg_data_dir
 
@@ -56,7 +56,7 @@ class Surroundings:
         """A dict that this node's jobs share: within one run of its flow, in one process, until the session ends."""
         level: Mapping[str, Any] = self._job.stacks[-1] if self._job.stacks else {}
         flow_job_id, node_id = str(level.get("flow_job_id")), str(level.get("node_id"))
-        return self._job.places.node_store(self._job.session_id, flow_job_id, node_id)
+        return self._job.directories.node_store(self._job.session_id, flow_job_id, node_id)
 
     def _node(self) -> str | None:
         return self._job.stacks[-1].get("node_id") if self._job.stacks else None

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..context import EndedPlaces, Engine
+from ..context import EndedDirectories, Engine
 from ..depot import ValueId
 from ..errors import AsyncBlockError
 from ..link import JobSender, Link
@@ -216,7 +216,7 @@ class Attachment(JobHost):
         self.sessions.discard(session_id)
         self.contexts.pop(session_id, None)
         self.upkeep.end_session(session_id)
-        ended = self.places.end_session(session_id)
+        ended = self.directories.end_session(session_id)
         if ended.directories:
             self.tasks.create_task(self._tidy(ended))
         self.services.end_session(session_id)
@@ -237,9 +237,9 @@ class Attachment(JobHost):
         """Free large values on a worker thread: on the loop they would stall it."""
         self.start(free_gradually, values)
 
-    async def _tidy(self, ended: EndedPlaces) -> None:
+    async def _tidy(self, ended: EndedDirectories) -> None:
         try:
-            await wait_in_thread(self.places.tidy, ended)
+            await wait_in_thread(self.directories.tidy, ended)
         except OSError as error:
             logger.warning("temporary directories of earlier sessions stay: %s", error)
 
@@ -324,7 +324,7 @@ class Attachment(JobHost):
     async def close_files(self) -> None:
         """Let go of the directories and files that were opened for jobs."""
         withdraw(self.depot)
-        self.places.close()
+        self.directories.close()
         await wait_in_thread(self.scratch.close, places=None)
         await wait_in_thread(self.depot.close, places=None)
 

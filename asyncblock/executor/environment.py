@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from ..context import Places
+from ..context import JobDirectories
 from ..depot import Depot, ValueId
 from ..forks import fresh_lock
 from ..iothread import inbox_of
@@ -90,7 +90,7 @@ class Environment:
         self.inbox = inbox_of(self.loop)
         """The way to the loop from the I/O thread and from blocks' threads."""
         self.store = Store()
-        self.places = Places()
+        self.directories = JobDirectories()
         self.scratch = Scratch()
         self.depot = Depot(values_of)
         self.jobs: dict[tuple[str, int], OpenJob] = {}

@@ -167,4 +167,4 @@ async def _var(environment: Environment, info: JobInfo, key: StoreKey, file: obj
             return await offload.wait_in_thread(environment.depot.load, file, id)
         if key.cache is None:
             raise
-    return await offload.run_in_thread(dataframes.load, environment.places.values_dir(), key.cache)
+    return await offload.run_in_thread(dataframes.load, environment.directories.values_dir(), key.cache)

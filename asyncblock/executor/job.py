@@ -350,7 +350,7 @@ class RunningJob(NotedJob):
             await self._conclude(self._failure(error))
             return
         if "error" in ending or ending.get("cancelled"):
-            self._hosting.places.job_failed(self._info.session_id)
+            self._hosting.directories.job_failed(self._info.session_id)
         self._hosting.options.report.count(ending)
         self._done()
 
@@ -390,7 +390,7 @@ def _job_info(message: Dispatch, template: JobTemplate, hosting: JobHost) -> Job
         bin_handles=template.bin_handles,
         package=template.package,
         metadata=template.metadata,
-        places=hosting.places,
+        directories=hosting.directories,
         credential=_credential,
         depot=hosting.depot,
         engine=hosting.engine,

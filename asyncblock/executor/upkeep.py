@@ -133,7 +133,7 @@ class Upkeep:
         environment = self._environment
         if files:
             await offload.wait_in_thread(environment.depot.remove, files)
-        await offload.wait_in_thread(_free, values, environment.places.values_dir() if names else None, names)
+        await offload.wait_in_thread(_free, values, environment.directories.values_dir() if names else None, names)
         environment.store.freed(*sizes)
         self._budget.change()
 

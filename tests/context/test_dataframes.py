@@ -14,7 +14,7 @@ import pytest
 import asyncblock
 from asyncblock import Context, Flow, SyncContext, events
 from asyncblock.client import Mainframe
-from asyncblock.context import Places
+from asyncblock.context import JobDirectories
 from asyncblock.context.dataframes import cache_name, is_dataframe, is_kept, load, retain, save
 from asyncblock.errors import Unavailable
 from asyncblock.store import StoreKey
@@ -133,7 +133,7 @@ def named(session: str, place: int = 0, node: str = "node") -> str:
 
 
 def test_each_value_has_its_file_and_those_of_old_sessions_go(tmp_path: Path) -> None:
-    directory = Places({"ASYNCBLOCK_VALUES_DIR": str(tmp_path)}).values_dir()
+    directory = JobDirectories({"ASYNCBLOCK_VALUES_DIR": str(tmp_path)}).values_dir()
     other = named("s1", node="other")
     save(directory, other, FRAME)
     for session in ("s1", "s2", "s3"):

@@ -64,7 +64,7 @@ class Caching:
         try:
             key = self._make_key(inputs)
             self._key = key.beside(carried(self._info.metadata))
-            directory = self._environment.places.results_dir()
+            directory = self._environment.directories.results_dir()
             if (before := self._how.get("retry_of")) is not None:
                 self._find(results_in(retried_dir(directory, before)), key, "nothing that was finished fits its inputs")
             if self.kept is None and self._how.get("keep", True):

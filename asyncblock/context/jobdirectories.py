@@ -1,4 +1,4 @@
-"""Places: the directories that jobs may use and what their nodes keep. Nothing is made before somebody asks for it.
+"""The directories that jobs may use and what their nodes keep. Nothing is made before somebody asks for it.
 
 Under the user's cache directory: one directory for each session, and one for what a flow makes on the way, which goes
 when a later session of that flow has succeeded. That of a session which hasn't stays for a week, to be looked at; so
@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple
 
 from ..forks import claim, fresh_lock
 
-__all__ = ["Places"]
+__all__ = ["JobDirectories"]
 
 _DONE = ".done"
 """Ends the name of the file that marks a session whose jobs all went well."""
@@ -36,8 +36,8 @@ _HELD: Final = 64
 """Directories that a process holds a lock on. Those beyond take no descriptor; that they stay for a week suffices."""
 
 
-class EndedPlaces(NamedTuple):
-    """What ``Places.tidy`` needs to know of a session."""
+class EndedDirectories(NamedTuple):
+    """What ``JobDirectories.tidy`` needs to know of a session."""
 
     directories: list[Path]
     """Its temporary directories."""
@@ -45,7 +45,7 @@ class EndedPlaces(NamedTuple):
     """All of its jobs went well."""
 
 
-class Places:
+class JobDirectories:
     """What an executor's jobs share by session, flow, package and node. Its methods may be called from any thread.
 
     ``ASYNCBLOCK_SESSION_DIR``, ``ASYNCBLOCK_TMP_DIR``, ``ASYNCBLOCK_PKG_DATA_DIR``, ``ASYNCBLOCK_VALUES_DIR`` and
@@ -117,7 +117,7 @@ class Places:
         with self._lock:
             self._troubled.add(session_id)
 
-    def end_session(self, session_id: str) -> EndedPlaces:
+    def end_session(self, session_id: str) -> EndedDirectories:
         """Let go of a session; return what ``tidy`` needs to know."""
         with self._lock:
             for key in [key for key in self._stores if key[0] == session_id]:
@@ -125,9 +125,9 @@ class Places:
             made = self._made.pop(session_id, set())
             fine = session_id not in self._troubled
             self._troubled.discard(session_id)
-        return EndedPlaces(sorted(made), fine)
+        return EndedDirectories(sorted(made), fine)
 
-    def tidy(self, ended: EndedPlaces) -> None:
+    def tidy(self, ended: EndedDirectories) -> None:
         """Mark the directories of a session that has ended, and remove those that nobody will look at any more.
 
         If it went well, those of earlier such sessions of its flows; in any case those of sessions that failed, or

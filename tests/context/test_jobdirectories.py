@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from asyncblock import events
-from asyncblock.context import Places
+from asyncblock.context import JobDirectories
 
 from ..flows import all_of, end_of, node, one_block, run_block, run_flow, write_flow
 
@@ -68,28 +68,28 @@ async def test_nothing_is_made_that_no_block_asks_for(homes: Path) -> None:
 
 
 def test_temporary_directories_go_when_a_later_session_of_the_flow_went_well(homes: Path) -> None:
-    places = Places()
-    first = places.tmp_dir("first", "/flows/a/flow.oo.yaml")
+    directories = JobDirectories()
+    first = directories.tmp_dir("first", "/flows/a/flow.oo.yaml")
     (first / "kept.txt").write_text("x")
-    failed = places.tmp_dir("failed", "/flows/a/flow.oo.yaml")
-    other = places.tmp_dir("other", "/flows/b/flow.oo.yaml")
-    places.tidy(places.end_session("first"))
+    failed = directories.tmp_dir("failed", "/flows/a/flow.oo.yaml")
+    other = directories.tmp_dir("other", "/flows/b/flow.oo.yaml")
+    directories.tidy(directories.end_session("first"))
     assert (first / "kept.txt").exists()
-    places.job_failed("failed")
-    places.tidy(places.end_session("failed"))
+    directories.job_failed("failed")
+    directories.tidy(directories.end_session("failed"))
     assert first.exists()
-    last = places.tmp_dir("last", "/flows/a/flow.oo.yaml")
-    places.tidy(places.end_session("last"))
+    last = directories.tmp_dir("last", "/flows/a/flow.oo.yaml")
+    directories.tidy(directories.end_session("last"))
     assert (first.exists(), failed.exists(), last.exists(), other.exists()) == (False, True, True, True)
 
 
 FLOW_A, FLOW_B = "/flows/a/flow.oo.yaml", "/flows/b/flow.oo.yaml"
 
 
-def session_ends(places: Places, session_id: str, flow: str) -> None:
+def session_ends(directories: JobDirectories, session_id: str, flow: str) -> None:
     """Let a session that goes well use a flow's directory, and end."""
-    places.tmp_dir(session_id, flow)
-    places.tidy(places.end_session(session_id))
+    directories.tmp_dir(session_id, flow)
+    directories.tidy(directories.end_session(session_id))
 
 
 def a_week_ago(directory: Path) -> None:
@@ -100,22 +100,22 @@ def a_week_ago(directory: Path) -> None:
 
 
 def test_temporary_directories_of_a_session_that_failed_stay_for_a_week(homes: Path) -> None:
-    places = Places()
-    failed = places.tmp_dir("failed", FLOW_A)
+    directories = JobDirectories()
+    failed = directories.tmp_dir("failed", FLOW_A)
     (failed / "half.csv").write_text("x")
-    places.job_failed("failed")
-    places.tidy(places.end_session("failed"))
+    directories.job_failed("failed")
+    directories.tidy(directories.end_session("failed"))
     for number in range(3):
-        session_ends(places, f"fine{number}", FLOW_A)
+        session_ends(directories, f"fine{number}", FLOW_A)
     assert (failed / "half.csv").exists()
     a_week_ago(failed)
     # Whichever flow comes next.
-    session_ends(places, "other", FLOW_B)
+    session_ends(directories, "other", FLOW_B)
     assert sorted(path.name for path in failed.parent.iterdir()) == ["fine2", "fine2.done"]
 
 
 def test_what_failed_in_one_of_two_processes_stays_as_if_it_had_in_both(homes: Path) -> None:
-    one, other = Places(), Places()
+    one, other = JobDirectories(), JobDirectories()
     shared = one.tmp_dir("failed", FLOW_A)
     assert other.tmp_dir("failed", FLOW_A) == shared
     one.job_failed("failed")
@@ -130,8 +130,8 @@ def test_what_failed_in_one_of_two_processes_stays_as_if_it_had_in_both(homes: P
 
 KILLED = """
 import os, signal
-from asyncblock.context import Places
-print(Places().tmp_dir("killed", "/flows/a/flow.oo.yaml"), flush=True)
+from asyncblock.context import JobDirectories
+print(JobDirectories().tmp_dir("killed", "/flows/a/flow.oo.yaml"), flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -139,17 +139,17 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_those_of_a_process_that_was_killed_stay_for_a_week_since_that_was_found(homes: Path) -> None:
     done = subprocess.run([sys.executable, "-c", KILLED], capture_output=True, text=True, check=False)
     left = Path(done.stdout.strip())
-    places = Places()
-    session_ends(places, "one", FLOW_B)
-    session_ends(places, "two", FLOW_B)
+    directories = JobDirectories()
+    session_ends(directories, "one", FLOW_B)
+    session_ends(directories, "two", FLOW_B)
     assert left.is_dir()
     a_week_ago(left)
-    session_ends(places, "three", FLOW_B)
+    session_ends(directories, "three", FLOW_B)
     assert list(left.parent.iterdir()) == []
 
 
 def test_those_that_a_process_uses_stay_however_long_it_takes(homes: Path) -> None:
-    theirs, ours = Places(), Places()
+    theirs, ours = JobDirectories(), JobDirectories()
     used = theirs.tmp_dir("long", FLOW_A)
     session_ends(ours, "one", FLOW_A)
     mark = used.with_name("long.failed")
@@ -158,7 +158,7 @@ def test_those_that_a_process_uses_stay_however_long_it_takes(homes: Path) -> No
     theirs.close()
     session_ends(ours, "two", FLOW_A)
     a_week_ago(used)
-    theirs = Places()
+    theirs = JobDirectories()
     assert theirs.tmp_dir("long", FLOW_A) == used
     session_ends(ours, "three", FLOW_A)
     assert used.is_dir()
@@ -170,8 +170,12 @@ def test_those_that_a_process_uses_stay_however_long_it_takes(homes: Path) -> No
 
 @pytest.mark.parametrize("name", ["..", ".", "../../etc", "/etc", "@scope/pack", "a\x00b"])
 def test_names_from_outside_stay_inside(homes: Path, name: str) -> None:
-    places = Places()
-    for made in (places.session_dir(name), places.package_data_dir(name), places.package_tmp_dir(name, name, name)):
+    directories = JobDirectories()
+    for made in (
+        directories.session_dir(name),
+        directories.package_data_dir(name),
+        directories.package_tmp_dir(name, name, name),
+    ):
         assert (homes / "cache/asyncblock" in made.parents) or (homes / "data/asyncblock" in made.parents)
         assert ".." not in made.parts
 
