@@ -7,8 +7,8 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 from ..telemetry.traces import Trace, trace_of_job
+from .jobenvironment import JobEnvironment
 from .jobinfo import JobInfo
-from .surroundings import Surroundings
 
 __all__ = ["AboutJob", "KeepAlive"]
 
@@ -20,7 +20,7 @@ class KeepAlive:
         return "Context.keepAlive"
 
 
-class AboutJob(Surroundings):
+class AboutJob(JobEnvironment):
     """The part of both faces that only tells."""
 
     _KEEP_ALIVE: ClassVar[KeepAlive] = KeepAlive()

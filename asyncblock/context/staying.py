@@ -16,9 +16,9 @@ from ..shared import Memory, empty_in, hand_over, memory_of
 from ..store import EXECUTOR_NAME, Store, StoreKey
 from ..values import portable
 from .dataframes import cache_name, is_dataframe, save
+from .jobenvironment import JobEnvironment
 from .jobinfo import JobInfo
 from .payloads import Prepared
-from .surroundings import Surroundings
 
 __all__ = ["VAR", "Staying", "movable"]
 
@@ -27,7 +27,7 @@ logger = logging.getLogger("asyncblock.context")
 VAR = "oomol/var"
 
 
-class Staying(Surroundings):
+class Staying(JobEnvironment):
     """The part of both faces that keeps var values."""
 
     _job: JobInfo

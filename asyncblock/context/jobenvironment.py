@@ -1,4 +1,4 @@
-"""What a context says of the surroundings of its job: directories, the host, what its node keeps."""
+"""What a context says of the environment of its job: directories, the host, what its node keeps."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 from .jobinfo import JobInfo
 
-__all__ = ["Surroundings"]
+__all__ = ["JobEnvironment"]
 
 
-class Surroundings:
-    """The part of both faces that looks around. Directories are made when they are asked for."""
+class JobEnvironment:
+    """What both contexts say of where the job runs. Directories are made when they are asked for."""
 
     _job: JobInfo
 
