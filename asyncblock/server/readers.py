@@ -15,10 +15,10 @@ from ..wire.messages import Fetch, Fetched, Page, Read, encode
 from .bounds import MAX_PAGE, MAX_WORDS
 from .connection import Connection
 from .journal import MAX_OFFSET, BodyKey, Journal
+from .recentrows import Row
 from .session import RunningSession
 from .sessions import Sessions
 from .supervision import in_words
-from .tail import Row
 
 __all__ = ["NOT_ALLOWED", "BodyReader", "PageReader"]
 
@@ -68,7 +68,7 @@ class PageReader:
                 return
             session.readers.discard(self._look)
             if wanted >= 0:
-                self._sessions.tail.follow(session.number)
+                self._sessions.recent_rows.follow(session.number)
         if not self._fed and not self._done:
             self._fed = True
             self._connection.feed(self.produce)
@@ -109,7 +109,7 @@ class PageReader:
         """Return rows that are in the journal, from memory where they are the newest."""
         limit = min(max(self._request.max_bytes, 1), MAX_PAGE)
         if session is not None:
-            recent = self._sessions.tail.page(session_no, offset, session.stored_offset, limit)
+            recent = self._sessions.recent_rows.page(session_no, offset, session.stored_offset, limit)
             if recent:
                 return recent
         if offset > MAX_OFFSET:

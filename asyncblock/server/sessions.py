@@ -185,7 +185,7 @@ class Sessions(SessionOwner):
 
     def _forget(self, session: SessionFold) -> None:
         self.running.pop(session.session_id, None)
-        self.tail.forget(session.number)
+        self.recent_rows.forget(session.number)
         # The last row has been counted since.
         row = replace(self.rows.pop(session.session_id), bytes=session.bytes, rows=session.next_offset)
         self._over(row)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from .histograms import Timings
 from .journal import Journal
+from .recentrows import RecentRows
 from .settings import Settings
 from .supervision import Supervisor
-from .tail import Tail
 from .turn import Turn
 from .values import Values
 
@@ -41,7 +41,7 @@ class Transactions:
         self.settings = settings
         self.loop = loop
         self.values = Values(journal)
-        self.tail = Tail()
+        self.recent_rows = RecentRows()
         self.timings = Timings()
         self.on_stored: Callable[[], object] = _nothing
         """Called after each commit, before what follows from it."""
@@ -51,7 +51,7 @@ class Transactions:
     def turn(self) -> Turn:
         """Begin a turn of its own, after what lingers."""
         self.settle()
-        return Turn(self.journal, self.tail, self.on_stored, self.supervisor.broken, self.timings.commit)
+        return Turn(self.journal, self.recent_rows, self.on_stored, self.supervisor.broken, self.timings.commit)
 
     def next_turn(self) -> Turn:
         """Begin a turn, or go on with the one that lingers: both become one transaction.

@@ -10,7 +10,7 @@ import orjson
 
 from .histograms import Histogram
 from .journal import Journal, Snapshot, Write
-from .tail import Tail
+from .recentrows import RecentRows
 
 __all__ = ["Journaled", "Turn"]
 
@@ -63,13 +63,13 @@ class Turn:
     def __init__(
         self,
         journal: Journal,
-        tail: Tail,
+        recent_rows: RecentRows,
         stored: Callable[[], object],
         broken: Callable[[str, Exception], None],
         times: Histogram,
     ) -> None:
         self._journal = journal
-        self._tail = tail
+        self._recent_rows = recent_rows
         self._when_stored = stored
         self._broken = broken
         self._times = times
@@ -130,7 +130,7 @@ class Turn:
         session.next_offset += 1
         session.bytes += len(payload)
         self.write.entry(session.number, offset, payload)
-        self._tail.add(session.number, (offset, payload, len(lines)))
+        self._recent_rows.add(session.number, (offset, payload, len(lines)))
         self._after.append(session.row_stored)
 
     def _stored(self) -> None:

@@ -1,4 +1,4 @@
-"""The tail of the journal: its newest rows in memory, so that readers who keep up needn't ask the database.
+"""The newest rows of the journal in memory, so that readers who keep up needn't ask the database.
 
 A row is remembered only for sessions that somebody reads. What isn't here any more is in the journal.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 
-__all__ = ["Row", "Tail"]
+__all__ = ["Row", "RecentRows"]
 
 _BUDGET = 2 << 20
 """Bytes of rows kept in memory: a few pages for each of a few readers who keep up."""
@@ -16,7 +16,7 @@ Row = tuple[int, bytes, int]
 """Offset, payload, how many lines it has."""
 
 
-class Tail:
+class RecentRows:
     """The newest rows of the sessions that are read."""
 
     def __init__(self) -> None:
