@@ -119,7 +119,7 @@ PROMISES: dict[str, dict[str, list[str]]] = {
             "test_blocks_wait_while_the_mainframe_is_away_and_everything_arrives_when_it_is_back",
             "server/test_overload.py::test_a_fast_node_before_a_slow_one_grows_the_journal_and_not_the_memory",
             "flow/test_references.py::test_a_fast_node_before_a_slow_one_costs_a_run_no_memory",
-            "link/test_link_sender.py::test_a_job_that_ends_early_gives_its_share_of_the_link_s_window_back",
+            "link/test_sender.py::test_a_job_that_ends_early_gives_its_share_of_the_link_s_window_back",
         ],
         "a full disk": [
             "server/test_overload.py::test_a_full_disk_stops_intake_loudly_and_everything_goes_on_when_there_is_room",
