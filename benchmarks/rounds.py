@@ -174,4 +174,6 @@ def measure_in_turns(subjects: Sequence[Subject], rounds: int) -> Measured:
 
 
 def _medians(figures: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    return {key: statistics.median(each[key] for each in figures) for key in figures[0]}
+    """Return the medians of what every round has: rounds without a figure would be the worst ones."""
+    keys = [key for key in figures[0] if all(key in each for each in figures)]
+    return {key: statistics.median(each[key] for each in figures) for key in keys}

@@ -3,6 +3,10 @@
 Both are given by the environment: ``OOCANA_ENGINE``, the engine's program, which has to be built, and
 ``OOCANA_EXECUTOR``, the executor's ``python-executor``, of an environment of its own. Times are of the messages on the
 broker: the engine's for a job, and the executor's at its end.
+
+Each of its jobs waits for its inputs in a thread that computes all the while, so 64 of them leave hardly a turn to the
+thread that would hear those inputs, and the engine, which hears nothing, says every job again every 3 s. So a run has a
+longest time, and what has ended in it is counted; where none has, there is no figure.
 """
 
 from __future__ import annotations
@@ -10,7 +14,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import statistics
 import subprocess
 import tempfile
 import threading
@@ -19,16 +22,16 @@ import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import orjson
 import yaml
 
+from .jobtimes import JobTimes, figures
 from .servers import mosquitto
 
-__all__ = ["jobs"]
+__all__ = ["LONGEST", "jobs"]
 
 _BLOCKS: dict[str, tuple[list[str], list[str], str]] = {
     "step": (["a"], ["out"], 'def main(params, context):\n    return {"out": params["a"] + 1}\n'),
@@ -43,8 +46,8 @@ _BLOCKS: dict[str, tuple[list[str], list[str], str]] = {
 _TRIES = 5
 """The engine gives an executor 5 s to be ready, which it isn't on a busy machine."""
 
-_LONGEST = 60.0
-"""Seconds of one run; then the jobs count that have ended."""
+LONGEST = {"many": 120.0, "alone": 60.0, "chain": 60.0}
+"""Seconds of a run; then the jobs count that have ended. With those of all there is time left of what a child has."""
 
 _PATIENCE = 10.0
 """Seconds that a broker on this machine has."""
@@ -56,18 +59,12 @@ def jobs(in_flight: int, alone: int, chain: int) -> dict[str, float]:
     with ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
         run = _Runs(engine, executor, stack.enter_context(mosquitto()), work)
-        many = run.of("many", _fed(in_flight, 64), "nothing")
-        starts = [began for began, _ in run.of("alone", _fed(alone, 1), "nothing")]
-        steps = [ended for _, ended in run.of("chain", _chained(chain), "")]
-    if len(starts) < 2 or len(steps) < 2:
-        raise RuntimeError(f"not two jobs ended within {_LONGEST:.0f} s")
-    seconds = max(ended for _, ended in many) - min(began for began, _ in many) if many else _LONGEST
-    return {
-        "in_flight_64": len(many) / seconds,
-        "one_at_a_time": statistics.median(later - earlier for earlier, later in pairwise(sorted(starts))) * 1000,
-        # The first one waits for the executor.
-        "chain": (len(steps) - 1) / (max(steps) - min(steps)),
-    }
+        many = run.of("many", _fed(in_flight, 64), "nothing", in_flight)
+        alone_ones = run.of("alone", _fed(alone, 1), "nothing", alone)
+        found = figures(many, alone_ones, run.of("chain", _chained(chain), "", chain))
+    if not found:
+        raise RuntimeError(f"no jobs ended within {', '.join(f'{each:.0f} s' for each in LONGEST.values())}")
+    return found
 
 
 def _given(name: str) -> str:
@@ -121,31 +118,29 @@ class _Runs:
             }
             (place / "block.oo.yaml").write_text(yaml.safe_dump(manifest))
 
-    def of(self, name: str, nodes: list[dict[str, Any]], node: str) -> list[tuple[float, float]]:
-        """Run a flow; return when the jobs of a node (or of all) began and ended."""
+    def of(self, name: str, nodes: list[dict[str, Any]], node: str, count: int) -> JobTimes:
+        """Run a flow; return when the jobs of a node (or of all) began and ended, of which there are so many."""
         flow = self._work / "flows" / name
         flow.mkdir(parents=True)
         (flow / "flow.oo.yaml").write_text(yaml.safe_dump({"nodes": nodes}))
         for _ in range(_TRIES):
-            code, words, found = self._once(flow, node)
+            code, words, times = self._once(flow, node, count, LONGEST[name])
             if code in (0, None):
-                # With many in flight its threads, which all wait in loops for their inputs, may take far longer.
-                return found
+                return times
             if "timeout after 5s" not in words:
                 raise RuntimeError(f"the engine ended with {code}: {words[-300:]}")
         raise RuntimeError(f"the executor wasn't ready within the engine's 5 s in any of {_TRIES} runs")
 
-    def _once(self, flow: Path, node: str) -> tuple[int | None, str, list[tuple[float, float]]]:
+    def _once(self, flow: Path, node: str, count: int, longest: float) -> tuple[int | None, str, JobTimes]:
         session = str(uuid.uuid4())
-        began: dict[str, float] = {}
-        ended: dict[str, float] = {}
+        times = JobTimes(count)
 
         def take(client: Any, data: object, message: Any) -> None:
             now, told = time.perf_counter(), orjson.loads(message.payload)
             if told.get("type") == "BlockPayload" and node in ("", told["stacks"][-1]["node_id"]):
-                began.setdefault(told["job_id"], now)
-            elif told.get("type") == "BlockFinished" and told["job_id"] in began:
-                ended.setdefault(told["job_id"], now)
+                times.begin(told["job_id"], now)
+            elif told.get("type") == "BlockFinished" and told.get("error") is None:
+                times.end(told["job_id"], now)
 
         where = {"HOME": str(self._work), "PATH": f"{self._work / 'bin'}{os.pathsep}{os.environ['PATH']}"}
         command = [self._engine, "run", str(flow), "--broker", f"127.0.0.1:{self._port}", "--session", session]
@@ -153,11 +148,13 @@ class _Runs:
             code, words = _ended(
                 [*command, "--temp-root", str(self._work), "--session-dir", str(self._work / "session")],
                 {**os.environ, **where},
+                longest,
             )
-        return code, words, [(began[job], end) for job, end in ended.items()]
+        times.over = time.perf_counter()
+        return code, words, times
 
 
-def _ended(command: list[str], environ: dict[str, str]) -> tuple[int | None, str]:
+def _ended(command: list[str], environ: dict[str, str], longest: float) -> tuple[int | None, str]:
     """Run a command to its end; return its code, or None when it took too long, and what it said."""
     process = subprocess.Popen(
         command,
@@ -169,7 +166,7 @@ def _ended(command: list[str], environ: dict[str, str]) -> tuple[int | None, str
         start_new_session=True,
     )
     try:
-        words, _ = process.communicate(timeout=_LONGEST)
+        words, _ = process.communicate(timeout=longest)
         return process.returncode, words
     except subprocess.TimeoutExpired:
         return None, ""

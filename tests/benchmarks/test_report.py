@@ -148,6 +148,21 @@ def test_subjects_are_measured_in_processes_of_their_own_and_one_that_fails_is_n
     assert measured.failed == {"broken": "RuntimeError: no such server (a package)"}
 
 
+def sometimes(file: str) -> dict[str, float]:
+    """Have all figures the first time only."""
+    first = not Path(file).exists()
+    Path(file).touch()
+    return {"always": 1.0, **({"once": 2.0} if first else {})}
+
+
+def test_a_figure_that_a_round_has_not_is_left_out(tmp_path: Path) -> None:
+    arguments = {"file": str(tmp_path / "measured")}
+    measured = measure_in_turns([Subject("one", "tests.benchmarks.test_report:sometimes", arguments)], 2)
+    assert measured.failed == {}
+    assert measured.figures["one"]["always"] == 1.0
+    assert "once" not in measured.figures["one"]
+
+
 def test_the_figures_of_one_that_failed_say_why_there_are_none() -> None:
     measured = measure_in_turns([Subject("broken", "tests.benchmarks.test_report:broken", {})], 1)
     with pytest.raises(NotMeasured, match="broken: RuntimeError: no such server"):
