@@ -4,8 +4,8 @@
 when the one before is in the journal; ms from start to start, the median. ``chain``: a flow of 500 nodes, each fed by
 the one before; nodes a second. Rivals do the same with their own means: Dask distributed (one worker process),
 taskiq on Redis (one worker process), the existing executor under its engine (where OOCANA_ENGINE and OOCANA_EXECUTOR
-say where their programs are; fewer jobs, for each takes long, and those count that end within a minute or two; where
-none does, the case isn't shown).
+say where their programs are; fewer jobs, for each takes long, and those count that end within three minutes; where none
+does, the case isn't shown).
 Bias: neither of them keeps a journal on disk. Where uvloop is installed ours runs on it, and taskiq's worker does; Dask
 runs on the standard loop, as it comes. The garbage collector comes as rarely as in an executor process of ours; rivals
 have their own settings.
