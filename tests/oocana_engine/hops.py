@@ -16,11 +16,14 @@ from typing import Any
 import orjson
 import yaml
 
-from .sides import Ears, EngineSide
+from .sides import Ears, EngineSide, Run
 
 __all__ = ["Tap", "measure"]
 
 _PUBLISH = 3
+
+_TRIES = 7
+"""Runs of which one is to be measured."""
 
 _BLOCK = """\
 def main(params, context):
@@ -146,11 +149,7 @@ async def measure(engine: Path, programs: dict[str, list[str]], heard: Ears, wor
     whole: dict[str, list[float]] = {name: [] for name in programs}
     for _ in range(3):
         for name, program in programs.items():
-            async with _tapped(heard.port) as (tap, port):
-                place = work / f"hop-{secrets.token_hex(4)}"
-                side = EngineSide(f"engine with {name}", heard, work / "home", engine=engine, executor=place)
-                _through(place, program, port)
-                run = await side.run(flow)
+            tap, run = await _once(engine, name, program, heard, work, flow)
             if run.seen.error is not None or len(tap.ended) < count:
                 print(f"{name}: {len(tap.ended)} of {count} jobs ended: {run.last_words[-300:]}")
                 return 1
@@ -169,6 +168,20 @@ async def measure(engine: Path, programs: dict[str, list[str]], heard: Ears, wor
         print(f"from the job's message to the first answer, ours takes {ratio:.1f} times less")
         return 0 if ratio >= 5 else 1
     return 0
+
+
+async def _once(engine: Path, name: str, program: list[str], heard: Ears, work: Path, flow: Path) -> tuple[Tap, Run]:
+    """Run the chain; again with a tap of its own where the executor wasn't ready in time, as on a busy machine."""
+    tries = 0
+    while True:
+        tries += 1
+        async with _tapped(heard.port) as (tap, port):
+            place = work / f"hop-{secrets.token_hex(4)}"
+            side = EngineSide(f"engine with {name}", heard, work / "home", engine=engine, executor=place)
+            _through(place, program, port)
+            run = await side.run(flow)
+        if run.in_vain is None or tries == _TRIES:
+            return tap, run
 
 
 def _through(place: Path, program: list[str], port: int) -> None:
