@@ -85,11 +85,15 @@ async def test_the_names_that_published_blocks_import_are_there(tmp_path: Path) 
         tmp_path,
         """
         from oocana import (
-            BinValueDict, BlockDict, BlockExecuteException, BlockHandler, BlockInfo, BlockJob, CompressionOptions,
-            ContentMediaType, Context, CredentialInput, Downstream, FieldSchema, FlowDownstream, HandleDef,
-            HandleDefDict, HostInfo, InputHandleDef, JobDict, LLMMessage, LLMModelOptions, NodeDownstream,
-            OOMOL_LLM_ENV, OutputHandleDef, PreviewPayload, QueryBlockResponse, ServiceContextAbstractClass,
-            StopAtOption, StoreKey, ToFlow, ToNode, VarValueDict, dumps, is_array_dict, is_bin_value, is_var_value,
+            ArrayFieldSchema, BinValueDict, BlockDict, BlockExecuteException, BlockHandler, BlockInfo, BlockJob,
+            CompressionOptions, ContentMediaType, Context, CredentialInput, DefaultPreviewPayload, Downstream,
+            FieldSchema, FlowDownstream, HandleDef, HandleDefDict, HostInfo, ImagePreviewPayload, InputHandleDef,
+            JSONPreviewPayload, JobDict, LLMMessage, LLMModelOptions, MediaPreviewPayload, NodeDownstream,
+            OOMOL_LLM_ENV, ObjectFieldSchema, OutputHandleDef, PandasPreviewPayload, PreviewPayload,
+            PrimitiveFieldSchema, QueryBlockResponse, SecretFieldSchema, ServiceContextAbstractClass,
+            ServiceExecutePayload, ServiceExecutor, ServiceMessage, StopAtOption, StoreKey, TablePreviewPayload,
+            TextPreviewPayload, ToFlow, ToNode, VarFieldSchema, VarValueDict, data, dumps, is_array_dict, is_bin_value,
+            is_object_dict, is_primitive_dict, is_secret_dict, is_var_dict, is_var_value,
             setup_dataframe_serialization,
         )
 
