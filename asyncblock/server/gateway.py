@@ -233,6 +233,9 @@ class Gateway(LinkServices):
             if known is not None:
                 self.sessions.dispatch.gone(known, "its process began anew")
             self.links[hello.link] = link
+        # Until the row is stored it has no connection. Whoever forgets links may look at them meanwhile: with seen at
+        # zero, a link would be a day old from its first moment on a machine that has been up for a day.
+        link.seen = self.sessions.loop.time()
         committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         with self.sessions.turn() as turn:
             turn.write.link(
@@ -245,7 +248,11 @@ class Gateway(LinkServices):
                 )
             )
             turn.after(partial(committed.set_result, None))
-        await asyncio.shield(committed)
+        link.greetings += 1
+        try:
+            await asyncio.shield(committed)
+        finally:
+            link.greetings -= 1
         return link
 
     def _replace_connection(

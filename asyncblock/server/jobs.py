@@ -262,6 +262,8 @@ class LinkState:
     """Bytes of its var values on the disk, as it said last."""
     may_take: int = 0
     """How many there may be."""
+    greetings: int = 0
+    """Hellos that are being stored: it has no connection yet, and is about to have one."""
     ack_due: bool = False
     """An acknowledgement will be sent in this turn of the loop."""
 

@@ -58,7 +58,7 @@ class LinkServices:
 
     def forget(self, link: LinkState) -> None:
         """Forget a link that won't come back: its row, its mark, and bodies that no record has named."""
-        if link.attempts and any(not attempt.fenced for attempt in link.attempts.values()):
+        if link.greetings or any(not attempt.fenced for attempt in link.attempts.values()):
             return
         if self.links.get(link.link_id) is link:
             del self.links[link.link_id]
@@ -102,10 +102,10 @@ class LinkServices:
         """Forget the links that have been away for too long and hold no jobs, one after the other."""
         limit = self.sessions.loop.time() - self.sessions.settings.link_expiry
         for link in list(self.links.values()):
-            if link.connection is None and not link.load and max(link.seen, link.last_heard) < limit:
-                await self._expire(link)
+            if _is_long_away(link, limit):
+                await self._expire(link, limit)
 
-    async def _expire(self, link: LinkState) -> None:
+    async def _expire(self, link: LinkState, limit: float) -> None:
         """Forget a link, unless values of it are still there: nobody else may have its id, which its row proves."""
         try:
             taken = await self.sessions.journal.bodies.names_any(link.link_id)
@@ -113,5 +113,11 @@ class LinkServices:
             # The disk's, or the journal's that is being closed; the link is looked at again.
             logger.warning("a link that is long away isn't forgotten yet: %s", error)
             return
-        if not taken and link.connection is None:
+        # It may have come back during the question.
+        if not taken and _is_long_away(link, limit):
             self.forget(link)
+
+
+def _is_long_away(link: LinkState, limit: float) -> bool:
+    there = link.connection is not None or link.greetings or link.load
+    return not there and max(link.seen, link.last_heard) < limit

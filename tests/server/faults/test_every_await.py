@@ -35,7 +35,7 @@ NOT_IN_THE_STORY = {
     ("mainframe.py", "await asyncio.wait(self._connections)"): "waits for connections that a client left open",
     (
         "linkservices.py",
-        "await self._expire(link)",
+        "await self._expire(link, limit)",
     ): "is for links that were away for a day (tests/server/test_limits.py)",
     ("mainframe.py", "await asyncio.wait([task])"): "is for members of a set (tests/server/cluster/test_members.py)",
     ("mainframe.py", "await asyncio.sleep(_FORGET_INTERVAL)"): "is reached once in ten minutes, and is a sleep",
