@@ -13,9 +13,9 @@ HERE = Path(__file__).parent
 PROMISES: dict[str, dict[str, list[str]]] = {
     "1 resume": {
         "a fault of the line is invisible to blocks; once, in order, no lease ends, bodies too": [
-            "test_faults.py::test_numbered_outputs_arrive_once_and_in_order_and_no_lease_ends",
-            "test_faults.py::test_a_handshake_that_hangs_for_ever_is_given_up_and_tried_again",
-            "test_faults.py::test_a_mainframe_that_accepts_and_says_nothing_is_left_and_tried_again",
+            "link/test_connections.py::test_numbered_outputs_arrive_once_and_in_order_and_no_lease_ends",
+            "link/test_connections.py::test_a_handshake_that_hangs_for_ever_is_given_up_and_tried_again",
+            "link/test_connections.py::test_a_mainframe_that_accepts_and_says_nothing_is_left_and_tried_again",
             "wire/test_sending.py::test_whatever_happens_each_record_arrives_once_and_in_order",
             "wire/test_outbox.py::test_after_a_loss_with_something_under_way_new_messages_begin_small_and_double",
             "server/test_gateway.py::test_a_body_resumes_at_the_offset_that_is_stored",
@@ -30,16 +30,16 @@ PROMISES: dict[str, dict[str, list[str]]] = {
             "security/test_hostile_peers.py::test_refusals_and_their_row_stay_small_whatever_was_refused",
         ],
         "a promise that can't be kept is said by both sides": [
-            "test_broken_promises.py::test_a_restored_copy_is_said_to_block_client_log_and_journal",
-            "test_broken_promises.py::test_an_empty_data_directory_is_said_and_the_link_lives_on",
-            "test_broken_promises.py::test_a_mainframe_that_forgot_a_link_ends_its_jobs_with_a_typed_error",
+            "server/test_greeting.py::test_a_restored_copy_is_said_to_block_client_log_and_journal",
+            "server/test_greeting.py::test_an_empty_data_directory_is_said_and_the_link_lives_on",
+            "server/test_greeting.py::test_a_mainframe_that_forgot_a_link_ends_its_jobs_with_a_typed_error",
             "server/journal/test_lineage.py::test_when_the_epoch_changes",
         ],
         "who is asked to come back later does so": [
-            "test_broken_promises.py::test_a_link_stays_away_for_as_long_as_it_was_asked_to_and_says_so_once",
+            "server/test_greeting.py::test_a_link_stays_away_for_as_long_as_it_was_asked_to_and_says_so_once",
         ],
         "a submit whose reply was lost doesn't start twice": [
-            "test_broken_promises.py::test_a_start_whose_reply_was_cut_off_does_not_start_twice",
+            "server/test_greeting.py::test_a_start_whose_reply_was_cut_off_does_not_start_twice",
             "server/test_gateway.py::test_a_start_whose_reply_was_lost_does_not_start_twice_across_a_restart",
         ],
     },
@@ -48,22 +48,22 @@ PROMISES: dict[str, dict[str, list[str]]] = {
             "test_crashpoints.py::test_a_mainframe_that_dies_at_a_named_point_loses_and_repeats_nothing",
             "server/test_recovery.py::test_a_killed_mainframe_comes_back_and_everything_goes_on",
             "server/journal/test_kill.py::test_what_was_reported_is_there_once_after_each_kill",
-            "test_nested_recovery.py::test_a_mainframe_that_is_killed_twice_in_nested_flows_goes_on_and_runs_no_job_twice",
+            "server/test_nested_recovery.py::test_a_mainframe_that_is_killed_twice_in_nested_flows_goes_on_and_runs_no_job_twice",
         ],
     },
     "3 the executor dies": {
         "the policy decides, and each input comes from one attempt": [
             "test_crashpoints.py::test_an_executor_that_dies_at_a_named_point_leaves_its_job_to_the_policy",
             "server/test_recovery.py::test_with_retries_a_second_attempt_runs_and_each_value_goes_downstream_once",
-            "test_retries.py::test_each_downstream_input_comes_from_the_attempt_that_finished",
-            "test_retries.py::test_errors_that_are_not_retried_end_the_job_at_once",
-            "test_retries.py::test_a_block_in_code_has_the_policy_of_its_decorator",
+            "server/test_jobs.py::test_each_downstream_input_comes_from_the_attempt_that_finished",
+            "server/test_jobs.py::test_errors_that_are_not_retried_end_the_job_at_once",
+            "server/test_jobs.py::test_a_block_in_code_has_the_policy_of_its_decorator",
         ],
         "late records change nothing and can be inspected": [
             "server/test_dispatch.py::test_late_records_of_an_old_attempt_change_nothing_and_are_shown_by_watch",
         ],
         "absence is never success": [
-            "test_executor_process.py::test_e4_a_process_that_leaves_with_0_fails_its_jobs_with_that_reason",
+            "executor/test_executor.py::test_e4_a_process_that_leaves_with_0_fails_its_jobs_with_that_reason",
         ],
         "a job goes only where the hash is the same": [
             "server/test_dispatch.py::test_a_job_waits_for_its_package_s_hash_and_fails_naming_both",
@@ -72,29 +72,29 @@ PROMISES: dict[str, dict[str, list[str]]] = {
     },
     "4 liveness": {
         "a blocked loop is told while it lasts, and warned about": [
-            "test_liveness.py::test_a_block_that_blocks_its_loop_is_told_while_it_lasts_and_keeps_its_lease",
+            "executor/test_lifeline.py::test_a_block_that_blocks_its_loop_is_told_while_it_lasts_and_keeps_its_lease",
         ],
         "a held lock is told by the parent, and work is life": [
-            "test_liveness.py::test_code_in_c_that_holds_the_lock_is_told_with_file_and_line_while_it_lasts",
-            "test_liveness.py::test_a_process_that_works_with_the_lock_held_keeps_its_lease",
+            "executor/test_lifeline.py::test_code_in_c_that_holds_the_lock_is_told_with_file_and_line_while_it_lasts",
+            "executor/test_lifeline.py::test_a_process_that_works_with_the_lock_held_keeps_its_lease",
             "cli/test_executor.py::test_a_child_that_holds_its_interpreter_s_lock_is_spoken_for_while_it_lasts",
             "executor/test_spawner.py::test_a_process_whose_interpreter_s_lock_is_held_is_spoken_for_and_keeps_its_lease",
         ],
         "a frozen process is fenced": [
-            "test_liveness.py::test_a_frozen_process_loses_its_lease_and_is_fenced_when_it_wakes",
+            "executor/test_lifeline.py::test_a_frozen_process_loses_its_lease_and_is_fenced_when_it_wakes",
         ],
     },
     "5 cancellation": {
         "a job is cancelled, whatever its block does, and no other is harmed": [
-            "test_cancellation.py::test_a_sync_block_gets_an_exception_in_its_thread_and_its_job_is_cancelled",
-            "test_cancellation.py::test_an_async_block_that_does_not_end_is_left_behind_and_said",
-            "test_cancellation.py::test_a_thread_that_cannot_be_stopped_retires_its_process_and_harms_no_other_job",
-            "test_cancellation.py::test_one_job_can_be_cancelled_and_fails_its_flow_with_that_reason",
+            "executor/test_blockcall.py::test_a_sync_block_gets_an_exception_in_its_thread_and_its_job_is_cancelled",
+            "executor/test_blockcall.py::test_an_async_block_that_does_not_end_is_left_behind_and_said",
+            "executor/test_blockcall.py::test_a_thread_that_cannot_be_stopped_retires_its_process_and_harms_no_other_job",
+            "executor/test_blockcall.py::test_one_job_can_be_cancelled_and_fails_its_flow_with_that_reason",
             "executor/test_spawner.py::test_a_process_that_ignores_its_cancel_is_ended",
         ],
         "time limits": [
-            "test_cancellation.py::test_a_timeout_ends_the_job_with_that_word",
-            "test_retries.py::test_the_clock_of_a_timeout_runs_on_while_the_mainframe_is_away",
+            "executor/test_blockcall.py::test_a_timeout_ends_the_job_with_that_word",
+            "server/test_jobs.py::test_the_clock_of_a_timeout_runs_on_while_the_mainframe_is_away",
         ],
         "it never waits behind data": [
             "server/test_overload.py::test_batches_wait_above_the_high_water_mark_and_a_cancel_passes",

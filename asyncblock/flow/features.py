@@ -34,7 +34,7 @@ _LOAD = "flow/test_load.py::"
 _NESTED = "flow/test_load_nested.py::"
 _LANGUAGE = "flow/test_language.py::"
 _FLOWS = "flow/test_flows.py::"
-_UNFED = "flow/test_unfed.py::"
+_MISSING = "flow/test_missinginputs.py::"
 _BAD = "flow/test_bad_files.py::"
 _CLI = "cli/test_flows.py::"
 _TABLE = "oocana_flows/test_table.py::test_each_flow_has_its_jobs_inputs_and_outputs"
@@ -281,12 +281,12 @@ GROUPS: Final = (
             _refused(
                 "undeclared handles",
                 "of outputs and of the flow; of inputs where a declared one is left without a value",
-                _UNFED + "test_a_mistyped_handle_is_refused_when_a_declared_one_is_left_without_a_value",
+                _MISSING + "test_a_mistyped_handle_is_refused_when_a_declared_one_is_left_without_a_value",
             ),
             _works(
                 "nodes that nothing feeds",
                 "never run, with a warning",
-                _UNFED + "test_a_node_that_nothing_feeds_is_warned_of_and_never_runs",
+                _MISSING + "test_a_node_that_nothing_feeds_is_warned_of_and_never_runs",
             ),
             _refused(
                 "two providers for a slot",
@@ -442,7 +442,7 @@ GROUPS: Final = (
             _works(
                 "E4",
                 "an executor that leaves in the middle of a job, with whatever code, fails it",
-                "test_executor_process.py::test_e4_a_process_that_leaves_with_0_fails_its_jobs_with_that_reason",
+                "test_executor.py::test_e4_a_process_that_leaves_with_0_fails_its_jobs_with_that_reason",
             ),
             _works(
                 "E5", "the depth limit fails the session", _FLOWS + "test_e5_a_subflow_may_call_itself_but_not_for_ever"

@@ -12,7 +12,7 @@ from asyncblock.server.journal.datadir import holder
 from asyncblock.server.journal.peek import peek_sessions
 
 from ..processes import start
-from .test_page import address_of, into, state_of, waits
+from .test_paging import address_of, into, state_of, waits
 
 pytestmark = pytest.mark.timeout(180)  # several commands, each of which has to start
 

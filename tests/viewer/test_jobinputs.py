@@ -14,7 +14,7 @@ from asyncblock.flow.plan import Plan
 from asyncblock.viewer.jobinputs import inputs_of
 
 from ..browser import open_browser
-from ..cli.test_page import address_of, into, state_of
+from ..cli.test_paging import address_of, into, state_of
 from ..flows import node, write_flow
 from ..processes import run, start
 from .served import browse, client_of, page_of, until

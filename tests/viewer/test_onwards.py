@@ -16,7 +16,7 @@ from asyncblock.viewer import Sources, Watched, serving
 from asyncblock.viewer.onwards import EditedCode
 
 from ..browser import open_browser
-from ..cli.test_page import address_of, into, waits
+from ..cli.test_paging import address_of, into, waits
 from ..cli.test_resume import killed_in_b, three_steps
 from ..flows import node, write_flow
 from ..processes import start

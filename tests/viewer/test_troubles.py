@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from ..browser import open_browser
-from ..cli.test_page import address_of, into, waits
+from ..cli.test_paging import address_of, into, waits
 from ..flows import one_block
 from ..processes import appears, free_port, run, start
 from ..report.made import Made

@@ -13,7 +13,7 @@ import pytest
 import asyncblock
 from asyncblock import events
 
-from .flows import node, one_block, until, write_flow
+from ..flows import node, one_block, until, write_flow
 
 BLOCKS = {
     "returns": "async def main(inputs, ctx):\n    return {'out': 1}\n",

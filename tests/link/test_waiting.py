@@ -19,12 +19,12 @@ from asyncblock.client import Mainframe, Session
 from asyncblock.link import questions
 from asyncblock.server.settings import Settings
 
-from .disks import fill, small_disk
-from .flows import handle_def, node, one_block, write_flow
-from .peers import mainframe
-from .peers import node as bare_node
-from .peers import plan as bare_plan
-from .processes import free_port, start
+from ..disks import fill, small_disk
+from ..flows import handle_def, node, one_block, write_flow
+from ..peers import mainframe
+from ..peers import node as bare_node
+from ..peers import plan as bare_plan
+from ..processes import free_port, start
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -13,7 +13,7 @@ import asyncblock
 from asyncblock import events
 from asyncblock.server.settings import Settings
 
-from .flows import all_of, end_of, node, run_block, until, write_flow
+from ..flows import all_of, end_of, node, run_block, until, write_flow
 
 QUICK = Settings(heartbeat=0.2, lease=1.0, cancel_grace=0.5)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,8 @@ import pytest
 
 import asyncblock
 from asyncblock import events
-from asyncblock.link import StreamedBody
 
-from .flows import all_of, end_of, node, one_block, run_block, run_flow, started, until, write_flow
+from ..flows import all_of, end_of, node, one_block, run_block, run_flow, started, write_flow
 
 SYNC = pytest.mark.parametrize("form", ["async", "sync"])
 
@@ -467,54 +465,6 @@ async def test_var_handles_keep_everything_but_basic_types_in_the_store(
     assert end_of(found).outputs == {"out": repr(eval(value))}
 
 
-async def test_large_values_travel_as_bodies_and_arrive_whole(tmp_path: Path) -> None:
-    producer = node(
-        "a",
-        """
-        async def main(inputs, ctx):
-            await ctx.output({"rows": [["x" * 100, i] for i in range(5000)]}, "rows")
-            await ctx.output("after", "rest")
-        """,
-        tmp_path,
-        outputs=["rows", "rest"],
-    )
-    consumer = node(
-        "b",
-        "def main(inputs, ctx):\n    return {'out': inputs['rows']['rows'][-1][1], 'all': inputs['rows']}\n",
-        tmp_path,
-        inputs=[{"handle": "rows"}],
-        outputs=["out", "all"],
-        inputs_from=[{"handle": "rows", "from_node": [{"node_id": "a", "output_handle": "rows"}]}],
-    )
-    flow_outputs = [{"handle": name, "from_node": [{"node_id": "b", "output_handle": name}]} for name in ("out", "all")]
-    async with started(write_flow(tmp_path, [producer, consumer], outputs_from=flow_outputs)) as session:
-        found = [event async for event in session]
-        outputs = await session.outputs()
-    large, after = all_of(found, events.BlockOutput)
-    assert large.body is not None
-    assert large.body.length > 500_000
-    assert after.output == "after"
-    assert outputs["out"] == 4999
-    assert outputs["all"]["rows"][17] == ["x" * 100, 17]
-
-
-async def test_a_value_json_cannot_carry_is_an_error_at_the_call_naming_handle_and_path(tmp_path: Path) -> None:
-    found = await run_block(
-        tmp_path,
-        """
-        async def main(inputs, ctx):
-            try:
-                await ctx.output({"rows": [1, {"when": object()}]}, "out")
-            except TypeError as error:
-                await ctx.log_json({"handle": error.handle, "path": error.path, "text": str(error)})
-        """,
-    )
-    [logged] = all_of(found, events.BlockLogJSON)
-    assert logged.json["handle"] == "out"
-    assert "rows[1].when" in logged.json["path"]
-    assert end_of(found).state == "succeeded"
-
-
 async def test_a_loop_of_sends_lets_the_others_run(tmp_path: Path) -> None:
     found = await run_block(
         tmp_path,
@@ -554,55 +504,6 @@ async def test_calls_that_are_never_awaited_fail_the_job_with_words_that_help(tm
     assert error is not None
     assert "never awaited" in error
     assert "await ctx.output(value, handle)" in error
-
-
-async def test_cancelled_blocks_may_clean_up_and_still_send(tmp_path: Path) -> None:
-    path = one_block(
-        tmp_path,
-        """
-        import asyncio
-
-        async def main(inputs, ctx):
-            await ctx.output(1, "out")
-            try:
-                await asyncio.Event().wait()
-            except asyncio.CancelledError:
-                await ctx.output(2, "out")
-                raise
-        """,
-    )
-    async with started(path) as session:
-        await until(session, events.BlockOutput)
-        await session.cancel("enough")
-        found = [event async for event in session]
-    assert [e.output for e in all_of(found, events.BlockOutput)] == [1, 2]
-    [finished] = all_of(found, events.BlockFinished)
-    assert finished.cancelled
-    assert end_of(found).state == "cancelled"
-    assert "enough" in str(end_of(found).error)
-
-
-async def test_a_block_that_swallows_its_cancel_is_cancelled_all_the_same(tmp_path: Path) -> None:
-    path = one_block(
-        tmp_path,
-        """
-        import asyncio
-
-        async def main(inputs, ctx):
-            await ctx.output(1, "out")
-            try:
-                await asyncio.Event().wait()
-            except asyncio.CancelledError:
-                return {"out": 2}
-        """,
-    )
-    async with started(path) as session:
-        await until(session, events.BlockOutput)
-        await session.cancel()
-        found = [event async for event in session]
-    [finished] = all_of(found, events.BlockFinished)
-    assert finished.cancelled
-    assert end_of(found).state == "cancelled"
 
 
 async def test_the_awaits_wait_when_the_window_is_full_and_everything_arrives(tmp_path: Path) -> None:
@@ -691,94 +592,3 @@ async def test_a_condition_hands_a_large_value_on_and_refuses_to_look_into_it(
             assert "condition tests 'big'" in str(end.error)
         else:
             assert await session.outputs() == {"out": "x" * 100_000}
-
-
-async def test_bytes_of_every_kind_travel_raw_and_arrive_as_bytes(tmp_path: Path) -> None:
-    bin_handles = [
-        {"handle": name, "json_schema": {"contentMediaType": "oomol/bin"}} for name in ("a", "b", "c", "empty", "large")
-    ]
-    producer = node(
-        "a",
-        """
-        async def main(inputs, ctx):
-            kept = bytearray(b"before")
-            await ctx.output(b"\\x00\\xff", "a")
-            await ctx.output(kept, "b")
-            kept[:] = b"after!"
-            await ctx.output(memoryview(b"0123456789")[::2], "c")
-            await ctx.output(b"", "empty")
-            await ctx.output(bytes(range(256)) * 1000, "large")
-        """,
-        tmp_path,
-        outputs=bin_handles,
-    )
-    flow_outputs = [
-        {"handle": each["handle"], "from_node": [{"node_id": "a", "output_handle": each["handle"]}]}
-        for each in bin_handles
-    ]
-    async with started(write_flow(tmp_path, [producer], outputs_from=flow_outputs)) as session:
-        assert await session.outputs() == {
-            "a": b"\x00\xff",
-            "b": b"before",
-            "c": b"02468",
-            "empty": b"",
-            "large": bytes(range(256)) * 1000,
-        }
-
-
-async def test_bytes_over_the_limit_are_refused_before_they_are_copied(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("asyncblock.context.payloads.MAX_VALUE", 1000)
-    producer = node(
-        "a",
-        """
-        from asyncblock import PayloadTooLarge
-
-        async def main(inputs, ctx):
-            for value, handle in ((bytes(1001), "bin"), (["x"] * 70_000, "json")):
-                try:
-                    await ctx.output(value, handle)
-                except PayloadTooLarge as error:
-                    await ctx.output(str(error), "said")
-        """,
-        tmp_path,
-        outputs=[{"handle": "bin", "json_schema": {"contentMediaType": "oomol/bin"}}, "json", "said"],
-    )
-    async with started(write_flow(tmp_path, [producer])) as session:
-        said = [event.output for event in all_of([e async for e in session], events.BlockOutput)]
-    assert len(said) == 2
-    assert "'bin'" in said[0]
-    assert "1001" in said[0]
-    assert "1000" in said[0]
-    assert "'json'" in said[1]
-
-
-async def test_large_values_are_summed_and_copied_off_the_loop_of_their_block(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    threads: set[int] = set()
-    real = StreamedBody._next_block
-
-    def next_block(streamed: StreamedBody) -> bytes | None:
-        threads.add(threading.get_ident())
-        return real(streamed)
-
-    monkeypatch.setattr(StreamedBody, "_next_block", next_block)
-    producer = node(
-        "a",
-        """
-        import threading
-
-        async def main(inputs, ctx):
-            await ctx.output(b"x" * 100_000, "bin")
-            await ctx.output(["x"] * 100_000, "json")
-            await ctx.output(threading.get_ident(), "loop")
-        """,
-        tmp_path,
-        outputs=[{"handle": "bin", "json_schema": {"contentMediaType": "oomol/bin"}}, "json", "loop"],
-    )
-    async with started(write_flow(tmp_path, [producer])) as session:
-        outputs = all_of([e async for e in session], events.BlockOutput)
-    assert threads
-    assert outputs[-1].output not in threads

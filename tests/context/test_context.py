@@ -15,8 +15,8 @@ from asyncblock.context import Context, SyncContext
 from asyncblock.hosting import hosted_mainframe, listening
 from asyncblock.iothread import shared
 
-from .flows import all_of, end_of, one_block, run_block, run_flow, started, until, warnings_of
-from .test_context_rules import SYNC, block, var_flow
+from ..flows import all_of, end_of, one_block, run_block, run_flow, started, until, warnings_of
+from .test_base import SYNC, block, var_flow
 
 STORED = """
 import sqlite3

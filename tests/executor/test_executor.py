@@ -11,7 +11,7 @@ import pytest
 import asyncblock
 from asyncblock import events
 
-from .flows import all_of, end_of, node, one_block, run_block, write_flow
+from ..flows import all_of, end_of, node, one_block, run_block, write_flow
 
 
 async def test_prints_and_logging_become_lines_of_the_job(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ import asyncblock
 from asyncblock import Context, SyncContext
 from asyncblock.flow.plan import InputPlan, NodePlan, Source
 
-from .engine.blocks import OUT, X, double_sync, entry, plan_of, subflow
-from .flows import handle_def, node, write_flow
-from .processes import free_port, start
+from ..engine.blocks import OUT, X, double_sync, entry, plan_of, subflow
+from ..flows import handle_def, node, write_flow
+from ..processes import free_port, start
 
 MEET = """
     import os

@@ -25,8 +25,8 @@ from asyncblock.transport import Transport
 from asyncblock.transport.memory import memory_pair
 from asyncblock.workers import Workers
 
-from .flows import all_of, end_of, one_block
-from .test_broken_promises import WELCOME
+from ..flows import all_of, end_of, one_block
+from ..server.test_greeting import WELCOME
 
 HEARTBEAT = 0.3
 

@@ -22,8 +22,8 @@ from asyncblock.server.settings import Settings
 from asyncblock.testing import FaultProxy
 from asyncblock.workers import Workers
 
-from .flows import all_of, end_of, handle_def, node, run_flow, started, until, write_flow
-from .processes import appears
+from ..flows import all_of, end_of, handle_def, node, run_flow, started, until, write_flow
+from ..processes import appears
 
 BIN = "oomol/bin"
 COUNT = 40

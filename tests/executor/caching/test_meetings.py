@@ -10,9 +10,9 @@ import pytest
 import asyncblock
 from asyncblock import events
 
-from ..flow.packages import block, write
-from ..flows import all_of, end_of
-from .test_jobs import CACHED, counting, run, single, states, twice, why
+from ...flow.packages import block, write
+from ...flows import all_of, end_of
+from .test_attempt import CACHED, counting, run, single, states, twice, why
 
 
 @pytest.fixture(autouse=True)
@@ -181,7 +181,7 @@ tenant: ContextVar[str] = ContextVar("tenant_of_cached")
 
 WHOSE = """
 def main(inputs, ctx):
-    from tests.cache.test_meetings import tenant
+    from tests.executor.caching.test_meetings import tenant
     return {'y': tenant.get()}
 """
 

@@ -29,8 +29,8 @@ from asyncblock.testing import FaultProxy
 from asyncblock.transport import Transport
 from asyncblock.transport.memory import memory_pair
 
-from .flows import all_of, node, until, write_flow
-from .processes import free_port
+from ..flows import all_of, node, until, write_flow
+from ..processes import free_port
 
 SENDS = """
     import asyncio

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from asyncblock import events
 
-from .flows import all_of, end_of, one_block, run_flow
+from ..flows import all_of, end_of, one_block, run_flow
 
 
 async def test_a_block_that_blocks_its_loop_is_told_with_file_and_line(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from asyncblock.client import resolve_flow
 from asyncblock.errors import FlowFailed, InvalidFlow
 from asyncblock.server.settings import Settings
 
-from .flows import all_of, end_of, handle_def, node, one_block, run_flow, until, write_flow
+from ..flows import all_of, end_of, handle_def, node, one_block, run_flow, until, write_flow
 
 FAILS_ONCE = """
     async def main(inputs, ctx):

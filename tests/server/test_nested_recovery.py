@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from .flow.packages import block, write
-from .processes import Command, all_ended, free_port, start
+from ..flow.packages import block, write
+from ..processes import Command, all_ended, free_port, start
 
 LISTS = [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
 EXPECTED = [100 + 2 * x + 1 for row in LISTS for x in row]

@@ -12,7 +12,8 @@ from asyncblock import events
 from asyncblock.link import JobSender
 from asyncblock.server.settings import Settings
 
-from .flows import all_of, node, write_flow
+from ..flows import all_of, end_of, node, one_block, started, write_flow
+from ..flows import until as until_event
 
 QUICK = Settings(cancel_grace=0.3)
 
@@ -177,3 +178,52 @@ async def test_a_timeout_ends_the_job_with_that_word(tmp_path: Path) -> None:
         end = await session.wait()
     assert end.state == "failed"
     assert end.error is not None and "Timeout" in end.error and "slow" in end.error
+
+
+async def test_cancelled_blocks_may_clean_up_and_still_send(tmp_path: Path) -> None:
+    path = one_block(
+        tmp_path,
+        """
+        import asyncio
+
+        async def main(inputs, ctx):
+            await ctx.output(1, "out")
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                await ctx.output(2, "out")
+                raise
+        """,
+    )
+    async with started(path) as session:
+        await until_event(session, events.BlockOutput)
+        await session.cancel("enough")
+        found = [event async for event in session]
+    assert [e.output for e in all_of(found, events.BlockOutput)] == [1, 2]
+    [finished] = all_of(found, events.BlockFinished)
+    assert finished.cancelled
+    assert end_of(found).state == "cancelled"
+    assert "enough" in str(end_of(found).error)
+
+
+async def test_a_block_that_swallows_its_cancel_is_cancelled_all_the_same(tmp_path: Path) -> None:
+    path = one_block(
+        tmp_path,
+        """
+        import asyncio
+
+        async def main(inputs, ctx):
+            await ctx.output(1, "out")
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                return {"out": 2}
+        """,
+    )
+    async with started(path) as session:
+        await until_event(session, events.BlockOutput)
+        await session.cancel()
+        found = [event async for event in session]
+    [finished] = all_of(found, events.BlockFinished)
+    assert finished.cancelled
+    assert end_of(found).state == "cancelled"

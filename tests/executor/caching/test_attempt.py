@@ -17,8 +17,8 @@ from asyncblock.errors import InvalidFlow
 from asyncblock.flow import load_flow
 from asyncblock.flow.cached import cache_problem, with_cache
 
-from ..flow.packages import block, write
-from ..flows import all_of, end_of
+from ...flow.packages import block, write
+from ...flows import all_of, end_of
 
 CACHED = "cache: true\n"
 
