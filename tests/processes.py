@@ -15,6 +15,8 @@ from typing import Any
 
 import orjson
 
+from .waits import until_files
+
 __all__ = ["MARK", "Command", "all_ended", "family", "free_port", "run", "start", "start_module"]
 
 MARK = "ASYNCBLOCK_TESTMARK"
@@ -60,10 +62,12 @@ async def all_ended(pids: list[int]) -> None:
 
 async def appears(file: Path, more_than: int = -1) -> int:
     """Wait until a file is there that another process writes, and larger than so many bytes; return its size."""
-    async with asyncio.timeout(60):
-        while (size := file.stat().st_size if file.exists() else -1) <= more_than:  # noqa: ASYNC110  # files tell nobody
-            await asyncio.sleep(0.01)
-    return size
+
+    def size() -> int:
+        return file.stat().st_size if file.exists() else -1
+
+    await until_files(file.parent, lambda: size() > more_than)
+    return size()
 
 
 class Command:
@@ -97,6 +101,15 @@ class Command:
                         return line
                 if self.process.returncode is not None and all(reader.done() for reader in self._readers):
                     raise AssertionError(f"{words!r} never came; out: {self.out[-3:]}, err: {self.err[-5:]}")
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def until_lines(self, words: str, count: int, *, err: bool = False) -> None:
+        """Wait until so many lines of the output contain some words."""
+        lines = self.err if err else self.out
+        async with asyncio.timeout(60):
+            while sum(words in line for line in lines) < count:
+                assert self.process.returncode is None, f"{words!r} came too seldom; err: {self.err[-5:]}"
                 self._changed.clear()
                 await self._changed.wait()
 

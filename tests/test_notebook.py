@@ -15,6 +15,8 @@ from asyncblock import Context, events
 from asyncblock.errors import FlowFailed
 from asyncblock.notebook import bundle_of
 
+from .waits import until_called
+
 pytestmark = pytest.mark.timeout(180)  # a kernel has to start
 
 SHIPPED = Path(asyncblock.__file__).parent / "examples" / "notebook.ipynb"
@@ -78,9 +80,7 @@ async def test_an_interrupt_cancels_the_session_errors_are_the_authors_and_new_c
     async with client.async_setup_kernel():
         await client.async_execute_cell(notebook["cells"][0], 0)
         running = asyncio.create_task(client.async_execute_cell(notebook["cells"][1], 1))
-        async with asyncio.timeout(40):
-            while "it waits" not in said(notebook["cells"][1]):  # noqa: ASYNC110  # nbclient tells nobody of it
-                await asyncio.sleep(0.05)
+        await until_called(client, "process_message", lambda: "it waits" in said(notebook["cells"][1]))
         kernel: Any = client.km
         await kernel.interrupt_kernel()
         await running

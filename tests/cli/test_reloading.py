@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 from pathlib import Path
@@ -85,9 +84,7 @@ async def test_run_watch_runs_again_after_each_edit(tmp_path: Path) -> None:
         (tmp_path / GATE).unlink()
         count = len([line for line in command.out if "running" in line])
         flow.write_text(f"title: again\n{flow.read_text()}")
-        async with asyncio.timeout(30):
-            while len([line for line in command.out if "running" in line]) == count:  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
+        await command.until_lines("running", count + 1)
         package.write("blocks/says/main.py", "def main(inputs): return {'out': 'third'}")
         (tmp_path / GATE).touch()
         await command.until_line('  out = "third"')
@@ -126,9 +123,7 @@ async def test_an_edit_cancels_what_runs_and_waits_for_its_clean_up_alone(tmp_pa
         await command.until_line("the flow can't be run", err=True)
         count = len([line for line in command.out if "running" in line])
         flow.write_text(kept)
-        async with asyncio.timeout(30):
-            while len([line for line in command.out if "running" in line]) == count:  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
+        await command.until_lines("running", count + 1)
         command.kill(signal.SIGINT)
         assert await command.wait() == 130
     listed = await run("sessions", "--json", state=tmp_path)

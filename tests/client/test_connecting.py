@@ -18,6 +18,8 @@ from asyncblock.errors import AsyncBlockError, ConnectionLost
 from asyncblock.hosting import hosted_mainframe, listening
 from asyncblock.iothread import shared
 
+from ..waits import until_called
+
 
 @asynccontextmanager
 async def silent() -> AsyncIterator[tuple[str, asyncio.Event]]:
@@ -78,10 +80,11 @@ async def test_those_who_come_later_share_a_link_that_is_still_being_opened(tmp_
         first = asyncio.create_task(hold(dead, None))
         await came.wait()
         second = asyncio.create_task(hold(dead, None))
-        [held] = [held for links in connecting._shared_links.values() for held in links._links.values()]
+        [(links, held)] = [
+            (links, held) for links in connecting._shared_links.values() for held in links._links.values()
+        ]
         async with asyncio.timeout(10):
-            while held.users < 2:  # noqa: ASYNC110  # it is counted on another thread
-                await asyncio.sleep(0.001)
+            await until_called(links, "join", lambda: held.users == 2)
             first.cancel()
             await asyncio.wait([first])
             assert not held.link.over

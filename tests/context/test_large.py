@@ -24,6 +24,7 @@ from asyncblock.workers import Workers
 
 from ..flows import all_of, end_of, handle_def, node, run_flow, started, until, write_flow
 from ..processes import appears
+from ..waits import until_called, until_files
 
 BIN = "oomol/bin"
 COUNT = 40
@@ -294,9 +295,8 @@ async def test_a_value_that_turns_out_too_large_leaves_nothing(tmp_path: Path, m
         [finished] = all_of(found, events.BlockFinished)
         assert "handle 'out'" in finished.result["out"]
         link = session._link
-        async with asyncio.timeout(10):
-            while list((tmp_path / "data").glob("bodies/*/*")) or link._link_sender.outbox.bodies:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+        await until_called(link._link_sender, "next_message", lambda: not link._link_sender.outbox.bodies)
+        await until_files(tmp_path / "data", lambda: not list((tmp_path / "data").glob("bodies/*/*")))
 
 
 async def test_telemetry_passes_a_large_output_that_is_being_made(tmp_path: Path) -> None:

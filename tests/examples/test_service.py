@@ -236,9 +236,7 @@ async def test_two_workers_of_gunicorn_share_a_mainframe_and_leave_while_browser
         command = ("-w", "2", "-k", "uvicorn_worker.UvicornWorker", "-b", f"127.0.0.1:{own}")
         arguments = (*command, "asyncblock.examples.service:app")
         server = await stack.enter_async_context(start_module("gunicorn", *arguments, state=tmp_path, **environment))
-        async with asyncio.timeout(60):
-            while len([line for line in server.err if "Application startup complete" in line]) < 2:  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
+        await server.until_lines("Application startup complete", 2, err=True)
         url = f"http://127.0.0.1:{own}"
         ids: list[str] = []
         for _ in range(6):

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 from pathlib import Path
 from typing import Any
 
 import asyncblock
 
 from ..flows import node, one_block, write_flow
+from ..processes import all_ended
 
 BLOCK = "import os\nfrom helper import NAME\n\ndef main(inputs, ctx):\n    return {'out': [NAME, os.getpid()]}\n"
-
-
-async def has_ended(pid: int) -> None:
-    async with asyncio.timeout(30):
-        while True:
-            try:
-                os.kill(pid, 0)
-            except ProcessLookupError:
-                return
-            await asyncio.sleep(0.02)
 
 
 async def test_an_edit_starts_a_fresh_process_and_the_old_one_leaves(tmp_path: Path) -> None:
@@ -35,8 +24,8 @@ async def test_an_edit_starts_a_fresh_process_and_the_old_one_leaves(tmp_path: P
                 assert out[0] == name
                 pids.append(out[1])
         assert pids[0] == pids[1] != pids[2] == pids[3] != pids[4] == pids[5]
-        await has_ended(pids[0])
-        await has_ended(pids[2])
+        await all_ended([pids[0]])
+        await all_ended([pids[2]])
 
 
 async def test_data_and_other_packages_start_no_process(tmp_path: Path) -> None:
@@ -90,4 +79,4 @@ async def main(inputs, ctx):
         assert new[0] == "new"
         assert old["a"] == old["b"] == ["old", old["a"][1]]
         assert new[1] != old["a"][1]
-        await has_ended(old["a"][1])
+        await all_ended([old["a"][1]])

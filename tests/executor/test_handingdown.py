@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -15,6 +14,7 @@ import pytest
 from ..engine.test_deploys import GATE, leaves, served, submitting, until_executors
 from ..engine.test_packages import OUT, Package, out_of
 from ..processes import Command, start
+from ..waits import until_files
 
 pytestmark = pytest.mark.timeout(240)
 """Each test starts up to six processes."""
@@ -112,9 +112,7 @@ def files(tmp_path: Path) -> list[Path]:
 
 
 async def until_gone(tmp_path: Path) -> None:
-    async with asyncio.timeout(20):
-        while files(tmp_path):  # noqa: ASYNC110  # nobody is told of it
-            await asyncio.sleep(0.02)
+    await until_files(tmp_path, lambda: not files(tmp_path))
 
 
 @pytest.mark.parametrize("how", ["redeployed", "in another container", "its command is killed"])

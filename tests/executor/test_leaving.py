@@ -15,6 +15,7 @@ from asyncblock.server.settings import Settings
 from asyncblock.testing import FaultProxy
 
 from ..flows import one_block, until
+from ..waits import until_called
 
 GATED = {
     "async": """
@@ -65,7 +66,7 @@ async def test_an_executor_whose_mainframe_is_away_leaves_and_counts_what_was_no
             await until(session, events.BlockOutput)
             proxy.stall()
             (flow.parent / "n.py.gate").touch()
-            while mainframe.link._link_sender.unacknowledged < 10:  # noqa: ASYNC110  # nobody is told of it
-                await asyncio.sleep(0.01)
+            sender = mainframe.link._link_sender
+            await until_called(sender, "finish", lambda: sender.unacknowledged >= 10)
         # Nine outputs and the finish.
         assert str(host.report) == "0 jobs finished, 0 failed, 0 cancelled, 10 records unacknowledged"

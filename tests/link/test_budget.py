@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from asyncblock.client import Session
 from asyncblock.link import Link
 
 from ..flows import end_of, one_block, started, until
+from ..waits import until_called
 
 SOURCES = {
     "previews that later ones supersede": """
@@ -87,10 +87,8 @@ async def all_given_back(session: Session) -> None:
     """Wait until nothing is held any more: acknowledgements come after the session's end."""
     link = session._link
     await link.drain(10)
-    async with asyncio.timeout(5):
-        while held(link) != (0, 0):  # noqa: ASYNC110  # nothing tells of it
-            # A block that was abandoned may still be converting on its thread.
-            await asyncio.sleep(0.01)
+    # A block that was abandoned may still be converting on its thread.
+    await until_called(link._link_sender.buffer, "drop", lambda: held(link) == (0, 0))
 
 
 @pytest.mark.parametrize("name", SOURCES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import orjson
 import pytest
@@ -22,6 +23,7 @@ class Mainframe:
         self.seen: set[str] = set()
         """Sessions that somebody has asked for."""
         self.most = 0
+        self._told = asyncio.Event()
         self.questions = Questions(self._take)
         self.questions.allow(limits or {})
 
@@ -35,6 +37,14 @@ class Mainframe:
             self.reads.pop(message["id"], None)
         else:
             self.requests[message["id"]] = message["method"]
+        self._told.set()
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait until something holds of what is here."""
+        async with asyncio.timeout(20):
+            while not holds():
+                self._told.clear()
+                await self._told.wait()
 
     def page(self, session_id: str) -> None:
         [id] = [id for id, asked in self.reads.items() if asked == session_id]
@@ -74,9 +84,7 @@ async def test_each_read_has_a_turn_though_none_is_answered(monkeypatch: pytest.
     monkeypatch.setattr(questions, "_TURN", 0.005)
     peer = Mainframe({"reads": 2})
     tasks = [peer.read(f"s{n}") for n in range(9)]
-    async with asyncio.timeout(20):
-        while "s8" not in peer.reads.values():  # noqa: ASYNC110  # the turns tell nobody
-            await asyncio.sleep(0.001)
+    await peer.until(lambda: "s8" in peer.reads.values())
     peer.page("s8")
     await tasks[8]
     assert peer.seen == {f"s{n}" for n in range(9)}
@@ -97,14 +105,10 @@ async def test_a_page_that_was_on_its_way_when_its_read_made_room_answers_it(mon
     first, second = peer.read("s0"), peer.read("s1")
     await turns()
     [id] = peer.reads
-    async with asyncio.timeout(20):
-        while "s1" not in peer.reads.values():  # noqa: ASYNC110  # the turns tell nobody
-            await asyncio.sleep(0.001)
+    await peer.until(lambda: "s1" in peer.reads.values())
     peer.questions.paged(Page(id, 1, 0, [], True), [])
     await first
-    async with asyncio.timeout(20):
-        while "s1" not in peer.reads.values():  # noqa: ASYNC110  # the turns tell nobody
-            await asyncio.sleep(0.001)
+    await peer.until(lambda: "s1" in peer.reads.values())
     peer.page("s1")
     await second
 
@@ -116,9 +120,7 @@ async def test_what_is_asked_twice_takes_one_place_at_a_time(monkeypatch: pytest
     tasks = [peer.read("s0"), peer.read("s1"), peer.read("s2")]
     await turns()
     [id] = peer.reads
-    async with asyncio.timeout(20):
-        while peer.seen != {"s0", "s1", "s2"} or id not in peer.reads:  # noqa: ASYNC110  # the turns tell nobody
-            await asyncio.sleep(0.001)
+    await peer.until(lambda: peer.seen == {"s0", "s1", "s2"} and id in peer.reads)
     peer.questions.paged(Page(id, 1, 0, [], True), [])
     await tasks[0]
     await turns()

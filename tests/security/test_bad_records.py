@@ -18,6 +18,7 @@ from asyncblock.transport.websocket import connect_websocket
 from asyncblock.wire.bodies import encode_chunk
 
 from ..peers import Host, Peer, mainframe, node, plan
+from ..waits import until_called
 from .served import served
 
 pytestmark = pytest.mark.timeout(90)
@@ -272,9 +273,7 @@ async def test_a_half_open_peer_is_noticed_in_three_heartbeats(tmp_path: Path) -
         proxy.half_open(near=True)
         loop = asyncio.get_running_loop()
         began = max(link.last_heard, link.connection.transport.heard_at if link.connection else 0.0)
-        async with asyncio.timeout(20):
-            while link.connection is not None:  # noqa: ASYNC110  # the mainframe tells nobody of it
-                await asyncio.sleep(0.02)
+        await until_called(house.server.sessions.dispatch, "lost", lambda: link.connection is None)
         assert 2.9 < loop.time() - began < 3.8
         peer.transport.abort()
 

@@ -88,6 +88,7 @@ async def asking(house: Target, starved: Starved) -> AsyncIterator[list[float]]:
     peer = await house.peer()
     await peer.hello(f"innocent{next(_numbers)}")
     waits: list[float] = []
+    answered = asyncio.Event()
 
     async def ask() -> None:
         number = 0
@@ -95,6 +96,7 @@ async def asking(house: Target, starved: Starved) -> AsyncIterator[list[float]]:
             waited = starved.watch(asyncio.get_running_loop().time)
             await peer.ask("session", id=f"i{(number := number + 1)}", session_id="none")
             waits.append(waited())
+            answered.set()
             await asyncio.sleep(0.02)
 
     asking = asyncio.create_task(ask())
@@ -103,8 +105,9 @@ async def asking(house: Target, starved: Starved) -> AsyncIterator[list[float]]:
         assert not asking.done(), "the innocent's connection has ended"
         seen = len(waits)
         async with asyncio.timeout(30):
-            while len(waits) < seen + 2:  # noqa: ASYNC110  # the list tells nobody of it
-                await asyncio.sleep(0.01)
+            while len(waits) < seen + 2:
+                answered.clear()
+                await answered.wait()
     finally:
         asking.cancel()
         peer.transport.abort()

@@ -26,6 +26,7 @@ from ..flows import node as block_node
 from ..flows import write_flow
 from ..peers import Host, Peer, mainframe, node, plan
 from ..processes import Command, appears, free_port, start
+from ..waits import until_called, until_files
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -103,9 +104,7 @@ async def test_blocks_wait_while_the_mainframe_is_away_and_everything_arrives_wh
         assert all(0 <= each < 2 * DATA_WINDOW + (1 << 20) for each in more), more
         assert rss(executor.process.pid) - memory < 32 << 20
         server.kill(signal.SIGCONT)
-        async with asyncio.timeout(60):
-            while [file.stat().st_size for file in files] == after:  # noqa: ASYNC110  # files tell nobody of it
-                await asyncio.sleep(0.05)
+        await until_files(directory, lambda: [file.stat().st_size for file in files] != after)
         (directory / "enough").touch()
         assert await submit.wait() == 0, submit.err
     found = submit.events()
@@ -205,8 +204,8 @@ async def test_a_cancel_is_committed_before_batches_that_came_before_it(
             await one.batch(1, job_one["channel"], STARTED)
             for seq in range(2, 102):
                 await one.batch(seq, job_one["channel"], output("x" * 60_000))
-            while host.server.journal.queued_bytes < 100 * 60_000:  # noqa: ASYNC110  # nobody is told of it
-                await asyncio.sleep(0.01)
+            journal = host.server.journal
+            await until_called(journal, "write", lambda: journal.queued_bytes >= 100 * 60_000)
             await client.say("request", id="r", method="cancel", params={"session_id": "t", "reason": "enough"})
             # It is said before it is in the journal.
             assert "enough" in (await two.until("cancel"))["reason"]

@@ -27,6 +27,7 @@ from asyncblock.server.settings import Settings
 from ..flows import one_block
 from ..peers import Host, Peer, mainframe, node, plan
 from ..processes import free_port, start
+from ..waits import until_files
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -230,6 +231,4 @@ async def test_a_prune_gives_the_disk_back_and_holds_nobody_up(tmp_path: Path) -
             number += 1
         assert (await pruning).bytes > 50 << 20
         assert max(waits) < 0.5
-        async with asyncio.timeout(20):
-            while files() > 3 << 20:  # noqa: ASYNC110  # files tell nobody of it
-                await asyncio.sleep(0.05)
+        await until_files(place, lambda: files() <= 3 << 20)

@@ -23,6 +23,7 @@ from asyncblock.telemetry.exporting import Telemetry
 from asyncblock.telemetry.traces import attempt_span, job_span, session_span
 
 from ..flows import node, one_block, write_flow
+from ..waits import until_called
 from .receiving import collector
 
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -37,9 +38,7 @@ class Recorded:
 
     async def made(self, span_id: str) -> None:
         """Wait until a span is there."""
-        async with asyncio.timeout(250):
-            while span_id not in self.spans():  # noqa: ASYNC110  # the exporter in memory tells nobody
-                await asyncio.sleep(0.05)
+        await until_called(self._memory, "export", lambda: span_id in self.spans(), 250)
 
     def spans(self) -> dict[str, ReadableSpan]:
         """Return the spans by their ids."""

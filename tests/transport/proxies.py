@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from ..processes import free_port
+from ..waits import until_files
 
 __all__ = ["PROXIES", "Haproxy", "Nginx", "Proxy", "proxied"]
 
@@ -73,9 +74,7 @@ class Proxy(ABC):
         await self._until_said(f"status={status}")
 
     async def _until_said(self, words: str, times: int = 1) -> None:
-        async with asyncio.timeout(30):
-            while self._log.read_text().count(words) < times:  # noqa: ASYNC110  # a file tells nobody of it
-                await asyncio.sleep(0.02)
+        await until_files(self._log.parent, lambda: self._log.read_text().count(words) >= times)
 
     async def become(self, word: str) -> None:
         """Begin anew with another configuration: connections that are open end."""

@@ -22,6 +22,7 @@ from asyncblock.iothread import shared
 from asyncblock.server.settings import Settings
 
 from ..processes import run
+from ..waits import until_called
 from .proxies import PROXIES, Proxy, proxied
 
 pytestmark = [
@@ -79,9 +80,7 @@ async def numbers(mainframe: asyncblock.Mainframe, **_: Any) -> list[int]:
 
 async def back(mainframe: asyncblock.Mainframe) -> None:
     """Wait until there is a connection again."""
-    async with asyncio.timeout(30):
-        while mainframe.link.away:  # noqa: ASYNC110  # nobody is told of it
-            await asyncio.sleep(0.02)
+    await until_called(mainframe.link._connections, "_receive", lambda: not mainframe.link.away)
 
 
 @pytest.mark.parametrize("path", ["/team", "/team/"])
@@ -134,12 +133,12 @@ async def test_a_reload_cuts_a_connection_and_the_job_goes_on(kind: type[Proxy],
         proxy, token = await stack.enter_async_context(served(kind, tmp_path))
         mainframe = await stack.enter_async_context(asyncblock.connect(proxy.url, token))
         await stack.enter_async_context(Executor([ticks]).attached(mainframe))
-        generation = mainframe.link._connections.generation
+        connections = mainframe.link._connections
+        generation = connections.generation
         running = asyncio.create_task(numbers(mainframe))
         await proxy.reload()
+        await until_called(connections, "_greet", lambda: connections.generation != generation)
         async with asyncio.timeout(30):
-            while mainframe.link._connections.generation == generation:  # noqa: ASYNC110  # nobody is told of it
-                await asyncio.sleep(0.02)
             assert await running == list(range(60))
 
 
@@ -150,7 +149,8 @@ async def test_a_proxy_that_cuts_what_is_silent_for_two_seconds_is_kept_awake_by
         proxy, token = await stack.enter_async_context(served(kind, tmp_path, "impatient"))
         mainframe = await stack.enter_async_context(asyncblock.connect(proxy.url, token))
         await stack.enter_async_context(Executor([ticks]).attached(mainframe))
-        generation = mainframe.link._connections.generation
+        connections = mainframe.link._connections
+        generation = connections.generation
         async with asyncio.timeout(40):
             assert await numbers(mainframe) == list(range(60))
         assert mainframe.link._connections.generation == generation
