@@ -312,6 +312,8 @@ class Context(AsyncEngineCalls, FigureSender):
         self._calls += 1
         if self._calls >= _CALLS_PER_TURN or now_ms() > self._turn:
             self._calls = 0
+            # A send that has room never waits, so a loop of sends would hold up every other job of this process for as
+            # long as it runs.
             await asyncio.sleep(0)
             self._turn = now_ms()
 

@@ -76,6 +76,7 @@ def _forget_sessions(directory: Path, place: str) -> None:
     """Remove what sessions before the last one have kept of a node's handle: the next one begins."""
     files = []
     for path in directory.glob(f"{place}*.parquet"):
+        # Another process may be cleaning up the same directory.
         with suppress(FileNotFoundError):
             files.append((path.stat().st_mtime_ns, path))
     if files:
@@ -88,6 +89,7 @@ def _forget_sessions(directory: Path, place: str) -> None:
 def _forget_drafts(directory: Path) -> None:
     """Remove what processes left half written that were killed."""
     for path in directory.glob(".*.parquet.*"):
+        # Its maker may just have put it in its place.
         with suppress(FileNotFoundError):
             if time.time() - path.stat().st_mtime > _STALE_DRAFT:
                 path.unlink()
@@ -105,6 +107,7 @@ def retain(directory: Path, session_id: str, kept: Collection[str], before: Coll
 def remove(directory: Path, names: Collection[str]) -> None:
     """Remove files of values that nobody asks for any more."""
     for name in names:
+        # What stays costs disk for a while, and goes with the sessions before the last one.
         with suppress(OSError):
             (directory / f"{name}.parquet").unlink()
 

@@ -217,6 +217,7 @@ def _sweep(flow: Path) -> None:
     for path in flow.iterdir():
         if path.is_symlink() or not path.is_dir():
             continue
+        # Two executors may sweep at once; whichever comes second finds less.
         with suppress(FileNotFoundError), _unused(path) as unused:
             mark = _mark(path, _FAILED)
             if unused and mark.exists():

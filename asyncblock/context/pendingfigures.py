@@ -83,6 +83,7 @@ class Shown:
         try:
             taken = Making(payload, None, None, now=True)
         except Exception as problem:
+            # Kept in its place in the queue: the warning then comes where the figure would have come.
             taken = problem
         with self._lock:
             self._queue.append((kind, taken))

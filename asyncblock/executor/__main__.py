@@ -133,6 +133,7 @@ class Parent:
             except (BlockingIOError, InterruptedError):
                 return
             except OSError:
+                # A parent that was killed resets the socket: its end, as for a parent that has closed it.
                 data = b""
             *lines, self._rest = (self._rest + data).split(b"\n")
             take(lines)

@@ -123,6 +123,8 @@ class Guards(Protocols):
             try:
                 return super().run_until_complete(awaited)
             except BaseException as error:
+                # KeyboardInterrupt and SystemExit of a callback come out here, and end the job whose they are, not the
+                # loop.
                 if self.is_closed() or generation() != self._born:
                     # In a forked process it isn't the loop's turn any more: what it waits on is its parent's.
                     raise

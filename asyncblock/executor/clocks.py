@@ -94,6 +94,8 @@ def _run(
     over: threading.Event, timeout: float, repeat: bool, fd: int, end: Callable[[], object] | None, file: object
 ) -> None:
     while not over.wait(timeout):
+        # The author's file may be closed by now. The process is to end by the time that was set, with or without a
+        # trace.
         with suppress(OSError, ValueError):
             os.write(fd, f"Timeout ({timedelta(seconds=timeout)})!\n".encode())
             faulthandler.dump_traceback(fd, all_threads=True)

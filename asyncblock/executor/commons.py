@@ -70,6 +70,7 @@ class Changes:
             try:
                 left = now() != before
             except Exception:
+                # What can't be read any more isn't as it was.
                 left = True
             if left:
                 found.setdefault(kind, []).append(name)

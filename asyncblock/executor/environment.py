@@ -113,5 +113,6 @@ class Environment:
 
 def _remove(paths: list[Path]) -> None:
     for path in paths:
+        # It has gone already, or its directory has with the session.
         with suppress(OSError):
             path.unlink()

@@ -177,6 +177,8 @@ class Executor(ExecutorOptions):
                     finally:
                         self._attachment = None
                         try:
+                            # A cancel must not cut it short: what isn't acknowledged yet would be lost with this
+                            # process, and its children would stay.
                             await asyncio.shield(attachment.leave())
                         finally:
                             self.catalog.close()

@@ -59,6 +59,7 @@ def author_traceback(exc: BaseException, *, roots: Sequence[Path], clean: Callab
         _select_all(shown, exc, Origins(roots))
         return _cut(clean("".join(shown.format())))
     except Exception as error:
+        # Formatting runs the author's code: __str__ and __repr__ of exceptions, and __getattr__ of what they hold.
         return f"{summary(exc, clean)}\n(its traceback can't be shown: {summary(error, clean)})"
 
 
@@ -87,6 +88,7 @@ def further_lines(exc: BaseException) -> str:
     try:
         further = len(str(exc).strip().splitlines()) - 1
     except Exception:
+        # str() is the author's code and may raise; the summary has said so already.
         return ""
     return f" (and {further} more {'line' if further == 1 else 'lines'})" if further > 0 else ""
 

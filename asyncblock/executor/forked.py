@@ -100,6 +100,7 @@ class Relay:
             try:
                 self._frame(kind, pid, data[place + _HEAD.size : end])
             except Exception:
+                # The job may have finished meanwhile. What other forked processes say in the same pipe still counts.
                 logger.debug("what a forked process sent was refused", exc_info=True)
             place = end
         return data[place:]
@@ -173,6 +174,7 @@ class _Far:
                     _write(self._fd, _STDOUT if stdio == "stdout" else _STDERR, data[start : start + _MAX_DATA])
                 return
             except OSError:
+                # The relay has ended with its job: what is printed from here on goes where the process's output goes.
                 self._fd = None
         with suppress(OSError):
             os.write(1 if stdio == "stdout" else 2, data)
@@ -275,6 +277,7 @@ def _leave(problem: BaseException | None) -> NoReturn:
         traceback.print_exception(problem)
         code = 1
     for stream in (sys.stdout, sys.stderr):
+        # As the interpreter does at its end: a full disk or a closed pipe mustn't change the exit code.
         with suppress(Exception):
             stream.flush()
     os._exit(int(str(code)) & 0xFF)

@@ -15,6 +15,7 @@ __all__ = ["Generators"]
 AsyncGen = AsyncGenerator[Any, Any]
 
 
+# A subclass, since the collector hands a callback nothing but the reference: the context has to hang on that.
 class _Begun(weakref.ref[AsyncGen]):
     """Refers to a generator that has begun, and knows where."""
 

@@ -27,6 +27,7 @@ def free_gradually(values: list[Any]) -> None:
         else:
             values += [each for each in _taken(values[-1]) if type(each) in (list, dict)]
         if time.perf_counter() >= until:
+            # This gives the GIL up at once; to wait for the interpreter to take it would be 5 ms, its switch interval.
             time.sleep(0)
             until = time.perf_counter() + _YIELD
 

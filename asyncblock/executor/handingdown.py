@@ -111,6 +111,7 @@ class HandingDown:
 
     async def _caught_up(self) -> None:
         """Wait until all was heard that the mainframe has said: of sessions that have ended nothing is wanted."""
+        # Only to keep less: without an answer values of ended sessions are handed down for nothing.
         with suppress(AsyncBlockError, TimeoutError):
             async with asyncio.timeout(_CAUGHT_UP):
                 await self._environment.link.request("info", {})

@@ -113,6 +113,7 @@ class Edition:
         try:
             digest = _digest(path.read_bytes())
         except OSError:
+            # It has been removed, which is an edit as well.
             return False
         if digest != reading.digest:
             return False
@@ -320,6 +321,7 @@ def _is_installed(name: str, root: Path) -> bool:
     try:
         spec = importlib.util.find_spec(name)
     except ValueError:
+        # find_spec raises it for a module without a spec, such as __main__ or one that a test has put there.
         return name in sys.modules
     if spec is None:
         return False

@@ -193,6 +193,8 @@ class RunningJob(NotedJob):
                 await self._conclude(self._failure(error))
             return
         except BaseException as error:
+            # SystemExit at an import, too: it is the block's, and the job has to be ended whatever has kept it from
+            # beginning.
             await self._conclude(self._failure(error))
             return
         async with _NOTHING if binding.is_async or binding.own_loop else self._hosting.threads:

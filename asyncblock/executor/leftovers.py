@@ -33,6 +33,7 @@ class Leftovers:
         self._who = who
         self._roots = roots
         self._clean = clean
+        # Weakly: a task that the author has let go of is no leftover, and mustn't be kept alive by the look for some.
         self._coroutines: weakref.WeakKeyDictionary[asyncio.Task[Any], Coroutine[Any, Any, Any]] = (
             weakref.WeakKeyDictionary()
         )

@@ -43,6 +43,7 @@ class Protocols(_Base):
 
     def whose(self, protocol: object) -> CodeOwner | None:
         """Return who has made a protocol, as far as is known."""
+        # Protocols may have slots and no weak references, or no hash. Their errors are told without a name.
         with suppress(TypeError):
             found: CodeOwner | None = self._owners.get(protocol)
             return found
@@ -64,6 +65,7 @@ class Protocols(_Base):
         who = owner()
         if who is None or not callable(factory):
             return factory
+        # Weakly: a server that outlives its job would keep the job, and all that its block has used, for as long.
         owners, known = self._owners, weakref.ref(who)
 
         def make() -> Any:

@@ -135,6 +135,7 @@ class RunningService:
         **Cancellation** is safe. Raises ``BlockFailed`` when the service failed; ``LocalProtocolError`` when it has no
         such handler.
         """
+        # Many calls wait for it. One that is cancelled mustn't end the wait of the others.
         await asyncio.shield(self._ready)
         handler = self._ctx.block_handler
         if isinstance(handler, Mapping):
@@ -197,6 +198,7 @@ class RunningService:
 
     async def _in_thread(self, fn: Callable[..., Any], given: Any) -> None:
         done: asyncio.Future[BaseException | None] = self._loop.create_future()
+        # A thread begins with an empty context: without the copy its prints would belong to no service.
         context = contextvars.copy_context()
 
         def work() -> None:

@@ -65,6 +65,7 @@ async def shell(inputs: dict[str, Any], ctx: Context) -> dict[str, str]:
             stderr = tasks.create_task(_read(process.stderr, ctx, "stderr"))
             code = await process.wait()
     except BaseExceptionGroup as group:
+        # Both readers mostly fail of the same: the author is told that error, and not that there was a group of some.
         raise group.exceptions[0] from None
     finally:
         await _end(process)

@@ -106,6 +106,7 @@ class Spawner:
                 return describe_exit(await process.wait())
             except asyncio.CancelledError:
                 process.kill()
+                # Waited for even when cancelled again: whoever has cancelled this finds the process gone.
                 await asyncio.shield(process.wait())
                 raise
             finally:

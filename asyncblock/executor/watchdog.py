@@ -266,6 +266,7 @@ class Watchdog:
         try:
             self._on_stall(stall)
         except Exception:
+            # The watching goes on: the next stall may be the one that matters.
             logger.exception("a stall couldn't be reported: %s", stall)
 
 

@@ -94,6 +94,7 @@ class BodyBuffer:
         try:
             self._put_into_file(body, block, size)
         except OSError as error:
+            # A full disk is mostly full for a while: the maker waits and tries again, as it would for room in memory.
             if self._later is None:
                 raise
             self._rest(self._disk.pause(error), self._later)

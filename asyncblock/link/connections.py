@@ -174,6 +174,7 @@ class Connections:
                 tasks.create_task(self._writer(transport))
                 tasks.create_task(self._pulse(transport))
         except BaseExceptionGroup as group:
+            # A lost connection mostly fails two of the three: ``stay`` decides by one error, the most telling.
             raise _first(group) from None
         finally:
             transport.abort()

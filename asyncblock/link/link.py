@@ -193,6 +193,7 @@ class Link:
     async def _start(self, timeout: float | None) -> Welcome:
         self._task = self.io.spawn(self._live(timeout), f"asyncblock link to {self.address}")
         try:
+            # The future is the link's and shared by all who wait for the welcome; a cancel is this waiter's alone.
             return await asyncio.shield(self._connections.welcomed)
         except asyncio.CancelledError:
             await self._close()

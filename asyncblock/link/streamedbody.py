@@ -114,6 +114,7 @@ def _failed(what: str, error: OSError) -> Unavailable:
     try:
         where = str(root())
     except OSError as problem:
+        # The directory itself can't be made, which is what the message has to name.
         where = str(problem.filename)
     return Unavailable(
         f"{what} has to wait in a temporary file in {where}, and that can't be written: {error}. Make room there, or "

@@ -23,6 +23,7 @@ _NICE = 5
 def main(arguments: list[str]) -> None:
     """Write the packed state of a session into a file that the parent has opened."""
     data_dir, number, session_id, until, result = arguments[:5]
+    # A container may forbid it. The snapshot is made all the same, only less politely.
     with suppress(OSError):
         os.nice(_NICE)
     state = asyncio.run(_fold(Path(data_dir), int(number), session_id, int(until)))

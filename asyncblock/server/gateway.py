@@ -250,6 +250,8 @@ class Gateway(LinkServices):
             turn.after(partial(committed.set_result, None))
         link.greetings += 1
         try:
+            # Shielded: the turn settles this future when it is committed, whether or not the peer is still there to be
+            # greeted.
             await asyncio.shield(committed)
         finally:
             link.greetings -= 1
@@ -367,6 +369,7 @@ async def _close(transport: Transport) -> None:
     try:
         await transport.close()
     except Exception as error:
+        # Without the abort a connection whose close fails would keep its descriptor until the process ends.
         logger.error("closing the connection of %s failed", transport.peer, exc_info=error)
         transport.abort()
 

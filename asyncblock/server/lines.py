@@ -97,6 +97,7 @@ async def _piecewise(channel: int, raw: bytes) -> ChannelRecords:
             line.bad[index] = reason
             kept[-1] = orjson.dumps(piece[:_TEXT_BYTES].decode("utf-8", "replace"))
         if index % 100 == 99 or len(piece) > _TEXT_BYTES:
+            # A line may be 4 MiB of records that are read one by one: other links have a turn in between.
             await asyncio.sleep(0)
     line.raw = b"[" + b",".join(kept) + b"]"
     return line
@@ -162,6 +163,7 @@ async def _pieces(raw: bytes) -> list[tuple[bytes, int]]:
                 found.append((raw[start : match.start()].strip(), deepest - 1))
                 start, deepest = match.end(), depth
                 end = match.end() if depth == 0 else -1
+        # As above: a turn for the others after each part that was searched.
         await asyncio.sleep(0)
     if end < 0 or raw[end:].strip():
         _not_json("its array has no end, or something comes after it")

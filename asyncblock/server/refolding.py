@@ -97,6 +97,7 @@ async def _folded(place: Path, session: Foldable, until: int) -> bytes:
             code = await child.wait()
         except asyncio.CancelledError:
             child.kill()
+            # Waited for, though it is killed: no process of ours outlives the mainframe.
             await asyncio.shield(child.wait())
             raise
         if code != 0:

@@ -289,6 +289,7 @@ class Sessions(SessionOwner):
                     session = RunningSession.from_first_row(self, number, payload)
                 session.replay_row(place, payload)
                 offset = place + 1
+            # A session may have millions of rows: everything else has its turn between two pages.
             await asyncio.sleep(0)
         return session
 

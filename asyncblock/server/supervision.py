@@ -86,6 +86,7 @@ class Supervisor:
         try:
             await coroutine
         except Exception as error:
+            # A task that ends by an error nobody awaits would be a part of the mainframe that is silently missing.
             self.broken(what, error, session)
 
     def later(
@@ -142,6 +143,8 @@ class Supervisor:
                 session.break_off(f"the mainframe failed at it ({what}: {in_words(error)}); its log says more")
                 return
             except Exception as further:
+                # The session can't even be ended in order, so its state can't be trusted: then it is the server that
+                # ends, and the journal that says where it stood.
                 what, error = f"ending session {session.session_id}", further
         if not self._ended:
             self._ended = True

@@ -116,6 +116,7 @@ class Named:
         try:
             status = os.stat(path)
         except (OSError, ValueError):
+            # No such file, or no path at all (a NUL in it, too long): then the text is only a text.
             return
         if stat.S_ISREG(status.st_mode):
             self.files[path] = self._file(path, status.st_size)
@@ -142,6 +143,7 @@ class Named:
                 try:
                     status = os.stat(inner)
                 except OSError:
+                    # A broken link, or a file that was removed meanwhile: nothing that the block could read.
                     continue
                 if stat.S_ISREG(status.st_mode):
                     digest.update(f"{os.path.relpath(inner, path)}\0{self._file(inner, status.st_size)}\0".encode())

@@ -43,10 +43,12 @@ def changed_since(names: Iterable[str], moment: float) -> str | None:
         try:
             spec = importlib.util.find_spec(name)
         except (ImportError, ValueError):
+            # Not there any more, or made at run time without a spec: no file could have been written.
             continue
         places = [] if spec is None else [spec.origin or "", *(spec.submodule_search_locations or ())]
         for place in filter(os.path.isabs, places):
             try:
+                # The time of the change, which nobody can set: pip gives files the times that the archive had.
                 if os.stat(place).st_ctime > moment:
                     return name
             except OSError:

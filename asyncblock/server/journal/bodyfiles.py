@@ -143,6 +143,7 @@ class BodyFiles:
             path.unlink()
         except FileNotFoundError:
             return 0
+        # It isn't empty while the link has other bodies, and one of those may be made at this moment.
         with suppress(OSError):
             path.parent.rmdir()
         return length
@@ -192,6 +193,7 @@ def scan(root: Path, referenced: set[tuple[str, int]]) -> dict[str, dict[int, in
         for file in os.scandir(directory):
             if file.name.isdecimal() and (directory.name, int(file.name)) not in referenced:
                 found.setdefault(directory.name, {})[int(file.name)] = file.stat().st_size
+        # Only an empty one goes; the bodies of a link that is still known stay.
         with suppress(OSError):
             os.rmdir(directory)
     return found

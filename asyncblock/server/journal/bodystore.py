@@ -110,6 +110,7 @@ class BodyStore:
             raise Closed("the journal is closed")
         order = Delete([key], self._future())
         self._thread.put(order)
+        # Shielded: the order is carried out all the same, and its future is the thread's to settle.
         return await asyncio.shield(order.done)
 
     async def delete_unreferenced(self, link_id: str) -> int:

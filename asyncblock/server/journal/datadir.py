@@ -66,6 +66,7 @@ def holder(path: Path) -> int | None:
         # One that was killed has left its number.
         os.kill(pid, 0)
     except PermissionError:
+        # Another user's process: it is there, and that is all that was asked.
         pass
     except OSError:
         return None

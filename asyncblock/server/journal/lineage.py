@@ -82,8 +82,11 @@ def identity(path: Path) -> str:
         return ""
     try:
         try:
+            # The inode alone doesn't tell a file from one that was copied in its place: file systems give freed inodes
+            # out again. The generation differs then.
             generation = struct.unpack("=I4x", fcntl.ioctl(fd, _FS_IOC_GETVERSION, bytes(8)))[0]
         except OSError:
+            # Some file systems have none (tmpfs, NFS). The inode, and the count in the file, are what is left then.
             generation = 0
         return f"{os.fstat(fd).st_ino}:{generation}"
     finally:

@@ -71,6 +71,7 @@ class Readers:
             try:
                 outcome = read(connection)
             except Exception as error:
+                # It is the asker's. A thread that ended by it would leave all later reads without an answer.
                 outcome = error
             self._post(settle, future, outcome)
 

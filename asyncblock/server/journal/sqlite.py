@@ -75,6 +75,8 @@ class SqliteJournal(QueueingJournal):
         loop = asyncio.get_running_loop()
         opening = loop.run_in_executor(None, open_parts, place, synchronous, connect)
         try:
+            # A thread can't be cancelled. Were it not waited for, it would open the files, and lock the directory, when
+            # nobody can close them any more.
             parts = await asyncio.shield(opening)
         except asyncio.CancelledError:
             opening.add_done_callback(_close_again)
@@ -187,6 +189,7 @@ class SqliteJournal(QueueingJournal):
             self._bodies.shut()
             self._readers.shut()
             self._closing = self._loop.run_in_executor(None, self._shut_down)
+        # Whoever closes twice, or gives up waiting, gets the one outcome; the threads are stopped once.
         left = await asyncio.shield(self._closing)
         self._end_promises()
         if left:
@@ -204,6 +207,7 @@ class SqliteJournal(QueueingJournal):
             with suppress(Exception):
                 parts.writing.execute("PRAGMA synchronous = FULL")
                 parts.lineage.end()
+        # A connection that can't be closed, or a log that stays: the next opening takes in what is in the log.
         with suppress(Exception):
             for connection in (*parts.reading, parts.copying):
                 connection.close()
