@@ -21,12 +21,14 @@ from asyncblock.server import jobqueues
 from asyncblock.server import sessions as sessions_module
 from asyncblock.server.jobs import Job
 from asyncblock.server.journal import SessionRow, SqliteJournal
+from asyncblock.server.journal.datadir import holder
 from asyncblock.server.session import RunningSession
 from asyncblock.server.settings import Settings
 
 from ..flows import one_block
 from ..peers import Host, Peer, mainframe, node, plan
 from ..processes import free_port, start
+from ..security.starved import BOUND, Starved
 from ..waits import until_files
 
 pytestmark = pytest.mark.timeout(180)
@@ -224,11 +226,15 @@ async def test_a_prune_gives_the_disk_back_and_holds_nobody_up(tmp_path: Path) -
         pruning = asyncio.create_task(mainframe.prune(keep=0))
         waits = []
         number = 0
+        # What the machine ran besides doesn't count.
+        server = holder(place)
+        assert server is not None
+        starved = Starved(server)
         while not pruning.done():
-            began = time.monotonic()
+            waited = starved.watch(time.monotonic)
             await begin(mainframe, f"beside{number}")
-            waits.append(time.monotonic() - began)
+            waits.append(waited())
             number += 1
         assert (await pruning).bytes > 50 << 20
-        assert max(waits) < 0.5
+        assert max(waits) < BOUND
         await until_files(place, lambda: files() <= 3 << 20)
