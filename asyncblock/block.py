@@ -169,7 +169,8 @@ def _keywords(
         elif parameter.name == "inputs" and "inputs" not in order:
             keywords[parameter.name] = "inputs"
         elif parameter.default is parameter.empty:
-            raise LocalProtocolError(f"{_name(fn)}: nobody gives its argument {parameter.name!r}; {_ALLOWED}")
+            words = f"argument {parameter.name!r} has no default and is neither inputs nor ctx"
+            raise LocalProtocolError(f"{_name(fn)}: {words}; {_ALLOWED}")
     return keywords
 
 

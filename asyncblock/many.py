@@ -212,7 +212,7 @@ class Many(Generic[S]):
 
     async def _give_up(self, running: set[asyncio.Task[MapResult]]) -> None:
         sessions = list(self._sessions.values())
-        self._cancelled = self._cancelled or "whoever had started it has left"
+        self._cancelled = self._cancelled or "its caller has left"
         for task in running:
             task.cancel()
         orders = [asyncio.ensure_future(_cancel(session, self._cancelled)) for session in sessions]

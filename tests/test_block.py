@@ -194,7 +194,7 @@ def unknown_keyword(inputs: Any, *, size: int) -> Any: ...
     [
         (generator, "generator is a generator; send values with ctx.output"),
         (three, r"three needs 3 arguments \(a, b, c\); a block is main"),
-        (unknown_keyword, "unknown_keyword: nobody gives its argument 'size'"),
+        (unknown_keyword, "unknown_keyword: argument 'size' has no default and is neither inputs nor ctx"),
     ],
 )
 def test_signatures_that_cannot_be_called_say_so(fn: Callable[..., Any], words: str) -> None:

@@ -189,7 +189,7 @@ async def test_an_error_of_a_task_that_nobody_awaits_is_in_the_jobs_log(tmp_path
     found, _ = await ran(tmp_path, source)
     text = logged(found)
     for number in (1, 2):
-        assert f"leaves: the task helper, which nobody awaits, failed: LookupError: nothing at {number}" in text
+        assert f"leaves: the task helper, which is never awaited, failed: LookupError: nothing at {number}" in text
     assert 'raise LookupError(f"nothing at' in text
     assert found[-1]["state"] == "succeeded"
 

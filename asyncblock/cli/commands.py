@@ -72,7 +72,7 @@ async def run_plan(wanted: Wanted, plan: Plan, workers: int, data_dir: Path | No
     directory = data_dir or new_run_directory()
     packages = tuple(plan.roots.values())
     if wanted.page and not workers:
-        raise Unavailable("--page needs executor processes: a run with --in-process lets nobody else in")
+        raise Unavailable("--page needs executor processes: other processes can't reach a run with --in-process")
     if not workers:
         share_input()
         # Figures become previews, and no windows.
@@ -178,7 +178,7 @@ async def _follow_own(
             return INTERRUPTED
         except BrokenPipeError:
             # Whoever read the output has left: nobody waits for the rest.
-            await session.cancel("nobody reads its output any more")
+            await session.cancel("its output is no longer read")
             raise
 
 

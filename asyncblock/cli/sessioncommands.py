@@ -141,7 +141,7 @@ async def _opened(run: LocalRun) -> AsyncIterator[tuple[Mainframe, Session]]:
         return
     address = read_address(run.directory)
     if address is None:
-        words = f"session {session_id} runs in the process {holder(run.directory)}, which lets nobody else in"
+        words = f"session {session_id} runs in the process {holder(run.directory)}, where others can't reach it"
         raise Unavailable(f"{words} (run --in-process)")
     token = read_token(run.directory)
     async with connect(str(address["url"]), token, timeout=COMMAND_TIMEOUT) as mainframe:

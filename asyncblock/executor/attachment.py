@@ -43,7 +43,7 @@ __all__ = ["Attachment"]
 
 logger = logging.getLogger("asyncblock.executor")
 
-_ADVICE = "a block that is a plain 'def' runs on a thread, where it holds up nobody"
+_ADVICE = "a block that is a plain 'def' runs on a thread, where it doesn't hold up other jobs"
 
 _LEAVE_PATIENCE = 15.0
 """Seconds that jobs which are cancelled because the executor leaves have, clean-up included."""

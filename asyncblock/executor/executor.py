@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..block import AnyBlock
 from ..client import Mainframe, open_link
 from ..link import Link
 from ..offload import wait_in_thread
 from ..preview import keep_worker, release_worker
 from ..shared import offer
 from .attachment import Attachment
-from .executoroptions import ASYNC_SLOTS, ExecutorOptions
+from .executoroptions import ExecutorOptions
 from .handover import Handover
 
 if TYPE_CHECKING:
@@ -40,29 +38,7 @@ class Executor(ExecutorOptions):
     otherwise.
     """
 
-    def __init__(
-        self,
-        blocks: Iterable[AnyBlock] = (),
-        packages: Sequence[str | Path] = (),
-        *,
-        async_slots: int = ASYNC_SLOTS,
-        sync_slots: int | None = None,
-        capture: bool = False,
-        accept: Iterable[str] = (),
-        offers: Mapping[str, Any] | None = None,
-        labels: Iterable[str] = (),
-    ) -> None:
-        super().__init__(
-            blocks,
-            packages,
-            async_slots=async_slots,
-            sync_slots=sync_slots,
-            capture=capture,
-            accept=accept,
-            offers=offers,
-            labels=labels,
-        )
-        self._attachment: Attachment | None = None
+    _attachment: Attachment | None = None
 
     @asynccontextmanager
     async def attached(self, mainframe: Mainframe | str, token: str | None = None) -> AsyncIterator[None]:

@@ -48,7 +48,7 @@ Ending = dict[str, Any]
 """Fields of the BlockFinished record, besides ``result``."""
 
 _UNASKED: Ending = {
-    "error": "the block raised CancelledError though nobody had cancelled the job",
+    "error": "the block raised CancelledError though the job hadn't been cancelled",
     "error_type": "CancelledError",
 }
 

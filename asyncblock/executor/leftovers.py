@@ -50,7 +50,7 @@ class Leftovers:
         if line is None:
             logger.error("%s has ended, and its task %s failed:\n%s", self._who, name, text)
             return
-        line(f"the task {name}, which nobody awaits, failed: {summary(error, self._clean)}{further_lines(error)}")
+        line(f"the task {name}, which is never awaited, failed: {summary(error, self._clean)}{further_lines(error)}")
         for each in text.splitlines():
             line(each)
 

@@ -94,6 +94,6 @@ def context_for(job: OwningJob | None, sink: Sink, base: Context | None) -> Cont
 def blame(error: BaseException, guilty: CodeOwner | None) -> None:
     """End the job, or the service, whose code raised what would have ended the event loop. Never raises."""
     if guilty is None:
-        logger.error("%r was raised on the executor's event loop, and nobody's job ends with it", error, exc_info=error)
+        logger.error("%r was raised on the executor's event loop, and belongs to no job", error, exc_info=error)
     else:
         guilty.exited(error)

@@ -317,7 +317,7 @@ class _Sampler:
         try:
             return self._job_of(context)
         except Exception:
-            logger.exception("whose a stall is couldn't be told")
+            logger.exception("couldn't tell which job has stalled")
             return None
 
 

@@ -370,7 +370,7 @@ class Dispatcher:
             # What waited for its values finds them elsewhere now, or lost.
             self.pump_all(turn)
         for link_id in with_it:
-            self.process_ended(link_id, f"whoever started it is gone: {reason}")
+            self.process_ended(link_id, f"the process that started it is gone: {reason}")
         self.absence.review()
 
     def process_ended(self, link_id: str, reason: str) -> None:

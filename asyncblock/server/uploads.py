@@ -179,4 +179,4 @@ async def _drop(sessions: Sessions, key: BodyKey) -> None:
         await sessions.journal.bodies.discard(key)
     except Exception as error:
         # The next Welcome tells of it, and its sender says it again.
-        logger.warning("a body that nobody wants stays for now: %s", error)
+        logger.warning("a body that isn't needed any more stays for now: %s", error)

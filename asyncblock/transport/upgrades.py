@@ -101,7 +101,7 @@ def refusal(url: str, answer: Answer, subprotocol: str) -> AsyncBlockError:
     url, status, text = shown_url(url), answer.status, _text(answer)
     if status == 400 and "subprotocol" in text:
         # A websocket server's own word, whoever serves with it.
-        return RemoteProtocolError(f"whoever answers at {url} speaks another version than {subprotocol}: {text}")
+        return RemoteProtocolError(f"the server at {url} speaks another version than {subprotocol}: {text}")
     if not _is_own(answer.headers):
         return _of_a_proxy(url, status, text)
     if status in (401, 403):

@@ -284,7 +284,7 @@ async def connect_websocket(
         if isinstance(error.__cause__, EOFError):
             more = "" if parts.scheme == "wss" else "; what is served with TLS has an address that begins with wss://"
             raise ConnectionLost(f"{shown} hung up during the handshake: {error}{more}") from error
-        raise RemoteProtocolError(f"whoever answers at {shown} is no asyncblock mainframe: {error}") from error
+        raise RemoteProtocolError(f"the server at {shown} is no asyncblock mainframe: {error}") from error
     except ssl.SSLError as error:
         raise RemoteProtocolError(f"TLS with {shown} failed: {error}") from error
     except WebSocketException as error:
@@ -297,7 +297,7 @@ async def connect_websocket(
         raise ConnectionLost(f"no mainframe at {shown}: {words}; is 'asyncblock serve' running there?") from error
     if connection.subprotocol != SUBPROTOCOL:
         await connection.close()
-        raise RemoteProtocolError(f"whoever answers at {shown} doesn't speak {SUBPROTOCOL}; is it another version?")
+        raise RemoteProtocolError(f"the server at {shown} doesn't speak {SUBPROTOCOL}; is it another version?")
     _limit_buffers(connection.transport.get_extra_info("socket"))
     assert isinstance(connection, _Dialled)
     return WebsocketTransport(connection)

@@ -121,7 +121,7 @@ class PageOrders:
         """Return what was edited since the session began, or go on with it under the versions that are accepted."""
         async with self._following(request) as (following, watched), asyncio.timeout(_BEGINNING):
             if watched.resume is None:
-                return problem("nobody may go on with this session here", 403)
+                return problem("this page can't resume this session", 403)
             await following.caught_up.wait()
             if not following.may_resume:
                 return problem(f"this session is {following.word}; one whose process was killed is resumed", 409)

@@ -268,7 +268,7 @@ async def test_what_the_owner_raises_is_logged_and_the_watch_goes_on(caplog: pyt
                 await stalls.wait_for(2)
     assert stalls.all[0].job is None
     messages = [record.getMessage().split(":")[0] for record in caplog.records]
-    assert messages[0] == "whose a stall is couldn't be told"
+    assert messages[0] == "couldn't tell which job has stalled"
     assert len([message for message in messages if message.startswith("a stall couldn't be reported")]) == len(
         stalls.all
     )
