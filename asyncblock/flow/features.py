@@ -442,7 +442,7 @@ GROUPS: Final = (
             _works(
                 "E4",
                 "an executor that leaves in the middle of a job, with whatever code, fails it",
-                "test_executor.py::test_e4_a_process_that_leaves_with_0_fails_its_jobs_with_that_reason",
+                "executor/test_executor.py::test_e4_a_process_that_leaves_with_0_fails_its_jobs_with_that_reason",
             ),
             _works(
                 "E5", "the depth limit fails the session", _FLOWS + "test_e5_a_subflow_may_call_itself_but_not_for_ever"
