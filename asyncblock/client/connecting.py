@@ -104,14 +104,17 @@ async def open_link(
 
     dialler = Dialler(urls, connect_one)
 
+    def make(io: IOThread) -> Link:
+        learn = dialler.learn
+        return Link(io, dialler.dial, shown, link_id=link_id, secret=secret, replaces=replaces, learn=learn)
+
     # Who trusts other authorities than those a link was made with doesn't get that link.
     key = (url, token, tls, *sorted(more.items()))
     async with shared().lease() as io:
         links = await io.run(_links_of(io))
         user = _User()
         try:
-            make = lambda: Link(io, dialler.dial, shown, link_id=link_id, secret=secret, replaces=replaces)  # noqa: E731
-            link = await io.finish(links.join(key, make, user))
+            link = await io.finish(links.join(key, lambda: make(io), user))
             await io.run(link.welcomed(timeout))
             yield link
         finally:

@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from ..errors import ConnectionLost
+from ..errors import ConnectionLost, LocalProtocolError
 from ..transport import Transport
+from ..transport.addresses import split_address
 from ..transport.upgrades import StandsBy
+from ..transport.websocket import is_loopback
 
 __all__ = ["Dialler"]
 
@@ -18,6 +20,9 @@ _EACH: Final = 3.0
 _MOST_OWNERS: Final = 2
 """Addresses that are followed in one attempt: more than one changed hands meanwhile, or they send us in a circle."""
 
+_MOST_LEARNED: Final = 16
+"""Addresses that a mainframe may name: each may take ``_EACH`` seconds."""
+
 
 class Dialler:
     """Connects to the first address that serves, beginning with the one that did last."""
@@ -25,13 +30,21 @@ class Dialler:
     def __init__(self, urls: Sequence[str], connect: Callable[[str], Awaitable[Transport]]) -> None:
         self._urls = list(urls)
         self._connect = connect
+        self._last = ""
+        """Where it connected last."""
+        self._learned: list[str] = []
+
+    def learn(self, addresses: Sequence[str]) -> None:
+        """Take in where else the mainframe can be reached that it connected to last; tried behind those given."""
+        right = [each for each in addresses[:_MOST_LEARNED] if self._last and _as_safe(self._last, each)]
+        self._learned = [each for each in dict.fromkeys(right) if each not in self._urls]
 
     async def dial(self) -> Transport:
         """Try each address once. **Cancellation** leaves nothing open.
 
         Raises what the last one that could be reached has said, or else why the last one couldn't.
         """
-        waiting = list(self._urls)
+        waiting = sorted([*self._urls, *self._learned], key=lambda url: url != self._last)
         tried: set[str] = set()
         followed = 0
         alone = len(waiting) == 1
@@ -50,8 +63,7 @@ class Dialler:
             except ConnectionLost as error:
                 loss = loss if isinstance(loss, StandsBy) else error
             else:
-                if url in self._urls:
-                    self._urls = [url, *(each for each in self._urls if each != url)]
+                self._last = url
                 return transport
         assert loss is not None
         raise loss
@@ -64,6 +76,17 @@ class Dialler:
             raise ConnectionLost(f"nobody answered at {url} within {seconds:g} s") from None
 
 
-def _as_safe(url: str, owner: str) -> bool:
-    """Tell whether the token may go there: never in the clear where it was protected."""
-    return owner.startswith("wss:") or not url.startswith("wss:")
+def _as_safe(url: str, other: str) -> bool:
+    """Tell whether the token may go to an address that was heard of at ``url``.
+
+    Never in the clear where it was protected, and never to this machine by the word of another one: by "localhost" that
+    one means itself.
+    """
+    here = split_address(url)
+    try:
+        there = split_address(other)
+    except LocalProtocolError:
+        return False
+    clear = there.scheme == "ws" and here.scheme == "wss"
+    own = is_loopback(there.hostname or "") and not is_loopback(here.hostname or "")
+    return not clear and not own

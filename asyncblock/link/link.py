@@ -6,6 +6,7 @@ import asyncio
 import logging
 import re
 import secrets
+from collections.abc import Callable
 from typing import Any, Final
 
 from .._version import installed_version
@@ -68,7 +69,9 @@ class Link:
         link_id: str | None = None,
         secret: str | None = None,
         replaces: dict[str, Any] | None = None,
+        learn: Callable[[list[str]], None] | None = None,
     ) -> None:
+        """``learn`` is told of the addresses that the mainframe names."""
         self.io = io
         self.address = address
         self._link_id = link_id or secrets.token_hex(8)
@@ -79,6 +82,7 @@ class Link:
         self.understands: frozenset[str] = frozenset()
         """Messages and records that this mainframe takes and an older one would not, as the last Welcome named them."""
         self._replaces = replaces
+        self._learn = learn
         self._sendable = asyncio.Event()
         self._link_sender = LinkSender(io, self._sendable)
         self._questions = Questions(self._send_line)
@@ -271,6 +275,7 @@ class Link:
                 self._link_sender.kept(message.n)
             case Ping():
                 self._on_stored(message.stored)
+                self._on_addresses(message.addresses)
             case Dispatch():
                 self._hosted.dispatch(message)
             case Page():
@@ -287,6 +292,10 @@ class Link:
     def _on_stored(self, seq: int) -> None:
         self._link_sender.acknowledge(seq)
         self.all_sent()
+
+    def _on_addresses(self, addresses: list[str]) -> None:
+        if self._learn is not None and addresses:
+            self._learn(addresses)
 
     def _on_welcome(self, welcome: Welcome) -> None:
         if welcome.heartbeat <= 0:
@@ -305,6 +314,7 @@ class Link:
         self._hosted.welcomed()
         self._sendable.set()
         self._connections.welcome(welcome)
+        self._on_addresses(welcome.addresses)
 
     def _check_continuity(self, welcome: Welcome) -> None:
         """Give up what a mainframe that has another journal, or doesn't know this link any more, can't continue."""

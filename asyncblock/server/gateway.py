@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -72,6 +72,8 @@ class Gateway(LinkServices):
         self._connections: set[Connection] = set()
         self.trouble: str | None = None
         """Why nothing is accepted at the moment; None when all is well."""
+        self.addresses: Callable[[], list[str]] = list
+        """Where this mainframe is, and those that would take over from it."""
 
     def recover(self, rows: list[LinkRow]) -> None:
         """Take over the links that the journal knows, and drop what is under way of others.
@@ -283,6 +285,7 @@ class Gateway(LinkServices):
             limits=limits(self.sessions.settings),
             heartbeat=self._heartbeat,
             understands=[Whole.op, Discard.op, "BlockCache"],
+            addresses=self.addresses(),
         )
 
     def _reconcile(self, link: LinkState, hello: Hello) -> None:
@@ -338,7 +341,7 @@ class Gateway(LinkServices):
                 self.sessions.dispatch.gone(link, change)
                 connection.bye(Bye("unauthorized", change, stop=True))
                 return
-            connection.send(Ping(stored=link.stored))
+            connection.send(Ping(stored=link.stored, addresses=self.addresses()))
 
     async def _failed_at(self, link: LinkState | None, transport: Transport, error: BaseException) -> None:
         """A defect of ours, not the sender's fault: it comes back and sends again what isn't stored.

@@ -250,6 +250,12 @@ how many may be; any byte is a sign of life; three heartbeats of silence end the
 false`` asks to come back after ``retry_after`` seconds. After a loss the link connects again for ever, each time after
 a random part of a pause that is 0.1 s at first and doubles up to 20 s.
 
+**Several mainframes.** Of a set one mainframe serves, and the others stand by. One that stands by answers the upgrade
+with HTTP 503 and says in the header ``Asyncblock-Owner`` where the owner is, if it knows. ``addresses`` in a Welcome
+and in each ``ping`` from above name the owner and those that would take over: after a loss whoever connects tries them,
+too. A token isn't sent to an address of ``ws://`` that was heard of over ``wss://``, nor to a loopback address that was
+heard of from another machine.
+
 **Versions.** A version that can't be served gets a ``bye`` with code ``version``. Fields are added, never given
 another meaning; record types are added, never changed; golden frames under ``tests/wire`` hold both.
 """

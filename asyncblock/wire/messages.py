@@ -230,6 +230,8 @@ class Ping(Message):
     """Upwards: bytes of its var values that are on the disk for want of memory."""
     may_take: int = 0
     """Upwards: how many of the disk they may take."""
+    addresses: list[str] = field(default_factory=list)
+    """Downwards: as in a Welcome, for they may have changed since."""
 
 
 @dataclass(slots=True)
@@ -265,6 +267,8 @@ class Welcome(Message):
     """Seconds between pings; three of them without a byte are a lost connection."""
     understands: list[str] = field(default_factory=list)
     """What of that which isn't in every mainframe may be sent: ``whole``, ``discard``, records ``BlockCache``."""
+    addresses: list[str] = field(default_factory=list)
+    """Where this mainframe is, and those that would take over from it. Empty where nobody would."""
 
 
 @dataclass(slots=True)
@@ -551,6 +555,8 @@ _LATER: Final[dict[str, tuple[tuple[str, object], ...]]] = {
     **{op: (("secret", None),) for op, spec in _SPECS.items() if "secret" in spec},
     "refused": (("count", 1),),
     "dispatch": (("metadata", {}), ("files", {})),
+    "welcome": (("addresses", []),),
+    "ping": (("addresses", []),),
 }
 """Fields that earlier lines don't have, by op: they aren't written while they say nothing."""
 

@@ -84,6 +84,39 @@ async def test_a_token_never_goes_in_the_clear_where_it_was_protected() -> None:
     assert asked == ["wss://a"]
 
 
+async def test_addresses_that_a_mainframe_names_are_tried_when_those_given_are_away() -> None:
+    net = Net(a=None, b=None)
+    dialler = Dialler([A], net)
+    dialler.learn([B])
+    await dialler.dial()
+    dialler.learn([A, B, "http://c", "ws://user:word@c", ""])
+    net.answers[A] = away()
+    await dialler.dial()
+    await dialler.dial()
+    # Where nothing was connected nobody could have said so; later the one that served is asked first.
+    assert net.asked == [A, A, B, B]
+
+
+@pytest.mark.parametrize(
+    ("here", "named"), [("wss://a", "ws://b"), ("ws://a", "ws://localhost:1"), ("wss://a", "wss://127.0.0.1")]
+)
+async def test_a_token_doesnt_go_to_addresses_that_are_named_and_less_safe(here: str, named: str) -> None:
+    asked: list[str] = []
+
+    async def connect(url: str) -> Transport:
+        asked.append(url)
+        if len(asked) > 1:
+            raise away()
+        return memory_pair()[0]
+
+    dialler = Dialler([here], connect)
+    await dialler.dial()
+    dialler.learn([named])
+    with pytest.raises(ConnectionLost):
+        await dialler.dial()
+    assert asked == [here, here]
+
+
 async def test_an_address_at_which_nothing_answers_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dialling, "_EACH", 0.05)
     asked: list[str] = []

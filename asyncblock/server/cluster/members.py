@@ -35,6 +35,7 @@ from ..supervision import in_words
 from .beats import beat_subject, decode_beat, encode_beat, hand_over_subject
 from .clusterservers import ClusterServers
 from .clusterset import SetDescription, read_set
+from .memberaddresses import MemberAddresses
 from .ownership import BEAT, Act, Beat, Ownership, OwnerState
 from .partitionserver import PartitionServer
 
@@ -98,6 +99,7 @@ class ClusterMember:
         self._door: HttpDoor | None = None
         self._access: Access
         self._silent = False
+        self._addresses = MemberAddresses()
         self._let_go = asyncio.Event()
         self._reigning: asyncio.Task[None] | None = None
         self._telling: asyncio.Task[None] | None = None
@@ -185,6 +187,7 @@ class ClusterMember:
     async def _hear(self, data: bytes, _: str) -> None:
         heard = decode_beat(data)
         if heard is not None:
+            self._addresses.heard(heard.beat.address, _now())
             self._do(self._own.heard(heard.beat, _now()))
 
     async def _asked(self, data: bytes, reply: str) -> None:
@@ -273,6 +276,7 @@ class ClusterMember:
         try:
             async with server:
                 self._server = server
+                server.gateway.addresses = lambda: self._addresses.known(self.address, _now())
                 self._door = HttpDoor(server, self._access, self.settings.origins)
                 try:
                     self._do(own.claimed(self.address, _now()))

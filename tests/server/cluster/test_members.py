@@ -150,9 +150,9 @@ async def until_there(path: Path) -> None:
             await asyncio.sleep(0.02)
 
 
-async def executing(found: Set, package: Path) -> Command:
+async def executing(found: Set, package: Path, *reach: str) -> Command:
     command = await found.stack.enter_async_context(
-        start("executor", *found.reach, "--package", package, state=found.state)
+        start("executor", *(reach or found.reach), "--package", package, state=found.state)
     )
     await command.until_line("executor for", err=True)
     return command
@@ -224,6 +224,35 @@ async def test_a_stopped_owner_says_nothing_when_it_wakes(one_server: NatsServer
         # Whoever knows only the address of one that stands by is sent on.
         listed = await run("sessions", "--url", first.url, "--token", token, "--json", state=tmp_path)
         assert listed.process.returncode == 0, listed.err
+
+
+@pytest.mark.timeout(240)
+async def test_who_knows_one_address_finds_those_that_took_over_from_it(
+    one_server: NatsServers, tmp_path: Path
+) -> None:
+    """The Welcome names the others, and a ping one that came later: that one alone is left in the end."""
+    flow = flow_of(tmp_path / "flow")
+    async with a_set(one_server, tmp_path, members=1) as found:
+        first = await found.owner()
+        only = ("--url", first.url, *found.reach[2:])
+        await executing(found, flow.parent, *only)
+        submit = await found.stack.enter_async_context(start("submit", flow, "--json", *only, state=tmp_path))
+        await until_there(flow.parent / "half")
+        peer = Peer(await connect_websocket(first.url, found.reach[-1], max_message=MAX_MESSAGE))
+        assert (await peer.hello())["addresses"] == [first.url]
+        second = await found.serve()
+        # Between two of its pings every other connection had one.
+        for _ in range(2):
+            async with asyncio.timeout(60):
+                while second.url not in (await peer.until("ping")).get("addresses", ()):
+                    await peer.say("ping")
+        peer.transport.abort()
+        first.command.kill(signal.SIGKILL)
+        await first.command.wait()
+        (flow.parent / "go").touch()
+        assert await submit.wait() == 0, submit.err
+        check_flow(submit, flow.parent)
+        assert await found.owner() is second
 
 
 async def check_stream(found: Set) -> int:
