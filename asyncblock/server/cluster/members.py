@@ -130,8 +130,7 @@ class ClusterMember:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        if self._timer is not None:
-            await self._leave()
+        await self._leave()
         await self._stack.aclose()
 
     @asynccontextmanager
