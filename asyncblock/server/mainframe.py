@@ -89,7 +89,7 @@ class MainframeServer:
             stack.callback(self.supervisor.stop)
             self.journal.on_defect = self.supervisor.broken
             loop = asyncio.get_running_loop()
-            self.sessions = Sessions(self.journal, loop, self.supervisor, self.settings, self._readable())
+            self.sessions = Sessions(self.journal, loop, self.supervisor, self.settings, self._readable(), alone=False)
             self.gateway = Gateway(self.sessions, self.journal.epoch, self.settings.heartbeat)
             self.gateway.recover(await self.journal.links())
             broken = self.journal.opening.changed
@@ -122,7 +122,7 @@ class MainframeServer:
         return journal
 
     def _readable(self) -> Path | None:
-        """Return where another process of this machine can read the journal; None where it can't."""
+        """Return where another process of this machine can read the journal; None where it has to ask."""
         return self.place.path
 
     async def __aexit__(self, *exc: object) -> None:

@@ -2,7 +2,8 @@
 
 To write down a hundred thousand open jobs takes a second: nobody could be served meanwhile. A session's state is a fold
 over its rows, so another process can fold them as well as a mainframe that comes back, up to a row that is stored. Only
-the result comes here, packed; the session goes on meanwhile, and a recovery reads what follows that row.
+the result comes here, packed; the session goes on meanwhile, and a recovery reads what follows that row. Rows that it
+can't read where they are, for they are in a cluster, it asks for here.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ import logging
 import os
 import sys
 import tempfile
-from pathlib import Path
 from typing import IO, Protocol
 
 from ..children import Child
+from .askedrows import ASKING, answer_rows
 from .journal import Snapshot
 from .supervision import in_words
 from .transactions import Transactions
@@ -54,20 +55,19 @@ class Refolding:
         """The last one that was begun."""
 
     def ask(self, session: Foldable) -> bool:
-        """Begin to make a session's snapshot; False while another one is made, or where no other process could read."""
-        place = self._transactions.place
-        if self._busy or place is None:
+        """Begin to make a session's snapshot; False while another one is made, or where no process may be started."""
+        if self._busy or self._transactions.alone:
             return False
         self._busy = True
-        self.task = self._transactions.supervisor.begin(self._make(session, place), "a snapshot")
+        self.task = self._transactions.supervisor.begin(self._make(session), "a snapshot")
         return True
 
-    async def _make(self, session: Foldable, place: Path) -> None:
+    async def _make(self, session: Foldable) -> None:
         try:
-            # The other process reads the file, in which what is queued isn't yet.
+            # The other process reads what is stored, and what is queued isn't yet.
             await self._transactions.journal.flush()
             until = session.stored_offset
-            payload = await _folded(place, session, until)
+            payload = await self._folded(session, until)
             if session.state == "running":
                 session.snapshot_made(len(payload))
                 with self._transactions.turn() as turn:
@@ -79,30 +79,51 @@ class Refolding:
         finally:
             self._busy = False
 
+    async def _folded(self, session: Foldable, until: int) -> bytes:
+        """Return the packed state of a session before a row, from another process. **Cancellation** kills that."""
+        # It waits for each answer before it asks again.
+        asked: asyncio.Queue[str] = asyncio.Queue()
+        # The same modules under the same names, and nothing of the directory that the process happens to be in.
+        path = os.pathsep.join(os.path.abspath(each) for each in sys.path)
+        place = str(self._transactions.place or ASKING)
+        with tempfile.TemporaryFile(buffering=0) as result:
+            what = (place, str(session.number), session.session_id, str(until), str(result.fileno()))
+            child = Child(
+                (sys.executable, "-P", "-m", _PROGRAM, *what),
+                asked.put_nowait,
+                env={**os.environ, "PYTHONPATH": path},
+                pass_fds=(result.fileno(),),
+            )
+            try:
+                code = await self._answering(child, asked)
+            except BaseException:
+                # A cancel, too. Waited for, though it is killed: no process of ours outlives the mainframe.
+                child.kill()
+                await asyncio.shield(child.wait())
+                raise
+            if code != 0:
+                raise RuntimeError(f"the process that makes it ended with {code}")
+            return _whole(result)
 
-async def _folded(place: Path, session: Foldable, until: int) -> bytes:
-    """Return the packed state of a session before a row, from another process. **Cancellation** kills that."""
-    said: list[str] = []
-    # The same modules under the same names, and nothing of the directory that the process happens to be in.
-    path = os.pathsep.join(os.path.abspath(each) for each in sys.path)
-    with tempfile.TemporaryFile(buffering=0) as result:
-        what = (str(place), str(session.number), session.session_id, str(until), str(result.fileno()))
-        child = Child(
-            (sys.executable, "-P", "-m", _PROGRAM, *what),
-            said.append,
-            env={**os.environ, "PYTHONPATH": path},
-            pass_fds=(result.fileno(),),
-        )
+    async def _answering(self, child: Child, asked: asyncio.Queue[str]) -> int:
+        """Answer what it asks until its end; return its exit code."""
+
+        async def answer() -> None:
+            while True:
+                await child.tell(await answer_rows(self._transactions.journal, await asked.get()))
+
+        answering = asyncio.ensure_future(answer())
+        ended = asyncio.ensure_future(child.wait())
         try:
-            code = await child.wait()
-        except asyncio.CancelledError:
-            child.kill()
-            # Waited for, though it is killed: no process of ours outlives the mainframe.
-            await asyncio.shield(child.wait())
-            raise
-        if code != 0:
-            raise RuntimeError(f"the process that makes it ended with {code}")
-        return _whole(result)
+            await asyncio.wait([answering, ended], return_when=asyncio.FIRST_COMPLETED)
+            if not ended.done():
+                # What can't be read, for it only ends so.
+                await answering
+            return await ended
+        finally:
+            answering.cancel()
+            ended.cancel()
+            await asyncio.gather(answering, return_exceptions=True)
 
 
 def _whole(result: IO[bytes]) -> bytes:

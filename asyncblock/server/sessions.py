@@ -48,8 +48,10 @@ class Sessions(SessionOwner):
         supervisor: Supervisor,
         settings: Settings,
         place: Path | None = None,
+        *,
+        alone: bool = True,
     ) -> None:
-        super().__init__(journal, loop, supervisor, settings, place)
+        super().__init__(journal, loop, supervisor, settings, place, alone=alone)
         self.running: dict[str, RunningSession] = {}
         self.dispatch = Dispatcher(self)
         self.exports = self.dispatch.exports

@@ -33,10 +33,14 @@ class Transactions:
         supervisor: Supervisor,
         settings: Settings,
         place: Path | None,
+        *,
+        alone: bool = True,
     ) -> None:
         self.journal = journal
         self.place = place
-        """The directory of the journal, where other processes can read it."""
+        """The directory of the journal, where other processes can read it; None where they have to ask this one."""
+        self.alone = alone
+        """No other process may be started."""
         self.supervisor = supervisor
         self.settings = settings
         self.loop = loop

@@ -144,11 +144,22 @@ def forget_snapshots(directory: Path) -> int:
         return database.execute("DELETE FROM snapshots").rowcount
 
 
-@pytest.mark.parametrize(("seed", "large"), [*((seed, 250) for seed in range(8)), (0, -1), (2, -1), (3, -1), (5, -1)])
+@pytest.mark.parametrize(
+    ("seed", "large", "asks"),
+    [
+        *((seed, 250, False) for seed in range(8)),
+        *((seed, -1, asks) for seed in (0, 2, 3, 5) for asks in (False, True)),
+    ],
+)
 async def test_a_recovery_with_snapshots_gives_the_same_state_as_one_without(
-    tmp_path: Path, seed: int, large: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, seed: int, large: int, asks: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whether they are made here, or, where ``large`` is small, by another process from the journal."""
+    """Whether they are made here, or, where ``large`` is small, by another process from the journal.
+
+    That one ``asks`` where it can't read.
+    """
+    if asks:
+        monkeypatch.setattr(MainframeServer, "_readable", lambda _: None)
     monkeypatch.setattr("asyncblock.server.sessionrows._SNAPSHOT_SHARE", 0)
     monkeypatch.setattr("asyncblock.server.recovery.LARGE", large)
     chance = random.Random(seed)
