@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sqlite3
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
@@ -17,17 +19,18 @@ from ..resources import size_of
 from ..server.cluster.beats import hand_over_subject
 from ..server.cluster.clusterservers import ClusterServers
 from ..server.cluster.clusterset import make_set
+from ..server.cluster.importing import import_sessions
 from ..server.cluster.members import ClusterMember
 from ..server.cluster.monitoring import check_sync
 from ..server.cluster.setstatus import SetStatus, set_status
-from ..server.jetstream import Demands, PartitionNames
+from ..server.jetstream import Demands, Overtaken, PartitionNames
 from ..server.jetstream.natsstore import NatsStore, NatsUnsure
 from ..server.settings import Settings
 from ..transport.addresses import split_address
 from .doctor import MAX_SKEW, Finding
 from .interrupts import Interrupts
 
-__all__ = ["ClusterPlace", "hand_over", "init", "status"]
+__all__ = ["ClusterPlace", "hand_over", "import_directory", "init", "status"]
 
 _NEARLY_FULL = 0.9
 """Of ``max_bytes``: the journal stops intake when a stream is full."""
@@ -169,6 +172,40 @@ async def hand_over(given: str, name: str, to: str | None) -> int:
                     continue
     print(f"set {name}: {now.member} at {now.address} owns it, in place of {owner.member}")
     return 0 if now.member == heir.member else 1
+
+
+async def import_directory(given: str, name: str, data_dir: Path, json: bool) -> int:
+    """Copy the ended sessions of a data directory into a set; return 1 when some hadn't ended."""
+    servers = ClusterServers.read(given)
+    if not (data_dir / "journal.db").is_file():
+        raise Unavailable(f"there is no journal in {data_dir}; name a data directory (asyncblock serve --data-dir)")
+    with Interrupts():
+        async with _connected(servers) as store:
+            found = await set_status(store, name)
+        if found.members:
+            served = ", ".join(f"{each.member} ({each.state})" for each in found.members)
+            raise Unavailable(f"set {name} is served by {served}; stop them while you import, and start them again")
+        try:
+            done = await import_sessions(servers, found.description, data_dir, say_trouble)
+        except sqlite3.Error as error:
+            raise Unavailable(f"the journal in {data_dir} can't be read: {error}") from error
+        except Overtaken as error:
+            raise Unavailable(
+                f"{error}; stop it, and import again: what is there stays, and isn't copied twice"
+            ) from error
+    if json:
+        print(orjson.dumps(done).decode())
+    else:
+        there = f"; {done.present} were there already" if done.present else ""
+        print(f"{done.sessions} sessions and {done.bodies} bodies copied, {done.bytes:,} bytes{there}")
+        if done.running:
+            print(f"{done.running} sessions hadn't ended and stay in {data_dir}: let them end, and import again")
+    return 1 if done.running else 0
+
+
+def say_trouble(error: Exception) -> None:
+    """Tell why it takes so long."""
+    print(error, file=sys.stderr, flush=True)
 
 
 def _shown(told: dict[str, Any]) -> dict[str, Any]:

@@ -8,9 +8,11 @@ from pathlib import Path
 import orjson
 import pytest
 
+import asyncblock
 from asyncblock.server.jetstream.natsstore import NatsStore
 
-from ..processes import run
+from ..flows import one_block
+from ..processes import free_port, run, start
 from ..server.jetstream.servers import NatsServers, nats_servers, running_servers
 
 
@@ -117,3 +119,38 @@ async def test_a_password_for_servers_that_let_anybody_in_is_a_mistake(nats: Nat
     refused = await run("cluster", "init", given, "--name", "open", "--replicas", "1", "--sync-always", state=tmp_path)
     assert refused.process.returncode == 2
     assert "lets anybody in, who could read and change everything; set 'authorization'" in refused.err[0]
+
+
+async def test_what_ended_on_one_mainframe_is_shown_by_a_set(nats: NatsServers, tmp_path: Path) -> None:
+    """Its large value, too. While a member runs nothing is imported."""
+    value = "x" * 300_000
+    flow = one_block(
+        tmp_path / "f",
+        f"""
+        async def main(inputs, ctx):
+            await ctx.output({value[:1]!r} * {len(value)}, "out")
+        """,
+    )
+    ran = await run("run", flow, "--data-dir", tmp_path / "alone", state=tmp_path)
+    assert ran.process.returncode == 0, ran.err
+    assert (await run(*init(nats, "moved", "--sync-always"), state=tmp_path)).process.returncode == 0
+    moving = ("cluster", "import", nats.urls[0], str(tmp_path / "alone"), "--name", "moved")
+    for words in ("1 sessions and 1 bodies copied", "0 sessions and 0 bodies copied, 0 bytes; 1 were there already"):
+        moved = await run(*moving, state=tmp_path)
+        assert moved.process.returncode == 0, moved.err
+        assert words in moved.out[0]
+    port = free_port()
+    serving = ("serve", "--port", str(port), "--cluster", nats.urls[0], "--name", "moved", "--data-dir", tmp_path / "m")
+    async with start(*serving, state=tmp_path) as member:
+        await member.until_line("owner of set moved", err=True)
+        refused = await run(*moving, state=tmp_path)
+        assert refused.process.returncode == 2
+        assert "stop them while you import" in refused.err[0]
+        reach = ("--url", f"ws://127.0.0.1:{port}", "--token", (tmp_path / "m" / "token").read_text().strip())
+        [listed] = (await run("sessions", "--json", *reach, state=tmp_path)).events()
+        assert listed["state"] == "succeeded"
+        async with asyncblock.connect(reach[1], reach[3]) as mainframe:
+            assert await mainframe.session(listed["session_id"]).outputs() == {"out": value}
+    nothing = await run("cluster", "import", nats.urls[0], str(tmp_path / "no"), "--name", "moved", state=tmp_path)
+    assert nothing.process.returncode == 2
+    assert "there is no journal in" in nothing.err[0]

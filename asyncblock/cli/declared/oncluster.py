@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
@@ -9,7 +10,7 @@ import typer
 from ..finishing import run_command
 from .options import Json
 
-__all__ = ["hand_over", "init", "status"]
+__all__ = ["hand_over", "import_directory", "init", "status"]
 
 Servers = Annotated[
     str,
@@ -97,3 +98,19 @@ def hand_over(
     from .. import clusters
 
     run_command(clusters.hand_over(servers, name, to))
+
+
+def import_directory(
+    servers: Servers,
+    data_dir: Annotated[Path, typer.Argument(metavar="DATA_DIR", help="Of a mainframe with a journal of its own.")],
+    name: SetName,
+    json: Json = False,
+) -> None:
+    """Copy the sessions of a data directory that have ended into a set, while none of its mainframes runs.
+
+    The data directory may be in use, and stays as it is. What the set has already isn't copied again.
+    Exit codes: 0 all are there, 1 some hadn't ended and aren't, 2 nothing can be copied, or not all could.
+    """
+    from .. import clusters
+
+    run_command(clusters.import_directory(servers, name, data_dir, json))

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from ...errors import Unavailable
 from .bodyfiles import body_path, check_key
-from .contract import BodyKey, SessionRow, Snapshot
+from .contract import BodyKey, BodyRow, SessionRow, Snapshot
 from .database import DatabaseConnection, connect, open_reader
-from .reader import entry, page, sessions, snapshot
+from .reader import bodies, entry, page, sessions, snapshot
 
 __all__ = ["PeekedJournal", "PeekedSession", "peek_journal", "peek_session", "peek_sessions"]
 
@@ -75,10 +75,18 @@ def peek_session(data_dir: Path, session_id: str) -> Iterator[PeekedSession]:
 
 
 class PeekedJournal:
-    """What a journal that is open elsewhere has of its sessions' rows, asked as the journal itself is."""
+    """What a journal has that may be open elsewhere; of its sessions' rows it is asked as the journal itself is."""
 
     def __init__(self, connection: DatabaseConnection) -> None:
         self._connection = connection
+
+    def sessions(self) -> list[SessionRow]:
+        """Read the sessions, in order of their numbers."""
+        return sessions(self._connection)
+
+    def bodies(self, session_no: int) -> list[BodyRow]:
+        """Read what a session's entries name in bodies."""
+        return bodies(self._connection, session_no)
 
     async def page(self, session_no: int, offset: int, max_bytes: int = _PAGE) -> list[tuple[int, bytes]]:
         """Read entries as ``Journal.page``."""
