@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,9 @@ import typer.main
 import yaml
 
 from asyncblock.cli.app import app
+
+from ..flows import one_block
+from ..processes import free_port, run, start
 
 DEPLOY = Path(__file__).parents[2] / "docs" / "deploy"
 UNITS = sorted(DEPLOY.glob("*.service"))
@@ -125,3 +131,88 @@ def test_prometheus_takes_its_configuration(tmp_path: Path) -> None:
     text = (DEPLOY / "prometheus.yml").read_text("utf-8").replace("/run/secrets/observer", str(token))
     (tmp_path / "prometheus.yml").write_text(text)
     subprocess.run(["promtool", "check", "config", str(tmp_path / "prometheus.yml")], check=True, capture_output=True)
+
+
+# ---------------------------------------------------------------------- a set
+
+
+def located(text: str, places: dict[str, str]) -> str:
+    """Put what is on this machine in place of what the compose file and nats.conf name."""
+    for name, place in places.items():
+        text = text.replace(name, place)
+    return text
+
+
+@pytest.mark.timeout(300)
+async def test_the_compose_file_of_a_set_starts_one_by_its_own_words(tmp_path: Path) -> None:
+    """Its configuration, its commands and its environment, with ports of this machine in place of hosts."""
+    compose: dict[str, Any] = yaml.safe_load((DEPLOY / "cluster.compose.yaml").read_text("utf-8"))
+    services = compose["services"]
+    ports = {name: free_port() for name in ("nats1", "nats2", "nats3", "mainframe-1", "mainframe-2")}
+    routes, monitors = ({name: free_port() for name in ("nats1", "nats2", "nats3")} for _ in range(2))
+    places = {
+        "@nats1,nats2,nats3": "@" + ",".join(f"127.0.0.1:{ports[name]}" for name in routes),
+        **{f"{name}:6222": f"127.0.0.1:{port}" for name, port in routes.items()},
+        **{f"{name}:8222": f"127.0.0.1:{port}" for name, port in monitors.items()},
+        **{f"{name}:7788": f"127.0.0.1:{ports[name]}" for name in ("mainframe-1", "mainframe-2")},
+        "/run/secrets/tokens": str(tmp_path / "tokens"),
+        "${NATS_PASSWORD:?the password of the NATS servers}": "password",
+        "${NATS_PASSWORD:?}": "password",
+        "${ASYNCBLOCK_TOKEN:?the token with the role executor}": "of-executors",
+        "/packages": str(tmp_path / "flow"),
+        "0.0.0.0": "127.0.0.1",
+    }
+    (tmp_path / "tokens").write_text("of-executors executor\nof-clients client\n")
+    (tmp_path / "tokens").chmod(0o600)
+    path = one_block(tmp_path / "flow", "async def main(inputs, ctx):\n    await ctx.output(1, 'out')\n")
+
+    def words(name: str) -> tuple[list[str], dict[str, str]]:
+        has = services[name]
+        own = {**places, "/data": str(tmp_path / name)}
+        environment = {key: located(value, own) for key, value in has.get("environment", {}).items()}
+        return [located(each, own) for each in has["command"]], environment
+
+    async with AsyncExitStack() as stack:
+        for name, port in routes.items():
+            own = {"0.0.0.0:4222": f"127.0.0.1:{ports[name]}", "0.0.0.0:8222": f"127.0.0.1:{monitors[name]}"}
+            own |= {"0.0.0.0:6222": f"127.0.0.1:{port}", "/data": str(tmp_path / name)}
+            config = tmp_path / f"{name}.conf"
+            config.write_text(located((DEPLOY / "nats.conf").read_text("utf-8"), {**own, **places}))
+            program = str(Path(sys.executable).parent / "nats-server")
+            environment = {**os.environ, **words(name)[1]}
+            quiet = asyncio.subprocess.DEVNULL
+            nats = await asyncio.create_subprocess_exec(program, "-c", str(config), env=environment, stderr=quiet)
+            stack.push_async_callback(nats.wait)
+            stack.callback(nats.kill)
+        command, environment = words("init")
+        async with asyncio.timeout(60):
+            # As a person would: until the servers have found each other.
+            while (made := await run(*command, state=tmp_path, **environment)).process.returncode != 0:
+                assert "no NATS server lets us in" in made.err[0] or "leader" in made.err[0] or "doesn't" in made.err[0]
+        for name in ("mainframe-1", "mainframe-2"):
+            command, environment = words(name)
+            more = ("--port", str(ports[name]))
+            member = await stack.enter_async_context(start(*command, *more, state=tmp_path, **environment))
+            await member.until_line("mainframe at", err=True)
+        async with asyncio.timeout(60):
+            while (said := await run("cluster", "status", "--name", "flows", state=tmp_path, **environment)).out:
+                if said.process.returncode == 0:
+                    break
+        assert "3 of 3 replicas are up to date" in "\n".join(said.out)
+        command, environment = words("executor-1")
+        executor = await stack.enter_async_context(start(*command, state=tmp_path, **environment))
+        await executor.until_line("executor for", err=True)
+        reach = ("--url", environment["ASYNCBLOCK_URL"], "--token", "of-clients")
+        submitted = await run("submit", path, *reach, state=tmp_path)
+        assert submitted.process.returncode == 0, submitted.err
+
+
+def test_names_in_the_compose_file_of_a_set_fit_each_other() -> None:
+    compose: dict[str, Any] = yaml.safe_load((DEPLOY / "cluster.compose.yaml").read_text("utf-8"))
+    for name, each in compose["services"].items():
+        assert set(each.get("depends_on", ())) <= compose["services"].keys()
+        for volume in each.get("volumes", ()):
+            source = volume.split(":")[0]
+            assert source in compose["volumes"] or source == "./packages" or (DEPLOY / source).exists()
+        assert each["cap_drop"] == ["ALL"], name
+        assert each["read_only"] is True, name
