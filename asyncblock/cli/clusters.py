@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import sqlite3
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -187,8 +186,6 @@ async def import_directory(given: str, name: str, data_dir: Path, json: bool) ->
             raise Unavailable(f"set {name} is served by {served}; stop them while you import, and start them again")
         try:
             done = await import_sessions(servers, found.description, data_dir, say_trouble)
-        except sqlite3.Error as error:
-            raise Unavailable(f"the journal in {data_dir} can't be read: {error}") from error
         except Overtaken as error:
             raise Unavailable(
                 f"{error}; stop it, and import again: what is there stays, and isn't copied twice"

@@ -54,8 +54,7 @@ async def import_sessions(
     **Durability**: what it tells of is in the cluster when it returns. Called again it copies what isn't there yet.
     **Cancellation** leaves whole sessions, and perhaps one that the next call copies anew.
 
-    Raises ``sqlite3.Error`` or ``Unavailable`` when something can't be read, ``Overtaken`` when a member takes the set
-    over meanwhile.
+    Raises ``Unavailable`` when something can't be read, ``Overtaken`` when a member takes the set over meanwhile.
     """
     losses: list[Overtaken] = []
 

@@ -32,6 +32,8 @@ __all__ = ["BodyChains", "Chain"]
 _MAX_QUEUED_BYTES: Final = 64 << 20
 """Chunks that may wait for the servers: a link's full window."""
 
+_CLAIMS: Final = 10
+
 _PART: Final = "Ab-Body"
 """``chunk OFFSET LENGTH``, ``claim`` or ``gone``."""
 _OPENING: Final = BodyKey("-", 0)
@@ -202,8 +204,17 @@ class BodyChains:
                     await self._store.purge(self._names.bodies, self._names.body(*key), chain.last + 1)
                     self._drop(key)
                 elif key not in self._index.body_rows:
-                    await self._extend(key, chain, "claim")
+                    await self._claim(key, chain)
         self._orders.start()
+
+    async def _claim(self, key: BodyKey, chain: Chain) -> None:
+        """Keep an earlier owner from a body, though it adds to it now: each of its chunks takes one of our tries."""
+        for left in reversed(range(_CLAIMS)):
+            try:
+                return await self._extend(key, chain, "claim")
+            except NatsUnsure:
+                if not left:
+                    raise
 
     # ------------------------------------------------------------------ the contract
 

@@ -103,9 +103,12 @@ class PeekedJournal:
 
 @contextmanager
 def peek_journal(data_dir: Path) -> Iterator[PeekedJournal]:
-    """Look into a journal for the duration of the block. Raises ``sqlite3.Error`` when it can't be read."""
-    connection = open_reader(connect, data_dir / "journal.db")
+    """Look into a journal for the duration of the block. Raises ``Unavailable`` when it can't be read."""
     try:
-        yield PeekedJournal(connection)
-    finally:
-        connection.close()
+        connection = open_reader(connect, data_dir / "journal.db")
+        try:
+            yield PeekedJournal(connection)
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise Unavailable(f"the journal in {data_dir} can't be read: {error}") from error
