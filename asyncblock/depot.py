@@ -37,7 +37,7 @@ from . import scratch
 from .errors import LocalProtocolError, Unavailable
 from .forks import claim
 
-__all__ = ["MEMORY", "Depot", "Filed", "ValueId", "loaded"]
+__all__ = ["MEMORY", "Arrival", "Depot", "Filed", "ValueId", "loaded"]
 
 logger = logging.getLogger("asyncblock.depot")
 
@@ -157,6 +157,23 @@ class _Place:
             self.unlink(draft)
             raise
         return length
+
+    def draft(self, size: int) -> tuple[str, int]:
+        """Begin a file that comes in parts; return its name for now and its descriptor. ``size`` bytes are reserved."""
+        draft = f"{secrets.token_hex(16)}.{secrets.token_hex(4)}"
+        fd = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self._own)
+        try:
+            os.posix_fallocate(fd, 0, size)
+        except BaseException:
+            # Whatever it is: nobody else knows of it.
+            os.close(fd)
+            self.unlink(draft)
+            raise
+        return draft, fd
+
+    def rename(self, draft: str, name: str) -> None:
+        """Let what was begun be a file."""
+        os.rename(draft, name, src_dir_fd=self._own, dst_dir_fd=self._own)
 
     def reserve(self, size: int) -> int:
         """Open a file without a name, whose bytes there is room for: who writes to them never gets a signal."""
@@ -301,7 +318,7 @@ class Depot:
             self.disk = next((_proof(["disk", part]) for part in parts if part[0] == "d"), None)
 
     @contextmanager
-    def _used(self) -> Iterator[list[_Place]]:
+    def used(self) -> Iterator[list[_Place]]:
         """Keep the directories open while a thread works in them: their descriptors may be others' once closed."""
         with self._mutex:
             if self._closed:
@@ -323,7 +340,7 @@ class Depot:
         returned are words about that. Raises ``Unavailable`` when there is no room at all, and what the value's library
         raises.
         """
-        with self._used() as places:
+        with self.used() as places:
             return self._saved(places, value, id, size, may_take)
 
     def _saved(
@@ -353,7 +370,7 @@ class Depot:
 
         Raises ``OSError`` as the disk says, where little of it would be left, too; what the value's library raises.
         """
-        with self._used() as places:
+        with self.used() as places:
             found = self._found(places, id)
             return found if found is not None else self._spilled(places, value, id, size)
 
@@ -362,7 +379,7 @@ class Depot:
 
         Raises ``NotPortable``; ``OSError`` as the disk says, and for one that takes more; what its library raises.
         """
-        with self._used() as places:
+        with self.used() as places:
             disk = [place for place in places if place.letter == "d"]
             found = self._found(disk, id)
             if found is not None:
@@ -375,7 +392,7 @@ class Depot:
 
     def disk_bytes(self) -> int:
         """Return how many bytes of the disk files of values take: the owner's, and those that others have left."""
-        with self._used() as places:
+        with self.used() as places:
             return sum(place.bytes() for place in places if place.letter == "d")
 
     def _found(self, places: list[_Place], id: ValueId) -> Filed | None:
@@ -401,7 +418,7 @@ class Depot:
 
         Raises ``OSError`` where there is no room, and ``Unavailable``.
         """
-        with self._used() as places:
+        with self.used() as places:
             place = next((each for each in places if each.letter == "m"), None)
             if place is None:
                 raise Unavailable("there is no directory in memory that is this user's alone")
@@ -409,10 +426,37 @@ class Depot:
 
     def adopt(self, fd: int, id: ValueId) -> str:
         """Let such a file be a value's, and return its name. Raises ``OSError`` and ``Unavailable``."""
-        with self._used() as places:
+        with self.used() as places:
             place = next(each for each in places if each.letter == "m")
             place.adopt(fd, id.file())
             return f"{place.letter}.{self.owner}.{id.file()}"
+
+    def arrival(self, id: ValueId, size: int, may_take: int) -> Arrival:
+        """Begin the file of a value that comes in parts, of so many bytes; where it is, as for ``save``.
+
+        Raises ``Unavailable`` when there is no room at all.
+        """
+        why: list[str] = []
+        with self.used() as places:
+            for place in places:
+                if place.letter == "m" and (size > may_take or place.free() < size + _SPARE):
+                    why.append(f"{place.path.parent} has no room for {size} bytes")
+                    continue
+                if place.letter == "d" and place.free() < size + place.spare():
+                    why.append(f"{place.path.parent} has too little room left")
+                    continue
+                try:
+                    draft, fd = place.draft(size)
+                except OSError as error:
+                    why.append(f"{place.path.parent}: {error.strerror or error}")
+                    continue
+                return Arrival(self, place, id, draft, fd)
+        raise Unavailable(f"a var value of {size} bytes that another host has can't be kept here: {'; '.join(why)}")
+
+    def opened(self, name: str) -> int:
+        """Open a value's file, whoever has written it. Raises ``LocalProtocolError`` where there is none."""
+        with self.used() as places:
+            return self._open(places, name, "a var value")
 
     def load(self, name: str, id: ValueId) -> Any:
         """Return the value of a file that another process of this host has written.
@@ -420,31 +464,33 @@ class Depot:
         Raises ``LocalProtocolError`` for a name that no file of this host can have, a file that isn't there or has
         another value; what the value's library raises.
         """
-        with self._used() as places:
+        with self.used() as places:
             return self._loaded(places, name, id)
 
-    @staticmethod
-    def _loaded(places: list[_Place], name: str, id: ValueId) -> Any:
+    @classmethod
+    def _loaded(cls, places: list[_Place], name: str, id: ValueId) -> Any:
         from .values import portable
 
-        match = _NAME.fullmatch(name)
-        place = next((each for each in places if match is not None and each.letter == match[1]), None)
-        if match is None or place is None:
-            raise LocalProtocolError(f"{name!r:.100} is no name of a var value's file on this host")
-        try:
-            fd = _opened(places, place, match[2], match[3])
-        except OSError as error:
-            raise LocalProtocolError(
-                f"the file {name} of a var value of job {id.job_id} isn't there: {error.strerror or error}"
-            ) from error
+        fd = cls._open(places, name, f"a var value of job {id.job_id}")
         try:
             return portable.load(fd, id.about())
         finally:
             os.close(fd)
 
+    @staticmethod
+    def _open(places: list[_Place], name: str, what: str) -> int:
+        match = _NAME.fullmatch(name)
+        place = next((each for each in places if match is not None and each.letter == match[1]), None)
+        if match is None or place is None:
+            raise LocalProtocolError(f"{name!r:.100} is no name of a var value's file on this host")
+        try:
+            return _opened(places, place, match[2], match[3])
+        except OSError as error:
+            raise LocalProtocolError(f"the file {name} of {what} isn't there: {error.strerror or error}") from error
+
     def remove(self, ids: Iterable[ValueId], letters: str = "md") -> None:
         """Remove the files of values that nobody asks for any more: those in memory, those on the disk, or both."""
-        with suppress(Unavailable), self._used() as places:
+        with suppress(Unavailable), self.used() as places:
             for id in ids:
                 for place in places:
                     if place.letter in letters:
@@ -453,7 +499,7 @@ class Depot:
     def remove_left(self, ids: Iterable[ValueId]) -> None:
         """Remove the files of values that nobody asks for any more and that other owners have left."""
         names = {id.file() for id in ids}
-        with suppress(Unavailable), self._used() as places:
+        with suppress(Unavailable), self.used() as places:
             for place in places:
                 if place.letter == "d":
                     place.unlink_all(names.__contains__)
@@ -461,7 +507,7 @@ class Depot:
     def end_sessions(self, session_ids: Iterable[str]) -> None:
         """Remove all files of sessions."""
         ended = {_session(session_id) for session_id in session_ids}
-        with suppress(Unavailable), self._used() as places:
+        with suppress(Unavailable), self.used() as places:
             for place in places:
                 place.unlink_all(lambda name: name.partition("-")[0] in ended)
 
@@ -504,6 +550,54 @@ class Filed:
     def remove(self) -> None:
         """Remove the file: nobody was told of it."""
         self._depot.remove([self._id])
+
+
+class Arrival:
+    """The file of a value that comes in parts. Any thread may call, and give it up while another one writes."""
+
+    def __init__(self, depot: Depot, place: _Place, id: ValueId, draft: str, fd: int) -> None:
+        self._depot = depot
+        self._place = place
+        self._id = id
+        self._draft = draft
+        self._fd: int | None = fd
+        self._length = 0
+        self._mutex = threading.Lock()
+
+    def append(self, part: bytes) -> None:
+        """Write the next part. Raises ``OSError`` as the disk says, and ``Unavailable`` when it was given up."""
+        with self._mutex:
+            if self._fd is None:
+                raise Unavailable("the value that was being fetched isn't wanted any more")
+            rest = memoryview(part)
+            while rest:
+                written = os.pwrite(self._fd, rest, self._length)
+                self._length += written
+                rest = rest[written:]
+
+    def finish(self) -> Filed:
+        """Let it be the value's file, which is whole. Raises ``OSError`` and ``Unavailable``."""
+        name = self._id.file()
+        with self._mutex, self._depot.used():
+            if self._fd is None:
+                raise Unavailable("the value that was being fetched isn't wanted any more")
+            os.ftruncate(self._fd, self._length)
+            self._place.rename(self._draft, name)
+            self._close()
+        return Filed(self._depot, self._id, f"{self._place.letter}.{self._depot.owner}.{name}", self._length)
+
+    def give_up(self) -> None:
+        """Remove what came of it, unless it is whole."""
+        with suppress(Unavailable), self._mutex:
+            if self._fd is not None:
+                self._close()
+                with self._depot.used():
+                    self._place.unlink(self._draft)
+
+    def _close(self) -> None:
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            os.close(fd)
 
 
 def loaded(value: object) -> Any:

@@ -28,7 +28,7 @@ SMALLEST: Final = 16 << 10
 class KeptValue:
     """A value and the key that travels for it."""
 
-    __slots__ = ("file", "key", "on_disk", "size", "users", "value")
+    __slots__ = ("file", "is_copy", "key", "on_disk", "size", "users", "value")
 
     def __init__(self, key: StoreKey, value: object, size: int) -> None:
         self.key = key
@@ -39,6 +39,8 @@ class KeptValue:
         """Bytes in memory of the file that it was exported into, 0 for one on the disk."""
         self.on_disk = 0
         """Bytes of the file that stands in its place."""
+        self.is_copy = False
+        """It is another host's, and came as a body."""
         self.users = 0
         """How many jobs of this process have it as an input."""
 
@@ -83,6 +85,22 @@ class Store:
                 kept.file = size
                 self.files += size
             self._note_idle(kept)
+
+    def put_copy(self, key: StoreKey, filed: object, file: str, length: int, *, in_memory: bool) -> None:
+        """Keep the file of a value of another host, unless it is here; it goes as values of this process do."""
+        key = StoreKey(
+            key.executor, key.handle, key.job_id, key.session_id, key.attempt, key.place, file=file, portable=length
+        )
+        with self._lock:
+            values = self._sessions.setdefault(key.session_id, {}).setdefault(_attempt(key), {})
+            if key.place in values:
+                return
+            kept = values[key.place or 0] = KeptValue(key, filed, length if in_memory else 0)
+            kept.is_copy = True
+            kept.file, kept.on_disk = kept.size, length - kept.size
+            self.size += kept.size
+            self.files += kept.size
+            self.on_disk += kept.on_disk
 
     def get(self, key: StoreKey) -> Any:
         """Return a value, detached from the one that is kept. Raises ``LocalProtocolError`` when it isn't here."""

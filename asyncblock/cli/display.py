@@ -45,7 +45,7 @@ def _plain(value: object) -> str:
     return b64encode(value).decode() if isinstance(value, (bytes, bytearray)) else str(value)
 
 
-_TOLD = frozenset({"ValueExported", "ValueStays"})
+_TOLD = frozenset({"ValueCarried", "ValueCopied", "ValueExported", "ValueStays"})
 """Of what has no class among the events: whoever wonders where values are and why a job waits for one finds it here."""
 
 

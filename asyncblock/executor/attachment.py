@@ -14,14 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from ..context import EndedDirectories, Engine
-from ..depot import ValueId
+from ..depot import Filed, ValueId
 from ..errors import AsyncBlockError
 from ..link import JobSender, Link
 from ..offload import wait_in_thread
 from ..shared import withdraw
+from ..store import StoreKey
+from ..wire.bodies import BodyRef
 from ..wire.messages import Cancel, Close, Dispatch
 from ..wire.windows import Window
 from .budget import Budget, limit_here
+from .carriage import Carriage
 from .environment import OpenJob
 from .executoroptions import ExecutorOptions
 from .gradualfree import free_gradually
@@ -66,6 +69,7 @@ class Attachment(JobHost):
         self.handing_down = HandingDown(self, self.budget.spilling.limit)
         self.upkeep = Upkeep(self, self.budget, self.session_ended)
         self.exports = ValueWriter(self, self.budget)
+        self.carriage = Carriage(self, self.exports, self.budget, self.upkeep)
         self.services = Services(self)
         self.templates = JobTemplates()
         self.loading = Loading(executor.catalog)
@@ -85,6 +89,9 @@ class Attachment(JobHost):
         self._quiet = asyncio.Event()
         self._left: set[asyncio.Task[object]] = set()
         """Tasks of async blocks that were given up."""
+
+    async def fetch_value(self, key: StoreKey, ref: BodyRef) -> Filed:
+        return await self.carriage.fetch(key, ref)
 
     # ------------------------------------------------------------------ called by the watchdog, on its thread
 

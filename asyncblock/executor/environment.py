@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Protocol
 
 from ..context import JobDirectories
-from ..depot import Depot, ValueId
+from ..depot import Depot, Filed, ValueId
 from ..forks import fresh_lock
 from ..iothread import inbox_of
 from ..link import Link
 from ..offload import wait_in_thread
 from ..scratch import Scratch
-from ..store import Store
+from ..store import Store, StoreKey
+from ..wire.bodies import BodyRef
 from .catalog import Catalog
 
 __all__ = ["Environment", "OpenJob"]
@@ -101,6 +102,10 @@ class Environment:
         """Values that are being written for other processes. The I/O thread's; others only look whether it is empty."""
         self.thread_lock = fresh_lock()
         """Sync blocks' turn at the link's thread share."""
+
+    async def fetch_value(self, key: StoreKey, ref: BodyRef) -> Filed:
+        """Fetch the file of a value that another host has: the attachment's ``Carriage`` does."""
+        raise NotImplementedError
 
     def start(self, work: Callable[..., object], *args: object) -> None:
         """Do something on a worker thread that nobody waits for. On the loop."""

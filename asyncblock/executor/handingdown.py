@@ -117,7 +117,9 @@ class HandingDown:
                 await self._environment.link.request("info", {})
 
     def _left(self, *, early: bool = False) -> list[KeptValue]:
-        kept = [each for each in self._environment.store.values() if id_of(each.key) not in self._done]
+        # Who wants a copy finds it where that has come from.
+        values = [each for each in self._environment.store.values() if not each.is_copy]
+        kept = [each for each in values if id_of(each.key) not in self._done]
         if early:
             # What open jobs have put out the mainframe may not know yet.
             kept = [each for each in kept if not self._is_open(id_of(each.key))]

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import AsyncBlockError
 from ..link import JobSender
-from ..wire.messages import Cancel, Close, Dispatch, Export, Live, Release, ServiceMessage, Spawn, Unspawn
+from ..wire.messages import Cancel, Carry, Close, Dispatch, Export, Live, Release, ServiceMessage, Spawn, Unspawn
 from .attachment import Attachment
 from .job import started_record
 from .jobtemplates import JobTemplate, slim
@@ -42,7 +42,7 @@ class Handover:
                 "spawn": SPAWN_SLOTS if executor.spawner is not None and not executor.once else 0,
             },
             "once": executor.once,
-            "understands": [Release.op, Live.op],
+            "understands": [Release.op, Live.op, *([Carry.op] if depot.host is not None else [])],
             **self._offers,
             **({"accepts": [*executor.catalog.accepts]} if executor.catalog.accepts else {}),
             **({"host": depot.host} if depot.host is not None else {}),
@@ -58,7 +58,7 @@ class Handover:
 
     def _begins_at_once(self, message: Dispatch, template: JobTemplate) -> bool:
         """Tell whether nothing has to be loaded, fetched or waited for before the author's code runs."""
-        if "service" in message.block or message.bodies:
+        if "service" in message.block or message.bodies or message.carried:
             return False
         binding = self._attachment.catalog.cached(template.binding_key)
         return binding is not None and binding.is_async
@@ -87,6 +87,9 @@ class Handover:
 
     def export(self, message: Export) -> None:
         self._attachment.exports.export(message)
+
+    def carry(self, message: Carry) -> None:
+        self._attachment.carriage.carry(message)
 
     def service_message(self, message: ServiceMessage) -> None:
         self._inbox.post(self._attachment.services.message, message)

@@ -98,7 +98,10 @@ async def gather_inputs(
         if handle in wanted and value is not None:
             raise _no_bytes(handle)
         key = StoreKey.match(value) if isinstance(value, dict) else None
-        inputs[handle] = value if key is None else await _var(environment, info, key, message.files.get(handle), held)
+        if key is None:
+            inputs[handle] = value
+        else:
+            inputs[handle] = await _var(environment, info, key, _sources(message, handle), held)
     for handle, obj in message.bodies.items():
         ref = BodyRef.from_json(obj)
         if ref is None:
@@ -151,20 +154,51 @@ def _any_holds(blocks: Iterable[bytes]) -> bool:
     return False
 
 
-async def _var(environment: Environment, info: JobInfo, key: StoreKey, file: object, held: HeldInputs) -> object:
+def _sources(message: Dispatch, handle: str) -> tuple[object, BodyRef | None]:
+    """Return the name of a value's file, and the body of one. Raises ``LocalProtocolError`` for what is none."""
+    obj = message.carried.get(handle)
+    ref = None if obj is None else BodyRef.from_json(obj)
+    if obj is not None and ref is None:
+        raise LocalProtocolError(f"input {handle!r} came with a malformed body reference")
+    return message.files.get(handle), ref
+
+
+async def _var(
+    environment: Environment, info: JobInfo, key: StoreKey, sources: tuple[object, BodyRef | None], held: HeldInputs
+) -> object:
     """Return a var value, or what a file has of it beyond its process; what its consumer changes is its consumer's."""
     try:
         if key.session_id != info.session_id:
             raise LocalProtocolError(
                 f"a var value of session {key.session_id} can't be had in session {info.session_id}"
             )
-        value = held.use(key)
-        return detached(value) if is_quick(value) else await offload.run_in_thread(detached, value)
+        return await _detached(held.use(key))
     except LocalProtocolError:
-        own = key.session_id == info.session_id
-        if own and isinstance(file, str) and key.attempt is not None and key.place is not None:
-            id = ValueId(key.session_id, key.job_id, key.attempt, key.place)
-            return await offload.wait_in_thread(environment.depot.load, file, id)
+        own = key.session_id == info.session_id and key.attempt is not None and key.place is not None
+        if own and sources != (None, None):
+            return await _moved(environment, key, *sources, held)
         if key.cache is None:
             raise
     return await offload.run_in_thread(dataframes.load, environment.directories.values_dir(), key.cache)
+
+
+async def _detached(value: object) -> object:
+    return detached(value) if is_quick(value) else await offload.run_in_thread(detached, value)
+
+
+async def _moved(environment: Environment, key: StoreKey, file: object, ref: BodyRef | None, held: HeldInputs) -> Any:
+    """Return a value of another process, by its file on this host or by the body that came of it."""
+    if isinstance(file, str):
+        id = ValueId(key.session_id, key.job_id, key.attempt or 0, key.place or 0)
+        try:
+            return await offload.wait_in_thread(environment.depot.load, file, id)
+        except LocalProtocolError:
+            if ref is None:
+                raise
+    assert ref is not None
+    filed = await environment.fetch_value(key, ref)
+    try:
+        return await _detached(held.use(key))
+    except LocalProtocolError:
+        # Let go in between: the session has ended, or the mainframe hadn't heard yet that it is here.
+        return await offload.wait_in_thread(filed.load)

@@ -63,6 +63,7 @@ def slim(message: Dispatch, template: JobTemplate) -> Dispatch:
         message.inputs,
         message.bodies,
         files=message.files,
+        carried=message.carried,
     )
 
 

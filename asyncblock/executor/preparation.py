@@ -117,7 +117,7 @@ class Preparation:
     async def _inputs(self, binding: Binding) -> dict[str, Any]:
         message, self._message = self._message, None
         assert message is not None
-        self.large = bool(message.bodies)
+        self.large = bool(message.bodies or message.carried)
         if self._template.is_cached:
             self.caching = Caching(self._hosting, self._info, self._template, message)
         gathering = gather_inputs(self._hosting, self._info, message, binding.bodies, self._held)

@@ -61,6 +61,16 @@ class ValueWriter:
         except AsyncBlockError as error:
             logger.debug("the mainframe couldn't be told that a var value is on the disk: %s", error)
 
+    async def write(self, id: ValueId) -> str | None:
+        """Write a value for who can't open its file, and say so as for others; return the file, None if there is none.
+
+        **Cancellation** may leave a file of which nobody was told. Raises as ``Link.request``.
+        """
+        said = await self._written(id)
+        await self._environment.link.request("exported", {**id._asdict(), **said})
+        file = said.get("file")
+        return file if isinstance(file, str) else None
+
     async def _written(self, id: ValueId) -> dict[str, Any]:
         """Return what is to be said: where the value is, or why it stays."""
         store, depot = self._environment.store, self._environment.depot

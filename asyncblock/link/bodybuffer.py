@@ -151,8 +151,7 @@ class BodyBuffer:
             for block in body.blocks:
                 if isinstance(block, bytes):
                     self.in_memory -= len(block)
-                else:
-                    assert isinstance(block, _Slot)
+                elif isinstance(block, _Slot):
                     self._free_slot(block)
             body.blocks = []
             waiting = self._take_waiting()

@@ -8,6 +8,7 @@ import itertools
 import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,10 +71,17 @@ class Downloads:
 
         **Cancellation** is safe and leaves a file; so does every error. Raises as ``fetch``, and ``OSError``.
         """
-        digest = hashlib.sha256()
         await asyncio.to_thread(path.touch, 0o600, exist_ok=False)
+        await self.pour(ref, partial(_append, path))
+
+    async def pour(self, ref: BodyRef, take: Callable[[bytes], object]) -> None:
+        """Fetch a whole body, hand each part to ``take`` on a worker thread, and check its sum at the end.
+
+        **Cancellation** is safe: a part may still be under way. Raises as ``fetch``, and what ``take`` raises.
+        """
+        digest = hashlib.sha256()
         async for block in self._blocks_of(ref):
-            await asyncio.to_thread(_append, path, block, digest)
+            await asyncio.to_thread(_taken, take, block, digest)
         _check(ref, digest.hexdigest())
 
     async def _blocks_of(self, ref: BodyRef, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
@@ -153,12 +161,16 @@ def _check(ref: BodyRef, digest: str) -> None:
         raise RemoteProtocolError(f"body {ref.link}-{ref.n} arrived with another sum than its record says")
 
 
-def _append(path: Path, block: bytes, digest: _Hash) -> None:
+def _taken(take: Callable[[bytes], object], block: bytes, digest: _Hash) -> None:
+    take(block)
+    digest.update(block)
+
+
+def _append(path: Path, block: bytes) -> None:
     # Opened each time: no descriptor can be closed under a thread whose awaiter was cancelled.
     with open(path, "r+b") as file:
         file.seek(0, os.SEEK_END)
         file.write(block)
-    digest.update(block)
 
 
 def _sum(blocks: list[bytes]) -> str:

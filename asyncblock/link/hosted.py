@@ -10,6 +10,7 @@ from ..errors import AsyncBlockError, Closed, LeaseLost, Rejected, RemoteProtoco
 from ..wire.messages import (
     Announce,
     Cancel,
+    Carry,
     Close,
     Dispatch,
     Export,
@@ -75,6 +76,10 @@ class Host(Protocol):
 
     def export(self, message: Export) -> None:
         """Write a var value into a file for another process."""
+        ...
+
+    def carry(self, message: Carry) -> None:
+        """Send the file of a var value as a body."""
         ...
 
     def service_message(self, message: ServiceMessage) -> None:
@@ -192,6 +197,8 @@ class Hosted:
                 host.live(message)
             case Export():
                 host.export(message)
+            case Carry():
+                host.carry(message)
             case ServiceMessage():
                 host.service_message(message)
             case _:

@@ -37,6 +37,7 @@ from ..wire.messages import (
 from ..wire.windows import Window
 from .connections import Connections
 from .downloads import Downloads
+from .fileuploads import FileUploads
 from .hosted import Host, Hosted, unreadable
 from .questions import Questions, Rows
 from .sender import LinkSender
@@ -87,6 +88,7 @@ class Link:
         self._link_sender = LinkSender(io, self._sendable)
         self._questions = Questions(self._send_line)
         self.downloads = Downloads(self._send)
+        self.file_uploads = FileUploads(self._link_sender)
         self._hosted = Hosted(self._link_sender, self._send)
         self._connections = Connections(io, connector, address, self, self._link_sender, self.downloads, self._sendable)
         self._idle_waiters: set[asyncio.Event] = set()

@@ -262,6 +262,9 @@ class LinkSender:
         self._numbers = itertools.count(1)
         self.buffer = buffer_of(io)
         self._room: dict[Channel, deque[_RoomWaiter]] = {}
+        self.own: Channel | None = None
+        """Bodies that no record will name are sent from here; the mainframe never hears of it."""
+        self.when_kept: dict[int, asyncio.Future[None]] = {}
         self._port_full = False
         self._arrivals: deque[Channel] = deque()
         self._writer_idle = False
@@ -345,6 +348,9 @@ class LinkSender:
         for channel in list(self._room):
             self._wake(channel)
         self._arrivals.clear()
+        self.own, self.when_kept, waiting = None, {}, self.when_kept
+        for waiter in waiting.values():
+            waiter.set_result(None)
         self.outbox = Outbox(self.ports)
 
     # ------------------------------------------------------------------ what producers tell
@@ -403,7 +409,7 @@ class LinkSender:
 
     def enlist(self, channel: Channel) -> None:
         """Give a channel a place on the scheduler's ring."""
-        if self.channels.get(channel.number) is channel:
+        if channel is self.own or self.channels.get(channel.number) is channel:
             self.outbox.scheduler.enlist(channel)
             self._sendable.set()
         else:
@@ -480,6 +486,8 @@ class LinkSender:
     def kept(self, n: int) -> None:
         """Let the record go that waited for the mainframe to have a body."""
         channel = self.outbox.kept(n)
+        if (waiter := self.when_kept.pop(n, None)) is not None:
+            waiter.set_result(None)
         if channel is not None and self.channels.get(channel.number) is channel:
             self.outbox.scheduler.enlist(channel)
         # Also where the channel is closed: a batch that is sent again may wait for this.

@@ -149,6 +149,7 @@ def limits(settings: Settings) -> dict[str, int]:
         "inline": INLINE_BYTES,
         "sessions": settings.max_sessions,
         "session_bytes": settings.session_bytes,
+        "carried_bytes": settings.carried_bytes,
         "blocks": MAX_BLOCKS,
         "arguments": MAX_ARGUMENTS,
         "listed": MAX_LISTED,

@@ -21,9 +21,10 @@ from .dispatchsender import DispatchSender
 from .drained import Drained
 from .jobqueues import JobQueues, is_to_go_out
 from .jobs import Attempt, Job, JobState, LinkState
-from .lives import Lost, Made, VarValue
+from .lives import Lost
 from .needs import BESIDE, SPAWN, Need, has_version, need_of
 from .placing import Placing
+from .returns import Returns
 from .sharing import Sharing
 from .spawning import Spawning, spawn_slots
 from .transactions import Transactions
@@ -51,12 +52,14 @@ class Dispatcher:
         """Queues that are gone on with in the loop's next turn."""
         self._pins: dict[tuple[str, str], LinkState] = {}
         self._drained = Drained(self._pins)
-        self.placing = Placing(self.links, self._free)
+        self.placing = Placing(self.links, self._free, transactions.settings)
         self.absence = Absence(transactions, self.links, self._waiting, self._drained.takes)
         self.sharing = Sharing(transactions, self.links, self._waiting)
         self.sender = DispatchSender(transactions, self.links)
         self.exports = self.sender.exports
         self.exports.handed_down = self._pump_soon
+        self.exports.unheard = self.lost
+        self.returns = Returns(transactions, self.links, self.placing, self.enqueue, self.value_lost)
         self.spawning = Spawning(self._assign, self.enqueue)
 
     def link(self, link_id: str) -> LinkState:
@@ -97,6 +100,7 @@ class Dispatcher:
         job.state = JobState.ENDED
         need = need_of(job)
         self.absence.withdrawn(need, job)
+        self.returns.withdraw(job)
         if self.sharing.keeps_for(need):
             # Others may have had to wait for it alone.
             self._transactions.supervisor.soon(self._pump_soon, what="the turn of the next job")
@@ -147,27 +151,13 @@ class Dispatcher:
             has = self.placing.can_come if need.group == SPAWN else self.placing.has
             missing = job.session.lives.missing(job.inputs.values(), partial(has, link))
             if missing:
-                turn.after(partial(self._values_lost, job, _whereabouts(missing)))
+                turn.after(self.returns.noted(job, missing))
                 return True
         if need.group == SPAWN:
             self.spawning.ask(job, link)
         else:
             self._assign(turn, job, link)
         return True
-
-    def _values_lost(self, job: Job, seen: list[_Whereabouts]) -> None:
-        """Let inputs be made again that are where a job can't run, or end it: another attempt would do no better.
-
-        One that was made again since it was ``seen``, while a row was being stored, is there: out with the job anew.
-        """
-        with self._transactions.turn() as turn:
-            if job.session.jobs.get(job.job_id) is not job or not is_to_go_out(job):
-                return
-            missing = [value for value, *_ in seen]
-            if _whereabouts(missing) != seen:
-                self.enqueue(turn, job)
-            elif (refused := job.session.wait_for(turn, job, missing)) is not None:
-                self.value_lost(turn, job, *refused)
 
     def value_lost(self, turn: Turn, job: Job, lost: Lost, reason: str | None = None) -> None:
         """End a job whose input can't be had, for a reason beyond that."""
@@ -176,6 +166,7 @@ class Dispatcher:
     def came(self, turn: Turn, link: LinkState) -> None:
         """An executor has said what it can do, or was told what it may: hand out what waited for it."""
         self.spawning.arrived(turn, link)
+        self.returns.came(turn, link)
         self.pump_all(turn)
         self.absence.review()
 
@@ -193,7 +184,7 @@ class Dispatcher:
     def _choose_host(self, need: Need, job: Job) -> LinkState | None:
         """Choose who starts a process for a job: where its var values can come, if that is anywhere."""
         hosts = [link for link in self.links.values() if spawn_slots(link) > 0 and self._has_room(link, need)]
-        return max(self.placing.nearest(job, hosts), key=spawn_slots, default=None)
+        return max(self.placing.nearest(job, need, hosts), key=spawn_slots, default=None)
 
     def _choose_any(self, need: Need) -> LinkState | None:
         """Choose the executor that has most room."""
@@ -298,6 +289,7 @@ class Dispatcher:
     def stop_timers(self) -> None:
         """Let no lease run out and tell of no absence any more."""
         self.absence.stop()
+        self.returns.stop()
         self.sharing.stop()
         for link in self.links.values():
             self.back(link)
@@ -317,7 +309,7 @@ class Dispatcher:
         """A link has no connection: its lease runs out unless it comes back."""
         if link.executor is not None:
             self.absence.review()
-        if link.load and link.lease_timer is None:
+        if link.lease_timer is None and (link.load or self.exports.awaits(link)):
             link.lease_timer = self._transactions.supervisor.later(
                 self._transactions.settings.lease, self._expired, link, what="the end of a lease"
             )
@@ -389,14 +381,6 @@ def _by_need(jobs: Iterable[Job], now: float) -> dict[Need, deque[Job]]:
         job.queued_at = job.queued_at or now
         found.setdefault(need_of(job), deque()).append(job)
     return found
-
-
-_Whereabouts = tuple[VarValue, Made, tuple[str, str] | None, bool]
-
-
-def _whereabouts(values: list[VarValue]) -> list[_Whereabouts]:
-    """Return where values are: one that was made again, or exported, is elsewhere."""
-    return [(value, value.made, value.file, value.kept) for value in values]
 
 
 def _lost_words(job: Job, lost: Lost, reason: str | None) -> str:

@@ -15,7 +15,7 @@ from ..wire.messages import Dispatch, encode
 from .bounds import INLINE_BYTES
 from .connection import Connection
 from .exports import Exports
-from .jobs import Attempt, LinkState
+from .jobs import Attempt, LinkState, ValueSources
 from .journal.trouble import DISK_ERRORS
 from .spill import spill
 from .transactions import Transactions
@@ -42,7 +42,7 @@ class DispatchSender:
             # Its executor doesn't read: what it is to do is kept as jobs, not as messages.
             connection.feed(partial(self._send_later, attempt, connection))
             return
-        if self.exports.files_for(attempt) is None:
+        if self.exports.sources_for(attempt) is None:
             return
         found = attempt.job.session.resolve_now(attempt.job.inputs)
         if found is None or not _say(attempt, found):
@@ -90,6 +90,7 @@ def _send(attempt: Attempt, line: bytes) -> None:
 
 def _message(attempt: Attempt, found: dict[str, Found]) -> Dispatch:
     job = attempt.job
+    sources = job.session.sources_for(attempt) if job.session.lives.any else ValueSources()
     bodies: dict[str, Any] = {handle: each.body for handle, each in found.items() if each.body is not None}
     return Dispatch(
         job_id=job.job_id,
@@ -104,5 +105,6 @@ def _message(attempt: Attempt, found: dict[str, Found]) -> Dispatch:
         block_path=job.block.get("path"),
         timeout=job.timeout,
         metadata=job.session.metadata,
-        files=job.session.files_for(attempt) if job.session.lives.any else {},
+        files=sources.files,
+        carried={handle: body.to_json() for handle, body in sources.bodies.items()},
     )

@@ -1,25 +1,40 @@
-"""Exports: var values that another process of their host needs. Their makers write them into files, once each.
+"""Exports: var values that another process needs. Their makers write them into files, once each.
 
 A job is assigned first, and its dispatch is sent when all of its files are there; whoever makes them is asked again
-after each Welcome. What was exported stands in the journal: the file outlives its process.
+after each Welcome. What was exported stands in the journal: the file outlives its process. For another host somebody
+who can open the file sends it as a body, once, too; it lies beside the journal, and outlives the host.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from ..errors import Rejected
-from ..wire.messages import Export
+from ..wire.bodies import BodyRef
+from ..wire.messages import Carry, Export
 from .bounds import FILE_NAME, MAX_WORDS
-from .jobs import Attempt, JobOwner, JobState, LinkState
+from .jobs import Attempt, JobOwner, JobState, LinkState, ValueSources
+from .journal import BodyRow
+from .lives import VarValue
 from .transactions import Transactions
 from .turn import Turn
 
-__all__ = ["LINK_METHODS", "Exports"]
+__all__ = ["LINK_METHODS", "Exports", "source_of"]
 
-Key = tuple[str, str, str, int, int]
-"""The link of a value's maker, its session, job, attempt and place."""
+Key = tuple[str, str, str, str, int, int]
+"""What is asked for (``export`` or ``carry``), of which link, and a value's session, job, attempt and place."""
+
+
+class _Asked:
+    """What an executor was asked for, and who waits for it."""
+
+    __slots__ = ("attempts", "message")
+
+    def __init__(self, message: Export | Carry) -> None:
+        self.message = message
+        self.attempts: list[Attempt] = []
 
 
 class Exports:
@@ -32,50 +47,73 @@ class Exports:
         self._links = links
         self._send = send
         """Sends a dispatch whose files are there."""
-        self._waiting: dict[Key, list[Attempt]] = {}
+        self._waiting: dict[Key, _Asked] = {}
         self.handed_down: Callable[[], None] = lambda: None
         """Called when an executor that leaves has said where a value is, or why it is nowhere."""
+        self.unheard: Callable[[LinkState], None] = lambda _: None
+        """Called when somebody is asked who has no connection: that may be for ever."""
 
-    def files_for(self, attempt: Attempt) -> dict[str, str] | None:
-        """Return the files of an attempt's inputs by handle; None while some aren't there: then it is sent later."""
+    def sources_for(self, attempt: Attempt) -> ValueSources | None:
+        """Return where an attempt's inputs are; None while some aren't there: then it is sent later."""
         lives = attempt.job.session.lives
         if not lives.any:
-            return {}
+            return ValueSources()
         files: dict[str, str] = {}
+        bodies: dict[str, BodyRef] = {}
         complete = True
         for handle, ref in attempt.job.inputs.items():
             value = lives.find(ref)
             if value is None or value.made.link_id == attempt.link.link_id:
                 continue
-            if value.file is not None:
-                files[handle] = value.file[1]
-            elif value.size is not None and (maker := self._maker(value.made.link_id)) is not None:
-                made = value.made
-                self._ask(maker, attempt, made.job_id, made.attempt, value.number)
-                complete = False
-        return files if complete else None
+            name = value.file_for(attempt.link.places)
+            if name is not None:
+                files[handle] = name
+            if value.body is not None and Carry.op in attempt.link.understands:
+                # Beside a file, too: that may have gone with the command whose process has fetched it.
+                bodies[handle] = value.body
+            elif name is None:
+                complete &= not self._ask(attempt, value)
+        return ValueSources(files, bodies) if complete else None
 
-    def _maker(self, link_id: str) -> LinkState | None:
-        link = self._links.get(link_id)
-        return link if link is not None and link.is_there else None
+    def _ask(self, attempt: Attempt, value: VarValue) -> bool:
+        """Ask for a value, unless that was done; tell whether there is anybody to be asked."""
+        link, made = attempt.link, value.made
+        source = source_of(value, self._links)
+        if value.size is None or source is None:
+            return False
+        session_id, of = attempt.job.session.session_id, (made.job_id, made.attempt, value.number)
+        if value.file is None and source.link_id == made.link_id and (source.host == link.host or not _goes(link)):
+            message: Export | Carry = Export(session_id, *of)
+        elif _goes(link) and _goes(source):
+            file = value.file_for(source.places)
+            message = Carry(session_id, *of, self._transactions.settings.carried_bytes, file)
+        else:
+            return False
+        key = (message.op, source.link_id, session_id, *of)
+        asked = self._waiting.get(key)
+        if asked is None:
+            asked = self._waiting[key] = _Asked(message)
+            source.send(message)
+            if source.connection is None:
+                self.unheard(source)
+        if attempt not in asked.attempts:
+            asked.attempts.append(attempt)
+        return True
 
-    def _ask(self, maker: LinkState, attempt: Attempt, job_id: str, number: int, place: int) -> None:
-        session_id = attempt.job.session.session_id
-        waiting = self._waiting.setdefault((maker.link_id, session_id, job_id, number, place), [])
-        if not waiting:
-            maker.send(Export(session_id, job_id, number, place))
-        if attempt not in waiting:
-            waiting.append(attempt)
+    def awaits(self, link: LinkState) -> bool:
+        """Tell whether somebody waits for what a link was asked for."""
+        return any(key[1] == link.link_id for key in self._waiting)
 
     def restate(self, link: LinkState) -> None:
         """Ask a maker again that has come back."""
-        for link_id, session_id, job_id, attempt, place in self._waiting:
-            if link_id == link.link_id:
-                link.send(Export(session_id, job_id, attempt, place))
+        for key, asked in self._waiting.items():
+            if key[1] == link.link_id:
+                link.send(asked.message)
 
-    def arrived(self, key: Key, error: str | None) -> None:
+    def arrived(self, value: tuple[str, str, int, int], error: str | None) -> None:
         """Send what has waited for a value, or hand it out anew if the value stays where it is."""
-        waiting = [attempt for attempt in self._waiting.pop(key, ()) if _waits(attempt)]
+        found = [key for key in self._waiting if key[2:] == value]
+        waiting = [attempt for key in found for attempt in self._waiting.pop(key).attempts if _waits(attempt)]
         if error is None:
             for attempt in waiting:
                 self._send(attempt)
@@ -85,13 +123,18 @@ class Exports:
 
     def maker_gone(self, turn: Turn, link: LinkState, reason: str) -> None:
         """Hand out anew what waits for values of a process that has ended."""
-        for key in [key for key in self._waiting if key[0] == link.link_id]:
-            self._release(turn, [each for each in self._waiting.pop(key) if _waits(each)], reason)
+        for key in [key for key in self._waiting if key[1] == link.link_id]:
+            self._release(turn, [each for each in self._waiting.pop(key).attempts if _waits(each)], reason)
 
     def session_over(self, session_id: str) -> None:
         """Wait for nothing of a session any more."""
-        for key in [key for key in self._waiting if key[1] == session_id]:
+        for key in [key for key in self._waiting if key[2] == session_id]:
             del self._waiting[key]
+
+    @property
+    def session_bytes(self) -> int:
+        """How many bytes a session may take."""
+        return self._transactions.settings.session_bytes
 
     @staticmethod
     def _release(turn: Turn, attempts: list[Attempt], reason: str) -> None:
@@ -119,9 +162,11 @@ def _exported(
         raise Rejected("'note' is a text", code="params")
     session = running.get(str(session_id))
     value = None if session is None else session.lives.value(str(job_id), attempt, place)
-    if session is None or value is None or value.made.link_id != link.link_id:
+    if session is None or value is None:
         # It has gone meanwhile, or is asked for no more.
         return {"lives": False}
+    if value.made.link_id != link.link_id:
+        return _copied(session, turn, link, value, file)
     place_of = link.disk if params.get("lasting") is True and link.disk is not None else link.host
     found = (str(place_of), str(file)) if isinstance(file, str) else None
     if value.file is not None and (found in (None, value.file) or place_of != link.disk):
@@ -134,7 +179,7 @@ def _exported(
         None if words is not None else found,
         words if words is not None else (note or "")[:MAX_WORDS] or None,
     )
-    key = (link.link_id, session.session_id, value.made.job_id, value.made.attempt, value.number)
+    key = (session.session_id, value.made.job_id, value.made.attempt, value.number)
     turn.after(lambda: exports.arrived(key, words))
     if link.executor is None:
         # Jobs wait for what an executor hands down that leaves.
@@ -142,9 +187,71 @@ def _exported(
     return {}
 
 
+def _copied(session: JobOwner, turn: Turn, link: LinkState, value: VarValue, file: object) -> dict[str, Any]:
+    """An executor of another host has fetched a value's body into a file."""
+    if value.body is None or not isinstance(file, str) or link not in session.links:
+        return {"lives": False}
+    found = (str(link.host), file)
+    if value.copies.get(link.link_id) != found:
+        session.value_copied(turn, (value.made.job_id, value.made.attempt, value.number), link.link_id, found)
+    return {}
+
+
+def _carried(
+    exports: Exports, running: Mapping[str, JobOwner], turn: Turn, link: LinkState, params: dict[str, Any]
+) -> dict[str, Any]:
+    """An executor has sent a value's file as a body, or says why it can't."""
+    session_id, place = params["session_id"], params["place"]
+    body, error = BodyRef.from_json(params.get("body")), params.get("error")
+    if (body is None) == (error is None):
+        raise Rejected("'body' names what came of a var value, or 'error' says why nothing did", code="params")
+    session = running.get(session_id)
+    value = None if session is None else session.lives.value(params["job_id"], params["attempt"], place)
+    if session is None or value is None or not _may_carry(link, value):
+        return {"lives": False}
+    words = None if error is None else str(error)[:MAX_WORDS]
+    limit = exports.session_bytes
+    if body is not None and session.bytes + body.length > limit:
+        words = f"the session has {session.bytes} bytes, {limit} may be (the mainframe's setting session_bytes)"
+        body = None
+    if body is not None and value.body is None:
+        if link.whole.get(body.n) != (body.length, body.sha256):
+            raise Rejected(f"body {body.n} isn't whole on the disk yet: ask again after its 'kept'", code="unkept")
+        del link.whole[body.n]
+        link.unnamed -= link.bodies.pop(body.n, 0)
+        session.bytes += body.length
+        turn.write.body(
+            BodyRow(session_no=session.number, link_id=link.link_id, n=body.n, length=body.length, sha256=body.sha256)
+        )
+    if value.body is None:
+        found = None if body is None else replace(body, link=link.link_id)
+        session.value_carried(turn, (value.made.job_id, value.made.attempt, value.number), found, words)
+    key = (session.session_id, value.made.job_id, value.made.attempt, value.number)
+    turn.after(lambda: exports.arrived(key, words))
+    return {}
+
+
+def source_of(value: VarValue, links: Mapping[str, LinkState]) -> LinkState | None:
+    """Return who has a value, or can open its file, to be asked for it; None where nobody is connected."""
+    maker = links.get(value.made.link_id)
+    if maker is not None and maker.is_there:
+        return maker
+    return next((link for link in links.values() if link.connection and _goes(link) and _may_carry(link, value)), None)
+
+
+def _may_carry(link: LinkState, value: VarValue) -> bool:
+    return value.made.link_id == link.link_id or value.file_for(link.places) is not None
+
+
+def _goes(link: LinkState) -> bool:
+    """Tell whether an executor can send files of values as bodies, and fetch them."""
+    return Carry.op in link.understands
+
+
 Method = Callable[[Exports, Mapping[str, JobOwner], Turn, LinkState, dict[str, Any]], dict[str, Any]]
 
 LINK_METHODS: Final[dict[str, Method]] = {
     "exported": _exported,
+    "carried": _carried,
 }
 """What executors say of themselves rather than of a job that they hold."""

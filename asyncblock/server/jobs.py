@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, NamedTuple, Protocol, cast
 
 import orjson
 
@@ -19,6 +19,7 @@ from ..flow.entries import BlockRequested, JobCreated, Ref
 from ..flow.plan import Plan, Spec
 from ..flow.references import References
 from ..resources import NOTHING, Resources
+from ..wire.bodies import BodyRef
 from ..wire.messages import Message
 from .announcement import ExecutorInfo
 from .arguments import Arguments
@@ -29,7 +30,7 @@ from .lives import Lives, Lost, VarValue
 from .turn import Turn
 from .values import Found
 
-__all__ = ["Attempt", "Job", "JobOwner", "JobState", "LinkState"]
+__all__ = ["Attempt", "Job", "JobOwner", "JobState", "LinkState", "ValueSources"]
 
 _DEATHS = 2
 """Further attempts of a job that is run again, and whose process ends: whatever killed the first may come once more."""
@@ -50,6 +51,15 @@ _EMPTY: Final[dict[str, Any]] = cast("dict[str, Any]", MappingProxyType({}))
 _NONE: Final[set[str]] = cast("set[str]", frozenset())
 _NO_ARGUMENTS: Final = Arguments()
 """What jobs have in common that no executor has had yet: of those there may be very many. Nothing can be put in."""
+
+
+class ValueSources(NamedTuple):
+    """Where an attempt's inputs are that are var values of other processes, by handle; one may be in both."""
+
+    files: dict[str, str] = _EMPTY
+    """The names of the files of those that can be opened there."""
+    bodies: Mapping[str, BodyRef] = MappingProxyType({})
+    """What became of the files of others."""
 
 
 @dataclass(slots=True, eq=False)
@@ -396,8 +406,16 @@ class JobOwner(Protocol):
         """Note that a var value is in a file from now on, or (no file) that it can't be, and why."""
         ...
 
-    def files_for(self, attempt: Attempt) -> dict[str, str]:
-        """Return the files of an attempt's inputs that are var values of other processes."""
+    def value_carried(self, turn: Turn, value: tuple[str, int, int], body: BodyRef | None, words: str | None) -> None:
+        """Note that a var value is a body, too, or (no body) that it can't be had beyond its host, and why."""
+        ...
+
+    def value_copied(self, turn: Turn, value: tuple[str, int, int], link_id: str, file: tuple[str, str]) -> None:
+        """Note that a var value came to another host, into a file there."""
+        ...
+
+    def sources_for(self, attempt: Attempt) -> ValueSources:
+        """Return where an attempt's inputs are that are var values of other processes."""
         ...
 
     def resolve_now(self, refs: Mapping[str, Any]) -> dict[str, Found] | None:

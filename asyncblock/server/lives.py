@@ -10,11 +10,13 @@ said in another way after its next Welcome: what was seen of each attempt, and w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol
 
 from ..flow.entries import JobCreated, Ref
 from ..flow.references import References
+from ..wire.bodies import BodyRef
 from ..wire.ranges import Ranges
 from ..wire.stored import EXECUTOR_NAME, StoreKey
 from .arguments import Arguments
@@ -106,12 +108,21 @@ class Made:
         self.counts: dict[str, int] = {}
         """How many there were on each handle."""
 
+    def told(self, link_id: str) -> list[Any] | None:
+        """Return what is told of it to an executor, its maker's or one that has fetched some; None for others."""
+        if self.link_id == link_id:
+            seen = None if self.closed else self.seen.to_json()
+            return [self.job_id, self.attempt, seen, Ranges(self.values).to_json()]
+        copied = [number for number, value in self.values.items() if link_id in value.copies]
+        return [self.job_id, self.attempt, None, Ranges(copied).to_json()] if copied else None
+
 
 class VarValue:
     """A value that lives."""
 
     __slots__ = (
-        "aliases", "file", "handle", "holds", "kept", "key", "made", "number", "ordinal", "places", "size", "why",
+        "aliases", "body", "copies", "file", "grounded", "handle", "holds", "kept", "key", "made", "number", "ordinal",
+        "places", "size", "why",
     )  # fmt: skip
 
     def __init__(self, made: Made, number: int, kept: bool, size: int | None, handle: str, ordinal: int) -> None:
@@ -123,6 +134,12 @@ class VarValue:
         """Bytes that move when another process takes it; None for one that stays in its own."""
         self.file: tuple[str, str] | None = None
         """The host and the name of the file that it was exported into."""
+        self.body: BodyRef | None = None
+        """The body that its file became, for other hosts."""
+        self.copies: dict[str, tuple[str, str]] = {}
+        """The host and the name of the file that it came into elsewhere, by the link of who has fetched it."""
+        self.grounded: str | None = None
+        """Why it can't become a body."""
         self.holds = 0
         self.places: list[Place] = []
         """Where references to it stand; more than one when it was sent on as it came."""
@@ -134,6 +151,38 @@ class VarValue:
         """What stood for it before."""
         self.why: str | None = None
         """Why it stays in its process."""
+
+    def to_json(self) -> list[Any]:
+        """Return it as JSON-ready data."""
+        body = None if self.body is None else self.body.to_json()
+        moved = [self.size, self.file, self.handle, self.ordinal, self.key, self.aliases, self.why]
+        return [self.number, self.kept, self.holds, self.places, *moved, body, self.copies, self.grounded]
+
+    @classmethod
+    def restored(cls, made: Made, fields: list[Any]) -> tuple[VarValue, list[Any]]:
+        """Return what ``to_json`` gave, and what else has stood for it."""
+        number, kept, holds, places, *moved = fields
+        known: list[Any] = [*moved, *_MOVED[len(moved) :]]
+        size, file, handle, ordinal, key, aliases, why, body, copies, grounded = known
+        handle = handle if handle is not None else (places[0][3] if places else "")
+        value = cls(made, number, kept, size, handle, ordinal)
+        value.file = None if file is None else (file[0], file[1])
+        value.key, value.why, value.grounded = key, why, grounded
+        value.body = BodyRef.from_json(body)
+        value.copies = {copier: (copy[0], copy[1]) for copier, copy in copies.items()}
+        value.holds = holds
+        value.places = [(row, line, index, handle) for row, line, index, handle in places]
+        return value, aliases
+
+    @property
+    def survives(self) -> bool:
+        """Tell whether it is somewhere else than in its maker's memory, too."""
+        return self.file is not None or self.body is not None
+
+    def file_for(self, places: Container[str | None]) -> str | None:
+        """Return the name of its file for who can open those of some hosts and disks; None where there is none."""
+        found = ([] if self.file is None else [self.file]) + list(self.copies.values())
+        return next((name for place, name in found if place in places), None)
 
     @property
     def origin(self) -> Origin:
@@ -325,6 +374,17 @@ class Lives:
             else:
                 self.places.add(file[0])
 
+    def carried(self, value: Alias, body: BodyRef | None, why: str | None = None) -> None:
+        """Take in that a value is a body, too, or (None) that it can't be, and why."""
+        if (found := self.value(*value)) is not None:
+            found.body, found.grounded = body, why
+
+    def copied(self, value: Alias, link_id: str, file: tuple[str, str]) -> None:
+        """Take in that a value is in a file of another host, too."""
+        if (found := self.value(*value)) is not None:
+            found.copies[link_id] = file
+            self.places.add(file[0])
+
     # ------------------------------------------------------------------ values are made again
 
     def remember(self, created: JobCreated, open_jobs: Mapping[str, object]) -> None:
@@ -369,6 +429,7 @@ class Lives:
         made.values[new.number] = value
         value.number, value.key, value.size = new.number, new.key, new.size
         value.file, value.kept, value.why = new.file, new.kept, new.why
+        value.body, value.copies, value.grounded = new.body, new.copies, new.grounded
         for place in new.places:
             self._places[place] = value
         value.places += new.places
@@ -402,7 +463,8 @@ class Lives:
                 del self._places[place]
             for alias in value.aliases:
                 del self._aliases[alias]
-            gone.append((made.link_id, made.job_id, made.attempt, value.number))
+            links = (made.link_id, *value.copies)
+            gone += [(link_id, made.job_id, made.attempt, value.number) for link_id in links]
             self._tidy(made)
         return gone
 
@@ -412,11 +474,7 @@ class Lives:
 
     def of_link(self, link_id: str) -> list[list[Any]]:
         """Return what an executor may keep: job, attempt, what was seen (None: all there will be), what lives of it."""
-        return [
-            [made.job_id, made.attempt, None if made.closed else made.seen.to_json(), Ranges(made.values).to_json()]
-            for made in self._made.values()
-            if made.link_id == link_id
-        ]
+        return [told for made in self._made.values() if (told := made.told(link_id)) is not None]
 
     def close(self) -> None:
         """Leave no circles behind: the session is over."""
@@ -435,9 +493,7 @@ class Lives:
             "places": sorted(self.places),
             "made": [
                 [made.job_id, made.attempt, made.link_id, made.closed, made.seen.to_json(),
-                 [[each.number, each.kept, each.holds, each.places, each.size, each.file,
-                   each.handle, each.ordinal, each.key, each.aliases, each.why]
-                  for each in made.values.values()], made.node_id, made.counts]
+                 [each.to_json() for each in made.values.values()], made.node_id, made.counts]
                 for made in self._made.values()
             ],
             "lineage": self.lineage.to_json(),
@@ -458,25 +514,19 @@ class Lives:
             made = self._made[job_id, attempt] = Made(job_id, attempt, link_id, more[0] if more else "")
             made.closed, made.seen = closed, Ranges.from_json(seen)
             made.counts = dict(more[1]) if len(more) > 1 else {}
-            for number, kept, holds, places, *moved in values:
-                known: list[Any] = [*moved, *_MOVED[len(moved) :]]
-                size, file, handle, ordinal, key, aliases, why = known
-                handle = handle if handle is not None else (places[0][3] if places else "")
-                value = made.values[number] = VarValue(made, number, kept, size, handle, ordinal)
-                value.file = None if file is None else (file[0], file[1])
-                value.key, value.why = key, why
+            for fields in values:
+                value, aliases = VarValue.restored(made, fields)
+                made.values[value.number] = value
                 for alias in aliases:
                     self._rename(value, (alias[0], alias[1], alias[2]))
-                value.holds = holds
-                value.places = [(row, line, index, handle) for row, line, index, handle in places]
                 self._places.update(dict.fromkeys(value.places, value))
-                if holds <= 0:
+                if value.holds <= 0:
                     self._idle.append(value)
         if self._made:
             self._begin()
 
 
-_MOVED: Final[tuple[Any, ...]] = (None, None, None, -1, None, (), None)
+_MOVED: Final[tuple[Any, ...]] = (None, None, None, -1, None, (), None, None, MappingProxyType({}), None)
 """What snapshots of before don't say of a value."""
 
 

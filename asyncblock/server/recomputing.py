@@ -85,7 +85,7 @@ class Recomputing:
                 return value.lost, words
             for needed in recipe.needs.values():
                 found = lives.value(*needed[:3])
-                if found is None or (found.file is None and self._dispatch.is_gone(found.made.link_id)):
+                if found is None or (not found.survives and self._dispatch.is_gone(found.made.link_id)):
                     stack.append(needed)
         return None
 
@@ -105,7 +105,7 @@ class Recomputing:
         )
         if limit >= 0 and busy >= max(limit, 1):
             return
-        wanted = [each for each in made.values.values() if not each.kept and (each.file is None or each in missing)]
+        wanted = [each for each in made.values.values() if not each.kept and (not each.survives or each in missing)]
         created = JobCreated(
             session.fresh_job_id(),
             first.node_id,

@@ -27,6 +27,7 @@ from ..flow.entries import (
 )
 from ..flow.plan import Plan
 from ..flow.run import Run
+from ..wire.bodies import BodyRef
 from .fold import SessionFold, SessionOwner
 from .jobs import Attempt, Job, JobState
 from .journal import Snapshot
@@ -151,6 +152,12 @@ class SessionRecovery(SessionFold):
                 self.lives.exported(obj["job_id"], obj["attempt"], obj["place"], (obj["host"], obj["file"]))
             case "ValueStays":
                 self.lives.exported(obj["job_id"], obj["attempt"], obj["place"], None, obj.get("reason"))
+            case "ValueCarried":
+                body = BodyRef.from_json(obj.get("body"))
+                self.lives.carried((obj["job_id"], obj["attempt"], obj["place"]), body, obj.get("reason"))
+            case "ValueCopied":
+                file = (obj["host"], obj["file"])
+                self.lives.copied((obj["job_id"], obj["attempt"], obj["place"]), obj["link"], file)
             case "SessionFinished":
                 self.state, self.error, self.finished_at = obj["state"], obj["error"], obj["t"]
             case "JobFailed":

@@ -11,9 +11,10 @@ from typing import Any
 
 import orjson
 
+from ..wire.bodies import BodyRef
 from ..wire.messages import Cancel, Close
 from ..wire.records import TERMINAL, check
-from .jobs import Attempt, Job, JobState
+from .jobs import Attempt, Job, JobState, ValueSources
 from .journal import Snapshot
 from .lines import ChannelRecords
 from .lives import Lost, VarValue
@@ -211,13 +212,27 @@ class SessionRows(SessionRecovery):
             turn.say(self, "ValueExported", **common, host=file[0], file=file[1], **note, t=_now())
         self.lives.exported(job_id, attempt, place, file, words if file is None else None)
 
+    def value_carried(self, turn: Turn, value: tuple[str, int, int], body: BodyRef | None, words: str | None) -> None:
+        """Note that a var value is a body, too, or (no body) that it can't be had beyond its host, and why."""
+        job_id, attempt, place = value
+        said = {"reason": words} if body is None else {"body": body.to_json()}
+        turn.say(self, "ValueCarried", job_id=job_id, attempt=attempt, place=place, **said, t=_now())
+        self.lives.carried(value, body, words)
+
+    def value_copied(self, turn: Turn, value: tuple[str, int, int], link_id: str, file: tuple[str, str]) -> None:
+        """Note that a var value came to another host, into a file there."""
+        job_id, attempt, place = value
+        common = {"job_id": job_id, "attempt": attempt, "place": place}
+        turn.say(self, "ValueCopied", **common, link=link_id, host=file[0], file=file[1], t=_now())
+        self.lives.copied(value, link_id, file)
+
     def wait_for(self, turn: Turn, job: Job, missing: list[VarValue]) -> tuple[Lost, str | None] | None:
         """Let a job wait until its missing inputs are made again, or return which of them can't be, and why."""
         return self.recomputing.wait_for(turn, job, missing)
 
-    def files_for(self, attempt: Attempt) -> dict[str, str]:
-        """Return the files of an attempt's inputs that are var values of other processes."""
-        return self._owner.dispatch.exports.files_for(attempt) or {}
+    def sources_for(self, attempt: Attempt) -> ValueSources:
+        """Return where an attempt's inputs are that are var values of other processes."""
+        return self._owner.dispatch.exports.sources_for(attempt) or ValueSources()
 
     def release_values(self, turn: Turn) -> None:
         """Let go of var values that nothing holds any more, once it is in the journal why."""

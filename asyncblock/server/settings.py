@@ -41,6 +41,8 @@ class Settings:
 
     session_bytes: int = 10 << 30
     """Bytes of journal and bodies that a session may take before it fails: one flow mustn't fill the disk of all."""
+    carried_bytes: int = 4 << 30
+    """Bytes of a var value that goes to another host as a body; 0: none does. It counts for its session, too."""
     unnamed_bytes: int = 10 << 30
     """Bytes on disk of a link's bodies that no record has named yet: many jobs may send large ones by turns."""
     queue_bytes: int = 64 << 20

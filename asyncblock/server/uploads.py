@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import RemoteProtocolError, Unavailable
 from ..wire.bodies import CHUNK_SIZE, BodyRef, decode_chunk
-from ..wire.messages import Bye, Discard, Kept, Whole
+from ..wire.messages import Bye, Carry, Discard, Kept, Whole
 from .bounds import MAX_BODIES, MAX_BODY
 from .connection import Connection, Dismissed
 from .jobs import Attempt, LinkState
@@ -65,12 +65,14 @@ class Uploads:
             return 0
         if n in self._link.whole or n in self._keeping:
             raise RemoteProtocolError(f"a chunk of body {n} for offset {offset} came; it was said to be whole before")
-        if offset + len(piece) > MAX_BODY:
-            raise RemoteProtocolError(f"body {n} has more than {MAX_BODY} bytes")
+        # Of a var value that it was asked for, one at a time.
+        carried = self._sessions.settings.carried_bytes if Carry.op in self._link.understands else 0
+        if offset + len(piece) > max(MAX_BODY, carried):
+            raise RemoteProtocolError(f"body {n} has more than {max(MAX_BODY, carried)} bytes")
         if len(self._link.bodies) >= MAX_BODIES and n not in self._link.bodies:
             raise RemoteProtocolError(f"{MAX_BODIES} bodies came that no record names")
         self._link.unnamed += offset + len(piece) - have
-        if self._link.unnamed > self._sessions.settings.unnamed_bytes:
+        if self._link.unnamed > self._sessions.settings.unnamed_bytes + carried:
             raise RemoteProtocolError(f"bodies of {self._link.unnamed} bytes came that no record names")
         try:
             write = self._sessions.journal.bodies.write(BodyKey(self._link.link_id, n), offset, piece)

@@ -218,6 +218,16 @@ file, by ``error`` of the others why there is none, or has gone. The answer ``li
 the value any more; then the file can go. ``release`` and ``session_ended`` are told, too, to executors that can open
 files which others have left. A file is there until its value is released, or the session has ended, also when its
 process isn't any more. How it is written is the affair of the executors of one ``host``.
+One that names ``carry`` in its announcement, under ``understands``, sends such files to executors that can't open them,
+and takes them from there. ``carry {session_id, job_id, attempt, place, most}`` asks for one that it has put out, or,
+with ``file``, that it can open: it sends the bytes as a body of ``encoding: raw``, one such body at a time, and when
+``kept`` has come, the request ``carried`` names it: these four, and ``body``, or ``error`` when there is none, as for a
+file of more than ``most`` bytes. The answer ``unkept`` is a mainframe's that has begun anew: it has sent another
+Welcome, so ``whole`` was said again, and after the ``kept`` to that it is to be asked again. A body that no answer has
+come for, and that may be too long for another link (``value``), goes up to ``carried_bytes``. The other one's
+``dispatch`` has it in ``carried`` by handle, perhaps beside a file, which comes first as long as it can be opened.
+Whoever fetches it may put it into a file and tell of that by ``exported``, for others of its ``host``; it is told by
+``release`` and ``live`` when that can go, as of values of its own.
 Values are let go when no job can ask for them any more. An executor that names ``release`` and ``live`` in its
 announcement, under ``understands``, is told: ``release {session_id, values}`` says which can go, and after each Welcome
 ``live`` what lives of those that were seen of each attempt, for a release may have been lost; those that weren't seen

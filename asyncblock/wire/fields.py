@@ -161,6 +161,8 @@ class Limits(TypedDict, total=False):
     """Sessions that run at once."""
     session_bytes: Count
     """Bytes of a session's journal and bodies, before it fails."""
+    carried_bytes: Count
+    """Bytes of a var value that travels to another host as a body."""
     blocks: Count
     """Blocks that one job has asked for and that haven't ended."""
     arguments: Count

@@ -42,6 +42,7 @@ __all__ = [
     "Announce",
     "Bye",
     "Cancel",
+    "Carry",
     "Close",
     "Discard",
     "Dispatch",
@@ -311,6 +312,8 @@ class Dispatch(Message):
     """What whoever started the session said of it: texts, numbers, booleans and null by name."""
     files: dict[str, str] = field(default_factory=dict)
     """Inputs that are var values of another process: the names of the files that they were exported into, by handle."""
+    carried: dict[str, ReferenceField] = field(default_factory=dict)
+    """Inputs that are var values of another host, or were there first: the bodies of their files, by handle."""
 
 
 @dataclass(slots=True)
@@ -401,6 +404,24 @@ class Export(Message):
 
 
 @dataclass(slots=True)
+class Carry(Message):
+    """Send the file of a var value as a body, for an executor that can't open it, and name that by ``carried``.
+
+    Only to an executor that announces it. Sent again after a Welcome; whoever sends the body already goes on with it.
+    """
+
+    op: ClassVar[str] = "carry"
+    session_id: str
+    job_id: str
+    attempt: int
+    place: int
+    most: int
+    """Bytes that it may have: ``carried_bytes`` of the mainframe's settings."""
+    file: str | None = None
+    """Its name; None where it has to be written first, as for an ``export``."""
+
+
+@dataclass(slots=True)
 class ServiceMessage(Message):
     """Something that a client says to a running service. Not kept, not repeated."""
 
@@ -468,8 +489,8 @@ MESSAGES: Final[dict[str, type[Message]]] = {
     cls.op: cls
     for cls in (
         Hello, Announce, Whole, Discard, Stalled, Gone, Request, Read, Unread, Fetch, Ping, Bye, Welcome, Ack, Kept,
-        Dispatch, Cancel, Spawn, Unspawn, Close, SessionEnded, Release, Live, Export, ServiceMessage, Refused, Reply,
-        Page, Fetched,
+        Dispatch, Cancel, Spawn, Unspawn, Close, SessionEnded, Release, Live, Export, Carry, ServiceMessage, Refused,
+        Reply, Page, Fetched,
     )
 }  # fmt: skip
 
@@ -554,7 +575,8 @@ _SPECS: Final = {op: _spec(cls) for op, cls in MESSAGES.items()}
 _LATER: Final[dict[str, tuple[tuple[str, object], ...]]] = {
     **{op: (("secret", None),) for op, spec in _SPECS.items() if "secret" in spec},
     "refused": (("count", 1),),
-    "dispatch": (("metadata", {}), ("files", {})),
+    "dispatch": (("metadata", {}), ("files", {}), ("carried", {})),
+    "carry": (("file", None),),
     "welcome": (("addresses", []),),
     "ping": (("addresses", []),),
 }

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final, NotRequired, TypedDict
 
 from .checking import Bounds, Loose, Text, WrongField, checker
-from .fields import Count, HandleDef, Json, Object, PlanFields, Windows, Words
+from .fields import Count, HandleDef, Json, Object, PlanFields, ReferenceField, Windows, Words
 
 __all__ = ["ERRORS", "METHODS", "Method", "misfit", "plan_misfit", "result_misfit"]
 
@@ -161,6 +161,19 @@ class Exported(TypedDict):
     """For people."""
     lasting: NotRequired[bool | None]
     """The file is on the disk that is announced as ``disk``, and stays when its executor has left."""
+
+
+class Carried(TypedDict):
+    """The body of a value's file, or why there is none."""
+
+    session_id: str
+    job_id: str
+    attempt: int
+    place: int
+    body: NotRequired[ReferenceField | None]
+    """Of this link; missing where there is an error."""
+    error: NotRequired[str | None]
+    """Why the value can't be had beyond its host."""
 
 
 class StillAsked(TypedDict):
@@ -497,7 +510,15 @@ METHODS: Final[dict[str, Method]] = {
         ExecutorHeld, Nothing, _EXECUTOR, "Speak for a process that can't.", ("unauthorized",), "a sign of life again"
     ),
     "exported": Method(
-        Exported, StillAsked, _EXECUTOR, "Answer an ``export``: for values of one's own.", (), "changes nothing"
+        Exported,
+        StillAsked,
+        _EXECUTOR,
+        "Answer an ``export``, or tell of a file of what was carried here.",
+        (),
+        "changes nothing",
+    ),
+    "carried": Method(
+        Carried, StillAsked, _EXECUTOR, "Answer a ``carry``, when its body is kept.", ("unkept",), "changes nothing"
     ),
     "run_block": Method(
         RunBlock,
@@ -549,6 +570,7 @@ ERRORS: Final[dict[str, str]] = {
     "invalid_flow": "the plan or its inputs are wrong: every problem is told",
     "invalid_inputs": "the block lacks inputs, or takes no additional ones",
     "method": "there is no such method",
+    "unkept": "the body that is named isn't whole on the disk yet; ask again after its ``kept``",
     "not_held": "the link holds no open attempt of that number of that job",
     "overload": "too much of it waits or runs; try later",
     "params": "a parameter is missing, or of another type, or its JSON can't be taken",

@@ -69,6 +69,7 @@ RECEIVE: Final[Mapping[Role, Mapping[ConnectionState, Mapping[str, ConnectionSta
             "release": _OPEN,
             "live": _OPEN,
             "export": _OPEN,
+            "carry": _OPEN,
             "service_message": _OPEN,
             "refused": _OPEN,
             "reply": _OPEN,

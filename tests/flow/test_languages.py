@@ -14,7 +14,18 @@ from asyncblock.iothread import shared
 from asyncblock.link.sender import JobSender
 from asyncblock.packages import package_hash
 from asyncblock.wire.bodies import Parcel
-from asyncblock.wire.messages import Cancel, Close, Dispatch, Export, Live, Release, ServiceMessage, Spawn, Unspawn
+from asyncblock.wire.messages import (
+    Cancel,
+    Carry,
+    Close,
+    Dispatch,
+    Export,
+    Live,
+    Release,
+    ServiceMessage,
+    Spawn,
+    Unspawn,
+)
 from asyncblock.wire.records import encode
 
 from .packages import write
@@ -40,6 +51,7 @@ class Executor:
     def release(self, message: Release) -> None: ...
     def live(self, message: Live) -> None: ...
     def export(self, message: Export) -> None: ...
+    def carry(self, message: Carry) -> None: ...
     def spawn(self, message: Spawn) -> None: ...
     def unspawn(self, message: Unspawn) -> None: ...
     def link_over(self, error: AsyncBlockError) -> None: ...

@@ -23,7 +23,18 @@ from asyncblock.testing import Faults, MemoryMainframe, MemoryNetwork, OneLoop
 from asyncblock.testing.chaos.audit import Audit, audit_journal
 from asyncblock.wire import records
 from asyncblock.wire.bodies import Parcel
-from asyncblock.wire.messages import Cancel, Close, Dispatch, Export, Live, Release, ServiceMessage, Spawn, Unspawn
+from asyncblock.wire.messages import (
+    Cancel,
+    Carry,
+    Close,
+    Dispatch,
+    Export,
+    Live,
+    Release,
+    ServiceMessage,
+    Spawn,
+    Unspawn,
+)
 from asyncblock.wire.windows import LINK_WINDOW, Lane
 
 __all__ = ["World"]
@@ -114,6 +125,9 @@ class Executor:
         raise AssertionError("there are no var values here")
 
     def export(self, message: Export) -> None:
+        raise AssertionError("this executor has no host")
+
+    def carry(self, message: Carry) -> None:
         raise AssertionError("this executor has no host")
 
     def live(self, message: Live) -> None:

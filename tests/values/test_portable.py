@@ -389,3 +389,37 @@ def test_looking_a_value_through_reads_none_of_its_memory() -> None:
     """Its memory can't be read at all: whoever does ends."""
     done = subprocess.run([sys.executable, "-c", UNREADABLE], capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.returncode) == ("True\nTrue\n", 0), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("value", "library", "words"),
+    [
+        (pd.DataFrame({"a": [1]}), "pandas", "written with pandas 1.5.3, and .* is installed here"),
+        (pa.table({"a": [1]}), "pyarrow", None),
+        (pl.DataFrame({"a": [1]}), "polars", None),
+        (b"bytes", "pandas", None),
+    ],
+)
+def test_another_major_of_pandas_is_refused_with_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: Any, library: str, words: str | None
+) -> None:
+    fd = os.open(tmp_path / "value", os.O_RDWR | os.O_CREAT, 0o600)
+    with monkeypatch.context() as other:
+        other.setattr(sys.modules[library], "__version__", "1.5.3")
+        portable.save(value, fd, OF)
+    if words is None:
+        portable.load(fd, OF)
+    else:
+        with pytest.raises(LocalProtocolError, match=f"isn't portable to this process: it was {words}"):
+            portable.load(fd, OF)
+    os.close(fd)
+
+
+@pytest.mark.parametrize("value", [pa.table({"a": [1]}), pd.DataFrame({"a": pd.array([1], dtype="int64[pyarrow]")})])
+def test_a_library_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: Any) -> None:
+    fd = os.open(tmp_path / "value", os.O_RDWR | os.O_CREAT, 0o600)
+    portable.save(value, fd, OF)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(LocalProtocolError, match=r"it needs pyarrow [0-9.]+, which isn't installed here"):
+        portable.load(fd, OF)
+    os.close(fd)

@@ -6,6 +6,7 @@ file, privately: what it writes into its pages is its own, and they stay when th
 
 from __future__ import annotations
 
+import importlib
 import mmap
 import os
 import struct
@@ -51,6 +52,7 @@ class _Measure:
 
     def __init__(self) -> None:
         self.size = 0
+        self.libraries: set[str] = set()
         self.depth = 0
         self.few = MOST
 
@@ -80,7 +82,7 @@ def save(value: object, fd: int, about: dict[str, Any], few: int = MOST) -> int:
     """
     draft = _Draft(fd, few)
     form = pack(value, draft)
-    header = orjson.dumps({**about, "needs": _needs(), "value": form})
+    header = orjson.dumps({**about, "needs": _needs(), "uses": sorted(draft.libraries), "value": form})
     at = draft.align()
     draft.write(header)
     draft.write(_TAIL.pack(at, len(header), _MAGIC))
@@ -94,7 +96,8 @@ def seal(fd: int, size: int, array: Any, start: int, about: dict[str, Any]) -> i
     """
     from .arrays import strided_form
 
-    header = orjson.dumps({**about, "needs": _needs(), "value": ["strided", [start, strided_form(array)]]})
+    form = ["strided", [start, strided_form(array)]]
+    header = orjson.dumps({**about, "needs": _needs(), "uses": ["numpy"], "value": form})
     at = size + -size % _BOUNDARY
     rest, to = header + _TAIL.pack(at, len(header), _MAGIC), at
     while rest:
@@ -122,6 +125,7 @@ class _Draft:
         self.length = 0
         self.depth = 0
         self.few = few
+        self.libraries: set[str] = set()
 
     def write(self, data: Any) -> int:
         view = memoryview(data)
@@ -163,6 +167,9 @@ class _Draft:
             self.write(numpy.ascontiguousarray(array[start : start + rows]).reshape(-1).view(numpy.uint8))
 
     def arrow(self, size: int, write: Callable[[Any], None]) -> Form:
+        if "polars" not in self.libraries:
+            # That writes and reads its streams by itself.
+            self.libraries.add("pyarrow")
         at = self.align()
         write(_File(self))
         return [at, self.length - at]
@@ -219,6 +226,9 @@ def load(fd: int, about: dict[str, Any]) -> Any:
     header = orjson.loads(memory[at : at + size])
     if {name: header.get(name) for name in about} != about:
         raise LocalProtocolError("the file of a var value holds another value than its reference says")
+    needs = header.get("needs") or {}
+    for name in header.get("uses") or ():
+        _check_library(name, needs.get(name))
     try:
         return unpack(header["value"], _Mapped(memory, at))
     except ImportError as error:
@@ -226,8 +236,28 @@ def load(fd: int, about: dict[str, Any]) -> Any:
             f"a var value that another process made needs {error.name}, which isn't here"
         ) from error
     except Exception:
-        _compare(header.get("needs") or {})
+        _compare(needs)
         raise
+
+
+def _check_library(name: str, version: str | None) -> None:
+    """Refuse what another host has made of a library that isn't here, or means something else here."""
+    try:
+        here = getattr(importlib.import_module(name), "__version__", None)
+    except ImportError as error:
+        of = f"{name} {version}" if version else name
+        raise LocalProtocolError(
+            f"the var value isn't portable to this process: it needs {of}, which isn't installed here"
+        ) from error
+    if name in _BY_MAJOR and version and here and version.partition(".")[0] != here.partition(".")[0]:
+        raise LocalProtocolError(
+            f"the var value isn't portable to this process: it was written with {name} {version}, and {here} is "
+            "installed here; let both have the same major version"
+        )
+
+
+_BY_MAJOR: Final = frozenset({"pandas"})
+"""Libraries whose major versions mean other things by the same form. Numpy's blocks and Arrow's stream don't change."""
 
 
 def _compare(needs: dict[str, str]) -> None:

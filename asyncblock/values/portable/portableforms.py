@@ -40,6 +40,8 @@ class FormSink(Protocol):
     depth: int
     few: int
     """Members that may still be written one by one."""
+    libraries: set[str]
+    """Those that are needed to put it together."""
 
     def array(self, array: Any) -> Form:
         """Take an array of numpy; return what ``Blocks.array`` needs to find it."""
@@ -83,7 +85,7 @@ def pack(value: Any, sink: FormSink) -> Form:
     try:
         if sink.depth > _DEEPEST:
             raise NotPortable(f"it is nested more than {_DEEPEST} levels deep")
-        return _way_of(value)(value, sink)
+        return _way_of(value, sink)(value, sink)
     finally:
         sink.depth -= 1
 
@@ -110,7 +112,7 @@ def _text(value: str) -> str:
     return value
 
 
-def _way_of(value: Any) -> Pack:
+def _way_of(value: Any, sink: FormSink) -> Pack:
     kind = type(value)
     registered = _registered.get(kind) or (_discovered() and _registered.get(kind))
     if registered:
@@ -122,6 +124,7 @@ def _way_of(value: Any) -> Pack:
     module = _LIBRARIES.get(library)
     way: Pack | None = None
     if module is not None:
+        sink.libraries.add(library)
         way = importlib.import_module(module, __package__).way_of(value)
     if way is None:
         raise NotPortable(f"nothing is known of how a {key_of(kind)} is had in another process")
