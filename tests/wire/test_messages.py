@@ -12,6 +12,7 @@ from asyncblock.wire.messages import (
     Announce,
     Bye,
     Cancel,
+    Carry,
     Close,
     Discard,
     Dispatch,
@@ -106,6 +107,14 @@ GOLDEN: list[tuple[Message, bytes]] = [
     (
         Export("s", "s.1", 1, 0),
         b'{"op":"export","session_id":"s","job_id":"s.1","attempt":1,"place":0}',
+    ),
+    (
+        Carry("s", "s.1", 1, 0, 10),
+        b'{"op":"carry","session_id":"s","job_id":"s.1","attempt":1,"place":0,"most":10}',
+    ),
+    (
+        Carry("s", "s.1", 1, 0, 10, "f1"),
+        b'{"op":"carry","session_id":"s","job_id":"s.1","attempt":1,"place":0,"most":10,"file":"f1"}',
     ),
     (Release("s", [["s.1", 1, [[0, 3]]]]), b'{"op":"release","session_id":"s","values":[["s.1",1,[[0,3]]]]}'),
     (

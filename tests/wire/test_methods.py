@@ -87,6 +87,7 @@ async def test_the_answer_to_each_method_is_what_its_type_says_and_nothing_besid
         await ask(asked, peer, "executor_held", **held)
         value = {"session_id": "s", "job_id": dispatch["job_id"], "attempt": 1, "place": 0}
         await ask(asked, peer, "exported", **value, error="it stays")
+        await ask(asked, peer, "carried", **value, error="it stays")
         for state in (None, "running"):
             [row] = (await ask(asked, peer, "sessions", state=state))["sessions"]
             assert row["state"] == "running"
