@@ -22,11 +22,10 @@ from ..wire.stored import EXECUTOR_NAME, StoreKey
 from .arguments import Arguments
 from .bounds import FILE_NAME
 from .recipes import Origin, Recipe, Recipes
+from .valueplaces import PlaceRun, ValuePlaces
 
 __all__ = ["Gone", "Lives", "Lost", "VarValue"]
 
-Place = tuple[int, int, int, str]
-"""Where a reference to a value stands in the journal: row, line, record, and the handle."""
 Alias = tuple[str, int, int]
 """A value by its job, attempt and place."""
 Gone = tuple[str, str, int, int]
@@ -141,7 +140,7 @@ class VarValue:
         self.grounded: str | None = None
         """Why it can't become a body."""
         self.holds = 0
-        self.places: list[Place] = []
+        self.places: list[PlaceRun] = []
         """Where references to it stand; more than one when it was sent on as it came."""
         self.handle = handle
         self.ordinal = ordinal
@@ -156,7 +155,8 @@ class VarValue:
         """Return it as JSON-ready data."""
         body = None if self.body is None else self.body.to_json()
         moved = [self.size, self.file, self.handle, self.ordinal, self.key, self.aliases, self.why]
-        return [self.number, self.kept, self.holds, self.places, *moved, body, self.copies, self.grounded]
+        places = [place.to_json() for place in self.places]
+        return [self.number, self.kept, self.holds, places, *moved, body, self.copies, self.grounded]
 
     @classmethod
     def restored(cls, made: Made, fields: list[Any]) -> tuple[VarValue, list[Any]]:
@@ -171,7 +171,7 @@ class VarValue:
         value.body = BodyRef.from_json(body)
         value.copies = {copier: (copy[0], copy[1]) for copier, copy in copies.items()}
         value.holds = holds
-        value.places = [(row, line, index, handle) for row, line, index, handle in places]
+        value.places = [PlaceRun.from_json(place) for place in places]
         return value, aliases
 
     @property
@@ -205,7 +205,7 @@ class Lives:
         self.complete = True
         """Every value is known here; False for a session that goes on from a snapshot without them."""
         self._made: dict[tuple[str, int], Made] = {}
-        self._places: dict[Place, VarValue] = {}
+        self._places = ValuePlaces[VarValue]()
         self._callers: dict[str, list[Ref]] = {}
         """What jobs hold of the blocks that they run."""
         self._idle: list[VarValue] = []
@@ -233,10 +233,7 @@ class Lives:
         found = self._known(attempt, value)
         if found is None:
             return False
-        at = (*place, handle)
-        if at not in self._places:
-            self._places[at] = found
-            found.places.append(at)
+        self._places.note((*place, handle), found)
         return True
 
     def note_given(self, attempt: MakerAttempt, refs: Mapping[str, Ref]) -> None:
@@ -408,9 +405,7 @@ class Lives:
             made.values[origin.place] = found
             self._idle.append(found)
         if ref[0] == "record":
-            place = (ref[1], ref[2], ref[3], ref[4])
-            self._places[place] = found
-            found.places += (place,)
+            self._places.note((ref[1], ref[2], ref[3], ref[4]), found)
         elif (key := StoreKey.match(ref[1])) is not None and key.attempt is not None and key.place is not None:
             self._rename(found, (key.job_id, key.attempt, key.place))
 
@@ -430,8 +425,7 @@ class Lives:
         value.number, value.key, value.size = new.number, new.key, new.size
         value.file, value.kept, value.why = new.file, new.kept, new.why
         value.body, value.copies, value.grounded = new.body, new.copies, new.grounded
-        for place in new.places:
-            self._places[place] = value
+        self._places.add(new.places, value)
         value.places += new.places
         value.holds += new.holds
         if value.holds <= 0:
@@ -459,8 +453,7 @@ class Lives:
             if value.holds > 0 or made.values.get(value.number) is not value:
                 continue
             del made.values[value.number]
-            for place in value.places:
-                del self._places[place]
+            self._places.remove(value)
             for alias in value.aliases:
                 del self._aliases[alias]
             links = (made.link_id, *value.copies)
@@ -519,7 +512,7 @@ class Lives:
                 made.values[value.number] = value
                 for alias in aliases:
                     self._rename(value, (alias[0], alias[1], alias[2]))
-                self._places.update(dict.fromkeys(value.places, value))
+                self._places.add(value.places, value)
                 if value.holds <= 0:
                     self._idle.append(value)
         if self._made:
