@@ -27,13 +27,13 @@ def read_prices(path: Path) -> pd.DataFrame:
         raise ValueError(f"{path} needs a date column, at least one column of prices, and rows")
     dates = pd.to_datetime(frame.iloc[:, 0], errors="coerce")
     if dates.isna().any():
-        row = int(dates.isna().to_numpy().argmax())
+        row = int(dates.isna().to_numpy().nonzero()[0][0])
         raise ValueError(f"{path}, row {row + 2}: {frame.iloc[row, 0]!r} is no date")
     prices = frame.iloc[:, 1:].set_axis(pd.DatetimeIndex(dates, name="date"), axis=0)
     for ticker in prices.columns:
         wrong = pd.to_numeric(prices[ticker], errors="coerce").isna() & prices[ticker].notna()
         if wrong.any():
-            row = int(wrong.to_numpy().argmax())
+            row = int(wrong.to_numpy().nonzero()[0][0])
             raise ValueError(f"{path}, row {row + 2}, column {ticker!r}: {prices[ticker].iloc[row]!r} is no price")
     return prices.astype(float).sort_index()
 
