@@ -104,8 +104,11 @@ def tell(flow: str, found: Examined, *, json: bool) -> int:
     if plan is None:
         print(f"{flow}: {len(found.problems)} problem{'s' if len(found.problems) > 1 else ''}", file=sys.stderr)
         return USAGE
-    inner = sum(len(each.nodes) for each in plan.flows.values())
-    print(f"{flow}: fine; {len(plan.nodes)} nodes" + (f", {inner} in subflows" if inner else ""))
+    inner = sum(len(plan.flows[key].nodes) for key in plan.flows_within(plan.nodes))
+    print(
+        f"{flow}: fine; {len(plan.nodes)} node{'s' if len(plan.nodes) != 1 else ''}"
+        + (f", {inner} in subflows" if inner else "")
+    )
     return 0
 
 

@@ -81,14 +81,7 @@ def refreshed(plan: Plan, names: Collection[str]) -> Plan:
     if missing := [name for name in names if name not in known]:
         words = (f"the flow has no node {name!r}{did_you_mean(known)}" for name in missing)
         raise InvalidFlow([Problem(each, plan.path) for each in words])
-    flows: set[str] = set()
-    waiting = [plan.node(name) for name in names]
-    while waiting:
-        node = waiting.pop()
-        waiting += node.slots.values()
-        if node.flow is not None and node.flow not in flows:
-            flows.add(node.flow)
-            waiting += plan.flows[node.flow].nodes
+    flows = plan.flows_within(map(plan.node, names))
     nodes = tuple(_all(node, _again) if node.node_id in names else node for node in plan.nodes)
     changed = {key: _flow(flow, _again) if key in flows else flow for key, flow in plan.flows.items()}
     return replace(plan, nodes=nodes, flows=changed)

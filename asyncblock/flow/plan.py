@@ -6,7 +6,7 @@ that a block may ask for by reference. ``planjson`` reads and writes plans; ``lo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -95,6 +95,18 @@ class Plan(AllFlows):
         provider = self.flow(spec[1]).node(spec[2]).slots[spec[3]]
         node = self.flow(flow).node(node_id)
         return replace(provider, inputs=node.inputs, timeout=node.timeout, weight=node.weight)
+
+    def flows_within(self, nodes: Iterable[NodePlan]) -> set[str]:
+        """Return the keys of the flows that run in nodes, at any depth; what blocks may ask for isn't counted."""
+        found: set[str] = set()
+        waiting = list(nodes)
+        while waiting:
+            node = waiting.pop()
+            waiting += node.slots.values()
+            if node.flow is not None and node.flow not in found:
+                found.add(node.flow)
+                waiting += self.flows[node.flow].nodes
+        return found
 
     def find(self, flow: str | None, reference: str) -> str | None:
         """Return the catalog's key for a reference (``self::x``, ``pkg::x``, a name or a path) made in a flow."""

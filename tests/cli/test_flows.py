@@ -75,6 +75,18 @@ def test_check_says_that_a_flow_is_fine_and_needs_no_inputs(root: Path) -> None:
     assert ran(root) == 0
 
 
+def test_check_counts_the_subflows_that_run_and_not_those_that_a_block_might_ask_for(root: Path) -> None:
+    x = "inputs_from: [{handle: x, value: 1}]"
+    inner = f"nodes:\n  - {{node_id: i, task: self::inc, {x}}}\n  - {{node_id: j, task: self::inc, {x}}}\n"
+    write(root / "subflows/used/subflow.oo.yaml", inner)
+    write(root / "subflows/unused/subflow.oo.yaml", inner)
+    write(root / "flows/g/flow.oo.yaml", "nodes: [{node_id: s, subflow: self::used}]\n")
+    done = command(root, "check", str(root / "flows/f"))
+    assert done.stdout.endswith("fine; 3 nodes\n"), done.stdout
+    done = command(root, "check", str(root / "flows/g"))
+    assert done.stdout.endswith("fine; 1 node, 2 in subflows\n"), done.stdout
+
+
 def test_check_and_run_tell_of_constants_and_inputs_of_the_wrong_type(root: Path) -> None:
     manifest = """
     executor: {name: python, options: {entry: main.py}}

@@ -21,7 +21,7 @@ def invoke(*words: str | Path) -> tuple[int, str, str]:
 
 def test_a_flow_that_can_be_run_is_fine(tmp_path: Path) -> None:
     path = write_flow(tmp_path, [node("one", "def main(inputs, ctx): pass", tmp_path)])
-    assert invoke("check", path) == (0, f"{path}: fine; 1 nodes\n", "")
+    assert invoke("check", path) == (0, f"{path}: fine; 1 node\n", "")
     code, out, _ = invoke("check", path, "--json")
     assert (code, json.loads(out)["ok"]) == (0, True)
     code, out, _ = invoke("check", path, "--plan")
