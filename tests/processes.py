@@ -124,6 +124,11 @@ class Command:
         [caught] = [line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")]
         return bool(int(caught, 16) >> (number - 1) & 1)
 
+    async def stopped(self) -> None:
+        """Stop it, and wait until all of its threads have: the signal comes to one, which others may run ahead of."""
+        self.kill(signal.SIGSTOP)
+        await asyncio.to_thread(os.waitid, os.P_PID, self.process.pid, os.WSTOPPED | os.WNOWAIT)
+
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Send a signal."""
         self.process.send_signal(number)

@@ -81,6 +81,10 @@ def _notifications() -> Iterator[tuple[int, Callable[[Path], None]]]:
         raise OSError(ctypes.get_errno(), "inotify_init1")
 
     def watch(directory: Path) -> None:
+        # Of one that isn't there yet, what it will come to be in; again, if more of the way was made meanwhile.
+        near = None
+        while near != (near := _nearest(directory)):
+            libc.inotify_add_watch(fd, os.fsencode(near), _CHANGES)
         # To add one again changes nothing. One that has gone meanwhile is refused, and that it went was told above it.
         for place, _, _ in os.walk(directory):
             libc.inotify_add_watch(fd, os.fsencode(place), _CHANGES)
@@ -89,3 +93,7 @@ def _notifications() -> Iterator[tuple[int, Callable[[Path], None]]]:
         yield fd, watch
     finally:
         os.close(fd)
+
+
+def _nearest(directory: Path) -> Path:
+    return next(place for place in (directory, *directory.parents) if place.is_dir())

@@ -93,6 +93,7 @@ class Exports:
         asked = self._waiting.get(key)
         if asked is None:
             asked = self._waiting[key] = _Asked(message)
+            source.carries |= message.op == Carry.op
             source.send(message)
             if source.connection is None:
                 self.unheard(source)
@@ -108,6 +109,7 @@ class Exports:
         """Ask a maker again that has come back."""
         for key, asked in self._waiting.items():
             if key[1] == link.link_id:
+                link.carries |= asked.message.op == Carry.op
                 link.send(asked.message)
 
     def arrived(self, value: tuple[str, str, int, int], error: str | None) -> None:

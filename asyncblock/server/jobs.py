@@ -272,6 +272,8 @@ class LinkState:
     """Bytes of its var values on the disk, as it said last."""
     may_take: int = 0
     """How many there may be."""
+    carries: bool = False
+    """It was asked for a var value as a body, and may be sending that still when nobody waits for it any more."""
     greetings: int = 0
     """Hellos that are being stored: it has no connection yet, and is about to have one."""
     ack_due: bool = False

@@ -112,18 +112,15 @@ class Refolding:
             while True:
                 await child.tell(await answer_rows(self._transactions.journal, await asked.get()))
 
-        answering = asyncio.ensure_future(answer())
-        ended = asyncio.ensure_future(child.wait())
         try:
-            await asyncio.wait([answering, ended], return_when=asyncio.FIRST_COMPLETED)
-            if not ended.done():
-                # What can't be read, for it only ends so.
-                await answering
-            return await ended
-        finally:
-            answering.cancel()
-            ended.cancel()
-            await asyncio.gather(answering, return_exceptions=True)
+            async with asyncio.TaskGroup() as tasks:
+                answering = tasks.create_task(answer())
+                code = await child.wait()
+                answering.cancel()
+        except ExceptionGroup as group:
+            # What can't be read: answers end in no other way.
+            raise group.exceptions[0] from None
+        return code
 
 
 def _whole(result: IO[bytes]) -> bytes:

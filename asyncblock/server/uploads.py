@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import RemoteProtocolError, Unavailable
 from ..wire.bodies import CHUNK_SIZE, BodyRef, decode_chunk
-from ..wire.messages import Bye, Carry, Discard, Kept, Whole
+from ..wire.messages import Bye, Discard, Kept, Whole
 from .bounds import MAX_BODIES, MAX_BODY
 from .connection import Connection, Dismissed
 from .jobs import Attempt, LinkState
@@ -65,8 +65,8 @@ class Uploads:
             return 0
         if n in self._link.whole or n in self._keeping:
             raise RemoteProtocolError(f"a chunk of body {n} for offset {offset} came; it was said to be whole before")
-        # Of a var value that it was asked for, one at a time.
-        carried = self._sessions.settings.carried_bytes if Carry.op in self._link.understands else 0
+        # Of a var value that it was asked for, one at a time: who wasn't asked has no more room than any other.
+        carried = self._sessions.settings.carried_bytes if self._link.carries else 0
         if offset + len(piece) > max(MAX_BODY, carried):
             raise RemoteProtocolError(f"body {n} has more than {max(MAX_BODY, carried)} bytes")
         if len(self._link.bodies) >= MAX_BODIES and n not in self._link.bodies:

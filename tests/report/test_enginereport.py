@@ -152,7 +152,7 @@ async def test_a_run_is_told_while_it_runs_and_to_its_end(flow: Path, tmp_path: 
 async def test_a_run_goes_on_without_its_broker(flow: Path, tmp_path: Path) -> None:
     (flow.parent / "main.py").write_text(
         "import asyncio\n\n\nasync def main(inputs, ctx):\n"
-        "    server = await asyncio.start_unix_server(lambda *_: done.set(), inputs['path'])\n"
+        "    server = await asyncio.start_unix_server(lambda _, it: (it.close(), done.set()), inputs['path'])\n"
         "    done = asyncio.Event()\n"
         "    print('socket-is-open')\n"
         "    async with server:\n"

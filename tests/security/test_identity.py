@@ -380,13 +380,14 @@ TABLE: list[tuple[Callable[[Case], Awaitable[str]], str, tuple[str, str, str]]] 
     ],
     # A value may be gone meanwhile: what is said of it then changes nothing.
     *[
-        (request_as_job("exported", place=0, error="gone"), whose, ("allowed", "refused", "refused"))
+        (request_as_job(method, place=0, error="gone"), whose, ("allowed", "refused", "refused"))
         for whose in (OWN, OTHERS, UNKNOWN)
+        for method in ("exported", "carried")
     ],
     *[
         (said_downwards_only(op), OTHERS, ENDS)
         for op in (
-            "welcome", "ack", "kept", "dispatch", "cancel", "spawn", "unspawn", "close", "session_ended",
+            "welcome", "ack", "kept", "dispatch", "cancel", "spawn", "unspawn", "close", "session_ended", "carry",
             "service_message", "refused", "reply", "page", "fetched", "hello", "nod",
         )
     ],

@@ -184,7 +184,14 @@ async def test_a_body_over_the_limit_and_bodies_that_nothing_names_are_unreadabl
     async with mainframe(tmp_path, Settings(unnamed_bytes=150_000)) as host:
         one, two = host.peer(), host.peer()
         await one.hello("one", slots=1)
-        await two.hello("two", slots=1)
+        # Who could send values for other hosts has no more room before it is asked for one.
+        can = {
+            "languages": ["python"],
+            "packages": {},
+            "slots": {"async": 1},
+            "understands": ["release", "live", "carry"],
+        }
+        await two.hello("two", executor=can)
         for start in range(0, 120_000, 60_000):
             await one.transport.send(chunk(1, start, 60_000))
         assert "more than 100000 bytes" in (await one.until("bye"))["reason"]

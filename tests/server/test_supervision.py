@@ -31,6 +31,8 @@ OWNERS = {
     "gateway.py",
     "answers.py",
     "uploads.py",
+    # In a group of its own, whose first error is that of the snapshot.
+    "refolding.py",
 }
 
 

@@ -50,6 +50,7 @@ NOT_IN_THE_STORY = {
         "linkservices.py",
         "taken = await self.sessions.journal.bodies.names_any(",
     ): "is for links that are away for a day",
+    ("askedrows.py", ""): "is for journals that other processes can't read (tests/server/test_askedrows.py)",
     ("refolding.py", ""): "needs a large state (tests/server/test_snapshots.py)",
     ("folding.py", ""): "runs in a process of its own (tests/server/test_snapshots.py)",
     ("lines.py", ""): "is for records that can't be read (tests/security/test_bad_records.py)",
