@@ -158,7 +158,7 @@ class JetStreamJournal(QueueingJournal, CatalogueReads):
 
     def _put(self, write: Write, *, urgent: bool = False) -> None:
         write.urgent = urgent
-        self._queued_bytes += write.size
+        self._queued_bytes += write.queued_bytes
         self._commits.put(write)
 
     async def close(self) -> None:

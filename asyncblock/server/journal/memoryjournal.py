@@ -110,7 +110,7 @@ class MemoryJournal(AcceptingJournal, CatalogueReads):
 
     def _put(self, write: Write, *, urgent: bool = False) -> None:
         write.urgent = urgent
-        self._queued_bytes += write.size
+        self._queued_bytes += write.queued_bytes
         self._lanes.add(write)
         if self._timer is None:
             self._timer = self._loop.call_later(self._delay(), self._commit)
@@ -135,7 +135,7 @@ class MemoryJournal(AcceptingJournal, CatalogueReads):
         if self._lanes:
             self._timer = self._loop.call_later(self._delay(), self._commit)
         for write in group:
-            self._queued_bytes -= write.size
+            self._queued_bytes -= write.queued_bytes
             if write.stored is not None:
                 try:
                     write.stored()

@@ -50,7 +50,7 @@ class QueueingJournal(AcceptingJournal):
 
     def _follow(self, write: Write) -> None:
         """A write is stored: do what was to follow."""
-        self._queued_bytes -= write.size
+        self._queued_bytes -= write.queued_bytes
         if write.stored is not None:
             try:
                 write.stored()

@@ -106,7 +106,7 @@ class SqliteJournal(QueueingJournal):
 
     def _put(self, write: Write, *, urgent: bool = False) -> None:
         write.urgent = urgent
-        self._queued_bytes += write.size
+        self._queued_bytes += write.queued_bytes
         self._writer.put(write)
 
     # ------------------------------------------------------------------ reading
