@@ -66,6 +66,11 @@ class Innocent:
             self._changed.set()
 
     async def goes_on(self) -> None:
+        """Wait until it has said more than it had until now, and check that nothing has disturbed it."""
+        await self.says_more()
+        self.check()
+
+    async def says_more(self) -> None:
         """Wait until it has said more than it had until now: what it says is journaled and read."""
         seen = len(self.numbers)
         async with asyncio.timeout(20):
@@ -73,7 +78,6 @@ class Innocent:
                 self._changed.clear()
                 await self._changed.wait()
         assert self.end is None, self.end
-        self.check()
 
     def check(self) -> None:
         """Check that nothing has disturbed it so far."""

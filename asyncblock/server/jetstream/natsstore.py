@@ -109,11 +109,14 @@ class NatsStore:
         except ImportError as error:
             raise Unavailable("a journal on JetStream needs nats-py: pip install 'asyncblock[jetstream]'") from error
 
-        said: list[str] = []
+        said: list[Exception] = []
 
         async def hear(error: Exception) -> None:
-            # Each request tells what became of it; nats-py would print. Why nobody lets us in it says here alone.
-            said[:] = [str(error) or type(error).__name__]
+            # Each request tells what became of it; nats-py would print. Why nobody lets us in it says here alone. A
+            # server that refuses hangs up then, which says less than its words, and may be heard without them.
+            hung_up = isinstance(error, (OSError, nats.errors.StaleConnectionError))
+            if not (hung_up and said and isinstance(said[0], nats.errors.Error)):
+                said[:] = [error]
 
         client = import_module("nats.aio.client").Client
         connection = client()
@@ -143,7 +146,7 @@ class NatsStore:
         except (nats.errors.Error, OSError, TimeoutError) as error:
             await connection.close()
             where = ", ".join(map(shown_url, servers))
-            why = str(error) or (said[0] if said else type(error).__name__)
+            why = str(error) or next((str(each) or type(each).__name__ for each in said), type(error).__name__)
             raise Unavailable(f"no NATS server lets us in at {where}: {why}; start it, or name others") from error
         except asyncio.CancelledError:
             await connection.close()

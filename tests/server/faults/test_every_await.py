@@ -39,6 +39,7 @@ NOT_IN_THE_STORY = {
     ): "is for links that were away for a day (tests/server/test_limits.py)",
     ("mainframe.py", "await asyncio.wait([task])"): "is for members of a set (tests/server/cluster/test_members.py)",
     ("mainframe.py", "await asyncio.sleep(_FORGET_INTERVAL)"): "is reached once in ten minutes, and is a sleep",
+    ("incoming.py", "await asyncio.sleep(0)"): "needs a batch of over 500 lines (tests/security/test_floods.py)",
     ("uploads.py", "await asyncio.wait([self._last_write]"): "needs a slow disk (tests/server/test_uploads.py)",
     ("uploads.py", "await asyncio.wait([keeping])"): "needs a slow disk (tests/server/test_uploads.py)",
     ("uploads.py", "await self._finish(ref.n, ref.length, ref.sha256)"): "is for peers that don't ask first",
