@@ -28,6 +28,9 @@ class JobQueues(dict[Need, "deque[Job]"]):
 
     def add(self, need: Need, jobs: Iterable[Job]) -> None:
         """Put jobs at a queue's end."""
+        jobs = list(jobs)
+        for job in jobs:
+            job.waits()
         queue = self.get(need)
         if queue is None:
             self[need] = deque(jobs)

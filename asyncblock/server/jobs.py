@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from enum import Enum
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol, cast
@@ -115,8 +115,8 @@ class Job:
     node_id: str
     stacks: list[Any]
     kind: BlockKind
-    inputs: dict[str, Ref]
-    """References by handle."""
+    given: InitVar[dict[str, Ref]]
+    """Its inputs: references by handle."""
     role: str = "task"
     """What of the plan it runs: a task or a service."""
     spec: Spec = None
@@ -161,8 +161,11 @@ class Job:
     """What it may use: beside that, what the job has taken that it runs beside and that waits for it."""
     recomputes: tuple[tuple[str, int], list[int]] | None = None
     """The job and attempt that it runs again, and the places of the var values that it is to deliver."""
+    _inputs: dict[str, Ref] | bytes = field(init=False)
+    """As JSON while it waits."""
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, given: dict[str, Ref]) -> None:
+        self._inputs = given
         self.consumed = self.asked = _EMPTY
         self.blocks, self.arguments = _NONE, _NO_ARGUMENTS
         self.retries_left = self.policy.retries
@@ -172,6 +175,22 @@ class Job:
         needs = self.kind.needs
         self.resources = needs.beyond(self.within) if needs and self.within else needs
         self.within = needs.at_least(self.within) if self.within else needs
+
+    @property
+    def inputs(self) -> dict[str, Ref]:
+        """References by handle; changed by nobody."""
+        inputs = self._inputs
+        return cast("dict[str, Ref]", orjson.loads(inputs)) if isinstance(inputs, bytes) else inputs
+
+    def waits(self) -> None:
+        """Take little memory: no executor is free for it, and there may be very many like it.
+
+        A mapping with a list of numbers in it takes four times as much as their JSON (memory), which the journal has,
+        too. To read it takes 1 us.
+        """
+        if not isinstance(self._inputs, bytes):
+            # A copy: the encoder's bytes hold 4 KiB.
+            self._inputs = bytes(memoryview(orjson.dumps(self._inputs)))
 
     @property
     def created(self) -> JobCreated:
@@ -201,7 +220,8 @@ class Job:
         return self.kind.policy
 
     def begins(self) -> None:
-        """Have collections of its own: an executor gets it."""
+        """Have inputs and collections of its own: an executor gets it."""
+        self._inputs = self.inputs
         if self.consumed is _EMPTY:
             self.consumed, self.asked, self.blocks, self.arguments = {}, {}, set(), Arguments()
 

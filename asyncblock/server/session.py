@@ -208,7 +208,7 @@ class RunningSession(SessionEnd):
             stacks=created.stacks,
             # Neither is changed by anybody; one copy for each of a hundred thousand jobs would be half of their memory.
             kind=kind,
-            inputs=created.inputs,
+            given=created.inputs,
             group=group,
             roams=node.roams,
             timeout=node.timeout,
