@@ -8,6 +8,7 @@ import secrets
 import signal
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -138,6 +139,19 @@ class Command:
         async with asyncio.timeout(50):
             await asyncio.gather(*self._readers)
             return await self.process.wait()
+
+    async def leaves(self, number: int | None = None, *, before: float = 45.0) -> None:
+        """Send a signal, if one is given, and check that all of it has left before so many seconds have passed.
+
+        They are what it would take if it waited for something that it mustn't wait for. How soon it leaves on a quiet
+        machine isn't measured: on a busy one it takes many times as long.
+        """
+        began = time.monotonic()
+        if number is not None:
+            self.kill(number)
+        await self.wait()
+        assert time.monotonic() - began < before
+        assert self.family() == []
 
     def family(self) -> list[int]:
         """Return the processes of this command that run: itself and whatever it has started, however far down."""

@@ -1,6 +1,7 @@
-"""How long the commands take to leave, and what they tell: with a full disk, peers that read nothing, blocks that hang.
+"""That the commands leave, and what they tell: with a full disk, peers that read nothing, blocks that hang.
 
-The bounds are those of docs/limits.md, and what a busy machine takes on top of them.
+How long each takes on a quiet machine stands in docs/limits.md. Here each has to be gone before what it mustn't wait for
+would be over, which a busy machine doesn't change.
 """
 
 from __future__ import annotations
@@ -25,17 +26,6 @@ from ..peers import Peer
 from ..processes import Command, all_ended, appears, free_port, start
 
 pytestmark = pytest.mark.timeout(120)
-
-BUSY = 5.0
-"""Seconds that processes on a busy machine take besides."""
-
-
-async def seconds_to_end(command: Command, number: int = signal.SIGTERM) -> float:
-    command.kill(number)
-    began = time.monotonic()
-    await command.wait()
-    assert command.family() == []
-    return time.monotonic() - began
 
 
 async def serving(stack: AsyncExitStack, state: Path, *arguments: str | Path) -> tuple[Command, int]:
@@ -80,7 +70,7 @@ async def test_a_mainframe_leaves_soon_while_the_end_of_a_session_waits_for_a_fu
         filler = fill(disk, leave=300 << 10)
         (directory / "enough").touch()
         await server.until_line("nothing is accepted until it can", err=True)
-        assert await seconds_to_end(server) < 3 + BUSY
+        await server.leaves(signal.SIGTERM)
         assert any("was closed without storing" in line for line in server.err), server.err
         # What wasn't stored is done again.
         filler.unlink()
@@ -103,8 +93,8 @@ async def test_a_run_whose_disk_is_full_leaves_soon_after_an_interrupt(tmp_path:
     with small_disk(tmp_path / "disk", "16m") as disk:
         async with start("run", flow, "--data-dir", disk, state=tmp_path) as run:
             await run.until_line("nothing is accepted until it can", err=True)
-            # The cancel and the acknowledgements have 5 s each; a job in the grace of an executor would take 30.
-            assert await seconds_to_end(run, signal.SIGINT) < 15 + BUSY
+            # The cancel and the acknowledgements have 5 s each; a job in the grace of an executor would take 30 more.
+            await run.leaves(signal.SIGINT, before=30)
             assert run.process.returncode in (2, 130)
             said = "\n".join([*run.out, *run.err])
             assert "didn't take the cancel within 5 s" in said
@@ -128,7 +118,8 @@ async def test_an_interrupted_submit_leaves_soon_though_the_mainframe_is_away(tm
         await submit.until_line("here")
         server.kill(signal.SIGSTOP)
         try:
-            assert await seconds_to_end(submit, signal.SIGINT) < 8 + BUSY
+            # The cancel has 5 s; a session that took it would have 20 more to end.
+            await submit.leaves(signal.SIGINT, before=25)
         finally:
             server.kill(signal.SIGCONT)
         assert submit.process.returncode == 130
@@ -167,7 +158,7 @@ async def test_a_mainframe_leaves_soon_though_a_reader_stalls(tmp_path: Path) ->
         await asyncio.sleep(0.5)
         executor.kill(signal.SIGTERM)
         await executor.wait()
-        assert await seconds_to_end(server) < 4 + BUSY
+        await server.leaves(signal.SIGTERM)
         assert server.process.returncode == 0
         peer.transport.abort()
 
@@ -179,7 +170,8 @@ async def test_a_mainframe_leaves_soon_though_somebody_connects_and_says_nothing
         silent.write(b"GET / HTTP/1.1\r\n")
         async with httpx.AsyncClient() as client:
             assert (await client.get(f"http://127.0.0.1:{port}/healthz")).status_code == 200
-        assert await seconds_to_end(server) < 4 + BUSY
+        # That it doesn't wait until the handshake's time is over either: tests/transport/test_websocket.py.
+        await server.leaves(signal.SIGTERM)
         silent.close()
 
 
@@ -200,7 +192,8 @@ async def test_a_run_whose_block_hangs_while_it_is_imported_leaves_in_time(tmp_p
     flow = one_block(tmp_path / "f", source)
     async with start("run", flow, state=tmp_path) as run:
         await appears(tmp_path / "f" / "importing")
-        assert await seconds_to_end(run, signal.SIGINT) < 15 + BUSY
+        # Its clean-up has 10 s, and 5 to tell of it; in the grace of an executor it would have 30 more.
+        await run.leaves(signal.SIGINT, before=40)
         assert run.process.returncode == 130
         assert any("session cancelled" in line for line in run.out), run.out
 
@@ -208,6 +201,7 @@ async def test_a_run_whose_block_hangs_while_it_is_imported_leaves_in_time(tmp_p
 async def test_a_child_that_is_stopped_is_killed_when_its_time_to_leave_is_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    patience = workers._CHILD_PATIENCE
     monkeypatch.setattr(workers, "_CHILD_PATIENCE", 1.0)
     one_block(tmp_path / "f", "async def main(inputs, ctx):\n    pass\n")
     async with AsyncExitStack() as stack:
@@ -219,7 +213,7 @@ async def test_a_child_that_is_stopped_is_killed_when_its_time_to_leave_is_over(
             [pid] = pool.pids()
             os.kill(pid, signal.SIGSTOP)
             began = time.monotonic()
-        assert time.monotonic() - began < 1.5 + BUSY
+        assert time.monotonic() - began < patience
         await all_ended([pid])
     assert "1 executor processes didn't leave when they were told to; they are killed" in caplog.text
 
@@ -233,6 +227,7 @@ async def test_a_run_leaves_soon_whenever_it_is_interrupted(tmp_path: Path, dela
     async with start("run", flow, "--workers", "2", state=tmp_path) as run:
         await run.until_signals_are_handled()
         await asyncio.sleep(delay)
-        assert await seconds_to_end(run, number) < 5 + BUSY
+        # What is still being started would try for 30 s to connect, or have as long to end its jobs.
+        await run.leaves(number, before=28)
         assert run.process.returncode == 130
         assert "Traceback" not in "\n".join(run.err)
