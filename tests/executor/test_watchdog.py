@@ -6,7 +6,8 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +19,46 @@ current_job: contextvars.ContextVar[str | None] = contextvars.ContextVar("job_of
 
 
 class Stalls:
-    """Takes reports on the watchdog's thread; a test waits for them while it blocks the loop."""
+    """Takes reports on the watchdog's thread, and tells whoever waits for those of a function.
+
+    On a busy machine the loop may be held up anywhere else, too: such reports are of no interest here.
+    """
 
     def __init__(self) -> None:
         self.all: list[Stall] = []
-        self._reached: dict[int, threading.Event] = {}
+        self._mutex = threading.Lock()
+        self._awaited: list[tuple[Callable[[], bool], threading.Event]] = []
 
     def __call__(self, stall: Stall) -> None:
-        self.all.append(stall)
-        self.reached(len(self.all)).set()
+        with self._mutex:
+            self.all.append(stall)
+            for holds, event in self._awaited:
+                if holds():
+                    event.set()
 
-    def reached(self, count: int) -> threading.Event:
-        """Waiting for it blocks the calling thread, and with it its loop, in a frame of the standard library."""
-        return self._reached.setdefault(count, threading.Event())
+    def of(self, *functions: str) -> list[Stall]:
+        """Return those of some functions."""
+        return [stall for stall in self.all if stall.function in functions]
 
-    async def wait_for(self, count: int) -> None:
-        assert await asyncio.to_thread(self.reached(count).wait, 30)
+    def told(self, *functions: str, count: int = 1, ended: bool = False) -> threading.Event:
+        """Return what is set once so many of some functions were told, or as many that have ended.
+
+        Waiting for it blocks the calling thread, and with it its loop, in a frame of the standard library.
+        """
+        event = threading.Event()
+
+        def holds() -> bool:
+            return sum(stall.ended or not ended for stall in self.of(*functions)) >= count
+
+        with self._mutex:
+            self._awaited.append((holds, event))
+            if holds():
+                event.set()
+        return event
+
+    async def end_of(self, *functions: str) -> None:
+        """Wait until one of some functions has ended."""
+        assert await asyncio.to_thread(self.told(*functions, ended=True).wait, 25)
 
 
 def job_of(context: contextvars.Context) -> str | None:
@@ -46,23 +71,23 @@ def line_of(function: Callable[..., object], offset: int) -> int:
 
 async def test_a_stall_is_reported_while_it_lasts_and_when_it_has_ended() -> None:
     stalls = Stalls()
+    told = stalls.told("block")
 
     async def block() -> None:
-        stalls.reached(1).wait(30)
-        assert not stalls.all[0].ended
+        told.wait(25)
+        assert not stalls.of("block")[0].ended
 
+    begun = time.monotonic()
     async with Watchdog(stalls, job_of=job_of) as watchdog:
         with watchdog.watching():
-            begun = time.monotonic()
             await asyncio.create_task(block(), name="mine")
-            taken = time.monotonic() - begun
-            await stalls.wait_for(2)
-    during, after = stalls.all[:2]
-    assert (during.task, during.job, during.function) == ("mine", None, "block")
+            await stalls.end_of("block")
+    during, after = stalls.of("block")
+    assert (during.task, during.job) == ("mine", None)
     assert (during.file, during.line) == (__file__, line_of(block, 1))
-    assert 0.1 < during.seconds <= after.seconds < taken + 0.1
+    assert 0.1 < during.seconds <= after.seconds < time.monotonic() - begun
     assert after.ended
-    assert (after.task, after.function, after.line) == ("mine", "block", during.line)
+    assert (after.task, after.line) == ("mine", during.line)
 
 
 async def test_150_ms_are_seen() -> None:
@@ -70,49 +95,56 @@ async def test_150_ms_are_seen() -> None:
     async with Watchdog(stalls) as watchdog:
         with watchdog.watching():
             time.sleep(0.16)  # noqa: ASYNC251 - it is the subject
-            await stalls.wait_for(1)
-    assert stalls.all[-1].ended
-    assert stalls.all[-1].seconds > 0.1
+    # Whose it was isn't known where the watchdog had no time to look meanwhile; leaving tells what has ended.
+    assert any(stall.ended and stall.seconds > 0.1 for stall in stalls.all)
 
 
 async def test_a_long_stall_is_reported_again() -> None:
     stalls = Stalls()
+    thrice = stalls.told("block", count=3)
+
+    async def block() -> None:
+        thrice.wait(25)
+
     async with Watchdog(stalls, threshold=0.02, repeat=0.05) as watchdog:
         with watchdog.watching():
-            stalls.reached(3).wait(30)
-            await stalls.wait_for(4)
-    seconds = [stall.seconds for stall in stalls.all]
-    assert [stall.ended for stall in stalls.all[:4]] == [False, False, False, True]
-    assert seconds == sorted(seconds)
-    assert seconds[1] - seconds[0] >= 0.04
+            await asyncio.create_task(block())
+            await stalls.end_of("block")
+    *during, after = stalls.of("block")
+    assert [stall.ended for stall in during] == [False] * len(during) and len(during) >= 3
+    assert all(later.seconds - earlier.seconds >= 0.05 for earlier, later in pairwise(during))
+    assert after.ended and after.seconds >= during[-1].seconds
 
 
 async def test_the_job_is_that_of_the_running_task() -> None:
     stalls = Stalls()
+    told = stalls.told("blocks")
 
-    async def job(name: str, blocks: bool) -> None:
+    async def job(name: str, does: Callable[[], Coroutine[None, None, None]]) -> None:
         current_job.set(name)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(child(blocks), name=f"child of {name}")
+            tasks.create_task(does(), name=f"child of {name}")
 
-    async def child(blocks: bool) -> None:
-        if blocks:
-            stalls.reached(1).wait(30)
+    async def blocks() -> None:
+        told.wait(25)
+
+    async def passes() -> None:
         await asyncio.sleep(0)
 
     async with Watchdog(stalls, job_of=job_of, threshold=0.02) as watchdog:
         with watchdog.watching():
-            await asyncio.gather(job("a", False), job("b", True), job("c", False))
-            await stalls.wait_for(2)
-    assert [(stall.job, stall.task) for stall in stalls.all[:2]] == [("b", "child of b")] * 2
+            await asyncio.gather(job("a", passes), job("b", blocks), job("c", passes))
+            await stalls.end_of("blocks")
+    assert [(stall.job, stall.task) for stall in stalls.of("blocks")] == [("b", "child of b")] * 2
 
 
 async def test_a_callback_is_named_though_it_is_no_task() -> None:
     stalls = Stalls()
+    told = stalls.told("callback")
     done = asyncio.Event()
 
     def callback() -> None:
-        stalls.reached(1).wait(30)
+        told.wait(25)
         done.set()
 
     async def job() -> None:
@@ -123,25 +155,25 @@ async def test_a_callback_is_named_though_it_is_no_task() -> None:
         with watchdog.watching():
             await asyncio.create_task(job())
             await done.wait()
-            await stalls.wait_for(2)
-    assert [(stall.job, stall.task, stall.function) for stall in stalls.all[:2]] == [("a", None, "callback")] * 2
+            await stalls.end_of("callback")
+    assert [(stall.job, stall.task) for stall in stalls.of("callback")] == [("a", None)] * 2
 
 
 async def test_each_of_two_that_stall_in_the_same_round_of_the_loop_is_told() -> None:
     stalls = Stalls()
+    of_first, of_second = stalls.told("first"), stalls.told("second")
 
     async def first() -> None:
-        stalls.reached(1).wait(30)
+        of_first.wait(25)
 
     async def second() -> None:
-        # Its own, and the end of the first one's.
-        stalls.reached(3).wait(30)
+        of_second.wait(25)
 
     async with Watchdog(stalls, threshold=0.05) as watchdog:
         with watchdog.watching():
             await asyncio.gather(first(), second())
-            await stalls.wait_for(4)
-    assert [(stall.function, stall.ended) for stall in stalls.all[:4]] == [
+            await stalls.end_of("second")
+    assert [(stall.function, stall.ended) for stall in stalls.of("first", "second")] == [
         ("first", False),
         ("first", True),
         ("second", False),
@@ -160,9 +192,9 @@ async def test_short_ones_that_make_a_stall_together_are_told_by_the_longest() -
     async with Watchdog(stalls, threshold=1.0) as watchdog:
         with watchdog.watching():
             await asyncio.gather(short(), short())
-            await stalls.wait_for(1)
-    [stall] = stalls.all
-    assert stall.ended and stall.function == "short"
+            await stalls.end_of("short")
+    # Where the machine had no time for one of them it is a stall by itself, and told while it lasts, too.
+    assert next(stall for stall in stalls.of("short") if stall.ended).seconds > 0.4
 
 
 @pytest.mark.parametrize(
@@ -177,15 +209,14 @@ async def test_short_ones_that_make_a_stall_together_are_told_by_the_longest() -
 )
 async def test_the_author_s_innermost_frame_is_named(outer: str, inner: str, named: str) -> None:
     stalls = Stalls()
-    scope: dict[str, Any] = {"wait": stalls.reached(1).wait}
-    exec(compile("def inner(): wait(30)", inner, "exec"), scope)
+    scope: dict[str, Any] = {"wait": stalls.told("inner", "outer").wait}
+    exec(compile("def inner(): wait(25)", inner, "exec"), scope)
     exec(compile("def outer(): inner()", outer, "exec"), scope)
     async with Watchdog(stalls, roots=[Path("/pkg")], threshold=0.02) as watchdog:
         with watchdog.watching():
             asyncio.get_running_loop().call_soon(scope["outer"])
-            await stalls.wait_for(2)
-    assert stalls.all[0].file == named
-    assert stalls.all[0].line == 1
+            await stalls.end_of("inner", "outer")
+    assert [(stall.file, stall.line) for stall in stalls.of("inner", "outer")] == [(named, 1)] * 2
 
 
 async def test_short_blocks_are_no_stalls() -> None:
@@ -203,30 +234,33 @@ async def test_nothing_is_reported_when_nobody_watches() -> None:
     async with Watchdog(stalls, threshold=0.02) as watchdog:
         with watchdog.watching():
             pass
-        time.sleep(0.1)  # noqa: ASYNC251 - it is the subject
+        time.sleep(0.5)  # noqa: ASYNC251 - it is the subject
         assert watchdog.lag == 0.0
         await asyncio.sleep(0)
-    assert stalls.all == []
+    # But for what a busy machine took while somebody did.
+    assert all(stall.seconds < 0.5 for stall in stalls.all)
 
 
 async def test_watching_nests() -> None:
     stalls = Stalls()
+    told = stalls.told("test_watching_nests")
     async with Watchdog(stalls, threshold=0.02) as watchdog:
         with watchdog.watching():
             with watchdog.watching():
                 pass
-            stalls.reached(1).wait(30)
-            await stalls.wait_for(2)
-    assert len(stalls.all) >= 2
+            told.wait(25)
+            await stalls.end_of("test_watching_nests")
 
 
 async def test_a_stall_that_ends_with_the_watch_is_reported_to_its_end() -> None:
     stalls = Stalls()
+    own = "test_a_stall_that_ends_with_the_watch_is_reported_to_its_end"
+    told = stalls.told(own)
     async with Watchdog(stalls, threshold=0.02) as watchdog:
         with watchdog.watching():
-            stalls.reached(1).wait(30)
+            told.wait(25)
             assert watchdog.lag > 0.02
-    assert [stall.ended for stall in stalls.all] == [False, True]
+    assert [stall.ended for stall in stalls.of(own)] == [False, True]
     assert watchdog.lag == 0.0
 
 
@@ -246,13 +280,15 @@ async def test_a_stall_that_nobody_could_see_is_told_by_its_length() -> None:
                 await asyncio.sleep(0)
             finally:
                 sys.setswitchinterval(switch)
-    stall = stalls.all[0]
-    assert (stall.ended, stall.job, stall.file) == (True, None, None)
-    assert stall.seconds > 0.05
+    unseen = [stall for stall in stalls.all if stall.file is None]
+    assert all(stall.ended and stall.job is None for stall in unseen)
+    assert any(stall.seconds > 0.05 for stall in unseen)
 
 
 async def test_what_the_owner_raises_is_logged_and_the_watch_goes_on(caplog: pytest.LogCaptureFixture) -> None:
     stalls = Stalls()
+    own = "test_what_the_owner_raises_is_logged_and_the_watch_goes_on"
+    told = stalls.told(own)
 
     def on_stall(stall: Stall) -> None:
         stalls(stall)
@@ -264,11 +300,11 @@ async def test_what_the_owner_raises_is_logged_and_the_watch_goes_on(caplog: pyt
     with caplog.at_level(logging.ERROR, "asyncblock.executor"):
         async with Watchdog(on_stall, job_of=bad_job_of, threshold=0.02) as watchdog:
             with watchdog.watching():
-                stalls.reached(1).wait(30)
-                await stalls.wait_for(2)
-    assert stalls.all[0].job is None
+                told.wait(25)
+                await stalls.end_of(own)
+    assert stalls.of(own)[0].job is None
     messages = [record.getMessage().split(":")[0] for record in caplog.records]
-    assert messages[0] == "couldn't tell which job has stalled"
+    assert "couldn't tell which job has stalled" in messages
     assert len([message for message in messages if message.startswith("a stall couldn't be reported")]) == len(
         stalls.all
     )
