@@ -36,6 +36,11 @@ class Broker:
         self.port = port
         self._process: asyncio.subprocess.Process
 
+    @property
+    def pid(self) -> int:
+        """The process that runs now."""
+        return self._process.pid
+
     async def start(self) -> None:
         """Start it, and wait until it listens."""
         assert PROGRAM is not None
