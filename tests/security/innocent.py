@@ -37,7 +37,8 @@ class Innocent:
 
     session: Session
     stop: Path
-    starved: Starved
+    starved: Starved | None
+    """Tells what of its waits was the machine's; None where how long it waits isn't what is tried."""
     link: str = ""
     """The id of its executor's link, as every observer reads it."""
     job: str = ""
@@ -57,9 +58,9 @@ class Innocent:
                 case events.BlockStarted():
                     self.attempts += 1
                 case events.BlockOutput():
-                    if waited is None:
+                    if waited is None and self.starved is not None:
                         waited = self.starved.watch(asyncio.get_running_loop().time)
-                    self.largest_gap = max(self.largest_gap, waited())
+                    self.largest_gap = max(self.largest_gap, waited() if waited is not None else 0.0)
                     self.numbers.append(event.output)
                 case events.SessionFinished():
                     self.end = event
@@ -88,7 +89,7 @@ class Innocent:
 
 @asynccontextmanager
 async def innocent(
-    directory: Path, executor: Mainframe, client: Mainframe, starved: Starved
+    directory: Path, executor: Mainframe, client: Mainframe, starved: Starved | None
 ) -> AsyncIterator[Innocent]:
     """Run an innocent job for the duration of the block; at its end nothing may have disturbed it."""
     place, stop = directory / "innocent", directory / "stop"

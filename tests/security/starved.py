@@ -7,6 +7,7 @@ seen on both: whoever waits for the mainframe's loop, a lock or the disk isn't s
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,9 +18,14 @@ BOUND = 0.5
 
 
 class Starved:
-    """Sums up the seconds in which threads of some processes were ready and didn't run."""
+    """Sums up the seconds in which threads of some processes were ready and didn't run.
 
-    def __init__(self, *pids: int) -> None:
+    With ``apart`` the mainframe is none of this process's, and what the thread that waits computes itself doesn't count
+    either: it makes the messages of an attack, say, and nobody would have let it go on sooner.
+    """
+
+    def __init__(self, *pids: int, apart: bool = False) -> None:
+        self._computed = time.thread_time if apart else lambda: 0.0
         self._tasks = [Path(f"/proc/{pid}/task") for pid in (os.getpid(), *pids)]
         if not Path("/proc/self/schedstat").exists():
             # Where nobody says it, the machine's load has to do: as if it had been so all the time.
@@ -38,15 +44,16 @@ class Starved:
 
     def watch(self, clock: Callable[[], float]) -> Callable[[], float]:
         """Return what tells how long it is since it was asked last, but for what the machine has added."""
-        last, starved = clock(), self.seconds()
+        last, computed, starved = clock(), self._computed(), self.seconds()
 
         def waited() -> float:
-            nonlocal last, starved
+            nonlocal last, computed, starved
             before, last = last, clock()
+            before_computed, computed = computed, self._computed()
             before_starved, starved = starved, self.seconds()
-            wait = last - before
+            wait = last - before - (computed - before_computed)
             if not self._tasks:
-                return wait / max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+                return max(wait, 0.0) / max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
             return max(wait - (starved - before_starved), 0.0)
 
         return waited

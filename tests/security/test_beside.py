@@ -19,7 +19,7 @@ from asyncblock.wire.bodies import CHUNK_SIZE, encode_chunk
 
 from ..peers import Peer, channels_named, node, plan
 from .innocent import Innocent
-from .served import ROLES, Served, served
+from .served import ROLES, House, served_apart
 from .test_bad_records import BAD, OUT_OF_PLACE, send_line
 
 pytestmark = pytest.mark.timeout(180)
@@ -33,7 +33,7 @@ MANY = (50_000, 250_000)
 """Channels that a Hello names: as many as may be, and far more."""
 
 
-async def worker(house: Served, **block: Any) -> tuple[Peer, dict[str, Any]]:
+async def worker(house: House, **block: Any) -> tuple[Peer, dict[str, Any]]:
     """Give a hostile executor a job of its own."""
     name = f"hostile{next(_numbers)}"
     peer = await house.peer("executor")
@@ -51,7 +51,7 @@ async def answered(peer: Peer) -> str:
     return str(said.get("code", "open"))
 
 
-async def bad_records(house: Served, innocent: Innocent) -> None:
+async def bad_records(house: House, innocent: Innocent) -> None:
     for bad in BAD.values():
         peer, dispatch = await worker(house)
         await send_line(peer, 1, dispatch["channel"], b"[%b,%b]" % (orjson.dumps(STARTED), bad))
@@ -60,7 +60,7 @@ async def bad_records(house: Served, innocent: Innocent) -> None:
         assert await answered(peer) == "open"
 
 
-async def records_out_of_place(house: Served, innocent: Innocent) -> None:
+async def records_out_of_place(house: House, innocent: Innocent) -> None:
     for batches, _ in OUT_OF_PLACE:
         peer, dispatch = await worker(house)
         for seq, batch in enumerate(batches, 1):
@@ -69,21 +69,21 @@ async def records_out_of_place(house: Served, innocent: Innocent) -> None:
         assert await answered(peer) == "open"
 
 
-async def records_for_its_channel(house: Served, innocent: Innocent) -> None:
+async def records_for_its_channel(house: House, innocent: Innocent) -> None:
     peer, _ = await worker(house)
     await peer.batch(1, innocent.channel + 1000, STARTED, FINISHED)
     await peer.until("refused")
     assert await answered(peer) == "open"
 
 
-async def what_is_no_json(house: Served, innocent: Innocent) -> None:
+async def what_is_no_json(house: House, innocent: Innocent) -> None:
     for line in (b"[", b"[1e400,}]", b"{}", b"[NaN]"):
         peer, dispatch = await worker(house)
         await send_line(peer, 1, dispatch["channel"], line)
         assert (await peer.until("bye"))["code"] == "unreadable"
 
 
-async def a_job_that_throws_executors_out(house: Served, innocent: Innocent) -> None:
+async def a_job_that_throws_executors_out(house: House, innocent: Innocent) -> None:
     name = f"thrower{next(_numbers)}"
     made = plan(node("n", block={"hash": name, "retries": {"retries": 3, "backoff": 0.01}}))
     await house.client.link.request("start", {"session_id": name, "plan": made})
@@ -97,7 +97,7 @@ async def a_job_that_throws_executors_out(house: Served, innocent: Innocent) -> 
     assert (await house.client.session(name).wait()).state == "failed"
 
 
-async def greetings_of_megabytes(house: Served, innocent: Innocent) -> None:
+async def greetings_of_megabytes(house: House, innocent: Innocent) -> None:
     for role in ROLES:
         for count in MANY:
             peer = await house.peer(role)
@@ -109,7 +109,7 @@ async def greetings_of_megabytes(house: Served, innocent: Innocent) -> None:
         assert (said["op"], said["code"]) == ("bye", "unauthorized")
 
 
-async def bodies_that_no_record_names(house: Served, innocent: Innocent) -> None:
+async def bodies_that_no_record_names(house: House, innocent: Innocent) -> None:
     peer, _ = await worker(house)
     piece = bytes(CHUNK_SIZE)
     for n in range(1, 51):
@@ -122,7 +122,7 @@ async def bodies_that_no_record_names(house: Served, innocent: Innocent) -> None
     assert await answered(peer) == "unreadable"
 
 
-async def what_is_nested_deep(house: Served, innocent: Innocent) -> None:
+async def what_is_nested_deep(house: House, innocent: Innocent) -> None:
     deep = b"[" * 100_000 + b"]" * 100_000
     peer, dispatch = await worker(house)
     record = b'{"type":"BlockOutput","handle":"out","output":%b,"done":false,"t":1}' % deep
@@ -135,7 +135,7 @@ async def what_is_nested_deep(house: Served, innocent: Innocent) -> None:
         assert await answered(peer) in ("open", "unreadable")
 
 
-async def what_is_no_message(house: Served, innocent: Innocent) -> None:
+async def what_is_no_message(house: House, innocent: Innocent) -> None:
     for role in ROLES:
         for message in (
             b"{", b'{"op":7}', b'{"op":"hello"}', b'{"op":"welcome"}', b"{}\n" * 30_000, b"\x01", b"\x01" * 4_000_000,
@@ -147,7 +147,7 @@ async def what_is_no_message(house: Served, innocent: Innocent) -> None:
             assert (await peer.until("bye"))["code"] in ("unreadable", "unauthorized")
 
 
-async def connections_that_say_nothing(house: Served, innocent: Innocent) -> None:
+async def connections_that_say_nothing(house: House, innocent: Innocent) -> None:
     silent = []
     for _ in range(25):
         silent += [await house.peer("observer"), peer := await house.peer("observer")]
@@ -158,7 +158,7 @@ async def connections_that_say_nothing(house: Served, innocent: Innocent) -> Non
         peer.transport.abort()
 
 
-async def bodies_over_http(house: Served, innocent: Innocent) -> None:
+async def bodies_over_http(house: House, innocent: Innocent) -> None:
     headers = {"Authorization": "Bearer token-of-observer"}
     base = house.url.replace("ws", "http", 1)
     async with httpx.AsyncClient(base_url=base, headers=headers, trust_env=False) as http:
@@ -167,14 +167,14 @@ async def bodies_over_http(house: Served, innocent: Innocent) -> None:
             assert {answer.status_code for answer in answers} <= {200, 404}
 
 
-async def processes_that_are_said_to_be_gone(house: Served, innocent: Innocent) -> None:
+async def processes_that_are_said_to_be_gone(house: House, innocent: Innocent) -> None:
     for fields in ({}, {"secret": "s" * 32}, {"secret": innocent.job}):
         peer, _ = await worker(house)
         await peer.say("gone", link=innocent.link, reason="dead", **fields)
         assert (await peer.until("bye"))["code"] == "unauthorized"
 
 
-async def questions_in_its_name(house: Served, innocent: Innocent) -> None:
+async def questions_in_its_name(house: House, innocent: Innocent) -> None:
     peer, dispatch = await worker(house)
     its = {"session_id": innocent.session.session_id, "job_id": innocent.job, "attempt": 1}
     mixed = {**its, "job_id": dispatch["job_id"]}
@@ -202,7 +202,7 @@ OF_JOBS: dict[str, dict[str, Any]] = {
     "update_node_weight": {"node_id": "n", "weight": 1},
 }
 
-ATTACKS: list[Callable[[Served, Innocent], Awaitable[None]]] = [
+ATTACKS: list[Callable[[House, Innocent], Awaitable[None]]] = [
     bad_records,
     records_out_of_place,
     records_for_its_channel,
@@ -223,7 +223,7 @@ async def test_no_attack_disturbs_a_job_that_runs_beside_it(tmp_path: Path) -> N
     disturbed: list[str] = []
     for count in MANY:
         channels_named(count)
-    async with served(tmp_path) as house, house.innocent() as innocent:
+    async with served_apart(tmp_path) as house, house.innocent() as innocent:
         for attack in ATTACKS:
             await attack(house, innocent)
             try:

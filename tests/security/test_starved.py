@@ -66,3 +66,11 @@ async def test_waiting_for_something_else_counts() -> None:
     waited = Starved().watch(asyncio.get_running_loop().time)
     await asyncio.sleep(BOUND + 0.05)
     assert waited() > BOUND
+
+
+async def test_apart_from_the_mainframe_what_the_waiting_thread_computes_does_not_count() -> None:
+    waited = Starved(apart=True).watch(time.monotonic)
+    work(BOUND + 0.1)
+    assert waited() < BOUND / 2
+    await asyncio.sleep(BOUND + 0.05)
+    assert waited() > BOUND
