@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import orjson
@@ -35,8 +35,16 @@ _RANGE = re.compile(r"bytes=(\d{1,15})-(\d{1,15})?")
 class HttpDoor:
     """Decides about every HTTP request: an answer, or the roles with which a websocket comes in."""
 
-    def __init__(self, server: Measured, access: Access, origins: frozenset[str]) -> None:
+    def __init__(
+        self,
+        server: Measured,
+        access: Access,
+        origins: frozenset[str],
+        standing: Callable[[], Mapping[str, int]] = dict,
+    ) -> None:
+        """``standing`` returns what a member of a set says in its metrics besides (``metrics.STANDING``)."""
         self._server = server
+        self._standing = standing
         self._access = access
         self._origins = origins
         self._reading = asyncio.Semaphore(_READING)
@@ -69,7 +77,7 @@ class HttpDoor:
 
     def _metrics(self, accepted: str) -> HttpAnswer:
         openmetrics = "application/openmetrics-text" in accepted
-        text = metrics_text(self._server, openmetrics=openmetrics)
+        text = metrics_text(self._server, openmetrics=openmetrics, standing=self._standing())
         return HttpAnswer(200, text.encode(), OPENMETRICS if openmetrics else TEXT)
 
     async def _body(self, name: str, part: str) -> HttpAnswer:

@@ -16,7 +16,18 @@ from .journal import RUNNING, Journal
 from .sessions import Sessions
 from .watching import Measurement
 
-__all__ = ["FIGURES", "OPENMETRICS", "TEXT", "TIMES", "Measured", "histogram_lines", "measured", "metrics_text"]
+__all__ = [
+    "FIGURES",
+    "OPENMETRICS",
+    "STANDING",
+    "TEXT",
+    "TIMES",
+    "Measured",
+    "histogram_lines",
+    "measured",
+    "metrics_text",
+    "standing_text",
+]
 
 OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -50,6 +61,13 @@ TIMES: Final = {
     "acknowledgement_seconds": "From a batch's arrival to its acknowledgement.",
     "loop_delay_seconds": "How late the event loop ran, measured once a second.",
 }
+
+STANDING: Final = {
+    "owner": "1 while this member of a set owns it, else 0.",
+    "standby": "1 while this member of a set stands by, else 0.",
+    "term": "The newest ownership of the set that this member knows of: later owners have higher ones.",
+}
+"""What members of a set say besides."""
 
 
 class Measured(Protocol):
@@ -126,9 +144,9 @@ def measured(server: Measured) -> Measurement:
     return figures_of(server), states_of(server), times
 
 
-def metrics_text(server: Measured, *, openmetrics: bool) -> str:
-    """Return what is to be scraped."""
-    lines: list[str] = []
+def metrics_text(server: Measured, *, openmetrics: bool, standing: Mapping[str, int] | None = None) -> str:
+    """Return what is to be scraped. ``standing`` has what ``STANDING`` names, of a member of a set."""
+    lines = _standing(standing or {}, openmetrics)
     for name, value in figures_of(server).items():
         counts = name.endswith("_total")
         lines += _head(name, "counter" if counts else "gauge", FIGURES[name], openmetrics)
@@ -145,6 +163,20 @@ def metrics_text(server: Measured, *, openmetrics: bool) -> str:
     if openmetrics:
         lines.append("# EOF")
     return "\n".join(lines) + "\n"
+
+
+def standing_text(standing: Mapping[str, int], *, openmetrics: bool) -> str:
+    """Return what is to be scraped of a member that stands by."""
+    lines = _standing(standing, openmetrics)
+    return "\n".join([*lines, *(["# EOF"] if openmetrics else [])]) + "\n"
+
+
+def _standing(standing: Mapping[str, int], openmetrics: bool) -> list[str]:
+    lines: list[str] = []
+    for name, value in standing.items():
+        lines += _head(name, "gauge", STANDING[name], openmetrics)
+        lines.append(f"asyncblock_{name} {value}")
+    return lines
 
 
 def _head(name: str, kind: str, words: str, openmetrics: bool) -> Iterable[str]:

@@ -9,6 +9,9 @@ from typing import Any
 
 from asyncblock.cli import main
 from asyncblock.server.incoming import Incoming
+from asyncblock.server.jetstream import JetStreamJournal, PartitionNames
+from asyncblock.server.jetstream.natsstore import NatsStore
+from asyncblock.server.jetstream.streammessages import COMMIT
 from asyncblock.server.journal import SqliteJournal, Write
 from asyncblock.server.sessionvalues import SessionValues
 from asyncblock.server.values import Found
@@ -18,7 +21,7 @@ chance = random.Random(1)
 
 def acknowledges_before_the_commit() -> None:
     """A mainframe that is killed loses what it has acknowledged."""
-    batch, write = Incoming._batch, SqliteJournal.write
+    batch = Incoming._batch
 
     async def early(self: Incoming, taken: Any) -> None:
         if taken.seq == self._link.received + 1:
@@ -26,11 +29,16 @@ def acknowledges_before_the_commit() -> None:
             self._acknowledge()
         await batch(self, taken)
 
-    def late(self: SqliteJournal, each: Write, *, urgent: bool = False) -> None:
+    Incoming._batch = early  # type: ignore[method-assign, assignment]
+    for journal in (SqliteJournal, JetStreamJournal):
+        journal.write = _late(journal.write)  # type: ignore[method-assign]
+
+
+def _late(write: Any) -> Any:
+    def late(self: Any, each: Write, *, urgent: bool = False) -> None:
         asyncio.get_running_loop().call_later(1.0, lambda: write(self, each))
 
-    Incoming._batch = early  # type: ignore[method-assign, assignment]
-    SqliteJournal.write = late  # type: ignore[method-assign, assignment]
+    return late
 
 
 def takes_batches_twice() -> None:
@@ -60,10 +68,24 @@ def hands_out_another_value() -> None:
     SessionValues.resolve_now = swapped  # type: ignore[method-assign]
 
 
+def writes_without_a_fence() -> None:
+    """An owner that has lost the set appends wherever the stream ends."""
+    append = NatsStore.append
+
+    async def anywhere(self: NatsStore, messages: Any, expected: int) -> int:
+        if COMMIT in messages[0].headers:
+            _, name, partition, *_ = messages[0].subject.split(".")
+            expected = await self.last_seq(PartitionNames(name, int(partition)).stream)
+        return await append(self, messages, expected)
+
+    NatsStore.append = anywhere  # type: ignore[method-assign]
+
+
 PLANTED = {
     "early": acknowledges_before_the_commit,
     "twice": takes_batches_twice,
     "swapped": hands_out_another_value,
+    "unfenced": writes_without_a_fence,
 }
 
 if __name__ == "__main__":

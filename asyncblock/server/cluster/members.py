@@ -12,7 +12,7 @@ import random
 import secrets
 import ssl
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ import orjson
 
 from ...errors import AsyncBlockError, MainframeFailed, Unavailable
 from ...transport import Transport
-from ...transport.upgrades import OWNER_HEADER
 from ...transport.websocket import HttpAnswer, is_loopback, serve_websocket
 from ...wire.frames import MAX_MESSAGE
 from ..access import Access
@@ -29,7 +28,6 @@ from ..http import HttpDoor
 from ..jetstream import Overtaken
 from ..jetstream.natsstore import NatsRefused, NatsStore, NatsUnsure
 from ..journal.datadir import DataDir
-from ..metrics import TEXT
 from ..settings import Settings
 from ..supervision import in_words
 from .beats import beat_subject, decode_beat, encode_beat, hand_over_subject
@@ -38,6 +36,7 @@ from .clusterset import SetDescription, read_set
 from .memberaddresses import MemberAddresses
 from .ownership import BEAT, Act, Beat, Ownership, OwnerState
 from .partitionserver import PartitionServer
+from .standby import StandbyDoor
 
 __all__ = ["ClusterMember"]
 
@@ -95,6 +94,7 @@ class ClusterMember:
         self._description: SetDescription
         self._store: NatsStore
         self._own: Ownership
+        self._standby: StandbyDoor
         self._server: PartitionServer | None = None
         self._door: HttpDoor | None = None
         self._access: Access
@@ -102,6 +102,8 @@ class ClusterMember:
         self._addresses = MemberAddresses()
         self._let_go = asyncio.Event()
         self._reigning: asyncio.Task[None] | None = None
+        self._opening = False
+        """The partition was taken over, or is to be, and can't be served yet."""
         self._telling: asyncio.Task[None] | None = None
         self._proving: asyncio.Task[None] | None = None
         self._said = ""
@@ -173,6 +175,7 @@ class ClusterMember:
         owner = "" if said is None else str(orjson.loads(said.data)["owner"])
         name = f"{self.address.partition('//')[2]}/{secrets.token_hex(3)}"
         self._own = Ownership(name, _now(), random.random, owner)
+        self._standby = StandbyDoor(self._access, self._own, self._set_name, lambda: self._store.connected)
         await self._store.listen(beat_subject(names), self._hear)
         await self._store.listen(hand_over_subject(names), self._asked)
         self._telling = self._tasks.create_task(self._tell(), name="asyncblock beats")
@@ -234,6 +237,9 @@ class ClusterMember:
                     self._silent = True
                     self._cut()
                     self._let_go.set()
+                    if self._opening and self._reigning is not None:
+                        # What it reads may have been deleted by the other: it would never come to the end.
+                        self._reigning.cancel()
                     logger.warning("%s owns the partition now; standing by", self._own.owner or "another")
                 case Act.HAND_OVER:
                     self._let_go.set()
@@ -258,9 +264,15 @@ class ClusterMember:
 
     async def _reign(self) -> None:
         """Take the partition over, serve it until it is to be let go of, and let go."""
-        own = self._own
+        own, reign = self._own, asyncio.current_task()
+
+        def say(what: Callable[[], list[Act]]) -> None:
+            # One before may still be closing, and knows nothing of this one.
+            if self._reigning is reign:
+                self._do(what())
+
         self._let_go = asyncio.Event()
-        self._silent = False
+        self._silent, self._opening = False, True
         server = PartitionServer(
             self.place,
             self._servers,
@@ -269,14 +281,15 @@ class ClusterMember:
             self.settings,
             owner=own.member,
             instead_of=own.owner,
-            on_taken=lambda term: self._do(own.taken(term, _now())),
-            on_overtaken=lambda error: self._do(own.overtaken(_now(), error.owner)),
+            on_taken=lambda term: say(lambda: own.taken(term, _now())),
+            on_overtaken=lambda error: say(lambda: own.overtaken(_now(), error.owner)),
         )
         try:
             async with server:
+                self._opening = False
                 self._server = server
                 server.gateway.addresses = lambda: self._addresses.known(self.address, _now())
-                self._door = HttpDoor(server, self._access, self.settings.origins)
+                self._door = HttpDoor(server, self._access, self.settings.origins, self._standby.standing)
                 try:
                     self._do(own.claimed(self.address, _now()))
                     if own.owns:
@@ -285,16 +298,17 @@ class ClusterMember:
                 finally:
                     self._server = self._door = None
         except Overtaken as error:
-            self._do(own.claim_failed(_now(), error.owner))
+            owner = error.owner
+            say(lambda: own.claim_failed(_now(), owner))
         except AsyncBlockError as error:
             self._say(f"the partition can't be taken over yet: {error}")
-            self._do(own.claim_failed(_now()))
+            say(lambda: own.claim_failed(_now()))
         except Exception as error:
             self._fail(error)
         if server.failure is not None:
             self.failure = server.failure
             self.failed.set()
-        self._do(own.handed_over(_now()))
+        say(lambda: own.handed_over(_now()))
 
     async def _until_let_go(self, server: PartitionServer) -> None:
         waits = [asyncio.create_task(event.wait()) for event in (self._let_go, server.failed)]
@@ -356,28 +370,4 @@ class ClusterMember:
         door = self._door
         if door is not None and self._speaks:
             return await door.admit(path, headers)
-        path = path.split("?", 1)[0]
-        if path == "/healthz":
-            return self._health()
-        if self._access.principal(headers) is None:
-            return HttpAnswer(401, b"a valid token is needed: 'Authorization: Bearer TOKEN'\n")
-        if path == "/metrics":
-            return HttpAnswer(200, b"# TYPE asyncblock_standby gauge\nasyncblock_standby 1\n", TEXT)
-        owner = self._owner_address
-        where = f"the owner is at {owner}" if owner else "nobody owns the set yet"
-        more = {OWNER_HEADER: owner, "Retry-After": "1"}
-        return HttpAnswer(503, f"this mainframe stands by, {where}\n".encode(), more=more)
-
-    @property
-    def _owner_address(self) -> str:
-        return "" if self._own.owner == self._own.member else self._own.address
-
-    def _health(self) -> HttpAnswer:
-        trouble = None
-        if not self._store.connected:
-            trouble = "no NATS server is connected"
-        elif self._own.state is OwnerState.IN_DOUBT:
-            trouble = "it isn't known whether the partition is still ours"
-        status = "standby" if trouble is None else "trouble"
-        body = {"status": status, "trouble": trouble, "set": self._set_name, "owner": self._owner_address}
-        return HttpAnswer(200 if trouble is None else 503, orjson.dumps(body), "application/json")
+        return self._standby.answer(path, headers)

@@ -171,7 +171,7 @@ class Ownership:
                 self._follow(beat, now)
             else:
                 # Our claim ends by itself.
-                self.term = beat.term
+                self.term, self.owner, self.address = beat.term, beat.member, beat.address
             return []
         self.term, self.owner, self.address = beat.term, beat.member, ""
         if self.state is OwnerState.CLAIMING or beat.to not in ("", self.member):
@@ -182,8 +182,14 @@ class Ownership:
 
     def taken(self, term: int, now: float) -> list[Act]:
         """The partition was taken over; what it holds is being read."""
-        if self.state is OwnerState.CLAIMING and term > self.term:
-            self.state, self.term = OwnerState.OPENING, term
+        if self.state is not OwnerState.CLAIMING:
+            return [Act.BEAT]
+        if term < self.term:
+            # Another has taken it over since, and was heard already.
+            self.state = OwnerState.STANDBY
+            self._listen(now)
+            return [Act.STEP_DOWN]
+        self.state, self.term = OwnerState.OPENING, term
         return [Act.BEAT]
 
     def claimed(self, address: str, now: float) -> list[Act]:

@@ -23,7 +23,7 @@ from ..journal.contract import BodyKey
 from ..journal.posting import settle
 from ..journal.trouble import Trouble, back_off
 from .commits import explain_refusal
-from .natsstore import NatsRefused, NatsStore, NatsUnsure, StoredMessage, StoreMessage
+from .natsstore import LONGEST_PAUSE, NatsRefused, NatsStore, NatsUnsure, StoredMessage, StoreMessage
 from .streamindex import StreamIndex
 from .streammessages import PIECE, PartitionNames
 
@@ -142,7 +142,7 @@ class _Orders:
     async def _carry_out(self, order: _Order) -> bool:
         """Do it, however often the servers refuse; False when the journal closes and it can't be done."""
         troubled = False
-        for pause in back_off():
+        for pause in back_off(LONGEST_PAUSE):
             stopping = self._stop.is_set()
             try:
                 settle(order.done, await order.act())
@@ -408,7 +408,7 @@ class BodyChains:
             chain.take(found)
 
     async def _chunk(self, key: BodyKey, seq: int) -> bytes:
-        for pause in back_off():
+        for pause in back_off(LONGEST_PAUSE):
             try:
                 found = await self._store.get(self._names.bodies, seq=seq)
             except (NatsUnsure, NatsRefused):

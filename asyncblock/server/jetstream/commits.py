@@ -11,7 +11,7 @@ from ..journal.contract import Write
 from ..journal.lanes import Lanes
 from ..journal.trouble import back_off
 from .fence import Fence, Overtaken
-from .natsstore import NatsRefused, NatsUnsure, StoredMessage
+from .natsstore import LONGEST_PAUSE, NatsRefused, NatsUnsure, StoredMessage
 from .streamindex import StreamIndex
 from .streammessages import PartitionNames, encode_commit
 
@@ -93,7 +93,7 @@ class Commits:
         """Commit a group, however often it takes; False when the journal closes and it can't be done."""
         troubled = looked = False
         unresolved = ""
-        for pause in back_off():
+        for pause in back_off(LONGEST_PAUSE):
             stopping = self._stop.is_set()
             try:
                 if unresolved:

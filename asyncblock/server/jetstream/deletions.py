@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from ..journal.trouble import back_off
 from .bodychains import BodyChains
-from .natsstore import NatsRefused, NatsStore, NatsUnsure
+from .natsstore import LONGEST_PAUSE, NatsRefused, NatsStore, NatsUnsure
 from .streamindex import StreamIndex
 from .streammessages import PartitionNames
 
@@ -77,7 +77,7 @@ class Deletions:
 
     async def _purge(self, *subjects: tuple[str, int]) -> bool:
         for subject, below in subjects:
-            for pause in back_off():
+            for pause in back_off(LONGEST_PAUSE):
                 try:
                     await self._store.purge(self._names.stream, subject, below)
                     break

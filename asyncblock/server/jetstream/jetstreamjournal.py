@@ -20,7 +20,7 @@ from .bodychains import BodyChains
 from .commits import CommitReports, Commits
 from .deletions import Deletions
 from .fence import Fence, Overtaken
-from .natsstore import NatsRefused, NatsStore, NatsUnsure, StoredMessage
+from .natsstore import LONGEST_PAUSE, NatsRefused, NatsStore, NatsUnsure, StoredMessage
 from .partitionstream import Demands, prepare_streams
 from .streamindex import SnapshotPlace, StreamIndex
 from .streammessages import ENTRIES, PartitionNames, check_sizes, decode_entries
@@ -257,7 +257,7 @@ class JetStreamJournal(QueueingJournal, CatalogueReads):
         recent = self._recent.get(seq)
         if recent is not None:
             return recent
-        for pause in back_off():
+        for pause in back_off(LONGEST_PAUSE):
             found = None
             with suppress(NatsRefused, NatsUnsure):
                 found = await self._store.get(self._names.stream, seq=seq)

@@ -9,7 +9,7 @@ import asyncio
 import base64
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, Final
@@ -19,7 +19,16 @@ import orjson
 from ...errors import Unavailable
 from ...transport.addresses import shown_url
 
-__all__ = ["NatsRefused", "NatsStore", "NatsUnsure", "StoreMessage", "StoredMessage", "headers_size"]
+__all__ = [
+    "LONGEST_PAUSE",
+    "MAX_BATCH",
+    "NatsRefused",
+    "NatsStore",
+    "NatsUnsure",
+    "StoreMessage",
+    "StoredMessage",
+    "headers_size",
+]
 
 MAX_BATCH: Final = 900
 """Messages in an atomic batch; the server takes 1000."""
@@ -83,17 +92,30 @@ def headers_size(headers: dict[str, str]) -> int:
     return len("NATS/1.0\r\n\r\n") + sum(len(name) + len(value.encode()) + 4 for name, value in headers.items())
 
 
+LONGEST_PAUSE: Final = 1.0
+"""The most seconds between two tries of whoever the servers don't answer: they may have a new leader at any moment, and
+a try costs them little."""
+
 _AGAIN: Final = 0.1
 """Seconds between two tries to connect."""
+
+_CONNECT: Final = 2.0
+"""Seconds that one server has to let us in: another one may be up while this one hangs."""
+
+_PING: Final = 2
+"""Seconds between NATS's own pings: a server that hangs is left after two of them. By default it is four minutes, for
+which nothing would be stored though the others are well."""
 
 
 class NatsStore:
     """A connection to NATS, which reconnects by itself. ``open`` makes it; ``close`` it."""
 
-    def __init__(self, connection: Any, nats: Any, patience: float) -> None:
+    def __init__(self, connection: Any, nats: Any, patience: float, waits: set[asyncio.Timeout]) -> None:
         self._nats = nats
         self._connection = connection
         self._patience = patience
+        self._waits = waits
+        """Those of requests that the connection has carried; they end with it."""
 
     @classmethod
     async def open(
@@ -110,6 +132,14 @@ class NatsStore:
             raise Unavailable("a journal on JetStream needs nats-py: pip install 'asyncblock[jetstream]'") from error
 
         said: list[Exception] = []
+        waits: set[asyncio.Timeout] = set()
+
+        async def end_waits() -> None:
+            # Whoever is connected next doesn't answer what this one was asked.
+            now = asyncio.get_running_loop().time()
+            for wait in waits:
+                wait.reschedule(now)
+            waits.clear()
 
         async def hear(error: Exception) -> None:
             # Each request tells what became of it; nats-py would print. Why nobody lets us in it says here alone. A
@@ -126,8 +156,10 @@ class NatsStore:
             "pending_size": 0,
             "max_reconnect_attempts": -1,
             "reconnect_time_wait": _AGAIN,
-            "connect_timeout": patience,
+            "connect_timeout": min(patience, _CONNECT),
+            "ping_interval": _PING,
             "error_cb": hear,
+            "disconnected_cb": end_waits,
             **options,
         }
         try:
@@ -151,7 +183,7 @@ class NatsStore:
         except asyncio.CancelledError:
             await connection.close()
             raise
-        return cls(connection, nats, patience)
+        return cls(connection, nats, patience, waits)
 
     @property
     def version(self) -> tuple[int, int]:
@@ -228,10 +260,26 @@ class NatsStore:
 
     async def _request(self, subject: str, data: bytes, headers: dict[str, str]) -> bytes:
         try:
-            answer = await self._connection.request(subject, data, timeout=self._patience, headers=headers or None)
+            async with self._while_connected():
+                answer = await self._connection.request(subject, data, timeout=self._patience, headers=headers or None)
         except (self._nats.errors.Error, OSError, TimeoutError, asyncio.InvalidStateError) as error:
             raise NatsUnsure(str(error) or type(error).__name__) from error
         return bytes(answer.data)
+
+    @asynccontextmanager
+    async def _while_connected(self) -> AsyncIterator[None]:
+        """Wait for an answer of this connection. Raises ``NatsUnsure`` when it ends before."""
+        wait = asyncio.timeout(None)
+        try:
+            async with wait:
+                self._waits.add(wait)
+                yield
+        except TimeoutError as error:
+            if wait.expired():
+                raise NatsUnsure("the connection ended before the answer came") from error
+            raise
+        finally:
+            self._waits.discard(wait)
 
     # ------------------------------------------------------------------ appending
 
@@ -291,7 +339,8 @@ class NatsStore:
     ) -> AsyncGenerator[StoredMessage, None]:
         """Read the messages of subjects in order, up to number ``upto``, which must be one of theirs.
 
-        Servers that know less are waited for; so is a server that isn't there.
+        Servers that know less are waited for; so is a server that isn't there. Raises ``NatsRefused`` when the last one
+        was deleted.
         """
         after = 0
         while after < upto:
@@ -332,13 +381,15 @@ class NatsStore:
                 subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
                 await self._connection.publish(subject, orjson.dumps(pull), reply=inbox)
                 for _ in range(_PULL):
-                    message = await messages.next_msg(timeout=self._patience + _PULL_SECONDS)
+                    message = await self._next(messages)
                     status = (message.headers or {}).get("Status")
                     if status is not None:
                         if status not in ("404", "408", "409"):
                             raise NatsUnsure(f"reading {stream}: status {status}")
                         if await self._consumer_is_gone(stream, consumer):
                             raise NatsUnsure(f"the reader of {stream} is gone")
+                        if await self._is_purged(stream, upto):
+                            raise NatsRefused(_NO_MESSAGE, f"message {upto} of stream {stream} was deleted")
                         break
                     place = message.metadata.sequence
                     if place.consumer != expected:
@@ -355,12 +406,23 @@ class NatsStore:
             with suppress(NatsRefused, NatsUnsure):
                 await self.ask(f"CONSUMER.DELETE.{stream}.{consumer}")
 
+    async def _next(self, messages: Any) -> Any:
+        seconds = self._patience + _PULL_SECONDS
+        if messages.pending_msgs:
+            return await messages.next_msg(timeout=seconds)
+        async with self._while_connected():
+            return await messages.next_msg(timeout=seconds)
+
     async def _consumer_is_gone(self, stream: str, consumer: str) -> bool:
         try:
             await self.ask(f"CONSUMER.INFO.{stream}.{consumer}")
         except NatsRefused:
             return True
         return False
+
+    async def _is_purged(self, stream: str, seq: int) -> bool:
+        # A leader that knows of later ones has caught up.
+        return await self.last_seq(stream) >= seq and await self.get(stream, seq=seq) is None
 
     # ------------------------------------------------------------------ deleting
 

@@ -48,12 +48,12 @@ class Trouble:
             self._over()
 
 
-def back_off() -> Iterator[float]:
+def back_off(longest: float = _LONGEST_PAUSE) -> Iterator[float]:
     """Yield the pauses between attempts, in seconds."""
     pause = _FIRST_PAUSE
     while True:
         yield pause
-        pause = min(pause * 2, _LONGEST_PAUSE)
+        pause = min(pause * 2, longest)
 
 
 def explain(error: Exception, place: object) -> AsyncBlockError:

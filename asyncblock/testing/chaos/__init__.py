@@ -6,6 +6,10 @@ outside what ``flush`` and ``done`` told them was stored, and have effects outsi
 put out numbered frames by a var handle, whose consumers, on either executor, say which number theirs is. Meanwhile a
 seeded ``storm`` brings ``faults``: kills, cuts, clocks that jump, certificates that are replaced. At the end the
 ``audit`` reads the journal and compares it with the notes, with the effects, and with what observers saw.
+
+With ``--cluster M --nats K`` the system is a set (``setrun``): ``chaosset`` has its members and ``natsnodes`` the NATS
+nodes, with fault proxies on all ways between them, and ``setfaults`` what is done to them. ``streamaudit`` looks in the
+stream for what an owner has written that had lost the set.
 """
 
 from __future__ import annotations

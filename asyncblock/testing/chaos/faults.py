@@ -126,7 +126,7 @@ def _children_of(pid: int) -> list[int]:
 
 async def _oom(system: System, chance: random.Random) -> bool:
     """Let the kernel kill a process for its memory: the mainframe, an executor, or what one has started."""
-    victims = [[system.server.pid], system.workers.pids(), _children(system)]
+    victims = [system.pids(), system.workers.pids(), _children(system)]
     pids = chance.choice([each for each in victims if each])
     with _little_memory(chance.choice(sorted(pids))) as ended, suppress(TimeoutError):
         async with asyncio.timeout(20):
@@ -183,12 +183,12 @@ def _no_groups() -> str | None:
 
 async def _suspend(system: System, chance: random.Random) -> bool:
     """Let everything stand still, as a laptop that is closed."""
-    return await _stand_still([system.server.pid, *system.workers.pids(), *_children(system)], chance, 20.0)
+    return await _stand_still([*system.pids(), *system.workers.pids(), *_children(system)], chance, 20.0)
 
 
 async def _freeze(system: System, chance: random.Random) -> bool:
     """Let one side stand still."""
-    sides = [[system.server.pid], system.workers.pids()]
+    sides = [system.pids(), system.workers.pids()]
     return await _stand_still(chance.choice([each for each in sides if each]), chance, 8.0)
 
 
@@ -212,7 +212,7 @@ def _signal(pid: int, number: int) -> bool:
 
 async def _busy(system: System, chance: random.Random) -> bool:
     """Give all of it one core, and that to somebody else as well."""
-    pids = [system.server.pid, *system.workers.pids(), *_children(system)]
+    pids = [*system.pids(), *system.workers.pids(), *_children(system)]
     cores = os.sched_getaffinity(0)
     core = {min(cores)}
     busy = await asyncio.create_subprocess_exec(sys.executable, "-S", "-c", "while True: pass")

@@ -6,7 +6,6 @@ import asyncio
 import os
 import random
 import secrets
-import socket
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -24,8 +23,10 @@ from ...workers import Workers
 from ..proxy import FaultProxy
 from .certificates import Certificates
 from .chaosblocks import FLOWS
+from .chaosset import ChaosSet
+from .proxies import FaultProxies
 
-__all__ = ["SERVE", "ChaosSessions", "Server", "System", "free_port"]
+__all__ = ["SERVE", "ChaosSessions", "Server", "System"]
 
 SERVE = (sys.executable, "-m", "asyncblock", "serve")
 
@@ -38,13 +39,6 @@ their session counts as hanging."""
 
 _DEAF = 3
 """Observers at once that read nothing."""
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 class Server:
@@ -79,6 +73,14 @@ class Server:
         """The process's id."""
         assert self._process is not None
         return self._process.pid
+
+    def pids(self) -> list[int]:
+        """Return the process's id."""
+        return [self.pid]
+
+    def door(self) -> int:
+        """Return a port behind which it is, without a proxy."""
+        return self.port
 
     async def kill(self) -> None:
         """Kill the process with SIGKILL and start it again."""
@@ -212,18 +214,18 @@ class ChaosSessions:
 
 
 class System:
-    """All of it."""
+    """All of it: one mainframe, or a set of them."""
 
     def __init__(
         self,
-        server: Server,
-        proxy: FaultProxy,
+        mainframe: Server | ChaosSet,
+        proxy: FaultProxy | FaultProxies,
         workers: Workers,
         sessions: ChaosSessions,
-        clock: Path,
-        certificates: Certificates | None,
+        clock: Path | None = None,
+        certificates: Certificates | None = None,
     ) -> None:
-        self.server = server
+        self._mainframe = mainframe
         self.proxy = proxy
         self.workers = workers
         self.sessions = sessions
@@ -231,8 +233,32 @@ class System:
         self._certificates = certificates
         self._deaf: set[asyncio.Task[None]] = set()
 
+    @property
+    def server(self) -> Server:
+        """The only mainframe."""
+        assert isinstance(self._mainframe, Server)
+        return self._mainframe
+
+    @property
+    def mainframes(self) -> ChaosSet:
+        """The mainframes of a set, and what they share."""
+        assert isinstance(self._mainframe, ChaosSet)
+        return self._mainframe
+
+    def pids(self) -> list[int]:
+        """Return the process ids of the mainframe, or of the set with its NATS nodes."""
+        return self._mainframe.pids()
+
+    def calm(self) -> None:
+        """Let everything flow and run again."""
+        self.proxy.resume()
+        self.proxy.drip(None)
+        if isinstance(self._mainframe, ChaosSet):
+            self._mainframe.calm()
+
     def set_clock(self, seconds: int) -> None:
         """Set the mainframe's clock, as seen from here."""
+        assert self._clock is not None
         new = self._clock.with_suffix(".new")
         new.write_text(f"{seconds:+d}\n")
         new.replace(self._clock)
@@ -260,10 +286,11 @@ class System:
 
     async def _be_deaf(self) -> None:
         tls = None if self._certificates is None else self._certificates.client()
-        url = f"{'ws' if tls is None else 'wss'}://127.0.0.1:{self.server.port}"
+        scheme = "ws" if tls is None else "wss"
         while True:
             with suppress(AsyncBlockError, OSError):
-                transport = await connect_websocket(url, self.server.token, max_message=MAX_MESSAGE, tls=tls)
+                url, token = f"{scheme}://127.0.0.1:{self._mainframe.door()}", self._mainframe.token
+                transport = await connect_websocket(url, token, max_message=MAX_MESSAGE, tls=tls)
                 try:
                     await transport.send(encode(Hello(1, secrets.token_hex(8), secrets.token_hex(8), 1)))
                     for number, session_id in enumerate(self.sessions.started[-50:]):

@@ -218,7 +218,15 @@ async def test_a_stopped_owner_says_nothing_when_it_wakes(one_server: NatsServer
                 while (told := (await client.get(first.health)).json()).get("owner") != second.url:
                     continue
             assert told["status"] == "standby"
-            refused = await client.get(first.url.replace("ws:", "http:"), headers={"Authorization": f"Bearer {token}"})
+            who = {"Authorization": f"Bearer {token}"}
+            refused = await client.get(first.url.replace("ws:", "http:"), headers=who)
+            first_says, second_says = [
+                (await client.get(each.health.replace("healthz", "metrics"), headers=who)).text.splitlines()
+                for each in (first, second)
+            ]
+        [term] = [line for line in second_says if line.startswith("asyncblock_term ")]
+        assert {"asyncblock_owner 1", "asyncblock_standby 0"} <= set(second_says)
+        assert {"asyncblock_owner 0", "asyncblock_standby 1", term} <= set(first_says)
         assert refused.status_code == 503
         assert refused.headers["Asyncblock-Owner"] == second.url
         # Whoever knows only the address of one that stands by is sent on.

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import asyncio
+from urllib.parse import urlsplit
+
 import pytest
 
-from asyncblock.server.jetstream.natsstore import NatsRefused, NatsStore, StoreMessage, headers_size
+from asyncblock.server.jetstream.natsstore import NatsRefused, NatsStore, NatsUnsure, StoreMessage, headers_size
+from asyncblock.testing import FaultProxy
 
 from .servers import NatsServers
 
@@ -50,3 +54,37 @@ async def test_a_message_of_a_subject_goes_behind_the_one_that_it_names(one_serv
 
 def test_headers_are_counted_as_they_are_sent() -> None:
     assert headers_size({"A": "b", "Cd": "\N{SNOWMAN}"}) == len("NATS/1.0\r\nA: b\r\nCd: \N{SNOWMAN}\r\n\r\n".encode())
+
+
+@pytest.mark.parametrize("cut", [True, False])
+async def test_what_was_asked_ends_with_a_connection_that_is_cut_or_hangs(cut: bool, one_server: NatsServers) -> None:
+    """Whoever would wait for the answer of a server that is gone would store nothing meanwhile."""
+    async with FaultProxy("127.0.0.1", urlsplit(one_server.urls[0]).port or 0) as proxy:
+        store = await NatsStore.open([f"nats://127.0.0.1:{proxy.port}"], patience=1000)
+        proxy.stall()
+        asking = [asyncio.ensure_future(store.ask("INFO")) for _ in range(3)]
+        await asyncio.sleep(0)
+        if cut:
+            proxy.cut()
+        for each in asking:
+            with pytest.raises(NatsUnsure, match="the connection ended before the answer came"):
+                await each
+        await proxy.until_accepted(2)
+        while True:
+            try:
+                await store.ask("INFO")
+                break
+            except NatsUnsure:
+                await asyncio.sleep(0.05)
+        await store.close()
+
+
+async def test_a_reader_whose_last_message_was_deleted_is_told(one_server: NatsServers) -> None:
+    store = await NatsStore.open(one_server.urls, patience=1)
+    await store.ask("STREAM.CREATE.GONE", {"name": "GONE", "subjects": ["gone.*"]})
+    await store.put(StoreMessage("gone.a"))
+    last = await store.put(StoreMessage("gone.b"))
+    await store.purge("GONE", "gone.b", last + 1)
+    with pytest.raises(NatsRefused, match=f"message {last} of stream GONE was deleted"):
+        [_ async for _ in store.read("GONE", ["gone.*"], last)]
+    await store.close()
