@@ -14,6 +14,7 @@ from array import array
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -41,6 +42,10 @@ _OPENING: Final = BodyKey("-", 0)
 
 _TERM: Final = "Ab-Term"
 _ID: Final = "Ab-Id"
+
+
+class _Refreshed(NatsUnsure):
+    """An earlier owner has added to a chain; what it added is taken in."""
 
 
 @dataclass(slots=True, eq=False)
@@ -318,16 +323,20 @@ class BodyChains:
 
     async def _append(self, key: BodyKey, offset: int, data: bytes) -> int:
         chain = self._chain(key)
-        if offset > chain.length:
-            raise RemoteProtocolError(
-                f"a chunk of body {key.link_id}-{key.n} begins at {offset}; only {chain.length} bytes came before it"
-            )
-        while offset + len(data) > chain.length or not chain.there:
+        while True:
+            if offset > chain.length:
+                raise RemoteProtocolError(
+                    f"a chunk of body {key.link_id}-{key.n} begins at {offset}; "
+                    f"only {chain.length} bytes came before it"
+                )
+            if chain.there and offset + len(data) <= chain.length:
+                return chain.length
             part = data[chain.length - offset :][:PIECE]
             if not chain.there:
                 chain.digest = hashlib.sha256()
-            await self._extend(key, chain, f"chunk {chain.length} {len(part)}", part)
-        return chain.length
+            # What an earlier owner has added came from the same sender: one goes on behind it.
+            with suppress(_Refreshed):
+                await self._extend(key, chain, f"chunk {chain.length} {len(part)}", part)
 
     async def _finish(self, key: BodyKey, length: int, sha256: str) -> int:
         chain = self._known(key)
@@ -367,9 +376,10 @@ class BodyChains:
             chain = self._chains.get(key.link_id, {}).get(key.n)
             if chain is None:
                 continue
-            if chain.there:
+            while chain.there:
                 sizes[key] = chain.length
-                await self._extend(key, chain, "gone")
+                with suppress(_Refreshed):
+                    await self._extend(key, chain, "gone")
             await self._store.purge(self._names.bodies, self._names.body(*key), chain.last + 1)
             self._drop(key)
         return sum(sizes.values())
@@ -389,7 +399,7 @@ class BodyChains:
                     raise NatsUnsure(str(refused)) from refused
                 if found.headers.get(_ID) != message.headers[_ID]:
                     await self._refresh(key, chain, found)
-                    raise NatsUnsure(f"body {key.link_id}-{key.n} was written by an earlier owner as well") from refused
+                    raise _Refreshed(f"body {key.link_id}-{key.n} was written by an earlier owner as well") from refused
                 seq = found.seq
             break
         chain.take(StoredMessage(seq, message.subject, message.headers, b""))
