@@ -59,7 +59,7 @@ class Dispatcher:
         self.exports = self.sender.exports
         self.exports.handed_down = self._pump_soon
         self.exports.unheard = self.lost
-        self.returns = Returns(transactions, self.links, self.placing, self.enqueue, self.value_lost)
+        self.returns = Returns(transactions, self.links, self.placing, self.enqueue, self.value_lost, self.pump_all)
         self.spawning = Spawning(self._assign, self.enqueue)
 
     def link(self, link_id: str) -> LinkState:
@@ -347,6 +347,7 @@ class Dispatcher:
         ``blamed`` for it: the next executor would have the same.
         """
         link.executor = link.host = link.disk = None
+        link.expected = False
         with self._transactions.turn() as turn:
             with_it = self.spawning.host_gone(turn, link)
             self.exports.maker_gone(turn, link, reason)

@@ -85,11 +85,12 @@ class Gateway(LinkServices):
             link = LinkState(row.link_id, row.link_no, row.token_hash, row.boot, row.generation)
             link.received = link.stored = row.stored_seq
             link.seen = self.sessions.loop.time()
-            link.given = True
+            link.given = link.expected = True
             link.bodies = dict(self.sessions.journal.bodies.under_way(row.link_id))
             link.unnamed = sum(link.bodies.values())
             link.carries = any(size > MAX_BODY for size in link.bodies.values())
             self.links[row.link_id] = link
+        self.sessions.dispatch.returns.expect()
 
     @property
     def connections(self) -> int:

@@ -262,6 +262,8 @@ class LinkState:
     last_heard: float = 0.0
     """The loop's time at which the last byte came."""
     lease_timer: asyncio.TimerHandle | None = None
+    expected: bool = False
+    """An earlier mainframe knew it, and it may be back at any moment: what is in its memory isn't lost."""
     drained: bool = False
     """An operator lets it take no new jobs but those of sessions that have values in its memory."""
     stall: tuple[float, float, str] | None = None
@@ -301,7 +303,7 @@ class LinkState:
 
     def announced(self, executor: ExecutorInfo | None) -> None:
         """Take in what its executor can run now."""
-        self.executor = executor
+        self.executor, self.expected = executor, False
         if executor is not None:
             self.understands = executor.understands
             self.host = executor.host

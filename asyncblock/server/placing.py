@@ -106,8 +106,7 @@ class Placing:
         values = [value for value in held if not value.kept]
         fixed = {value.made.link_id for value in values if self._host_of(value) is None and value.body is None}
         there = [link for link in self._links.values() if serves(link, need) and self._has_all(link, values)]
-        if not there and any(map(self.is_leaving, values)):
-            # It puts what can be elsewhere on its disk, and says of the rest why not.
+        if not there and any(map(self._may_come, values)):
             return None
         if fixed:
             return self._there(need, fixed, otherwise)
@@ -130,7 +129,7 @@ class Placing:
             return near or hosts
         # Full, and worth waiting for.
         full = any(serves(link, need) and self._can_all_come(link, values) for link in self._links.values())
-        return [] if full or any(map(self.is_leaving, values)) else hosts
+        return [] if full or any(map(self._may_come, values)) else hosts
 
     def _there(self, need: Need, fixed: set[str], otherwise: Callable[[], LinkState | None]) -> LinkState | None:
         """Return the one executor that has what can't be moved."""
@@ -173,7 +172,13 @@ class Placing:
     def _has_all(self, link: LinkState, values: list[VarValue]) -> bool:
         return all(self.has(link, value) for value in values)
 
-    def is_leaving(self, value: VarValue) -> bool:
+    def _may_come(self, value: VarValue) -> bool:
+        """Tell whether a value that can't be had now is worth waiting for: that of a link which isn't back yet, too."""
+        maker = self._links.get(value.made.link_id)
+        expected = maker is not None and maker.expected and value.file is None and value.body is None
+        return expected or self._is_leaving(value)
+
+    def _is_leaving(self, value: VarValue) -> bool:
         """Tell whether a value can be had by others soon, or it will be said why not: its maker takes no jobs any more,
         and hands down what it has."""
         maker = self._links.get(value.made.link_id)

@@ -31,12 +31,15 @@ class Returns:
         placing: Placing,
         enqueue: Callable[[Turn, Job], None],
         lose: Callable[[Turn, Job, Lost, str | None], None],
+        pump: Callable[[Turn], None],
     ) -> None:
         self._transactions = transactions
         self._links = links
         self._placing = placing
         self._enqueue = enqueue
         self._lose = lose
+        self._pump = pump
+        self._expecting: asyncio.TimerHandle | None = None
         self._waiting: dict[Job, tuple[list[VarValue], asyncio.TimerHandle]] = {}
 
     def noted(self, job: Job, missing: list[VarValue]) -> Callable[[], None]:
@@ -92,6 +95,18 @@ class Returns:
                 if is_to_go_out(job):
                     self._enqueue(turn, job)
 
+    def expect(self) -> None:
+        """Give those that an earlier mainframe knew a lease's time to come back: one is always the first."""
+        settings, supervisor = self._transactions.settings, self._transactions.supervisor
+        self._expecting = supervisor.later(settings.lease, self._in_vain, what="a wait for those known before")
+
+    def _in_vain(self) -> None:
+        self._expecting = None
+        for link in self._links.values():
+            link.expected = False
+        with self._transactions.turn() as turn:
+            self._pump(turn)
+
     def withdraw(self, job: Job) -> None:
         """Let a job wait no more that has ended."""
         _, timer = self._waiting.pop(job, (None, None))
@@ -103,6 +118,8 @@ class Returns:
         for _, timer in self._waiting.values():
             timer.cancel()
         self._waiting.clear()
+        if self._expecting is not None:
+            self._expecting.cancel()
 
     def _expired(self, job: Job) -> None:
         missing, _ = self._waiting.pop(job)

@@ -269,3 +269,31 @@ async def test_a_job_that_is_cancelled_while_its_value_is_written_hears_of_it(tm
                 for seq, job in enumerate(jobs, 2):
                     await peer.batch(seq if peer is x else seq - 1, job["channel"], {**FINISHED, "cancelled": True})
             assert (await x.rows("s"))[-1]["state"] == "cancelled"
+
+
+@pytest.mark.parametrize("back", [True, False])
+async def test_what_is_in_the_memory_of_who_isnt_back_yet_is_no_more_lost_than_its_jobs(
+    back: bool, tmp_path: Path
+) -> None:
+    """After a restart one executor is the first: a job that needs what another one has waits, as long as a lease."""
+    async with mainframe(tmp_path) as host:
+        x, y = host.peer(), host.peer()
+        await x.hello("x", executor=executor(slots=1), secret="x" * 20)
+        await y.hello("y", executor=executor(slots=0), secret="y" * 20)
+        await x.ask("start", session_id="s", plan=fan(1))
+        a = await x.until("dispatch")
+        await x.batch(1, a["channel"], STARTED, output(a, 0))
+        await until_stored(x, 1)
+    async with mainframe(tmp_path, Settings(lease=60.0 if back else 0.3)) as host:
+        x, y = host.peer(), host.peer()
+        await y.hello("y", executor=executor(), generation=2, token="y" * 20, secret="y" * 20)
+        await y.ask("info", "r1")
+        session = host.server.sessions.running["s"]
+        assert (session.state, len(session.jobs)) == ("running", 2)
+        if not back:
+            assert (await y.rows("s"))[-1]["state"] == "failed"
+            return
+        jobs = [[a["channel"], a["job_id"], 1]]
+        await x.hello("x", executor=executor(), generation=2, token="x" * 20, secret="x" * 20, channels=jobs)
+        assert (await x.until("dispatch"))["node_id"] == "b0"
+        assert not any(message["op"] == "dispatch" for message in y.came)
