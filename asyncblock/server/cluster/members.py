@@ -21,6 +21,7 @@ import orjson
 
 from ...errors import AsyncBlockError, MainframeFailed, Unavailable
 from ...transport import Transport
+from ...transport.upgrades import OWNER_HEADER
 from ...transport.websocket import HttpAnswer, is_loopback, serve_websocket
 from ...wire.frames import MAX_MESSAGE
 from ..access import Access
@@ -94,7 +95,7 @@ class ClusterMember:
         self._description: SetDescription
         self._store: NatsStore
         self._own: Ownership
-        self._standby: StandbyDoor
+        self._standby: StandbyDoor | None = None
         self._server: PartitionServer | None = None
         self._door: HttpDoor | None = None
         self._access: Access
@@ -264,7 +265,8 @@ class ClusterMember:
 
     async def _reign(self) -> None:
         """Take the partition over, serve it until it is to be let go of, and let go."""
-        own, reign = self._own, asyncio.current_task()
+        own, standby, reign = self._own, self._standby, asyncio.current_task()
+        assert standby is not None
 
         def say(what: Callable[[], list[Act]]) -> None:
             # One before may still be closing, and knows nothing of this one.
@@ -289,7 +291,7 @@ class ClusterMember:
                 self._opening = False
                 self._server = server
                 server.gateway.addresses = lambda: self._addresses.known(self.address, _now())
-                self._door = HttpDoor(server, self._access, self.settings.origins, self._standby.standing)
+                self._door = HttpDoor(server, self._access, self.settings.origins, standby.standing)
                 try:
                     self._do(own.claimed(self.address, _now()))
                     if own.owns:
@@ -370,4 +372,6 @@ class ClusterMember:
         door = self._door
         if door is not None and self._speaks:
             return await door.admit(path, headers)
+        if self._standby is None:
+            return HttpAnswer(503, b"this mainframe has just begun\n", more={OWNER_HEADER: "", "Retry-After": "1"})
         return self._standby.answer(path, headers)

@@ -73,7 +73,7 @@ class ChaosSet:
             for number in range(self._count):
                 self.members.append(await self._member(stack, number))
             async with asyncio.timeout(_OWNED):
-                await self._owned.wait()
+                await self.until_owners(1)
             self._stack = stack.pop_all()
         return self
 
@@ -108,6 +108,12 @@ class ChaosSet:
     def owner(self) -> ChaosMember:
         """The member that was heard last as the owner."""
         return next((each for each in self.members if each.url == self._owner), self.members[0])
+
+    async def until_owners(self, count: int) -> None:
+        """Wait until so many owners were heard, one after the other. **Cancellation** is safe."""
+        while len(self.terms) < count:
+            self._owned.clear()
+            await self._owned.wait()
 
     def pids(self) -> list[int]:
         """Return the process ids of the members and the nodes that run."""

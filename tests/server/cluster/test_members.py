@@ -9,18 +9,23 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import orjson
 import pytest
 
 from asyncblock.errors import ConnectionLost
+from asyncblock.server.cluster.clusterservers import ClusterServers
 from asyncblock.server.cluster.clusterset import make_set
+from asyncblock.server.cluster.members import ClusterMember
 from asyncblock.server.cluster.setstatus import SetStatus, set_status
 from asyncblock.server.jetstream import PartitionNames
 from asyncblock.server.jetstream.natsstore import NatsStore
 from asyncblock.server.jetstream.streammessages import COMMIT
 from asyncblock.server.mainframe import MainframeServer
+from asyncblock.testing import FaultProxy
+from asyncblock.transport.upgrades import StandsBy
 from asyncblock.transport.websocket import connect_websocket
 from asyncblock.wire.frames import MAX_MESSAGE
 
@@ -383,6 +388,32 @@ async def test_what_cant_be_a_member_is_refused(
         refused = await run("serve", "--port", "0", *given, *more, state=tmp_path)
         assert refused.process.returncode == 2
         assert words in refused.err[-1]
+
+
+async def test_who_comes_before_a_member_knows_of_an_owner_is_told_to_try_elsewhere(
+    one_server: NatsServers, tmp_path: Path
+) -> None:
+    """A defect's answer would be the last word for an executor that begins."""
+    async with (
+        a_set(one_server, tmp_path, members=0) as found,
+        FaultProxy("127.0.0.1", urlsplit(one_server.urls[0]).port or 0) as proxy,
+    ):
+        servers = ClusterServers.read(f"nats://127.0.0.1:{proxy.port}")
+        async with ClusterMember(tmp_path / "m", servers, found.name) as member:
+            port = free_port()
+            proxy.stall()
+            listening = member.listen("127.0.0.1", port)
+            beginning = asyncio.create_task(listening.__aenter__())
+            refused: Exception | None = None
+            while not isinstance(refused, StandsBy):
+                try:
+                    await connect_websocket(f"ws://127.0.0.1:{port}", member.token, max_message=MAX_MESSAGE)
+                except ConnectionLost as error:
+                    refused = error
+            assert "this mainframe has just begun" in str(refused)
+            proxy.resume()
+            await beginning
+            await listening.__aexit__(None, None, None)
 
 
 async def test_a_directory_with_a_journal_of_its_own_is_no_members(one_server: NatsServers, tmp_path: Path) -> None:

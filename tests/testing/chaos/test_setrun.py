@@ -87,19 +87,3 @@ def test_sessions_that_are_gone_or_ended_otherwise_are_lost() -> None:
     compare_ends(audit, ["a", "b", "c", "d"], {"a": "succeeded", "b": "succeeded"})
     assert audit.lost == 2
     assert "session d was started" in audit.words[1]
-
-
-async def test_what_cannot_be_done_is_said() -> None:
-    for given, words in [
-        (("--nats", "3"), "say with --cluster how many mainframes it has"),
-        (("--cluster", "0"), "from 1 to 9"),
-        (("--cluster", "2", "--nats", "2"), "invalid choice: 2"),
-        (("--cluster", "2", "--faults", "clock"), "there is no kind of fault 'clock'; there are owner, member"),
-        (("--faults", "owner"), "there is no kind of fault 'owner'; there are mainframe, executor"),
-    ]:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "asyncblock.testing.chaos", *given), stderr=asyncio.subprocess.PIPE
-        )
-        _, err = await process.communicate()
-        assert process.returncode == 2
-        assert words in err.decode()
