@@ -6,7 +6,6 @@ import asyncio
 import gc
 import os
 import sys
-from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from ..executor.console import share_input
 from ..flow.plan import Plan
 from ..flow.shipped import shipped
 from ..hosting import hosted_mainframe, hosted_member, listening
-from ..iothread import shared
+from ..iothread import IOThread, shared
 from ..lifesigns import Held
 from ..link import Link
 from ..packages import package_hash, package_name, package_root
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
     from ..report.enginereport import EngineReport
     from ..server import MainframeServer
     from ..server.cluster.members import ClusterMember
+    from ..server.settings import Settings
     from ..telemetry.exporting import Telemetry
     from .clusters import ClusterPlace
     from .paging import PageBeside
@@ -272,12 +272,7 @@ async def serve(
     from ..server.settings import Settings
 
     directory = data_dir or default_data_dir() / "mainframe"
-    settings = Settings(
-        synchronous=synchronous,
-        token_file=token_file,
-        origins=origins,
-        insecure=insecure,
-    )
+    settings = Settings(synchronous=synchronous, token_file=token_file, origins=origins, insecure=insecure)
     if no_executor_timeout is not None:
         settings = replace(settings, no_executor_timeout=no_executor_timeout)
     if version_timeout is not None:
@@ -291,36 +286,50 @@ async def serve(
                 telemetry = _telemetry()
                 stack.push_async_callback(asyncio.to_thread, telemetry.close)
                 settings = replace(settings, watch=telemetry)
-            server: MainframeServer | ClusterMember
-            # Leaving raises the error by which it has ended by itself.
             if cluster is None:
-                server = await stack.enter_async_context(
-                    hosted_mainframe(io, directory, settings, ended=lambda _: stop.set())
-                )
+                member, kept = None, f"data in {directory}"
             else:
                 member = cluster.member(directory, settings, host, port, secure=tls is not None)
-                server = await stack.enter_async_context(hosted_member(io, member, ended=lambda _: stop.set()))
+                kept = f"of set {cluster.set_name}"
+            # Leaving raises the error by which it has ended by itself.
+            server = await stack.enter_async_context(_hosted(io, directory, settings, member, stop))
             url = await stack.enter_async_context(listening(io, server, host, port, tls=tls))
             server.place.write_address({"url": _local(url), "pid": os.getpid()})
             if workers:
-                served = [example.root for example in shipped()]
-                gone = _tell(io.post, server.executor_gone)
-                held = _tell_held(io.post, server.executor_held)
                 # A door of their own: the certificate, if there is one, needn't be valid for loopback.
                 own = url if tls is None else await stack.enter_async_context(listening(io, server, "127.0.0.1", 0))
-                await stack.enter_async_context(
-                    Workers(_local(own), server.token, workers, served, gone=gone, held=held)
-                )
+                await stack.enter_async_context(_workers_beside(io, server, own, workers))
             # The collector would walk through the modules again and again: 20 ms each time (dispatch).
             gc.freeze()
             collector.keep_short()
             with interrupts.handled_by(stop.set):
-                kept = f"data in {directory}" if cluster is None else f"of set {cluster.set_name}"
                 say(f"mainframe at {url}, {kept}; Ctrl-C to stop")
                 # Alive is who answers on the mainframe's loop.
                 async with supervised(lambda: io.run(asyncio.sleep(0))):
                     await stop.wait()
     return 0
+
+
+def _hosted(
+    io: IOThread, directory: Path, settings: Settings, member: ClusterMember | None, stop: asyncio.Event
+) -> AbstractAsyncContextManager[MainframeServer | ClusterMember]:
+    """Run a mainframe, or the member of a set that is given, on the I/O thread; ``stop`` is set when it has failed."""
+    if member is not None:
+        return hosted_member(io, member, ended=lambda _: stop.set())
+    return hosted_mainframe(io, directory, settings, ended=lambda _: stop.set())
+
+
+def _workers_beside(io: IOThread, server: MainframeServer | ClusterMember, url: str, count: int) -> Workers:
+    """Return executor processes that serve the shipped examples, and whose ends and holds the mainframe is told of."""
+
+    def gone(link_id: str, reason: str) -> None:
+        io.post(server.executor_gone, link_id, reason)
+
+    def held(link_id: str, _: str, what: Held) -> None:
+        io.post(lambda: server.executor_held(link_id, **what.to_json()))
+
+    served = [example.root for example in shipped()]
+    return Workers(_local(url), server.token, count, served, gone=gone, held=held)
 
 
 def _telemetry() -> Telemetry:
@@ -335,11 +344,3 @@ def _telemetry() -> Telemetry:
 def _local(url: str) -> str:
     """Return the address by which this machine reaches a server that listens on all of its addresses."""
     return url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
-
-
-def _tell(post: Callable[..., None], gone: Callable[[str, str], None]) -> Callable[[str, str], None]:
-    return lambda link_id, reason: post(gone, link_id, reason)
-
-
-def _tell_held(post: Callable[..., None], held: Callable[..., None]) -> Callable[[str, str, Held], None]:
-    return lambda link_id, _, what: post(lambda: held(link_id, **what.to_json()))

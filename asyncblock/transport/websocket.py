@@ -25,7 +25,7 @@ import websockets.asyncio.client
 import websockets.asyncio.server
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.connection import Connection
-from websockets.asyncio.server import ServerConnection
+from websockets.asyncio.server import Server, ServerConnection
 from websockets.datastructures import Headers
 from websockets.exceptions import (
     ConnectionClosed,
@@ -349,61 +349,13 @@ async def serve_websocket(
     and waits until all handlers have ended.
     Raises ``Unavailable`` when the port is taken or may not be bound.
     """
-    admitted: dict[ServerConnection, object] = {}
     made: WeakSet[_Accepted] = WeakSet()
-
-    class Tracked(_Accepted):
-        def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            made.add(self)
-            super().connection_made(transport)
 
     def abort_all() -> None:
         for connection in list(made):
             connection.transport.abort()
 
-    async def admit(connection: ServerConnection, request: Request) -> Response | None:
-        headers = {name.lower(): value for name, value in request.headers.raw_items()}
-        if "sec-websocket-key" in headers and "upgrade" not in headers:
-            return _response(HttpAnswer(426, NO_UPGRADE.encode() + b"\n"))
-        verdict = await gatekeeper(request.path, headers)
-        if isinstance(verdict, HttpAnswer):
-            if verdict.sent is not None:
-                assert isinstance(connection, _Accepted)
-                connection.when_over(verdict.sent)
-            return _response(verdict)
-        admitted[connection] = verdict
-        return None
-
-    async def handle(connection: ServerConnection) -> None:
-        assert isinstance(connection, _Accepted)
-        await handler(WebsocketTransport(connection), admitted.pop(connection))
-
-    try:
-        server = await websockets.asyncio.server.serve(
-            handle,
-            host,
-            port,
-            process_request=admit,
-            process_response=_sign,
-            subprotocols=[Subprotocol(SUBPROTOCOL)],
-            select_subprotocol=_select_subprotocol,
-            compression=None,
-            ping_interval=None,
-            open_timeout=_HANDSHAKE_TIMEOUT,
-            close_timeout=_CLOSE_TIMEOUT,
-            max_size=max_message,
-            max_queue=_MAX_QUEUE,
-            write_limit=_WRITE_LIMIT,
-            ssl=tls,
-            logger=_logger,
-            server_header="asyncblock",
-            create_connection=Tracked,
-        )
-    except OSError as error:
-        # asyncio puts its own words around the system's.
-        taken = error.errno == errno.EADDRINUSE
-        why = "the address is in use; choose another port, or 0 for any free one" if taken else error.strerror or error
-        raise Unavailable(f"can't listen on {host}:{port}: {why}") from error
+    server = await _listen(_Gate(handler, gatekeeper), _noted_in(made), host, port, max_message, tls)
     for listening in server.sockets:
         # Connections that are accepted inherit them.
         _limit_buffers(listening)
@@ -418,6 +370,75 @@ async def serve_websocket(
     finally:
         if clock is not None:
             clock.cancel()
+
+
+class _Gate:
+    """Lets in whom the gatekeeper does, and hands their connections to the handler."""
+
+    def __init__(self, handler: Handler, gatekeeper: Gatekeeper) -> None:
+        self._handler = handler
+        self._gatekeeper = gatekeeper
+        self._admitted: dict[ServerConnection, object] = {}
+        """Who is on the other side of those whose handshake isn't over."""
+
+    async def admit(self, connection: ServerConnection, request: Request) -> Response | None:
+        headers = {name.lower(): value for name, value in request.headers.raw_items()}
+        if "sec-websocket-key" in headers and "upgrade" not in headers:
+            return _response(HttpAnswer(426, NO_UPGRADE.encode() + b"\n"))
+        verdict = await self._gatekeeper(request.path, headers)
+        if isinstance(verdict, HttpAnswer):
+            if verdict.sent is not None:
+                assert isinstance(connection, _Accepted)
+                connection.when_over(verdict.sent)
+            return _response(verdict)
+        self._admitted[connection] = verdict
+        return None
+
+    async def handle(self, connection: ServerConnection) -> None:
+        assert isinstance(connection, _Accepted)
+        await self._handler(WebsocketTransport(connection), self._admitted.pop(connection))
+
+
+def _noted_in(made: WeakSet[_Accepted]) -> type[_Accepted]:
+    """Return a class of connections that are noted as soon as they have been accepted, before any handshake."""
+
+    class Noted(_Accepted):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            made.add(self)
+            super().connection_made(transport)
+
+    return Noted
+
+
+async def _listen(
+    gate: _Gate, connections: type[_Accepted], host: str, port: int, max_message: int, tls: ssl.SSLContext | None
+) -> Server:
+    try:
+        return await websockets.asyncio.server.serve(
+            gate.handle,
+            host,
+            port,
+            process_request=gate.admit,
+            process_response=_sign,
+            subprotocols=[Subprotocol(SUBPROTOCOL)],
+            select_subprotocol=_select_subprotocol,
+            compression=None,
+            ping_interval=None,
+            open_timeout=_HANDSHAKE_TIMEOUT,
+            close_timeout=_CLOSE_TIMEOUT,
+            max_size=max_message,
+            max_queue=_MAX_QUEUE,
+            write_limit=_WRITE_LIMIT,
+            ssl=tls,
+            logger=_logger,
+            server_header="asyncblock",
+            create_connection=connections,
+        )
+    except OSError as error:
+        # asyncio puts its own words around the system's.
+        taken = error.errno == errno.EADDRINUSE
+        why = "the address is in use; choose another port, or 0 for any free one" if taken else error.strerror or error
+        raise Unavailable(f"can't listen on {host}:{port}: {why}") from error
 
 
 def _sign(connection: ServerConnection, request: Request, response: Response) -> None:
