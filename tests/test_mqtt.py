@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -60,6 +61,25 @@ async def test_messages_arrive_in_their_order_and_each_is_acknowledged(broker: M
         await other.publish("u", b"to nobody")
         await other.publish("v", b"end")
         assert (await heard.until(3002))[-1] == ("v", b"end")
+
+
+@NEEDS_MOSQUITTO
+async def test_nothing_is_sent_or_acknowledged_late(broker: Mosquitto, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the kernel's 40 ms are in the way of each job, which ``tests/bridge/test_outgoing.py`` sees if it isn't busy."""
+    options: list[int] = []
+    original = socket.socket.setsockopt
+
+    def setsockopt(sock: socket.socket, level: int, option: int, value: int) -> None:
+        original(sock, level, option, value)
+        if level == socket.IPPROTO_TCP and value:
+            options.append(option)
+
+    monkeypatch.setattr(socket.socket, "setsockopt", setsockopt)
+    async with Broker(f"127.0.0.1:{broker.port}", "a") as one:
+        assert socket.TCP_NODELAY in options
+        for number in range(1, 4):
+            await one.publish("t", b"x")
+            assert options.count(socket.TCP_QUICKACK) == number
 
 
 @NEEDS_MOSQUITTO
