@@ -20,6 +20,7 @@ from ...errors import LocalProtocolError
 from ..journal.contract import (
     BeginPrune,
     BodyRow,
+    DropBody,
     DropLink,
     DropRequests,
     LinkRow,
@@ -237,6 +238,7 @@ _KINDS: Final[dict[str, Callable[..., Row]]] = {
     "link": LinkRow,
     "request": RequestRow,
     "body": BodyRow,
+    "drop_body": DropBody,
     "drop_link": DropLink,
     "drop_requests": DropRequests,
     "prune": BeginPrune,

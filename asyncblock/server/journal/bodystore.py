@@ -137,6 +137,10 @@ class BodyStore:
         """Note that a committed row names a body."""
         self._unreferenced.get(key.link_id, {}).pop(key.n, None)
 
+    def dropped(self, key: BodyKey, length: int) -> None:
+        """Note that a committed row has dropped a body: it is one under way, which may be sent again already."""
+        self._unreferenced.setdefault(key.link_id, {}).setdefault(key.n, length)
+
     def shut(self) -> None:
         """Accept nothing more."""
         self._closed = True

@@ -14,6 +14,7 @@ from .contract import (
     BeginPrune,
     BodyKey,
     BodyRow,
+    DropBody,
     DropLink,
     DropRequests,
     LinkRow,
@@ -64,6 +65,12 @@ class Catalogue(ABC):
                 if key not in self.body_rows:
                     self.body_rows[key] = row
                     self.bodies_by_session.setdefault(row.session_no, []).append(row)
+            case DropBody():
+                key = BodyKey(row.link_id, row.n)
+                named = self.body_rows.get(key)
+                if named is not None and named.session_no == row.session_no:
+                    del self.body_rows[key]
+                    self.bodies_by_session[row.session_no].remove(named)
             case Snapshot():
                 present = self.snapshots.get(row.session_no)
                 if present is None or present.offset <= row.offset:

@@ -19,6 +19,7 @@ __all__ = [
     "Bodies",
     "BodyKey",
     "BodyRow",
+    "DropBody",
     "DropLink",
     "DropRequests",
     "Journal",
@@ -92,13 +93,24 @@ class RequestRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BodyRow:
-    """A body that an entry names, written together with that entry; the body then lives as long as the session."""
+    """A body that an entry names, written together with that entry; the body then lives as long as the session, unless
+    that drops it."""
 
     session_no: int
     link_id: str
     n: int
     length: int
     sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DropBody:
+    """A body that a session needs no more: it counts as under way again, until it is discarded."""
+
+    session_no: int
+    link_id: str
+    n: int
+    length: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +143,7 @@ class BeginPrune:
     session_no: int
 
 
-Row = SessionRow | LinkRow | RequestRow | BodyRow | Snapshot | DropLink | DropRequests | BeginPrune
+Row = SessionRow | LinkRow | RequestRow | BodyRow | DropBody | Snapshot | DropLink | DropRequests | BeginPrune
 
 
 class BodyKey(NamedTuple):
@@ -221,6 +233,10 @@ class Write:
         """Say that an entry of this write names a body."""
         self._add(row, 0)
 
+    def drop_body(self, row: DropBody) -> None:
+        """Say that a session needs a body no more, which an entry names. A body of another session isn't touched."""
+        self._add(row, 0)
+
     def snapshot(self, row: Snapshot) -> None:
         """Keep a session's state."""
         self._add(row, len(row.payload))
@@ -249,7 +265,7 @@ class Write:
                     yield "session", row.session_no
                 case Snapshot():
                     yield "snapshot", row.session_no
-                case BodyRow() | BeginPrune():
+                case BodyRow() | DropBody() | BeginPrune():
                     yield "entries", row.session_no
                 case LinkRow():
                     yield "link", row.link_no

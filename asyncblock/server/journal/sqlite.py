@@ -14,6 +14,7 @@ from .bodystore import BodyStore
 from .contract import (
     BodyKey,
     BodyRow,
+    DropBody,
     LinkRow,
     RequestRow,
     SessionRow,
@@ -236,6 +237,8 @@ class SqliteJournal(QueueingJournal):
             for row in write.rows:
                 if isinstance(row, BodyRow):
                     self._bodies.referenced(BodyKey(row.link_id, row.n))
+                elif isinstance(row, DropBody):
+                    self._bodies.dropped(BodyKey(row.link_id, row.n), row.length)
             self._follow(write)
 
 

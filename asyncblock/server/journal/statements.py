@@ -16,7 +16,18 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import Unavailable
-from .contract import BeginPrune, BodyRow, DropLink, DropRequests, LinkRow, RequestRow, Row, SessionRow, Snapshot
+from .contract import (
+    BeginPrune,
+    BodyRow,
+    DropBody,
+    DropLink,
+    DropRequests,
+    LinkRow,
+    RequestRow,
+    Row,
+    SessionRow,
+    Snapshot,
+)
 from .database import DatabaseConnection, transaction
 
 __all__ = ["APPLICATION_ID", "VERSION", "append_statement", "prepare", "row_statements", "span"]
@@ -112,6 +123,8 @@ def row_statements(row: Row) -> list[tuple[str, tuple[Any, ...]]]:
             return [(_REQUEST, (row.request_id, row.answer, row.at, row.session_no))]
         case BodyRow():
             return [(_BODY, (row.link_id, row.n, row.session_no, row.length, row.sha256))]
+        case DropBody():
+            return [(_DROP_BODY, (row.link_id, row.n, row.session_no))]
         case Snapshot():
             return [(_SNAPSHOT, (row.session_no, row.offset, row.payload))]
         case DropLink():
@@ -134,6 +147,7 @@ _DROP_OLD_MARK = "DELETE FROM marks WHERE link_no IN (SELECT link_no FROM links 
 _DROP_OLD_LINK = "DELETE FROM links WHERE link_id = ? AND link_no <> ?"
 _REQUEST = "INSERT INTO requests VALUES (?,?,?,?) ON CONFLICT DO NOTHING"
 _BODY = "INSERT INTO bodies (link_id, n, session_no, length, sha256) VALUES (?,?,?,?,?) ON CONFLICT DO NOTHING"
+_DROP_BODY = "DELETE FROM bodies WHERE link_id = ? AND n = ? AND session_no = ?"
 _SNAPSHOT = """INSERT INTO snapshots VALUES (?,?,?) ON CONFLICT DO UPDATE SET
     offset = excluded.offset, payload = excluded.payload WHERE excluded.offset >= offset"""
 

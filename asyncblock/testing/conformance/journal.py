@@ -18,6 +18,7 @@ from ...errors import AsyncBlockError, Closed, LocalProtocolError, RemoteProtoco
 from ...server.journal import (
     BodyKey,
     BodyRow,
+    DropBody,
     Journal,
     LinkRow,
     RequestRow,
@@ -630,6 +631,29 @@ async def check_bodies_can_be_discarded(open_journal: Open) -> None:
         await bodies.write(BodyKey("a", 2), 0, b"anew")
         await bodies.finish(BodyKey("a", 2), 4, sum_of(b"anew"))
         await raises(RemoteProtocolError, bodies.discard(BodyKey("..", 1)))
+
+
+async def check_dropped_bodies_are_under_way_again(open_journal: Open) -> None:
+    """One that its session needs no more is nobody's, counts for nothing, and can be discarded, after a crash, too."""
+    async with opened(open_journal) as journal:
+        for number in (1, 2):
+            await entries(journal, number, [b"12"])
+        for n in (1, 2, 3):
+            await _body(journal, BodyKey("a", n), b"named", 1)
+        for number, n in ((1, 1), (1, 2), (2, 3), (1, 4)):
+            write = Write()
+            write.drop_body(DropBody(session_no=number, link_id="a", n=n, length=5))
+            await stored(journal, write)
+        assert [row.n for row in await journal.body_rows(1)] == [3]
+        assert (await journal.sessions())[0].bytes == 2 + 5
+        assert await journal.bodies.session_of(BodyKey("a", 1)) is None
+        assert await journal.bodies.discard(BodyKey("a", 1)) == 5
+        await raises(Unavailable, journal.bodies.read(BodyKey("a", 1), 0, 5))
+        assert await journal.bodies.discard(BodyKey("a", 3)) == 0
+    async with opened(open_journal) as journal:
+        assert journal.bodies.under_way("a") == {2: 5}
+        assert await journal.bodies.discard(BodyKey("a", 2)) == 5
+        assert await journal.bodies.read(BodyKey("a", 3), 0, 5) == b"named"
 
 
 async def check_bodies_of_nobody_go(open_journal: Open) -> None:
