@@ -158,9 +158,10 @@ class _Place:
             raise
         return length
 
-    def draft(self, size: int) -> tuple[str, int]:
+    def draft(self, name: str, size: int) -> tuple[str, int]:
         """Begin a file that comes in parts; return its name for now and its descriptor. ``size`` bytes are reserved."""
-        draft = f"{secrets.token_hex(16)}.{secrets.token_hex(4)}"
+        # It begins as the file's does: where its process is killed it goes with the files of the session.
+        draft = f"{name}.{secrets.token_hex(4)}"
         fd = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self._own)
         try:
             os.posix_fallocate(fd, 0, size)
@@ -432,10 +433,12 @@ class Depot:
             return f"{place.letter}.{self.owner}.{id.file()}"
 
     def arrival(self, id: ValueId, size: int, may_take: int) -> Arrival:
-        """Begin the file of a value that comes in parts, of so many bytes; where it is, as for ``save``.
+        """Return what takes the file of a value in that comes in parts, of so many bytes; where it is, as for
+        ``save``."""
+        return Arrival(self, id, lambda: self._drafted(id, size, may_take))
 
-        Raises ``Unavailable`` when there is no room at all.
-        """
+    def _drafted(self, id: ValueId, size: int, may_take: int) -> tuple[_Place, str, int]:
+        """Begin such a file; return where it is, its name for now, and its descriptor. Raises ``Unavailable``."""
         why: list[str] = []
         with self.used() as places:
             for place in places:
@@ -446,11 +449,9 @@ class Depot:
                     why.append(f"{place.path.parent} has too little room left")
                     continue
                 try:
-                    draft, fd = place.draft(size)
+                    return place, *place.draft(id.file(), size)
                 except OSError as error:
                     why.append(f"{place.path.parent}: {error.strerror or error}")
-                    continue
-                return Arrival(self, place, id, draft, fd)
         raise Unavailable(f"a var value of {size} bytes that another host has can't be kept here: {'; '.join(why)}")
 
     def opened(self, name: str) -> int:
@@ -553,22 +554,32 @@ class Filed:
 
 
 class Arrival:
-    """The file of a value that comes in parts. Any thread may call, and give it up while another one writes."""
+    """The file of a value that comes in parts. Any thread may call, and give it up while another one begins or writes:
+    who waits for that may be cancelled, and the thread goes on."""
 
-    def __init__(self, depot: Depot, place: _Place, id: ValueId, draft: str, fd: int) -> None:
+    def __init__(self, depot: Depot, id: ValueId, begun: Callable[[], tuple[_Place, str, int]]) -> None:
         self._depot = depot
-        self._place = place
         self._id = id
-        self._draft = draft
-        self._fd: int | None = fd
+        self._begun = begun
+        self._place: _Place | None = None
+        self._draft = ""
+        self._fd: int | None = None
+        self._over = False
         self._length = 0
         self._mutex = threading.Lock()
+
+    def begin(self) -> None:
+        """Take the room. Raises ``Unavailable`` when there is none at all, or when it was given up."""
+        with self._mutex:
+            if self._over:
+                raise _unwanted()
+            self._place, self._draft, self._fd = self._begun()
 
     def append(self, part: bytes) -> None:
         """Write the next part. Raises ``OSError`` as the disk says, and ``Unavailable`` when it was given up."""
         with self._mutex:
             if self._fd is None:
-                raise Unavailable("the value that was being fetched isn't wanted any more")
+                raise _unwanted()
             rest = memoryview(part)
             while rest:
                 written = os.pwrite(self._fd, rest, self._length)
@@ -579,8 +590,8 @@ class Arrival:
         """Let it be the value's file, which is whole. Raises ``OSError`` and ``Unavailable``."""
         name = self._id.file()
         with self._mutex, self._depot.used():
-            if self._fd is None:
-                raise Unavailable("the value that was being fetched isn't wanted any more")
+            if self._fd is None or self._place is None:
+                raise _unwanted()
             os.ftruncate(self._fd, self._length)
             self._place.rename(self._draft, name)
             self._close()
@@ -589,7 +600,8 @@ class Arrival:
     def give_up(self) -> None:
         """Remove what came of it, unless it is whole."""
         with suppress(Unavailable), self._mutex:
-            if self._fd is not None:
+            self._over = True
+            if self._fd is not None and self._place is not None:
                 self._close()
                 with self._depot.used():
                     self._place.unlink(self._draft)
@@ -598,6 +610,10 @@ class Arrival:
         fd, self._fd = self._fd, None
         if fd is not None:
             os.close(fd)
+
+
+def _unwanted() -> Unavailable:
+    return Unavailable("the value that was being fetched isn't wanted any more")
 
 
 def loaded(value: object) -> Any:

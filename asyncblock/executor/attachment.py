@@ -217,6 +217,7 @@ class Attachment(JobHost):
     def session_ended(self, session_id: str) -> None:
         """Let go of what belongs to a session. From any thread."""
         self.templates.end_session(session_id)
+        self.link.io.post(self.carriage.end_session, session_id)
         self.inbox.post(self._forget_session, session_id)
 
     def _forget_session(self, session_id: str) -> None:

@@ -9,18 +9,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Callable
 from typing import Any, Final
 
 from .. import offload
 from ..depot import Filed, ValueId
-from ..errors import AsyncBlockError, LocalProtocolError, RemoteProtocolError
+from ..errors import AsyncBlockError, ConnectionLost, LocalProtocolError, RemoteProtocolError
 from ..store import StoreKey
 from ..wire.bodies import BodyRef
 from ..wire.messages import Carry, Release
+from ..wire.ranges import Ranges
 from .budget import Budget
 from .environment import Environment
 from .spilling import id_of
-from .upkeep import Upkeep
+from .upkeep import Upkeep, is_entry
 from .valuewriter import ValueWriter
 
 __all__ = ["Carriage"]
@@ -40,7 +42,11 @@ class Carriage:
         self._writer = writer
         self._budget = budget
         self._upkeep = upkeep
-        self._going: set[ValueId] = set()
+        self._going: dict[ValueId, asyncio.Task[None]] = {}
+        self._sent: set[ValueId] = set()
+        """Those of them that are in their files."""
+        self._again: set[ValueId] = set()
+        """Those of them that were asked for once more."""
         self._coming: dict[ValueId, _Coming] = {}
 
     # ------------------------------------------------------------------ values go, on the I/O thread
@@ -48,45 +54,78 @@ class Carriage:
     def carry(self, message: Carry) -> None:
         """Send a value, unless that is under way already."""
         id = ValueId(message.session_id, message.job_id, message.attempt, message.place)
-        if id not in self._going:
+        if id in self._going:
+            self._again.add(id)
+        else:
             if len(self._going) >= _MOST:
                 raise RemoteProtocolError(f"{_MOST} values are asked for by 'carry' and not yet sent")
-            self._going.add(id)
-            _ = self._environment.link.io.spawn(self._carry(id, message), "a var value for another host")
+            self._going[id] = self._environment.link.io.spawn(self._carry(id, message), "a var value for another host")
 
     async def _carry(self, id: ValueId, message: Carry) -> None:
-        link = self._environment.link
+        try:
+            # Of a mainframe that has begun anew the question may come just before the answer to what it didn't ask.
+            while not await self._is_told(id, message) and id in self._again:
+                self._again.discard(id)
+        finally:
+            self._sent.discard(id)
+            self._again.discard(id)
+            del self._going[id]
+
+    async def _is_told(self, id: ValueId, message: Carry) -> bool:
+        """Send a value, or say why not; tell whether the mainframe has taken either in."""
         try:
             name = message.file or await self._writer.write(id)
-            if name is not None:
-                await self._send(id, name, message.most)
+            if name is None:
+                return True
+            self._sent.add(id)
+            return await self._send(id, name, message.most)
+        except ConnectionLost as error:
+            # No fault of the value's: where somebody still waits for it the mainframe asks anew.
+            logger.debug("a var value for another host wasn't sent: %s", error)
+            return False
         except AsyncBlockError as error:
             logger.warning("a var value for another host couldn't be sent: %s", error)
-            if not link.over:
-                await self._refuse(id, str(error))
+            return await self._refuse(id, str(error))
         except OSError as error:
-            await self._refuse(id, f"its file can't be read: {error.strerror or error}")
-        finally:
-            self._going.discard(id)
+            return await self._refuse(id, f"its file can't be read: {error.strerror or error}")
 
-    async def _send(self, id: ValueId, name: str, most: int) -> None:
+    def release(self, message: Release) -> None:
+        """Send nothing more of values that nobody asks for any more: those of others wait behind them."""
+        if not self._sent:
+            return
+        entries = {(job_id, attempt): places for job_id, attempt, places in filter(is_entry, message.values)}
+        sent = [id for id in self._sent if id.session_id == message.session_id and id[1:3] in entries]
+        self._stop({id for id in sent if id.place in Ranges.from_json(entries[id[1:3]])}.__contains__)
+
+    def end_session(self, session_id: str) -> None:
+        """Send nothing more of a session's."""
+        self._stop(lambda id: id.session_id == session_id)
+
+    def _stop(self, concerns: Callable[[ValueId], bool]) -> None:
+        # Not before it is in its file: that would be nobody's.
+        for id in filter(concerns, self._sent):
+            self._going[id].cancel()
+
+    async def _send(self, id: ValueId, name: str, most: int) -> bool:
         link, depot = self._environment.link, self._environment.depot
-        size = await asyncio.to_thread(_size, depot.opened(name))
+        size = await asyncio.to_thread(lambda: _size(depot.opened(name)))
         if size > most:
             words = f"it has {size} bytes, and {most} may go there (the mainframe's setting carried_bytes)"
-            await self._refuse(id, words)
-            return
+            return await self._refuse(id, words)
 
         async def named(ref: BodyRef) -> dict[str, Any]:
             return await link.request("carried", {**id._asdict(), "body": ref.to_json()})
 
-        await link.file_uploads.send(lambda: depot.opened(name), named)
+        said = await link.file_uploads.send(lambda: depot.opened(name), named)
+        return said.get("lives") is not False
 
-    async def _refuse(self, id: ValueId, words: str) -> None:
+    async def _refuse(self, id: ValueId, words: str) -> bool:
         try:
-            await self._environment.link.request("carried", {**id._asdict(), "error": words[:1000]})
+            said = await self._environment.link.request("carried", {**id._asdict(), "error": words[:1000]})
         except AsyncBlockError as error:
             logger.debug("the mainframe couldn't be told why a value stays on this host: %s", error)
+            return False
+        return said.get("lives") is not False
 
     # ------------------------------------------------------------------ values come, on the loop
 
@@ -107,8 +146,14 @@ class Carriage:
         finally:
             coming.waiting -= 1
             if not coming.waiting and coming.task is not None:
-                # Nobody is left who wants it; does nothing to one that is here.
+                # Nobody is left who wants it; does nothing to one that is here. Who wants it next begins anew: this
+                # one may take a while to end.
+                self._forget(id, coming)
                 coming.task.cancel()
+
+    def _forget(self, id: ValueId, coming: _Coming) -> None:
+        if self._coming.get(id) is coming:
+            del self._coming[id]
 
     async def _settle(self, coming: _Coming, id: ValueId, key: StoreKey, ref: BodyRef) -> None:
         try:
@@ -118,7 +163,7 @@ class Carriage:
             coming.done.set_exception(error)
             coming.done.exception()
         finally:
-            self._coming.pop(id, None)
+            self._forget(id, coming)
             if not coming.done.done():
                 words = f"a var value of job {id.job_id} wasn't fetched: its executor leaves"
                 coming.done.set_exception(LocalProtocolError(words))
@@ -128,8 +173,9 @@ class Carriage:
         environment = self._environment
         link, depot, store = environment.link, environment.depot, environment.store
         may_take = self._budget.limit - store.size
-        arrival = await offload.wait_in_thread(depot.arrival, id, ref.length, may_take)
+        arrival = depot.arrival(id, ref.length, may_take)
         try:
+            await offload.wait_in_thread(arrival.begin)
             await link.io.run(link.downloads.pour(ref, arrival.append))
             filed = await offload.wait_in_thread(arrival.finish)
         finally:

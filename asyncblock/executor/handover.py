@@ -80,6 +80,7 @@ class Handover:
         self._attachment.session_ended(session_id)
 
     def release(self, message: Release) -> None:
+        self._attachment.carriage.release(message)
         self._inbox.post(self._attachment.upkeep.release, message)
 
     def live(self, message: Live) -> None:

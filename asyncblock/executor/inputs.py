@@ -196,9 +196,16 @@ async def _moved(environment: Environment, key: StoreKey, file: object, ref: Bod
             if ref is None:
                 raise
     assert ref is not None
-    filed = await environment.fetch_value(key, ref)
-    try:
-        return await _detached(held.use(key))
-    except LocalProtocolError:
-        # Let go in between: the session has ended, or the mainframe hadn't heard yet that it is here.
-        return await offload.wait_in_thread(filed.load)
+    for again in (True, False):
+        filed = await environment.fetch_value(key, ref)
+        try:
+            return await _detached(held.use(key))
+        except LocalProtocolError:
+            # Let go in between: the session has ended, or the mainframe hadn't heard yet that it is here.
+            try:
+                return await offload.wait_in_thread(filed.load)
+            except LocalProtocolError:
+                # So was its file.
+                if not again:
+                    raise
+    raise AssertionError("the last try returns or raises")

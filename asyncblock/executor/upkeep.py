@@ -19,7 +19,7 @@ from .environment import Environment
 from .gradualfree import free_gradually
 from .spilling import id_of
 
-__all__ = ["Upkeep"]
+__all__ = ["Upkeep", "is_entry"]
 
 _FEW: Final = 1000
 """Values of an attempt that has left whose files are looked for: a range may be as long as it likes."""
@@ -50,7 +50,7 @@ class Upkeep:
     def release(self, message: Release) -> None:
         """Let go of some values of a session."""
         gone, left = [], []
-        for job_id, attempt, places in filter(_is_entry, message.values):
+        for job_id, attempt, places in filter(is_entry, message.values):
             found = self._environment.store.release(message.session_id, job_id, attempt, Ranges.from_json(places))
             gone += found
             if not found:
@@ -154,7 +154,8 @@ def _free(values: list[Any], directory: Path | None, names: list[str]) -> None:
         dataframes.remove(directory, names)
 
 
-def _is_entry(entry: object) -> bool:
+def is_entry(entry: object) -> bool:
+    """Tell whether it is what a release says of an attempt: its job, its number, and places of its values."""
     return isinstance(entry, list) and [type(each) for each in entry] == [str, int, list]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
@@ -38,11 +39,11 @@ class FileUploads:
         ``opened`` and ``name`` raise, ``ConnectionLost`` when the link is over or begins anew.
         """
         async with self._turn:
-            fd = await asyncio.to_thread(opened)
-            body = self._body()
+            file, body = _File(opened), self._body()
             try:
+                await asyncio.to_thread(file.open)
                 # It sums by a descriptor of its own: who is cancelled here closes this one under it.
-                await asyncio.to_thread(self._fill, body, fd, opened)
+                await asyncio.to_thread(self._fill, body, file, opened)
                 self._go_on()
                 for left in reversed(range(_TRIES)):
                     await self._until_kept(body)
@@ -53,8 +54,9 @@ class FileUploads:
                             raise
                 raise AssertionError("the last try returns or raises")
             finally:
+                self._sender.when_kept.pop(body.n, None)
                 self._sender.forget([body])
-                os.close(fd)
+                file.close()
 
     def _body(self) -> OutgoingBody:
         """Begin a body on a channel of which the mainframe never hears."""
@@ -76,7 +78,7 @@ class FileUploads:
                 raise ConnectionLost("the link began anew, and nobody waits for what was being sent on it")
             await asyncio.shield(sender.when_kept.setdefault(body.n, sender.io.loop.create_future()))
 
-    def _fill(self, body: OutgoingBody, fd: int, opened: Callable[[], int]) -> None:
+    def _fill(self, body: OutgoingBody, file: _File, opened: Callable[[], int]) -> None:
         """Add all of a file to a body, and sum it. On a worker thread."""
         digest, at, io, own = hashlib.sha256(), 0, self._sender.io, opened()
         try:
@@ -84,7 +86,7 @@ class FileUploads:
                 digest.update(piece)
                 for start in range(at, at + len(piece), CHUNK_SIZE):
                     size = min(CHUNK_SIZE, at + len(piece) - start)
-                    body.add(_Stretch(fd, start), size)
+                    body.add(_Stretch(file, start), size)
                 at += len(piece)
                 io.post(self._go_on)
         finally:
@@ -92,15 +94,47 @@ class FileUploads:
         body.seal(digest.hexdigest())
 
 
+class _File:
+    """A file that a worker thread opens, for a caller that may not wait for it any more."""
+
+    def __init__(self, opened: Callable[[], int]) -> None:
+        self._opened = opened
+        self._mutex = threading.Lock()
+        self._fd: int | None = None
+        self._closed = False
+
+    def open(self) -> None:
+        """Open it. Raises what opening raises."""
+        fd = self._opened()
+        with self._mutex:
+            if not self._closed:
+                self._fd = fd
+                return
+        os.close(fd)
+
+    def read(self, start: int, size: int) -> bytes:
+        """Return up to ``size`` bytes from ``start``. On the thread that closes it."""
+        assert self._fd is not None
+        return os.pread(self._fd, size, start)
+
+    def close(self) -> None:
+        """Close it, or let it be closed as soon as it is open."""
+        with self._mutex:
+            self._closed = True
+            fd, self._fd = self._fd, None
+        if fd is not None:
+            os.close(fd)
+
+
 class _Stretch:
     """A block of a file, read when its turn comes."""
 
-    __slots__ = ("_fd", "_start")
+    __slots__ = ("_file", "_start")
 
-    def __init__(self, fd: int, start: int) -> None:
-        self._fd = fd
+    def __init__(self, file: _File, start: int) -> None:
+        self._file = file
         self._start = start
 
     def read(self, start: int, size: int) -> bytes:
         """Return up to ``size`` bytes from ``start`` in the block."""
-        return os.pread(self._fd, size, self._start + start)
+        return self._file.read(self._start + start, size)

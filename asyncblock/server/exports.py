@@ -23,8 +23,11 @@ from .turn import Turn
 
 __all__ = ["LINK_METHODS", "Exports", "source_of"]
 
+_BACK: Final = "back"
+
 Key = tuple[str, str, str, str, int, int]
-"""What is asked for (``export`` or ``carry``), of which link, and a value's session, job, attempt and place."""
+"""What is waited for (an ``export``, a ``carry``, or that it is ``back``), of which link, and a value's session, job,
+attempt and place."""
 
 
 class _Asked:
@@ -32,7 +35,7 @@ class _Asked:
 
     __slots__ = ("attempts", "message")
 
-    def __init__(self, message: Export | Carry) -> None:
+    def __init__(self, message: Export | Carry | None) -> None:
         self.message = message
         self.attempts: list[Attempt] = []
 
@@ -79,22 +82,30 @@ class Exports:
         """Ask for a value, unless that was done; tell whether there is anybody to be asked."""
         link, made = attempt.link, value.made
         source = source_of(value, self._links)
-        if value.size is None or source is None:
-            return False
+        maker = self._links.get(made.link_id)
         session_id, of = attempt.job.session.session_id, (made.job_id, made.attempt, value.number)
-        if value.file is None and source.link_id == made.link_id and (source.host == link.host or not _goes(link)):
-            message: Export | Carry = Export(session_id, *of)
+        message: Export | Carry | None = None
+        if value.size is None:
+            return False
+        if source is None:
+            if maker is None or not maker.expected or value.kept:
+                return False
+            # It may be about to come back, and is asked then: this mainframe has just begun.
+            source = maker
+        elif value.file is None and source.link_id == made.link_id and (source.host == link.host or not _goes(link)):
+            message = Export(session_id, *of)
         elif _goes(link) and _goes(source):
             file = value.file_for(source.places)
             message = Carry(session_id, *of, self._transactions.settings.carried_bytes, file)
         else:
             return False
-        key = (message.op, source.link_id, session_id, *of)
+        key = (_BACK if message is None else message.op, source.link_id, session_id, *of)
         asked = self._waiting.get(key)
         if asked is None:
             asked = self._waiting[key] = _Asked(message)
-            source.carries |= message.op == Carry.op
-            source.send(message)
+            source.carries |= isinstance(message, Carry)
+            if message is not None:
+                source.send(message)
             if source.connection is None:
                 self.unheard(source)
         if attempt not in asked.attempts:
@@ -105,12 +116,21 @@ class Exports:
         """Tell whether somebody waits for what a link was asked for."""
         return any(key[1] == link.link_id for key in self._waiting)
 
+    def was_asked(self, link: LinkState, value: tuple[str, str, int, int]) -> bool:
+        """Tell whether somebody waits for a value that a link was asked for as a body."""
+        return (Carry.op, link.link_id, *value) in self._waiting
+
     def restate(self, link: LinkState) -> None:
         """Ask a maker again that has come back."""
-        for key, asked in self._waiting.items():
-            if key[1] == link.link_id:
-                link.carries |= asked.message.op == Carry.op
+        for key, asked in [item for item in self._waiting.items() if item[0][1] == link.link_id]:
+            if asked.message is not None:
+                link.carries |= isinstance(asked.message, Carry)
                 link.send(asked.message)
+                continue
+            # Now it is known what it can do.
+            del self._waiting[key]
+            for attempt in filter(_waits, asked.attempts):
+                self._send(attempt)
 
     def arrived(self, value: tuple[str, str, int, int], error: str | None) -> None:
         """Send what has waited for a value, or hand it out anew if the value stays where it is."""
@@ -164,7 +184,7 @@ def _exported(
         raise Rejected("'note' is a text", code="params")
     session = running.get(str(session_id))
     value = None if session is None else session.lives.value(str(job_id), attempt, place)
-    if session is None or value is None:
+    if session is None or session.ended or value is None:
         # It has gone meanwhile, or is asked for no more.
         return {"lives": False}
     if value.made.link_id != link.link_id:
@@ -203,13 +223,18 @@ def _carried(
     exports: Exports, running: Mapping[str, JobOwner], turn: Turn, link: LinkState, params: dict[str, Any]
 ) -> dict[str, Any]:
     """An executor has sent a value's file as a body, or says why it can't."""
-    session_id, place = params["session_id"], params["place"]
+    session_id, job_id, attempt, place = (params[name] for name in ("session_id", "job_id", "attempt", "place"))
     body, error = BodyRef.from_json(params.get("body")), params.get("error")
     if (body is None) == (error is None):
         raise Rejected("'body' names what came of a var value, or 'error' says why nothing did", code="params")
     session = running.get(session_id)
-    value = None if session is None else session.lives.value(params["job_id"], params["attempt"], place)
-    if session is None or value is None or not _may_carry(link, value):
+    value = None if session is None else session.lives.value(job_id, attempt, place)
+    key = (session_id, job_id, attempt, place)
+    if session is None or session.ended or value is None or key[1:] != value.origin[:3]:
+        return {"lives": False}
+    if value.made.link_id != link.link_id and not exports.was_asked(link, key):
+        # Whoever can open its file could say so of anything else. One that was asked before this mainframe began is
+        # asked again when somebody waits.
         return {"lives": False}
     words = None if error is None else str(error)[:MAX_WORDS]
     limit = exports.session_bytes
@@ -227,8 +252,7 @@ def _carried(
         )
     if value.body is None:
         found = None if body is None else replace(body, link=link.link_id)
-        session.value_carried(turn, (value.made.job_id, value.made.attempt, value.number), found, words)
-    key = (session.session_id, value.made.job_id, value.made.attempt, value.number)
+        session.value_carried(turn, key[1:], found, words)
     turn.after(lambda: exports.arrived(key, words))
     return {}
 

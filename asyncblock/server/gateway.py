@@ -34,7 +34,7 @@ from ..wire.windows import DATA_WINDOW, LINK_WINDOW, TELEMETRY_WINDOW
 from . import greeting
 from .access import Principal, hash_token
 from .announcement import ExecutorInfo
-from .bounds import MAX_BODY, MAX_CHANNELS, MAX_LINES, MAX_WORDS, limits
+from .bounds import MAX_CHANNELS, MAX_LINES, MAX_WORDS, limits
 from .connection import Connection, Dismissed
 from .incoming import Incoming, Lines
 from .jobs import JobState, LinkState
@@ -88,7 +88,8 @@ class Gateway(LinkServices):
             link.given = link.expected = True
             link.bodies = dict(self.sessions.journal.bodies.under_way(row.link_id))
             link.unnamed = sum(link.bodies.values())
-            link.carries = any(size > MAX_BODY for size in link.bodies.values())
+            # Before this mainframe began it may have been asked for a value, of which it sends the rest now.
+            link.carries = True
             self.links[row.link_id] = link
         self.sessions.dispatch.returns.expect()
 

@@ -12,6 +12,7 @@ from collections import OrderedDict
 
 from .connection import Connection
 from .jobs import LinkState
+from .journal import BodyKey
 from .sessions import Sessions
 
 __all__ = ["LinkServices"]
@@ -101,9 +102,21 @@ class LinkServices:
     async def expire(self) -> None:
         """Forget the links that have been away for too long and hold no jobs, one after the other."""
         limit = self.sessions.loop.time() - self.sessions.settings.link_expiry
+        lease = self.sessions.loop.time() - self.sessions.settings.lease
         for link in list(self.links.values()):
+            if _is_away(link, lease):
+                self._drop_left(link)
             if _is_long_away(link, limit):
                 await self._expire(link, limit)
+
+    def _drop_left(self, link: LinkState) -> None:
+        """Delete bodies that a link was sending when it went away: whoever comes back after that sends all of it."""
+        left = {*link.bodies, *link.whole}
+        link.bodies.clear()
+        link.whole.clear()
+        link.unnamed = 0
+        for n in left:
+            self.sessions.discard_soon(BodyKey(link.link_id, n))
 
     async def _expire(self, link: LinkState, limit: float) -> None:
         """Forget a link, unless values of it are still there: nobody else may have its id, which its row proves."""
@@ -119,5 +132,9 @@ class LinkServices:
 
 
 def _is_long_away(link: LinkState, limit: float) -> bool:
-    there = link.connection is not None or link.greetings or link.load
+    return not link.load and _is_away(link, limit)
+
+
+def _is_away(link: LinkState, limit: float) -> bool:
+    there = link.connection is not None or link.greetings
     return not there and max(link.seen, link.last_heard) < limit

@@ -184,6 +184,11 @@ class VarValue:
         found = ([] if self.file is None else [self.file]) + list(self.copies.values())
         return next((name for place, name in found if place in places), None)
 
+    def without_body(self) -> list[BodyRef]:
+        """Have the body no more that it became, and return that, if there was one."""
+        found, self.body = [] if self.body is None else [self.body], None
+        return found
+
     @property
     def origin(self) -> Origin:
         """Return which value it is."""
@@ -209,6 +214,8 @@ class Lives:
         self._callers: dict[str, list[Ref]] = {}
         """What jobs hold of the blocks that they run."""
         self._idle: list[VarValue] = []
+        self.spent: list[BodyRef] = []
+        """Bodies of values that have gone: whoever has settled that drops them, once it is in the journal why."""
         self._aliases: dict[Alias, VarValue] = {}
         self.lineage = Recipes()
         self.places: set[str] = set()
@@ -423,6 +430,7 @@ class Lives:
         made = value.made = new.made
         made.values[new.number] = value
         value.number, value.key, value.size = new.number, new.key, new.size
+        self.spent += value.without_body()
         value.file, value.kept, value.why = new.file, new.kept, new.why
         value.body, value.copies, value.grounded = new.body, new.copies, new.grounded
         self._places.add(new.places, value)
@@ -453,6 +461,7 @@ class Lives:
             if value.holds > 0 or made.values.get(value.number) is not value:
                 continue
             del made.values[value.number]
+            self.spent += value.without_body()
             self._places.remove(value)
             for alias in value.aliases:
                 del self._aliases[alias]
@@ -460,6 +469,12 @@ class Lives:
             gone += [(link_id, made.job_id, made.attempt, value.number) for link_id in links]
             self._tidy(made)
         return gone
+
+    def end(self) -> None:
+        """Let all bodies be spent: the session ends, and nobody asks for its values any more."""
+        for made in self._made.values():
+            for value in made.values.values():
+                self.spent += value.without_body()
 
     def _tidy(self, made: Made) -> None:
         if made.closed and not made.values:

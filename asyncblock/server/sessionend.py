@@ -101,6 +101,7 @@ class SessionEnd(SessionRows):
         self.finished_at = _now()
         self.error = verdict.error
         self.state = verdict.state
+        self.lives.end()
         turn.say(
             self,
             "SessionFinished",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
+from functools import partial
 from typing import Any
 
 import orjson
@@ -15,7 +16,7 @@ from ..wire.bodies import BodyRef
 from ..wire.messages import Cancel, Close
 from ..wire.records import TERMINAL, check
 from .jobs import Attempt, Job, JobState, ValueSources
-from .journal import Snapshot
+from .journal import BodyKey, DropBody, Snapshot
 from .lines import ChannelRecords
 from .lives import Lost, VarValue
 from .recovery import SessionRecovery
@@ -216,6 +217,8 @@ class SessionRows(SessionRecovery):
         """Note that a var value is a body, too, or (no body) that it can't be had beyond its host, and why."""
         job_id, attempt, place = value
         said = {"reason": words} if body is None else {"body": body.to_json()}
+        # It makes no recovery longer.
+        self._snapshot_at += 0 if body is None else body.length
         turn.say(self, "ValueCarried", job_id=job_id, attempt=attempt, place=place, **said, t=_now())
         self.lives.carried(value, body, words)
 
@@ -238,6 +241,27 @@ class SessionRows(SessionRecovery):
         """Let go of var values that nothing holds any more, once it is in the journal why."""
         if self.lives.due and (gone := self.lives.settle()):
             turn.after(lambda: self._owner.releases.add(self.session_id, gone))
+        if self.lives.spent:
+            self._drop_bodies(turn)
+
+    def _drop_bodies(self, turn: Turn) -> None:
+        """Drop what nobody fetches any more. It is deleted when that is in the journal: a restart would need it else.
+
+        Where a restart comes first, it counts as under way then: its sender is told of it, or is gone, and so is this.
+        """
+        spent, self.lives.spent = self.lives.spent, []
+        for body in spent:
+            key = BodyKey(body.link or "", body.n)
+            turn.write.drop_body(DropBody(session_no=self.number, link_id=key.link_id, n=key.n, length=body.length))
+            turn.after(partial(self._discard, key))
+            self.bytes -= body.length
+            self._snapshot_at -= body.length
+
+    def _discard(self, key: BodyKey) -> None:
+        sender = self._owner.dispatch.links.get(key.link_id)
+        if sender is None or key.n not in sender.bodies:
+            # One that is sent again, for the answer was lost, is discarded by who sends it.
+            self._owner.discard_soon(key)
 
     # ------------------------------------------------------------------ rows and snapshots
 

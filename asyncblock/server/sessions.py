@@ -273,6 +273,10 @@ class Sessions(SessionOwner):
         if session is not None and not session.ended:
             # The row counts the bodies too.
             session.bytes = row.bytes
+            if session.lives.spent:
+                # Most were dropped before the mainframe ended.
+                named = {(body.link_id, body.n) for body in await self.journal.body_rows(row.session_no)}
+                session.lives.spent = [body for body in session.lives.spent if (body.link, body.n) in named]
             self.running[row.session_id] = session
 
     async def fold(self, number: int, until: int | None = None) -> RunningSession | None:

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
 from .histograms import Timings
-from .journal import Journal
+from .journal import BodyKey, Journal
 from .recentrows import RecentRows
 from .settings import Settings
 from .supervision import Supervisor
@@ -18,6 +19,8 @@ from .turn import Turn
 from .values import Values
 
 __all__ = ["Transactions"]
+
+logger = logging.getLogger("asyncblock.server")
 
 _LINGER = 0.002
 """Seconds that a turn for which nobody waits may wait for another one: a short job ends within them."""
@@ -78,6 +81,17 @@ class Transactions:
         self.settle()
         self._lingering = turn
         self._linger_timer = self.supervisor.later(_LINGER, self.settle, what="the commit of a turn")
+
+    def discard_soon(self, key: BodyKey) -> None:
+        """Delete a body that nothing names, or will name."""
+        self.supervisor.begin(self._discard(key), "deleting a body")
+
+    async def _discard(self, key: BodyKey) -> None:
+        try:
+            await self.journal.bodies.discard(key)
+        except Exception as error:
+            # It counts as one under way: the next Welcome tells of it, and its sender says that it isn't.
+            logger.warning("a body that isn't needed any more stays for now: %s", error)
 
     def settle(self) -> None:
         """Commit the turn that lingers."""

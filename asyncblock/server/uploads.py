@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import Any
 
 from ..errors import RemoteProtocolError, Unavailable
@@ -16,8 +15,6 @@ from .journal import BodyKey, BodyRow
 from .sessions import Sessions
 
 __all__ = ["Uploads"]
-
-logger = logging.getLogger("asyncblock.server")
 
 _MAX_NUMBER = (1 << 53) - 1
 """The last number of a body: what every peer's numbers hold exactly."""
@@ -138,9 +135,7 @@ class Uploads:
             received, whole = self._link.bodies.pop(n, None), self._link.whole.pop(n, None)
             if received is not None or whole is not None:
                 self._link.unnamed -= received or 0
-                self._sessions.supervisor.begin(
-                    _drop(self._sessions, BodyKey(self._link.link_id, n)), "deleting a body"
-                )
+                self._sessions.discard_soon(BodyKey(self._link.link_id, n))
 
     async def named(self, attempt: Attempt | None, records: list[Any]) -> list[BodyRow]:
         """Wait until the bodies that records name are whole on disk; a wrong sum makes the batch unreadable."""
@@ -173,12 +168,3 @@ def _body_refs(record: object) -> list[BodyRef]:
     bodies = record.get("bodies")
     candidates = [record.get("body"), *(bodies.values() if isinstance(bodies, dict) else ())]
     return [ref for ref in map(BodyRef.from_json, candidates) if ref is not None]
-
-
-async def _drop(sessions: Sessions, key: BodyKey) -> None:
-    """Delete a body that no record will name."""
-    try:
-        await sessions.journal.bodies.discard(key)
-    except Exception as error:
-        # The next Welcome tells of it, and its sender says it again.
-        logger.warning("a body that isn't needed any more stays for now: %s", error)

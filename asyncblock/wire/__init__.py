@@ -222,7 +222,8 @@ One that names ``carry`` in its announcement, under ``understands``, sends such 
 and takes them from there. ``carry {session_id, job_id, attempt, place, most}`` asks for one that it has put out, or,
 with ``file``, that it can open: it sends the bytes as a body of ``encoding: raw``, one such body at a time, and when
 ``kept`` has come, the request ``carried`` names it: these four, and ``body``, or ``error`` when there is none, as for a
-file of more than ``most`` bytes. The answer ``unkept`` is a mainframe's that has begun anew: it has sent another
+file of more than ``most`` bytes. From another than who has put the value out it counts for nothing unless that was
+asked. The answer ``unkept`` is a mainframe's that has begun anew: it has sent another
 Welcome, so ``whole`` was said again, and after the ``kept`` to that it is to be asked again. A body that no answer has
 come for, and that may be too long for another link (``value``), goes up to ``carried_bytes``. The other one's
 ``dispatch`` has it in ``carried`` by handle, perhaps beside a file, which comes first as long as it can be opened.

@@ -6,10 +6,13 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from asyncblock.server.settings import Settings
 from asyncblock.wire.bodies import encode_chunk
 
 from ..peers import Host, Peer, mainframe
+from ..waits import until_files
 from .test_dispatch import FINISHED, STARTED, until_stored
 from .test_placing import FILE, HERE, executor, fan, output, peers
 
@@ -31,9 +34,9 @@ async def carrying(host: Host, slots: int, size: int) -> tuple[Peer, Peer, dict[
     return x, y, a
 
 
-async def send_body(peer: Peer) -> None:
-    for start in range(0, len(DATA), 64 << 10):
-        await peer.transport.send(encode_chunk(1, start, DATA[start : start + (64 << 10)]))
+async def send_body(peer: Peer, start: int = 0) -> None:
+    for offset in range(start, len(DATA), 64 << 10):
+        await peer.transport.send(encode_chunk(1, offset, DATA[offset : offset + (64 << 10)]))
     await peer.say("whole", n=1, length=len(DATA), sha256=SUM)
     await peer.until("kept")
 
@@ -117,3 +120,162 @@ async def test_a_peer_that_does_not_understand_it_is_never_asked_to_carry(tmp_pa
         for _ in range(3):
             assert "carried" not in await x.until("dispatch")
         assert not any(message["op"] in ("carry", "dispatch") for message in (*x.came, *y.came))
+
+
+def back(link: str, place: str, *open_jobs: dict[str, Any]) -> dict[str, Any]:
+    """Return what an executor says that comes back to a mainframe which has begun anew."""
+    channels = [[job["channel"], job["job_id"], job["attempt"]] for job in open_jobs]
+    greeting = {"generation": 2, "token": link * 20, "secret": link * 20, "channels": channels}
+    return {"executor": executor(place, 1, **CARRIES), **greeting}
+
+
+def value_of(message: dict[str, Any]) -> dict[str, Any]:
+    return {name: message[name] for name in ("session_id", "job_id", "attempt", "place")}
+
+
+@pytest.mark.parametrize("snapshot", [1 << 30, 1])
+async def test_after_a_restart_a_value_is_waited_for_whoever_is_the_first_to_come_back(
+    tmp_path: Path, snapshot: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # An upload goes on that is larger than any other may be, before its maker is asked again.
+    monkeypatch.setattr("asyncblock.server.uploads.MAX_BODY", 70_000)
+    settings = Settings(snapshot_bytes=snapshot)
+    async with mainframe(tmp_path, settings) as host:
+        x, y, a = await carrying(host, 1, 1000)
+        of = value_of(await x.until("carry"))
+        await x.transport.send(encode_chunk(1, 0, DATA[: 64 << 10]))
+        assert (await x.ask("info"))["error"] is None
+    async with mainframe(tmp_path, settings) as host:
+        y, x = host.peer(), host.peer()
+        await y.hello("y", **back("y", FAR))
+        await y.ask("info")
+        assert not any(message["op"] == "dispatch" for message in y.came)
+        welcome = await x.hello("x", **back("x", HERE, a))
+        assert welcome["bodies"] == {"1": 64 << 10}
+        assert value_of(await x.until("carry")) == of
+        await send_body(x, 64 << 10)
+        assert (await x.ask("carried", **of, body=BODY))["error"] is None
+        got = await y.until("dispatch")
+        assert got["carried"] == {"v": {**BODY, "link": "x"}}
+        assert [line.get("type") for line in await rows_until(y, "ValueCarried")].count("JobFailed") == 0
+
+
+async def rows_until(peer: Peer, kind: str) -> list[dict[str, Any]]:
+    """Read the rows of the session up to one of some type."""
+    found: list[dict[str, Any]] = []
+    offset = 0
+    while not any(line.get("type") == kind for line in found):
+        await peer.say("read", id=1, session_id="s", offset=offset)
+        page = await peer.until("page")
+        found += page["data"]
+        offset = page["next"]
+    return found
+
+
+async def test_a_restart_in_the_middle_of_an_upload_leaves_its_maker_as_much_room_as_it_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asyncblock.server.uploads.MAX_BODY", 70_000)
+    async with mainframe(tmp_path) as host:
+        x, _, a = await carrying(host, 1, 1000)
+        of = value_of(await x.until("carry"))
+        await x.transport.send(encode_chunk(1, 0, DATA[: 64 << 10]))
+        await x.ask("info")
+    async with mainframe(tmp_path) as host:
+        x = host.peer()
+        # Nobody is there yet who would have it asked again.
+        await x.hello("x", **back("x", HERE, a))
+        await send_body(x, 64 << 10)
+        assert (await x.ask("carried", **of, body=BODY))["error"] is None
+
+
+async def test_two_hosts_that_want_a_value_at_once_get_one_body(tmp_path: Path) -> None:
+    async with mainframe(tmp_path) as host:
+        x, y, _ = await carrying(host, 1, 1000)
+        of = value_of(await x.until("carry"))
+        z = host.peer()
+        await z.hello("z", executor=executor("a third host, as secret as the others", 1, **CARRIES), secret="z" * 20)
+        await send_body(x)
+        assert (await x.ask("carried", **of, body=BODY))["error"] is None
+        for peer in (y, z):
+            assert (await peer.until("dispatch"))["carried"] == {"v": {**BODY, "link": "x"}}
+        assert not any(message["op"] == "carry" for message in x.came)
+        # It says so again, for the answer was lost: that changes nothing, and what it sends again goes.
+        await send_body(x)
+        assert (await x.ask("carried", "r3", **of, body=BODY))["error"] is None
+        await x.say("discard", bodies=[1])
+        assert [line.get("type") for line in await rows_until(y, "ValueCarried")].count("ValueCarried") == 1
+        await y.say("fetch", id=7, link="x", n=1, offset=0, size=10)
+        assert (await y.until("chunk"))["data"][-10:] == DATA[:10]
+
+
+async def test_who_was_not_asked_for_a_value_neither_sends_it_nor_says_that_it_can_not_be(tmp_path: Path) -> None:
+    async with mainframe(tmp_path) as host:
+        x, y, _ = await carrying(host, 1, 1000)
+        of = value_of(await x.until("carry"))
+        forger = host.peer(frozenset({"executor"}))
+        await forger.hello("w", executor=executor(HERE, 0, **CARRIES), secret="w" * 20)
+        assert (await x.ask("exported", **of, file=FILE))["error"] is None
+        await send_body(forger)
+        for id, said in (("r1", {"body": BODY}), ("r2", {"error": "no"})):
+            assert (await forger.ask("carried", id, **of, **said))["result"] == {"lives": False}
+        # Who has no job of the session fetches nothing of it, named or not.
+        await send_body(x)
+        assert (await x.ask("carried", "r3", **of, body=BODY))["error"] is None
+        for n, link in enumerate(("x", "w"), 1):
+            await forger.say("fetch", id=n, link=link, n=1, offset=0, size=10)
+            assert "reads bodies of sessions whose jobs its link has" in (await forger.until("fetched"))["error"]
+        assert (await y.until("dispatch"))["carried"] == {"v": {**BODY, "link": "x"}}
+
+
+async def test_a_body_goes_with_the_last_job_that_could_ask_for_it(tmp_path: Path) -> None:
+    bodies = tmp_path / "bodies"
+    async with mainframe(tmp_path) as host:
+        x, y, a = await carrying(host, 1, 1000)
+        of = value_of(await x.until("carry"))
+        await send_body(x)
+        await x.ask("carried", **of, body=BODY)
+        before = host.server.sessions.running["s"].bytes
+        for seq in (1, 2):
+            job = await y.until("dispatch")
+            assert [*bodies.glob("*/*")] == [bodies / "x" / "1"]
+            await y.batch(seq, job["channel"], STARTED, FINISHED)
+        await until_files(bodies, lambda: not [*bodies.glob("*/*")])
+        assert host.server.sessions.running["s"].bytes < before - len(DATA) + 10_000
+        assert await host.server.journal.body_rows(host.server.sessions.running["s"].number) == []
+        # The maker's job goes on.
+        await x.batch(2, a["channel"], FINISHED)
+        assert (await x.rows("s"))[-1]["state"] == "succeeded"
+
+
+async def test_a_body_goes_with_its_session(tmp_path: Path) -> None:
+    bodies = tmp_path / "bodies"
+    async with mainframe(tmp_path, Settings(cancel_grace=0.1)) as host:
+        x, y, a = await carrying(host, 1, 1000)
+        of = value_of(await x.until("carry"))
+        await send_body(x)
+        await x.ask("carried", **of, body=BODY)
+        job = await y.until("dispatch")
+        await y.batch(1, job["channel"], STARTED)
+        await y.ask("cancel", "r2", session_id="s", reason="enough")
+        await y.batch(2, job["channel"], {**FINISHED, "cancelled": True})
+        await x.batch(2, a["channel"], {**FINISHED, "cancelled": True})
+        assert (await y.rows("s"))[-1]["state"] == "cancelled"
+        await until_files(bodies, lambda: not [*bodies.glob("*/*")])
+        assert (await host.server.journal.totals())["cancelled"][1] < len(DATA)
+
+
+async def test_what_a_maker_was_sending_that_stays_away_goes_when_its_lease_is_over(tmp_path: Path) -> None:
+    bodies = tmp_path / "bodies"
+    async with mainframe(tmp_path, Settings(lease=0.05)) as host:
+        x, y, _ = await carrying(host, 1, 1000)
+        await x.until("carry")
+        await x.transport.send(encode_chunk(1, 0, DATA[: 64 << 10]))
+        await x.ask("info")
+        await until_files(bodies, lambda: [*bodies.glob("*/*")])
+        await host.server.gateway.expire()
+        assert host.server.sessions.dispatch.links["x"].bodies == {1: 64 << 10}
+        await x.transport.close()
+        assert (await y.rows("s"))[-1]["state"] == "failed"
+        await host.server.gateway.expire()
+        await until_files(bodies, lambda: not [*bodies.glob("*/*")])

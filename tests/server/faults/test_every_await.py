@@ -44,6 +44,10 @@ NOT_IN_THE_STORY = {
     ("uploads.py", "await asyncio.wait([keeping])"): "needs a slow disk (tests/server/test_uploads.py)",
     ("uploads.py", "await self._finish(ref.n, ref.length, ref.sha256)"): "is for peers that don't ask first",
     ("sessions.py", "session = RunningSession.from_first_row("): "needs a snapshot (tests/server/test_snapshots.py)",
+    (
+        "sessions.py",
+        "named = {(body.link_id, body.n) for body in await",
+    ): "needs values that went to other hosts (tests/executor/test_carriage.py)",
     ("answers.py", "kept = await self._sessions.journal.request(key)"): "is for orders of services",
     ("answers.py", "await self._done.wait()"): "needs 64 orders at once",
     ("answers.py", "number = await self._sessions.journal.bodies.session_of(key)"): "is for executors' tokens",
