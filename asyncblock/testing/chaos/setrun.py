@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from ...client import connect
+from ...errors import Unavailable
 from ...server.jetstream import JetStreamJournal
 from ...server.jetstream.natsstore import NatsStore
 from ...workers import Workers
@@ -132,21 +133,30 @@ class _Progress:
 
 
 async def _audit(found: ChaosSet, notes: Path, effects: Path, sessions: ChaosSessions) -> tuple[Audit, StreamAudit]:
+    audit = await _audit_journal(found, notes, effects, sessions)
+    store = await NatsStore.open(found.nodes.urls, name="audit")
+    try:
+        return audit, await audit_stream(store, found.names)
+    finally:
+        await store.close()
+
+
+async def _audit_journal(found: ChaosSet, notes: Path, effects: Path, sessions: ChaosSessions) -> Audit:
     nodes, acked = found.nodes, acknowledged(notes)
     done = await asyncio.to_thread(effects_in, effects)
-    journal = await JetStreamJournal.open(
-        nodes.urls, found.names, nodes.demands, owner="audit", epoch=found.description.epoch
-    )
+    try:
+        journal = await JetStreamJournal.open(
+            nodes.urls, found.names, nodes.demands, owner="audit", epoch=found.description.epoch
+        )
+    except Unavailable as error:
+        # The stream may say why.
+        return Audit(lost=1, words=[f"the journal can't be read: {error}"])
     try:
         audit = await audit_journal(journal, acked, sessions.seen, done)
     finally:
         await journal.close()
     compare_ends(audit, sessions.started, sessions.finished)
-    store = await NatsStore.open(nodes.urls, name="audit")
-    try:
-        return audit, await audit_stream(store, found.names)
-    finally:
-        await store.close()
+    return audit
 
 
 def compare_ends(audit: Audit, started: Sequence[str], ended: dict[str, str]) -> None:
