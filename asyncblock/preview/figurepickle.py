@@ -101,6 +101,9 @@ class _Pickler(pickle.Pickler):
         numpy = brought("numpy", "ndarray")
         if numpy is not None and type(obj) is numpy.ndarray and _is_gappy_view(obj, numpy.ndarray):
             return _as_view(obj)
+        if numpy is not None and isinstance(obj, numpy.dtype) and obj.isbuiltin == 1 and obj.metadata is None:
+            # Pickled in its own way it comes out equal, but not the same one: matplotlib 3.9 takes that for no number.
+            return numpy.dtype, (obj.str,)
         masked = brought("numpy.ma", "MaskedArray")
         if masked is not None and type(obj) is masked.MaskedArray and not obj.dtype.hasobject:
             # An image's numbers; its own way is by way of one long text of bytes.

@@ -22,7 +22,8 @@ import numpy as np, pandas as pd
 
 async def main(inputs, ctx):
     await ctx.send_message(os.getpid())
-    frame = pd.DataFrame({"n": np.arange(200_000), "text": ["ab", None] * 100_000})
+    text = pd.array(["ab", None] * 100_000, dtype="string")  # with pandas 2 text is Python objects else
+    frame = pd.DataFrame({"n": np.arange(200_000), "text": text})
     await ctx.output(frame, "frame")
 """
 WORK = """
