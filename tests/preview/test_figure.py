@@ -185,7 +185,7 @@ def test_the_columns_of_a_lines_points_travel_once() -> None:
     made = figure()
     [line] = made.axes[0].plot(np.arange(100_000.0), np.arange(100_000.0))
     # x, y, and the points, whose columns are views; matplotlib 3.9 has a copy of these for the line's path.
-    points = line.get_xydata()
+    points = np.asarray(line.get_xydata())
     copied = 0 if np.shares_memory(line.get_path().vertices, points) else points.nbytes
     assert sum(len(memoryview(piece).cast("B")) for piece in pack(made, 1 << 30)) < 3_400_000 + copied
 

@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 import polars as pl
 import pytest
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, features
 
 from asyncblock.errors import LocalProtocolError, PreviewFailed
 
@@ -45,7 +45,7 @@ PICTURES: dict[str, Any] = {
     "GIF": encoded("GIF"),
     "WebP": bytearray(encoded("WEBP")),
     "BMP": encoded("BMP"),
-    "AVIF": encoded("AVIF"),
+    **({"AVIF": encoded("AVIF")} if features.check("avif") else {}),  # since Pillow 11.3
     "ICO": encoded("ICO"),
     "TIFF": encoded("TIFF"),
     "JPEG 2000": encoded("JPEG2000"),
