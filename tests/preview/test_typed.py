@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 import polars as pl
 import pytest
 from matplotlib.figure import Figure
-from PIL import Image, features
+from PIL import Image
 
 from asyncblock.errors import LocalProtocolError, PreviewFailed
 
@@ -33,6 +33,7 @@ def encoded(format: str) -> bytes:
     return file.getvalue()
 
 
+Image.init()
 PICTURES: dict[str, Any] = {
     "a figure": Figure(),
     "its axes": Figure().subplots(),
@@ -45,7 +46,7 @@ PICTURES: dict[str, Any] = {
     "GIF": encoded("GIF"),
     "WebP": bytearray(encoded("WEBP")),
     "BMP": encoded("BMP"),
-    **({"AVIF": encoded("AVIF")} if features.check("avif") else {}),  # since Pillow 11.3
+    **({"AVIF": encoded("AVIF")} if "AVIF" in Image.SAVE else {}),  # since Pillow 11.3
     "ICO": encoded("ICO"),
     "TIFF": encoded("TIFF"),
     "JPEG 2000": encoded("JPEG2000"),
