@@ -223,9 +223,7 @@ def connected(tmp_path: Path) -> Any:
     return asyncblock.connect((tmp_path / "url").read_text(), (tmp_path / "data" / "token").read_text().strip())
 
 
-async def test_a_maker_that_is_killed_while_it_sends_is_asked_for_nothing_and_its_value_is_made_again(
-    tmp_path: Path,
-) -> None:
+async def test_the_value_of_a_maker_that_is_killed_while_it_sends_is_made_again(tmp_path: Path) -> None:
     package, flow = flow_of(tmp_path, LARGE, SUM, ("v",))
     package.block(
         "made",
@@ -246,8 +244,9 @@ async def test_a_maker_that_is_killed_while_it_sends_is_asked_for_nothing_and_it
         await killed(maker)
         await on_host(stack, tmp_path, package, "one")
         assert (await session.outputs())["out0"][1] == TOTAL
-        [carried] = await rows_of(session, "ValueCarried")
-        assert carried["body"]["length"] > 30_000_000
+        # The next one on that host may have been asked before it had swept up, and says that the file is gone.
+        [body] = [row["body"] for row in await rows_of(session, "ValueCarried") if "body" in row]
+        assert body["length"] > 30_000_000
 
 
 async def until_kinds(session: asyncblock.Session, *kinds: str) -> None:
