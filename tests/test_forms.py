@@ -243,7 +243,8 @@ def test_short_rows_have_the_text_of_their_lists(shape: tuple[int, ...], kind: s
 
 
 def test_an_array_may_have_as_many_axes_as_numpy_knows() -> None:
-    array = np.arange(6).reshape((2,) + (1,) * 61 + (3,))
+    most = 64 if np.lib.NumpyVersion(np.__version__) >= "2.0.0" else 32
+    array = np.arange(6).reshape((2,) + (1,) * (most - 3) + (3,))
     assert dumps(array) == orjson.dumps(array.tolist())
     assert b"".join(dumps_pieces([array])).replace(b"\n", b"") == dumps([array])
 
