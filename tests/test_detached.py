@@ -119,7 +119,8 @@ def test_only_what_is_small_is_copied_on_a_loop() -> None:
     assert is_quick(np.zeros(1000))
     assert not is_quick(np.zeros(1 << 20))
     assert not is_quick(bytearray(2 << 20))
-    assert is_quick(pd.DataFrame({"a": np.zeros(1 << 20)}))
+    # A shallow copy is enough where pandas copies on write, which is an option before 3.
+    assert is_quick(pd.DataFrame({"a": np.zeros(1 << 20)})) is not pd.__version__.startswith("2.")
 
 
 def test_pandas_without_copy_on_write_is_copied(monkeypatch: pytest.MonkeyPatch) -> None:
