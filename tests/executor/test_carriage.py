@@ -209,6 +209,20 @@ async def proxy_to(stack: AsyncExitStack, tmp_path: Path) -> FaultProxy:
     return await stack.enter_async_context(FaultProxy("127.0.0.1", port))
 
 
+async def uploading(
+    stack: AsyncExitStack, tmp_path: Path, mainframe: asyncblock.Mainframe, package: Package, flow: Any
+) -> tuple[FaultProxy, Command, asyncblock.Session]:
+    """Run a flow until its value is on its slow way from host "one" to host "two"; return what slows it, its maker too."""
+    proxy = await proxy_to(stack, tmp_path)
+    maker = await on_host(stack, tmp_path, package, "one", port=proxy.port)
+    await on_host(stack, tmp_path, package, "two")
+    await until_executors(mainframe, 2)
+    proxy.drip(SLOWLY)
+    session = await mainframe.start(flow)
+    await until_uploading(tmp_path)
+    return proxy, maker, session
+
+
 @asynccontextmanager
 async def served(tmp_path: Path, port: int, **environment: str) -> AsyncIterator[Command]:
     """Run a mainframe that is a process."""
@@ -234,13 +248,7 @@ async def test_the_value_of_a_maker_that_is_killed_while_it_sends_is_made_again(
     )
     async with AsyncExitStack() as stack:
         mainframe = await stack.enter_async_context(serving(tmp_path, lease=1.0))
-        proxy = await proxy_to(stack, tmp_path)
-        maker = await on_host(stack, tmp_path, package, "one", port=proxy.port)
-        await on_host(stack, tmp_path, package, "two")
-        await until_executors(mainframe, 2)
-        proxy.drip(SLOWLY)
-        session = await mainframe.start(flow)
-        await until_uploading(tmp_path)
+        _, maker, session = await uploading(stack, tmp_path, mainframe, package, flow)
         await killed(maker)
         await on_host(stack, tmp_path, package, "one")
         assert (await session.outputs())["out0"][1] == TOTAL
@@ -300,13 +308,7 @@ async def test_a_mainframe_that_is_killed_meanwhile_goes_on_though_the_maker_is_
     async with AsyncExitStack() as stack:
         first = await stack.enter_async_context(served(tmp_path, port))
         mainframe = await stack.enter_async_context(connected(tmp_path))
-        proxy = await proxy_to(stack, tmp_path)
-        await on_host(stack, tmp_path, package, "one", port=proxy.port)
-        await on_host(stack, tmp_path, package, "two")
-        await until_executors(mainframe, 2)
-        proxy.drip(SLOWLY)
-        session = await mainframe.start(flow)
-        await until_uploading(tmp_path)
+        proxy, _, session = await uploading(stack, tmp_path, mainframe, package, flow)
         proxy.stall_new()
         first.kill()
         await first.wait()
@@ -386,13 +388,7 @@ async def test_a_session_that_is_cancelled_lets_its_makers_send_what_others_want
     package, flow = flow_of(tmp_path, LARGE, SUM, ("v",))
     async with AsyncExitStack() as stack:
         mainframe = await stack.enter_async_context(serving(tmp_path, cancel_grace=0.1))
-        proxy = await proxy_to(stack, tmp_path)
-        await on_host(stack, tmp_path, package, "one", port=proxy.port)
-        await on_host(stack, tmp_path, package, "two")
-        await until_executors(mainframe, 2)
-        proxy.drip(SLOWLY)
-        session = await mainframe.start(flow)
-        await until_uploading(tmp_path)
+        proxy, _, session = await uploading(stack, tmp_path, mainframe, package, flow)
         await session.cancel("enough")
         with pytest.raises(FlowFailed, match="cancelled"):
             await session.outputs()
