@@ -258,7 +258,9 @@ async def test_examples_are_listed_for_people_and_for_programs(tmp_path: Path) -
 @pytest.mark.parametrize("missing", ["typer", "rich"])
 async def test_without_the_extra_it_says_what_to_install(missing: str) -> None:
     code = f"import sys; sys.modules[{missing!r}] = None; from asyncblock.cli import main; main()"
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stderr=asyncio.subprocess.PIPE)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, "sessions", stderr=asyncio.subprocess.PIPE
+    )
     _, err = await process.communicate()
     words = f"the commands need {missing}: pip install 'asyncblock[cli]'\n"
     assert (process.returncode, err.decode()) == (2, words)
