@@ -99,6 +99,7 @@ async def run(
         dict(sessions.kinds),
         len(sessions.hanging()),
         sessions.failed,
+        seconds=seconds,
     )
 
 

@@ -33,6 +33,8 @@ class Outcome:
     """Terms of a set's owners that were heard."""
     broken: tuple[str, ...] = ()
     """Members and nodes that ended by an error of their own."""
+    seconds: float = 0.0
+    """How long the storm went on."""
 
     @property
     def clean(self) -> bool:
@@ -80,6 +82,7 @@ class Outcome:
                 "sessions_by_flow": self.flows,
                 "sessions_failed": len(self.failed),
                 "sessions_hanging": self.hanging,
+                "seconds": self.seconds,
                 "seed": self.seed,
             }
         )

@@ -96,6 +96,7 @@ async def run_set(
                 stream,
                 len(found.terms),
                 tuple(filter(None, map(_broken, processes))),
+                seconds,
             )
 
 
