@@ -43,6 +43,9 @@ class DispatchSender:
             connection.feed(partial(self._send_later, attempt, connection))
             return
         if self.exports.sources_for(attempt) is None:
+            if attempt.job.cancelling is not None:
+                # Cancelled before its executor was lost, or the mainframe: there is no other word of its end.
+                attempt.job.session.end_unsent(attempt)
             return
         found = attempt.job.session.resolve_now(attempt.job.inputs)
         if found is None or not _say(attempt, found):

@@ -112,6 +112,17 @@ class Exports:
             asked.attempts.append(attempt)
         return True
 
+    def holds_back(self, attempt: Attempt) -> bool:
+        """Tell whether a dispatch isn't sent yet, for it waits for values."""
+        return any(attempt in asked.attempts for asked in self._waiting.values())
+
+    def withdraw(self, attempt: Attempt) -> bool:
+        """Send a dispatch no more that waits for values; tell whether it did."""
+        waited = [asked for asked in self._waiting.values() if attempt in asked.attempts]
+        for asked in waited:
+            asked.attempts.remove(attempt)
+        return bool(waited)
+
     def awaits(self, link: LinkState) -> bool:
         """Tell whether somebody waits for what a link was asked for."""
         return any(key[1] == link.link_id for key in self._waiting)

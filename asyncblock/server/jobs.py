@@ -420,6 +420,10 @@ class JobOwner(Protocol):
         """Say the cancel of a job, if there is one."""
         ...
 
+    def end_unsent(self, attempt: Attempt) -> None:
+        """End a cancelled job whose dispatch waits for values: its executor has never heard of it."""
+        ...
+
     def wait_for(self, turn: Turn, job: Job, missing: list[VarValue]) -> tuple[Lost, str | None] | None:
         """Let a job wait until its missing inputs are made again, or return which of them can't be, and why."""
         ...

@@ -13,7 +13,7 @@ from typing import Any
 from ..flow.entries import RunFinished
 from ..wire.messages import SessionEnded
 from .bounds import INLINE_BYTES
-from .jobs import Job, JobState
+from .jobs import Attempt, Job, JobState
 from .sessionrows import SessionRows
 from .spill import sizes, spill
 from .turn import Turn
@@ -69,7 +69,23 @@ class SessionEnd(SessionRows):
         """Tell the executor to cancel a job: at once, it never waits behind data."""
         job.cancelling = reason
         self.say_cancel(job)
+        if job.attempt is not None and self._owner.dispatch.exports.holds_back(job.attempt):
+            self.end_unsent(job.attempt)
         self.requests.cancel_all_soon(job, reason)
+
+    def end_unsent(self, attempt: Attempt) -> None:
+        """End a cancelled job whose dispatch waits for values: its executor has never heard of it, and can't say its
+        end. In a turn of its own: the one that is under way counts its lines."""
+        self._owner.supervisor.soon(self._end_unsent, attempt, what="the end of a job", session=self)
+
+    def _end_unsent(self, attempt: Attempt) -> None:
+        job = attempt.job
+        # The values may have come meanwhile: then it was sent, with its cancel behind it.
+        over = self._owner.supervisor.closed or attempt.fenced or job.attempt is not attempt
+        if not over and self._owner.dispatch.exports.withdraw(attempt):
+            with self._owner.turn() as turn:
+                words = job.overdue or f"{job.cancelling}; its values were still on their way"
+                self.fail_job(turn, job, words, retry=False)
 
     def leave(self) -> None:
         """Leave no circles behind, now that the end is in the journal: they would stay until the collector comes."""

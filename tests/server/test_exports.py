@@ -19,6 +19,7 @@ from .test_placing import FILE, HERE, executor, fan, output, peers
 FAR = "another host, just as secret"
 CARRIES: dict[str, Any] = {"understands": ["release", "live", "carry"]}
 DATA = bytes(range(256)) * 300
+WAITED = "cancelled: enough; its values were still on their way"
 SUM = hashlib.sha256(DATA).hexdigest()
 BODY = {"n": 1, "length": len(DATA), "sha256": SUM, "encoding": "raw"}
 
@@ -158,6 +159,52 @@ async def test_after_a_restart_a_value_is_waited_for_whoever_is_the_first_to_com
         got = await y.until("dispatch")
         assert got["carried"] == {"v": {**BODY, "link": "x"}}
         assert [line.get("type") for line in await rows_until(y, "ValueCarried")].count("JobFailed") == 0
+
+
+async def test_a_job_that_is_cancelled_while_its_value_is_on_its_way_ends_at_once(tmp_path: Path) -> None:
+    # Its executor hasn't heard of it: nobody else would say its end before its time to clean up is over.
+    async with mainframe(tmp_path, Settings(cancel_grace=3600.0)) as host:
+        x, y, a = await carrying(host, 1, 1000)
+        await x.until("carry")
+        assert (await x.ask("cancel", session_id="s", reason="enough"))["error"] is None
+        [failed] = [row for row in await rows_until(x, "JobFailed") if row.get("type") == "JobFailed"]
+        assert (failed["node_id"], failed["error"]) == ("b0", WAITED)
+        await x.batch(2, a["channel"], {**FINISHED, "cancelled": True})
+        await rows_until(x, "SessionFinished")
+        assert not any(message["op"] == "dispatch" for message in y.came)
+
+
+async def test_a_job_whose_time_is_up_while_its_value_is_on_its_way_ends_of_that(tmp_path: Path) -> None:
+    async with mainframe(tmp_path, Settings(cancel_grace=3600.0)) as host:
+        x, y = host.peer(), host.peer()
+        await x.hello("x", executor=executor(HERE, 1, **CARRIES), secret="x" * 20)
+        flow = fan(1)
+        flow["nodes"][1]["timeout"] = 0.3
+        await x.ask("start", session_id="s", plan=flow)
+        a = await x.until("dispatch")
+        await y.hello("y", executor=executor(FAR, **CARRIES), secret="y" * 20)
+        await x.batch(1, a["channel"], STARTED, output(a, 0, portable=1000))
+        await x.until("carry")
+        [failed] = [row for row in await rows_until(x, "JobFailed") if row.get("type") == "JobFailed"]
+        assert failed["error"] == "Timeout: node b0 took longer than 0.3 s"
+
+
+async def test_a_job_that_is_cancelled_before_its_executor_is_back_ends_when_that_has_never_heard_of_it(
+    tmp_path: Path,
+) -> None:
+    settings = Settings(cancel_grace=3600.0)
+    async with mainframe(tmp_path, settings) as host:
+        x, _, a = await carrying(host, 1, 1000)
+        await x.until("carry")
+    async with mainframe(tmp_path, settings) as host:
+        x, y = host.peer(), host.peer()
+        await x.hello("x", **back("x", HERE, a))
+        assert (await x.ask("cancel", session_id="s", reason="enough"))["error"] is None
+        await x.until("cancel")
+        await y.hello("y", **back("y", FAR))
+        [failed] = [row for row in await rows_until(x, "JobFailed") if row.get("type") == "JobFailed"]
+        assert (failed["node_id"], failed["error"]) == ("b0", WAITED)
+        assert not any(message["op"] == "dispatch" for message in y.came)
 
 
 async def rows_until(peer: Peer, kind: str) -> list[dict[str, Any]]:
