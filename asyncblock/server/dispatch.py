@@ -399,6 +399,8 @@ def _lost_words(job: Job, lost: Lost, reason: str | None) -> str:
         words += f"; {reason}"
     if lost.node_id:
         words += f". Node {lost.node_id} must run again: asyncblock retry {job.session.session_id}"
+        if reason is None:
+            words += ". A block that says 'recompute: true' makes such values again by itself"
     return words
 
 

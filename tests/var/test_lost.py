@@ -51,6 +51,7 @@ async def test_a_lost_value_names_the_node_that_must_run_again_and_a_retry_runs_
             await session.outputs()
         lost = caught.value
         assert isinstance(lost, FlowFailed)
+        assert "A block that says 'recompute: true' makes such values again by itself" in str(lost)
         assert (lost.node_id, lost.producer, lost.handle) == ("take", "make", "v")
         failed = all_of([event async for event in session], events.JobFailed)[-1]
         assert failed.lost is not None
