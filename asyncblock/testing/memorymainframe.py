@@ -78,9 +78,12 @@ class MemoryMainframe:
         if life is None:
             return
         self._tasks = None
+        # First, while there is a journal: a turn that lingers is written, and dies with what else isn't stored.
+        self.sessions.close()
         self.journal.abandon()
         life.cancel()
         await asyncio.wait([life])
+        # Those that its tasks have started on their way out.
         self.sessions.close()
 
     def accept_soon(self, transport: Transport) -> None:
