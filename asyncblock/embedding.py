@@ -14,7 +14,7 @@ from .block import AnyBlock
 from .client import Mainframe
 from .errors import DataDirInUse
 from .executor import Executor
-from .executor import capture as capturing
+from .executor.attribution import capture as capturing
 from .hosting import hosted_mainframe, listening
 from .iothread import IOThread, shared
 from .link import Link

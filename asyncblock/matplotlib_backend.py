@@ -14,7 +14,7 @@ import sys
 from types import CodeType
 from typing import Any
 
-from .executor.plothooks import adopt, show_figures, touch
+from .executor.attribution.plothooks import adopt, show_figures, touch
 
 __all__ = ["FigureCanvas", "FigureManager"]
 

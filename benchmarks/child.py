@@ -38,7 +38,7 @@ def main() -> None:
 
 
 _CALM = ("asyncblock.collector:calm",)
-_BLOCK_LOOP = ("asyncblock.executor.blockloop:block_loop",)
+_BLOCK_LOOP = ("asyncblock.executor.guards.blockloop:block_loop", "asyncblock.executor.blockloop:block_loop")
 _LOOP_FACTORY = ("asyncblock.iothread:loop_factory",)
 """Where builds have these. With ``--against`` older ones are measured: a new place is added, the old one stays."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,34 @@ LAYERS: dict[str, set[str]] = {
     "viewer": {"page", "report", "client", "grouped", "many", "events", "wire", "flow", "offload", "errors"},
     "report": {"bridge", "mqtt", "stagingdirs", "page", "client", "events", "wire", "flow", "offload", "pieces", "errors"},
 }  # fmt: skip
+# Within a package with rooms: which of its rooms and of its own files each may import. They have no circle, either.
+ROOMS: dict[str, dict[str, set[str]]] = {
+    "executor": {
+        "__main__": {"executor", "spawner", "guards", "attribution"},
+        "executor": {"attachment", "executoroptions", "handover"},
+        "handover": {"attachment", "attempts", "code", "offering", "spawner"},
+        "attachment": {
+            "environment", "executoroptions", "ownprocesses", "services", "attempts", "attribution", "code", "diagnosis", "keeping",
+        },
+        "ownprocesses": {"executoroptions"},
+        "executoroptions": {"offering", "spawner", "attempts", "code"},
+        "attempts": {"environment", "services", "attribution", "caching", "code", "diagnosis", "guards", "keeping", "secrets"},
+        "services": {"environment", "service"},
+        "service": {"attribution", "diagnosis"},
+        "keeping": {"environment"},
+        "caching": {"environment", "code"},
+        "environment": {"code"},
+        "spawner": {"code"},
+        "guards": {"attribution", "diagnosis"},
+        "code": {"shell", "attribution"},
+        "attribution": set(),
+        "diagnosis": set(),
+        "secrets": set(),
+        "offering": set(),
+        # Plans name it, and journals keep plans: it stays where it is.
+        "shell": set(),
+    },
+}  # fmt: skip
 ROOF = {"embedding", "running", "runs", "cli", "examples", "testing", "notebook", "__init__", "__main__"}
 
 # Third-party names and the doors through which they enter.
@@ -166,6 +195,27 @@ def test_imports_go_downwards_only(path: Path) -> None:
         parts = name.split(".")
         if parts[0] == "asyncblock" and len(parts) > 1:
             assert parts[1] in allowed or parts[1] == "_version", f"{layer} imports {name}"
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_rooms_of_a_package_import_each_other_in_their_order(package: str) -> None:
+    order, here = ROOMS[package], ROOT / package
+    there = {path.stem for path in here.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert set(order) == there - {"__init__"}
+    for path in sorted(here.rglob("*.py")):
+        room = path.relative_to(here).parts[0].removesuffix(".py")
+        for name in imports_of(path):
+            parts = name.split(".")
+            if parts[:2] == ["asyncblock", package] and len(parts) > 2 and room != "__init__":
+                assert parts[2] in order[room] | {room}, f"{path.relative_to(ROOT)} imports {name}"
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_rooms_of_a_package_stand_in_no_circle_and_on_the_page_about_the_house(package: str) -> None:
+    assert len([*TopologicalSorter(ROOMS[package]).static_order()]) == len(ROOMS[package])
+    page = (ROOT.parent / "docs" / "architecture.md").read_text("utf-8")
+    rooms = [path.name for path in sorted((ROOT / package).iterdir()) if (path / "__init__.py").exists()]
+    assert [room for room in rooms if f"| `{package}/{room}/` |" not in page] == []
 
 
 def test_executor_and_server_do_not_know_each_other() -> None:

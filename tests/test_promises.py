@@ -72,28 +72,28 @@ PROMISES: dict[str, dict[str, list[str]]] = {
     },
     "4 liveness": {
         "a blocked loop is told while it lasts, and warned about": [
-            "executor/test_lifeline.py::test_a_block_that_blocks_its_loop_is_told_while_it_lasts_and_keeps_its_lease",
+            "executor/diagnosis/test_lifeline.py::test_a_block_that_blocks_its_loop_is_told_while_it_lasts_and_keeps_its_lease",
         ],
         "a held lock is told by the parent, and work is life": [
-            "executor/test_lifeline.py::test_code_in_c_that_holds_the_lock_is_told_with_file_and_line_while_it_lasts",
-            "executor/test_lifeline.py::test_a_process_that_works_with_the_lock_held_keeps_its_lease",
+            "executor/diagnosis/test_lifeline.py::test_code_in_c_that_holds_the_lock_is_told_with_file_and_line_while_it_lasts",
+            "executor/diagnosis/test_lifeline.py::test_a_process_that_works_with_the_lock_held_keeps_its_lease",
             "cli/test_executor.py::test_a_child_that_holds_its_interpreter_s_lock_is_spoken_for_while_it_lasts",
             "executor/test_spawner.py::test_a_process_whose_interpreter_s_lock_is_held_is_spoken_for_and_keeps_its_lease",
         ],
         "a frozen process is fenced": [
-            "executor/test_lifeline.py::test_a_frozen_process_loses_its_lease_and_is_fenced_when_it_wakes",
+            "executor/diagnosis/test_lifeline.py::test_a_frozen_process_loses_its_lease_and_is_fenced_when_it_wakes",
         ],
     },
     "5 cancellation": {
         "a job is cancelled, whatever its block does, and no other is harmed": [
-            "executor/test_blockcall.py::test_a_sync_block_gets_an_exception_in_its_thread_and_its_job_is_cancelled",
-            "executor/test_blockcall.py::test_an_async_block_that_does_not_end_is_left_behind_and_said",
-            "executor/test_blockcall.py::test_a_thread_that_cannot_be_stopped_retires_its_process_and_harms_no_other_job",
-            "executor/test_blockcall.py::test_one_job_can_be_cancelled_and_fails_its_flow_with_that_reason",
+            "executor/attempts/test_blockcall.py::test_a_sync_block_gets_an_exception_in_its_thread_and_its_job_is_cancelled",
+            "executor/attempts/test_blockcall.py::test_an_async_block_that_does_not_end_is_left_behind_and_said",
+            "executor/attempts/test_blockcall.py::test_a_thread_that_cannot_be_stopped_retires_its_process_and_harms_no_other_job",
+            "executor/attempts/test_blockcall.py::test_one_job_can_be_cancelled_and_fails_its_flow_with_that_reason",
             "executor/test_spawner.py::test_a_process_that_ignores_its_cancel_is_ended",
         ],
         "time limits": [
-            "executor/test_blockcall.py::test_a_timeout_ends_the_job_with_that_word",
+            "executor/attempts/test_blockcall.py::test_a_timeout_ends_the_job_with_that_word",
             "server/test_jobs.py::test_the_clock_of_a_timeout_runs_on_while_the_mainframe_is_away",
         ],
         "it never waits behind data": [

@@ -15,9 +15,9 @@ from .. import collector
 from ..client import Mainframe, Session, open_link
 from ..embedding import embedded
 from ..errors import Unavailable
-from ..executor.capture import shows_of_jobs
-from ..executor.catalog import accepted
-from ..executor.console import share_input
+from ..executor.attribution.capture import shows_of_jobs
+from ..executor.attribution.console import share_input
+from ..executor.code.catalog import accepted
 from ..flow.plan import Plan
 from ..flow.shipped import shipped
 from ..hosting import hosted_mainframe, hosted_member, listening

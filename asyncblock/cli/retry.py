@@ -11,7 +11,7 @@ from typing import Any
 from ..client import Session
 from ..embedding import embedded
 from ..errors import Unavailable
-from ..executor.console import share_input
+from ..executor.attribution.console import share_input
 from ..retrying import Retry
 from ..runs import find_run, remember_run
 from ..server.journal.datadir import holder, read_address

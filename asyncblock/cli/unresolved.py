@@ -138,7 +138,7 @@ class _PackageImports:
 
 def _words(name: str) -> str:
     # Late: mostly nothing is missing, and a check loads no executor for nothing.
-    from ..executor.failure import missing_extra
+    from ..executor.diagnosis.failure import missing_extra
 
     hint = missing_extra(ModuleNotFoundError(name=name)) if not name.startswith(".") else ""
     return f"the import of {name!r} can't be resolved here{hint}"

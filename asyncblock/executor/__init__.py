@@ -19,7 +19,7 @@ _LAZY = {"Executor": "executor", "ServiceContext": "service"}
 
 
 def __getattr__(name: str) -> Any:
-    # Workers of a block's process pool import ``imports`` from here and nothing else.
+    # Workers of a block's process pool import ``code.imports`` from here and nothing else.
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)

@@ -28,15 +28,16 @@ from ..ending import end, end_within, leave
 from ..errors import AsyncBlockError
 from ..iothread import IOThread, inbox_of, shared
 from ..workers import ANNOUNCED, EDITED, LEAVE, LEAVE_NOW, OUTDATED, READY, RETIRE, RETIRING, Orders
-from . import capture, console, debugport
-from .blockloop import block_loop
-from .blocksignals import BlockSignals
-from .clocks import Clocks
+from .attribution import capture, console
 from .executor import Executor
-from .ownlists import OwnLists
+from .guards import debugport
+from .guards.blockloop import block_loop
+from .guards.blocksignals import BlockSignals
+from .guards.clocks import Clocks
+from .guards.ownlists import OwnLists
+from .guards.startmethods import StartMethods
+from .guards.waits import Waits
 from .spawner import Spawner
-from .startmethods import StartMethods
-from .waits import Waits
 
 logger = logging.getLogger("asyncblock.executor")
 

@@ -23,24 +23,24 @@ from ..store import StoreKey
 from ..wire.bodies import BodyRef
 from ..wire.messages import Cancel, Close, Dispatch
 from ..wire.windows import Window
-from .budget import Budget, limit_here
-from .carriage import Carriage
+from .attempts.job import RunningJob
+from .attempts.jobhost import JobHost
+from .attribution.tasks import current_job
+from .code.jobtemplates import JobTemplate, JobTemplates
+from .code.loading import Loading
+from .diagnosis.lifeline import Lifeline
+from .diagnosis.watchdog import Stall, Watchdog, usual_threshold
 from .environment import OpenJob
 from .executoroptions import ExecutorOptions
-from .gradualfree import free_gradually
-from .handingdown import HandingDown
-from .job import RunningJob
-from .jobhost import JobHost
-from .jobtemplates import JobTemplate, JobTemplates
-from .lifeline import Lifeline
-from .loading import Loading
+from .keeping.budget import Budget, limit_here
+from .keeping.carriage import Carriage
+from .keeping.gradualfree import free_gradually
+from .keeping.handingdown import HandingDown
+from .keeping.spilling import Spilling, disk_limit_here
+from .keeping.upkeep import Upkeep
+from .keeping.valuewriter import ValueWriter
 from .ownprocesses import OwnProcesses
 from .services import Services
-from .spilling import Spilling, disk_limit_here
-from .tasks import current_job
-from .upkeep import Upkeep
-from .valuewriter import ValueWriter
-from .watchdog import Stall, Watchdog, usual_threshold
 
 __all__ = ["Attachment"]
 

@@ -21,7 +21,7 @@ from ..offload import wait_in_thread
 from ..scratch import Scratch
 from ..store import Store, StoreKey
 from ..wire.bodies import BodyRef
-from .catalog import Catalog
+from .code.catalog import Catalog
 
 __all__ = ["Environment", "OpenJob"]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..block import AnyBlock
-from .catalog import Catalog, accepted
-from .jobhost import JobCounts
+from .attempts.jobhost import JobCounts
+from .code.catalog import Catalog, accepted
 from .offering import checked_labels
 from .spawner import Spawner
 

@@ -12,8 +12,8 @@ from ..errors import AsyncBlockError
 from ..link import JobSender
 from ..wire.messages import Cancel, Carry, Close, Dispatch, Export, Live, Release, ServiceMessage, Spawn, Unspawn
 from .attachment import Attachment
-from .job import started_record
-from .jobtemplates import JobTemplate, slim
+from .attempts.job import started_record
+from .code.jobtemplates import JobTemplate, slim
 from .offering import announced_offers
 from .spawner import SPAWN_SLOTS
 

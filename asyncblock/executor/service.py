@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 from ..block import Binding, bind
 from ..errors import AsyncBlockError, BlockFailed, LocalProtocolError
 from ..offload import wait_in_thread
-from .failure import author_traceback, summary
-from .tasks import ENDS, current_service
-from .watchdog import task_value
+from .attribution.tasks import ENDS, current_service
+from .diagnosis.failure import author_traceback, summary
+from .diagnosis.watchdog import task_value
 
 if TYPE_CHECKING:
     from ..iothread import Inbox

@@ -13,7 +13,7 @@ from ..children import Child, describe_exit
 from ..forks import claim
 from ..lifesigns import Held, Lifesigns, listening
 from ..workers import EDITED, LEAVE, Orders
-from .catalog import Catalog
+from .code.catalog import Catalog
 
 __all__ = ["SPAWN_SLOTS", "Spawner"]
 

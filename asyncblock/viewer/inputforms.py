@@ -35,7 +35,7 @@ _NAMES: Final = {
     "secret": re.compile(r"[^,{}]+,[^,{}]+,[^,{}]+|\$\{\{OO_SECRET:[^,{}]+,[^,{}]+,[^,{}]+\}\}"),
     "credential": re.compile(r"\$\{\{OO_CREDENTIAL:[^,{}]*,[^,{}]*,[^,{}]+\}\}"),
 }
-"""What names a secret, by the kind of a field (``executor/confidential.py`` resolves it)."""
+"""What names a secret, by the kind of a field (``executor/secrets/confidential.py`` resolves it)."""
 
 _MANY: Final = re.compile(r"[0-9]{19}")
 """What an integer of more than 64 bits has."""

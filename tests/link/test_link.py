@@ -15,7 +15,7 @@ import asyncblock
 from asyncblock.client import Mainframe, Session
 from asyncblock.errors import ConnectionLost, RemoteProtocolError
 from asyncblock.executor import Executor
-from asyncblock.executor.tasks import current_job
+from asyncblock.executor.attribution.tasks import current_job
 from asyncblock.iothread import IOThread, shared
 from asyncblock.link import JobSender, Link
 from asyncblock.transport import Transport

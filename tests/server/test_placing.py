@@ -11,7 +11,7 @@ import pytest
 from asyncblock.server.settings import Settings
 
 from ..peers import HASH, Host, Peer, mainframe, node, plan
-from ..server.test_dispatch import FINISHED, STARTED, until_stored
+from .test_dispatch import FINISHED, STARTED, until_stored
 
 VAR = [{"handle": "out", "json_schema": {"contentMediaType": "oomol/var"}}]
 HERE = "a host that nobody can guess"

@@ -16,8 +16,8 @@ from asyncblock.server.settings import Settings
 from ..flow.packages import block, problems, write
 from ..flows import all_of
 from ..peers import mainframe, node, plan
-from ..server.test_dispatch import FINISHED, STARTED, until_stored
-from ..server.test_placing import VAR, executor, key, output
+from .test_dispatch import FINISHED, STARTED, until_stored
+from .test_placing import VAR, executor, key, output
 
 pytestmark = pytest.mark.timeout(90)
 

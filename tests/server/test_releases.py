@@ -8,7 +8,7 @@ from typing import Any
 from asyncblock.server.settings import Settings
 
 from ..peers import HASH, Host, Peer, mainframe, node, plan
-from ..server.test_dispatch import FINISHED, STARTED, until_stored
+from .test_dispatch import FINISHED, STARTED, until_stored
 
 EXECUTOR = {
     "languages": ["python"],

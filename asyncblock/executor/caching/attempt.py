@@ -19,8 +19,8 @@ from ...packages import package_hash
 from ...store import StoreKey
 from ...wire.messages import Dispatch
 from ...wire.records import encode
+from ..code.jobtemplates import JobTemplate
 from ..environment import Environment
-from ..jobtemplates import JobTemplate
 from .digests import Named, NoDigest, changed, digest_of
 from .installed import versions
 from .keys import FILES, Key, why_another

@@ -47,7 +47,7 @@ NOT_IN_THE_STORY = {
     (
         "sessions.py",
         "named = {(body.link_id, body.n) for body in await",
-    ): "needs values that went to other hosts (tests/executor/test_carriage.py)",
+    ): "needs values that went to other hosts (tests/executor/keeping/test_carriage.py)",
     ("answers.py", "kept = await self._sessions.journal.request(key)"): "is for orders of services",
     ("answers.py", "await self._done.wait()"): "needs 64 orders at once",
     ("answers.py", "number = await self._sessions.journal.bodies.session_of(key)"): "is for executors' tokens",
