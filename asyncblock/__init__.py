@@ -11,8 +11,8 @@ Three objects: a block gets a ``Context``; a service gets a ``Mainframe`` from `
 ``Executor``.
 
 Floors of the house, imports go downwards only: ``errors``; ``wire`` (the protocol as data; its docstring is the
-specification) and ``transport``; ``iothread`` and ``link``; ``values``, ``preview``, ``store``, ``body`` and ``block``;
-``context``; ``client``; ``executor``; ``flow``; ``server``; ``embedding``, ``testing``, ``cli`` and ``examples``.
+specification) and ``transport``; ``runtime`` and ``link``; ``values``, ``preview``, ``store``, ``body`` and ``block``;
+``context``; ``client``; ``executor``; ``flow``; ``server``; ``inprocess``, ``testing``, ``cli`` and ``examples``.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from .body import Body
     from .client import Mainframe, Session, connect
     from .context import Context, SyncContext
-    from .embedding import embedded
     from .executor import Executor
-    from .running import Flow
+    from .inprocess.embedding import embedded
+    from .inprocess.running import Flow
 
 __all__ = [
     "AsyncBlockError",
@@ -75,9 +75,9 @@ _LAZY = {
     "Mainframe": "client",
     "Session": "client",
     "connect": "client",
-    "embedded": "embedding",
+    "embedded": "inprocess.embedding",
     "Executor": "executor",
-    "Flow": "running",
+    "Flow": "inprocess.running",
 }
 _MODULES = frozenset({"shared"})
 """Modules that are there without being imported."""

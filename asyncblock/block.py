@@ -16,9 +16,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Generic, Literal, ParamSpec, TypeVar
 
-from .enclosed import words_of
+from .blockcode.enclosed import words_of
+from .blockcode.identity import module_digest, syntax_digest
 from .errors import InvalidInputs, LocalProtocolError
-from .identity import module_digest, syntax_digest
 from .resources import needs_of, needs_problem
 from .shapes import Field, Misfit, Shape, shape_of
 from .shapes.hints import hints_of, innermost, names_around, plain, seen_from, takes_none, without_none

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, ClassVar, Final
 
 from .errors import Closed
-from .offload import READS, wait_in_thread
+from .runtime.offload import READS, wait_in_thread
 
 __all__ = ["Body"]
 

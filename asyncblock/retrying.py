@@ -17,6 +17,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 import orjson
 
+from .blockcode.importable import importable
 from .context import JobDirectories
 from .errors import AsyncBlockError, InvalidFlow, Problem
 from .executor.caching import (
@@ -37,13 +38,12 @@ from .executor.caching import (
 from .flow.cached import refreshed
 from .flow.plan import NodePlan, Plan
 from .flow.report import did_you_mean
-from .importable import importable
 from .link import Link
 from .link.questions import Rows
 from .metadata import carried
-from .offload import run_in_thread, wait_in_thread
-from .pieces import loads_blocks
+from .runtime.offload import run_in_thread, wait_in_thread
 from .store import StoreKey
+from .values.pieces import loads_blocks
 from .wire.bodies import BodyRef
 
 __all__ = ["OverLink", "PastJournal", "Retry", "prepare"]
@@ -555,7 +555,7 @@ def _is_secret(definition: Mapping[str, Any]) -> bool:
 def _imports_of(block: Mapping[str, Any]) -> frozenset[str]:
     import sys
 
-    from .identity import module_imports
+    from .blockcode.identity import module_imports
 
     file = getattr(sys.modules.get(str(block["entry"])), "__file__", None)
     if file is None:

@@ -17,9 +17,9 @@ import weakref
 from contextlib import suppress
 from typing import Any, Final
 
-from .depot import Depot, Filed, ValueId
 from .errors import AsyncBlockError, LocalProtocolError
-from .forks import claim, fresh_lock, generation
+from .runtime.forks import claim, fresh_lock, generation
+from .varvalues.depot import Depot, Filed, ValueId
 
 __all__ = ["Memory", "empty", "empty_in", "hand_over", "make_private", "memory_of", "offer", "withdraw"]
 

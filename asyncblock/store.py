@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable
 from typing import Any, Final
 
-from .detached import detached
 from .errors import Closed, LocalProtocolError
-from .forks import fresh_lock, generation
+from .runtime.forks import fresh_lock, generation
+from .varvalues.detached import detached
 from .wire.ranges import Ranges
 from .wire.stored import EXECUTOR_NAME, StoreKey
 

@@ -37,9 +37,9 @@ def main() -> None:
     print(orjson.dumps(figures).decode(), flush=True)
 
 
-_CALM = ("asyncblock.collector:calm",)
+_CALM = ("asyncblock.runtime.collector:calm", "asyncblock.collector:calm")
 _BLOCK_LOOP = ("asyncblock.executor.guards.blockloop:block_loop", "asyncblock.executor.blockloop:block_loop")
-_LOOP_FACTORY = ("asyncblock.iothread:loop_factory",)
+_LOOP_FACTORY = ("asyncblock.runtime.iothread:loop_factory", "asyncblock.iothread:loop_factory")
 """Where builds have these. With ``--against`` older ones are measured: a new place is added, the old one stays."""
 
 

@@ -28,7 +28,7 @@ def one_at_a_time(parse: Callable[..., Any]) -> Callable[..., Any]:
 
 if sys.version_info < (3, 11, 8):
     # To show where a test has failed pytest parses its file. Until 3.11.8 a parse in another thread could make that one
-    # raise SystemError (``asyncblock.syntax`` says why), and the whole run end.
+    # raise SystemError (``asyncblock.blockcode.syntax`` says why), and the whole run end.
     ast.parse = one_at_a_time(ast.parse)
 
 

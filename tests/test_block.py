@@ -357,8 +357,8 @@ async def test_an_executor_of_its_own_runs_blocks_until_it_is_cancelled() -> Non
         # An embedded mainframe has an executor already, and a link has one: this must be said, not break.
         with pytest.raises(asyncblock.Closed, match="executor"):
             await asyncblock.Executor(blocks=[add_up]).run(inside)
-    from asyncblock.hosting import hosted_mainframe, listening
-    from asyncblock.iothread import shared
+    from asyncblock.inprocess.hosting import hosted_mainframe, listening
+    from asyncblock.runtime.iothread import shared
 
     async with shared().lease() as io:
         import tempfile

@@ -20,7 +20,7 @@ from asyncblock import Bin, Body, Context, SyncContext, events
 from asyncblock.block import bind
 from asyncblock.context.payloads import raw_pieces
 from asyncblock.errors import Closed
-from asyncblock.scratch import Scratch, root
+from asyncblock.runtime.scratch import Scratch, root
 from asyncblock.testing import run_block
 from asyncblock.values import least_size
 
@@ -308,7 +308,7 @@ async def test_a_body_says_when_its_job_has_ended(tmp_path: Path) -> None:
 def test_what_a_killed_process_left_goes_with_the_next(scratch: Path) -> None:
     code = """
     import os, signal
-    from asyncblock.scratch import Scratch
+    from asyncblock.runtime.scratch import Scratch
     Scratch().new_path().write_bytes(b"x")
     os.kill(os.getpid(), signal.SIGKILL)
     """

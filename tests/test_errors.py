@@ -13,7 +13,7 @@ import pytest
 
 import asyncblock
 from asyncblock import BlockFailed, Context, FlowFailed, SyncContext, events
-from asyncblock.runs import find_run
+from asyncblock.inprocess.runs import find_run
 from asyncblock.server.journal.peek import peek_sessions
 from asyncblock.testing import run_block
 

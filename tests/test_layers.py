@@ -15,88 +15,56 @@ import asyncblock
 ROOT = Path(asyncblock.__file__).parent
 
 # Module or package: what of ours it may import. The roof may import anything.
-GROUND = {
-    "errors",
-    "forks",
-    "enclosed",
-    "packages",
-    "identity",
-    "importable",
-    "patterns",
-    "crashpoints",
-    "syntax",
-    "datapaths",
-}
 LAYERS: dict[str, set[str]] = {
     "errors": set(),
     "_version": set(),
-    "enclosed": set(),
-    "packages": {"errors", "identity", "patterns"},
-    "importable": {"packages", "identity", "syntax", "datapaths"},
-    "datapaths": set(),
-    "patterns": set(),
-    "identity": {"syntax"},
-    "crashpoints": set(),
-    "stagingdirs": {"forks"},
-    "forks": set(),
-    "children": {"forks"},
-    "syntax": {"forks"},
-    "collector": {"forks"},
-    "ending": set(),
+    "looks": set(),
+    "resources": set(),
+    # The rooms of the root, each at its height among the rest.
+    "runtime": {"errors"},
+    "blockcode": {"runtime", "errors"},
+    "values": {"runtime", "shapes", "errors"},
+    "varvalues": {"runtime", "values", "errors"},
+    "childprocesses": {"runtime", "varvalues", "flow", "errors"},
     "wire": {"errors"},
-    "transport": {"forks", "errors"},
-    "iothread": {"offload", "errors"},
-    "link": {"forks", "iothread", "scratch", "wire", "transport", "crashpoints", "errors"},
-    "brought": set(),
-    "forms": {"brought", "shapes"},
-    "values": {"forms", "brought", "errors"},
-    "pieces": {"forms", "brought", "collector", "values", "errors"},
-    "offload": {"forks", "errors"},
+    "transport": {"runtime", "errors"},
+    "link": {"runtime", "wire", "transport", "errors"},
     "metadata": {"telemetry", "errors"},
     "telemetry": {"errors"},
-    "jsonlogs": set(),
-    "many": {"flow", "shapes", "errors"},
-    "grouped": {"client", "many"},
     # Asked for by a handle of the client when somebody wants it, and built on what executors keep.
-    "retrying": {"context", "executor", "flow", "link", "metadata", "importable", "identity", "offload", "pieces", "store", "wire", "errors"},
-    "schemas": {"values", "errors"},
-    "preview": {"forms", "brought", "forks", "values", "pieces", "offload", "errors"},
-    "detached": set(),
-    "hostmemory": set(),
-    "resources": set(),
-    "store": {"detached", "forks", "wire", "errors"},
+    "retrying": {"context", "executor", "flow", "link", "metadata", "blockcode", "runtime", "store", "values", "wire", "errors"},
+    "preview": {"runtime", "values", "errors"},
+    "store": {"runtime", "varvalues", "wire", "errors"},
     "shapes": {"errors"},
-    "depot": {"scratch", "forks", "values", "errors"},
-    "shared": {"depot", "forks", "values", "errors"},
-    "block": {"shapes", "resources", "identity", "enclosed", "errors"},
-    "body": {"offload", "errors"},
-    "scratch": {"errors"},
+    "shared": {"runtime", "values", "varvalues", "errors"},
+    "block": {"shapes", "resources", "blockcode", "errors"},
+    "body": {"runtime", "errors"},
     "context": {
-        "telemetry", "forks", "link", "iothread", "wire", "preview", "detached", "store", "depot", "shared", "body", "values", "forms", "pieces", "offload", "schemas", "shapes", "events", "errors",
+        "runtime", "telemetry", "link", "wire", "preview", "store", "shared", "body", "values", "varvalues", "shapes", "events", "errors",
     },
-    "looks": set(),
     "events": {"looks", "wire", "errors"},
-    "client": {"looks", "link", "iothread", "wire", "transport", "values", "pieces", "offload", "schemas", "events", "flow", "body", "block", "many", "shapes", "metadata", "retrying", "errors"},
+    "client": {
+        "runtime", "looks", "link", "wire", "transport", "values", "events", "flow", "body", "block", "shapes", "metadata", "retrying", "errors",
+    },
     # Names of another package, for blocks that were written for it.
-    "oocana_surface": {"context", "block", "shapes", "syntax", "events", "errors"},
+    "oocana_surface": {"context", "block", "blockcode", "shapes", "events", "errors"},
     "executor": {
-        "oocana_surface", "context", "client", "link", "iothread", "wire", "detached", "store", "depot", "shared", "block", "shapes", "body", "scratch", "preview", "values", "pieces",
-        "offload", "flow", "workers", "brought", "children", "lifesigns", "collector", "ending", "hostmemory", "metadata", "resources", "telemetry", "jsonlogs",
-        *GROUND,
+        "oocana_surface", "context", "client", "link", "wire", "store", "shared", "block", "blockcode", "shapes", "body", "preview", "values",
+        "varvalues", "flow", "childprocesses", "runtime", "metadata", "resources", "telemetry", "errors",
     },
     "mqtt": {"errors"},
     # The mainframe that executors see under another engine: as far from ``server`` as that is from ``executor``.
-    "bridge": {"mqtt", "wire", "transport", "workers", "packages", "errors"},
+    "bridge": {"mqtt", "wire", "transport", "childprocesses", "blockcode", "errors"},
     "matplotlib_backend": {"executor"},
-    "flow": {"shapes", "resources", *GROUND},
-    "server": {"stagingdirs", "flow", "wire", "transport", "metadata", "children", "collector", "resources", *GROUND},
-    "hosting": {"server", "iothread"},
-    "workers": {"children", "depot", "forks", "flow", "hostmemory", "lifesigns", "errors"},
-    "lifesigns": set(),
+    "flow": {"shapes", "resources", "blockcode", "errors"},
+    "server": {"flow", "wire", "transport", "metadata", "childprocesses", "runtime", "resources", "errors"},
     "page": {"events", "wire", "flow", "errors"},
-    "viewer": {"page", "report", "client", "grouped", "many", "events", "wire", "flow", "offload", "errors"},
-    "report": {"bridge", "mqtt", "stagingdirs", "page", "client", "events", "wire", "flow", "offload", "pieces", "errors"},
+    "viewer": {"page", "report", "client", "events", "wire", "flow", "runtime", "errors"},
+    "report": {"bridge", "mqtt", "runtime", "page", "client", "events", "wire", "flow", "values", "errors"},
 }  # fmt: skip
+ON_REQUEST = {("client", "retrying")}
+"""What is imported where it is called alone, against the order."""
+
 # Within a package with rooms: which of its rooms and of its own files each may import. They have no circle, either.
 ROOMS: dict[str, dict[str, set[str]]] = {
     "executor": {
@@ -125,18 +93,18 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "shell": set(),
     },
 }  # fmt: skip
-ROOF = {"embedding", "running", "runs", "cli", "examples", "testing", "notebook", "__init__", "__main__"}
+ROOF = {"inprocess", "cli", "examples", "testing", "notebook", "__init__", "__main__"}
 
 # Third-party names and the doors through which they enter.
 DOORS = {
     "websockets": {"transport/websocket.py"},
     "sqlite3": {"server/journal"},
-    "yaml": {"flow/yamlfile.py", "packages.py"},
+    "yaml": {"flow/yamlfile.py", "blockcode/packages.py"},
     "typer": {"cli"},
     "rich": {"cli"},
     "watchfiles": {"cli/edits.py"},
-    "jsonschema_rs": {"schemas.py"},
-    "anyio": {"offload.py"},
+    "jsonschema_rs": {"values/schemas.py"},
+    "anyio": {"runtime/offload.py"},
     "fastapi": {"examples/service"},
     "starlette": {"viewer"},
     "uvicorn": {"viewer/serving.py"},
@@ -216,6 +184,12 @@ def test_rooms_of_a_package_stand_in_no_circle_and_on_the_page_about_the_house(p
     page = (ROOT.parent / "docs" / "architecture.md").read_text("utf-8")
     rooms = [path.name for path in sorted((ROOT / package).iterdir()) if (path / "__init__.py").exists()]
     assert [room for room in rooms if f"| `{package}/{room}/` |" not in page] == []
+
+
+def test_the_layers_stand_in_no_circle_and_all_are_there() -> None:
+    assert set(LAYERS) | ROOF == {path.relative_to(ROOT).parts[0].removesuffix(".py") for path in modules()}
+    below = {layer: {each for each in named if (layer, each) not in ON_REQUEST} for layer, named in LAYERS.items()}
+    assert len([*TopologicalSorter(below).static_order()]) == len(LAYERS)
 
 
 def test_executor_and_server_do_not_know_each_other() -> None:

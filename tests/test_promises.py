@@ -45,7 +45,7 @@ PROMISES: dict[str, dict[str, list[str]]] = {
     },
     "2 the mainframe dies": {
         "everything goes on, once": [
-            "test_crashpoints.py::test_a_mainframe_that_dies_at_a_named_point_loses_and_repeats_nothing",
+            "runtime/test_crashpoints.py::test_a_mainframe_that_dies_at_a_named_point_loses_and_repeats_nothing",
             "server/test_recovery.py::test_a_killed_mainframe_comes_back_and_everything_goes_on",
             "server/journal/test_kill.py::test_what_was_reported_is_there_once_after_each_kill",
             "server/test_nested_recovery.py::test_a_mainframe_that_is_killed_twice_in_nested_flows_goes_on_and_runs_no_job_twice",
@@ -53,7 +53,7 @@ PROMISES: dict[str, dict[str, list[str]]] = {
     },
     "3 the executor dies": {
         "the policy decides, and each input comes from one attempt": [
-            "test_crashpoints.py::test_an_executor_that_dies_at_a_named_point_leaves_its_job_to_the_policy",
+            "runtime/test_crashpoints.py::test_an_executor_that_dies_at_a_named_point_leaves_its_job_to_the_policy",
             "server/test_recovery.py::test_with_retries_a_second_attempt_runs_and_each_value_goes_downstream_once",
             "server/test_jobs.py::test_each_downstream_input_comes_from_the_attempt_that_finished",
             "server/test_jobs.py::test_errors_that_are_not_retried_end_the_job_at_once",
@@ -111,7 +111,7 @@ PROMISES: dict[str, dict[str, list[str]]] = {
             "test_an_executor_whose_mainframe_is_away_leaves_and_counts_what_was_not_acknowledged",
         ],
         "as process 1": ["cli/test_executor.py::test_it_drains_as_the_first_process_of_a_container"],
-        "never when embedded": ["test_embedding.py::test_an_embedded_executor_never_touches_signals"],
+        "never when embedded": ["inprocess/test_embedding.py::test_an_embedded_executor_never_touches_signals"],
     },
     "7 overload": {
         "memory is bounded, awaits wait, everything arrives": [

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import asyncblock
-from asyncblock.depot import MEMORY, Depot, ValueId
 from asyncblock.shared import Memory, empty_in, hand_over, make_private, memory_of
+from asyncblock.varvalues.depot import MEMORY, Depot, ValueId
 
 from .flow.packages import block, write
 from .processes import run

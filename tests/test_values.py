@@ -21,8 +21,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncblock.errors import UnserializableValue
-from asyncblock.pieces import dumps_pieces
 from asyncblock.values import dumps, is_small, loads
+from asyncblock.values.pieces import dumps_pieces
 
 
 class Colour(enum.Enum):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..packages import package_root
+from ..blockcode.packages import package_root
 
 __all__ = ["BlockPlace", "digest_of", "place_of"]
 

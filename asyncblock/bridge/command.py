@@ -75,10 +75,10 @@ def _environment(orders: EngineOrders, environ: Mapping[str, str]) -> dict[str, 
 
 async def _run(orders: EngineOrders) -> int:
     # Late: a bad command line is told without them.
+    from ..childprocesses.workers import Workers
     from ..mqtt import Broker
     from ..transport.websocket import HttpAnswer, serve_websocket
     from ..wire.frames import MAX_MESSAGE
-    from ..workers import Workers
     from .blockplaces import digest_of
     from .bridge import RUN_BLOCK, RUN_SERVICE, Bridge
     from .enginewords import session_topic

@@ -26,7 +26,7 @@ def main() -> None:
         if threading.active_count() == 1:
             raise
         # Blocks have run here, and have left threads.
-        from ..ending import leave
+        from ..runtime.ending import leave
 
         if isinstance(end.code, str):
             print(end.code, file=sys.stderr)
@@ -43,7 +43,7 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 
 def _main() -> None:
-    from .. import collector
+    from ..runtime import collector
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         # What blocks print may have no form in the terminal's encoding: that must not end their run.

@@ -11,25 +11,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from .. import collector
+from ..blockcode.packages import package_hash, package_name, package_root
+from ..childprocesses.lifesigns import Held
+from ..childprocesses.workers import Workers
 from ..client import Mainframe, Session, open_link
-from ..embedding import embedded
 from ..errors import Unavailable
 from ..executor.attribution.capture import shows_of_jobs
 from ..executor.attribution.console import share_input
 from ..executor.code.catalog import accepted
 from ..flow.plan import Plan
 from ..flow.shipped import shipped
-from ..hosting import hosted_mainframe, hosted_member, listening
-from ..iothread import IOThread, shared
-from ..lifesigns import Held
+from ..inprocess.embedding import embedded
+from ..inprocess.hosting import hosted_mainframe, hosted_member, listening
+from ..inprocess.runs import find_run, new_run_directory, packages_of_run, remember_run
 from ..link import Link
-from ..packages import package_hash, package_name, package_root
-from ..runs import find_run, new_run_directory, packages_of_run, remember_run
+from ..runtime import collector
+from ..runtime.iothread import IOThread, shared
 from ..server.journal.datadir import default_data_dir
 from ..server.journal.peek import peek_sessions
 from ..transport.addresses import shown_url
-from ..workers import Workers
 from .display import open_display
 from .edits import Edits, need_watchfiles
 from .following import NotCancelled, end_session, follow

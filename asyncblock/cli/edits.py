@@ -7,9 +7,9 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 from pathlib import Path
 
+from ..blockcode.packages import watched
 from ..errors import Unavailable
-from ..offload import wait_in_thread
-from ..packages import watched
+from ..runtime.offload import wait_in_thread
 
 __all__ = ["Edits", "need_watchfiles"]
 

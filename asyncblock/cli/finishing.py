@@ -11,8 +11,8 @@ from typing import Any, NoReturn
 
 import typer
 
-from .. import jsonlogs
 from ..errors import AsyncBlockError, DataDirInUse, InvalidFlow, MainframeFailed, Unauthorized
+from ..telemetry import jsonlogs
 from .exits import BROKEN, INTERRUPTED, USAGE
 
 __all__ = ["run_command"]

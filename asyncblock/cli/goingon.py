@@ -15,15 +15,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from ..blockcode.packages import package_hash, package_name
 from ..client.resolving import plan_of_row, resolve_flow
 from ..errors import Unavailable
 from ..flow.needed import tasks_of
 from ..flow.plan import Plan
+from ..inprocess.runs import local_runs, packages_of_run
 from ..link.questions import Rows
-from ..offload import run_in_thread
-from ..packages import package_hash, package_name
 from ..retrying import prepare
-from ..runs import local_runs, packages_of_run
+from ..runtime.offload import run_in_thread
 from ..server.journal.peek import PeekedSession, peek_session
 from ..wire.bodies import BodyRef
 

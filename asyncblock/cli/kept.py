@@ -13,8 +13,8 @@ from .. import events
 from ..client import Mainframe, SessionInfo, connect
 from ..errors import ConnectionLost, Unavailable
 from ..flow.plan import Plan
+from ..inprocess.runs import local_runs
 from ..report.recording import RecordedSession, Recording
-from ..runs import local_runs
 from ..server.journal.datadir import holder, read_address, read_token
 from ..server.journal.peek import peek_session, peek_sessions
 from ..viewer import Watched

@@ -15,9 +15,9 @@ import orjson
 import typer
 
 from ..client import Mainframe, Session, SessionInfo
+from ..client.many import Many, MapResult
 from ..errors import FlowFailed, Unavailable
 from ..flow.plan import Plan
-from ..many import Many, MapResult
 from .interrupts import INTERRUPTED, Interrupts
 
 __all__ = [

@@ -8,10 +8,10 @@ from typing import Any
 
 import typer
 
+from ..childprocesses.hostmemory import memory_limit
 from ..errors import InvalidFlow, Problem
 from ..flow.needed import tasks_of, unoffered
 from ..flow.plan import Plan
-from ..hostmemory import memory_limit
 from ..resources import LABELS, Resources, needs_problem, offers_of, offers_problem
 
 __all__ = ["Offered"]
@@ -49,7 +49,7 @@ class Offered:
     def or_of_run(self, directory: Any) -> Offered:
         """Return this, or where nothing was said what a run in a data directory has offered."""
 
-        from ..runs import offers_of_run
+        from ..inprocess.runs import offers_of_run
 
         return self if self.offers or self.labels else Offered(*offers_of_run(directory))
 

@@ -14,10 +14,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..client.many import is_group
 from ..errors import Unavailable
-from ..many import is_group
 from ..page.markup import el
-from ..scratch import Scratch
+from ..runtime.scratch import Scratch
 from ..server.journal.datadir import holder
 from .interrupts import Interrupts
 from .sessioncommands import is_local, only, unknown

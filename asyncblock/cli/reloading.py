@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
+from ..blockcode.packages import package_name
+from ..childprocesses.workers import Workers
 from ..errors import Unavailable
-from ..packages import package_name
-from ..workers import Workers
 from .edits import Edits
 from .saying import say
 

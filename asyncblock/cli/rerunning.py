@@ -7,9 +7,9 @@ import sys
 from contextlib import aclosing
 from pathlib import Path
 
+from ..blockcode.packages import edit_mark, package_root
 from ..errors import InvalidFlow
 from ..flow.plan import Plan
-from ..packages import edit_mark, package_root
 from .commands import run_plan
 from .edits import Edits, need_watchfiles
 from .interrupts import INTERRUPTED, Interrupts

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ..client import Session
-from ..embedding import embedded
 from ..errors import Unavailable
 from ..executor.attribution.console import share_input
+from ..inprocess.embedding import embedded
+from ..inprocess.runs import find_run, remember_run
 from ..retrying import Retry
-from ..runs import find_run, remember_run
 from ..server.journal.datadir import holder, read_address
 from ..server.journal.peek import peek_sessions
 from .display import open_display

@@ -6,7 +6,7 @@ import logging
 import sys
 from typing import TextIO
 
-from .. import jsonlogs
+from ..telemetry import jsonlogs
 
 __all__ = ["log_as", "say"]
 

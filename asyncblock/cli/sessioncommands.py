@@ -18,11 +18,11 @@ from typing import Any
 import orjson
 
 from ..client import Mainframe, Session, SessionInfo, connect
+from ..client.grouped import GroupInfo, by_group, cancel_group, is_whole, of_group
+from ..client.many import is_group
 from ..errors import AsyncBlockError, FlowFailed, Unavailable
-from ..grouped import GroupInfo, by_group, cancel_group, is_whole, of_group
-from ..many import is_group
+from ..inprocess.runs import local_runs
 from ..report.recording import Followed, RecordedSession, Recording
-from ..runs import local_runs
 from ..server.journal.contract import SessionRow
 from ..server.journal.datadir import holder, read_address, read_token
 from ..server.journal.peek import peek_session, peek_sessions
@@ -134,7 +134,7 @@ async def _opened(run: LocalRun) -> AsyncIterator[tuple[Mainframe, Session]]:
     if state == "interrupted":
         raise Unavailable(f"session {session_id} was interrupted; go on with it: asyncblock resume {session_id}")
     if holder(run.directory) is None:
-        from ..embedding import embedded
+        from ..inprocess.embedding import embedded
 
         async with embedded(run.directory) as mainframe:
             yield mainframe, mainframe.session(session_id)

@@ -11,7 +11,7 @@ from ..errors import Unavailable
 from ..page import StateLimits
 from ..report import Recording, collect, export
 from ..report.document import MOST_BYTES, document
-from ..stagingdirs import StagingDir
+from ..runtime.stagingdirs import StagingDir
 from .interrupts import Interrupts
 from .sessioncommands import seen
 from .showing import show_session

@@ -14,10 +14,10 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Final
 
+from ..blockcode.syntax import parse
 from ..errors import Problem
 from ..flow.needed import tasks_of
 from ..flow.plan import Plan
-from ..syntax import parse
 
 __all__ = ["unresolved_imports"]
 

@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
+from ..childprocesses.lifesigns import Held
 from ..errors import AsyncBlockError
-from ..lifesigns import Held
 from ..link import Link
 
 __all__ = ["Witness"]

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._version import installed_version
-from ..iothread import IOThread, shared
 from ..link import FIRST_TIMEOUT, Link
+from ..runtime.iothread import IOThread, shared
 from ..transport import Transport
 from ..transport.addresses import addresses_of, check_headers, headers_of, shown_url
 from ..transport.websocket import connect_websocket

@@ -8,9 +8,9 @@ import orjson
 
 from ..body import Body
 from ..errors import PayloadTooLarge, UnserializableValue
-from ..offload import run_in_thread
-from ..pieces import dumps_pieces, paced
+from ..runtime.offload import run_in_thread
 from ..values import dumps, is_small, loads
+from ..values.pieces import dumps_pieces, paced
 from ..wire.frames import MAX_MESSAGE
 
 __all__ = ["encoded"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..many import group_of
+from .many import group_of
 
 __all__ = ["Pruned", "SessionInfo", "session_info"]
 

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..block import AnyBlock
 from ..errors import InvalidFlow, InvalidInputs, LocalProtocolError, Problem
 from ..link import FIRST_TIMEOUT, Link
-from ..many import Many
 from ..metadata import gathered
-from ..offload import wait_in_thread
-from ..pieces import dumps_pieces
-from ..schemas import misfits
+from ..runtime.offload import wait_in_thread
 from ..shapes import Results, by_handle
 from ..transport.addresses import shown_url
+from ..values.pieces import dumps_pieces
+from ..values.schemas import misfits
 from .connecting import open_link
 from .encoding import encoded
 from .listed import Pruned, SessionInfo, session_info
+from .many import Many
 from .resolving import flow_of, plan_of, resolve_flow
 from .sessionhandle import Session
 

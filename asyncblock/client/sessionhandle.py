@@ -11,9 +11,9 @@ from ..errors import BlockFailed, ConnectionLost, FlowFailed, Rejected, ValueLos
 from ..events import SessionFinished, TablePages
 from ..link import Link
 from ..looks import bundle_of, live
-from ..offload import run_in_thread, wait_in_thread
-from ..pieces import loads_blocks
+from ..runtime.offload import run_in_thread, wait_in_thread
 from ..values import loads
+from ..values.pieces import loads_blocks
 from ..wire.bodies import BodyRef
 from .encoding import encoded
 from .listed import SessionInfo, session_info

@@ -11,10 +11,10 @@ import orjson
 
 from ..errors import Closed, ConnectionLost, LeaseLost, LocalProtocolError, Rejected, Unavailable
 from ..link import JobSender
-from ..pieces import dumps_pieces
 from ..preview import Making, about
 from ..store import Store
 from ..values import dumps, form_of, is_small
+from ..values.pieces import dumps_pieces
 from ..wire.bodies import INLINE_LIMIT, Encoding, Parcel
 from ..wire.channel import Channel
 from ..wire.records import encode

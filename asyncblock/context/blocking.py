@@ -6,11 +6,11 @@ import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
-from ..detached import detached
 from ..link import JobSender
 from ..preview import Limits, Making
 from ..shapes import Results
 from ..store import Store, StoreKey
+from ..varvalues.detached import detached
 from ..wire.bodies import OutgoingBody, Parcel
 from ..wire.records import encode
 from ..wire.windows import Lane

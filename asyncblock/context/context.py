@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future, wait
 from typing import Any, TypeVar
 
-from ..iothread import inbox_of
 from ..link import JobSender
-from ..offload import run_in_thread, show_in_thread, wait_in_thread
 from ..preview import Limits, Making
+from ..runtime.iothread import inbox_of
+from ..runtime.offload import run_in_thread, show_in_thread, wait_in_thread
 from ..shapes import Results
 from ..store import Store, StoreKey
 from ..wire.bodies import OutgoingBody, Parcel

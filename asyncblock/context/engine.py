@@ -10,13 +10,13 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from .. import events
-from ..detached import detached, is_quick
 from ..errors import Closed, InvalidInputs, LocalProtocolError, Rejected, UnknownBlock
-from ..forks import generation
 from ..link import Link
-from ..offload import run_in_thread
-from ..pieces import loads_blocks
+from ..runtime.forks import generation
+from ..runtime.offload import run_in_thread
 from ..store import Store, StoreKey
+from ..values.pieces import loads_blocks
+from ..varvalues.detached import detached, is_quick
 from ..wire.bodies import BodyRef
 from .jobevents import JobEventReader, Spawn, WatchedJob
 

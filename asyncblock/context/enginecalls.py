@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
-from .. import schemas
 from ..errors import Closed, InvalidInputs, LocalProtocolError, Unavailable
-from ..offload import wait_in_thread
+from ..runtime.offload import wait_in_thread
+from ..values import schemas
 from ..wire.bodies import Parcel
 from .blockjob import BlockJob, SyncBlockJob
 from .counted import counted

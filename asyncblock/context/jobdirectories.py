@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 from typing import Any, Final, NamedTuple
 
-from ..forks import claim, fresh_lock
+from ..runtime.forks import claim, fresh_lock
 
 __all__ = ["JobDirectories"]
 

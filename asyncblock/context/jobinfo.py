@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..depot import Depot
+from ..varvalues.depot import Depot
 from .engine import Engine
 from .jobdirectories import JobDirectories
 from .secrecy import CredentialInput, Secrecy

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 
 from ..link import StreamedBody
-from ..pieces import paced
+from ..values.pieces import paced
 from ..wire.bodies import INLINE_LIMIT, Encoding
 from .payloads import Prepared, spoken_of, within_limit
 

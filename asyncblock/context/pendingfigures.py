@@ -8,9 +8,9 @@ import threading
 from abc import ABC, abstractmethod
 
 from ..errors import AsyncBlockError, Rejected
-from ..iothread import Inbox
 from ..link import JobSender
 from ..preview import Making
+from ..runtime.iothread import Inbox
 from ..wire.bodies import Parcel
 from ..wire.channel import Channel
 from ..wire.windows import Lane

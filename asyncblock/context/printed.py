@@ -13,8 +13,8 @@ from ..wire.windows import Lane
 from .payloads import Stdio, log_records, now_ms
 
 if TYPE_CHECKING:
-    from ..iothread import Inbox
     from ..link import JobSender
+    from ..runtime.iothread import Inbox
 
 __all__ = ["Captured", "LineRing", "LineSink", "divert_rings", "job_logger"]
 

@@ -11,14 +11,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from ..detached import size_of
 from ..errors import Closed, ConnectionLost, LeaseLost, LocalProtocolError, Rejected, Unavailable
 from ..link import BodyAbandoned
-from ..offload import TooLong
 from ..preview import Limits, Making
+from ..runtime.offload import TooLong
 from ..shapes import Results, by_handle
 from ..shared import make_private
 from ..store import StoreKey
+from ..varvalues.detached import size_of
 from ..wire.bodies import OutgoingBody, Parcel
 from ..wire.windows import Lane
 from .base import ContextBase, can_go_unsent, too_many

@@ -21,13 +21,14 @@ from functools import partial
 
 import orjson
 
-from .. import collector, forks, jsonlogs
-from ..children import FD_OPTION
+from ..childprocesses.children import FD_OPTION
+from ..childprocesses.workers import ANNOUNCED, EDITED, LEAVE, LEAVE_NOW, OUTDATED, READY, RETIRE, RETIRING, Orders
 from ..client import Mainframe, open_link
-from ..ending import end, end_within, leave
 from ..errors import AsyncBlockError
-from ..iothread import IOThread, inbox_of, shared
-from ..workers import ANNOUNCED, EDITED, LEAVE, LEAVE_NOW, OUTDATED, READY, RETIRE, RETIRING, Orders
+from ..runtime import collector, forks
+from ..runtime.ending import end, end_within, leave
+from ..runtime.iothread import IOThread, inbox_of, shared
+from ..telemetry import jsonlogs
 from .attribution import capture, console
 from .executor import Executor
 from .guards import debugport

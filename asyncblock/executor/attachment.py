@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from ..context import EndedDirectories, Engine
-from ..depot import Filed, ValueId
 from ..errors import AsyncBlockError
 from ..link import JobSender, Link
-from ..offload import wait_in_thread
+from ..runtime.offload import wait_in_thread
 from ..shared import withdraw
 from ..store import StoreKey
+from ..varvalues.depot import Filed, ValueId
 from ..wire.bodies import BodyRef
 from ..wire.messages import Cancel, Close, Dispatch
 from ..wire.windows import Window

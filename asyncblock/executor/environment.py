@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Protocol
 
 from ..context import JobDirectories
-from ..depot import Depot, Filed, ValueId
-from ..forks import fresh_lock
-from ..iothread import inbox_of
 from ..link import Link
-from ..offload import wait_in_thread
-from ..scratch import Scratch
+from ..runtime.forks import fresh_lock
+from ..runtime.iothread import inbox_of
+from ..runtime.offload import wait_in_thread
+from ..runtime.scratch import Scratch
 from ..store import Store, StoreKey
+from ..varvalues.depot import Depot, Filed, ValueId
 from ..wire.bodies import BodyRef
 from .code.catalog import Catalog
 

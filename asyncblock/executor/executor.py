@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from ..client import Mainframe, open_link
 from ..link import Link
-from ..offload import wait_in_thread
 from ..preview import keep_worker, release_worker
+from ..runtime.offload import wait_in_thread
 from ..shared import offer
 from .attachment import Attachment
 from .executoroptions import ExecutorOptions

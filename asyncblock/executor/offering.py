@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..childprocesses.hostmemory import memory_limit
 from ..errors import LocalProtocolError
-from ..hostmemory import memory_limit
 from ..resources import LABELS, offers_of, offers_problem
 
 __all__ = ["announced_offers", "checked_labels"]

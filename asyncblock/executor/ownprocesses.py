@@ -8,8 +8,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from ..childprocesses.lifesigns import Held
 from ..errors import AsyncBlockError
-from ..lifesigns import Held
 from ..link import Link
 from .executoroptions import ExecutorOptions
 

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..block import Binding, bind
 from ..errors import AsyncBlockError, BlockFailed, LocalProtocolError
-from ..offload import wait_in_thread
+from ..runtime.offload import wait_in_thread
 from .attribution.tasks import ENDS, current_service
 from .diagnosis.failure import author_traceback, summary
 from .diagnosis.watchdog import task_value
 
 if TYPE_CHECKING:
-    from ..iothread import Inbox
+    from ..runtime.iothread import Inbox
     from ..wire.messages import ServiceMessage
 
 __all__ = ["RunningService", "ServiceContext"]

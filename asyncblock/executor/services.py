@@ -18,7 +18,7 @@ from typing import Any
 from ..block import Binding
 from ..flow.lookup import FILES
 from ..flow.yamlfile import read_yaml
-from ..offload import wait_in_thread
+from ..runtime.offload import wait_in_thread
 from ..wire.messages import ServiceMessage
 from .environment import Environment
 from .service import RunningService

@@ -9,10 +9,10 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 
-from ..children import Child, describe_exit
-from ..forks import claim
-from ..lifesigns import Held, Lifesigns, listening
-from ..workers import EDITED, LEAVE, Orders
+from ..childprocesses.children import Child, describe_exit
+from ..childprocesses.lifesigns import Held, Lifesigns, listening
+from ..childprocesses.workers import EDITED, LEAVE, Orders
+from ..runtime.forks import claim
 from .code.catalog import Catalog
 
 __all__ = ["SPAWN_SLOTS", "Spawner"]

@@ -12,7 +12,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Final
 
-from ..enclosed import differ
+from ..blockcode.enclosed import differ
 from ..errors import InvalidFlow, Problem
 from .codeblocks import CodeBlock, task_of
 from .flowconnections import defaults

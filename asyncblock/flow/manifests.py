@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from ..blockcode.importable import importable
+from ..blockcode.packages import PACKAGE_FILES, package_hash, package_name, package_root
 from ..errors import Unavailable
-from ..importable import importable
-from ..packages import PACKAGE_FILES, package_hash, package_name, package_root
 from ..resources import needs_of, needs_problem
 from .cached import cache_of, cache_problem
 from .report import Report, read_flag, read_handles

@@ -6,7 +6,7 @@ import ast
 from importlib.util import decode_source
 from pathlib import Path
 
-from ..syntax import parse
+from ..blockcode.syntax import parse
 
 __all__ = ["is_sync", "missing_function"]
 

@@ -18,9 +18,9 @@ from typing import Final
 from weakref import WeakKeyDictionary
 
 from ..errors import LocalProtocolError
-from ..forks import claim, fresh_lock
-from ..iothread import IOThread
-from ..scratch import FullDisk, root
+from ..runtime.forks import claim, fresh_lock
+from ..runtime.iothread import IOThread
+from ..runtime.scratch import FullDisk, root
 from ..wire.bodies import CHUNK_SIZE, OutgoingBody
 
 __all__ = ["BODY_FILE", "BODY_MEMORY", "BodyBuffer", "buffer_of"]

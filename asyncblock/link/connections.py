@@ -11,9 +11,9 @@ import logging
 import random
 from typing import NoReturn, Protocol
 
-from .. import crashpoints
 from ..errors import AsyncBlockError, ConnectionLost, Rejected, RemoteProtocolError, Unauthorized
-from ..iothread import IOThread
+from ..runtime import crashpoints
+from ..runtime.iothread import IOThread
 from ..transport import Connector, Transport
 from ..transport.upgrades import StandsBy
 from ..wire import frames

@@ -16,7 +16,7 @@ from ..errors import (
     ConnectionLost,
     LocalProtocolError,
 )
-from ..iothread import IOThread
+from ..runtime.iothread import IOThread
 from ..transport import Connector
 from ..wire.messages import (
     VERSION,

@@ -13,9 +13,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .. import crashpoints
 from ..errors import AsyncBlockError, Closed
-from ..iothread import IOThread
+from ..runtime import crashpoints
+from ..runtime.iothread import IOThread
 from ..wire.bodies import CHUNK_SIZE, Encoding, OutgoingBody, Parcel, sum_of
 from ..wire.channel import Channel, Mark
 from ..wire.outbox import Outbox

@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 
 from ..errors import Closed, Unavailable
-from ..iothread import IOThread
-from ..scratch import root
+from ..runtime.iothread import IOThread
+from ..runtime.scratch import root
 from ..wire.bodies import CHUNK_SIZE, Encoding, OutgoingBody
 from .bodybuffer import BodyBuffer
 

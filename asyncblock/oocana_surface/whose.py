@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from ..blockcode.syntax import parse
 from ..shapes.hints import hints_of, innermost
-from ..syntax import parse
 
 __all__ = ["SURFACES", "is_for_oocana", "takes_oocana"]
 

@@ -15,10 +15,10 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any
 
-from ..brought import brought
 from ..errors import UnserializableValue
-from ..forms import key_text
 from ..values import dumps, loads
+from ..values.brought import brought
+from ..values.forms import key_text
 from .limits import Limits
 
 __all__ = ["DOTS", "cell", "label", "lenient", "safe_repr", "safe_str", "sendable", "shortened"]

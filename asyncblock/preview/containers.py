@@ -13,8 +13,8 @@ from itertools import islice
 from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
-from ..brought import brought
-from ..forms import has_fields, members
+from ..values.brought import brought
+from ..values.forms import has_fields, members
 from .cells import label, shortened
 from .displayed import Bundle, displays
 from .figure import figure_of, is_artist, is_drawable, is_figure

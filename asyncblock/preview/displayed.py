@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import Any
 
 from ..errors import PreviewFailed
-from ..forks import fresh_lock
+from ..runtime.forks import fresh_lock
 
 __all__ = ["Bundle", "displayed", "displays"]
 

@@ -10,8 +10,8 @@ from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from typing import Any
 
-from ..brought import brought
-from ..forks import fresh_lock
+from ..runtime.forks import fresh_lock
+from ..values.brought import brought
 from .gifs import Frames, gif_of
 from .vegapicture import VegaLite, png_of_vega
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any, BinaryIO
 
-from ..brought import brought
+from ..values.brought import brought
 from .turns import let_go
 
 __all__ = ["NamelessCode", "NotSendable", "dump", "frame", "pack", "read_frame", "read_here", "unpack"]

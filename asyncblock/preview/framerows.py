@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from ..brought import brought
+from ..values.brought import brought
 from .cells import cell
 from .floats import is_narrow, narrow_list, short_of
 from .limits import Limits

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sized
 from typing import Any
 
 from ..errors import PreviewFailed, UnserializableValue
-from ..pieces import dumps_pieces
 from ..values import Encoded, dumps, loads
+from ..values.pieces import dumps_pieces
 from .cells import DOTS, sendable
 from .heads import head_of, text_head
 from .limits import Limits

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any
 
-from ..brought import brought
+from ..values.brought import brought
 from .cells import cell, label, safe_repr
 from .framerows import index_rows
 from .jupyter import is_offering, text_payload

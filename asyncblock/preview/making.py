@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from ..errors import PreviewFailed, UnserializableValue
-from ..offload import Abandoned, TooLong, show_in_thread
+from ..runtime.offload import Abandoned, TooLong, show_in_thread
 from ..values import is_small
 from .cells import sendable
 from .convert import converted, is_plain, taken

@@ -13,7 +13,7 @@ from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
-from ..brought import brought
+from ..values.brought import brought
 from .levels import as_bytes
 from .limits import Limits
 from .png import fitting_url, png_of_rows, steps

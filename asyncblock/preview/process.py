@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 
-from .. import forks
+from ..runtime import forks
 from .worker import ANSWER
 
 __all__ = ["Crashed", "TimedOut", "WorkerProcess"]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import LocalProtocolError
-from ..forks import fresh_lock
+from ..runtime.forks import fresh_lock
 from .limits import Limits
 
 __all__ = ["Converter", "Kind", "Take", "find", "register", "register_builtin"]

@@ -6,7 +6,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
-from ..brought import brought
+from ..values.brought import brought
 from .jupyter import bundle_of, is_offering, payload_of
 from .limits import Limits
 from .registry import register_builtin

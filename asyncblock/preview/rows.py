@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from ..offload import Abandoned
+from ..runtime.offload import Abandoned
 from ..values import dumps
 from .cells import DOTS, cell
 from .limits import Limits

@@ -14,8 +14,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from ..errors import PreviewFailed, UnserializableValue
-from ..forms import members
 from ..values import dumps, is_small, loads
+from ..values.forms import members
 from .authorfiles import whole_of
 from .cells import DOTS, cell, label
 from .containers import has_members

@@ -14,7 +14,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from ..forks import claim
+from ..runtime.forks import claim
 from .figure import png_of
 from .figurepickle import unpack
 

@@ -11,10 +11,10 @@ import orjson
 
 from .. import events
 from ..errors import AsyncBlockError, Unavailable
-from ..offload import wait_in_thread
 from ..page import State, StateLimits
 from ..page.views import feeds_of, nodes_in_order
-from ..stagingdirs import StagingDir
+from ..runtime.offload import wait_in_thread
+from ..runtime.stagingdirs import StagingDir
 from ..wire.bodies import BodyRef
 from .amounts import date
 from .collect import Collected

@@ -9,8 +9,8 @@ from .. import events
 from ..client import Session, plan_of_row
 from ..errors import Unavailable
 from ..flow.plan import Plan
-from ..offload import run_in_thread
-from ..pieces import loads_blocks
+from ..runtime.offload import run_in_thread
+from ..values.pieces import loads_blocks
 from ..wire.bodies import BodyRef
 
 __all__ = ["Followed", "RecordedSession", "Recording"]

@@ -9,8 +9,8 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from .. import crashpoints
 from ..errors import ConnectionLost
+from ..runtime import crashpoints
 from ..transport import Transport
 from ..wire.frames import fitted
 from ..wire.messages import Bye, Message, encode

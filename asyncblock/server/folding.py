@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
-from ..children import FD_OPTION
+from ..childprocesses.children import FD_OPTION
 from .askedrows import ASKING, AskedRows
 from .journal import Journal
 from .journal.peek import PeekedJournal, peek_journal

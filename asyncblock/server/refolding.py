@@ -15,7 +15,7 @@ import sys
 import tempfile
 from typing import IO, Protocol
 
-from ..children import Child
+from ..childprocesses.children import Child
 from .askedrows import ASKING, answer_rows
 from .journal import Snapshot
 from .supervision import in_words

@@ -12,9 +12,9 @@ from typing import Any
 
 import orjson
 
-from ..collector import undisturbed
 from ..errors import AsyncBlockError, InvalidFlow, Rejected
 from ..flow.plan import Plan
+from ..runtime.collector import undisturbed
 from ..wire.methods import plan_misfit
 from .bounds import MAX_BLOCK, MAX_START
 from .dispatch import Dispatcher

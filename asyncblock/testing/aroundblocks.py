@@ -13,8 +13,8 @@ from ..flow.builder import Flow
 from ..flow.lookup import FILES
 from ..flow.report import Report, read_handles
 from ..flow.yamlfile import Map, read_yaml
-from ..offload import run_in_thread
 from ..oocana_surface import is_for_oocana, oocana_binding
+from ..runtime.offload import run_in_thread
 from ..values import dumps, is_small
 
 __all__ = ["Around", "block_of"]

@@ -11,11 +11,11 @@ from typing import Any, Protocol
 from .. import events
 from ..block import AnyBlock
 from ..client import Mainframe, Session
-from ..embedding import memory_link
 from ..errors import BlockFailed
 from ..executor import Executor
-from ..hosting import living_on
-from ..iothread import shared
+from ..inprocess.embedding import memory_link
+from ..inprocess.hosting import living_on
+from ..runtime.iothread import shared
 from ..shapes import Results, by_handle
 from ..wire.bodies import BodyRef
 from .aroundblocks import Around, block_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..crashpoints import NAMES, VARIABLE
+from ..runtime.crashpoints import NAMES, VARIABLE
 
 __all__ = ["crash_at"]
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from ..errors import MainframeFailed
-from ..iothread import IOThread, inbox_of
+from ..runtime.iothread import IOThread, inbox_of
 from ..server.access import ALL_ROLES, Principal
 from ..server.gateway import Gateway
 from ..server.journal.memoryjournal import MemoryJournal, MemoryStorage

@@ -43,8 +43,8 @@ from websockets.http11 import Request, Response
 from websockets.protocol import Event, State
 from websockets.typing import Subprotocol
 
-from .. import forks
 from ..errors import ConnectionLost, LocalProtocolError, RemoteProtocolError, Unavailable
+from ..runtime import forks
 from . import Transport
 from .addresses import check_headers, shown_url, split_address
 from .upgrades import NO_UPGRADE, Answer, mark, redirect_of, refusal

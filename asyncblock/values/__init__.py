@@ -21,9 +21,9 @@ from typing import Any, Final
 
 import orjson
 
-from ..brought import brought
 from ..errors import UnserializableValue
-from ..forms import Encoded, NoForm, form_of, has_fields, is_numeric, key_text, members, rows_as_lists, spelled
+from .brought import brought
+from .forms import Encoded, NoForm, form_of, has_fields, is_numeric, key_text, members, rows_as_lists, spelled
 
 __all__ = ["MAX_DEPTH", "Encoded", "dumps", "explained", "form_of", "is_small", "least_size", "loads"]
 

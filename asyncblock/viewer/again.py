@@ -10,7 +10,7 @@ import orjson
 from ..client import Mainframe
 from ..errors import Rejected
 from ..flow.plan import Plan
-from ..offload import run_in_thread
+from ..runtime.offload import run_in_thread
 from .inputforms import fields_of, read_form
 
 __all__ = ["Again"]

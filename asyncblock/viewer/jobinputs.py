@@ -15,7 +15,7 @@ import orjson
 from ..errors import Rejected, Unavailable
 from ..events import value_in_row
 from ..flow.plan import Plan
-from ..offload import run_in_thread
+from ..runtime.offload import run_in_thread
 from .inputforms import hides, type_of
 
 __all__ = ["Given", "Row", "inputs_of", "row_in"]

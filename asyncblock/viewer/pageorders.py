@@ -13,8 +13,8 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from ..client import Mainframe
+from ..client.many import is_group
 from ..errors import AsyncBlockError, Unauthorized, Unavailable
-from ..many import is_group
 from .answering import answer_json, form_of, problem, problem_of
 from .cursors import Following, Followings
 from .sources import Sources, Watched

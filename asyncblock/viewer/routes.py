@@ -18,7 +18,6 @@ from starlette.websockets import WebSocket
 from .._version import installed_version
 from ..errors import AsyncBlockError, Unavailable
 from ..flow.plan import FlowPlan
-from ..offload import run_in_thread
 from ..page import State
 from ..page.graphview import Look, draw_flow
 from ..page.markup import Markup, el
@@ -28,6 +27,7 @@ from ..report.collect import Collected
 from ..report.iframes import runs_scripts
 from ..report.previews import draw, name_of, needs_network
 from ..report.timeline import timeline
+from ..runtime.offload import run_in_thread
 from ..wire.bodies import BodyRef
 from .answering import answer_json, problem, problem_of, whole_number
 from .cursors import Following, Followings

@@ -10,8 +10,8 @@ from typing import Any, Final, Protocol
 
 from .. import events
 from ..client import Mainframe, Session, SessionInfo
+from ..client.grouped import by_group, cancel_group
 from ..errors import Rejected, Unauthorized, Unavailable
-from ..grouped import by_group, cancel_group
 from ..report.recording import Followed, Recording
 from .again import Again
 from .jobinputs import Row, row_in

@@ -19,7 +19,7 @@ from ..flow.lookup import FLOW_FILES, flow_file
 from ..flow.plan import Plan
 from ..flow.shipped import shipped
 from ..flow.yamlfile import read_yaml
-from ..offload import run_in_thread
+from ..runtime.offload import run_in_thread
 from .inputforms import fields_of, read_form
 
 __all__ = ["Startable"]

@@ -14,8 +14,8 @@ from typing import Any, Final
 import orjson
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from ..client.many import is_group
 from ..errors import AsyncBlockError
-from ..many import is_group
 from ..page.state import SESSION
 from .cursors import Following, Followings
 from .sources import ListedPage, Query, Sources

@@ -10,9 +10,9 @@ import orjson
 
 from .. import events
 from ..client import SessionInfo
+from ..client.grouped import GroupInfo
+from ..client.many import index_of
 from ..errors import AsyncBlockError, Unauthorized
-from ..grouped import GroupInfo
-from ..many import index_of
 from ..page import State
 from ..page.jobviews import NodeView
 from ..page.shown import Failure, LogLine, Preview

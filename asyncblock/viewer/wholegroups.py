@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..client import SessionInfo
-from ..grouped import GroupInfo, of_group
+from ..client.grouped import GroupInfo, of_group
 
 __all__ = ["Group", "Groups"]
 

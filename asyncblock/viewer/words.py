@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from importlib.resources import files
 
-from ..many import is_group
+from ..client.many import is_group
 from ..page.markup import Markup, el
 
 __all__ = ["asset", "entered", "login_form"]

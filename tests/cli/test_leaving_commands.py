@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from asyncblock import workers
+from asyncblock.childprocesses import workers
 from asyncblock.transport.websocket import connect_websocket
 from asyncblock.wire.frames import MAX_MESSAGE
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import orjson
 from typer.testing import CliRunner
 
+from asyncblock.blockcode.packages import package_hash
 from asyncblock.cli.app import app
-from asyncblock.packages import package_hash
 from asyncblock.wire.methods import plan_misfit
 
 from ..flow.packages import write

@@ -9,7 +9,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from asyncblock.packages import package_hash
+from asyncblock.blockcode.packages import package_hash
 
 from ..engine.test_deploys import GATE, a_package, edit, executing, leaves, served, submitting, until_executors
 from ..processes import run, start

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from asyncblock.packages import package_hash
+from asyncblock.blockcode.packages import package_hash
 
 from ..flows import one_block
 from ..processes import run

@@ -15,7 +15,13 @@ SOURCE = "async def main(inputs, ctx):\n    return {'y': inputs['x']}\n"
 OF_PLACES = {"asyncblock.server", *(f"asyncblock.server.journal{each}" for each in ("", ".contract", ".datadir"))}
 """What is needed to find out where a mainframe is served."""
 
-CLIENT = ("asyncblock.executor", "asyncblock.context", "asyncblock.preview", "asyncblock.embedding", "sqlite3")
+CLIENT = (
+    "asyncblock.executor",
+    "asyncblock.context",
+    "asyncblock.preview",
+    "asyncblock.inprocess.embedding",
+    "sqlite3",
+)
 """Those of a mainframe and an executor."""
 
 HELP = (*CLIENT, "asyncblock.client", "asyncblock.flow", "asyncblock.wire", "websockets", "yaml")

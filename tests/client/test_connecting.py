@@ -15,8 +15,8 @@ import trustme
 import asyncblock
 from asyncblock.client import connecting
 from asyncblock.errors import AsyncBlockError, ConnectionLost
-from asyncblock.hosting import hosted_mainframe, listening
-from asyncblock.iothread import shared
+from asyncblock.inprocess.hosting import hosted_mainframe, listening
+from asyncblock.runtime.iothread import shared
 
 from ..waits import until_called
 

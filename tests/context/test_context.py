@@ -12,8 +12,8 @@ import pytest
 import asyncblock
 from asyncblock import events
 from asyncblock.context import Context, SyncContext
-from asyncblock.hosting import hosted_mainframe, listening
-from asyncblock.iothread import shared
+from asyncblock.inprocess.hosting import hosted_mainframe, listening
+from asyncblock.runtime.iothread import shared
 
 from ..flows import all_of, end_of, one_block, run_block, run_flow, started, until, warnings_of
 from .test_base import SYNC, block, var_flow

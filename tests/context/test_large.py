@@ -16,11 +16,11 @@ import pytest
 
 import asyncblock
 from asyncblock import events
+from asyncblock.childprocesses.workers import Workers
 from asyncblock.client import Session
 from asyncblock.server import MainframeServer
 from asyncblock.server.settings import Settings
 from asyncblock.testing import FaultProxy
-from asyncblock.workers import Workers
 
 from ..flows import all_of, end_of, handle_def, node, run_flow, started, until, write_flow
 from ..processes import appears

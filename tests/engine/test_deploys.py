@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 import asyncblock
-from asyncblock.packages import package_hash
+from asyncblock.blockcode.packages import package_hash
 
 from ..processes import Command, free_port, start, start_module
 from .test_packages import OUT, Package, out_of

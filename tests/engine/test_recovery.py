@@ -16,9 +16,9 @@ from asyncblock import Context, Executor, SyncContext, events
 from asyncblock.block import AnyBlock
 from asyncblock.client import Mainframe
 from asyncblock.errors import Rejected
-from asyncblock.hosting import hosted_mainframe
-from asyncblock.iothread import shared
+from asyncblock.inprocess.hosting import hosted_mainframe
 from asyncblock.link import Link
+from asyncblock.runtime.iothread import shared
 from asyncblock.transport import Transport
 from asyncblock.transport.memory import memory_pair
 

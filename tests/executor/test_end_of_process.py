@@ -12,7 +12,7 @@ import pytest
 
 import asyncblock
 from asyncblock import events
-from asyncblock.children import Child
+from asyncblock.childprocesses.children import Child
 
 from ..flows import node, one_block, until, write_flow
 from ..processes import start

@@ -15,10 +15,10 @@ import yaml
 
 import asyncblock
 from asyncblock import events
+from asyncblock.blockcode.packages import package_hash
 from asyncblock.client import Mainframe, Session
 from asyncblock.errors import Rejected
 from asyncblock.flow.plan import InputPlan, NodePlan, Plan, Source
-from asyncblock.packages import package_hash
 
 from ..flows import all_of, end_of, until
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 import asyncblock
+from asyncblock.blockcode.packages import package_hash
 from asyncblock.errors import AsyncBlockError, InvalidFlow
-from asyncblock.hosting import hosted_mainframe, listening
-from asyncblock.iothread import shared
+from asyncblock.inprocess.hosting import hosted_mainframe, listening
 from asyncblock.link.sender import JobSender
-from asyncblock.packages import package_hash
+from asyncblock.runtime.iothread import shared
 from asyncblock.wire.bodies import Parcel
 from asyncblock.wire.messages import (
     Cancel,

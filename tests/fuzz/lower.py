@@ -22,8 +22,8 @@ import asyncblock
 from asyncblock.client import Mainframe, Session, flow_of
 from asyncblock.errors import AsyncBlockError, ConnectionLost
 from asyncblock.executor import Executor
-from asyncblock.iothread import IOThread, shared
 from asyncblock.link import Link
+from asyncblock.runtime.iothread import IOThread, shared
 from asyncblock.transport import Transport
 from asyncblock.transport.memory import memory_pair
 from asyncblock.wire.bodies import BodyRef, encode_chunk

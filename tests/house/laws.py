@@ -22,7 +22,7 @@ _LIBRARY: Final = frozenset({"_asdict", "_exit", "_fields", "_getframe", "_repla
 _THEIR_WORDS: Final = {
     "bridge/enginequestions.py": "the other engine tells which inputs are wrong by its message alone",
     "flow/yamlfile.py": "libyaml tells its bound on nesting by its message alone",
-    "pieces.py": "so does Python that a container was changed while one iterated",
+    "values/pieces.py": "so does Python that a container was changed while one iterated",
 }
 _TWINS: Final = {
     "Cancel": "the order to an executor, and the parameters of the request: the wire's reference has them apart",

@@ -11,7 +11,7 @@ from .laws import LAWS, Law, circles
 from .source import ROOT, Module, modules
 
 BROKEN: dict[str, int] = {
-    "tests stand where what they test does": 242,
+    "tests stand where what they test does": 240,
 }
 """How often each law is broken; a law that isn't named here holds."""
 

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from asyncblock.errors import LeaseLost, LocalProtocolError, Unavailable
-from asyncblock.iothread import IOThread, shared
 from asyncblock.link.bodybuffer import BodyBuffer, buffer_of
 from asyncblock.link.sender import JobSender, LinkSender
 from asyncblock.link.streamedbody import BodyAbandoned
+from asyncblock.runtime.iothread import IOThread, shared
 from asyncblock.wire import frames
 from asyncblock.wire.bodies import CHUNK_SIZE, OutgoingBody, Parcel, decode_chunk
 from asyncblock.wire.channel import Channel

@@ -14,16 +14,16 @@ import pytest
 
 import asyncblock
 from asyncblock import events
+from asyncblock.childprocesses.workers import Workers
 from asyncblock.client import Mainframe, Session
-from asyncblock.iothread import IOThread, shared
 from asyncblock.link import Link
+from asyncblock.runtime.iothread import IOThread, shared
 from asyncblock.server import MainframeServer
 from asyncblock.server.jobs import LinkState
 from asyncblock.server.settings import Settings
 from asyncblock.testing import FaultProxy
 from asyncblock.transport import Transport
 from asyncblock.transport.memory import memory_pair
-from asyncblock.workers import Workers
 
 from ..flows import all_of, end_of, one_block
 from ..server.test_greeting import WELCOME

@@ -16,8 +16,8 @@ from asyncblock.client import Mainframe, Session
 from asyncblock.errors import ConnectionLost, RemoteProtocolError
 from asyncblock.executor import Executor
 from asyncblock.executor.attribution.tasks import current_job
-from asyncblock.iothread import IOThread, shared
 from asyncblock.link import JobSender, Link
+from asyncblock.runtime.iothread import IOThread, shared
 from asyncblock.transport import Transport
 from asyncblock.transport.memory import memory_pair
 from asyncblock.wire.bodies import BodyRef, encode_chunk

@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from asyncblock.errors import LeaseLost
-from asyncblock.iothread import IOThread, shared
 from asyncblock.link import sender as sender_module
 from asyncblock.link.sender import JobSender, LinkSender
+from asyncblock.runtime.iothread import IOThread, shared
 from asyncblock.wire.bodies import OutgoingBody, Parcel
 from asyncblock.wire.channel import Mark
 from asyncblock.wire.outbox import PIPELINE

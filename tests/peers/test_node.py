@@ -16,14 +16,14 @@ import pytest
 
 import asyncblock
 from asyncblock import events
+from asyncblock.blockcode.packages import package_hash
 from asyncblock.client import Session
 from asyncblock.errors import FlowFailed
 from asyncblock.executor import Executor
 from asyncblock.flow import load_flow
 from asyncblock.flow.plan import Plan
-from asyncblock.hosting import hosted_mainframe, listening
-from asyncblock.iothread import shared
-from asyncblock.packages import package_hash
+from asyncblock.inprocess.hosting import hosted_mainframe, listening
+from asyncblock.runtime.iothread import shared
 from asyncblock.testing import FaultProxy
 
 from ..flow.packages import write

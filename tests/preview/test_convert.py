@@ -17,9 +17,9 @@ import pytest
 
 from asyncblock.context.payloads import preview_words
 from asyncblock.errors import LocalProtocolError, PreviewFailed, UnserializableValue
-from asyncblock.offload import Abandoned
 from asyncblock.preview import Limits, Making, default_limits, register, set_default_limits
 from asyncblock.preview.registry import Kind
+from asyncblock.runtime.offload import Abandoned
 
 from .showing import show
 

@@ -12,8 +12,8 @@ import pytest
 
 import asyncblock
 from asyncblock import events
-from asyncblock.hosting import hosted_mainframe, listening
-from asyncblock.iothread import shared
+from asyncblock.inprocess.hosting import hosted_mainframe, listening
+from asyncblock.runtime.iothread import shared
 from asyncblock.testing.blockruns import BlockRunner
 
 from ..flows import all_of, end_of, one_block, run_block, started, warnings_of

@@ -13,10 +13,10 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from asyncblock.pieces import loads_blocks
 from asyncblock.preview import Limits, Making
 from asyncblock.preview.rows import Paged
 from asyncblock.values import loads
+from asyncblock.values.pieces import loads_blocks
 
 from .showing import show
 

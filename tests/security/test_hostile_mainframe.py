@@ -9,11 +9,11 @@ from typing import Any
 import orjson
 import pytest
 
+from asyncblock.blockcode.packages import package_hash
 from asyncblock.client import Mainframe
 from asyncblock.executor import Executor
-from asyncblock.iothread import shared
 from asyncblock.link import Link
-from asyncblock.packages import package_hash
+from asyncblock.runtime.iothread import shared
 from asyncblock.transport import Transport
 from asyncblock.transport.memory import memory_pair
 

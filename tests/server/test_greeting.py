@@ -21,8 +21,8 @@ from asyncblock import events
 from asyncblock.client import Mainframe, Session
 from asyncblock.errors import ConnectionLost, Rejected
 from asyncblock.executor import Executor
-from asyncblock.iothread import IOThread, shared
 from asyncblock.link import Link
+from asyncblock.runtime.iothread import IOThread, shared
 from asyncblock.server import MainframeServer
 from asyncblock.server.settings import Settings
 from asyncblock.testing import FaultProxy

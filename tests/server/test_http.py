@@ -12,8 +12,8 @@ import pytest
 
 import asyncblock
 from asyncblock import events
-from asyncblock.hosting import hosted_mainframe, listening
-from asyncblock.iothread import IOThread, shared
+from asyncblock.inprocess.hosting import hosted_mainframe, listening
+from asyncblock.runtime.iothread import IOThread, shared
 from asyncblock.server import MainframeServer
 
 from ..flows import all_of, one_block

@@ -14,8 +14,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as text_families
 
 import asyncblock
-from asyncblock.hosting import hosted_mainframe, listening
-from asyncblock.iothread import shared
+from asyncblock.inprocess.hosting import hosted_mainframe, listening
+from asyncblock.runtime.iothread import shared
 from asyncblock.server.histograms import HistogramFamily
 from asyncblock.server.metrics import FIGURES, TIMES, histogram_lines
 

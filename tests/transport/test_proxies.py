@@ -18,8 +18,8 @@ import asyncblock
 from asyncblock import events
 from asyncblock.errors import ConnectionLost, Rejected, Unauthorized
 from asyncblock.executor import Executor
-from asyncblock.hosting import hosted_mainframe, listening
-from asyncblock.iothread import shared
+from asyncblock.inprocess.hosting import hosted_mainframe, listening
+from asyncblock.runtime.iothread import shared
 from asyncblock.server.settings import Settings
 
 from ..processes import run

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asyncblock.client import SessionInfo
-from asyncblock.many import new_group, new_id
+from asyncblock.client.many import new_group, new_id
 from asyncblock.viewer import Sources
 from asyncblock.viewer.sources import Query
 from asyncblock.viewer.tabs import Lists

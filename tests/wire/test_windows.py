@@ -8,9 +8,9 @@ from typing import Any
 import orjson
 import pytest
 
-from asyncblock.iothread import shared
 from asyncblock.link import Link
 from asyncblock.link.sender import JobSender
+from asyncblock.runtime.iothread import shared
 from asyncblock.transport import Transport
 from asyncblock.transport.memory import memory_pair
 from asyncblock.wire.messages import Dispatch

@@ -16,7 +16,7 @@ from typing import Any
 from ...block import Binding
 from ...context import Context, JobInfo, SyncContext
 from ...metadata import give
-from ...offload import Abandoned, run_in_thread
+from ...runtime.offload import Abandoned, run_in_thread
 from ...shapes import Declared, handles_of
 from ...telemetry import current
 from ...telemetry.traces import trace_of_job

@@ -9,15 +9,15 @@ import asyncio
 from collections.abc import Iterable, Set
 from typing import Any
 
-from ... import offload
 from ...body import Body
 from ...context import JobInfo, dataframes
-from ...depot import ValueId
-from ...detached import detached, is_quick
 from ...errors import AsyncBlockError, LocalProtocolError, Unavailable
-from ...pieces import loads_blocks
-from ...scratch import FullDisk
+from ...runtime import offload
+from ...runtime.scratch import FullDisk
 from ...store import StoreKey
+from ...values.pieces import loads_blocks
+from ...varvalues.depot import ValueId
+from ...varvalues.detached import detached, is_quick
 from ...wire.bodies import BodyRef
 from ...wire.messages import Dispatch
 from ..environment import Environment

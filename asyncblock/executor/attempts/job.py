@@ -16,7 +16,7 @@ from ...block import Binding
 from ...context import Context, CredentialInput, JobInfo, SyncContext, now_ms
 from ...errors import AsyncBlockError, LeaseLost, Unavailable
 from ...link import JobSender
-from ...offload import Abandoned, wait_in_thread
+from ...runtime.offload import Abandoned, wait_in_thread
 from ...wire.messages import Dispatch
 from ...wire.records import encode
 from ..attribution import forked, plothooks

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from ...block import Binding
 from ...context import Context, JobInfo, SyncContext
 from ...link import JobSender
-from ...offload import run_in_thread, wait_in_thread
+from ...runtime.offload import run_in_thread, wait_in_thread
 from ...telemetry import current
 from ...telemetry.traces import TRACEPARENT
 from ...wire.messages import Dispatch

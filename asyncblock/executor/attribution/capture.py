@@ -34,7 +34,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
-from ...forks import fresh_lock
+from ...runtime.forks import fresh_lock
 from .commons import Commons
 from .jobstreams import (
     JobStream,

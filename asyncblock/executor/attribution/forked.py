@@ -19,9 +19,9 @@ from collections.abc import Callable, Hashable
 from contextlib import suppress
 from typing import NoReturn
 
-from ... import forks
 from ...context import divert_rings
 from ...link import divert_records
+from ...runtime import forks
 from .jobstreams import JobStream, Partial, Sink, Stdio, current_sink, deliver, divert_lines, past_capture
 
 __all__ = ["children_end", "end_soon", "last_words"]

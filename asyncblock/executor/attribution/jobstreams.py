@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable, Iterable
 from contextvars import ContextVar
 from typing import Any, ClassVar, Literal, Protocol, TextIO
 
-from ...forks import fresh_lock
+from ...runtime.forks import fresh_lock
 
 __all__ = [
     "JobStream",

@@ -19,8 +19,8 @@ from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from ...brought import brought
-from ...forks import fresh_lock
+from ...runtime.forks import fresh_lock
+from ...values.brought import brought
 from .jobstreams import Sink, active_sink
 from .replacing import Replacements
 from .tasks import job_of_lines

@@ -10,7 +10,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-from ...brought import brought
+from ...values.brought import brought
 
 __all__ = ["Patches", "Replacements"]
 

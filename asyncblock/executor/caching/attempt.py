@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from ...blockcode.identity import module_imports
+from ...blockcode.importable import importable
+from ...blockcode.packages import package_hash
 from ...context import JobInfo, now_ms
 from ...errors import AsyncBlockError, Unavailable
-from ...identity import module_imports
-from ...importable import importable
 from ...link import JobSender
 from ...metadata import carried
-from ...packages import package_hash
 from ...store import StoreKey
 from ...wire.messages import Dispatch
 from ...wire.records import encode

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Final
 
 from ..._version import installed_version
-from ...identity import module_digest
-from ...packages import package_hash
+from ...blockcode.identity import module_digest
+from ...blockcode.packages import package_hash
 
 __all__ = ["versions"]
 

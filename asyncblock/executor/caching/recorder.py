@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import orjson
 
 from ...context import Context, JobInfo, SyncContext
-from ...depot import loaded
-from ...offload import run_in_thread
-from ...pieces import loads_blocks
+from ...runtime.offload import run_in_thread
 from ...store import Store, StoreKey
 from ...telemetry.traces import Trace
 from ...values import dumps
+from ...values.pieces import loads_blocks
+from ...varvalues.depot import loaded
 from ...wire.bodies import OutgoingBody, Parcel
 from .digests import Named, NoDigest
 from .results import MAX_RESULT, Results, UnfinishedResult

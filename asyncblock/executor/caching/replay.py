@@ -10,8 +10,8 @@ import orjson
 
 from ...block import Binding
 from ...context import Context, preview_again
-from ...offload import run_in_thread
-from ...pieces import loads_blocks
+from ...runtime.offload import run_in_thread
+from ...values.pieces import loads_blocks
 from .results import Frame, read_frames
 
 __all__ = ["CachedResult"]

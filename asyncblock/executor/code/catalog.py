@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...block import AnyBlock, Binding, bind
-from ...enclosed import words_of
+from ...blockcode.enclosed import words_of
+from ...blockcode.packages import package_hash, package_name
 from ...errors import LocalProtocolError, Unavailable
-from ...packages import package_hash, package_name
 from ..shell import shell
 from .jobtemplates import key_of
 from .loader import Loader

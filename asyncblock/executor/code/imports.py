@@ -35,7 +35,7 @@ from types import ModuleType
 from urllib.parse import unquote
 
 from ...errors import LocalProtocolError
-from ...forks import fresh, fresh_lock
+from ...runtime.forks import fresh, fresh_lock
 from .redirect import compile_redirected
 
 __all__ = ["Edition", "install", "name_of", "root_of"]

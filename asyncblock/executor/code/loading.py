@@ -7,7 +7,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from ...block import Binding
-from ...offload import wait_in_thread
+from ...runtime.offload import wait_in_thread
 from ..attribution.jobstreams import unwrap_streams
 from .catalog import Catalog
 from .jobtemplates import key_of

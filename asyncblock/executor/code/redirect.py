@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import CodeType
 
-from ...syntax import parse
+from ...blockcode.syntax import parse
 
 __all__ = ["Locate", "compile_redirected"]
 

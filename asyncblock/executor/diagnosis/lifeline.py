@@ -11,7 +11,7 @@ import faulthandler
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ...iothread import IOThread
+    from ...runtime.iothread import IOThread
 
 __all__ = ["Lifeline"]
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, TypeVar
 
-from ...offload import wait_in_thread
+from ...runtime.offload import wait_in_thread
 from .origin import Origins
 
 __all__ = ["Stall", "Watchdog", "task_value", "usual_threshold"]

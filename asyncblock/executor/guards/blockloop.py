@@ -25,9 +25,9 @@ from typing import Any, Protocol, TypeVar
 
 from ...context import given_up
 from ...errors import LocalProtocolError
-from ...forks import generation
-from ...iothread import loop_class
-from ...offload import wait_in_thread
+from ...runtime.forks import generation
+from ...runtime.iothread import loop_class
+from ...runtime.offload import wait_in_thread
 from ..attribution.tasks import ENDS, CodeOwner, blame, owner
 from ..diagnosis.watchdog import context_of
 from .generators import Generators

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...errors import LocalProtocolError
-from ...forks import undo_in_child
+from ...runtime.forks import undo_in_child
 from ..attribution.tasks import blame, owner
 from .blockloop import Guards
 

@@ -17,7 +17,7 @@ from datetime import timedelta
 from typing import Any
 
 from ...errors import LocalProtocolError
-from ...forks import fresh_lock, generation
+from ...runtime.forks import fresh_lock, generation
 from ..attribution.tasks import blame, owner
 
 __all__ = ["Clocks", "end_job"]

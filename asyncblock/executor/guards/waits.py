@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ... import forks
+from ...runtime import forks
 
 __all__ = ["Waits"]
 

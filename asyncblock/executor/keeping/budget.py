@@ -13,7 +13,7 @@ import logging
 import os
 from typing import Final
 
-from ...hostmemory import SETTING, var_budget
+from ...childprocesses.hostmemory import SETTING, var_budget
 from ..environment import Environment
 from .spilling import Spilling
 

@@ -12,10 +12,10 @@ import os
 from collections.abc import Callable
 from typing import Any, Final
 
-from ... import offload
-from ...depot import Filed, ValueId
 from ...errors import AsyncBlockError, ConnectionLost, LocalProtocolError, RemoteProtocolError
+from ...runtime import offload
 from ...store import StoreKey
+from ...varvalues.depot import Filed, ValueId
 from ...wire.bodies import BodyRef
 from ...wire.messages import Carry, Release
 from ...wire.ranges import Ranges

@@ -13,12 +13,12 @@ from collections.abc import Container
 from contextlib import suppress
 from typing import Any, Final
 
-from ... import offload
-from ...depot import ValueId, loaded
+from ...childprocesses.hostmemory import DISK_SETTING
 from ...errors import AsyncBlockError
-from ...hostmemory import DISK_SETTING
+from ...runtime import offload
 from ...store import KeptValue
 from ...values.portable import NotPortable
+from ...varvalues.depot import ValueId, loaded
 from ..environment import Environment
 from .spilling import id_of
 

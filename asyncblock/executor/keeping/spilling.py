@@ -14,10 +14,10 @@ import os
 from collections.abc import Callable
 from typing import Final
 
-from ... import offload
-from ...depot import Filed, ValueId
-from ...hostmemory import DISK_SETTING, var_disk_limit
+from ...childprocesses.hostmemory import DISK_SETTING, var_disk_limit
+from ...runtime import offload
 from ...store import KeptValue, StoreKey
+from ...varvalues.depot import Filed, ValueId
 from ..environment import Environment
 from .gradualfree import free_gradually
 

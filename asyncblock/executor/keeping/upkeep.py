@@ -8,10 +8,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from ... import offload
 from ...context import dataframes
-from ...depot import ValueId
+from ...runtime import offload
 from ...store import StoreKey
+from ...varvalues.depot import ValueId
 from ...wire.messages import Live, Release
 from ...wire.ranges import Ranges
 from ..environment import Environment

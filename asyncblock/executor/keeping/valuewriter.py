@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from typing import Any, Final
 
-from ... import offload
-from ...depot import Filed, ValueId
 from ...errors import AsyncBlockError, RemoteProtocolError
+from ...runtime import offload
 from ...values.portable import size_of
+from ...varvalues.depot import Filed, ValueId
 from ...wire.messages import Export
 from ..environment import Environment
 from .budget import Budget

@@ -13,7 +13,7 @@ from typing import Any
 
 from ...context import CredentialInput, JobInfo, Secrecy
 from ...errors import LocalProtocolError, Unavailable
-from ...offload import wait_in_thread
+from ...runtime.offload import wait_in_thread
 from .vault import Vault
 
 __all__ = ["holds_reference", "resolve_inputs"]

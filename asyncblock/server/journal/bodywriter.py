@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
-from ... import crashpoints
 from ...errors import AsyncBlockError, Closed
+from ...runtime import crashpoints
 from .bodyfiles import BodyFiles
 from .contract import BodyKey
 from .posting import Post, settle

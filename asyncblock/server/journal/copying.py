@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import Unavailable
-from ...stagingdirs import StagingDir
+from ...runtime.stagingdirs import StagingDir
 from .bodyfiles import body_path
 from .contract import BodyKey
 from .database import connect, open_reader

@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 
 from ...errors import DataDirInUse, Unavailable
-from ...forks import claim
+from ...runtime.forks import claim
 
 __all__ = ["DataDir", "default_data_dir", "holder", "read_address", "read_token"]
 

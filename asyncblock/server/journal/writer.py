@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from ... import crashpoints
 from ...errors import AsyncBlockError
+from ...runtime import crashpoints
 from .checkpoint import LAST_BYTES, MAX_BYTES, START_BYTES, Checkpointer, checkpoint, give_back
 from .contract import BeginPrune, DropLink, LinkRow, Write
 from .database import DatabaseConnection, transaction

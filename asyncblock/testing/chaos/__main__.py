@@ -14,8 +14,8 @@ from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...childprocesses.workers import Workers
 from ...client import connect
-from ...workers import Workers
 from ..proxy import FaultProxy
 from .audit import audit
 from .certificates import Certificates

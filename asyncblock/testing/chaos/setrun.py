@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from ...childprocesses.workers import Workers
 from ...client import connect
 from ...errors import Unavailable
 from ...server.jetstream import JetStreamJournal
 from ...server.jetstream.natsstore import NatsStore
-from ...workers import Workers
 from .audit import Audit, acknowledged, audit_journal, effects_in
 from .chaosblocks import write_package
 from .chaosset import ChaosSet

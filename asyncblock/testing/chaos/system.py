@@ -13,13 +13,13 @@ from contextlib import asynccontextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
+from ...childprocesses.workers import Workers
 from ...client import Mainframe, Session
 from ...errors import AsyncBlockError
 from ...events import BlockFinished, BlockOutput
 from ...transport.websocket import connect_websocket
 from ...wire.frames import MAX_MESSAGE
 from ...wire.messages import Hello, Ping, Read, encode
-from ...workers import Workers
 from ..proxy import FaultProxy
 from .certificates import Certificates
 from .chaosblocks import FLOWS

@@ -10,11 +10,11 @@ import asyncblock
 
 from ... import events
 from ...block import AnyBlock
+from ...childprocesses.lifesigns import Held
 from ...client import Mainframe, Session
 from ...errors import FlowFailed, Rejected
 from ...executor import Executor
 from ...flow import Flow
-from ...lifesigns import Held
 from ...link import Link
 from .scene import Scene, Story
 

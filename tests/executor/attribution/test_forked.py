@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 import asyncblock
-from asyncblock import events, forks
+from asyncblock import events
+from asyncblock.runtime import forks
 
 from ...flows import all_of, end_of, node, one_block, run_block, run_flow, warnings_of, write_flow
 from ...processes import appears

@@ -18,9 +18,9 @@ import pytest
 
 import asyncblock
 from asyncblock import Context, Flow, SyncContext, events
+from asyncblock.childprocesses.hostmemory import memory_limit, var_budget
 from asyncblock.client import Mainframe
-from asyncblock.detached import size_of
-from asyncblock.hostmemory import memory_limit, var_budget
+from asyncblock.varvalues.detached import size_of
 
 from ...engine.blocks import plan_of
 from ...flow.packages import block, write

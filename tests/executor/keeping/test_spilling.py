@@ -19,8 +19,8 @@ from pandas.testing import assert_frame_equal
 
 import asyncblock
 from asyncblock import Context, Flow, SyncContext, events
+from asyncblock.childprocesses.hostmemory import memory_limit, var_disk_limit
 from asyncblock.client import Mainframe
-from asyncblock.hostmemory import memory_limit, var_disk_limit
 
 from ...disks import fill, remount, small_disk
 from ...flow.packages import block, write
@@ -197,7 +197,7 @@ async def take_set(inputs: Mapping[str, Any], ctx: Context) -> None:
 
 async def test_what_is_not_portable_never_goes_to_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spilled: list[Any] = []
-    monkeypatch.setattr("asyncblock.depot.Depot.spill", lambda *args: spilled.append(args))
+    monkeypatch.setattr("asyncblock.varvalues.depot.Depot.spill", lambda *args: spilled.append(args))
     async with serving(tmp_path, monkeypatch) as mainframe:
         assert await outcome(mainframe, stream(sets, take_set)) == list(range(COUNT))
     assert spilled == []

@@ -169,10 +169,10 @@ async def _day(directory: Path) -> dict[str, Any]:
     """Run the story in a mainframe on a directory; return what became of it."""
     import asyncblock
     from asyncblock.client import Mainframe, open_link
-    from asyncblock.embedding import _accept, memory_link
     from asyncblock.executor import Executor
-    from asyncblock.hosting import hosted_mainframe, listening
-    from asyncblock.iothread import shared
+    from asyncblock.inprocess.embedding import _accept, memory_link
+    from asyncblock.inprocess.hosting import hosted_mainframe, listening
+    from asyncblock.runtime.iothread import shared
 
     flow, beside, blocks = _flow()
     told: dict[str, Any] = {"mainframe": "served"}
@@ -246,10 +246,10 @@ async def tell(site: tuple[str, int] | None, error: Exception) -> dict[str, Any]
 async def _look_again(directory: Path, ids: list[str]) -> Any:
     """Open the directory once more: what ended has ended, what was open goes on."""
     from asyncblock.client import Mainframe
-    from asyncblock.embedding import _accept, memory_link
     from asyncblock.executor import Executor
-    from asyncblock.hosting import hosted_mainframe
-    from asyncblock.iothread import shared
+    from asyncblock.inprocess.embedding import _accept, memory_link
+    from asyncblock.inprocess.hosting import hosted_mainframe
+    from asyncblock.runtime.iothread import shared
 
     _, _, blocks = _flow()
     try:
