@@ -92,6 +92,9 @@ async def init(
     """Make a set."""
     servers = ClusterServers.read(given)
     PartitionNames(name)
+    if partitions > 1:
+        # Members can own several; executors and clients don't look for more than one yet.
+        raise Unavailable(f"partitions is 1, not {partitions}: a set has one owner at a time so far")
     limit = -1
     if max_bytes is not None:
         found = size_of(max_bytes)

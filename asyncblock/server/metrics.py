@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
 from .gateway import Gateway
@@ -26,6 +26,7 @@ __all__ = [
     "histogram_lines",
     "measured",
     "metrics_text",
+    "parts_text",
     "standing_text",
 ]
 
@@ -146,37 +147,53 @@ def measured(server: Measured) -> Measurement:
 
 def metrics_text(server: Measured, *, openmetrics: bool, standing: Mapping[str, int] | None = None) -> str:
     """Return what is to be scraped. ``standing`` has what ``STANDING`` names, of a member of a set."""
-    lines = _standing(standing or {}, openmetrics)
-    for name, value in figures_of(server).items():
-        counts = name.endswith("_total")
-        lines += _head(name, "counter" if counts else "gauge", FIGURES[name], openmetrics)
-        lines.append(f"asyncblock_{name} {value}")
-    lines += _head("sessions", "gauge", "Sessions in the journal, by state.", openmetrics)
-    lines += [f'asyncblock_sessions{{state="{state}"}} {count}' for state, count in states_of(server).items()]
-    for name, times in times_of(server.sessions.timings).items():
-        lines += _head(name, "histogram", TIMES[name], openmetrics)
-        if isinstance(times, Histogram):
-            lines += histogram_lines(name, {}, times)
-        else:
-            for values, each in times:
-                lines += histogram_lines(name, dict(zip(times.labels, values, strict=True)), each)
+    return _text([({}, server, standing or {})], openmetrics)
+
+
+def standing_text(standing: Mapping[str, int], *, openmetrics: bool) -> str:
+    """Return what is to be scraped of a member that stands by."""
+    return _text([({}, None, standing)], openmetrics)
+
+
+def parts_text(parts: Mapping[str, tuple[Measured | None, Mapping[str, int]]], *, openmetrics: bool) -> str:
+    """Return what is to be scraped of a member, by partition: who serves it here, if anybody, and its standing."""
+    return _text([({"partition": name}, *part) for name, part in parts.items()], openmetrics)
+
+
+def _text(parts: Sequence[tuple[Mapping[str, str], Measured | None, Mapping[str, int]]], openmetrics: bool) -> str:
+    lines: list[str] = []
+    for name, words in STANDING.items():
+        said = [f"asyncblock_{name}{_labels(labels)} {standing[name]}" for labels, _, standing in parts if standing]
+        lines += [*_head(name, "gauge", words, openmetrics), *said] if said else []
+    serving = [(labels, server) for labels, server, _ in parts if server is not None]
+    if serving:
+        lines += _measured_lines(serving, openmetrics)
     if openmetrics:
         lines.append("# EOF")
     return "\n".join(lines) + "\n"
 
 
-def standing_text(standing: Mapping[str, int], *, openmetrics: bool) -> str:
-    """Return what is to be scraped of a member that stands by."""
-    lines = _standing(standing, openmetrics)
-    return "\n".join([*lines, *(["# EOF"] if openmetrics else [])]) + "\n"
-
-
-def _standing(standing: Mapping[str, int], openmetrics: bool) -> list[str]:
-    lines: list[str] = []
-    for name, value in standing.items():
-        lines += _head(name, "gauge", STANDING[name], openmetrics)
-        lines.append(f"asyncblock_{name} {value}")
-    return lines
+def _measured_lines(serving: Sequence[tuple[Mapping[str, str], Measured]], openmetrics: bool) -> Iterator[str]:
+    figures = [(labels, figures_of(server)) for labels, server in serving]
+    for name in figures[0][1]:
+        counts = name.endswith("_total")
+        yield from _head(name, "counter" if counts else "gauge", FIGURES[name], openmetrics)
+        for labels, values in figures:
+            yield f"asyncblock_{name}{_labels(labels)} {values[name]}"
+    yield from _head("sessions", "gauge", "Sessions in the journal, by state.", openmetrics)
+    for labels, server in serving:
+        for state, count in states_of(server).items():
+            yield f"asyncblock_sessions{_labels({**labels, 'state': state})} {count}"
+    times = [(labels, times_of(server.sessions.timings)) for labels, server in serving]
+    for name in times[0][1]:
+        yield from _head(name, "histogram", TIMES[name], openmetrics)
+        for labels, families in times:
+            family = families[name]
+            if isinstance(family, Histogram):
+                yield from histogram_lines(name, labels, family)
+            else:
+                for texts, each in family:
+                    yield from histogram_lines(name, {**labels, **dict(zip(family.labels, texts, strict=True))}, each)
 
 
 def _head(name: str, kind: str, words: str, openmetrics: bool) -> Iterable[str]:

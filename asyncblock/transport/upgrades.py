@@ -21,6 +21,7 @@ __all__ = [
     "NO_UPGRADE",
     "OWNER_HEADER",
     "OWN_HEADER",
+    "PARTITION_HEADER",
     "Answer",
     "StandsBy",
     "mark",
@@ -34,6 +35,9 @@ OWN_HEADER: Final = "Asyncblock-Mainframe"
 
 OWNER_HEADER: Final = "Asyncblock-Owner"
 """In the answer of a mainframe that stands by: where the one is that serves; empty when it doesn't know."""
+
+PARTITION_HEADER: Final = "Asyncblock-Partition"
+"""In a request: which partition of a set it is for, 0 without it."""
 
 _DROPPED: Final = (
     "a proxy on the way has dropped 'Upgrade: websocket'. Let it pass Upgrade and Connection (nginx: "

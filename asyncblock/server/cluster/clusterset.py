@@ -21,8 +21,8 @@ from ..jetstream.partitionstream import check_servers, prepare_streams
 __all__ = ["SetDescription", "make_set", "read_set"]
 
 _NO_STREAM: Final = 10059
-_MOST_PARTITIONS: Final = 1
-"""Sessions aren't spread over partitions yet."""
+_MOST_PARTITIONS: Final = 64
+"""Each costs its members two streams, and four beats a second."""
 
 _REPLICAS: Final = (1, 3, 5)
 """An even number bears as many deaths as the odd one below it."""
@@ -74,7 +74,7 @@ async def make_set(
     if demands.replicas not in _REPLICAS:
         raise Unavailable(f"replicas is 1, 3 or 5, not {demands.replicas}: an even number bears no more deaths")
     if not 1 <= partitions <= _MOST_PARTITIONS:
-        raise Unavailable(f"partitions is {_MOST_PARTITIONS}, not {partitions}: a set has one owner at a time so far")
+        raise Unavailable(f"partitions is a number from 1 to {_MOST_PARTITIONS}, not {partitions}")
     check_servers(store, demands)
     found = await _find(store, name)
     if found is not None:

@@ -1,63 +1,57 @@
-"""A member of a set: a process that owns the set's partition, or stands by to.
+"""A member of a set: a process that owns partitions of the set, or stands by to.
 
-It listens all its life. As the owner it has a mainframe that serves whoever comes; else it tells them who the owner is.
-``ownership`` decides which of the two it is; here that is done.
+It listens all its life. Of each partition it is the owner, or tells whoever comes who is (``partitionmember``); the
+partitions are spread evenly over the members that live (``partitionshares``).
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import random
 import secrets
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
-from ...errors import AsyncBlockError, MainframeFailed, Unavailable
+from ...errors import MainframeFailed, Unavailable
 from ...transport import Transport
 from ...transport.upgrades import OWNER_HEADER
 from ...transport.websocket import HttpAnswer, is_loopback, serve_websocket
 from ...wire.frames import MAX_MESSAGE
 from ..access import Access
-from ..http import HttpDoor
-from ..jetstream import Overtaken
 from ..jetstream.natsstore import NatsRefused, NatsStore, NatsUnsure
 from ..journal.datadir import DataDir
 from ..settings import Settings
-from ..supervision import in_words
 from .beats import beat_subject, decode_beat, encode_beat, hand_over_subject
 from .clusterservers import ClusterServers
 from .clusterset import SetDescription, read_set
 from .memberaddresses import MemberAddresses
-from .ownership import BEAT, Act, Beat, Ownership, OwnerState
-from .partitionserver import PartitionServer
-from .standby import StandbyDoor
+from .memberdoor import MemberDoor
+from .ownership import BEAT, Beat, OwnerState
+from .partitionmember import Membership, PartitionMember, now
+from .partitionshares import PartitionShares
 
 __all__ = ["ClusterMember"]
 
-logger = logging.getLogger("asyncblock.server.cluster")
+_BEATS_WAITING: Final = 8
+"""Beats of each partition that wait for the connection; later ones say more."""
 
-_PARTITION = 0
-"""The set's only one."""
-
-_BEATS_WAITING = 8
-"""Beats that wait for the connection; later ones say more."""
-
-_PING = 1
+_PING: Final = 1
 """Seconds between NATS's own pings: a server that hangs is left after two of them."""
 
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-"""Where there is one, a clock that goes on while the machine sleeps."""
+_DEFERRAL: Final = 0.5
+"""Seconds for which a partition that nobody owns is left to whose share it is."""
 
+_LEAVES: Final = frozenset({OwnerState.HANDING_OVER.value, "released"})
+"""What members say that may be leaving: they are given nothing."""
 
-def _now() -> float:
-    return time.clock_gettime(_CLOCK)
+_AT_REST: Final = frozenset({OwnerState.STANDBY, OwnerState.OWNER})
+"""States of a member's partitions in which it may hand one of them over."""
 
 
 class ClusterMember:
@@ -91,24 +85,17 @@ class ClusterMember:
         """Where clients reach it."""
         self._servers = servers
         self._set_name = set_name
-        self._partitions = partitions
+        self._given = partitions
         self._description: SetDescription
         self._store: NatsStore
-        self._own: Ownership
-        self._standby: StandbyDoor | None = None
-        self._server: PartitionServer | None = None
-        self._door: HttpDoor | None = None
         self._access: Access
-        self._silent = False
+        self._partitions: list[PartitionMember] = []
+        self._shares: PartitionShares
+        self._door: MemberDoor | None = None
         self._addresses = MemberAddresses()
-        self._let_go = asyncio.Event()
-        self._reigning: asyncio.Task[None] | None = None
-        self._opening = False
-        """The partition was taken over, or is to be, and can't be served yet."""
+        self._outgoing: asyncio.Queue[tuple[int, Beat]] = asyncio.Queue()
         self._telling: asyncio.Task[None] | None = None
-        self._proving: asyncio.Task[None] | None = None
-        self._said = ""
-        self._outgoing: asyncio.Queue[Beat] = asyncio.Queue()
+        self._leaving = False
         self._tasks: asyncio.TaskGroup
         self._timer: asyncio.TimerHandle | None = None
         self._stack = AsyncExitStack()
@@ -124,7 +111,7 @@ class ClusterMember:
             options: dict[str, Any] = {**self._servers.who, "ping_interval": _PING}
             self._store = await NatsStore.open(self._servers.urls, name="asyncblock member", **options)
             stack.push_async_callback(self._store.close)
-            self._description = await read_set(self._store, self._set_name, self._partitions)
+            self._description = await read_set(self._store, self._set_name, self._given)
             self.token = self._description.token
             self.place.take_token(self.token)
             self._access = Access(self.token, self.settings.token_file)
@@ -157,45 +144,87 @@ class ClusterMember:
 
     def executor_gone(self, link_id: str, reason: str) -> None:
         """Take in the evidence that the process behind a link has ended (whoever started it saw its exit)."""
-        if self._server is not None:
-            self._server.executor_gone(link_id, reason)
+        for each in self._partitions:
+            if each.server is not None:
+                each.server.executor_gone(link_id, reason)
 
     def executor_held(self, link_id: str, seconds: float, threads: list[Any], works: bool) -> None:
         """Take in what a parent sees of its child while the child can't speak: where it stands, that it works."""
-        if self._server is not None:
-            self._server.executor_held(link_id, seconds, threads, works)
+        for each in self._partitions:
+            if each.server is not None:
+                each.server.executor_held(link_id, seconds, threads, works)
 
     # ------------------------------------------------------------------ standing by
 
     async def _stand_by(self) -> None:
-        names = self._description.names(_PARTITION)
+        description = self._description
+        name = f"{self.address.partition('//')[2]}/{secrets.token_hex(3)}"
+        owners = [await self._last_owner(partition) for partition in range(description.partitions)]
+        membership = Membership(
+            member=name,
+            address=self.address,
+            place=self.place,
+            servers=self._servers,
+            description=description,
+            settings=self.settings,
+            store=self._store,
+            access=self._access,
+            tasks=self._tasks,
+            addresses=lambda: self._addresses.known(self.address, now()),
+            tell=self._queue,
+            fail=self._fail,
+        )
+        self._shares = PartitionShares(name)
+        self._partitions = [PartitionMember(membership, *each) for each in enumerate(owners)]
+        self._door = MemberDoor(self._partitions, self._access, self._set_name)
+        for each in self._partitions:
+            names = description.names(each.partition)
+            await self._store.listen(beat_subject(names), partial(self._hear, each))
+            await self._store.listen(hand_over_subject(names), partial(self._asked, each))
+        self._telling = self._tasks.create_task(self._tell(), name="asyncblock beats")
+        self._tick()
+
+    async def _last_owner(self, partition: int) -> str:
+        names = self._description.names(partition)
         try:
             said = await self._store.get(names.stream, last_by_subj=names.own)
         except (NatsRefused, NatsUnsure) as error:
             raise Unavailable(f"stream {names.stream} can't be read: {error}") from error
-        owner = "" if said is None else str(orjson.loads(said.data)["owner"])
-        name = f"{self.address.partition('//')[2]}/{secrets.token_hex(3)}"
-        self._own = Ownership(name, _now(), random.random, owner)
-        self._standby = StandbyDoor(self._access, self._own, self._set_name, lambda: self._store.connected)
-        await self._store.listen(beat_subject(names), self._hear)
-        await self._store.listen(hand_over_subject(names), self._asked)
-        self._telling = self._tasks.create_task(self._tell(), name="asyncblock beats")
-        self._tick()
+        return "" if said is None else str(orjson.loads(said.data)["owner"])
 
     def _tick(self) -> None:
         # A timer, not a task: after a pause of the process it runs before anything that came in meanwhile is answered.
         self._timer = asyncio.get_running_loop().call_later(BEAT, self._tick)
-        self._do(self._own.tick(_now()))
+        for each in self._partitions:
+            each.tick()
+        if len(self._partitions) > 1 and not self._leaving:
+            self._share()
 
-    async def _hear(self, data: bytes, _: str) -> None:
+    def _share(self) -> None:
+        """Leave to others what is their share: for a moment what nobody owns, and of ours one partition at a time."""
+        owners = {each.partition: each.owner for each in self._partitions}
+        member = self._partitions[0].own.member
+        planned = self._shares.plan(owners, now())
+        for each in self._partitions:
+            each.own.deferral = 0.0 if planned[each.partition] == member else _DEFERRAL
+        if all(each.own.state in _AT_REST for each in self._partitions):
+            surplus = self._shares.surplus(owners, now())
+            if surplus is not None:
+                partition, to = surplus
+                self._partitions[partition].hand_over(to)
+
+    async def _hear(self, partition: PartitionMember, data: bytes, _: str) -> None:
         heard = decode_beat(data)
         if heard is not None:
-            self._addresses.heard(heard.beat.address, _now())
-            self._do(self._own.heard(heard.beat, _now()))
+            beat = heard.beat
+            self._addresses.heard(beat.address, now())
+            if beat.state not in _LEAVES and beat.member != partition.own.member:
+                self._shares.heard(beat.member, now())
+            partition.heard(beat)
 
-    async def _asked(self, data: bytes, reply: str) -> None:
+    async def _asked(self, partition: PartitionMember, data: bytes, reply: str) -> None:
         """Somebody wants the owner to hand over."""
-        if not self._own.owns or not reply:
+        if not partition.own.owns or not reply:
             return
         try:
             to = orjson.loads(data)["to"]
@@ -203,175 +232,51 @@ class ClusterMember:
             return
         if isinstance(to, str):
             with suppress(NatsUnsure):
-                await self._store.tell(reply, self._own.member.encode())
-            self._do(self._own.hand_over(to, _now()))
+                await self._store.tell(reply, partition.own.member.encode())
+            partition.hand_over(to)
+
+    def _queue(self, partition: int, beat: Beat) -> None:
+        if self._outgoing.qsize() < _BEATS_WAITING * len(self._partitions):
+            self._outgoing.put_nowait((partition, beat))
 
     async def _tell(self) -> None:
         """Tell the others what there is to tell, as long as there is a connection."""
-        subject = beat_subject(self._description.names(_PARTITION))
         while True:
-            beat = await self._outgoing.get()
-            with suppress(NatsUnsure):
-                await self._store.tell(subject, encode_beat(beat, int(time.time() * 1000)), flush=False)
+            await self._tell_one(*await self._outgoing.get(), flush=False)
 
-    # ------------------------------------------------------------------ what ``ownership`` says
+    async def _tell_one(self, partition: int, beat: Beat, *, flush: bool) -> None:
+        subject = beat_subject(self._description.names(partition))
+        with suppress(NatsUnsure):
+            await self._store.tell(subject, encode_beat(beat, int(time.time() * 1000)), flush=flush)
 
-    def _do(self, acts: list[Act]) -> None:
-        for act in acts:
-            match act:
-                case Act.BEAT:
-                    self._queue(self._own.beat(self.address, _now()))
-                case Act.RELEASE:
-                    self._queue(self._own.released(self.address))
-                case Act.CLAIM:
-                    self._reigning = self._tasks.create_task(self._reign(), name="asyncblock owner")
-                case Act.SILENCE:
-                    self._silent = True
-                    self._cut()
-                    logger.warning("not heard, or held up: nothing is said until the partition is known to be ours")
-                case Act.PROVE:
-                    self._proving = self._tasks.create_task(self._prove(), name="asyncblock proof")
-                case Act.SPEAK:
-                    self._silent = False
-                    logger.warning("the partition is still ours")
-                case Act.STEP_DOWN:
-                    self._silent = True
-                    self._cut()
-                    self._let_go.set()
-                    if self._opening and self._reigning is not None:
-                        # What it reads may have been deleted by the other: it would never come to the end.
-                        self._reigning.cancel()
-                    logger.warning("%s owns the partition now; standing by", self._own.owner or "another")
-                case Act.HAND_OVER:
-                    self._let_go.set()
-
-    def _queue(self, beat: Beat) -> None:
-        if self._outgoing.qsize() < _BEATS_WAITING:
-            self._outgoing.put_nowait(beat)
-
-    def _cut(self) -> None:
-        if self._server is not None:
-            self._server.gateway.cut()
-
-    async def _prove(self) -> None:
-        server = self._server
-        if server is None:
-            return
-        # Closed: it was let go of meanwhile.
-        with suppress(AsyncBlockError):
-            await server.journal.prove()
-            if server is self._server:
-                self._do(self._own.proved(_now()))
-
-    async def _reign(self) -> None:
-        """Take the partition over, serve it until it is to be let go of, and let go."""
-        own, standby, reign = self._own, self._standby, asyncio.current_task()
-        assert standby is not None
-
-        def say(what: Callable[[], list[Act]]) -> None:
-            # One before may still be closing, and knows nothing of this one.
-            if self._reigning is reign:
-                self._do(what())
-
-        self._let_go = asyncio.Event()
-        self._silent, self._opening = False, True
-        server = PartitionServer(
-            self.place,
-            self._servers,
-            self._description,
-            _PARTITION,
-            self.settings,
-            owner=own.member,
-            instead_of=own.owner,
-            on_taken=lambda term: say(lambda: own.taken(term, _now())),
-            on_overtaken=lambda error: say(lambda: own.overtaken(_now(), error.owner)),
-        )
-        try:
-            async with server:
-                self._opening = False
-                self._server = server
-                server.gateway.addresses = lambda: self._addresses.known(self.address, _now())
-                self._door = HttpDoor(server, self._access, self.settings.origins, standby.standing)
-                try:
-                    self._do(own.claimed(self.address, _now()))
-                    if own.owns:
-                        self._say(f"owner of set {self._set_name}, term {own.term}")
-                    await self._until_let_go(server)
-                finally:
-                    self._server = self._door = None
-        except Overtaken as error:
-            owner = error.owner
-            say(lambda: own.claim_failed(_now(), owner))
-        except AsyncBlockError as error:
-            self._say(f"the partition can't be taken over yet: {error}")
-            say(lambda: own.claim_failed(_now()))
-        except Exception as error:
-            self._fail(error)
-        if server.failure is not None:
-            self.failure = server.failure
-            self.failed.set()
-        say(lambda: own.handed_over(_now()))
-
-    async def _until_let_go(self, server: PartitionServer) -> None:
-        waits = [asyncio.create_task(event.wait()) for event in (self._let_go, server.failed)]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-
-    def _say(self, words: str) -> None:
-        """Say what has changed, once."""
-        if words != self._said:
-            self._said = words
-            logger.warning("%s", words)
-
-    def _fail(self, error: Exception) -> None:
-        words = f"the member of set {self._set_name} has ended: {in_words(error)}"
-        logger.critical("%s", words, exc_info=error)
-        self.failure = MainframeFailed(f"{words}. What was acknowledged is in the cluster: start it again")
-        self.failure.__cause__ = error
+    def _fail(self, failure: MainframeFailed) -> None:
+        self.failure = failure
         self.failed.set()
 
     async def _leave(self) -> None:
-        """Hand over, if it is ours, and say no more."""
+        """Hand over what is ours, and say no more."""
         if self._timer is None:
             return
-        self._do(self._own.hand_over("", _now()))
-        if self._reigning is not None:
-            if self._own.state in (OwnerState.CLAIMING, OwnerState.OPENING):
-                self._reigning.cancel()
-            self._let_go.set()
-            await asyncio.wait([self._reigning])
+        self._leaving = True
+        heirs: dict[int, str] = {}
+        if len(self._partitions) > 1:
+            heirs = self._shares.heirs({each.partition: each.owner for each in self._partitions}, now())
+        await asyncio.gather(*(each.leave(heirs.get(each.partition, "")) for each in self._partitions))
         self._timer.cancel()
         self._timer = None
-        for task in (self._telling, self._proving):
-            if task is not None:
-                task.cancel()
-        subject = beat_subject(self._description.names(_PARTITION))
+        if self._telling is not None:
+            self._telling.cancel()
         # The task that tells may be slower than the end of the connection.
         while not self._outgoing.empty():
-            beat = self._outgoing.get_nowait()
-            with suppress(NatsUnsure):
-                await self._store.tell(subject, encode_beat(beat, int(time.time() * 1000)))
+            await self._tell_one(*self._outgoing.get_nowait(), flush=True)
 
     # ------------------------------------------------------------------ who comes
 
-    async def _serve(self, transport: Transport, principal: object) -> None:
-        server = self._server
-        if server is None or not self._speaks:
-            transport.abort()
-            return
-        await server.accept(transport, principal)
-
-    @property
-    def _speaks(self) -> bool:
-        return self._own.owns and not self._silent
+    async def _serve(self, transport: Transport, caller: object) -> None:
+        assert self._door is not None
+        await self._door.serve(transport, caller)
 
     async def _admit(self, path: str, headers: Mapping[str, str]) -> HttpAnswer | object:
-        door = self._door
-        if door is not None and self._speaks:
-            return await door.admit(path, headers)
-        if self._standby is None:
+        if self._door is None:
             return HttpAnswer(503, b"this mainframe has just begun\n", more={OWNER_HEADER: "", "Retry-After": "1"})
-        return self._standby.answer(path, headers)
+        return await self._door.admit(path, headers)

@@ -104,6 +104,8 @@ class Ownership:
         """Where that one is."""
         self.to = ""
         """Who shall take over from us."""
+        self.deferral = 0.0
+        """Seconds that we leave to another member, whose share it is, before we claim what nobody owns."""
         self._chance = chance
         self._ticked = now
         self._jumped = False
@@ -139,7 +141,7 @@ class Ownership:
             case OwnerState.STANDBY if late or now - self._echoed >= TRUST:
                 # What was said meanwhile comes only now, or never.
                 self._listen(now)
-            case OwnerState.STANDBY if now >= self._claim_at:
+            case OwnerState.STANDBY if now >= self._claim_at + self.deferral:
                 self.state, self._jumped = OwnerState.CLAIMING, False
                 return [Act.BEAT, Act.CLAIM]
             case OwnerState.OWNER if late or now - self._echoed >= TRUST:
@@ -177,7 +179,8 @@ class Ownership:
         if self.state is OwnerState.CLAIMING or beat.to not in ("", self.member):
             self._listen(now)
             return []
-        self._claim_at = now
+        # Meant for us, or for anybody: there is nobody to wait for.
+        self._claim_at = now - self.deferral
         return self.tick(now)
 
     def taken(self, term: int, now: float) -> list[Act]:

@@ -50,12 +50,17 @@ class StandbyDoor:
     def _owner_address(self) -> str:
         return "" if self._own.owner == self._own.member else self._own.address
 
-    def _health(self) -> HttpAnswer:
-        trouble = None
+    @property
+    def trouble(self) -> str | None:
+        """Why it couldn't take over at the moment; None when all is well."""
         if not self._connected():
-            trouble = "no NATS server is connected"
-        elif self._own.state is OwnerState.IN_DOUBT:
-            trouble = "it isn't known whether the partition is still ours"
+            return "no NATS server is connected"
+        if self._own.state is OwnerState.IN_DOUBT:
+            return "it isn't known whether the partition is still ours"
+        return None
+
+    def _health(self) -> HttpAnswer:
+        trouble = self.trouble
         status = "standby" if trouble is None else "trouble"
         body = {"status": status, "trouble": trouble, "set": self._set_name, "owner": self._owner_address}
         return HttpAnswer(200 if trouble is None else 503, orjson.dumps(body), "application/json")

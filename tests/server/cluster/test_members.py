@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import signal
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
-import orjson
 import pytest
 
 from asyncblock.errors import ConnectionLost
 from asyncblock.server.cluster.clusterservers import ClusterServers
-from asyncblock.server.cluster.clusterset import make_set
 from asyncblock.server.cluster.members import ClusterMember
-from asyncblock.server.cluster.setstatus import SetStatus, set_status
-from asyncblock.server.jetstream import PartitionNames
-from asyncblock.server.jetstream.natsstore import NatsStore
-from asyncblock.server.jetstream.streammessages import COMMIT
 from asyncblock.server.mainframe import MainframeServer
 from asyncblock.testing import FaultProxy
 from asyncblock.transport.upgrades import StandsBy
@@ -33,6 +23,8 @@ from ...flows import node, write_flow
 from ...peers import Peer
 from ...processes import Command, free_port, run, start
 from ..jetstream.servers import NatsServers
+from .sets import Set, a_set
+from .streams import check_stream
 
 STEPS = 40
 
@@ -80,73 +72,6 @@ def flow_of(directory: Path) -> Path:
         inputs_from=[{"handle": "step", "from_node": [{"node_id": "works", "output_handle": "step"}]}],
     )
     return write_flow(directory, [works, adds])
-
-
-@dataclass
-class Member:
-    command: Command
-    url: str
-    data_dir: Path
-
-    @property
-    def health(self) -> str:
-        return self.url.replace("ws:", "http:") + "/healthz"
-
-
-@dataclass
-class Set:
-    """A set of which members run."""
-
-    nats: NatsServers
-    name: str
-    state: Path
-    stack: AsyncExitStack
-    members: list[Member] = field(default_factory=list)
-
-    async def serve(self, *more: str | Path) -> Member:
-        port = free_port()
-        data_dir = self.state / f"member{len(self.members)}"
-        servers = ",".join(self.nats.urls)
-        given = ("--cluster", servers, "--name", self.name, "--data-dir", data_dir, *more)
-        command = await self.stack.enter_async_context(start("serve", "--port", str(port), *given, state=self.state))
-        await command.until_line("mainframe at", err=True)
-        self.members.append(Member(command, f"ws://127.0.0.1:{port}", data_dir))
-        return self.members[-1]
-
-    @property
-    def reach(self) -> tuple[str, ...]:
-        token = (self.members[0].data_dir / "token").read_text().strip()
-        return ("--url", ",".join(each.url for each in self.members), "--token", token)
-
-    async def status(self) -> SetStatus:
-        store = await NatsStore.open(self.nats.urls)
-        try:
-            return await set_status(store, self.name)
-        finally:
-            await store.close()
-
-    async def owner(self, *, other: Member | None = None) -> Member:
-        """Wait for an owner, other than one."""
-        async with asyncio.timeout(60):
-            while True:
-                found = (await self.status()).owner_of(0)
-                if found is not None and found.state == "owner":
-                    [member] = [each for each in self.members if each.url == found.address]
-                    if member is not other:
-                        return member
-
-
-@asynccontextmanager
-async def a_set(nats: NatsServers, state: Path, members: int = 2) -> AsyncIterator[Set]:
-    name = f"s{secrets.token_hex(3)}"
-    store = await NatsStore.open(nats.urls)
-    await make_set(store, name, 1, nats.demands)
-    await store.close()
-    async with AsyncExitStack() as stack:
-        made = Set(nats, name, state, stack)
-        for _ in range(members):
-            await made.serve()
-        yield made
 
 
 async def until_there(path: Path) -> None:
@@ -266,24 +191,6 @@ async def test_who_knows_one_address_finds_those_that_took_over_from_it(
         assert await submit.wait() == 0, submit.err
         check_flow(submit, flow.parent)
         assert await found.owner() is second
-
-
-async def check_stream(found: Set) -> int:
-    """No commit stands behind the takeover of another owner than its own; return how many owners there were."""
-    names = PartitionNames(found.name)
-    store = await NatsStore.open(found.nats.urls)
-    owners: list[str] = []
-    term = 0
-    last = await store.last_seq(names.stream)
-    async for message in store.read(names.stream, [f"{names.prefix}.>"], last):
-        if message.subject == names.own:
-            term = message.seq
-            owner = orjson.loads(message.data)["owner"]
-            owners += [owner] if owner not in owners else []
-        elif COMMIT in message.headers:
-            assert int(message.headers[COMMIT].split(".")[0]) == term, message
-    await store.close()
-    return len(owners)
 
 
 @pytest.mark.timeout(300)
