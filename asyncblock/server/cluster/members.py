@@ -7,6 +7,7 @@ partitions are spread evenly over the members that live (``partitionshares``).
 from __future__ import annotations
 
 import asyncio
+import random
 import secrets
 import ssl
 import time
@@ -14,7 +15,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Unpack
 
 import orjson
 
@@ -32,9 +33,10 @@ from .clusterservers import ClusterServers
 from .clusterset import SetDescription, read_set
 from .memberaddresses import MemberAddresses
 from .memberdoor import MemberDoor
-from .ownership import BEAT, Beat, OwnerState
-from .partitionmember import Membership, PartitionMember, now
-from .partitionshares import PartitionShares
+from .memberpartitions import MemberPartitions
+from .ownership import BEAT, Beat
+from .partitionmember import Claim, Membership, PartitionMember
+from .partitionserver import PartitionServer
 
 __all__ = ["ClusterMember"]
 
@@ -44,14 +46,12 @@ _BEATS_WAITING: Final = 8
 _PING: Final = 1
 """Seconds between NATS's own pings: a server that hangs is left after two of them."""
 
-_DEFERRAL: Final = 0.5
-"""Seconds for which a partition that nobody owns is left to whose share it is."""
+_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""Where there is one, a clock that goes on while the machine sleeps."""
 
-_LEAVES: Final = frozenset({OwnerState.HANDING_OVER.value, "released"})
-"""What members say that may be leaving: they are given nothing."""
 
-_AT_REST: Final = frozenset({OwnerState.STANDBY, OwnerState.OWNER})
-"""States of a member's partitions in which it may hand one of them over."""
+def _now() -> float:
+    return time.clock_gettime(_CLOCK)
 
 
 class ClusterMember:
@@ -89,13 +89,11 @@ class ClusterMember:
         self._description: SetDescription
         self._store: NatsStore
         self._access: Access
-        self._partitions: list[PartitionMember] = []
-        self._shares: PartitionShares
+        self._partitions: MemberPartitions | None = None
         self._door: MemberDoor | None = None
         self._addresses = MemberAddresses()
         self._outgoing: asyncio.Queue[tuple[int, Beat]] = asyncio.Queue()
         self._telling: asyncio.Task[None] | None = None
-        self._leaving = False
         self._tasks: asyncio.TaskGroup
         self._timer: asyncio.TimerHandle | None = None
         self._stack = AsyncExitStack()
@@ -144,13 +142,13 @@ class ClusterMember:
 
     def executor_gone(self, link_id: str, reason: str) -> None:
         """Take in the evidence that the process behind a link has ended (whoever started it saw its exit)."""
-        for each in self._partitions:
+        for each in self._partitions or ():
             if each.server is not None:
                 each.server.executor_gone(link_id, reason)
 
     def executor_held(self, link_id: str, seconds: float, threads: list[Any], works: bool) -> None:
         """Take in what a parent sees of its child while the child can't speak: where it stands, that it works."""
-        for each in self._partitions:
+        for each in self._partitions or ():
             if each.server is not None:
                 each.server.executor_held(link_id, seconds, threads, works)
 
@@ -158,31 +156,36 @@ class ClusterMember:
 
     async def _stand_by(self) -> None:
         description = self._description
-        name = f"{self.address.partition('//')[2]}/{secrets.token_hex(3)}"
         owners = [await self._last_owner(partition) for partition in range(description.partitions)]
-        membership = Membership(
-            member=name,
-            address=self.address,
-            place=self.place,
-            servers=self._servers,
-            description=description,
-            settings=self.settings,
-            store=self._store,
-            access=self._access,
-            tasks=self._tasks,
-            addresses=lambda: self._addresses.known(self.address, now()),
-            tell=self._queue,
-            fail=self._fail,
+        partitions = self._partitions = MemberPartitions(
+            Membership(
+                member=f"{self.address.partition('//')[2]}/{secrets.token_hex(3)}",
+                address=self.address,
+                set_name=self._set_name,
+                partitions=description.partitions,
+                access=self._access,
+                origins=self.settings.origins,
+                tasks=self._tasks,
+                clock=_now,
+                chance=random.random,
+                connected=lambda: self._store.connected,
+                addresses=lambda: self._addresses.known(self.address, _now()),
+                take_over=self._take_over,
+                tell=self._queue,
+                fail=self._fail,
+            ),
+            owners,
         )
-        self._shares = PartitionShares(name)
-        self._partitions = [PartitionMember(membership, *each) for each in enumerate(owners)]
-        self._door = MemberDoor(self._partitions, self._access, self._set_name)
-        for each in self._partitions:
+        self._door = MemberDoor(partitions, self._access, self._set_name)
+        for each in partitions:
             names = description.names(each.partition)
-            await self._store.listen(beat_subject(names), partial(self._hear, each))
+            await self._store.listen(beat_subject(names), partial(self._hear, partitions, each.partition))
             await self._store.listen(hand_over_subject(names), partial(self._asked, each))
         self._telling = self._tasks.create_task(self._tell(), name="asyncblock beats")
-        self._tick()
+        self._tick(partitions)
+
+    def _take_over(self, partition: int, **claim: Unpack[Claim]) -> PartitionServer:
+        return PartitionServer(self.place, self._servers, self._description, partition, self.settings, **claim)
 
     async def _last_owner(self, partition: int) -> str:
         names = self._description.names(partition)
@@ -192,35 +195,16 @@ class ClusterMember:
             raise Unavailable(f"stream {names.stream} can't be read: {error}") from error
         return "" if said is None else str(orjson.loads(said.data)["owner"])
 
-    def _tick(self) -> None:
+    def _tick(self, partitions: MemberPartitions) -> None:
         # A timer, not a task: after a pause of the process it runs before anything that came in meanwhile is answered.
-        self._timer = asyncio.get_running_loop().call_later(BEAT, self._tick)
-        for each in self._partitions:
-            each.tick()
-        if len(self._partitions) > 1 and not self._leaving:
-            self._share()
+        self._timer = asyncio.get_running_loop().call_later(BEAT, self._tick, partitions)
+        partitions.tick()
 
-    def _share(self) -> None:
-        """Leave to others what is their share: for a moment what nobody owns, and of ours one partition at a time."""
-        owners = {each.partition: each.owner for each in self._partitions}
-        member = self._partitions[0].own.member
-        planned = self._shares.plan(owners, now())
-        for each in self._partitions:
-            each.own.deferral = 0.0 if planned[each.partition] == member else _DEFERRAL
-        if all(each.own.state in _AT_REST for each in self._partitions):
-            surplus = self._shares.surplus(owners, now())
-            if surplus is not None:
-                partition, to = surplus
-                self._partitions[partition].hand_over(to)
-
-    async def _hear(self, partition: PartitionMember, data: bytes, _: str) -> None:
+    async def _hear(self, partitions: MemberPartitions, partition: int, data: bytes, _: str) -> None:
         heard = decode_beat(data)
         if heard is not None:
-            beat = heard.beat
-            self._addresses.heard(beat.address, now())
-            if beat.state not in _LEAVES and beat.member != partition.own.member:
-                self._shares.heard(beat.member, now())
-            partition.heard(beat)
+            self._addresses.heard(heard.beat.address, _now())
+            partitions.heard(partition, heard.beat)
 
     async def _asked(self, partition: PartitionMember, data: bytes, reply: str) -> None:
         """Somebody wants the owner to hand over."""
@@ -236,7 +220,7 @@ class ClusterMember:
             partition.hand_over(to)
 
     def _queue(self, partition: int, beat: Beat) -> None:
-        if self._outgoing.qsize() < _BEATS_WAITING * len(self._partitions):
+        if self._outgoing.qsize() < _BEATS_WAITING * self._description.partitions:
             self._outgoing.put_nowait((partition, beat))
 
     async def _tell(self) -> None:
@@ -255,13 +239,9 @@ class ClusterMember:
 
     async def _leave(self) -> None:
         """Hand over what is ours, and say no more."""
-        if self._timer is None:
+        if self._timer is None or self._partitions is None:
             return
-        self._leaving = True
-        heirs: dict[int, str] = {}
-        if len(self._partitions) > 1:
-            heirs = self._shares.heirs({each.partition: each.owner for each in self._partitions}, now())
-        await asyncio.gather(*(each.leave(heirs.get(each.partition, "")) for each in self._partitions))
+        await self._partitions.leave()
         self._timer.cancel()
         self._timer = None
         if self._telling is not None:

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Protocol, TypedDict, Unpack
 
 from ...errors import AsyncBlockError, MainframeFailed
 from ...transport import Transport
@@ -21,30 +19,57 @@ from ...transport.websocket import HttpAnswer
 from ..access import Access
 from ..http import HttpDoor
 from ..jetstream import Overtaken
-from ..jetstream.natsstore import NatsStore
-from ..journal.datadir import DataDir
-from ..settings import Settings
+from ..metrics import Measured
 from ..supervision import in_words
-from .clusterservers import ClusterServers
-from .clusterset import SetDescription
 from .ownership import Act, Beat, Ownership, OwnerState
-from .partitionserver import PartitionServer
 from .standby import StandbyDoor
 
-__all__ = ["Membership", "PartitionMember", "now"]
+__all__ = ["Claim", "Membership", "PartitionMember", "ServedPartition", "TakeOver"]
 
 logger = logging.getLogger("asyncblock.server.cluster")
 
-_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-"""Where there is one, a clock that goes on while the machine sleeps."""
 
-_UNTOLD: Final = frozenset({OwnerState.STANDBY})
-"""What a member that leaves doesn't tell: others would give it partitions."""
+class ServedPartition(Measured, Protocol):
+    """The mainframe of a partition: a ``PartitionServer``. Entering it takes the partition over."""
+
+    failed: asyncio.Event
+    failure: MainframeFailed | None
+
+    async def __aenter__(self) -> object: ...
+
+    async def __aexit__(self, *exc: object) -> None: ...
+
+    async def prove(self) -> None:
+        """Return when something was stored that was written after the call. Raises ``AsyncBlockError``."""
+        ...
+
+    async def accept(self, transport: Transport, principal: object) -> None:
+        """Serve a connection until it ends."""
+        ...
+
+    def executor_gone(self, link_id: str, reason: str) -> None:
+        """Take in the evidence that the process behind a link has ended."""
+        ...
+
+    def executor_held(self, link_id: str, seconds: float, threads: list[Any], works: bool) -> None:
+        """Take in what a parent sees of its child while the child can't speak."""
+        ...
 
 
-def now() -> float:
-    """Return the time by which members listen and wait."""
-    return time.clock_gettime(_CLOCK)
+class Claim(TypedDict):
+    """Who takes a partition over from whom, and who is told of it."""
+
+    owner: str
+    instead_of: str
+    on_taken: Callable[[int], None]
+    """Told of the term at once."""
+    on_overtaken: Callable[[Overtaken], None]
+
+
+class TakeOver(Protocol):
+    """Makes the mainframe of a partition, which is taken over when that is entered."""
+
+    def __call__(self, partition: int, **claim: Unpack[Claim]) -> ServedPartition: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,15 +79,19 @@ class Membership:
     member: str
     address: str
     """Where clients reach it."""
-    place: DataDir
-    servers: ClusterServers
-    description: SetDescription
-    settings: Settings
-    store: NatsStore
+    set_name: str
+    partitions: int
     access: Access
+    origins: frozenset[str]
     tasks: asyncio.TaskGroup
+    clock: Callable[[], float]
+    """Tells the time by which it listens and waits: one that goes on while the machine sleeps."""
+    chance: Callable[[], float]
+    connected: Callable[[], bool]
+    """Tells whether there is a NATS server at the moment."""
     addresses: Callable[[], list[str]]
     """Where the members are, our own first."""
+    take_over: TakeOver
     tell: Callable[[int, Beat], None]
     """Tells the others of a partition's members."""
     fail: Callable[[MainframeFailed], None]
@@ -75,12 +104,11 @@ class PartitionMember:
     def __init__(self, membership: Membership, partition: int, owner: str) -> None:
         """Begin to stand by; ``owner`` is who owned the partition last, as the stream says."""
         self.partition = partition
-        self.own = Ownership(membership.member, now(), random.random, owner)
+        self.own = Ownership(membership.member, membership.clock(), membership.chance, owner)
         self._membership = membership
-        self._standby = StandbyDoor(
-            membership.access, self.own, membership.description.name, lambda: membership.store.connected
-        )
-        self._server: PartitionServer | None = None
+        self._now = membership.clock
+        self._standby = StandbyDoor(membership.access, self.own, membership.set_name, membership.connected)
+        self._server: ServedPartition | None = None
         self._door: HttpDoor | None = None
         self._silent = False
         self._let_go = asyncio.Event()
@@ -92,7 +120,7 @@ class PartitionMember:
         self._said = ""
 
     @property
-    def server(self) -> PartitionServer | None:
+    def server(self) -> ServedPartition | None:
         """The mainframe that serves the partition; None while another member's does, or none."""
         return self._server
 
@@ -124,16 +152,16 @@ class PartitionMember:
     def tick(self) -> None:
         """Take note that time has gone on."""
         if not self._rests:
-            self._do(self.own.tick(now()))
+            self._do(self.own.tick(self._now()))
 
     def heard(self, beat: Beat) -> None:
         """Take a beat in."""
         if not self._rests:
-            self._do(self.own.heard(beat, now()))
+            self._do(self.own.heard(beat, self._now()))
 
     def hand_over(self, to: str) -> None:
         """Let another member take over, if it is ours: ``to``, or anybody."""
-        self._do(self.own.hand_over(to, now()))
+        self._do(self.own.hand_over(to, self._now()))
 
     async def leave(self, to: str = "") -> None:
         """Hand over, if it is ours, and claim no more. **Cancellation** leaves that to the partition's task."""
@@ -166,14 +194,15 @@ class PartitionMember:
 
     @property
     def _rests(self) -> bool:
-        return self._leaving and self.own.state in _UNTOLD
+        # Who stands by and is about to leave says nothing: others would hand partitions over to it.
+        return self._leaving and self.own.state is OwnerState.STANDBY
 
     def _do(self, acts: list[Act]) -> None:
         address = self._membership.address
         for act in acts:
             match act:
                 case Act.BEAT:
-                    self._membership.tell(self.partition, self.own.beat(address, now()))
+                    self._membership.tell(self.partition, self.own.beat(address, self._now()))
                 case Act.RELEASE:
                     self._membership.tell(self.partition, self.own.released(address))
                 case Act.CLAIM:
@@ -210,9 +239,9 @@ class PartitionMember:
             return
         # Closed: it was let go of meanwhile.
         with suppress(AsyncBlockError):
-            await server.journal.prove()
+            await server.prove()
             if server is self._server:
-                self._do(self.own.proved(now()))
+                self._do(self.own.proved(self._now()))
 
     async def _reign(self) -> None:
         """Take the partition over, serve it until it is to be let go of, and let go."""
@@ -225,25 +254,21 @@ class PartitionMember:
 
         self._let_go = asyncio.Event()
         self._silent, self._opening = False, True
-        server = PartitionServer(
-            with_all.place,
-            with_all.servers,
-            with_all.description,
+        server = with_all.take_over(
             self.partition,
-            with_all.settings,
             owner=own.member,
             instead_of=own.owner,
-            on_taken=lambda term: say(lambda: own.taken(term, now())),
-            on_overtaken=lambda error: say(lambda: own.overtaken(now(), error.owner)),
+            on_taken=lambda term: say(lambda: own.taken(term, self._now())),
+            on_overtaken=lambda error: say(lambda: own.overtaken(self._now(), error.owner)),
         )
         try:
             async with server:
                 self._opening = False
                 self._server = server
                 server.gateway.addresses = with_all.addresses
-                self._door = HttpDoor(server, with_all.access, with_all.settings.origins, self._standby.standing)
+                self._door = HttpDoor(server, with_all.access, with_all.origins, self._standby.standing)
                 try:
-                    self._do(own.claimed(with_all.address, now()))
+                    self._do(own.claimed(with_all.address, self._now()))
                     if own.owns:
                         self._say(f"owner of {self._set_words}, term {own.term}")
                     await self._until_let_go(server)
@@ -251,17 +276,17 @@ class PartitionMember:
                     self._server = self._door = None
         except Overtaken as error:
             owner = error.owner
-            say(lambda: own.claim_failed(now(), owner))
+            say(lambda: own.claim_failed(self._now(), owner))
         except AsyncBlockError as error:
             self._say(f"{self._partition_words} can't be taken over yet: {error}")
-            say(lambda: own.claim_failed(now()))
+            say(lambda: own.claim_failed(self._now()))
         except Exception as error:
             self._fail(error)
         if server.failure is not None:
             with_all.fail(server.failure)
-        say(lambda: own.handed_over(now()))
+        say(lambda: own.handed_over(self._now()))
 
-    async def _until_let_go(self, server: PartitionServer) -> None:
+    async def _until_let_go(self, server: ServedPartition) -> None:
         waits = [asyncio.create_task(event.wait()) for event in (self._let_go, server.failed)]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -273,7 +298,7 @@ class PartitionMember:
 
     @property
     def _alone(self) -> bool:
-        return self._membership.description.partitions == 1
+        return self._membership.partitions == 1
 
     @property
     def _partition_words(self) -> str:
@@ -281,7 +306,7 @@ class PartitionMember:
 
     @property
     def _set_words(self) -> str:
-        words = f"set {self._membership.description.name}"
+        words = f"set {self._membership.set_name}"
         return words if self._alone else f"partition {self.partition} of {words}"
 
     def _say(self, words: str) -> None:

@@ -64,6 +64,13 @@ class PartitionServer(MainframeServer):
             **servers.who,
         )
 
+    async def prove(self) -> None:
+        """Return when something was stored that was written after the call. **Cancellation** is safe.
+
+        Raises ``Overtaken`` when the partition is another's, ``Closed`` when it was let go of.
+        """
+        await self.journal.prove()
+
     async def _open_journal(self, stack: AsyncExitStack) -> ServedJournal:
         self.journal = await self._take_over()
         stack.push_async_callback(self._close_journal)
