@@ -74,8 +74,15 @@ STANDING: Final = {
 class Measured(Protocol):
     """The mainframe whose figures these are: a ``mainframe.MainframeServer``, of which this is told."""
 
-    trouble: str | None
-    lag: float
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing is accepted at the moment; None when all is well."""
+        ...
+
+    @property
+    def lag(self) -> float:
+        """Seconds by which the loop ran late when it was last measured."""
+        ...
 
     @property
     def sessions(self) -> Sessions:

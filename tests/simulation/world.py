@@ -21,6 +21,7 @@ from asyncblock.link.sender import JobSender
 from asyncblock.server.settings import Settings
 from asyncblock.testing import Faults, MemoryMainframe, MemoryNetwork, OneLoop
 from asyncblock.testing.chaos.audit import Audit, audit_journal
+from asyncblock.transport import Transport
 from asyncblock.wire import records
 from asyncblock.wire.bodies import Parcel
 from asyncblock.wire.messages import (
@@ -232,6 +233,8 @@ class World:
         self.tasks: asyncio.TaskGroup
         self.io: OneLoop
         self.mainframe: MemoryMainframe
+        self.prefix = "s"
+        """What the ids of its sessions begin with."""
         self.executors: list[Executor] = []
         self.networks: list[MemoryNetwork] = []
         self._faults = faults
@@ -242,9 +245,7 @@ class World:
         self.tasks = asyncio.TaskGroup()
         await self.tasks.__aenter__()
         self.io = OneLoop(self.tasks)
-        settings = Settings(lease=60.0, no_executor_timeout=END)
-        self.mainframe = MemoryMainframe(settings, commit_delay=lambda: self.chance.uniform(0, 0.05))
-        await self.mainframe.start()
+        await self.begin()
         self._client_network = self.new_network()
         self.client = Link(self.io, self._client_network.dial, "the mainframe, for the client")
         await self.client.open(None)
@@ -261,8 +262,22 @@ class World:
         await self.mainframe.kill()
         await self.tasks.__aexit__(None, None, None)
 
+    def new_mainframe(self) -> MemoryMainframe:
+        """Return one that hasn't begun."""
+        settings = Settings(lease=60.0, no_executor_timeout=END)
+        return MemoryMainframe(settings, commit_delay=lambda: self.chance.uniform(0, 0.05))
+
+    async def begin(self) -> None:
+        """Let there be a mainframe."""
+        self.mainframe = self.new_mainframe()
+        await self.mainframe.start()
+
+    def accept(self, transport: Transport) -> None:
+        """Serve who dials."""
+        self.mainframe.accept_soon(transport)
+
     def new_network(self) -> MemoryNetwork:
-        network = MemoryNetwork(lambda transport: self.mainframe.accept_soon(transport), self._faults(), self.chance)
+        network = MemoryNetwork(self.accept, self._faults(), self.chance)
         self.networks.append(network)
         return network
 
@@ -279,7 +294,7 @@ class World:
 
     async def start_session(self) -> None:
         """Start a session and watch it to its end, across everything."""
-        session_id = f"s{len(self._watchers)}"
+        session_id = f"{self.prefix}{len(self._watchers)}"
         params = {"session_id": session_id, "plan": plan().to_json(), "inputs": {"count": self.chance.randrange(1, 60)}}
         self._watchers.append(self.tasks.create_task(self._follow(session_id, params)))
         await asyncio.sleep(0)
@@ -331,7 +346,7 @@ class World:
     async def cancel_session(self) -> None:
         """Cancel one of the sessions, wherever it is."""
         if self._watchers:
-            session_id = f"s{self.chance.randrange(len(self._watchers))}"
+            session_id = f"{self.prefix}{self.chance.randrange(len(self._watchers))}"
             self.tasks.create_task(self._cancel(session_id))
             await asyncio.sleep(0)
 
