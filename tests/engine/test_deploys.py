@@ -92,6 +92,7 @@ async def test_a_session_whose_code_is_gone_says_so_waits_and_goes_on(tmp_path: 
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(served(tmp_path, "--no-executor-timeout", "0.5"))
         first = await stack.enter_async_context(executing(tmp_path, package))
+        await until_executors(tmp_path / "data", 1)
         submit = await stack.enter_async_context(submitting(tmp_path, flow, "--json"))
         await submit.until_line("running")
         new = edit(package, "second")
