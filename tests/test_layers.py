@@ -67,6 +67,31 @@ ON_REQUEST = {("client", "retrying")}
 
 # Within a package with rooms: which of its rooms and of its own files each may import. They have no circle, either.
 ROOMS: dict[str, dict[str, set[str]]] = {
+    "server": {
+        "cluster": {"mainframe", "settings", "supervision", "jetstream", "journal", "peers", "reception"},
+        "mainframe": {"bounds", "settings", "supervision", "journal", "livesessions", "peers", "reception"},
+        "reception": {
+            "bounds", "greeting", "histograms", "supervision", "watching",
+            "committing", "dispatching", "jobstate", "journal", "livesessions", "peers", "rpc",
+        },
+        "rpc": {"bounds", "greeting", "committing", "dispatching", "jobstate", "journal", "livesessions"},
+        "livesessions": {
+            "bounds", "settings", "supervision", "committing", "dispatching", "jobstate", "journal", "peers", "sessionstate",
+        },
+        "sessionstate": {"supervision", "committing", "dispatching", "jobstate", "journal"},
+        "dispatching": {"bounds", "settings", "committing", "jobstate", "journal", "peers"},
+        "greeting": {"bounds", "jobstate", "peers"},
+        "jobstate": {"bounds", "committing", "peers"},
+        "committing": {"histograms", "settings", "supervision", "journal"},
+        "peers": {"bounds"},
+        "jetstream": {"journal"},
+        "journal": set(),
+        "bounds": {"settings"},
+        "settings": {"watching"},
+        "watching": {"histograms"},
+        "histograms": set(),
+        "supervision": set(),
+    },
     "executor": {
         "__main__": {"executor", "spawner", "guards", "attribution"},
         "executor": {"attachment", "executoroptions", "handover"},

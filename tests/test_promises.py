@@ -18,11 +18,11 @@ PROMISES: dict[str, dict[str, list[str]]] = {
             "link/test_connections.py::test_a_mainframe_that_accepts_and_says_nothing_is_left_and_tried_again",
             "wire/test_sending.py::test_whatever_happens_each_record_arrives_once_and_in_order",
             "wire/test_outbox.py::test_after_a_loss_with_something_under_way_new_messages_begin_small_and_double",
-            "server/test_gateway.py::test_a_body_resumes_at_the_offset_that_is_stored",
+            "server/reception/test_gateway.py::test_a_body_resumes_at_the_offset_that_is_stored",
         ],
         "a newer connection fences an older one": [
-            "server/test_gateway.py::test_a_connection_with_an_older_generation_is_turned_away",
-            "server/test_gateway.py::"
+            "server/reception/test_gateway.py::test_a_connection_with_an_older_generation_is_turned_away",
+            "server/reception/test_gateway.py::"
             "test_a_batch_that_waits_for_its_body_while_a_newer_connection_sends_it_again_is_applied_once",
         ],
         "two kinds of wrong": [
@@ -40,13 +40,13 @@ PROMISES: dict[str, dict[str, list[str]]] = {
         ],
         "a submit whose reply was lost doesn't start twice": [
             "server/test_greeting.py::test_a_start_whose_reply_was_cut_off_does_not_start_twice",
-            "server/test_gateway.py::test_a_start_whose_reply_was_lost_does_not_start_twice_across_a_restart",
+            "server/reception/test_gateway.py::test_a_start_whose_reply_was_lost_does_not_start_twice_across_a_restart",
         ],
     },
     "2 the mainframe dies": {
         "everything goes on, once": [
             "runtime/test_crashpoints.py::test_a_mainframe_that_dies_at_a_named_point_loses_and_repeats_nothing",
-            "server/test_recovery.py::test_a_killed_mainframe_comes_back_and_everything_goes_on",
+            "server/sessionstate/test_recovery.py::test_a_killed_mainframe_comes_back_and_everything_goes_on",
             "server/journal/test_kill.py::test_what_was_reported_is_there_once_after_each_kill",
             "server/test_nested_recovery.py::test_a_mainframe_that_is_killed_twice_in_nested_flows_goes_on_and_runs_no_job_twice",
         ],
@@ -54,20 +54,20 @@ PROMISES: dict[str, dict[str, list[str]]] = {
     "3 the executor dies": {
         "the policy decides, and each input comes from one attempt": [
             "runtime/test_crashpoints.py::test_an_executor_that_dies_at_a_named_point_leaves_its_job_to_the_policy",
-            "server/test_recovery.py::test_with_retries_a_second_attempt_runs_and_each_value_goes_downstream_once",
-            "server/test_jobs.py::test_each_downstream_input_comes_from_the_attempt_that_finished",
-            "server/test_jobs.py::test_errors_that_are_not_retried_end_the_job_at_once",
-            "server/test_jobs.py::test_a_block_in_code_has_the_policy_of_its_decorator",
+            "server/sessionstate/test_recovery.py::test_with_retries_a_second_attempt_runs_and_each_value_goes_downstream_once",
+            "server/jobstate/test_jobs.py::test_each_downstream_input_comes_from_the_attempt_that_finished",
+            "server/jobstate/test_jobs.py::test_errors_that_are_not_retried_end_the_job_at_once",
+            "server/jobstate/test_jobs.py::test_a_block_in_code_has_the_policy_of_its_decorator",
         ],
         "late records change nothing and can be inspected": [
-            "server/test_dispatch.py::test_late_records_of_an_old_attempt_change_nothing_and_are_shown_by_watch",
+            "server/dispatching/test_dispatch.py::test_late_records_of_an_old_attempt_change_nothing_and_are_shown_by_watch",
         ],
         "absence is never success": [
             "executor/test_executor.py::test_e4_a_process_that_leaves_with_0_fails_its_jobs_with_that_reason",
         ],
         "a job goes only where the hash is the same": [
-            "server/test_dispatch.py::test_a_job_waits_for_its_package_s_hash_and_fails_naming_both",
-            "server/test_dispatch.py::test_a_job_that_waits_for_its_package_goes_to_who_comes_with_it",
+            "server/dispatching/test_dispatch.py::test_a_job_waits_for_its_package_s_hash_and_fails_naming_both",
+            "server/dispatching/test_dispatch.py::test_a_job_that_waits_for_its_package_goes_to_who_comes_with_it",
         ],
     },
     "4 liveness": {
@@ -94,7 +94,7 @@ PROMISES: dict[str, dict[str, list[str]]] = {
         ],
         "time limits": [
             "executor/attempts/test_blockcall.py::test_a_timeout_ends_the_job_with_that_word",
-            "server/test_jobs.py::test_the_clock_of_a_timeout_runs_on_while_the_mainframe_is_away",
+            "server/jobstate/test_jobs.py::test_the_clock_of_a_timeout_runs_on_while_the_mainframe_is_away",
         ],
         "it never waits behind data": [
             "server/test_overload.py::test_batches_wait_above_the_high_water_mark_and_a_cancel_passes",
@@ -136,17 +136,17 @@ PROMISES: dict[str, dict[str, list[str]]] = {
     "8 security": {
         "roles, rotation, the own token": [
             "security/test_hostile_peers.py::test_a_token_does_what_its_roles_allow_and_no_more",
-            "server/test_access.py::"
+            "server/peers/test_access.py::"
             "test_tokens_change_without_a_restart_and_end_the_connections_that_were_made_with_them",
-            "server/test_access.py::test_the_own_token_is_random_and_readable_for_its_owner_only",
-            "server/test_access.py::test_every_token_is_compared_in_constant_time",
-            "server/test_access.py::test_no_token_stands_in_logs_errors_metrics_or_tracebacks",
+            "server/peers/test_access.py::test_the_own_token_is_random_and_readable_for_its_owner_only",
+            "server/peers/test_access.py::test_every_token_is_compared_in_constant_time",
+            "server/peers/test_access.py::test_no_token_stands_in_logs_errors_metrics_or_tracebacks",
         ],
         "the line": [
             "cli/test_doctor.py::test_tls_with_an_authority_of_ones_own",
-            "server/test_access.py::test_web_pages_connect_from_allowed_origins_only",
-            "server/test_access.py::test_an_address_beyond_this_machine_needs_tls_or_the_word_of_the_operator",
-            "server/test_access.py::test_a_connection_that_sends_a_byte_at_a_time_is_let_go",
+            "server/peers/test_access.py::test_web_pages_connect_from_allowed_origins_only",
+            "server/peers/test_access.py::test_an_address_beyond_this_machine_needs_tls_or_the_word_of_the_operator",
+            "server/peers/test_access.py::test_a_connection_that_sends_a_byte_at_a_time_is_let_go",
         ],
         "entries stay in their package": [
             "security/test_hostile_peers.py::test_a_plan_whose_entry_leads_out_of_its_package_is_refused",

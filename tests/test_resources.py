@@ -25,7 +25,7 @@ from .peers import HASH, Host, Peer, mainframe
 from .peers import node as bare_node
 from .peers import plan as bare_plan
 from .processes import Command, free_port, run, start
-from .server.test_dispatch import FINISHED, STARTED
+from .server.dispatching.test_dispatch import FINISHED, STARTED
 
 pytestmark = pytest.mark.timeout(180)
 

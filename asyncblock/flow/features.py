@@ -401,7 +401,7 @@ GROUPS: Final = (
             _works(
                 "recompute",
                 "var values that were lost with their process are made again; in a block's manifest, or of its node",
-                "server/test_recomputing.py::test_only_what_was_lost_is_made_again_and_delivered",
+                "server/sessionstate/test_recomputing.py::test_only_what_was_lost_is_made_again_and_delivered",
                 "recompute: true",
             ),
             _works(
@@ -427,7 +427,7 @@ GROUPS: Final = (
             _works(
                 "E1",
                 "a failed asked-for job is removed",
-                "server/test_requests.py::test_e1_a_block_that_fails_fails_its_caller_at_most",
+                "server/sessionstate/test_requests.py::test_e1_a_block_that_fails_fails_its_caller_at_most",
             ),
             _works(
                 "E2",

@@ -13,10 +13,10 @@ from typing import Any
 
 from ..errors import RemoteProtocolError
 from ..wire.messages import VERSION, Bye, Hello
-from .access import hash_token
 from .bounds import MAX_CHANNELS, MAX_DEAD, MAX_WORDS
-from .connection import Dismissed
-from .jobs import LinkState
+from .jobstate.jobs import LinkState
+from .peers.access import hash_token
+from .peers.connection import Dismissed
 
 __all__ = ["check", "check_roles", "claimed", "dead_links", "proof", "turn_away"]
 

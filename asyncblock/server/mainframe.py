@@ -14,14 +14,14 @@ from ..errors import MainframeFailed, Unavailable
 from ..transport import Transport
 from ..transport.websocket import is_loopback, serve_websocket
 from ..wire.frames import MAX_MESSAGE
-from .access import ALL_ROLES, Access, Principal
 from .bounds import MAX_WORDS
-from .gateway import RETRY_AFTER, Gateway
-from .http import HttpDoor
 from .journal import Journal, SqliteJournal
 from .journal.datadir import DataDir
-from .metrics import measured
-from .sessions import Sessions
+from .livesessions.sessions import Sessions
+from .peers.access import ALL_ROLES, Access, Principal
+from .reception.gateway import RETRY_AFTER, Gateway
+from .reception.http import HttpDoor
+from .reception.metrics import measured
 from .settings import Settings
 from .supervision import Supervisor, in_words
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 from ..errors import MainframeFailed
 from ..runtime.iothread import IOThread, inbox_of
-from ..server.access import ALL_ROLES, Principal
-from ..server.gateway import Gateway
 from ..server.journal.memoryjournal import MemoryJournal, MemoryStorage
-from ..server.sessions import Sessions
+from ..server.livesessions.sessions import Sessions
+from ..server.peers.access import ALL_ROLES, Principal
+from ..server.reception.gateway import Gateway
 from ..server.settings import Settings
 from ..server.supervision import Supervisor, in_words
 from ..transport import Transport

@@ -17,7 +17,7 @@ from asyncblock import events
 
 from ..flows import all_of, end_of
 from ..processes import start
-from ..server.test_recovery import children_of
+from ..server.sessionstate.test_recovery import children_of
 
 VAR = {"contentMediaType": "oomol/var"}
 

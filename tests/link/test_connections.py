@@ -19,7 +19,7 @@ from asyncblock.client import Mainframe, Session
 from asyncblock.link import Link
 from asyncblock.runtime.iothread import IOThread, shared
 from asyncblock.server import MainframeServer
-from asyncblock.server.jobs import LinkState
+from asyncblock.server.jobstate.jobs import LinkState
 from asyncblock.server.settings import Settings
 from asyncblock.testing import FaultProxy
 from asyncblock.transport import Transport

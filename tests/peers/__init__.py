@@ -13,8 +13,8 @@ import orjson
 
 from asyncblock.errors import AsyncBlockError
 from asyncblock.server import MainframeServer
-from asyncblock.server.access import ALL_ROLES
 from asyncblock.server.journal import SessionRow
+from asyncblock.server.peers.access import ALL_ROLES
 from asyncblock.server.settings import Settings
 from asyncblock.transport import Transport
 from asyncblock.transport.memory import memory_pair

@@ -18,7 +18,7 @@ from asyncblock.wire.frames import MAX_MESSAGE
 from ..flows import handle_def, node, write_flow
 from ..peers import Peer
 from ..processes import free_port, start
-from ..server.test_recovery import COUNT, consumed, counting_flow, numbers
+from ..server.sessionstate.test_recovery import COUNT, consumed, counting_flow, numbers
 
 
 @pytest.mark.parametrize("point", sorted(MAINFRAME))

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from asyncblock.events import events_of_row
-from asyncblock.server.lines import read_line
+from asyncblock.server.peers.lines import read_line
 from asyncblock.server.settings import Settings
 from asyncblock.testing import FaultProxy
 from asyncblock.transport.websocket import connect_websocket

@@ -262,7 +262,7 @@ async def test_an_id_or_method_of_megabytes_is_not_said_again(tmp_path: Path) ->
 
 
 async def test_who_connects_and_says_nothing_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("asyncblock.server.gateway._GREETING_TIMEOUT", 0.2)
+    monkeypatch.setattr("asyncblock.server.reception.gateway._GREETING_TIMEOUT", 0.2)
     async with mainframe(tmp_path) as host:
         await host.peer().ended()
         assert host.server.gateway.connections == 0

@@ -224,7 +224,7 @@ def catalogued() -> dict[str, Any]:
 async def test_values_for_blocks_that_nobody_runs_are_as_few_as_may_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("asyncblock.server.arguments.MAX_ARGUMENTS", 20)
+    monkeypatch.setattr("asyncblock.server.jobstate.arguments.MAX_ARGUMENTS", 20)
     async with mainframe(tmp_path) as host:
         worker, dispatch = await holding(host, catalogued())
         channel, job = dispatch["channel"], host.server.sessions.running["s"].jobs[dispatch["job_id"]]

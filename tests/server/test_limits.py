@@ -180,7 +180,7 @@ async def test_a_line_of_records_that_no_reader_could_be_given_is_unreadable(tmp
 async def test_a_body_over_the_limit_and_bodies_that_nothing_names_are_unreadable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("asyncblock.server.uploads.MAX_BODY", 100_000)
+    monkeypatch.setattr("asyncblock.server.reception.uploads.MAX_BODY", 100_000)
     async with mainframe(tmp_path, Settings(unnamed_bytes=150_000)) as host:
         one, two = host.peer(), host.peer()
         await one.hello("one", slots=1)
@@ -302,7 +302,7 @@ async def test_a_link_that_stays_away_is_forgotten_unless_it_holds_a_job(tmp_pat
 async def test_records_that_come_after_the_end_of_their_session_change_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("asyncblock.server.deadlines._GRACE_MARGIN", 0.1)
+    monkeypatch.setattr("asyncblock.server.sessionstate.deadlines._GRACE_MARGIN", 0.1)
     async with mainframe(tmp_path, Settings(cancel_grace=0.1)) as host:
         worker, late = host.peer(), host.peer()
         await worker.hello("worker", slots=1)

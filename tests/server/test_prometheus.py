@@ -18,7 +18,7 @@ import httpx
 import orjson
 import pytest
 
-from asyncblock.server.metrics import FIGURES, OPENMETRICS, TEXT, TIMES
+from asyncblock.server.reception.metrics import FIGURES, OPENMETRICS, TEXT, TIMES
 
 from ..cli.test_serve import served
 from ..processes import free_port, run

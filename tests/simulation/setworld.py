@@ -16,14 +16,14 @@ from dataclasses import replace
 from typing import Any, Unpack
 
 from asyncblock.errors import MainframeFailed, Unavailable
-from asyncblock.server.access import Access
 from asyncblock.server.cluster.memberpartitions import MemberPartitions
 from asyncblock.server.cluster.ownership import BEAT, Beat
 from asyncblock.server.cluster.partitionmember import Claim, Membership
-from asyncblock.server.gateway import Gateway
 from asyncblock.server.jetstream import Overtaken
 from asyncblock.server.journal.memoryjournal import MemoryJournal, MemoryStorage
-from asyncblock.server.sessions import Sessions
+from asyncblock.server.livesessions.sessions import Sessions
+from asyncblock.server.peers.access import Access
+from asyncblock.server.reception.gateway import Gateway
 from asyncblock.testing import Faults
 from asyncblock.transport import Transport
 

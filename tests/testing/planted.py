@@ -8,13 +8,13 @@ import sys
 from typing import Any
 
 from asyncblock.cli import main
-from asyncblock.server.incoming import Incoming
+from asyncblock.server.committing.values import Found
 from asyncblock.server.jetstream import JetStreamJournal, PartitionNames
 from asyncblock.server.jetstream.natsstore import NatsStore
 from asyncblock.server.jetstream.streammessages import COMMIT
 from asyncblock.server.journal import SqliteJournal, Write
-from asyncblock.server.sessionvalues import SessionValues
-from asyncblock.server.values import Found
+from asyncblock.server.reception.incoming import Incoming
+from asyncblock.server.sessionstate.sessionvalues import SessionValues
 
 chance = random.Random(1)
 

@@ -12,11 +12,11 @@ import jsonschema_rs
 import orjson
 import pytest
 
-from asyncblock.server.api import METHODS as CLIENT_METHODS
-from asyncblock.server.blocks import JOB_METHODS
 from asyncblock.server.bounds import limits
-from asyncblock.server.exports import LINK_METHODS
-from asyncblock.server.operations import QUESTIONS
+from asyncblock.server.dispatching.exports import LINK_METHODS
+from asyncblock.server.rpc.api import METHODS as CLIENT_METHODS
+from asyncblock.server.rpc.blocks import JOB_METHODS
+from asyncblock.server.rpc.operations import QUESTIONS
 from asyncblock.server.settings import Settings
 from asyncblock.testing.golden import STORIES, SceneEntry, stored_sessions
 from asyncblock.wire import frames
@@ -129,7 +129,7 @@ def test_the_requests_that_are_described_are_those_that_are_answered() -> None:
 
 
 def test_every_code_of_an_error_is_described() -> None:
-    text = "".join(path.read_text() for path in (ROOT / "asyncblock" / "server").glob("*.py"))
+    text = "".join(path.read_text() for path in (ROOT / "asyncblock" / "server").rglob("*.py"))
     codes = {part.partition('"')[0] for part in text.split('code="')[1:]}
     # These are written in other ways there.
     assert codes | {"unknown_block", "invalid_inputs", "failed"} == ERRORS.keys()

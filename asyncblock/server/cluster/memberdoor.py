@@ -11,8 +11,8 @@ import orjson
 from ...transport import Transport
 from ...transport.upgrades import PARTITION_HEADER
 from ...transport.websocket import HttpAnswer
-from ..access import Access
-from ..metrics import OPENMETRICS, TEXT, parts_text
+from ..peers.access import Access
+from ..reception.metrics import OPENMETRICS, TEXT, parts_text
 from .partitionmember import PartitionMember
 
 __all__ = ["MemberDoor"]

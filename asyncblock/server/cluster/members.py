@@ -24,9 +24,9 @@ from ...transport import Transport
 from ...transport.upgrades import OWNER_HEADER
 from ...transport.websocket import HttpAnswer, is_loopback, serve_websocket
 from ...wire.frames import MAX_MESSAGE
-from ..access import Access
 from ..jetstream.natsstore import NatsRefused, NatsStore, NatsUnsure
 from ..journal.datadir import DataDir
+from ..peers.access import Access
 from ..settings import Settings
 from .beats import beat_subject, decode_beat, encode_beat, hand_over_subject
 from .clusterservers import ClusterServers

@@ -16,10 +16,10 @@ from typing import Any, Protocol, TypedDict, Unpack
 from ...errors import AsyncBlockError, MainframeFailed
 from ...transport import Transport
 from ...transport.websocket import HttpAnswer
-from ..access import Access
-from ..http import HttpDoor
 from ..jetstream import Overtaken
-from ..metrics import Measured
+from ..peers.access import Access
+from ..reception.http import HttpDoor
+from ..reception.metrics import Measured
 from ..supervision import in_words
 from .ownership import Act, Beat, Ownership, OwnerState
 from .standby import StandbyDoor

@@ -8,8 +8,8 @@ import orjson
 
 from ...transport.upgrades import OWNER_HEADER
 from ...transport.websocket import HttpAnswer
-from ..access import Access
-from ..metrics import OPENMETRICS, TEXT, standing_text
+from ..peers.access import Access
+from ..reception.metrics import OPENMETRICS, TEXT, standing_text
 from .ownership import Ownership, OwnerState
 
 __all__ = ["StandbyDoor"]

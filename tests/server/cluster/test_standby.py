@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import orjson
 
-from asyncblock.server.access import Access
 from asyncblock.server.cluster.ownership import Beat, Ownership
 from asyncblock.server.cluster.standby import StandbyDoor
+from asyncblock.server.peers.access import Access
 from asyncblock.transport.upgrades import OWNER_HEADER
 
 WHO = {"authorization": "Bearer t"}

@@ -20,8 +20,9 @@ from typing import Any
 __all__ = ["Awaits", "sites"]
 
 PACKAGE = "asyncblock.server"
-LEFT_OUT = "asyncblock.server.journal"
-"""The journal has fault tests of its own, with a disk that refuses (``tests/server/journal/test_trouble.py``)."""
+LEFT_OUT = ("asyncblock.server.journal", "asyncblock.server.cluster", "asyncblock.server.jetstream")
+"""The journal has fault tests of its own, with a disk that refuses (``tests/server/journal/test_trouble.py``); sets of
+mainframes have theirs."""
 
 Site = tuple[str, int, int]
 """File, place among its sites, line."""
@@ -31,6 +32,10 @@ def _root() -> Path:
     found = importlib.util.find_spec("asyncblock")
     assert found is not None and found.submodule_search_locations is not None
     return Path(found.submodule_search_locations[0])
+
+
+def _file_of(name: str) -> Path:
+    return _root().parent / f"{name.replace('.', '/')}.py"
 
 
 def _awaits(tree: ast.AST) -> Iterator[ast.Await | ast.AsyncFor | ast.withitem]:
@@ -48,7 +53,10 @@ def _line(node: ast.Await | ast.AsyncFor | ast.withitem) -> int:
 def sites() -> list[Site]:
     """Return all of them, read from the syntax trees."""
     found = []
-    for path in sorted((_root() / "server").glob("*.py")):
+    left_out = {_file_of(name).with_suffix("") for name in LEFT_OUT}
+    for path in sorted((_root() / "server").rglob("*.py")):
+        if path.parent in left_out:
+            continue
         nodes = list(_awaits(ast.parse(path.read_text())))
         found += [(path.name, place, _line(node)) for place, node in enumerate(nodes)]
     return found
@@ -75,8 +83,9 @@ class Awaits(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         """Find the modules that are to be rewritten."""
         if not name.startswith(PACKAGE) or name.startswith(LEFT_OUT) or name == PACKAGE:
             return None
-        file = _root() / "server" / f"{name.removeprefix(PACKAGE + '.')}.py"
-        return importlib.util.spec_from_file_location(name, file, loader=self)
+        file = _file_of(name)
+        # Rooms are packages with nothing in them to rewrite.
+        return importlib.util.spec_from_file_location(name, file, loader=self) if file.exists() else None
 
     def exec_module(self, module: types.ModuleType) -> None:
         """Rewrite and run a module."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asyncblock.cli import main
-from asyncblock.server.session import RunningSession
+from asyncblock.server.livesessions.session import RunningSession
 
 
 def _fails(self: RunningSession) -> None:

@@ -113,7 +113,9 @@ async def _outcome(session: Any) -> str:
 
 
 def _settings() -> Any:
-    from asyncblock.server import gateway, mainframe, values
+    from asyncblock.server import mainframe
+    from asyncblock.server.committing import values
+    from asyncblock.server.reception import gateway
     from asyncblock.server.settings import Settings
 
     values.__dict__["_BUDGET"] = 1  # Everything is read from the journal.

@@ -40,10 +40,16 @@ NOT_IN_THE_STORY = {
     ("mainframe.py", "await asyncio.wait([task])"): "is for members of a set (tests/server/cluster/test_members.py)",
     ("mainframe.py", "await asyncio.sleep(_FORGET_INTERVAL)"): "is reached once in ten minutes, and is a sleep",
     ("incoming.py", "await asyncio.sleep(0)"): "needs a batch of over 500 lines (tests/security/test_floods.py)",
-    ("uploads.py", "await asyncio.wait([self._last_write]"): "needs a slow disk (tests/server/test_uploads.py)",
-    ("uploads.py", "await asyncio.wait([keeping])"): "needs a slow disk (tests/server/test_uploads.py)",
+    (
+        "uploads.py",
+        "await asyncio.wait([self._last_write]",
+    ): "needs a slow disk (tests/server/reception/test_uploads.py)",
+    ("uploads.py", "await asyncio.wait([keeping])"): "needs a slow disk (tests/server/reception/test_uploads.py)",
     ("uploads.py", "await self._finish(ref.n, ref.length, ref.sha256)"): "is for peers that don't ask first",
-    ("sessions.py", "session = RunningSession.from_first_row("): "needs a snapshot (tests/server/test_snapshots.py)",
+    (
+        "sessions.py",
+        "session = RunningSession.from_first_row(",
+    ): "needs a snapshot (tests/server/sessionstate/test_snapshots.py)",
     (
         "sessions.py",
         "named = {(body.link_id, body.n) for body in await",
@@ -55,9 +61,12 @@ NOT_IN_THE_STORY = {
         "linkservices.py",
         "taken = await self.sessions.journal.bodies.names_any(",
     ): "is for links that are away for a day",
-    ("askedrows.py", ""): "is for journals that other processes can't read (tests/server/test_askedrows.py)",
-    ("refolding.py", ""): "needs a large state (tests/server/test_snapshots.py)",
-    ("folding.py", ""): "runs in a process of its own (tests/server/test_snapshots.py)",
+    (
+        "askedrows.py",
+        "",
+    ): "is for journals that other processes can't read (tests/server/sessionstate/test_askedrows.py)",
+    ("refolding.py", ""): "needs a large state (tests/server/sessionstate/test_snapshots.py)",
+    ("folding.py", ""): "runs in a process of its own (tests/server/sessionstate/test_snapshots.py)",
     ("lines.py", ""): "is for records that can't be read (tests/security/test_bad_records.py)",
 }
 """Why a place isn't visited, by its file and the beginning of its line."""
@@ -76,7 +85,8 @@ def told(part: int) -> list[dict[str, Any]]:
 
 
 def source(file: str, line: int) -> str:
-    return (ROOT / "asyncblock" / "server" / file).read_text().splitlines()[line - 1].strip()
+    [path] = (ROOT / "asyncblock" / "server").rglob(file)
+    return path.read_text().splitlines()[line - 1].strip()
 
 
 def test_the_story_visits_every_await() -> None:

@@ -1,0 +1,307 @@
+"""Jobs that no connected executor can run: told at once, and ended when their time is up.
+
+A session in flight whose code is gone waits longer than one that never had any: somebody may bring the old version
+back, or accept the new one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from ...resources import NOTHING, Resources
+from ..committing.transactions import Transactions
+from ..jobstate.jobs import Job, JobState, LinkState
+from ..peers.announcement import ExecutorInfo
+from .needs import SPAWN, Need, serves
+
+__all__ = ["Absence"]
+
+_TELL_AFTER = 0.3
+"""Seconds without an executor before that is told: one that has just been asked to serve a package announces it."""
+
+_NOBODY_YET = 1.5
+"""The same while none is connected at all: those of a run start with it."""
+
+_PAUSE = 50e-6
+"""Seconds between two looks, by job that waits: five times what the look takes."""
+
+_SHOWN = 5
+"""Versions or packages that are listed."""
+
+_SHORT = 12
+"""Characters of a version that are shown, and are enough to accept it."""
+
+
+@dataclass(slots=True)
+class _Lack:
+    """A need that nobody can serve."""
+
+    since: dict[Job, float] = field(default_factory=dict)
+    """When each job was first seen to wait in vain."""
+    told: dict[tuple[str, str], str] = field(default_factory=dict)
+    """What was said, by session and node: not again for each of ten thousand jobs."""
+    timer: asyncio.TimerHandle | None = None
+    due: float = 0.0
+
+
+class Absence:
+    """Watches over the queues that no executor serves."""
+
+    def __init__(
+        self,
+        transactions: Transactions,
+        links: Mapping[str, LinkState],
+        queues: Mapping[Need, Iterable[Job]],
+        takes: Callable[[LinkState, Need], bool],
+    ) -> None:
+        self._transactions = transactions
+        self._links = links
+        self._queues = queues
+        self._takes = takes
+        self._lacks: dict[Need, _Lack] = {}
+        self.own = False
+        """Executors are started with this mainframe: where none is there yet, nobody else need start one."""
+
+    def waits(self, need: Need, job: Job) -> None:
+        """Take note that a job waits; nothing comes of it where an executor will have room."""
+        lack = self._lack(need)
+        if lack is not None:
+            now = self._transactions.loop.time()
+            lack.since[job] = now
+            self._ring(need, lack, now + self._patience(job))
+
+    def all_wait(self, need: Need, jobs: Iterable[Job]) -> None:
+        """Take note that jobs wait that all ask for the same, in one."""
+        lack = self._lack(need)
+        if lack is not None:
+            now = self._transactions.loop.time()
+            lack.since.update(dict.fromkeys(jobs, now))
+            # How patient they are depends on these two.
+            kinds = {(job.session.session_id, job.code): job for job in jobs}
+            self._ring(need, lack, now + min(map(self._patience, kinds.values())))
+
+    def _lack(self, need: Need) -> _Lack | None:
+        """Return the note of a need that nobody serves; None of one that an executor can serve."""
+        lack = self._lacks.get(need)
+        if lack is None and not self._served(need):
+            lack = self._lacks[need] = _Lack()
+        return lack
+
+    def withdrawn(self, need: Need, job: Job) -> None:
+        """Let a job go that waits no more, and its session with it."""
+        lack = self._lacks.get(need)
+        if lack is not None:
+            lack.since.pop(job, None)
+
+    def review(self) -> None:
+        """Look at all queues again: executors have come, left, or said something else."""
+        for need in list(self._lacks):
+            if need not in self._queues or self._served(need):
+                self._forget(need)
+        for need, queue in self._queues.items():
+            if need not in self._lacks and not self._served(need):
+                for job in queue:
+                    if job.state is JobState.WAITING:
+                        self.waits(need, job)
+            elif (lack := self._lacks.get(need)) is not None and lack.told:
+                # There may be another answer now.
+                self._ring(need, lack, self._transactions.loop.time() + _TELL_AFTER)
+
+    def stop(self) -> None:
+        """Let nothing ring any more."""
+        for need in list(self._lacks):
+            self._forget(need)
+
+    def _forget(self, need: Need) -> None:
+        lack = self._lacks.pop(need)
+        if lack.timer is not None:
+            lack.timer.cancel()
+
+    def _served(self, need: Need) -> bool:
+        return any(self._takes(link, need) for link in self._links.values())
+
+    def _ring(self, need: Need, lack: _Lack, due: float) -> None:
+        if lack.timer is not None:
+            if lack.due <= due:
+                return
+            lack.timer.cancel()
+        lack.due = due
+        delay = max(0.0, due - self._transactions.loop.time())
+        lack.timer = self._transactions.supervisor.later(delay, self._look, need, what="a wait for executors")
+
+    def _look(self, need: Need) -> None:
+        lack = self._lacks[need]
+        lack.timer = None
+        waiting = [job for job in self._queues.get(need, ()) if job.state is JobState.WAITING]
+        if not waiting or self._served(need):
+            self._forget(need)
+            return
+        places = {(job.session.session_id, job.node_id) for job in waiting}
+        lack.told = {place: words for place, words in lack.told.items() if place in places}
+        now = self._transactions.loop.time()
+        lack.since = {job: lack.since.get(job, now) for job in waiting}
+        late = [job for job, since in lack.since.items() if now >= since + self._limit(job)]
+        said: dict[tuple[str, bool], str] = {}
+        with self._transactions.turn() as turn:
+            for job in waiting:
+                place = (job.session.session_id, job.node_id)
+                # The same for most of them, who may be ten thousand.
+                kind = (job.node_id, job.code in job.session.served)
+                words = said.get(kind)
+                if words is None:
+                    words = said[kind] = self._words(need, job)
+                if now >= lack.since[job] + self._told_after(job) and lack.told.get(place) != words:
+                    lack.told[place] = words
+                    job.session.waits(turn, job, words)
+            for job in late:
+                job.session.fail_job(turn, job, self._end(need, job), retry=False)
+        dues = [since + self._limit(job) for job, since in lack.since.items() if job not in late]
+        dues += [
+            since + self._told_after(job)
+            for job, since in lack.since.items()
+            if job not in late and (job.session.session_id, job.node_id) not in lack.told
+        ]
+        if dues and need in self._lacks:
+            # Each look is at all of them: where they are very many, and more come, it isn't for each single one.
+            self._ring(need, lack, max(min(dues), now + _PAUSE * len(waiting)))
+
+    def _told_after(self, job: Job) -> float:
+        return _TELL_AFTER if self._executors() else _NOBODY_YET
+
+    def _patience(self, job: Job) -> float:
+        return min(self._told_after(job), self._limit(job))
+
+    def _limit(self, job: Job) -> float:
+        settings = self._transactions.settings
+        return settings.version_timeout if job.code in job.session.served else settings.no_executor_timeout
+
+    def in_vain(self) -> list[tuple[Need, int]]:
+        """Return what nobody can serve, and how many jobs wait for it."""
+        found = []
+        for need in self._lacks:
+            count = sum(job.state is JobState.WAITING for job in self._queues.get(need, ()))
+            if count and not self._served(need):
+                found.append((need, count))
+        return found
+
+    # ------------------------------------------------------------------ in words
+
+    def _executors(self) -> list[ExecutorInfo]:
+        connected = [link.executor for link in self._links.values() if link.connection is not None]
+        return [executor for executor in connected if executor is not None and not executor.once]
+
+    def _have(self, need: Need) -> list[str]:
+        """Return the versions of a block's code that executors have."""
+        found = {
+            hash[:_SHORT]
+            for executor in self._executors()
+            for hash, name in executor.packages.items()
+            if name == need.package
+        }
+        return sorted(found)
+
+    def _drained(self, need: Need) -> bool:
+        """Tell whether some could run a job, and take none: nobody else can, or it wouldn't wait."""
+        return any(link.drained and serves(link, need) for link in self._links.values())
+
+    def _near(self, need: Need) -> list[Resources]:
+        """Return what those offer that could run a job but for what it needs."""
+        if not need.resources:
+            return []
+        plain = need._replace(resources=NOTHING)
+        near = [link.executor for link in self._links.values() if serves(link, plain)]
+        return [executor.offers for executor in near if executor is not None]
+
+    @staticmethod
+    def _unoffered(need: Need, near: list[Resources]) -> str:
+        """Say what is offered too little by those that could run a job otherwise."""
+        lacks = [need.resources.lacks(offers) for offers in near]
+        # What all of them lack, or else what that one lacks which lacks least.
+        lack = min(lacks, key=lambda each: len(each.amounts) + len(each.labels))
+        offered = _listed(sorted({str(offers) or "nothing" for offers in near}))
+        return (
+            f"it needs {need.resources}, and no executor that has its code offers {lack}; they offer {offered}; start "
+            f"one with 'asyncblock executor --package DIR {need.resources.as_options()}' ('run' has these options too, "
+            "and embedded(), Executor and Flow.run have offers= and labels=)"
+        )
+
+    def _words(self, need: Need, job: Job) -> str:
+        version, limit = need.version[:_SHORT], self._limit(job)
+        executors = self._executors()
+        there = sorted({name for executor in executors for name in executor.packages.values()})
+        languages = sorted({name for executor in executors for name in executor.languages})
+        have = self._have(need)
+        if not executors and self.own:
+            what = "no executor process is ready yet"
+        elif not executors:
+            what = f"no executor is connected, for {_described(need, version)}; start one with {_START}"
+        elif self._drained(need):
+            what = _DRAINED
+        elif near := self._near(need):
+            what = self._unoffered(need, near)
+        elif need.language not in languages:
+            what = f"no executor runs {need.language}; those that are connected run {_listed(languages)}"
+        elif any(need.version in executor.packages for executor in executors):
+            what = (
+                "no executor that has its code can start a process of its own for it (spawn: true), as one in another "
+                f"program can't; start one with {_START}"
+            )
+        elif not have:
+            what = (
+                f"no executor has {_described(need, version)}; have {_listed(there) or 'none'}; start one with {_START}"
+            )
+        else:
+            what = f"no executor has version {version} of node {job.node_id}; have {_listed(have)} of {need.package}; "
+            what += self._back(version, job) if job.code in job.session.served else _ANEW
+        return f"{what} (it waits {_time(limit)})"
+
+    def _back(self, version: str, job: Job) -> str:
+        how = f"asyncblock executor --package DIR --accept {version}, or "
+        how += f"ASYNCBLOCK_ACCEPT={version} for a service of your own"
+        if self.own:
+            how = f"asyncblock resume {job.session.session_id} --accept {version}"
+        return f"bring it back, or let the session go on under the code that is there: {how}"
+
+    def _end(self, need: Need, job: Job) -> str:
+        package = job.block.get("package")
+        if self._drained(need):
+            return f"no executor could run node {job.node_id} within {_time(self._limit(job))}: {_DRAINED}"
+        if near := self._near(need):
+            what = self._unoffered(need, near)
+            return f"no executor could run node {job.node_id} within {_time(self._limit(job))}: {what}"
+        have = self._have(need)
+        held = ", ".join(f"{package!r} {each}" for each in have)
+        words = f"executors have {held}" if held else "no connected executor has that package"
+        words += f"; start one with {_START}"
+        if need.group == SPAWN:
+            words += "; it wants a process of its own (spawn: true), which an executor in another program can't start"
+        besides = f", and {need.resources}" if need.resources else ""
+        return (
+            f"no executor could run node {job.node_id} within {_time(self._limit(job))}: it needs {need.language} and "
+            f"package {package!r} with hash {need.version[:_SHORT]}{besides}; {words}"
+        )
+
+
+_DRAINED = (
+    "every executor that could run it is drained, and takes no new jobs; let one take them again (on the page, under "
+    "Executors, or by Mainframe.drain(link, False)), or start another"
+)
+_START = "'asyncblock executor --package DIR', DIR being the same files"
+
+
+_ANEW = "start one anew where these files are; 'asyncblock executor --reload' follows edits"
+
+
+def _described(need: Need, version: str) -> str:
+    return f"{need.package} (version {version})" if version else need.package
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:g} s" if seconds < 600 else f"{seconds / 60:g} min"

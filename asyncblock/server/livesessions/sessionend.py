@@ -1,0 +1,164 @@
+"""The end of a session: what runs is cancelled, what waits is dropped, and once all is quiet the last row says so.
+
+Nothing here decides that it ends; ``session`` does, or its flow.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from ...flow.entries import RunFinished
+from ...wire.messages import SessionEnded
+from ..bounds import INLINE_BYTES
+from ..committing.turn import Turn
+from ..committing.values import Found
+from ..dispatching.spill import sizes, spill
+from ..jobstate.jobs import Attempt, Job, JobState
+from .sessionrows import SessionRows
+
+__all__ = ["NOT_BEGUN", "SessionEnd"]
+
+NOT_BEGUN = "its flow was over before an executor had it"
+
+_DROPPED = 200
+"""Jobs that wait and are ended in one step of the loop, each in some 8 µs."""
+
+
+class SessionEnd(SessionRows):
+    """A session that can come to its end."""
+
+    _dropped: deque[Job]
+    """Jobs of a flow that is over, as far as they haven't been looked at."""
+
+    def _conclude(self, turn: Turn, verdict: RunFinished) -> None:
+        """The flow is over: cancel what still runs, then end."""
+        self._verdict = verdict
+        self.state = "ending"
+        reason = verdict.error or "the flow has finished"
+        for link in self.links:
+            for attempt in link.attempts.values():
+                if attempt.job.session is self and attempt.job.attempt is attempt:
+                    self.cancel_job(attempt.job, reason)
+        self._dropped.extend(self.jobs.values())
+        self._drop_some(turn)
+        if self.jobs:
+            self.deadlines.abandon_all_later()
+        self._end_if_quiet(turn)
+
+    def _drop_some(self, turn: Turn) -> None:
+        """End jobs that no executor has, some at a time: there may be a hundred thousand."""
+        for _ in range(min(len(self._dropped), _DROPPED)):
+            job = self._dropped.popleft()
+            if job.attempt is None and job.state is not JobState.ENDED:
+                self._owner.dispatch.withdraw(job)
+                self._end_job(turn, job, NOT_BEGUN)
+                self._run.drop(job.job_id)
+        if self._dropped:
+            self._owner.supervisor.soon(self._drop_more, what="the end of jobs", session=self)
+
+    def _drop_more(self) -> None:
+        if not self._owner.supervisor.closed:
+            with self._owner.turn() as turn:
+                self._drop_some(turn)
+                self._end_if_quiet(turn)
+
+    def cancel_job(self, job: Job, reason: str) -> None:
+        """Tell the executor to cancel a job: at once, it never waits behind data."""
+        job.cancelling = reason
+        self.say_cancel(job)
+        if job.attempt is not None and self._owner.dispatch.exports.holds_back(job.attempt):
+            self.end_unsent(job.attempt)
+        self.requests.cancel_all_soon(job, reason)
+
+    def end_unsent(self, attempt: Attempt) -> None:
+        """End a cancelled job whose dispatch waits for values: its executor has never heard of it, and can't say its
+        end. In a turn of its own: the one that is under way counts its lines."""
+        self._owner.supervisor.soon(self._end_unsent, attempt, what="the end of a job", session=self)
+
+    def _end_unsent(self, attempt: Attempt) -> None:
+        job = attempt.job
+        # The values may have come meanwhile: then it was sent, with its cancel behind it.
+        over = self._owner.supervisor.closed or attempt.fenced or job.attempt is not attempt
+        if not over and self._owner.dispatch.exports.withdraw(attempt):
+            with self._owner.turn() as turn:
+                words = job.overdue or f"{job.cancelling}; its values were still on their way"
+                self.fail_job(turn, job, words, retry=False)
+
+    def leave(self) -> None:
+        """Leave no circles behind, now that the end is in the journal: they would stay until the collector comes."""
+        self._run.close()
+        self.lives.close()
+        del self.requests, self.recomputing, self.deadlines
+
+    def _end_if_quiet(self, turn: Turn | None) -> None:
+        if turn is None or self.state != "ending" or self.jobs or self._verdict is None:
+            return
+        self.deadlines.all_over()
+        # Before the outputs are read, which may take turns of its own: nobody else may begin the end meanwhile.
+        self.state = "finishing"
+        verdict = self._verdict
+        self._resolve(verdict.outputs, lambda t, found: self._finish(t, verdict, found), turn)
+
+    def _finish(self, turn: Turn, verdict: RunFinished, found: dict[str, Found]) -> None:
+        if sum(sizes(found).values()) > INLINE_BYTES:
+            turn.after(lambda: self._begin(self._finish_large(verdict, found), "the end"))
+            return
+        self._finish_with(turn, verdict, found)
+
+    async def _finish_large(self, verdict: RunFinished, found: dict[str, Found]) -> None:
+        found = await spill(self._owner.journal, self.number, self.session_id, found)
+        with self._owner.turn() as turn:
+            self._finish_with(turn, verdict, found)
+
+    def _finish_with(self, turn: Turn, verdict: RunFinished, found: dict[str, Found]) -> None:
+        self.finished_at = _now()
+        self.error = verdict.error
+        self.state = verdict.state
+        self.lives.end()
+        turn.say(
+            self,
+            "SessionFinished",
+            session_id=self.session_id,
+            state=verdict.state,
+            error=verdict.error,
+            **({"failed": self.failed} if self.failed is not None and verdict.state == "failed" else {}),
+            outputs={handle: each.value for handle, each in found.items() if each.body is None},
+            bodies={handle: each.body for handle, each in found.items() if each.body is not None},
+            t=self.finished_at,
+        )
+        self._owner.ended(turn, self)
+        if self.watch is not None:
+            self.watch.session_over(verdict.state, verdict.error)
+        turn.after(self._tell_executors)
+
+    def _tell_executors(self) -> None:
+        # Those, too, who can remove what executors that have left have handed down.
+        heirs = [link for link in self._owner.dispatch.links.values() if self.lives.places & link.places]
+        for link in {id(link): link for link in (*self.links, *heirs)}.values():
+            link.send(SessionEnded(self.session_id))
+
+    # ------------------------------------------------------------------ what may have to be read first
+
+    def _resolve(self, refs: dict[str, Any], then: Callable[[Turn, dict[str, Found]], None], turn: Turn) -> None:
+        """Go on with values: in this turn when they are in memory, else in one of its own after reading."""
+        found = self.resolve_now(refs)
+        if found is not None:
+            then(turn, found)
+            return
+
+        async def read() -> None:
+            values = await self.resolve(refs)
+            with self._owner.turn() as later:
+                then(later, values)
+
+        turn.after(lambda: self._begin(read(), "reading values"))
+
+    def _begin(self, coroutine: Coroutine[Any, Any, None], what: str) -> None:
+        self._owner.supervisor.begin(coroutine, what, self)
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
