@@ -21,7 +21,7 @@ __all__ = ["main", "words"]
 BEGIN = "<!-- storms: begin -->"
 END = "<!-- storms: end -->"
 
-_DONE = {"outputs": "outputs", "effects": "effects outside", "frames": "frames", "sessions_finished": "sessions"}
+_DONE = {"outputs": "outputs", "effects": "effects", "frames": "frames", "sessions_finished": "sessions"}
 _WRONG = ("lost", "duplicated", "reordered", "wrong", "swapped", "fenced", "commits_repeated", "broken")
 _ENDS = ("sessions_failed", "sessions_hanging")
 
@@ -37,17 +37,20 @@ def words(storms: Sequence[Mapping[str, Any]], day: datetime.date) -> str:
 def _line(storms: Sequence[Mapping[str, Any]], day: datetime.date, seconds: float, of_set: bool) -> str:
     seeds = ", ".join(str(storm["seed"]) for storm in storms)
     faults = sorted({kind for storm in storms for kind in storm["faults"]})
-    least = ", ".join(f"{kind} {min(storm['faults'].get(kind, 0) for storm in storms)}" for kind in faults)
+    least = min(storm["faults"].get(kind, 0) for storm in storms for kind in faults)
     done = ", ".join(f"{_sum(storms, key):,} {what}" for key, what in _DONE.items())
-    wrong = ", ".join(
-        f"{key.removeprefix('sessions_').replace('_', ' ')} {_sum(storms, key)}"
+    counts = {
+        key.removeprefix("sessions_").replace("_", " "): _sum(storms, key)
         for key in (*_WRONG, *_ENDS)
         if key in storms[0]
-    )
-    what = "a set of mainframes on NATS" if of_set else "one mainframe"
+    }
+    wrong = ", ".join(f"{name} {count}" for name, count in counts.items())
+    if not any(counts.values()):
+        wrong = f"0 {', '.join(counts)}"
+    what = " over a set of mainframes on NATS" if of_set else ""
     return (
-        f"Chaos of {day.isoformat()}, {what}, {len(storms)} x {seconds:g} s (seeds {seeds}), {len(faults)} kinds of "
-        f"faults, in each storm at least: {least}. {done}: **{wrong}**."
+        f"{len(storms)} x {seconds:g} s{what} (seeds {seeds}, {day.isoformat()}), {len(faults)} kinds of faults at "
+        f"least {least} times each: {done}; **{wrong}**."
     )
 
 
@@ -63,13 +66,16 @@ def main(files: Sequence[str], readme: Path = README) -> None:
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"{readme} has no {BEGIN} ... {END}")
-    # As far in as the markers, so that an item of a list goes on behind it.
-    margin = before[before.rfind("\n") + 1 :]
+    # As far in as the line of the marker, so that an item of a list goes on behind it.
+    line = before[before.rfind("\n") + 1 :]
+    margin = line[: len(line) - len(line.lstrip())]
+    # The marker is one word at its end.
+    end_word = END.replace(" ", "\0")
     said = "\n".join(
         textwrap.fill(line, 120, initial_indent=margin, subsequent_indent=margin)
-        for line in words(storms, datetime.datetime.now().astimezone().date()).splitlines()
+        for line in (words(storms, datetime.datetime.now().astimezone().date()) + end_word).splitlines()
     )
-    readme.write_text(f"{before}{BEGIN}\n{said}\n{margin}{END}{after}", "utf-8")
+    readme.write_text(f"{before}{BEGIN}\n{said.replace(end_word, END)}{after}", "utf-8")
 
 
 if __name__ == "__main__":

@@ -25,31 +25,37 @@ def told(seed: int, faults: dict[str, int], lost: int = 0, *, of_set: bool = Fal
     return line
 
 
-def test_kinds_are_told_with_the_least_that_a_storm_had_and_the_rest_as_sums() -> None:
-    line = storms.words([told(1, {"cut": 9, "oom": 3}), told(2, {"cut": 7}, lost=1)], DAY)
+def test_kinds_are_told_with_the_least_that_there_was_of_any_and_the_rest_as_sums() -> None:
+    line = storms.words([told(1, {"cut": 9, "oom": 3}), told(2, {"cut": 7, "oom": 1}, lost=1)], DAY)
     assert line == (
-        "Chaos of 2026-11-30, one mainframe, 2 x 600 s (seeds 1, 2), 2 kinds of faults, in each storm at least: cut 7, "
-        "oom 0. 3,000 outputs, 40 effects outside, 0 frames, 8 sessions: **lost 1, duplicated 0, reordered 0, wrong 0, "
-        "swapped 0, failed 0, hanging 0**."
+        "2 x 600 s (seeds 1, 2, 2026-11-30), 2 kinds of faults at least 1 times each: 3,000 "
+        "outputs, 40 effects, 0 frames, 8 sessions; **lost 1, duplicated 0, reordered 0, wrong 0, swapped 0, failed 0, "
+        "hanging 0**."
     )
+    assert "at least 0 times each" in storms.words([told(1, {"cut": 9, "oom": 3}), told(2, {"cut": 7})], DAY)
 
 
 def test_a_set_has_a_line_of_its_own() -> None:
     alone, of_set = storms.words([told(1, {"cut": 1}), told(1, {"owner": 1}, of_set=True)], DAY).splitlines()
-    assert "one mainframe" in alone
+    assert "a set" not in alone
     assert "fenced" not in alone
     assert "a set of mainframes on NATS" in of_set
     assert "fenced 2, commits repeated 0, broken 0" in of_set
 
 
+def test_where_nothing_went_wrong_the_zero_is_told_once() -> None:
+    line = storms.words([told(1, {"cut": 1})], DAY)
+    assert line.endswith("**0 lost, duplicated, reordered, wrong, swapped, failed, hanging**.")
+
+
 def test_only_what_stands_between_the_markers_changes(tmp_path: Path) -> None:
     readme, lines = tmp_path / "README.md", tmp_path / "lines"
     lines.write_bytes(orjson.dumps(told(1, {"cut": 1})) + b"\n")
-    readme.write_text(f"one\n  {storms.BEGIN}\n  old\n  {storms.END}\ntwo\n")
+    readme.write_text(f"one\n  words: {storms.BEGIN}\n  old{storms.END}\ntwo\n")
     storms.main([str(lines)], readme)
     text = readme.read_text()
-    assert text.startswith(f"one\n  {storms.BEGIN}\n  Chaos of ")
-    assert text.endswith(f"\n  {storms.END}\ntwo\n")
+    assert text.startswith(f"one\n  words: {storms.BEGIN}\n  1 x 600 s (seeds 1, ")
+    assert text.endswith(f"**.{storms.END}\ntwo\n")
     assert all(line.startswith("  ") and len(line) <= 120 for line in text.splitlines()[1:-1])
     assert "old" not in text
     readme.write_text("no markers")

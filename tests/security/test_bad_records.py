@@ -252,7 +252,7 @@ async def test_text_and_binary_are_told_apart_by_what_they_are_sent_as(tmp_path:
     async with served(tmp_path) as house:
         assert (await raw_peer(house.url, b"  " + ASK, text=True))["op"] == "reply"
         for data, text, words in (
-            (b"\xef\xbb\xbf" + ASK, True, "BOM"),
+            (b"\xef\xbb\xbf" + ASK, True, "isn't JSON"),
             (b"[" + ASK + b"]", True, "isn't an object with an 'op'"),
             (b"\x01" + b"\0" * 20, True, "a text message"),
             (ASK, False, "a binary message"),
