@@ -112,7 +112,7 @@ async def run_plan(wanted: Wanted, plan: Plan, workers: int, data_dir: Path | No
                     from .telling import write_report
 
                     await write_report(Followed(session), wanted.report, full=False)
-        if page is not None and code != INTERRUPTED:
+        if page is not None and code != INTERRUPTED and not interrupts.asked:
             await page.stay(interrupts)
         return code
 

@@ -22,7 +22,8 @@ class Interrupts:
     def __init__(self) -> None:
         self.restore: Callable[[], object] = _nothing
         """Puts the terminal back before a second signal ends the process."""
-        self._asked = False
+        self.asked = False
+        """The first one came. What it was to end may have ended just before it, and then says nothing of it."""
         self._act: Callable[[], object] = _nothing
 
     def __enter__(self) -> Interrupts:
@@ -48,10 +49,10 @@ class Interrupts:
             self._act = before
 
     def _seen(self) -> None:
-        if self._asked:
+        if self.asked:
             self.restore()
             os._exit(INTERRUPTED)
-        self._asked = True
+        self.asked = True
         self._act()
 
 

@@ -63,7 +63,7 @@ async def _round(
         try:
             await asyncio.wait({running, edit}, return_when=asyncio.FIRST_COMPLETED)
             if not edit.done():
-                if running.result() == INTERRUPTED:
+                if running.result() == INTERRUPTED or interrupts.asked:
                     return None
                 print("waiting for edits; Ctrl-C to leave", file=sys.stderr, flush=True)
             elif not running.done():
