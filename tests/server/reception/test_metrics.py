@@ -114,7 +114,7 @@ def test_labels_of_any_text_are_read_back(openmetrics: bool) -> None:
 
 
 def test_the_page_names_the_histograms_and_the_dashboard_asks_for_what_there_is() -> None:
-    docs = Path(__file__).parents[2] / "docs"
+    docs = Path(__file__).parents[3] / "docs"
     page = (docs / "telemetry.md").read_text("utf-8")
     assert [name for name in TIMES if f"`asyncblock_{name}`" not in page] == []
     dashboard = orjson.loads((docs / "dashboard.json").read_bytes())
