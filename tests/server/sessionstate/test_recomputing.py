@@ -164,7 +164,8 @@ async def test_several_values_of_one_handle_are_the_same_ones_again(case: Case) 
     """The third of five consumers dies when the producer has ended; the first two have had theirs."""
     body = "for n in range(5):\n    await ctx.output({n, times * 100}, 'v')\nreturn {'end': 5}"
     case.block("make", "", "v:var end", body, AGAIN)
-    case.block("signal", "end", "", "return {}")
+    # It may still be about to say its end when its process dies.
+    case.block("signal", "end", "", "return {}", RETRIED)
     dies = """
 if times == 3:
     while not (Path(ROOT) / "signal").exists():
@@ -182,7 +183,8 @@ return {"y": sorted(inputs["v"])}
     _, told = await run(path)
     taken = [event.result["y"] for event in all_of(told, events.BlockFinished) if "y" in event.result]
     assert taken == [[0, 100], [1, 100], [2, 200], [3, 200], [4, 200]]
-    assert (case.ran("make"), case.ran("signal")) == (2, 1)
+    assert case.ran("make") == 2
+    assert case.ran("signal") in (1, 2)
 
 
 async def test_a_block_that_puts_out_something_else_when_it_runs_again_fails_who_waits(case: Case) -> None:
