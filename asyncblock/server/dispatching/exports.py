@@ -112,10 +112,6 @@ class Exports:
             asked.attempts.append(attempt)
         return True
 
-    def holds_back(self, attempt: Attempt) -> bool:
-        """Tell whether a dispatch isn't sent yet, for it waits for values."""
-        return any(attempt in asked.attempts for asked in self._waiting.values())
-
     def withdraw(self, attempt: Attempt) -> bool:
         """Send a dispatch no more that waits for values; tell whether it did."""
         waited = [asked for asked in self._waiting.values() if attempt in asked.attempts]

@@ -69,13 +69,13 @@ class SessionEnd(SessionRows):
         """Tell the executor to cancel a job: at once, it never waits behind data."""
         job.cancelling = reason
         self.say_cancel(job)
-        if job.attempt is not None and self._owner.dispatch.exports.holds_back(job.attempt):
+        if job.attempt is not None and job.state is JobState.ASSIGNED:
             self.end_unsent(job.attempt)
         self.requests.cancel_all_soon(job, reason)
 
     def end_unsent(self, attempt: Attempt) -> None:
-        """End a cancelled job whose dispatch waits for values: its executor has never heard of it, and can't say its
-        end. In a turn of its own: the one that is under way counts its lines."""
+        """End a cancelled job if its dispatch waits for values: its executor has never heard of it, and can't say its
+        end. In a turn of its own: the one that is under way counts its lines, and may cancel thousands."""
         self._owner.supervisor.soon(self._end_unsent, attempt, what="the end of a job", session=self)
 
     def _end_unsent(self, attempt: Attempt) -> None:
