@@ -19,7 +19,9 @@ from typing import Any, Final
 
 from .errors import AsyncBlockError, LocalProtocolError
 from .runtime.forks import claim, fresh_lock, generation
-from .varvalues.depot import Depot, Filed, ValueId
+from .varvalues.depot import Depot
+from .varvalues.filed import Filed
+from .varvalues.valueid import ValueId
 
 __all__ = ["Memory", "empty", "empty_in", "hand_over", "make_private", "memory_of", "offer", "withdraw"]
 

@@ -13,7 +13,8 @@ import pytest
 
 import asyncblock
 from asyncblock.shared import Memory, empty_in, hand_over, make_private, memory_of
-from asyncblock.varvalues.depot import MEMORY, Depot, ValueId
+from asyncblock.varvalues.depot import MEMORY, Depot
+from asyncblock.varvalues.valueid import ValueId
 
 from .flow.packages import block, write
 from .processes import run

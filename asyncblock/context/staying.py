@@ -13,8 +13,9 @@ from ..runtime.offload import run_in_thread
 from ..shared import Memory, empty_in, hand_over, memory_of
 from ..store import EXECUTOR_NAME, Store, StoreKey
 from ..values import portable
-from ..varvalues.depot import Filed, ValueId, loaded
 from ..varvalues.detached import detached, is_quick, size_of
+from ..varvalues.filed import Filed, loaded
+from ..varvalues.valueid import ValueId
 from .dataframes import cache_name, is_dataframe, save
 from .jobenvironment import JobEnvironment
 from .jobinfo import JobInfo

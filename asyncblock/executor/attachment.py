@@ -19,7 +19,8 @@ from ..link import JobSender, Link
 from ..runtime.offload import wait_in_thread
 from ..shared import withdraw
 from ..store import StoreKey
-from ..varvalues.depot import Filed, ValueId
+from ..varvalues.filed import Filed
+from ..varvalues.valueid import ValueId
 from ..wire.bodies import BodyRef
 from ..wire.messages import Cancel, Close, Dispatch
 from ..wire.windows import Window

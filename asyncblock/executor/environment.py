@@ -19,7 +19,9 @@ from ..runtime.iothread import inbox_of
 from ..runtime.offload import wait_in_thread
 from ..runtime.scratch import Scratch
 from ..store import Store, StoreKey
-from ..varvalues.depot import Depot, Filed, ValueId
+from ..varvalues.depot import Depot
+from ..varvalues.filed import Filed
+from ..varvalues.valueid import ValueId
 from ..wire.bodies import BodyRef
 from .code.catalog import Catalog
 

@@ -16,8 +16,8 @@ from ...runtime import offload
 from ...runtime.scratch import FullDisk
 from ...store import StoreKey
 from ...values.pieces import loads_blocks
-from ...varvalues.depot import ValueId
 from ...varvalues.detached import detached, is_quick
+from ...varvalues.valueid import ValueId
 from ...wire.bodies import BodyRef
 from ...wire.messages import Dispatch
 from ..environment import Environment

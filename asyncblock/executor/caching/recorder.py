@@ -17,7 +17,7 @@ from ...store import Store, StoreKey
 from ...telemetry.traces import Trace
 from ...values import dumps
 from ...values.pieces import loads_blocks
-from ...varvalues.depot import loaded
+from ...varvalues.filed import loaded
 from ...wire.bodies import OutgoingBody, Parcel
 from .digests import Named, NoDigest
 from .results import MAX_RESULT, Results, UnfinishedResult

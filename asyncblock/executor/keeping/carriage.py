@@ -15,7 +15,8 @@ from typing import Any, Final
 from ...errors import AsyncBlockError, ConnectionLost, LocalProtocolError, RemoteProtocolError
 from ...runtime import offload
 from ...store import StoreKey
-from ...varvalues.depot import Filed, ValueId
+from ...varvalues.filed import Filed
+from ...varvalues.valueid import ValueId
 from ...wire.bodies import BodyRef
 from ...wire.messages import Carry, Release
 from ...wire.ranges import Ranges

@@ -18,7 +18,8 @@ from ...errors import AsyncBlockError
 from ...runtime import offload
 from ...store import KeptValue
 from ...values.portable import NotPortable
-from ...varvalues.depot import ValueId, loaded
+from ...varvalues.filed import loaded
+from ...varvalues.valueid import ValueId
 from ..environment import Environment
 from .spilling import id_of
 

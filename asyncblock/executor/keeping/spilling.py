@@ -17,7 +17,8 @@ from typing import Final
 from ...childprocesses.hostmemory import DISK_SETTING, var_disk_limit
 from ...runtime import offload
 from ...store import KeptValue, StoreKey
-from ...varvalues.depot import Filed, ValueId
+from ...varvalues.filed import Filed
+from ...varvalues.valueid import ValueId
 from ..environment import Environment
 from .gradualfree import free_gradually
 

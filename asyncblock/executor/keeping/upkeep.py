@@ -11,7 +11,7 @@ from typing import Any, Final
 from ...context import dataframes
 from ...runtime import offload
 from ...store import StoreKey
-from ...varvalues.depot import ValueId
+from ...varvalues.valueid import ValueId
 from ...wire.messages import Live, Release
 from ...wire.ranges import Ranges
 from ..environment import Environment

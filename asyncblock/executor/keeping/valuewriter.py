@@ -8,7 +8,8 @@ from typing import Any, Final
 from ...errors import AsyncBlockError, RemoteProtocolError
 from ...runtime import offload
 from ...values.portable import size_of
-from ...varvalues.depot import Filed, ValueId
+from ...varvalues.filed import Filed
+from ...varvalues.valueid import ValueId
 from ...wire.messages import Export
 from ..environment import Environment
 from .budget import Budget
