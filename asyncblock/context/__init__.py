@@ -1,7 +1,8 @@
 """Context: what a block sees of its job. Every send is one ``await``; ``SyncContext`` is the same for ``def`` blocks.
 
-The logic stands once, in ``base``: it turns calls into records and keeps the rules. The two contexts only differ in how
-they wait: ``Context`` on its event loop, ``SyncContext`` on its worker thread.
+The logic stands once: ``base`` makes records and keeps the rules, ``sending`` has the calls that both contexts have in
+common, ``enginecalls`` what they ask the mainframe. The two only differ in how they wait: ``Context`` (in ``context``)
+on its event loop, ``SyncContext`` (in ``blocking``) on its worker thread.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """The link of this process to one mainframe: one outbox, one transport at a time, and the tasks that drive them.
 
-``link`` holds the connection and reconnects, ``sender`` is where jobs' records wait, ``streamedbody`` and
-``bodybuffer`` make and keep large values, ``questions`` and ``downloads`` are what this side asks. All of it lives on
-the I/O thread; what other threads may touch is ``JobSender`` and ``StreamedBody`` (one for each job, one for each large
-value) and the coroutines of ``Link``.
+``link`` is what others have of it, ``connections`` makes one connection after the other, ``sender`` is where jobs'
+records wait, ``streamedbody`` and ``bodybuffer`` make and keep large values, ``fileuploads`` sends files, ``questions``
+and ``downloads`` are what this side asks, ``hosted`` is what an executor is told. All of it lives on the I/O thread;
+what other threads may touch is ``JobSender`` and ``StreamedBody`` (one for each job, one for each large value) and the
+coroutines of ``Link``.
 """
 
 from __future__ import annotations

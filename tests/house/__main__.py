@@ -23,8 +23,8 @@ def main() -> None:
     for law in LAWS:
         broken = law.broken(found)
         rows.append(f"| {law.words} | {len(broken) or 'holds'}{' break it' if broken else ''} |")
-        if asked.verbose:
-            rows += [f"    {each}" for each in broken]
+        if asked.verbose and broken:
+            rows += [f"    {law.mend}:", *(f"    {each}" for each in broken)]
     print("\n".join(rows))
     if asked.write:
         _write([row for row in rows if row.startswith("|")])

@@ -48,6 +48,8 @@ class Law:
 
     words: str
     broken: Callable[[list[Module]], list[str]]
+    mend: str
+    """What to do about it."""
 
 
 def circles(modules: list[Module]) -> list[list[str]]:
@@ -206,11 +208,35 @@ def _untested(modules: list[Module]) -> list[str]:
 
 
 LAWS: Final = (
-    Law("imports go in no circle, not even those for types or within functions", _circles),
-    Law("a class's name is used once", _class_names),
-    Law("a file's name is used once", _file_names),
-    Law(f"a class has {_MOST_LINES} lines and {_MOST_METHODS} methods at most", _long_classes),
-    Law("nobody reaches into what is private to another file's object", _private),
-    Law("no decision is made by the text of a message", _by_message),
-    Law("tests stand where what they test does", _untested),
+    Law(
+        "imports go in no circle, not even those for types or within functions",
+        _circles,
+        "let the lower of two files say in a Protocol what it asks for, or move what both need into a third one",
+    ),
+    Law(
+        "a class's name is used once",
+        _class_names,
+        "give the newer one another name; a twin on purpose stands in _TWINS of tests/house/laws.py, with its reason",
+    ),
+    Law("a file's name is used once", _file_names, "give the newer one a name that says which it is"),
+    Law(
+        f"a class has {_MOST_LINES} lines and {_MOST_METHODS} methods at most",
+        _long_classes,
+        "take a subject out of it, as an object that it has or a base class in a file of its own, with a name of its own",
+    ),
+    Law(
+        "nobody reaches into what is private to another file's object",
+        _private,
+        "give that object a method or an attribute without an underscore, or let it do the work",
+    ),
+    Law(
+        "no decision is made by the text of a message",
+        _by_message,
+        "give the error a class or a field to ask; where only others' words tell, _THEIR_WORDS has the file and why",
+    ),
+    Law(
+        "tests stand where what they test does",
+        _untested,
+        "the tests of asyncblock/DIRECTORY/NAME.py stand in tests/DIRECTORY/test_NAME.py",
+    ),
 )

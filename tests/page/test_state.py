@@ -80,7 +80,10 @@ def journals(draw: st.DrawFn) -> list[events.Event]:
 
 def test_every_event_but_those_of_the_mainframes_own_is_taken() -> None:
     taken = set(state_of._TAKERS)
-    assert {each.type for each in get_args(events.AnyEvent)} - taken == {"FlowJobOutput", "BlockJobFinished"}
+    left = {each.type for each in get_args(events.AnyEvent)} - taken
+    assert left == {"FlowJobOutput", "BlockJobFinished"}, (
+        "say in page/said.py or page/state.py what the page makes of it"
+    )
 
 
 @given(journals(), st.integers(0, 40), st.sampled_from([None, FEW]))

@@ -321,7 +321,7 @@ class Dispatcher:
             link.lease_timer = None
 
     def held(self, link_id: str, seconds: float, threads: list[Any], works: bool) -> None:
-        """A process that can't speak for itself is seen by its parent: it works, so its lease begins anew.
+        """Take in what its parent sees of a process that can't speak for itself: if it works, its lease begins anew.
 
         ``threads`` are the frames of each, the innermost first, as ``[file, line, function]``; the block that one of
         them stands in is told as stalled, and if that can't be known, all that run there: none of them gets on.

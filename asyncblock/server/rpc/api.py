@@ -1,4 +1,7 @@
-"""What clients may ask: one function for each method, one table, and the role that each needs."""
+"""Orders, which are done at once, in a turn: one function for each method, and the role that it needs.
+
+Most are clients'; of executors there is one. Questions, which may take long, are in ``operations``.
+"""
 
 from __future__ import annotations
 

@@ -84,7 +84,8 @@ class SessionFold(SessionValues, ABC):
         self.watch = None if watch is None else watch.session(self)
         """Who is told of what happens in it; None for nobody."""
         self.state = "running"
-        """``running``, ``ending``, then ``succeeded``, ``failed`` or ``cancelled``."""
+        """``running``, ``ending`` while jobs clean up, ``finishing`` while outputs are read, then ``succeeded``,
+        ``failed`` or ``cancelled``."""
         self.error: str | None = None
         self.failed: dict[str, Any] | None = None
         """The job that failed the session: its node, and the row that has its error."""

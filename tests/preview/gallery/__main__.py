@@ -59,7 +59,9 @@ def _sheet(shown: dict[str, dict[str, Any]]) -> Image.Image:
 def _pictures(made: dict[str, Any]) -> list[str]:
     """Return what is drawn of a preview, also the picture beside a chart."""
     if made["type"] == "image":
-        return made["data"] if isinstance(made["data"], list) else [made["data"]]
+        urls = made["data"] if isinstance(made["data"], list) else [made["data"]]
+        # Which Pillow doesn't read.
+        return [url for url in urls if not url.startswith("data:image/svg+xml")]
     beside = made.get("mime", {}).get("image/png")
     return [] if beside is None else [f"data:image/png;base64,{beside}"]
 
