@@ -17,6 +17,7 @@ from ..link import FIRST_TIMEOUT, Link
 from ..runtime.iothread import IOThread, shared
 from ..transport import Transport
 from ..transport.addresses import addresses_of, check_headers, headers_of, shown_url
+from ..transport.upgrades import PARTITION_HEADER
 from ..transport.websocket import connect_websocket
 from ..wire.frames import MAX_MESSAGE
 from .dialling import Dialler
@@ -87,15 +88,19 @@ async def open_link(
     link_id: str | None = None,
     secret: str | None = None,
     replaces: dict[str, Any] | None = None,
+    partition: int = 0,
 ) -> AsyncIterator[Link]:
     """Share this process's link to ``url``, which may be several that commas part; the last user closes it.
 
-    ``link_id``, its ``secret`` and ``replaces`` are given to a process by whoever started it.
+    ``link_id``, its ``secret`` and ``replaces`` are given to a process by whoever started it. ``partition`` is which of
+    a set's the link is to.
     """
 
     urls = addresses_of(url)
     check_headers(headers or {})
     more = {**headers_of(os.environ.get("ASYNCBLOCK_HEADERS", "")), **(headers or {})}
+    if partition:
+        more[PARTITION_HEADER] = str(partition)
     shown = shown_url(url)
 
     async def connect_one(one: str) -> Transport:
