@@ -29,8 +29,14 @@ COSTS: Final = {
     "jobs": Cost(7_700, "jobs/s of a mainframe", "README, dispatch in flight 64"),
     "on a stream": Cost(0.4, "of that on a stream", "the bound that is asked for; 500-record batches reach 0.44"),
     "job": Cost(4.96, "kB of a mainframe for an open job", "README, memory mainframe kb per job"),
-    "link": Cost(31.6, "kB of a mainframe for a link", "python -m benchmarks.idlelinks, 2026-11-30"),
-    "life": Cost(15, "us of a processor a second for a link", "python -m benchmarks.idlelinks, 2026-11-30"),
+    "link": Cost(
+        31.6, "kB of a mainframe for a link", "python -m benchmarks.idlelinks, 2026-11-30, one run on a busy machine"
+    ),
+    "life": Cost(
+        15,
+        "us of a processor a second for a link",
+        "python -m benchmarks.idlelinks, 2026-11-30, one run on a busy machine",
+    ),
     "session": Cost(26_115, "bytes of journal", "a session of 10 jobs with 10 outputs of 100 bytes each, 2026-11-30"),
     "commits": Cost(
         4, "commits a job, at most", "its dispatch, its start, its outputs, its end; fewer when jobs are many"

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from .._version import installed_version
-from ..client import Mainframe, open_link
+from ..client import connect
 from ..errors import (
     AsyncBlockError,
     ConnectionLost,
@@ -187,9 +187,9 @@ async def _inside(
 ) -> AsyncIterator[Finding]:
     """Connect as any client does, and ask the mainframe about itself."""
     try:
-        async with open_link(url, token, timeout=COMMAND_TIMEOUT, tls=tls, headers=headers) as link:
+        async with connect(url, token, timeout=COMMAND_TIMEOUT, tls=tls, headers=headers) as mainframe:
             began = time.time()
-            info = await Mainframe(link).info()
+            info = await mainframe.info()
             ended = time.time()
     except Unauthorized as error:
         yield Finding("websocket", True, "upgraded")

@@ -125,7 +125,7 @@ class _Running:
 
     def __init__(self, mainframe: Mainframe, session_id: str, directory: Path) -> None:
         self.session_id = session_id
-        self._link = mainframe.link
+        self._link = mainframe.links.of(session_id)
         self._session = mainframe.session(session_id)
         self._directory = directory
         self._gone = False

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,7 @@ from ..transport.websocket import connect_websocket
 from ..wire.frames import MAX_MESSAGE
 from .dialling import Dialler
 
-__all__ = ["open_link"]
+__all__ = ["open_link", "open_links"]
 
 _Key = tuple[Any, ...]
 """Address, token, TLS context and headers."""
@@ -88,43 +89,87 @@ async def open_link(
     link_id: str | None = None,
     secret: str | None = None,
     replaces: dict[str, Any] | None = None,
-    partition: int = 0,
 ) -> AsyncIterator[Link]:
     """Share this process's link to ``url``, which may be several that commas part; the last user closes it.
 
-    ``link_id``, its ``secret`` and ``replaces`` are given to a process by whoever started it. ``partition`` is which of
-    a set's the link is to.
+    Of a set of several partitions it is to the first. ``link_id``, its ``secret`` and ``replaces`` are given to a
+    process by whoever started it.
     """
+    way = _Way(url, token, tls, headers, link_id, secret, replaces)
+    async with shared().lease() as io, way.joined(io) as link:
+        await io.run(link.welcomed(timeout))
+        yield link
 
-    urls = addresses_of(url)
-    check_headers(headers or {})
-    more = {**headers_of(os.environ.get("ASYNCBLOCK_HEADERS", "")), **(headers or {})}
-    if partition:
-        more[PARTITION_HEADER] = str(partition)
-    shown = shown_url(url)
 
-    async def connect_one(one: str) -> Transport:
-        agent = f"asyncblock/{installed_version()}"
-        return await connect_websocket(one, token, max_message=MAX_MESSAGE, tls=tls, agent=agent, headers=more)
+@asynccontextmanager
+async def open_links(
+    url: str,
+    token: str | None,
+    *,
+    timeout: float | None = FIRST_TIMEOUT,
+    tls: ssl.SSLContext | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> AsyncIterator[list[Link]]:
+    """Share this process's links to all partitions of the set at ``url``, by their numbers; else the only one."""
+    until = None if timeout is None else time.monotonic() + timeout
+    way = _Way(url, token, tls, headers)
+    async with AsyncExitStack() as stack:
+        io = await stack.enter_async_context(shared().lease())
+        links = [await stack.enter_async_context(way.joined(io))]
+        await io.run(links[0].welcomed(timeout))
+        others = range(1, links[0].partitions)
+        links += [await stack.enter_async_context(way.joined(io, partition)) for partition in others]
+        # All of them are being connected by now.
+        for link in links[1:]:
+            await io.run(link.welcomed(None if until is None else max(until - time.monotonic(), 0.0)))
+        yield links
 
-    dialler = Dialler(urls, connect_one)
 
-    def make(io: IOThread) -> Link:
-        learn = dialler.learn
-        return Link(io, dialler.dial, shown, link_id=link_id, secret=secret, replaces=replaces, learn=learn)
+class _Way:
+    """How a mainframe, or a set, is reached, and as whom."""
 
-    # Who trusts other authorities than those a link was made with doesn't get that link.
-    key = (url, token, tls, *sorted(more.items()))
-    async with shared().lease() as io:
+    def __init__(
+        self,
+        url: str,
+        token: str | None,
+        tls: ssl.SSLContext | None,
+        headers: Mapping[str, str] | None,
+        link_id: str | None = None,
+        secret: str | None = None,
+        replaces: dict[str, Any] | None = None,
+    ) -> None:
+        self._url = url
+        self._urls = addresses_of(url)
+        self._token = token
+        self._tls = tls
+        check_headers(headers or {})
+        self._headers = {**headers_of(os.environ.get("ASYNCBLOCK_HEADERS", "")), **(headers or {})}
+        self._who: dict[str, Any] = {"link_id": link_id, "secret": secret, "replaces": replaces}
+
+    @asynccontextmanager
+    async def joined(self, io: IOThread, partition: int = 0) -> AsyncIterator[Link]:
+        """Use the link to a partition, which may still be without its first Welcome."""
+        headers = {**self._headers, PARTITION_HEADER: str(partition)} if partition else self._headers
+        # Who trusts other authorities than those a link was made with doesn't get that link.
+        key = (self._url, self._token, self._tls, *sorted(headers.items()))
         links = await io.run(_links_of(io))
         user = _User()
         try:
-            link = await io.finish(links.join(key, lambda: make(io), user))
-            await io.run(link.welcomed(timeout))
-            yield link
+            yield await io.finish(links.join(key, lambda: self._make(io, partition, headers), user))
         finally:
             # Cancelled or not: the thread ends with its last link only.
             await io.finish(links.leave(key, user))
+
+    def _make(self, io: IOThread, partition: int, headers: Mapping[str, str]) -> Link:
+        async def connect_one(one: str) -> Transport:
+            agent = f"asyncblock/{installed_version()}"
+            return await connect_websocket(
+                one, self._token, max_message=MAX_MESSAGE, tls=self._tls, agent=agent, headers=headers
+            )
+
+        dialler = Dialler(self._urls, connect_one)
+        shown = shown_url(self._url) + (f" (partition {partition})" if partition else "")
+        return Link(io, dialler.dial, shown, learn=dialler.learn, **self._who)
 
 
 async def _links_of(io: IOThread) -> _SharedLinks:

@@ -20,12 +20,13 @@ from ..shapes import Results, by_handle
 from ..transport.addresses import shown_url
 from ..values.pieces import dumps_pieces
 from ..values.schemas import misfits
-from .connecting import open_link
+from .connecting import open_links
 from .encoding import encoded
 from .listed import Pruned, SessionInfo, session_info
 from .many import Many
 from .resolving import flow_of, plan_of, resolve_flow
 from .sessionhandle import Session
+from .setlinks import SetLinks
 
 if TYPE_CHECKING:
     from ..flow import Flow
@@ -63,8 +64,10 @@ class LocalHost(Protocol):
 class Mainframe:
     """A handle on a mainframe. Get one from ``connect`` or ``embedded``; any task of any loop may use it."""
 
-    def __init__(self, link: Link, local: LocalHost | None = None, *, journal: str | None = None) -> None:
-        self.link = link
+    def __init__(self, *links: Link, local: LocalHost | None = None, journal: str | None = None) -> None:
+        """``links`` are those to the partitions of a set, by their numbers, or the only one."""
+        self.link = links[0]
+        self.links = SetLinks(links)
         self._local = local
         self._journal = journal
         """Where the journal is, for people; None for one that is deleted at the end."""
@@ -127,12 +130,12 @@ class Mainframe:
         if self._local is not None:
             self._local.session_starts(session_id, plan)
         try:
-            await self.link.request("start", params, id=session_id)
+            await self.links.of(session_id).request("start", params, id=session_id)
         except Exception:
             if self._local is not None:
                 self._local.session_refused(session_id)
             raise
-        return Session(self.link, session_id, self._journal)
+        return Session(self.links.of(session_id), session_id, self._journal)
 
     def map(
         self,
@@ -214,7 +217,8 @@ class Mainframe:
         info = await self.session(session_id).info()
         if info.state == "running":
             raise LocalProtocolError(f"session {session_id} still runs; wait for its end, or cancel it")
-        return await prepare(OverLink(self.link), session_id, load, self.start, from_node=from_node, inputs=given)
+        past = OverLink(self.links.of(session_id))
+        return await prepare(past, session_id, load, self.start, from_node=from_node, inputs=given)
 
     async def retry(
         self,
@@ -250,7 +254,7 @@ class Mainframe:
 
     def session(self, session_id: str) -> Session:
         """Return a handle on a session that somebody else started."""
-        return Session(self.link, session_id, self._journal)
+        return Session(self.links.of(session_id), session_id, self._journal)
 
     async def sessions(
         self,
@@ -274,10 +278,10 @@ class Mainframe:
             params["before"] = [before.created_at, before.session_id]
         while limit is None or len(found) < limit:
             params["limit"] = _PAGE if limit is None else min(limit - len(found), _PAGE)
-            answer = await self.link.request("sessions", params)
-            page = [info for row in answer["sessions"] if (info := session_info(row)).session_id not in found]
+            rows = await self.links.sessions(params)
+            page = [info for row in rows if (info := session_info(row)).session_id not in found]
             found.update((info.session_id, info) for info in page if info.session_id.startswith(prefix))
-            if len(answer["sessions"]) < params["limit"] or not page:
+            if len(rows) < params["limit"] or not page:
                 break
             params["before"] = [page[-1].created_at, page[-1].session_id]
         return list(found.values())
@@ -292,30 +296,45 @@ class Mainframe:
         """
         if older is None and keep is None:
             raise LocalProtocolError("prune needs older=SECONDS, keep=N, or both")
-        params = {"older_ms": None if older is None else int(older * 1000), "keep": keep}
+        params: dict[str, Any] = {"older_ms": None if older is None else int(older * 1000), "keep": keep}
+        if keep and not self.links.alone:
+            if (oldest := await self._oldest_of(keep)) is None:
+                return Pruned((), 0)
+            # Each partition knows only the newest of its own.
+            params = {**params, "keep": None, "before": [oldest.created_at, oldest.session_id]}
         gone: list[str] = []
         freed, more = 0, True
         while more:
-            answer = await self.link.request("prune", params)
-            gone += answer["sessions"]
-            freed += answer["bytes"]
-            more = answer.get("more", False)
+            answers = await self.links.ask_all("prune", params)
+            for answer in answers:
+                gone += answer["sessions"]
+                freed += answer["bytes"]
+            more = any(answer.get("more", False) for answer in answers)
         return Pruned(tuple(gone), freed)
+
+    async def _oldest_of(self, count: int) -> SessionInfo | None:
+        """Return the oldest of so many of the newest sessions that have ended; None where there are fewer."""
+        before: SessionInfo | None = None
+        while page := await self.sessions(limit=_PAGE, before=before):
+            for before in page:
+                count -= before.state != "running"
+                if not count:
+                    return before
+        return None
 
     async def info(self) -> dict[str, Any]:
         """Return how the mainframe is: version, clock, this token's roles, languages, limits, journal and disk.
 
         **Cancellation** is safe.
         """
-        return await self.link.request("info", {})
+        return await self.links.info()
 
     async def executors(self) -> list[dict[str, Any]]:
         """Return the executors that are there: what they have and do, and what keeps them from it.
 
         **Cancellation** is safe. Raises ``Rejected`` when the mainframe is an older one, which doesn't tell.
         """
-        answer = await self.link.request("executors", {})
-        return list(answer["executors"])
+        return list((await self.links.executors())["executors"])
 
     async def drain(self, link: str, drained: bool = True) -> None:
         """Let an executor take no new jobs (``link`` is its id in ``executors``), or take them again.
@@ -325,7 +344,7 @@ class Mainframe:
         **Cancellation** leaves the order standing if it was sent. Raises ``Rejected`` when no such executor is there,
         ``Unauthorized`` when the token may only watch.
         """
-        await self.link.request("drain", {"link": link, "drained": drained})
+        await self.links.drain({"link": link, "drained": drained})
 
     async def cancel_job(
         self, session_id: str, job_id: str, reason: str = "cancelled", *, prefix: bool = False
@@ -336,7 +355,8 @@ class Mainframe:
         **Cancellation** leaves the cancel standing if it was sent.
         """
         params = {"session_id": session_id, "job_id": job_id, "reason": reason}
-        await self.link.request("cancel_job", {**params, "prefix": True} if prefix else params)
+        link = self.links.of(session_id)
+        await link.request("cancel_job", {**params, "prefix": True} if prefix else params)
 
 
 def _tell_oddities(plan: Plan) -> None:
@@ -366,10 +386,10 @@ async def connect(
     """Connect to the mainframe at ``url`` for the duration of the block.
 
     ``url`` and ``token`` default to ``ASYNCBLOCK_URL`` and ``ASYNCBLOCK_TOKEN``. Of a set of mainframes ``url`` names
-    several, with commas: one serves, and the link follows it. ``headers`` go with the websocket's
-    HTTP request, for proxies on the way, and so do those of ``ASYNCBLOCK_HEADERS`` (``NAME: VALUE`` lines). All users
-    in one process share one link, and so one websocket. ``timeout`` (seconds) bounds the first connection; later losses
-    are healed silently.
+    several, with commas: one serves, and the link follows it; where the set has several partitions there is a link to
+    each. ``headers`` go with the websocket's HTTP request, for proxies on the way, and so do those of
+    ``ASYNCBLOCK_HEADERS`` (``NAME: VALUE`` lines). All users in one process share a link, and so a websocket.
+    ``timeout`` (seconds) bounds the first connections; later losses are healed silently.
     **Cancellation** closes what was opened.
     Raises ``ConnectionLost`` naming the address when nobody answers in time, ``Unauthorized`` for a wrong token,
     ``RemoteProtocolError`` when whoever answers is no mainframe of this version.
@@ -378,5 +398,5 @@ async def connect(
     if not url:
         raise LocalProtocolError("no mainframe address: give a url or set ASYNCBLOCK_URL")
     token = token or os.environ.get("ASYNCBLOCK_TOKEN")
-    async with open_link(url, token, timeout=timeout, tls=tls, headers=headers) as link:
-        yield Mainframe(link, journal=shown_url(url))
+    async with open_links(url, token, timeout=timeout, tls=tls, headers=headers) as links:
+        yield Mainframe(*links, journal=shown_url(url))

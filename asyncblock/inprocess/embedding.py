@@ -92,13 +92,13 @@ async def embedded(
             server.place.write_address({"url": url, "pid": os.getpid()})
             if workers > 1:
                 await pool.ready()
-            yield Mainframe(link, pool, journal=journal)
+            yield Mainframe(link, local=pool, journal=journal)
             return
         if capture:
             capturing.install()
             stack.callback(capturing.uninstall)
         executor = Executor(blocks, packages, capture=capture, accept=accept, offers=offers, labels=labels)
-        mainframe = Mainframe(link, executor, journal=journal)
+        mainframe = Mainframe(link, local=executor, journal=journal)
         await stack.enter_async_context(executor.attached(mainframe))
         yield mainframe
 

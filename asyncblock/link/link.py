@@ -82,6 +82,8 @@ class Link:
         """The identity of the mainframe's journal, as the last Welcome named it."""
         self.understands: frozenset[str] = frozenset()
         """Messages and records that this mainframe takes and an older one would not, as the last Welcome named them."""
+        self.partitions = 1
+        """How many the mainframe's set has, as the last Welcome said; 1 for one that stands alone."""
         self._replaces = replaces
         self._learn = learn
         self._sendable = asyncio.Event()
@@ -304,7 +306,7 @@ class Link:
             raise unreadable(welcome, "heartbeat", "more than 0 seconds")
         bodies = _offsets(welcome)
         self._check_continuity(welcome)
-        self._token, self.epoch = welcome.token, welcome.epoch
+        self._token, self.epoch, self.partitions = welcome.token, welcome.epoch, welcome.partitions
         self.understands = frozenset(each for each in welcome.understands if isinstance(each, str))
         self._link_sender.allow(welcome.windows)
         self._replaces = None

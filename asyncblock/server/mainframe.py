@@ -14,6 +14,7 @@ from ..errors import MainframeFailed, Unavailable
 from ..transport import Transport
 from ..transport.websocket import is_loopback, serve_websocket
 from ..wire.frames import MAX_MESSAGE
+from ..wire.placement import Placement
 from .bounds import MAX_WORDS
 from .journal import Journal, SqliteJournal
 from .journal.datadir import DataDir
@@ -66,6 +67,8 @@ class MainframeServer:
         """Seconds by which the loop ran late when it was last measured."""
         self.failure: MainframeFailed | None = None
         """What it can't go on with; None when all is well."""
+        self.placement = Placement()
+        """Which sessions it takes."""
         self.failed = asyncio.Event()
         """Set with ``failure``: whoever runs the mainframe leaves its ``async with`` then."""
         self.supervisor: Supervisor
@@ -90,6 +93,7 @@ class MainframeServer:
             self.journal.on_defect = self.supervisor.broken
             loop = asyncio.get_running_loop()
             self.sessions = Sessions(self.journal, loop, self.supervisor, self.settings, self._readable(), alone=False)
+            self.sessions.placement = self.placement
             self.gateway = Gateway(self.sessions, self.journal.epoch, self.settings.heartbeat)
             self.gateway.recover(await self.journal.links())
             broken = self.journal.opening.changed

@@ -109,7 +109,7 @@ async def _mainframe(blocks: Sequence[AnyBlock], raised: list[BaseException]) ->
     ):
         executor = Executor(blocks)
         executor.on_failure = lambda _, error: raised.append(error)
-        mainframe = Mainframe(link, executor)
+        mainframe = Mainframe(link, local=executor)
         async with executor.attached(mainframe):
             yield mainframe
 

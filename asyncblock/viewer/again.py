@@ -42,7 +42,7 @@ class Again:
         return session.session_id
 
     async def _past(self) -> tuple[Plan, dict[str, Any], str, dict[str, Any]]:
-        page = await self._mainframe.link.read(self._session_id, 0, max_bytes=1)
+        page = await self._mainframe.links.of(self._session_id).read(self._session_id, 0, max_bytes=1)
         return await run_in_thread(_begun, page.rows[0][1] if page.rows else ())
 
 

@@ -71,17 +71,17 @@ class Watched:
     @classmethod
     async def of(cls, mainframe: Mainframe, session_id: str, *, may_cancel: bool) -> Watched:
         """Open a session of a mainframe. Raises ``Rejected`` when there is none."""
-        session = mainframe.session(session_id)
+        session, link = mainframe.session(session_id), mainframe.links.of(session_id)
         info = await session.info()
         cancel = session.cancel if may_cancel else None
         again = Again(mainframe, session_id) if may_cancel else None
         retry = RetriesThere(mainframe, session_id) if may_cancel else None
 
         async def row(offset: int) -> Sequence[bytes]:
-            return row_in((await mainframe.link.read(session_id, offset, max_bytes=1)).rows, offset)
+            return row_in((await link.read(session_id, offset, max_bytes=1)).rows, offset)
 
         live = _Live(session)
-        return cls(live, cancel, lambda: mainframe.link.away, again, retry, row=row, rows=info.rows)
+        return cls(live, cancel, lambda: link.away, again, retry, row=row, rows=info.rows)
 
     def only_seen(self) -> Watched:
         """Return it for somebody who may change nothing."""
@@ -177,7 +177,7 @@ class Sources:
     @property
     def away(self) -> bool:
         """Tell whether the mainframe can't be reached at the moment."""
-        return self.mainframe is not None and self.mainframe.link.away
+        return self.mainframe is not None and self.mainframe.links.away
 
     async def sessions(self, query: Query) -> ListedPage:
         """List sessions, the newest first.
@@ -214,7 +214,7 @@ class Sources:
         if self.mainframe is None:
             return {"none": True, "count": 0, "waiting": 0, "executors": [], "may_order": False}
         try:
-            told = await self.mainframe.link.request("executors", {})
+            told = await self.mainframe.links.executors()
         except Rejected as error:
             if error.code != "method":
                 raise

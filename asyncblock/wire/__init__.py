@@ -267,6 +267,14 @@ and in each ``ping`` from above name the owner and those that would take over: a
 too. A token isn't sent to an address of ``ws://`` that was heard of over ``wss://``, nor to a loopback address that was
 heard of from another machine.
 
+**Partitions.** A set may have several, each with a journal and an owner of its own; a member may own some of them.
+``partitions`` in a Welcome says how many. A connection is to the partition that the header ``Asyncblock-Partition`` of
+the websocket's request names, from 0; without it, to 0. A session is in the partition that is the CRC-32 of its id
+(that of zlib, of its UTF-8) modulo their number, and all that is asked about it is asked there; a ``start`` elsewhere
+is refused (``partition``). Whoever is to see all of a set has a link to each partition: to partition 0 first, whose
+Welcome says how many there are. What isn't about one session is asked of each of them: each knows, lists and deletes
+its own sessions alone. To list the newest of all, ask each for so many, and sort what comes by ``created_at``, then id.
+
 **Versions.** A version that can't be served gets a ``bye`` with code ``version``. Fields are added, never given
 another meaning; record types are added, never changed; golden frames under ``tests/wire`` hold both.
 """

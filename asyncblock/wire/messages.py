@@ -34,6 +34,7 @@ from .fields import (
     RowPlace,
     WindowsField,
 )
+from .placement import MAX_PARTITIONS
 
 __all__ = [
     "MESSAGES",
@@ -270,6 +271,8 @@ class Welcome(Message):
     """What of that which isn't in every mainframe may be sent: ``whole``, ``discard``, records ``BlockCache``."""
     addresses: list[str] = field(default_factory=list)
     """Where this mainframe is, and those that would take over from it. Empty where nobody would."""
+    partitions: Annotated[int, Bounds(1, MAX_PARTITIONS)] = 1
+    """How many the set has; this connection is to one of them."""
 
 
 @dataclass(slots=True)
@@ -578,7 +581,7 @@ _LATER: Final[dict[str, tuple[tuple[str, object], ...]]] = {
     "refused": (("count", 1),),
     "dispatch": (("metadata", {}), ("files", {}), ("carried", {})),
     "carry": (("file", None),),
-    "welcome": (("addresses", []),),
+    "welcome": (("addresses", []), ("partitions", 1)),
     "ping": (("addresses", []),),
 }
 """Fields that earlier lines don't have, by op: they aren't written while they say nothing."""

@@ -74,10 +74,12 @@ class List(TypedDict):
 
 
 class Prune(TypedDict):
-    """Which sessions are deleted: those over ``older_ms``, but never the ``keep`` newest. One of the two is needed."""
+    """Which sessions are deleted: those over ``older_ms``, but never the ``keep`` newest. One field is needed."""
 
     older_ms: NotRequired[Count | None]
     keep: NotRequired[Count | None]
+    before: NotRequired[tuple[int, str] | None]
+    """``[created_at, session_id]``: only those that a list has behind this one."""
 
 
 class ExecutorHeld(TypedDict):
@@ -476,7 +478,7 @@ METHODS: Final[dict[str, Method]] = {
         Started,
         _CLIENT,
         "Run a flow. The answer means that the session is in the journal.",
-        ("session_id", "invalid_flow", "too_large", "overload"),
+        ("session_id", "partition", "invalid_flow", "too_large", "overload"),
         "the session of that id is left as it is",
     ),
     "cancel": Method(
@@ -574,6 +576,7 @@ ERRORS: Final[dict[str, str]] = {
     "not_held": "the link holds no open attempt of that number of that job",
     "overload": "too much of it waits or runs; try later",
     "params": "a parameter is missing, or of another type, or its JSON can't be taken",
+    "partition": "the session is for another partition of the set",
     "prune": "a session couldn't be deleted",
     "refused_block": "the block can't be run in this flow",
     "session_id": "a session's id is 1 to 64 letters and digits",

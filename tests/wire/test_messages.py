@@ -92,6 +92,11 @@ GOLDEN: list[tuple[Message, bytes]] = [
         b'{"op":"welcome","version":1,"epoch":"e","token":"t","resumed":false,"stored":0,"bodies":{},"windows":{},'
         b'"limits":{},"heartbeat":5.0,"understands":[],"addresses":["ws://a"]}',
     ),
+    (
+        Welcome(1, "e", "t", False, 0, {}, {}, {}, 5.0, partitions=4),
+        b'{"op":"welcome","version":1,"epoch":"e","token":"t","resumed":false,"stored":0,"bodies":{},"windows":{},'
+        b'"limits":{},"heartbeat":5.0,"understands":[],"partitions":4}',
+    ),
     (Ack(7), b'{"op":"ack","seq":7}'),
     (Whole(2, 10, "5u3"), b'{"op":"whole","n":2,"length":10,"sha256":"5u3"}'),
     (Kept(2), b'{"op":"kept","n":2}'),

@@ -14,6 +14,7 @@ from typing import Any, Final
 import orjson
 
 from ...errors import Unavailable
+from ...wire.placement import MAX_PARTITIONS
 from ..jetstream import Demands, PartitionNames
 from ..jetstream.natsstore import NatsRefused, NatsStore, NatsUnsure, StoreMessage
 from ..jetstream.partitionstream import check_servers, prepare_streams
@@ -21,8 +22,6 @@ from ..jetstream.partitionstream import check_servers, prepare_streams
 __all__ = ["SetDescription", "make_set", "read_set"]
 
 _NO_STREAM: Final = 10059
-_MOST_PARTITIONS: Final = 64
-"""Each costs its members two streams, and four beats a second."""
 
 _REPLICAS: Final = (1, 3, 5)
 """An even number bears as many deaths as the odd one below it."""
@@ -73,8 +72,8 @@ async def make_set(
     stream = PartitionNames(name).stream
     if demands.replicas not in _REPLICAS:
         raise Unavailable(f"replicas is 1, 3 or 5, not {demands.replicas}: an even number bears no more deaths")
-    if not 1 <= partitions <= _MOST_PARTITIONS:
-        raise Unavailable(f"partitions is a number from 1 to {_MOST_PARTITIONS}, not {partitions}")
+    if not 1 <= partitions <= MAX_PARTITIONS:
+        raise Unavailable(f"partitions is a number from 1 to {MAX_PARTITIONS}, not {partitions}")
     check_servers(store, demands)
     found = await _find(store, name)
     if found is not None:

@@ -293,6 +293,7 @@ class PartitionMember:
         finally:
             for wait in waits:
                 wait.cancel()
+            await asyncio.wait(waits)
 
     # ------------------------------------------------------------------ what is said of it
 

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from ...errors import Unavailable
+from ...wire.placement import Placement
 from ..jetstream import JetStreamJournal, Overtaken
 from ..journal.datadir import DataDir
 from ..mainframe import MainframeServer, ServedJournal
@@ -48,6 +49,7 @@ class PartitionServer(MainframeServer):
         super().__init__(place.path, settings)
         self.place = place
         self.token = description.token
+        self.placement = Placement(partition, description.partitions)
         self._back_after = _BACK_AFTER
         self._take_over = partial(
             JetStreamJournal.open,

@@ -16,6 +16,7 @@ from ...errors import AsyncBlockError, InvalidFlow, Rejected
 from ...flow.plan import Plan
 from ...runtime.collector import undisturbed
 from ...wire.methods import plan_misfit
+from ...wire.placement import Placement
 from ..bounds import MAX_BLOCK, MAX_START
 from ..committing.turn import Turn
 from ..dispatching.dispatch import Dispatcher
@@ -52,6 +53,8 @@ class Sessions(SessionOwner):
         alone: bool = True,
     ) -> None:
         super().__init__(journal, loop, supervisor, settings, place, alone=alone)
+        self.placement = Placement()
+        """Which sessions may be started here."""
         self.running: dict[str, RunningSession] = {}
         self.dispatch = Dispatcher(self)
         self.exports = self.dispatch.exports
@@ -130,6 +133,9 @@ class Sessions(SessionOwner):
             return session_id
         if not session_id.isalnum() or len(session_id) > 64:
             raise Rejected("a session id is 1 to 64 letters and digits", code="session_id")
+        if not self.placement.has(session_id):
+            here = self.placement.partition
+            raise Rejected(f"session {session_id!r} is for another partition of the set than {here}", code="partition")
         if len(self.running) >= self.settings.max_sessions:
             raise Rejected(f"{self.settings.max_sessions} sessions run already", code="overload")
         try:

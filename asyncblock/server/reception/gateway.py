@@ -289,6 +289,7 @@ class Gateway(LinkServices):
             heartbeat=self._heartbeat,
             understands=[Whole.op, Discard.op, "BlockCache"],
             addresses=self.addresses(),
+            partitions=self.sessions.placement.partitions,
         )
 
     def _reconcile(self, link: LinkState, hello: Hello) -> None:

@@ -10,7 +10,7 @@ from ..bounds import MAX_LISTED, MAX_NUMBER
 from ..journal import SessionRow
 from ..livesessions.sessions import Sessions
 
-__all__ = ["LISTING", "Params", "Question"]
+__all__ = ["LISTING", "Params", "Question", "place_in"]
 
 Params = dict[str, Any]
 Question = Callable[[Sessions, Params, frozenset[str]], Awaitable[dict[str, Any]]]
@@ -34,7 +34,7 @@ async def _sessions(sessions: Sessions, params: Params, roles: frozenset[str]) -
     state = None if params.get("state") is None else _text(params, "state")
     prefix = _text(params, "prefix") if "prefix" in params else ""
     rows = await sessions.journal.newest_sessions(
-        state=state, prefix=prefix, before=_before(params), limit=min(max(limit, 0), MAX_LISTED)
+        state=state, prefix=prefix, before=place_in(params, "before"), limit=min(max(limit, 0), MAX_LISTED)
     )
     return {"sessions": [_short(_told(sessions, row)) for row in rows]}
 
@@ -46,14 +46,14 @@ def _text(params: Params, name: str) -> str:
     return value
 
 
-def _before(params: Params) -> tuple[int, str] | None:
-    """Read where a page begins: behind the last session of the one before."""
-    match params.get("before"):
+def place_in(params: Params, name: str) -> tuple[int, str] | None:
+    """Read a place in the list of sessions: that of one of them."""
+    match params.get(name):
         case None:
             return None
         case [int(created_at), str(session_id)]:
             return min(created_at, MAX_NUMBER), session_id
-    raise Rejected("parameter 'before' must be [created_at, session_id]", code="params")
+    raise Rejected(f"parameter {name!r} must be [created_at, session_id]", code="params")
 
 
 def _told(sessions: Sessions, row: SessionRow) -> dict[str, Any]:

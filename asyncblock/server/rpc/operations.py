@@ -13,7 +13,7 @@ from ...wire.frames import MAX_MESSAGE
 from ...wire.windows import DATA_WINDOW, LINK_WINDOW, TELEMETRY_WINDOW
 from ..bounds import MAX_NAME, MAX_NUMBER
 from ..livesessions.sessions import Sessions
-from .listing import LISTING, Params, Question
+from .listing import LISTING, Params, Question, place_in
 from .roster import ROSTER
 
 __all__ = ["QUESTIONS", "Question"]
@@ -92,12 +92,16 @@ def _some(names: Iterable[str], room: int) -> list[str]:
 
 
 async def _prune(sessions: Sessions, params: Params, roles: frozenset[str]) -> dict[str, Any]:
-    """Delete sessions that have ended: those over ``older_ms``, but never the ``keep`` newest; say what went."""
+    """Delete sessions that have ended: those over ``older_ms``, but never the ``keep`` newest; say what went.
+
+    ``before`` is for sets of several partitions: who asks has looked which are the newest of all.
+    """
     older_ms, keep = params.get("older_ms"), params.get("keep")
     for name, value in (("older_ms", older_ms), ("keep", keep)):
         if value is not None and (type(value) is not int or value < 0):
             raise Rejected(f"parameter {name!r} must be a number from 0", code="params")
-    if older_ms is None and keep is None:
+    before = place_in(params, "before")
+    if older_ms is None and keep is None and before is None:
         raise Rejected("say which sessions may go: older_ms, keep, or both", code="params")
     until = None if older_ms is None else int(time.time() * 1000) - min(older_ms, MAX_NUMBER)
     keep = min(keep or 0, MAX_NUMBER)
@@ -106,6 +110,8 @@ async def _prune(sessions: Sessions, params: Params, roles: frozenset[str]) -> d
     while page := await sessions.journal.prunable(until=until, keep=keep, after=after, limit=_PRUNE_PAGE):
         for created_at, number, session_id, state in page:
             after = (created_at, number)
+            if before is not None and (created_at, session_id) >= before:
+                continue
             try:
                 size = await sessions.prune(number, session_id, state)
             except AsyncBlockError as error:

@@ -18,6 +18,7 @@ from asyncblock.transport import Transport
 from asyncblock.transport.upgrades import PARTITION_HEADER
 from asyncblock.transport.websocket import connect_websocket
 from asyncblock.wire.frames import MAX_MESSAGE
+from asyncblock.wire.placement import partition_of
 
 from ...peers import Peer, node, plan
 from ..jetstream.servers import NatsServers
@@ -58,9 +59,9 @@ class Writer:
             peer.transport.abort()
 
     async def write(self) -> None:
-        for number in count():
+        ids = (f"p{self.partition}n{number}" for number in count())
+        for session_id in (each for each in ids if partition_of(each, PARTITIONS) == self.partition):
             await self._allowed.acquire()
-            session_id = f"p{self.partition}n{number}"
             answer = await self._start(session_id)
             assert answer.get("error") is None, answer
             self.acknowledged.append(session_id)
