@@ -1,4 +1,4 @@
-"""Environment: what all parts of one attachment work with. It decides nothing; ``executor`` makes one for each link.
+"""Environment: what all parts of one attachment work with. It decides nothing; an ``Attachment`` is one.
 
 The parts (``budget``, ``valuewriter``, ``services``, ``upkeep``, ``inputs``, ``caching``) know it, and not the
 attachment that they are parts of.

@@ -42,7 +42,7 @@ class ExecutorOptions:
         self.catalog.accepts = accepted(accept)
         self.report = JobCounts()
         self.capture = capture
-        """Whether what blocks print and log is theirs; whoever asks for it has installed ``executor.capture``."""
+        """Whether what blocks print and log is theirs; whoever asks for it has installed ``attribution.capture``."""
         self.on_retire: Callable[[], None] | None = None
         """Called when this process should be replaced, because a thread of it can't be stopped. None where the process
         isn't the executor's own: then the thread is left, and jobs go on coming."""

@@ -1,4 +1,4 @@
-"""JobHost: what a running job needs of the attachment that runs it; ``job`` knows no more of ``executor`` than this.
+"""JobHost: what a running job needs of the attachment that runs it; ``job`` knows no more of ``attachment`` than this.
 
 All of it is on the executor's loop.
 """

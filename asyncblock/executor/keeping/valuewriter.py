@@ -1,4 +1,4 @@
-"""Exports: var values of this process, written into files for other processes of this host when the first one asks."""
+"""The value writer: var values of this process as files for others of its host, written when the first one asks."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """One connection of a link, seen from the mainframe: what waits to be sent on it, and in which order that goes.
 
-``gateway`` reads and writes it, ``jobs.LinkState`` has the present one. It knows neither links nor jobs.
+``gateway`` lets it write, ``incoming`` reads what comes over it, and ``jobs.LinkState`` has the present one. It knows
+neither links nor jobs.
 """
 
 from __future__ import annotations
