@@ -108,6 +108,11 @@ class References:
         if not (self._runs and self._runs[-1].take(ref)):
             self._runs.append(_Progression(ref))
 
+    def append_run(self, ref: Ref, count: int, place: int) -> None:
+        """Add references at the end that follow each other by one in a place, of which this is the first."""
+        self._count += count
+        self._runs.append(_Progression(ref) if count == 1 else _Progression(ref, count, place, 1))
+
     def popleft(self) -> Ref:
         """Take the oldest."""
         run = self._runs[0]

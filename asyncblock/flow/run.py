@@ -33,6 +33,7 @@ from .entries import (
     JobCreated,
     Output,
     Progressed,
+    Ref,
     RunFinished,
     SessionBegun,
     Weighed,
@@ -57,6 +58,28 @@ class Run(DecidingRun):
         if self.unsettled and jobs is not None and jobs <= 0 and not self._is_pressing:
             return []
         return self.settle(jobs)
+
+    def queue(self, job_id: str, handle: str, ref: Ref, count: int, place: int, jobs: int) -> bool:
+        """Feed outputs of a job at once, if nothing can be decided because of them now; else change nothing.
+
+        Their references follow each other by one in a place. So it is while their consumers have as many jobs as they
+        may, or while no more may be created (``jobs``): 0.1 µs for each then instead of 3 (stall).
+        """
+        job = self._jobs.get(job_id)
+        if job is None or job.node is None or self.finished:
+            return False
+        waits = self.unsettled and jobs <= 0 and not self._is_pressing
+        targets = job.flow.targets.get((job.node.plan.node_id, handle), ())
+        found = [(job.flow.nodes[target.node_id], target.handle) for target in targets if target.node_id is not None]
+        if not found or len(found) < len(targets):
+            return False
+        if not waits and (self.unsettled or not all(node.is_full for node, _ in found)):
+            return False
+        for node, into in found:
+            node.push_run(into, ref, count, place)
+            if waits:
+                self._touched.append(node)
+        return True
 
     def add(self, created: JobCreated) -> None:
         """Open a job that runs another one again (``recomputes``). It keeps its flow open, and that hears nothing."""

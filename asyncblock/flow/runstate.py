@@ -81,14 +81,27 @@ class NodeState:
                 return False
         return limit < 0 or self.running < limit
 
+    @property
+    def is_full(self) -> bool:
+        """Tell whether as many of its jobs are open as may be, so that none follows from a value."""
+        return 0 <= self.plan.concurrency <= self.running
+
     def push(self, handle: str, ref: Ref) -> None:
         """Add a value to a handle's queue."""
+        self._filled(handle).append(ref)
+
+    def push_run(self, handle: str, ref: Ref, count: int, place: int) -> None:
+        """Add values to a handle's queue whose references follow each other by one in a place."""
+        self._filled(handle).append_run(ref, count, place)
+
+    def _filled(self, handle: str) -> References:
+        """Return a handle's queue, which is about to get a value."""
         queue = self.queues.get(handle)
         if queue is None:
             queue = self.extras[handle]
         elif not queue:
             self.empty -= 1
-        queue.append(ref)
+        return queue
 
     @property
     def waiting(self) -> list[Ref]:

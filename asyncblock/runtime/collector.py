@@ -32,10 +32,10 @@ def calm() -> None:
         gc.set_threshold(*_CALM)
 
 
-_SHORT = (5000, 1, 2)
-"""A full collection after three of what survived: 30,000 objects, in 6 ms; with the above it would be 35."""
+_SHORT = (1500, 1, 2)
+"""A full collection after three of what survived: 9,000 objects, in 2 to 5 ms; with the above it would be 35."""
 
-_LONG = 0.005
+_LONG = 0.002
 """Seconds of a full collection from which on what it has left is put out of the next one's sight: a loop may stall for
 15 ms, and the next one finds as much again before it comes."""
 

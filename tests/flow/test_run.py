@@ -383,3 +383,50 @@ def test_a_node_of_static_inputs_runs_again_for_each_value_that_it_does_not_decl
 def test_an_undeclared_input_survives_the_plans_json() -> None:
     made = Plan("", None, (*plan(node("a"), node("b")).nodes, _taker(static=False)))
     assert made.to_json()["nodes"][2]["inputs"]["more"] == {"sources": [["b", "o"]], "optional": True}
+
+
+_ACTS = st.lists(st.one_of(st.integers(1, 30), st.sampled_from(["settle", "finish"])), max_size=20)
+
+
+@given(
+    concurrencies=st.lists(st.sampled_from([-1, 0, 1, 3]), min_size=1, max_size=3), acts=_ACTS, budget=st.integers(1, 6)
+)
+def test_outputs_that_are_queued_at_once_lead_to_the_same_as_one_by_one(
+    concurrencies: list[int], acts: list[Any], budget: int
+) -> None:
+    nodes = [node(f"c{place}", concurrency=each, x="a.o") for place, each in enumerate(concurrencies)]
+    singly, together = (Run(plan(node("a"), *nodes), "s") for _ in range(2))
+    assert singly.feed(SessionBegun()) == together.feed(SessionBegun())
+    open_jobs: list[str] = []
+    queued = False
+    for offset, act in enumerate([*acts, *["settle", "finish"] * 200]):
+        if act == "settle":
+            ours, theirs = singly.settle(budget), together.settle(budget)
+        elif act == "finish":
+            if not open_jobs:
+                continue
+            fact = Finished(open_jobs.pop(0))
+            ours, theirs = singly.feed(fact, budget), together.feed(fact, budget)
+        else:
+            refs = [("record", offset, 0, index, "o") for index in range(act)]
+            ours, theirs = [], []
+            for ref in refs:
+                ours += singly.feed(Output("s.0", "o", ref), budget - len(ours))
+            for index, ref in enumerate(refs):
+                if together.queue("s.0", "o", ref, act - index, 3, budget - len(theirs)):
+                    queued = True
+                    break
+                theirs += together.feed(Output("s.0", "o", ref), budget - len(theirs))
+        assert ours == theirs
+        assert singly.unsettled == together.unsettled
+        open_jobs += ids(ours)
+    if 0 in concurrencies and set(concurrencies) == {0} and any(isinstance(act, int) for act in acts):
+        assert queued
+
+
+def test_outputs_for_nobody_and_for_the_flows_output_are_not_queued_at_once() -> None:
+    run = Run(plan(node("a"), node("b", concurrency=0, x="a.o"), outputs={"r": "a.o"}), "s")
+    run.feed(SessionBegun())
+    assert not run.queue("s.0", "nobody", ("record", 1, 0, 0, "nobody"), 5, 3, 9)
+    assert not run.queue("s.0", "o", ("record", 1, 0, 0, "o"), 5, 3, 9)
+    assert not run.queue("unknown", "o", ("record", 1, 0, 0, "o"), 5, 3, 9)

@@ -15,8 +15,9 @@ from .recentrows import RecentRows
 __all__ = ["Journaled", "Turn"]
 
 
-JOBS = 25
-"""Jobs that are created in a turn at most, for each takes 90 µs: what follows is decided in further turns."""
+JOBS = 10
+"""Jobs that are created in a turn at most, for each takes 90 µs: what follows is decided in further turns. Who asks
+something waits for some five of them on its way through the loop (stall)."""
 
 ROW_BYTES = 1 << 20
 """Bytes of a row at which the next line begins another one, in the same transaction: a page is at least a row, and has

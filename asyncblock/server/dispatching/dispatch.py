@@ -126,7 +126,7 @@ class Dispatcher:
         queue = self._waiting[need]
         for _ in range(_PUMPED):
             if not queue:
-                self._waiting.drop(need)
+                del self._waiting[need]
                 return
             job = queue.popleft()
             if is_to_go_out(job) and not self._hand_out(turn, need, job):

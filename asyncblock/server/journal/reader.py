@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -26,6 +27,13 @@ _Job = tuple[Callable[[DatabaseConnection], Any], asyncio.Future[Any]]
 
 _MAX_INT = (1 << 63) - 1
 
+_PATIENCE = 0.003
+"""Seconds that a read waits before the loop gives way to it: one that isn't starved has been answered by then."""
+
+_WAY, _PAUSE = 0.002, 0.005
+"""Seconds that the loop waits for reads at most, and then not again for so long: those that wait for the disk and not
+for the GIL must not hold it up."""
+
 _MAX_ROWS = 1 << 16
 """Entries in a page, for those that have next to no payload."""
 
@@ -37,6 +45,10 @@ class Readers:
         self._loop = loop
         self._post = poster(loop)
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._pending: dict[asyncio.Future[Any], float] = {}
+        """What isn't read yet, and since when it waits. The loop adds, the threads take out."""
+        self._through = threading.Event()
+        self._way_at = 0.0
         self._closed = False
         self._threads = [
             threading.Thread(target=self._run, args=(each,), name="asyncblock-read", daemon=True)
@@ -50,8 +62,27 @@ class Readers:
         if self._closed:
             raise Closed("the journal is closed")
         future: asyncio.Future[T] = self._loop.create_future()
+        self._pending[future] = time.monotonic()
         self._jobs.put((read, future))
         return await future
+
+    def give_way(self) -> None:
+        """Keep the loop's thread from the GIL for a moment, if reads wait for it. Call it between a long job's steps.
+
+        A read takes the GIL some six times. While the loop and the writer hand it to and fro it waits up to 100 ms for
+        each: a thread that waits demands it only after a switch interval in which it hasn't changed hands (stall).
+        """
+        try:
+            oldest = next(iter(self._pending.values()))
+        except (StopIteration, RuntimeError):
+            # Nothing waits; or a thread took one out just now, so they aren't starved.
+            return
+        now = time.monotonic()
+        if now - oldest > _PATIENCE and now >= self._way_at:
+            self._through.clear()
+            if self._pending:
+                self._through.wait(_WAY)
+            self._way_at = time.monotonic() + _PAUSE
 
     def shut(self) -> None:
         """Accept nothing more."""
@@ -73,7 +104,10 @@ class Readers:
             except Exception as error:
                 # It is the asker's. A thread that ended by it would leave all later reads without an answer.
                 outcome = error
+            del self._pending[future]
             self._post(settle, future, outcome)
+            if not self._pending:
+                self._through.set()
 
 
 _PAGE = """WITH RECURSIVE

@@ -106,6 +106,7 @@ class SqliteJournal(QueueingJournal):
         self._writer.forget(session_no)
 
     def _put(self, write: Write, *, urgent: bool = False) -> None:
+        self._readers.give_way()
         write.urgent = urgent
         self._queued_bytes += write.queued_bytes
         self._writer.put(write)

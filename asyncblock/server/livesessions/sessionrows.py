@@ -65,7 +65,8 @@ class SessionRows(SessionRecovery):
                     if run.flat is None:
                         taken = [record for i, record in enumerate(records) if i not in skip] if skip else records
                         self.watch.took(attempt.job.job_id, attempt.number, taken)
-                self._fold_records(turn, attempt, records, (self.next_offset, line), size, skip)
+                flat = next(iter(run.flat)) if run.flat is not None and len(run.flat) == 1 and not refused else ""
+                self._fold_records(turn, attempt, records, (self.next_offset, line), size, skip, flat)
             self._check_size(turn, attempt)
         elif run.flat is None:
             self._note_late(attempt, records, (self.next_offset, line), {i for i, _ in refused})

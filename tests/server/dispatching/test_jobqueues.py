@@ -55,14 +55,6 @@ def test_inputs_take_little_memory_while_jobs_wait() -> None:
     assert made - waiting > 200 * len(jobs)
 
 
-def test_a_queue_is_dropped_when_it_is_empty() -> None:
-    queues = JobQueues()
-    queues.add(NEED, [job()])
-    queues[NEED].popleft()
-    queues.drop(NEED)
-    assert not queues
-
-
 def test_jobs_that_have_ended_dont_stay_where_nobody_serves_them() -> None:
     queues, over = JobQueues(), SimpleNamespace(state="failed")
     alive = [job() for _ in range(3)]
@@ -75,3 +67,37 @@ def test_jobs_that_have_ended_dont_stay_where_nobody_serves_them() -> None:
         most = max(most, queues.jobs)
     assert most <= 102
     assert [each for each in queues[NEED] if each in alive] == alive
+
+
+def test_a_queue_is_looked_through_step_by_step() -> None:
+    looked: list[int] = []
+
+    class Waiting(SimpleNamespace):
+        @property
+        def state(self) -> JobState:
+            looked[-1] += 1
+            return JobState.ENDED if self.number % 3 else JobState.WAITING
+
+    queues, session, longest = JobQueues(), SimpleNamespace(state="running"), 0
+    for number in range(20_000):
+        looked.append(0)
+        queues.add(NEED, [cast(Job, Waiting(number=number, session=session, waits=lambda: None))])
+        longest = max(longest, queues.jobs)
+    assert max(looked) <= 2
+    # A third of them is alive.
+    assert longest < 20_000 * 2 / 3
+    looked.append(0)
+    left = [cast(Any, each).number for each in queues[NEED]]
+    assert left == sorted(left)
+    assert {number for number in left if number % 3 == 0} == set(range(0, 20_000, 3))
+
+
+def test_a_job_that_is_put_back_comes_first_while_its_queue_is_looked_through() -> None:
+    queues, jobs = JobQueues(), [job() for _ in range(300)]
+    for each in jobs:
+        queues.add(NEED, [each])
+        first = queues[NEED].popleft()
+        assert first is jobs[0]
+        queues[NEED].appendleft(first)
+    assert [queues[NEED].popleft() for _ in jobs] == jobs
+    assert not queues[NEED]
