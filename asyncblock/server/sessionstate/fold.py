@@ -171,29 +171,6 @@ class SessionFold(SessionValues, ABC):
             elif kind == "BlockPreview" and turn is not None and len(job.stacks) > 1:
                 self._forward_preview(turn, job, record, attempt.link.link_id)
 
-    def _queue(
-        self,
-        turn: Turn,
-        attempt: Attempt,
-        records: list[Any],
-        place: tuple[int, int, int],
-        handle: str,
-        size: int,
-    ) -> bool:
-        """Fold the flat outputs from a place in their line on at once, if that is all that there is to be done."""
-        job, (row, line, first) = attempt.job, place
-        ref = ("record", *place, handle)
-        if (
-            job.policy.holds
-            or job.recomputes is not None
-            or not self._run.queue(job.job_id, handle, ref, len(records) - first, 3, turn.jobs)
-        ):
-            return False
-        keep, link_id = self._owner.values.keep, attempt.link.link_id
-        for index in range(first, len(records)):
-            keep((self.number, row, line, index), records[index], link_id, size)
-        return True
-
     def _fold_value(
         self,
         turn: Turn | None,

@@ -12,6 +12,7 @@ from ...flow.entries import FlowJobOutput, FlowJobStarted
 from ...flow.plan import Plan
 from ...flow.run import Run
 from ..committing.transactions import Transactions
+from ..committing.turn import Turn
 from ..committing.values import Found
 from ..jobstate.jobs import Attempt, Job
 from ..jobstate.lives import Lives
@@ -49,6 +50,29 @@ class SessionValues:
             if len(job.consumed) < _ASKED_HANDLES:
                 job.consumed[handle] = consumed
         return consumed
+
+    def _queue(
+        self,
+        turn: Turn,
+        attempt: Attempt,
+        records: list[Any],
+        place: tuple[int, int, int],
+        handle: str,
+        size: int,
+    ) -> bool:
+        """Fold the flat outputs from a place in their line on at once, if that is all that there is to be done."""
+        job, (row, line, first) = attempt.job, place
+        ref = ("record", *place, handle)
+        if (
+            job.policy.holds
+            or job.recomputes is not None
+            or not self._run.queue(job.job_id, handle, ref, len(records) - first, 3, turn.jobs)
+        ):
+            return False
+        keep, link_id = self._owner.values.keep, attempt.link.link_id
+        for index in range(first, len(records)):
+            keep((self.number, row, line, index), records[index], link_id, size)
+        return True
 
     def _fold_arguments(self, attempt: Attempt, place: tuple[int, int, int], record: dict[str, Any], size: int) -> None:
         """Large values for a block that the job will ask for."""
