@@ -139,8 +139,7 @@ class SessionFold(SessionValues, ABC):
         """Fold records in; with ``flat`` they are outputs on that handle, each with a flat value and nothing else."""
         job = attempt.job
         for index, record in enumerate(records):
-            # Asked before each: this may be the one from which on the queues grow.
-            if flat and turn is not None and self._queue(turn, attempt, records, (*place, index), flat, size):
+            if flat and self._queue(turn, attempt, records, (*place, index), flat, size):
                 return
             if index in skip:
                 continue
@@ -148,8 +147,7 @@ class SessionFold(SessionValues, ABC):
             if job.recomputes is not None and kind in ("BlockOutput", "BlockOutputs"):
                 self._fold_again(turn, attempt, (*place, index), record)
             elif kind == "BlockOutput":
-                handle = record["handle"]
-                if self._consumed(job, handle):
+                if self._consumed(job, handle := record["handle"]):
                     targets = (record.get("to_node"), record.get("to_flow"))
                     self._fold_value(turn, attempt, (*place, index), record, handle, size, targets)
                 else:
@@ -269,8 +267,7 @@ class SessionFold(SessionValues, ABC):
                 job.deaths_left -= 1
             else:
                 job.retries_left -= 1
-            job.attempt = None
-            job.state = JobState.WAITING
+            job.attempt, job.state = None, JobState.WAITING
             if turn is not None:
                 self._retry_later(turn, job, error)
             return
@@ -293,8 +290,7 @@ class SessionFold(SessionValues, ABC):
         if job.attempt is not None:
             self._close_attempt(turn, job.attempt, "released", None, finished=False)
         self.requests.cancel_all(turn, job, "the job that asked for it begins anew")
-        job.attempt = None
-        job.state = JobState.WAITING
+        job.attempt, job.state = None, JobState.WAITING
         if turn is not None:
             self._owner.dispatch.enqueue(turn, job)
 

@@ -53,18 +53,22 @@ class SessionValues:
 
     def _queue(
         self,
-        turn: Turn,
+        turn: Turn | None,
         attempt: Attempt,
         records: list[Any],
         place: tuple[int, int, int],
         handle: str,
         size: int,
     ) -> bool:
-        """Fold the flat outputs from a place in their line on at once, if that is all that there is to be done."""
+        """Fold the flat outputs from a place in their line on at once, if that is all that there is to be done.
+
+        Asked before each: it may be the one from which on the queues only grow.
+        """
         job, (row, line, first) = attempt.job, place
         ref = ("record", *place, handle)
         if (
-            job.policy.holds
+            turn is None
+            or job.policy.holds
             or job.recomputes is not None
             or not self._run.queue(job.job_id, handle, ref, len(records) - first, 3, turn.jobs)
         ):
