@@ -33,7 +33,7 @@ PROMISES: dict[str, dict[str, list[str]]] = {
             "server/test_greeting.py::test_a_restored_copy_is_said_to_block_client_log_and_journal",
             "server/test_greeting.py::test_an_empty_data_directory_is_said_and_the_link_lives_on",
             "server/test_greeting.py::test_a_mainframe_that_forgot_a_link_ends_its_jobs_with_a_typed_error",
-            "server/journal/test_lineage.py::test_when_the_epoch_changes",
+            "server/journal/test_epochfile.py::test_when_the_epoch_changes",
         ],
         "who is asked to come back later does so": [
             "server/test_greeting.py::test_a_link_stays_away_for_as_long_as_it_was_asked_to_and_says_so_once",

@@ -34,16 +34,16 @@ from .display import open_display
 from .edits import Edits, need_watchfiles
 from .following import NotCancelled, end_session, follow
 from .goingon import tell_begun
+from .hangreports import HangReports
 from .interrupts import INTERRUPTED, Interrupts
 from .offered import Offered
-from .parts import remember_inputs
+from .partialrun import remember_inputs
 from .reloading import following
 from .saying import say
 from .served_tls import served_tls
 from .submitting import Wanted, resolve, warn
 from .supervised import supervised
 from .targets import COMMAND_TIMEOUT, Target
-from .witness import Witness
 
 if TYPE_CHECKING:
     from ..report.enginereport import EngineReport
@@ -211,7 +211,7 @@ async def executor(
 
         async with own_link() as link:
             await _must_run_blocks(Mainframe(link), url)
-        witness = await stack.enter_async_context(Witness.of(own_link))
+        hang_reports = await stack.enter_async_context(HangReports.of(own_link))
         # A flow's directory is as good as its package's, which may be above.
         own = [*map(package_root, packages)]
         served = [*own, *(example.root for example in shipped())]
@@ -223,7 +223,7 @@ async def executor(
                 token,
                 1,
                 served,
-                held=witness.held,
+                held=hang_reports.held,
                 grace=grace,
                 sync_slots=sync_slots,
                 ca_file=ca_file,

@@ -25,7 +25,7 @@ from .following import NotCancelled, follow
 from .interrupts import INTERRUPTED, Interrupts
 from .manyruns import Sets, begin_many, follow_many
 from .offered import Offered
-from .parts import Part
+from .partialrun import PartialRun
 from .targets import Target, reach
 
 __all__ = ["Wanted", "resolve", "submit", "warn"]
@@ -42,7 +42,7 @@ class Wanted:
     inputs: dict[str, Any]
     search: tuple[Path, ...]
     json: bool
-    part: Part = field(default_factory=Part)
+    part: PartialRun = field(default_factory=PartialRun)
     report: Path | None = None
     """Where a report of the run goes."""
     offered: Offered = field(default_factory=Offered)

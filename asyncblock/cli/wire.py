@@ -29,7 +29,7 @@ def wire(
 ) -> None:
     """Print the protocol's specification, for peers in other languages; or what is made of its types."""
     from .. import wire as specification
-    from ..server.bounds import limits
+    from ..server.serverlimits import limits
     from ..server.settings import Settings
     from ..wire import describe
 

@@ -29,7 +29,7 @@ from .payloads import (
     rate,
     raw_pieces,
 )
-from .pendingfigures import FigureSender, Shown
+from .pendingfigures import FigureSender, PendingFigures
 from .printed import LineRing
 from .secrecy import CredentialInput
 
@@ -58,7 +58,7 @@ class Context(AsyncEngineCalls, FigureSender):
         self._calls = 0
         self._turn = 0
         self._ring = LineRing(sender, self._inbox)
-        self._shown = Shown()
+        self._pending_figures = PendingFigures()
         self._pacing: Future[None] | None = None
 
     # ------------------------------------------------------------------ data
@@ -260,7 +260,7 @@ class Context(AsyncEngineCalls, FigureSender):
         A result that can't be sent becomes the job's error. Raises as ``flush``.
         """
         if not self._finish_said and ending.get("cancelled"):
-            self._shown.close()
+            self._pending_figures.close()
         await self._conclude(ending, result)
 
     # ------------------------------------------------------------------ how this face waits
@@ -286,8 +286,8 @@ class Context(AsyncEngineCalls, FigureSender):
         return making.finish()
 
     async def _after_shown(self) -> None:
-        if self._shown.waiting:
-            await self._shown.drained(self)
+        if self._pending_figures.waiting:
+            await self._pending_figures.drained(self)
 
     async def _accepted(self, accept: Callable[[], bool], lane: Lane, size: int) -> None:
         while not accept():
@@ -330,11 +330,11 @@ class Context(AsyncEngineCalls, FigureSender):
     async def _send_finish(self, parcel: Parcel) -> None:
         settled = self._loop.create_future()
         try:
-            if self._shown.waiting:
-                await self._shown.drained(self)
+            if self._pending_figures.waiting:
+                await self._pending_figures.drained(self)
             await self._ring.drained(self._room)
         finally:
-            self._shown.close()
+            self._pending_figures.close()
             # A cancelled wait leaves the finish standing; lines that found no room by then are given up.
             self._ring.closed = True
             self._sender.finish(parcel, lambda error: self._inbox.post(resolve, settled, error))
@@ -364,7 +364,7 @@ class Context(AsyncEngineCalls, FigureSender):
 
     def _show(self, payload: object) -> None:
         if not self._finish_said and self._channel.trouble is None:
-            self._shown.add(self, payload)
+            self._pending_figures.add(self, payload)
 
 
 def resolve(future: asyncio.Future[None], error: BaseException | None) -> None:

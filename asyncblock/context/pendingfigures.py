@@ -16,7 +16,7 @@ from ..wire.channel import Channel
 from ..wire.windows import Lane
 from .payloads import preview_words
 
-__all__ = ["Shown", "FigureSender"]
+__all__ = ["FigureSender", "PendingFigures"]
 
 logger = logging.getLogger("asyncblock.context")
 
@@ -42,7 +42,7 @@ class FigureSender(ABC):
     async def _room(self, lane: Lane, size: int) -> None: ...
 
 
-class Shown:
+class PendingFigures:
     """Figures that wait to be drawn and sent. ``add`` may be called from any thread; the rest is on the loop.
 
     The job's finish, ``flush`` and later previews wait for them. What is over a limit is counted and told.

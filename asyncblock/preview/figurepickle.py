@@ -16,7 +16,7 @@ from types import FunctionType
 from typing import Any, BinaryIO
 
 from ..values.brought import brought
-from .turns import let_go
+from .yieldgil import yield_gil
 
 __all__ = ["NamelessCode", "NotSendable", "dump", "frame", "pack", "read_frame", "read_here", "unpack"]
 
@@ -96,7 +96,7 @@ class _Pickler(pickle.Pickler):
     def reducer_override(self, obj: Any) -> Any:
         if time.perf_counter() - self._since > _HOLD:
             self._beside.check(self._file.tell())
-            let_go()
+            yield_gil()
             self._since = time.perf_counter()
         numpy = brought("numpy", "ndarray")
         if numpy is not None and type(obj) is numpy.ndarray and _is_gappy_view(obj, numpy.ndarray):

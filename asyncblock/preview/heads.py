@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .turns import let_go
+from .yieldgil import yield_gil
 
 __all__ = ["head_of", "text_head"]
 
@@ -76,5 +76,5 @@ class _Head:
         self._items += 1
         self._room -= 1
         if self._items % _ITEMS == 0:
-            let_go()
+            yield_gil()
         return self._room <= 0

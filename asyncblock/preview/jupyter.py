@@ -18,8 +18,8 @@ from .heads import head_of, text_head
 from .limits import Limits
 from .network import needs_of
 from .signatures import media_type_of
-from .turns import let_go
 from .urls import data_url, from_base64
+from .yieldgil import yield_gil
 
 __all__ = [
     "as_json",
@@ -193,7 +193,7 @@ def _size(made: Any, limit: int) -> int:
     size = 0
     for piece in dumps_pieces(made):
         size += len(piece)
-        let_go()
+        yield_gil()
         if size > limit:
             break
     return size
@@ -256,7 +256,7 @@ def encoded(value: Any, limit: int) -> Encoded | None:
     for piece in dumps_pieces(value):
         pieces.append(piece)
         size += len(piece)
-        let_go()
+        yield_gil()
         if size > limit:
             return None
     return Encoded(b"".join(pieces).replace(b"\n", b""))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from .turns import let_go
+from .yieldgil import yield_gil
 
 __all__ = ["needs_of"]
 
@@ -28,5 +28,5 @@ def needs_of(html: str) -> dict[str, Any]:
     for start in range(0, len(html), _WINDOW):
         if _FROM_ELSEWHERE.search(html, start, start + _WINDOW + _OVERLAP):
             return {"needs": ["network"]}
-        let_go()
+        yield_gil()
     return {}

@@ -19,8 +19,8 @@ from .limits import Limits
 from .png import fitting_url, png_of_rows, steps
 from .registry import register_builtin
 from .signatures import IN_BROWSERS, media_type_of
-from .turns import let_go
 from .urls import data_url
+from .yieldgil import yield_gil
 
 __all__ = ["opened"]
 
@@ -121,7 +121,7 @@ def _smaller(image: Any, limits: Limits) -> dict[str, Any] | None:
         frame.thumbnail((side, side))
         frames.append(frame)
         durations.append(image.info.get("duration", 100))
-        let_go()
+        yield_gil()
     buffer = io.BytesIO()
     frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
     if buffer.tell() * 4 > limits.bytes * 3:
@@ -141,11 +141,11 @@ def _png(image: Any, pixels: int, words: set[str]) -> bytes:
         strip = image if rows >= height else image.crop((0, top, width, min(top + rows, height)))
         strip.info = image.info
         part = _wide(strip, down, across) if is_wide else _reduced(_in_bytes(strip), down, across)
-        let_go()
+        yield_gil()
         # Each by itself: Pillow packs a picture in small steps, between which it holds the GIL.
         parts.append(part.tobytes())
         mode, lines = part.mode, lines + part.size[1]
-        let_go()
+        yield_gil()
     size = (math.ceil(width / across), lines)
     data = b"".join(parts)
     if is_wide:
@@ -196,14 +196,14 @@ def _grey(data: bytes, size: tuple[int, int], words: set[str]) -> bytes:
     for start in blocks:
         finite = [each for each in numbers[start : start + 50_000] if math.isfinite(each)]
         low, high = min(low, min(finite, default=low)), max(high, max(finite, default=high))
-        let_go()
+        yield_gil()
     words.add(f"all pixels are {low:g}" if low == high else f"from {low:g} (black) to {high:g} (white)")
     scale = 255 / (high - low) if high > low else 0.0
     parts = []
     for start in blocks:
         block = numbers[start : start + 50_000]
         parts.append(bytes(_byte(each, low, scale) for each in block))
-        let_go()
+        yield_gil()
     return b"".join(parts)
 
 

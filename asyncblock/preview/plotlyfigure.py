@@ -13,7 +13,7 @@ from typing import Any
 from .charts import chart_payload, too_many
 from .limits import Limits
 from .registry import register_builtin
-from .turns import let_go
+from .yieldgil import yield_gil
 
 __all__: list[str] = []
 
@@ -69,7 +69,7 @@ class _Count:
         self._until_turn -= 1
         if on_thread and self._until_turn < 0:
             self._until_turn = _BETWEEN
-            let_go()
+            yield_gil()
 
     def _largest(self, part: Mapping[str, Any], on_thread: bool) -> int:
         """Return the number of values of the largest array in a part of a figure."""
@@ -123,7 +123,7 @@ def _plotly(figure: Any, limits: Limits) -> dict[str, Any]:
         count.traces(_traces(figure), on_thread=True)
         if count.points > limits.points:
             return too_many("plotly figure", count.points, limits)
-        let_go()
+        yield_gil()
         content = _content(figure)
     # Whoever has a figure has plotly.
     version = import_module("plotly.offline").get_plotlyjs_version()

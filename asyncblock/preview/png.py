@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 from ..errors import PreviewFailed
 from .limits import Limits
-from .turns import let_go
 from .urls import data_url
+from .yieldgil import yield_gil
 
 __all__ = ["fitting_url", "png_of_rows", "steps"]
 
@@ -55,7 +55,7 @@ def png_of_rows(pixels: bytes, width: int, height: int, channels: int) -> bytes:
         rows = [view[y * line : (y + 1) * line] for y in range(start, min(start + block, height))]
         # In front of each row stands its filter: none.
         packed.append(packer.compress(b"\0".join((b"", *rows))))
-        let_go()
+        yield_gil()
     packed.append(packer.flush())
     header = struct.pack(">IIBBBBB", width, height, 8, _COLOUR_TYPES[channels], 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", b"".join(packed)), (b"IEND", b""))

@@ -16,7 +16,7 @@ from ..runtime.offload import Abandoned
 from ..values import dumps
 from .cells import DOTS, cell
 from .limits import Limits
-from .turns import let_go
+from .yieldgil import yield_gil
 
 __all__ = ["Block", "Paged", "Pages", "TableRows", "beside", "cells_of", "taken_apart", "widened"]
 
@@ -172,7 +172,7 @@ class Pages:
                 return
             took = time.perf_counter() - began
             yield from texts
-            let_go()
+            yield_gil()
             spent += took
             if spent > seconds:
                 self._why = f", which took {spent:.1f} s"
@@ -204,7 +204,7 @@ def cells_of(values: list[Any], limits: Limits) -> list[Any]:
     for value in values:
         made.append(cell(value, limits))
         if time.perf_counter() > until:
-            let_go()
+            yield_gil()
             until = time.perf_counter() + _SLICE
     return made
 

@@ -19,7 +19,7 @@ from .polarsrows import is_polars, polars_rows
 from .registry import register_builtin
 from .rowindex import is_counting
 from .rows import Block, TableRows, beside, cells_of, widened
-from .turns import let_go
+from .yieldgil import yield_gil
 
 __all__ = ["Taken", "array_payload", "frame_payload", "is_frame", "made_table", "rows_payload", "take"]
 
@@ -176,7 +176,7 @@ def _cells(rows: Iterable[Iterable[Any]], limits: Limits) -> list[list[Any]]:
     made = []
     for row in rows:
         made.append([cell(value, limits) for value in row])
-        let_go()
+        yield_gil()
     return made
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 
-from .turns import let_go
+from .yieldgil import yield_gil
 
 __all__ = ["data_url", "from_base64"]
 
@@ -18,7 +18,7 @@ def data_url(data: bytes | bytearray | memoryview, media_type: str = "image/png"
     view = memoryview(data)
     for start in range(0, len(view), _STEP):
         parts.append(b64encode(view[start : start + _STEP]).decode("ascii"))
-        let_go()
+        yield_gil()
     return "".join(parts)
 
 
@@ -31,7 +31,7 @@ def from_base64(text: str) -> bytes:
         whole = len(piece) // 4 * 4
         parts.append(b64decode(piece[:whole], validate=True))
         rest = piece[whole:]
-        let_go()
+        yield_gil()
     if rest:
         raise ValueError("its last characters are missing")
     return b"".join(parts)

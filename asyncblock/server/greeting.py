@@ -13,10 +13,10 @@ from typing import Any
 
 from ..errors import RemoteProtocolError
 from ..wire.messages import VERSION, Bye, Hello
-from .bounds import MAX_CHANNELS, MAX_DEAD, MAX_WORDS
 from .jobstate.jobs import LinkState
 from .peers.access import hash_token
 from .peers.connection import Dismissed
+from .serverlimits import MAX_CHANNELS, MAX_DEAD, MAX_WORDS
 
 __all__ = ["check", "check_roles", "claimed", "dead_links", "proof", "turn_away"]
 

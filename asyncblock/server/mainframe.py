@@ -15,7 +15,6 @@ from ..transport import Transport
 from ..transport.websocket import is_loopback, serve_websocket
 from ..wire.frames import MAX_MESSAGE
 from ..wire.placement import Placement
-from .bounds import MAX_WORDS
 from .journal import Journal, SqliteJournal
 from .journal.datadir import DataDir
 from .livesessions.sessions import Sessions
@@ -23,6 +22,7 @@ from .peers.access import ALL_ROLES, Access, Principal
 from .reception.gateway import RETRY_AFTER, Gateway
 from .reception.http import HttpDoor
 from .reception.metrics import measured
+from .serverlimits import MAX_WORDS
 from .settings import Settings
 from .supervision import Supervisor, in_words
 

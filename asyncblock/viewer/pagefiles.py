@@ -10,7 +10,7 @@ from starlette.responses import Response
 from ..page.graphview import GRAPH_STYLE
 from ..report.document import asset as report_asset
 from .answering import problem
-from .words import asset
+from .loginpages import asset
 
 __all__ = ["HTML", "index", "static"]
 

@@ -25,7 +25,7 @@ from starlette.requests import ClientDisconnect, Request, cookie_parser
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .words import entered, login_form
+from .loginpages import entered, login_form
 
 __all__ = ["Keys", "PageGate"]
 

@@ -12,11 +12,11 @@ import jsonschema_rs
 import orjson
 import pytest
 
-from asyncblock.server.bounds import limits
 from asyncblock.server.dispatching.exports import LINK_METHODS
 from asyncblock.server.rpc.api import METHODS as CLIENT_METHODS
 from asyncblock.server.rpc.blocks import JOB_METHODS
 from asyncblock.server.rpc.operations import QUESTIONS
+from asyncblock.server.serverlimits import limits
 from asyncblock.server.settings import Settings
 from asyncblock.testing.golden import STORIES, SceneEntry, stored_sessions
 from asyncblock.wire import frames

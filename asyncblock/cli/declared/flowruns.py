@@ -86,11 +86,11 @@ def run(
     """
     from .. import commands, rerunning
     from ..offered import Offered
-    from ..parts import Part
+    from ..partialrun import PartialRun
     from ..submitting import Wanted
 
     given = {**parse_object(inputs, "--inputs"), **parse_inputs(input or [])}
-    part = Part.read(nodes, nodes_inputs, use_cache=use_cache, refresh=tuple(refresh or ()), given=given)
+    part = PartialRun.read(nodes, nodes_inputs, use_cache=use_cache, refresh=tuple(refresh or ()), given=given)
     offered = Offered.read(offers or (), label or ())
     if page and watch:
         raise typer.BadParameter("the page is of one run: give --page or --watch", param_hint="--page")
@@ -208,10 +208,10 @@ def submit(
     """
     from .. import submitting
     from ..manyruns import Sets, parse_matrix, parse_rows
-    from ..parts import Part
+    from ..partialrun import PartialRun
 
     given = {**parse_object(inputs, "--inputs"), **parse_inputs(input or [])}
-    part = Part.read(nodes, nodes_inputs, use_cache=use_cache, refresh=tuple(refresh or ()), given=given)
+    part = PartialRun.read(nodes, nodes_inputs, use_cache=use_cache, refresh=tuple(refresh or ()), given=given)
     sets = None
     if matrix and rows is not None:
         raise typer.BadParameter("give --matrix or --inputs-file", param_hint="--matrix")

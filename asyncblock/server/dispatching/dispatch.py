@@ -15,11 +15,11 @@ from typing import Any
 
 from ...flow.plan import FlowPlan
 from ...wire.messages import Close
-from ..bounds import MAX_WORDS
 from ..committing.transactions import Transactions
 from ..committing.turn import Turn
 from ..jobstate.jobs import Attempt, Job, JobState, LinkState
 from ..jobstate.lives import Lost
+from ..serverlimits import MAX_WORDS
 from .absence import Absence
 from .dispatchsender import DispatchSender
 from .drained import Drained

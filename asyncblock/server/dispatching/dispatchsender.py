@@ -12,12 +12,12 @@ from typing import Any
 
 from ...errors import AsyncBlockError, Closed
 from ...wire.messages import Dispatch, encode
-from ..bounds import INLINE_BYTES
 from ..committing.transactions import Transactions
 from ..committing.values import Found
 from ..jobstate.jobs import Attempt, LinkState, ValueSources
-from ..journal.trouble import DISK_ERRORS
+from ..journal.diskerrors import DISK_EXCEPTIONS
 from ..peers.connection import Connection
+from ..serverlimits import INLINE_BYTES
 from .exports import Exports
 from .spill import spill
 
@@ -68,7 +68,7 @@ class DispatchSender:
                     _send(attempt, encode(_message(attempt, found)))
         except Closed:
             pass
-        except (AsyncBlockError, *DISK_ERRORS) as error:
+        except (AsyncBlockError, *DISK_EXCEPTIONS) as error:
             logger.error("the inputs of node %s can't be read", job.node_id, exc_info=error)
             with self._transactions.turn() as turn:
                 job.session.fail_job(turn, job, f"the inputs of node {job.node_id} can't be read: {error}", retry=False)

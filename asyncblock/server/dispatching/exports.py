@@ -14,12 +14,12 @@ from typing import Any, Final
 from ...errors import Rejected
 from ...wire.bodies import BodyRef
 from ...wire.messages import Carry, Export
-from ..bounds import FILE_NAME, MAX_WORDS
 from ..committing.transactions import Transactions
 from ..committing.turn import Turn
 from ..jobstate.jobs import Attempt, JobOwner, JobState, LinkState, ValueSources
 from ..jobstate.lives import VarValue
 from ..journal import BodyRow
+from ..serverlimits import FILE_NAME, MAX_WORDS
 
 __all__ = ["LINK_METHODS", "Exports", "source_of"]
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import orjson
 
-from ..bounds import INLINE_BYTES
 from ..committing.values import Found
 from ..journal import BodyKey, BodyRow, Journal, Write
+from ..serverlimits import INLINE_BYTES
 
 __all__ = ["sizes", "spill"]
 

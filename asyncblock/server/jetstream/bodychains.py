@@ -21,8 +21,8 @@ from typing import Any, Final
 from ...errors import AsyncBlockError, Closed, RemoteProtocolError, Unavailable
 from ..journal.bodyfiles import check_key
 from ..journal.contract import BodyKey
+from ..journal.diskerrors import DiskErrors, back_off
 from ..journal.posting import settle
-from ..journal.trouble import Trouble, back_off
 from .commits import explain_refusal
 from .natsstore import LONGEST_PAUSE, NatsRefused, NatsStore, NatsUnsure, StoredMessage, StoreMessage
 from .streamindex import StreamIndex
@@ -94,10 +94,10 @@ class _Order:
 class _Orders:
     """What is to be done to bodies, by a task, in the order of the calls, tried again in trouble."""
 
-    def __init__(self, names: PartitionNames, trouble: Trouble, died: Callable[[str, Exception], None]) -> None:
+    def __init__(self, names: PartitionNames, disk_errors: DiskErrors, died: Callable[[str, Exception], None]) -> None:
         self.queued_bytes = 0
         self._names = names
-        self._trouble = trouble
+        self._disk_errors = disk_errors
         self._died = died
         self._orders: deque[_Order] = deque()
         self._wake = asyncio.Event()
@@ -158,7 +158,7 @@ class _Orders:
             except (NatsUnsure, NatsRefused) as error:
                 if not troubled:
                     troubled = True
-                    self._trouble.enter("bodies", explain_refusal(error, self._names))
+                    self._disk_errors.enter("bodies", explain_refusal(error, self._names))
                 if stopping:
                     return False
                 try:
@@ -166,7 +166,7 @@ class _Orders:
                 except TimeoutError:
                     pass
         if troubled:
-            self._trouble.leave("bodies")
+            self._disk_errors.leave("bodies")
         return True
 
 
@@ -178,7 +178,7 @@ class BodyChains:
         store: NatsStore,
         names: PartitionNames,
         index: StreamIndex,
-        trouble: Trouble,
+        disk_errors: DiskErrors,
         died: Callable[[str, Exception], None],
     ) -> None:
         self._store = store
@@ -186,7 +186,7 @@ class BodyChains:
         self._index = index
         self._term = 0
         self._chains: dict[str, dict[int, Chain]] = {}
-        self._orders = _Orders(names, trouble, died)
+        self._orders = _Orders(names, disk_errors, died)
         self._closed = False
 
     async def open(self, term: int) -> None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from ...errors import AsyncBlockError, Unavailable
 from ..journal.contract import Write
-from ..journal.lanes import Lanes
-from ..journal.trouble import back_off
+from ..journal.diskerrors import back_off
+from ..journal.writequeue import WriteQueue
 from .fence import Fence, Overtaken
 from .natsstore import LONGEST_PAUSE, NatsRefused, NatsUnsure, StoredMessage
 from .streamindex import StreamIndex
@@ -42,7 +42,7 @@ class Commits:
         self._names = names
         self._index = index
         self._reports = reports
-        self._lanes = Lanes()
+        self._write_queue = WriteQueue()
         self._group: list[Write] = []
         self._number = 0
         self._wake = asyncio.Event()
@@ -51,7 +51,7 @@ class Commits:
 
     def put(self, write: Write) -> None:
         """Queue a write. Never waits."""
-        self._lanes.add(write)
+        self._write_queue.add(write)
         self._wake.set()
 
     async def stop(self) -> list[Write]:
@@ -62,14 +62,14 @@ class Commits:
         self._stop.set()
         self._wake.set()
         await asyncio.wait([self._task])
-        return [*self._group, *self._lanes.drain()]
+        return [*self._group, *self._write_queue.drain()]
 
     # ------------------------------------------------------------------ the task
 
     async def _run(self) -> None:
         try:
             while await self._await_work():
-                self._group = self._lanes.take()
+                self._group = self._write_queue.take()
                 if not await self._commit(self._group):
                     return
                 self._group = []
@@ -82,7 +82,7 @@ class Commits:
             self._reports.died(error)
 
     async def _await_work(self) -> bool:
-        while not self._lanes:
+        while not self._write_queue:
             if self._stop.is_set():
                 return False
             self._wake.clear()

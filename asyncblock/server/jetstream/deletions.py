@@ -9,7 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-from ..journal.trouble import back_off
+from ..journal.diskerrors import back_off
 from .bodychains import BodyChains
 from .natsstore import LONGEST_PAUSE, NatsRefused, NatsStore, NatsUnsure
 from .streamindex import StreamIndex

@@ -13,9 +13,9 @@ from typing import Any, Final
 from ...errors import AsyncBlockError, Unavailable
 from ..journal.catalogue import CatalogueReads
 from ..journal.contract import BeginPrune, Opening, Snapshot, Stats, Write
+from ..journal.diskerrors import DiskErrors, back_off
 from ..journal.posting import settle
 from ..journal.queueing import QueueingJournal
-from ..journal.trouble import Trouble, back_off
 from .bodychains import BodyChains
 from .commits import CommitReports, Commits
 from .deletions import Deletions
@@ -41,12 +41,12 @@ class JetStreamJournal(QueueingJournal, CatalogueReads):
         fence: Fence,
         index: StreamIndex,
         bodies: BodyChains,
-        trouble: Trouble,
+        disk_errors: DiskErrors,
         on_overtaken: Callable[[Overtaken], None] | None,
     ) -> None:
         before = fence.found
         opening = Opening(epoch=fence.epoch, created=before is None, clean=before is not None and before["clean"])
-        super().__init__(opening, index.ledger(), trouble, asyncio.get_running_loop())
+        super().__init__(opening, index.write_checks(), disk_errors, asyncio.get_running_loop())
         self._store = store
         self._names = names
         self._fence = fence
@@ -63,8 +63,8 @@ class JetStreamJournal(QueueingJournal, CatalogueReads):
         reports = CommitReports(
             stored=self._stored,
             taken=self._remember,
-            trouble=lambda error: trouble.enter("journal", error),
-            recovered=lambda: trouble.leave("journal"),
+            trouble=lambda error: disk_errors.enter("journal", error),
+            recovered=lambda: disk_errors.leave("journal"),
             overtaken=self._overtaken,
             died=lambda error: self._died("the task that writes the journal", error),
         )
@@ -100,7 +100,7 @@ class JetStreamJournal(QueueingJournal, CatalogueReads):
         Raises ``Unavailable`` with the setting that can't keep the promise, or when the servers don't answer,
         ``Overtaken`` when it is another than ``instead_of`` whose place would be taken.
         """
-        trouble = Trouble(on_trouble, on_recovered)
+        disk_errors = DiskErrors(on_trouble, on_recovered)
         store = await connect(servers, patience=patience, name=owner, **options)
         try:
             await prepare_streams(store, names, demands)
@@ -110,7 +110,7 @@ class JetStreamJournal(QueueingJournal, CatalogueReads):
             async for message in _everything(store, names, fence.term):
                 index.take(message)
             journal: list[JetStreamJournal] = []
-            bodies = BodyChains(store, names, index, trouble, lambda what, error: journal[0]._died(what, error))
+            bodies = BodyChains(store, names, index, disk_errors, lambda what, error: journal[0]._died(what, error))
             await bodies.open(fence.term)
         except (NatsUnsure, NatsRefused) as error:
             await store.close()
@@ -119,7 +119,7 @@ class JetStreamJournal(QueueingJournal, CatalogueReads):
             # A cancel too: nobody gets this object to close the connection.
             await store.close()
             raise
-        journal.append(cls(store, names, fence, index, bodies, trouble, on_overtaken))
+        journal.append(cls(store, names, fence, index, bodies, disk_errors, on_overtaken))
         return journal[0]
 
     async def __aenter__(self) -> JetStreamJournal:
@@ -239,7 +239,7 @@ class JetStreamJournal(QueueingJournal, CatalogueReads):
                 info = await self._store.ask(f"STREAM.INFO.{stream}")
                 used += info["state"]["bytes"]
                 limit += max(info["config"]["max_bytes"], 0)
-        trouble = self._trouble.error
+        trouble = self._disk_errors.error
         return Stats(
             epoch=self.epoch,
             schema=1,
@@ -289,7 +289,7 @@ class JetStreamJournal(QueueingJournal, CatalogueReads):
             self._follow(write)
 
     def _overtaken(self, error: Overtaken) -> None:
-        self._trouble.enter("journal", error)
+        self._disk_errors.enter("journal", error)
         if self._on_overtaken is not None:
             self._on_overtaken(error)
 

@@ -136,7 +136,7 @@ def check_sizes(write: Write, max_payload: int) -> None:
         try:
             size = len(orjson.dumps(_step(row)))
         except TypeError:
-            # What has no UTF-8 form the ledger refuses.
+            # WriteChecks refuses what has no UTF-8 form.
             continue
         if size > most:
             raise LocalProtocolError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, KeysView
 from typing import Any, Final
 
-from ..bounds import MAX_ARGUMENTS
+from ..serverlimits import MAX_ARGUMENTS
 
 __all__ = ["Arguments"]
 

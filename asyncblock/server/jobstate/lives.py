@@ -19,7 +19,7 @@ from ...flow.references import References
 from ...wire.bodies import BodyRef
 from ...wire.ranges import Ranges
 from ...wire.stored import EXECUTOR_NAME, StoreKey
-from ..bounds import FILE_NAME
+from ..serverlimits import FILE_NAME
 from .arguments import Arguments
 from .recipes import Origin, Recipe, Recipes
 from .valueplaces import PlaceRun, ValuePlaces

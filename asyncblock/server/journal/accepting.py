@@ -1,4 +1,4 @@
-"""What every journal does on its event loop before anything is stored: it refuses what the ledger says can't be stored,
+"""What every journal does on its event loop before anything is stored: it refuses what can't be (``WriteChecks``),
 counts what is queued, and gives out promises, which end with the journal at the latest.
 
 ``sqlite`` and ``memoryjournal`` add where the writes go and how they are read. Nothing here waits for a disk.
@@ -12,9 +12,9 @@ from typing import Any
 
 from ...errors import AsyncBlockError, Closed
 from .contract import Opening, Write
-from .ledger import Ledger
+from .diskerrors import DiskErrors
 from .posting import settle
-from .trouble import Trouble
+from .writechecks import WriteChecks
 
 __all__ = ["AcceptingJournal"]
 
@@ -22,10 +22,12 @@ __all__ = ["AcceptingJournal"]
 class AcceptingJournal(ABC):
     """The part of a journal that takes writes in. The ``Journal`` Protocol is its contract."""
 
-    def __init__(self, opening: Opening, ledger: Ledger, trouble: Trouble, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, opening: Opening, write_checks: WriteChecks, disk_errors: DiskErrors, loop: asyncio.AbstractEventLoop
+    ) -> None:
         self._opening = opening
-        self._ledger = ledger
-        self._trouble = trouble
+        self._write_checks = write_checks
+        self._disk_errors = disk_errors
         self._loop = loop
         self._queued_bytes = 0
         self._closed = False
@@ -49,28 +51,28 @@ class AcceptingJournal(ABC):
     @property
     def trouble(self) -> AsyncBlockError | None:
         """Why nothing is being stored at the moment; None when all is well."""
-        return self._trouble.error
+        return self._disk_errors.error
 
     def new_session_no(self) -> int:
         """Return a number that no session of this journal has had."""
-        return self._ledger.new_session_no()
+        return self._write_checks.new_session_no()
 
     def new_link_no(self) -> int:
         """Return a number that no link of this journal has had."""
-        return self._ledger.new_link_no()
+        return self._write_checks.new_link_no()
 
     def next_offset(self, session_no: int) -> int:
         """Return the offset that the session's next entry must carry."""
-        return self._ledger.next_offset(session_no)
+        return self._write_checks.next_offset(session_no)
 
     def retire(self, session_no: int) -> None:
         """Say that nothing more will be written to a session; see ``Journal.retire``."""
-        self._ledger.retire(session_no)
+        self._write_checks.retire(session_no)
 
     def write(self, write: Write, *, urgent: bool = False) -> None:
         """Queue a write; see ``Journal.write``."""
         self.check_open()
-        self._ledger.enter(write)
+        self._write_checks.enter(write)
         self._put(write, urgent=urgent)
 
     async def flush(self) -> None:

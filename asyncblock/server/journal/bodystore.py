@@ -13,9 +13,9 @@ from ...errors import Closed, Unavailable
 from .bodyfiles import BodyFiles, body_path, check_key, read_body
 from .bodywriter import BodyWriter, Chunk, Delete, Finish, Order
 from .contract import BodyKey
+from .diskerrors import DiskErrors
 from .posting import poster
 from .reader import Readers, bodies_of_link, names_bodies_of, names_body, session_of_body
-from .trouble import Trouble
 
 __all__ = ["BodyStore"]
 
@@ -31,7 +31,7 @@ class BodyStore:
         root: Path,
         readers: Readers,
         loop: asyncio.AbstractEventLoop,
-        trouble: Trouble,
+        disk_errors: DiskErrors,
         unreferenced: dict[str, dict[int, int]],
         died: Callable[[str, Exception], None],
         *,
@@ -43,7 +43,7 @@ class BodyStore:
         self._unreferenced = unreferenced
         self._queued_bytes = 0
         self._closed = False
-        self._thread = BodyWriter(BodyFiles(root, sync), poster(loop), trouble, self._settled, died)
+        self._thread = BodyWriter(BodyFiles(root, sync), poster(loop), disk_errors, self._settled, died)
 
     @property
     def queued_bytes(self) -> int:

@@ -14,8 +14,8 @@ from ...errors import AsyncBlockError, Closed
 from ...runtime import crashpoints
 from .bodyfiles import BodyFiles
 from .contract import BodyKey
+from .diskerrors import DiskErrors, back_off, explain
 from .posting import Post, settle
-from .trouble import Trouble, back_off, explain
 
 __all__ = ["BodyWriter", "Chunk", "Delete", "Finish", "Order"]
 
@@ -69,13 +69,13 @@ class BodyWriter:
         self,
         files: BodyFiles,
         post: Post,
-        trouble: Trouble,
+        disk_errors: DiskErrors,
         settled: Callable[[Order, int | None], None],
         died: Callable[[str, Exception], None],
     ) -> None:
         self._files = files
         self._post = post
-        self._trouble = trouble
+        self._disk_errors = disk_errors
         self._settled = settled
         self._died = died
         self._orders: SimpleQueue[Order | None] = SimpleQueue()
@@ -147,14 +147,14 @@ class BodyWriter:
                 self._tell()
                 if not troubled:
                     troubled = True
-                    self._post(self._trouble.enter, "bodies", explain(error, "the directory of the bodies"))
+                    self._post(self._disk_errors.enter, "bodies", explain(error, "the directory of the bodies"))
                 if self._stopping:
                     return False
                 self._sleep(pause)
             else:
                 break
         if troubled:
-            self._post(self._trouble.leave, "bodies")
+            self._post(self._disk_errors.leave, "bodies")
         return True
 
     def _attempt(self, order: Order) -> int | AsyncBlockError:

@@ -23,7 +23,7 @@ from .contract import (
     SessionRow,
     Snapshot,
 )
-from .ledger import Ledger
+from .writechecks import WriteChecks
 
 __all__ = ["Catalogue", "CatalogueReads"]
 
@@ -111,9 +111,9 @@ class Catalogue(ABC):
         size += sum(each.length for each in self.bodies_by_session.get(row.session_no, []))
         return replace(row, rows=rows, bytes=size)
 
-    def ledger(self) -> Ledger:
-        """Return the ledger of a journal that is opened now."""
-        return Ledger(
+    def write_checks(self) -> WriteChecks:
+        """Return the checks for a journal that is opened now."""
+        return WriteChecks(
             (
                 (row.session_no, row.session_id, self.entry_figures(row.session_no)[0])
                 for row in self.rows()

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from queue import SimpleQueue
 
 from .database import DatabaseConnection
-from .trouble import logger
+from .diskerrors import logger
 
 __all__ = ["LAST_BYTES", "MAX_BYTES", "START_BYTES", "Checkpointer", "checkpoint", "give_back"]
 

@@ -1,6 +1,6 @@
 """Copying a journal, in use or not: the database by SQLite's own backup, and the bodies that the copy names.
 
-A copy has no lineage: whoever opens it knows that it may not be the continuation of what links remember.
+A copy has no epoch file: so its opening begins a new epoch, for it may not continue what links remember.
 """
 
 from __future__ import annotations

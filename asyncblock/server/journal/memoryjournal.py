@@ -19,9 +19,9 @@ from .accepting import AcceptingJournal
 from .bodyfiles import check_key
 from .catalogue import Catalogue, CatalogueReads
 from .contract import BeginPrune, BodyKey, Opening, Snapshot, Stats, Write
-from .lanes import Lanes
+from .diskerrors import DiskErrors, back_off, explain
 from .posting import settle
-from .trouble import Trouble, back_off, explain
+from .writequeue import WriteQueue
 
 __all__ = ["MemoryJournal", "MemoryStorage"]
 
@@ -72,14 +72,14 @@ class MemoryJournal(AcceptingJournal, CatalogueReads):
     ) -> None:
         super().__init__(
             Opening(epoch=storage.epoch, created=not storage.opened, clean=storage.clean),
-            storage.ledger(),
-            Trouble(on_trouble, on_recovered),
+            storage.write_checks(),
+            DiskErrors(on_trouble, on_recovered),
             asyncio.get_running_loop(),
         )
         storage.opened, storage.clean = True, False
         self._storage = self._catalogue = storage
         self._delay = delay
-        self._lanes = Lanes()
+        self._write_queue = WriteQueue()
         self._group: list[Write] = []
         self._pauses = back_off()
         self._timer: asyncio.TimerHandle | None = None
@@ -98,7 +98,7 @@ class MemoryJournal(AcceptingJournal, CatalogueReads):
     async def prune(self, session_no: int) -> int:
         """Delete a session; see ``Journal.prune``."""
         self.check_open()
-        self._ledger.prune(session_no)
+        self._write_checks.prune(session_no)
         await self.flush()
         freed = self._storage.described(self._storage.sessions[session_no]).bytes
         pruned = self.promise()
@@ -111,7 +111,7 @@ class MemoryJournal(AcceptingJournal, CatalogueReads):
     def _put(self, write: Write, *, urgent: bool = False) -> None:
         write.urgent = urgent
         self._queued_bytes += write.queued_bytes
-        self._lanes.add(write)
+        self._write_queue.add(write)
         if self._timer is None:
             self._timer = self._loop.call_later(self._delay(), self._commit)
 
@@ -119,20 +119,20 @@ class MemoryJournal(AcceptingJournal, CatalogueReads):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._group = self._group or self._lanes.take()
+        self._group = self._group or self._write_queue.take()
         error = self._storage.refuse
         if error is not None:
-            if self._trouble.error is None:
+            if self._disk_errors.error is None:
                 self._pauses = back_off()
-            self._trouble.enter("journal", explain(error, "the journal"))
+            self._disk_errors.enter("journal", explain(error, "the journal"))
             self._timer = self._loop.call_later(next(self._pauses), self._commit)
             return
-        self._trouble.leave("journal")
+        self._disk_errors.leave("journal")
         group, self._group = self._group, []
         for write in group:
             self._storage.apply(write)
         self._commits += 1
-        if self._lanes:
+        if self._write_queue:
             self._timer = self._loop.call_later(self._delay(), self._commit)
         for write in group:
             self._queued_bytes -= write.queued_bytes
@@ -148,9 +148,9 @@ class MemoryJournal(AcceptingJournal, CatalogueReads):
         if self._closed:
             return
         if self._storage.refuse is None:
-            while self._group or self._lanes:
+            while self._group or self._write_queue:
                 self._commit()
-        left = [*self._group, *self._lanes.drain()]
+        left = [*self._group, *self._write_queue.drain()]
         self.abandon()
         self._storage.clean = not left
         self._end_promises()
@@ -189,7 +189,7 @@ class MemoryJournal(AcceptingJournal, CatalogueReads):
     async def stats(self) -> Stats:
         """Read the figures; those of a disk are zero."""
         self.check_open()
-        trouble = self._trouble.error
+        trouble = self._disk_errors.error
         return Stats(
             epoch=self.epoch,
             schema=0,

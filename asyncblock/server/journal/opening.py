@@ -14,10 +14,10 @@ from .bodyfiles import body_path, scan
 from .contract import BodyKey, Opening
 from .database import Connect, DatabaseConnection, Synchronous, open_reader, open_writer
 from .datadir import DataDir
+from .epochfile import EpochFile
 from .ground import Ground
-from .ledger import Ledger
-from .lineage import Lineage
 from .statements import prepare
+from .writechecks import WriteChecks
 
 __all__ = ["Parts", "open_parts"]
 
@@ -37,9 +37,9 @@ class Parts:
     copying: DatabaseConnection
     reading: list[DatabaseConnection]
     ground: Ground
-    lineage: Lineage
+    epoch_file: EpochFile
     opening: Opening
-    ledger: Ledger
+    write_checks: WriteChecks
     unreferenced: dict[str, dict[int, int]]
     half_pruned: list[int]
 
@@ -70,8 +70,8 @@ def _open_in(place: DataDir, synchronous: Synchronous, connect: Connect, stack: 
 
     writing = opened(open_writer(connect, place.journal_path))
     created = prepare(writing, place.journal_path)
-    lineage = Lineage(place.path, writing)
-    before, changed = lineage.begin(synchronous)
+    epoch_file = EpochFile(place.path, writing)
+    before, changed = epoch_file.begin(synchronous)
     if synchronous == "full" and before.synchronous == "normal":
         # The bodies that this journal names may not be on disk yet.
         os.sync()
@@ -89,17 +89,17 @@ def _open_in(place: DataDir, synchronous: Synchronous, connect: Connect, stack: 
         reading=reading,
         ground=Ground(
             (place.journal_path, place.journal_path.with_name(place.journal_path.name + "-wal")),
-            lineage.path if synchronous == "full" else None,
+            epoch_file.path if synchronous == "full" else None,
         ),
-        lineage=lineage,
+        epoch_file=epoch_file,
         opening=Opening(
-            epoch=lineage.epoch,
+            epoch=epoch_file.epoch,
             created=created,
             clean=before.clean,
             changed=changed,
             lost_bodies=_lost(place.bodies_path, referenced) if changed is not None else (),
         ),
-        ledger=reader.ledger(writing),
+        write_checks=reader.write_checks(writing),
         unreferenced=scan(place.bodies_path, set(referenced)),
         half_pruned=[row[0] for row in writing.execute(_HALF_PRUNED).fetchall()],
     )

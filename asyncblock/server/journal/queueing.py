@@ -14,9 +14,9 @@ from typing import Any
 from ...errors import AsyncBlockError
 from .accepting import AcceptingJournal
 from .contract import BeginPrune, Opening, Write
-from .ledger import Ledger
+from .diskerrors import DiskErrors, explain
 from .posting import settle
-from .trouble import Trouble, explain
+from .writechecks import WriteChecks
 
 __all__ = ["QueueingJournal"]
 
@@ -26,8 +26,10 @@ logger = logging.getLogger("asyncblock.server.journal")
 class QueueingJournal(AcceptingJournal):
     """The part of it that is the same wherever the writes go."""
 
-    def __init__(self, opening: Opening, ledger: Ledger, trouble: Trouble, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(opening, ledger, trouble, loop)
+    def __init__(
+        self, opening: Opening, write_checks: WriteChecks, disk_errors: DiskErrors, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        super().__init__(opening, write_checks, disk_errors, loop)
         self.on_defect: Callable[[str, Exception], None] = _log_defect
         """Told, on the event loop, of an error of ours that ends what stores or breaks what follows a commit."""
         self._prunes: dict[int, asyncio.Future[Any]] = {}
@@ -35,7 +37,7 @@ class QueueingJournal(AcceptingJournal):
     async def prune(self, session_no: int) -> int:
         """Delete a session with everything of it; see ``Journal.prune``."""
         self.check_open()
-        self._ledger.prune(session_no)
+        self._write_checks.prune(session_no)
         done = self._prunes[session_no] = self.promise()
         write = Write()
         write.rows.append(BeginPrune(session_no))
@@ -59,7 +61,7 @@ class QueueingJournal(AcceptingJournal):
                 self.on_defect("what was to follow a commit", error)
 
     def _died(self, what: str, error: Exception) -> None:
-        self._trouble.enter("journal", explain(error, "the journal"))
+        self._disk_errors.enter("journal", explain(error, "the journal"))
         self.on_defect(what, error)
 
     @staticmethod

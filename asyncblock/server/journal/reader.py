@@ -17,10 +17,21 @@ from ...errors import Closed, Unavailable
 from ...wire.ranges import Ranges
 from .contract import RUNNING, BodyKey, BodyRow, LinkRow, RequestRow, SessionRow, Snapshot
 from .database import DatabaseConnection
-from .ledger import Ledger
 from .posting import poster, settle
+from .writechecks import WriteChecks
 
-__all__ = ["Readers", "bodies", "bodies_of_link", "entry", "ledger", "links", "page", "request", "sessions", "snapshot"]
+__all__ = [
+    "Readers",
+    "bodies",
+    "bodies_of_link",
+    "entry",
+    "write_checks",
+    "links",
+    "page",
+    "request",
+    "sessions",
+    "snapshot",
+]
 
 T = TypeVar("T")
 _Job = tuple[Callable[[DatabaseConnection], Any], asyncio.Future[Any]]
@@ -233,8 +244,8 @@ def _session_rows(
     ]
 
 
-def ledger(connection: DatabaseConnection) -> Ledger:
-    """Read what a new ledger must know."""
+def write_checks(connection: DatabaseConnection) -> WriteChecks:
+    """Return the checks for a journal that is opened now."""
     used = dict(connection.execute("SELECT name, seq FROM sqlite_sequence").fetchall())
     known = connection.execute(
         """SELECT session_no, session_id,
@@ -250,7 +261,9 @@ def ledger(connection: DatabaseConnection) -> Ledger:
         (RUNNING,),
     ).fetchall()
     rows = ((row[0], row[1], 0 if row[2] is None else row[2] + 1) for row in known)
-    return Ledger(rows, Ranges.from_json([list(row) for row in over]), used.get("sessions", 0), used.get("links", 0))
+    return WriteChecks(
+        rows, Ranges.from_json([list(row) for row in over]), used.get("sessions", 0), used.get("links", 0)
+    )
 
 
 def links(connection: DatabaseConnection) -> list[LinkRow]:

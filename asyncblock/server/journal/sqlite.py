@@ -24,12 +24,12 @@ from .contract import (
 )
 from .database import Connect, DatabaseConnection, Synchronous, check_synchronous, connect
 from .datadir import DataDir
+from .diskerrors import DiskErrors
 from .opening import Parts, open_parts
 from .posting import poster
 from .pruner import Pruner
 from .queueing import QueueingJournal
 from .statements import VERSION
-from .trouble import Trouble
 from .writer import Chores, Reports, Writer
 
 __all__ = ["SqliteJournal"]
@@ -38,8 +38,8 @@ __all__ = ["SqliteJournal"]
 class SqliteJournal(QueueingJournal):
     """A journal in a data directory, from ``SqliteJournal.open``. The ``Journal`` Protocol is its contract."""
 
-    def __init__(self, parts: Parts, loop: asyncio.AbstractEventLoop, trouble: Trouble) -> None:
-        super().__init__(parts.opening, parts.ledger, trouble, loop)
+    def __init__(self, parts: Parts, loop: asyncio.AbstractEventLoop, disk_errors: DiskErrors) -> None:
+        super().__init__(parts.opening, parts.write_checks, disk_errors, loop)
         self._parts = parts
         self._closing: asyncio.Future[str] | None = None
         self._readers = reader.Readers(parts.reading, loop)
@@ -47,7 +47,7 @@ class SqliteJournal(QueueingJournal):
             parts.place.bodies_path,
             self._readers,
             loop,
-            trouble,
+            disk_errors,
             parts.unreferenced,
             self._died,
             sync=parts.synchronous == "full",
@@ -83,7 +83,7 @@ class SqliteJournal(QueueingJournal):
             opening.add_done_callback(_close_again)
             await asyncio.wait([opening])
             raise
-        return cls(parts, loop, Trouble(on_trouble, on_recovered))
+        return cls(parts, loop, DiskErrors(on_trouble, on_recovered))
 
     @property
     def bodies(self) -> BodyStore:
@@ -169,7 +169,7 @@ class SqliteJournal(QueueingJournal):
     def _stats(self, _: DatabaseConnection) -> Stats:
         path = self._parts.place.journal_path
         wal = path.with_name(path.name + "-wal")
-        trouble = self._trouble.error
+        trouble = self._disk_errors.error
         return Stats(
             epoch=self.epoch,
             schema=VERSION,
@@ -208,7 +208,7 @@ class SqliteJournal(QueueingJournal):
             # A disk that fills up just here makes the next opening find an unclean end, no more.
             with suppress(Exception):
                 parts.writing.execute("PRAGMA synchronous = FULL")
-                parts.lineage.end()
+                parts.epoch_file.end()
         # A connection that can't be closed, or a log that stays: the next opening takes in what is in the log.
         with suppress(Exception):
             for connection in (*parts.reading, parts.copying):
@@ -223,15 +223,15 @@ class SqliteJournal(QueueingJournal):
         post = poster(self._loop)
         return Reports(
             stored=lambda writes: post(self._stored, writes),
-            trouble=lambda error: post(self._trouble.enter, "journal", error),
+            trouble=lambda error: post(self._disk_errors.enter, "journal", error),
             died=lambda error: post(self._died, "the thread that writes the journal", error),
-            recovered=lambda: post(self._trouble.leave, "journal"),
+            recovered=lambda: post(self._disk_errors.leave, "journal"),
             pruned=lambda session_no, outcome: post(self._pruned, session_no, outcome),
         )
 
     def _chores(self) -> Chores:
         parts = self._parts
-        return Chores(parts.lineage.advance, Pruner(parts.writing, parts.place.bodies_path, parts.half_pruned))
+        return Chores(parts.epoch_file.advance, Pruner(parts.writing, parts.place.bodies_path, parts.half_pruned))
 
     def _stored(self, writes: list[Write]) -> None:
         for write in writes:

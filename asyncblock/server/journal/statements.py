@@ -50,7 +50,7 @@ _TABLES = (
         session_no INTEGER PRIMARY KEY AUTOINCREMENT, session_id TEXT NOT NULL, created_at INTEGER NOT NULL,
         state TEXT NOT NULL, title TEXT NOT NULL, path TEXT NOT NULL, finished_at INTEGER, error TEXT,
         pruning INTEGER NOT NULL DEFAULT 0)""",
-    # Not unique: while a session is being deleted another may take its id. The ledger sees to the rest.
+    # Not unique: while a session is being deleted another may take its id. WriteChecks sees to the rest.
     "CREATE INDEX sessions_by_id ON sessions (session_id)",
     """CREATE TABLE links (
         link_no INTEGER PRIMARY KEY AUTOINCREMENT, link_id TEXT NOT NULL UNIQUE, token_hash TEXT NOT NULL,

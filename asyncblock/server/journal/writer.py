@@ -20,11 +20,11 @@ from ...runtime import crashpoints
 from .checkpoint import LAST_BYTES, MAX_BYTES, START_BYTES, Checkpointer, checkpoint, give_back
 from .contract import BeginPrune, DropLink, LinkRow, Write
 from .database import DatabaseConnection, transaction
+from .diskerrors import back_off, explain
 from .ground import Ground
-from .lanes import Lanes
 from .pruner import Pruner
 from .statements import append_statement, row_statements, span
-from .trouble import back_off, explain
+from .writequeue import WriteQueue
 
 __all__ = ["Chores", "Reports", "Writer"]
 
@@ -40,7 +40,7 @@ _PRUNE_COST = 2 << 20
 """Bytes of log that a piece of a prune costs: what it deletes may have to be filled with what stands behind it."""
 
 _ADVANCE_INTERVAL = 60.0
-"""Seconds of use after which the lineage moves on."""
+"""Seconds of use after which the counts of the epoch file go up."""
 
 
 class _Signal(enum.Enum):
@@ -65,7 +65,7 @@ class Chores:
     """What the writer does between commits."""
 
     advance: Callable[[], None]
-    """Moves the lineage on."""
+    """Lets the counts of the epoch file go up."""
     pruner: Pruner
 
 
@@ -122,7 +122,7 @@ class Writer:
         self._chores = chores
         self._advance_at = time.monotonic() + _ADVANCE_INTERVAL
         self._inbox: SimpleQueue[Write | _Signal] = SimpleQueue()
-        self._lanes = Lanes()
+        self._write_queue = WriteQueue()
         self._group: list[Write] = []
         self._log = _Log()
         self._totals = _Totals(connection)
@@ -149,7 +149,7 @@ class Writer:
         self._checkpointer.stop()
         while not self._inbox.empty():
             self._accept(self._inbox.get())
-        return [*self._group, *self._lanes.drain()]
+        return [*self._group, *self._write_queue.drain()]
 
     # ------------------------------------------------------------------ the thread
 
@@ -163,8 +163,8 @@ class Writer:
 
     def _work(self) -> None:
         while self._await_work():
-            if self._lanes.urgent or (self._lanes and not self._log.full):
-                self._group = self._lanes.take()
+            if self._write_queue.urgent or (self._write_queue and not self._log.full):
+                self._group = self._write_queue.take()
                 if not self._commit(self._group):
                     return
                 self._group = []
@@ -177,16 +177,16 @@ class Writer:
         while True:
             for _ in range(self._inbox.qsize()):
                 self._accept(self._inbox.get())
-            if self._stopping and not self._lanes:
+            if self._stopping and not self._write_queue:
                 return False
-            if self._lanes.urgent or (self._lanes and not self._log.full) or self._may_prune:
+            if self._write_queue.urgent or (self._write_queue and not self._log.full) or self._may_prune:
                 return True
             self._accept(self._inbox.get())
 
     def _accept(self, item: Write | _Signal) -> None:
         match item:
             case Write():
-                self._lanes.add(item)
+                self._write_queue.add(item)
             case _Signal.STOP:
                 self._stopping = True
             case _Signal.COPIED:
@@ -322,7 +322,7 @@ class Writer:
             try:
                 self._chores.advance()
             except Exception as error:
-                logger.debug("the lineage stays where it is for now: %s", error)
+                logger.debug("the counts of the epoch file stay where they are for now: %s", error)
 
     def _begin_pass(self) -> None:
         self._log.copying = True

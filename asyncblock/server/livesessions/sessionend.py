@@ -12,11 +12,11 @@ from typing import Any
 
 from ...flow.entries import RunFinished
 from ...wire.messages import SessionEnded
-from ..bounds import INLINE_BYTES
 from ..committing.turn import Turn
 from ..committing.values import Found
 from ..dispatching.spill import sizes, spill
 from ..jobstate.jobs import Attempt, Job, JobState
+from ..serverlimits import INLINE_BYTES
 from .sessionrows import SessionRows
 
 __all__ = ["NOT_BEGUN", "SessionEnd"]

@@ -17,12 +17,12 @@ from ...flow.plan import Plan
 from ...runtime.collector import undisturbed
 from ...wire.methods import plan_misfit
 from ...wire.placement import Placement
-from ..bounds import MAX_BLOCK, MAX_START
 from ..committing.turn import Turn
 from ..dispatching.dispatch import Dispatcher
 from ..jobstate.jobs import Job, JobState
 from ..journal import RUNNING, Journal, SessionRow
-from ..journal.trouble import DISK_ERRORS
+from ..journal.diskerrors import DISK_EXCEPTIONS
+from ..serverlimits import MAX_BLOCK, MAX_START
 from ..sessionstate.fold import SessionFold, SessionOwner
 from ..sessionstate.refolding import Refolding
 from ..sessionstate.releases import Releases
@@ -243,7 +243,7 @@ class Sessions(SessionOwner):
         for row in unfinished:
             try:
                 await self._recover(row)
-            except (AsyncBlockError, *DISK_ERRORS):
+            except (AsyncBlockError, *DISK_EXCEPTIONS):
                 # The disk: nothing is known of the session, so nothing may be said of it.
                 raise
             except Exception as error:

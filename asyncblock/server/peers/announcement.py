@@ -7,7 +7,7 @@ from typing import Any
 
 from ...errors import RemoteProtocolError
 from ...resources import LABELS, NOTHING, Resources, needs_problem
-from ..bounds import MAX_ACCEPTED, MAX_LANGUAGES, MAX_PACKAGES, MAX_SLOTS, MAX_WORDS
+from ..serverlimits import MAX_ACCEPTED, MAX_LANGUAGES, MAX_PACKAGES, MAX_SLOTS, MAX_WORDS
 from .access import hash_token
 
 __all__ = ["ExecutorInfo"]

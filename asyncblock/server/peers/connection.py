@@ -16,7 +16,7 @@ from ...transport import Transport
 from ...wire.frames import fitted
 from ...wire.messages import Bye, Message, encode
 from ...wire.scheduler import BATCH_BYTES
-from ..bounds import UNREAD_BYTES
+from ..serverlimits import UNREAD_BYTES
 
 __all__ = ["Connection", "Dismissed"]
 

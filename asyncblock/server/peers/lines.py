@@ -20,7 +20,7 @@ import orjson
 from ...errors import RemoteProtocolError
 from ...wire.plain import not_plain
 from ...wire.records import flat_outputs
-from ..bounds import MAX_DEPTH, MAX_RECORDS, is_deep
+from ..serverlimits import MAX_DEPTH, MAX_RECORDS, is_deep
 
 __all__ = ["ChannelRecords", "read_line"]
 

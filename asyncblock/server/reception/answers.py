@@ -15,7 +15,6 @@ from ...errors import Rejected, RemoteProtocolError
 from ...wire import frames
 from ...wire.messages import Fetch, Fetched, Message, Page, Read, Reply, Request, Unread, decode, encode
 from ...wire.methods import misfit
-from ..bounds import MAX_DEPTH, MAX_NAME, MAX_WORDS, is_deep
 from ..committing.turn import Turn
 from ..dispatching.exports import LINK_METHODS
 from ..jobstate.jobs import LinkState
@@ -24,6 +23,7 @@ from ..peers.connection import Connection
 from ..rpc.api import METHODS, NAMING, ONCE
 from ..rpc.blocks import JOB_METHODS, attempt_of
 from ..rpc.operations import QUESTIONS, Question
+from ..serverlimits import MAX_DEPTH, MAX_NAME, MAX_WORDS, is_deep
 from ..supervision import in_words
 from .linkservices import LinkServices
 from .readers import NOT_ALLOWED, BodyReader, PageReader

@@ -32,14 +32,14 @@ from ...wire.messages import (
 from ...wire.states import ConnectionState, Role, advance
 from ...wire.windows import DATA_WINDOW, LINK_WINDOW, TELEMETRY_WINDOW
 from .. import greeting
-from ..bounds import MAX_CHANNELS, MAX_LINES, MAX_WORDS, limits
 from ..jobstate.jobs import JobState, LinkState
 from ..journal import LinkRow
-from ..journal.trouble import DISK_ERRORS
+from ..journal.diskerrors import DISK_EXCEPTIONS
 from ..livesessions.sessions import Sessions
 from ..peers.access import Principal, hash_token
 from ..peers.announcement import ExecutorInfo
 from ..peers.connection import Connection, Dismissed
+from ..serverlimits import MAX_CHANNELS, MAX_LINES, MAX_WORDS, limits
 from ..supervision import in_words
 from .incoming import Incoming, Lines
 from .linkservices import LinkServices
@@ -141,7 +141,7 @@ class Gateway(LinkServices):
             await self._say_goodbye(transport, group)
         except* RemoteProtocolError as group:
             await self._unreadable(link, transport, str(group.exceptions[0]))
-        except* (*DISK_ERRORS, Closed) as group:
+        except* (*DISK_EXCEPTIONS, Closed) as group:
             # The disk's doing, not the sender's: what isn't acknowledged will come again.
             logger.warning("the connection of %s is closed for now", transport.peer, exc_info=group.exceptions[0])
             words = in_words(group.exceptions[0])[:MAX_WORDS]

@@ -12,10 +12,10 @@ import orjson
 
 from ...errors import AsyncBlockError
 from ...transport.websocket import HttpAnswer
-from ..bounds import MAX_HTTP_BODY
 from ..journal import BodyKey
-from ..journal.trouble import DISK_ERRORS
+from ..journal.diskerrors import DISK_EXCEPTIONS
 from ..peers.access import Access
+from ..serverlimits import MAX_HTTP_BODY
 from .metrics import OPENMETRICS, TEXT, Measured, metrics_text
 
 __all__ = ["HttpDoor"]
@@ -95,7 +95,7 @@ class HttpDoor:
                 data = await self._server.journal.bodies.read(BodyKey(link, int(number)), first, size + (not asked))
         except (AsyncBlockError, FileNotFoundError):
             return HttpAnswer(404, b"no such body\n")
-        except DISK_ERRORS as error:
+        except DISK_EXCEPTIONS as error:
             logger.error("body %s can't be read", name, exc_info=error)
             return HttpAnswer(503, f"the body can't be read now: {error}\n".encode())
         if len(data) > MAX_HTTP_BODY:

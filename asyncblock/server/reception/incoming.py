@@ -30,7 +30,6 @@ from ...wire.messages import (
 )
 from ...wire.states import ConnectionState, Role, advance
 from .. import greeting
-from ..bounds import MAX_HELD, MAX_LINE, MAX_LINES, MAX_RECORDS, MAX_WORDS
 from ..committing.turn import Turn
 from ..jobstate.jobs import JobOwner, LinkState
 from ..journal import BodyRow
@@ -38,6 +37,7 @@ from ..peers.access import barred
 from ..peers.announcement import ExecutorInfo
 from ..peers.connection import Connection, Dismissed
 from ..peers.lines import ChannelRecords, read_line
+from ..serverlimits import MAX_HELD, MAX_LINE, MAX_LINES, MAX_RECORDS, MAX_WORDS
 from .answers import Answers
 from .linkservices import LinkServices
 from .uploads import Uploads

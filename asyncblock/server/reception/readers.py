@@ -12,12 +12,12 @@ from ...errors import AsyncBlockError, Rejected
 from ...wire.bodies import CHUNK_SIZE, encode_chunk
 from ...wire.frames import join_page
 from ...wire.messages import Fetch, Fetched, Page, Read, encode
-from ..bounds import MAX_PAGE, MAX_WORDS
 from ..committing.recentrows import Row
 from ..journal import MAX_OFFSET, BodyKey, Journal
 from ..livesessions.session import RunningSession
 from ..livesessions.sessions import Sessions
 from ..peers.connection import Connection
+from ..serverlimits import MAX_PAGE, MAX_WORDS
 from ..supervision import in_words
 
 __all__ = ["NOT_ALLOWED", "BodyReader", "PageReader"]

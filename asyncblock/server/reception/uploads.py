@@ -8,11 +8,11 @@ from typing import Any
 from ...errors import RemoteProtocolError, Unavailable
 from ...wire.bodies import CHUNK_SIZE, BodyRef, decode_chunk
 from ...wire.messages import Bye, Discard, Kept, Whole
-from ..bounds import MAX_BODIES, MAX_BODY
 from ..jobstate.jobs import Attempt, LinkState
 from ..journal import BodyKey, BodyRow
 from ..livesessions.sessions import Sessions
 from ..peers.connection import Connection, Dismissed
+from ..serverlimits import MAX_BODIES, MAX_BODY
 
 __all__ = ["Uploads"]
 

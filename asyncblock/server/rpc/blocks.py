@@ -17,11 +17,11 @@ from ...errors import InvalidInputs, Rejected, UnknownBlock
 from ...flow.entries import BlockRequested
 from ...flow.plan import MAX_WEIGHT, NodePlan, Plan, Source
 from ...wire.messages import Close
-from ..bounds import INLINE_BYTES, MAX_BLOCKS, MAX_WORDS
 from ..committing.turn import Turn
 from ..dispatching.needs import need_of_block, serves
 from ..jobstate.blockspec import RetryPolicy
 from ..jobstate.jobs import Attempt, Job, JobOwner, JobState, LinkState
+from ..serverlimits import INLINE_BYTES, MAX_BLOCKS, MAX_WORDS
 
 __all__ = ["JOB_METHODS", "attempt_of"]
 

@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from ...errors import Rejected
-from ..bounds import MAX_LISTED, MAX_NUMBER
 from ..journal import SessionRow
 from ..livesessions.sessions import Sessions
+from ..serverlimits import MAX_LISTED, MAX_NUMBER
 
 __all__ = ["LISTING", "Params", "Question", "place_in"]
 

@@ -11,8 +11,8 @@ from ..._version import installed_version
 from ...errors import AsyncBlockError, Rejected
 from ...wire.frames import MAX_MESSAGE
 from ...wire.windows import DATA_WINDOW, LINK_WINDOW, TELEMETRY_WINDOW
-from ..bounds import MAX_NAME, MAX_NUMBER
 from ..livesessions.sessions import Sessions
+from ..serverlimits import MAX_NAME, MAX_NUMBER
 from .listing import LISTING, Params, Question, place_in
 from .roster import ROSTER
 

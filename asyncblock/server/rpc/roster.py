@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from ..bounds import MAX_NAME
 from ..jobstate.jobs import Attempt, JobState, LinkState
 from ..livesessions.sessions import Sessions
+from ..serverlimits import MAX_NAME
 from .listing import Params, Question
 
 __all__ = ["ROSTER"]

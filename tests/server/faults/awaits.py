@@ -21,7 +21,7 @@ __all__ = ["Awaits", "sites"]
 
 PACKAGE = "asyncblock.server"
 LEFT_OUT = ("asyncblock.server.journal", "asyncblock.server.cluster", "asyncblock.server.jetstream")
-"""The journal has fault tests of its own, with a disk that refuses (``tests/server/journal/test_trouble.py``); sets of
+"""The journal has fault tests of its own, with a disk that refuses (``tests/server/journal/test_diskerrors.py``); sets of
 mainframes have theirs."""
 
 Site = tuple[str, int, int]

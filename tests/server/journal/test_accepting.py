@@ -9,8 +9,8 @@ import pytest
 from asyncblock.errors import Closed, LocalProtocolError
 from asyncblock.server.journal.accepting import AcceptingJournal
 from asyncblock.server.journal.contract import RUNNING, Opening, SessionRow, Write
-from asyncblock.server.journal.ledger import Ledger
-from asyncblock.server.journal.trouble import Trouble
+from asyncblock.server.journal.diskerrors import DiskErrors
+from asyncblock.server.journal.writechecks import WriteChecks
 from asyncblock.wire.ranges import Ranges
 
 
@@ -18,9 +18,12 @@ class Waiting(AcceptingJournal):
     """One that keeps what it takes in until ``store`` is called."""
 
     def __init__(self) -> None:
-        ledger = Ledger((), Ranges(), 4, 7)
+        write_checks = WriteChecks((), Ranges(), 4, 7)
         super().__init__(
-            Opening(epoch="epoch", created=True, clean=True), ledger, Trouble(None, None), asyncio.get_running_loop()
+            Opening(epoch="epoch", created=True, clean=True),
+            write_checks,
+            DiskErrors(None, None),
+            asyncio.get_running_loop(),
         )
         self.writes: list[Write] = []
 

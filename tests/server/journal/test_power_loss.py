@@ -100,7 +100,7 @@ async def test_power_loss(
         with DataDir.open(target) as place:
             async with await SqliteJournal.open(place) as journal:
                 there = await survey(journal)
-                # The image is a copy, which changes the epoch by itself; test_lineage has the reboot alone.
+                # The image is a copy, which changes the epoch by itself; test_epochfile has the reboot alone.
                 assert journal.opening.changed
                 if synchronous == "full":
                     assert there >= acknowledged

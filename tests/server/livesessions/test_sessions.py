@@ -180,8 +180,8 @@ async def test_the_memory_of_sessions_that_have_ended_comes_back(
         assert max(left.values()) <= 30, left
         journal = host.server.journal
         assert isinstance(journal, SqliteJournal)
-        assert journal._ledger._next == {}
-        assert len(journal._ledger._over.to_json()) == 1
+        assert journal._write_checks._next == {}
+        assert len(journal._write_checks._over.to_json()) == 1
         assert journal._writer._totals.known == {}
         assert len(await listed(peer, limit=1000)) == 150
 

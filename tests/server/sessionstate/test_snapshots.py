@@ -185,7 +185,7 @@ async def test_a_recovery_with_snapshots_gives_the_same_state_as_one_without(
     assert forget_snapshots(tmp_path / "without") == 1
     assert last is not None
     # Copies are no continuation, and that would end the jobs that are open.
-    monkeypatch.setattr("asyncblock.server.journal.lineage.break_reason", lambda recorded, found: None)
+    monkeypatch.setattr("asyncblock.server.journal.epochfile.break_reason", lambda recorded, found: None)
     one, other = await state_of(tmp_path / "with"), await state_of(tmp_path / "without")
     assert one == other
     assert ended or one is not None

@@ -13,14 +13,14 @@ from ...wire.ranges import Ranges
 from .contract import MAX_OFFSET, Row, SessionRow, Write
 from .statements import row_statements
 
-__all__ = ["Ledger"]
+__all__ = ["WriteChecks"]
 
 _MAX_INT = (1 << 63) - 1
 _MAX_SESSION_NO = (1 << 31) - 1
 """An entry's key has it above the 32 bits of the offset, and SQLite's integers have 64 bits and a sign."""
 
 
-class Ledger:
+class WriteChecks:
     """The sessions with their next offsets, and the numbers in use. Counts what is queued as done."""
 
     def __init__(

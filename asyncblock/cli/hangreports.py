@@ -16,7 +16,7 @@ from ..childprocesses.lifesigns import Held
 from ..errors import AsyncBlockError
 from ..link import Link
 
-__all__ = ["Witness"]
+__all__ = ["HangReports"]
 
 logger = logging.getLogger("asyncblock.cli")
 
@@ -27,7 +27,7 @@ MAX_SAID = 64
 """Words that wait to be told; the oldest go, for a sign of life gets old."""
 
 
-class Witness:
+class HangReports:
     """Tells the mainframe in order; ``held`` never waits. Make one with ``of``."""
 
     def __init__(self, open_link: Callable[[], AbstractAsyncContextManager[Link]]) -> None:
@@ -37,12 +37,12 @@ class Witness:
 
     @classmethod
     @asynccontextmanager
-    async def of(cls, open_link: Callable[[], AbstractAsyncContextManager[Link]]) -> AsyncIterator[Witness]:
+    async def of(cls, open_link: Callable[[], AbstractAsyncContextManager[Link]]) -> AsyncIterator[HangReports]:
         """Tell what is seen for the duration of the block."""
-        witness = cls(open_link)
-        teller = asyncio.create_task(witness._tell())
+        hang_reports = cls(open_link)
+        teller = asyncio.create_task(hang_reports._tell())
         try:
-            yield witness
+            yield hang_reports
         finally:
             teller.cancel()
             await asyncio.wait([teller])

@@ -1,4 +1,4 @@
-"""Trouble: what the threads report when the disk refuses, and how long they wait before they try again."""
+"""What the threads report when the disk refuses, and how long they wait before they try again."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from typing import Final
 from ...errors import AsyncBlockError, Unavailable
 from .ground import GroundLost
 
-__all__ = ["DISK_ERRORS", "Trouble", "back_off", "explain"]
+__all__ = ["DISK_EXCEPTIONS", "DiskErrors", "back_off", "explain"]
 
 logger = logging.getLogger("asyncblock.server.journal")
 
-DISK_ERRORS: Final = (OSError, sqlite3.Error, MemoryError, Unavailable)
+DISK_EXCEPTIONS: Final = (OSError, sqlite3.Error, MemoryError, Unavailable)
 """What the disk or the machine did: never the fault of the peer whose message met it."""
 
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
 
 
-class Trouble:
-    """What is wrong at the moment, by part. Lives on the event loop; says when it begins and when all of it is over."""
+class DiskErrors:
+    """Errors that last, by part of the journal. Lives on the event loop; tells when there are some and when none."""
 
     def __init__(self, begun: Callable[[AsyncBlockError], None] | None, over: Callable[[], None] | None) -> None:
         self._begun = begun

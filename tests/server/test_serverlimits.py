@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import pytest
 
-from asyncblock.server import bounds
+from asyncblock.server import serverlimits
 
 from ..peers import Host, Peer, mainframe, node, plan
 
@@ -149,13 +149,13 @@ async def test_what_peers_say_that_they_hold_is_an_executors_word_and_adds_up(tm
         watcher = host.peer(OBSERVER)
         await watcher.hello("watcher")
         before = (await watcher.ask("info"))["result"]["var_values"]
-        assert before["held_bytes"] == before["disk_bytes"] == 3 * bounds.MAX_HELD
+        assert before["held_bytes"] == before["disk_bytes"] == 3 * serverlimits.MAX_HELD
         await watcher.say("ping", held=12345, may_hold=54321)
         assert (await watcher.ask("info", id="r2"))["result"]["var_values"] == before
         await workers[0].say("ping", held=-5, may_hold=-5, on_disk=-5, may_take=-5)
         await workers[0].ask("info", id="r2")
         after = (await watcher.ask("info", id="r3"))["result"]["var_values"]
-        assert list(after.values()) == [2 * bounds.MAX_HELD] * 4
+        assert list(after.values()) == [2 * serverlimits.MAX_HELD] * 4
 
 
 async def test_how_the_mainframe_is_can_be_told_whatever_executors_announce(tmp_path: Path) -> None:

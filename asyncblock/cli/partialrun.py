@@ -24,14 +24,14 @@ from ..flow.plan import Plan
 from ..server.journal.datadir import default_data_dir
 from .typedvalues import parse_object
 
-__all__ = ["Part", "remember_inputs"]
+__all__ = ["PartialRun", "remember_inputs"]
 
 _SHOWN = 60
 """Characters of an input that are told."""
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class PartialRun:
     """What of a flow is to be run, with which inputs of its nodes, and what of it may come from the cache."""
 
     nodes: tuple[str, ...] = ()
@@ -52,7 +52,7 @@ class Part:
         use_cache: bool | None = None,
         refresh: tuple[str, ...] = (),
         given: Mapping[str, Any] | None = None,
-    ) -> Part:
+    ) -> PartialRun:
         """Read the options."""
         found = parse_object(inputs, "--nodes-inputs")
         for name, values in found.items():

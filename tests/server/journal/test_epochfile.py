@@ -10,7 +10,7 @@ import pytest
 from asyncblock.server.journal import BodyKey, BodyRow, Opening, SqliteJournal, Write
 from asyncblock.server.journal.database import Synchronous
 from asyncblock.server.journal.datadir import DataDir
-from asyncblock.server.journal.lineage import FoundJournal, Recorded, boot_id, break_reason, identity
+from asyncblock.server.journal.epochfile import FoundJournal, Recorded, boot_id, break_reason, identity
 from asyncblock.testing.conformance.journal import session, sum_of
 
 
@@ -106,7 +106,7 @@ async def test_a_database_restored_alone_is_another_journal(tmp_path: Path) -> N
 
 
 async def test_a_hot_backup_put_back_is_another_journal(tmp_path: Path) -> None:
-    """Made and put back within one use of the journal; what tells is that the lineage moved on since."""
+    """Made and put back within one use of the journal; what tells is that the counts went up since."""
     with DataDir.open(tmp_path / "a") as place:
         journal = await SqliteJournal.open(place)
         source = sqlite3.connect(place.journal_path)

@@ -6,7 +6,7 @@ from collections import deque
 
 from .contract import Write
 
-__all__ = ["MAX_BYTES", "MAX_ITEMS", "Lanes"]
+__all__ = ["MAX_BYTES", "MAX_ITEMS", "WriteQueue"]
 
 MAX_BYTES = 1 << 20
 """Bytes in a transaction: 2 to 5 ms, which is what the next urgent write waits for at most."""
@@ -15,7 +15,7 @@ MAX_ITEMS = 256
 """Entries, marks and rows in a transaction: about 1 ms of small ones. A single write may hold more."""
 
 
-class Lanes:
+class WriteQueue:
     """Writes that wait for the disk: those that must hurry with what has to precede them, and the others."""
 
     def __init__(self) -> None:
@@ -52,16 +52,16 @@ class Lanes:
 
     def take(self) -> list[Write]:
         """Return the writes of the next transaction. Urgent ones travel alone: they don't wait for a full load."""
-        lane = self._urgent or self._others
+        waiting = self._urgent or self._others
         group: list[Write] = []
         size = items = 0
-        while lane:
-            write = lane[0]
+        while waiting:
+            write = waiting[0]
             size += write.size
             items += len(write.entries) + len(write.marks) + len(write.rows)
             if group and (size > MAX_BYTES or items > MAX_ITEMS):
                 break
-            group.append(lane.popleft())
+            group.append(waiting.popleft())
         return group
 
     def drain(self) -> list[Write]:

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncblock.server.journal import LinkRow, RequestRow, Write
-from asyncblock.server.journal.lanes import MAX_BYTES, MAX_ITEMS, Lanes
+from asyncblock.server.journal.writequeue import MAX_BYTES, MAX_ITEMS, WriteQueue
 from asyncblock.testing.conformance.journal import session
 
 
@@ -15,72 +15,72 @@ def entry(session_no: int, *, urgent: bool = False, size: int = 10) -> Write:
     return write
 
 
-def all_groups(lanes: Lanes) -> list[list[Write]]:
+def all_groups(queue: WriteQueue) -> list[list[Write]]:
     groups = []
-    while group := lanes.take():
+    while group := queue.take():
         groups.append(group)
     return groups
 
 
 def test_a_group_ends_at_its_bytes() -> None:
-    lanes = Lanes()
+    queue = WriteQueue()
     for _ in range(10):
-        lanes.add(entry(1, size=MAX_BYTES // 4))
-    assert [len(group) for group in all_groups(lanes)] == [3, 3, 3, 1]
+        queue.add(entry(1, size=MAX_BYTES // 4))
+    assert [len(group) for group in all_groups(queue)] == [3, 3, 3, 1]
 
 
 def test_a_group_ends_at_its_items() -> None:
-    lanes = Lanes()
+    queue = WriteQueue()
     for _ in range(MAX_ITEMS + 1):
-        lanes.add(entry(1, size=0))
-    assert [len(group) for group in all_groups(lanes)] == [MAX_ITEMS, 1]
+        queue.add(entry(1, size=0))
+    assert [len(group) for group in all_groups(queue)] == [MAX_ITEMS, 1]
 
 
 def test_a_write_over_every_limit_travels_alone() -> None:
-    lanes = Lanes()
+    queue = WriteQueue()
     for size in (10, 5 * MAX_BYTES, 10):
-        lanes.add(entry(1, size=size))
-    assert [len(group) for group in all_groups(lanes)] == [1, 1, 1]
+        queue.add(entry(1, size=size))
+    assert [len(group) for group in all_groups(queue)] == [1, 1, 1]
 
 
 def test_urgent_writes_travel_with_what_must_precede_them_only() -> None:
-    lanes = Lanes()
+    queue = WriteQueue()
     mine, other, hurry = entry(1), entry(2), entry(1, urgent=True)
     for write in (mine, other, hurry):
-        lanes.add(write)
-    assert lanes.urgent
-    assert all_groups(lanes) == [[mine, hurry], [other]]
+        queue.add(write)
+    assert queue.urgent
+    assert all_groups(queue) == [[mine, hurry], [other]]
 
 
 def test_what_is_drawn_along_draws_along() -> None:
     """Session 2 shares a write with session 1, and session 3 shares one with session 2."""
-    lanes = Lanes()
+    queue = WriteQueue()
     third, second, other, first, hurry = entry(3), entry(2), entry(4), entry(1), entry(1, urgent=True)
     second.entry(3, 1, b"")
     first.entry(2, 1, b"")
     for write in (third, second, other, first, hurry):
-        lanes.add(write)
-    assert all_groups(lanes) == [[third, second, first, hurry], [other]]
+        queue.add(write)
+    assert all_groups(queue) == [[third, second, first, hurry], [other]]
 
 
 def test_a_row_of_a_session_does_not_wait_for_its_entries() -> None:
-    lanes = Lanes()
+    queue = WriteQueue()
     data, cancel = entry(1), Write()
     cancel.session(session(1, "cancelling"))
     cancel.urgent = True
-    lanes.add(data)
-    lanes.add(cancel)
-    assert all_groups(lanes) == [[cancel], [data]]
+    queue.add(data)
+    queue.add(cancel)
+    assert all_groups(queue) == [[cancel], [data]]
 
 
 def test_draining_returns_everything_in_order() -> None:
-    lanes = Lanes()
+    queue = WriteQueue()
     writes = [entry(1), entry(2, urgent=True), entry(3)]
     for write in writes:
-        lanes.add(write)
-    assert len(lanes) == 3
-    assert lanes.drain() == [writes[1], writes[0], writes[2]]
-    assert len(lanes) == 0
+        queue.add(write)
+    assert len(queue) == 3
+    assert queue.drain() == [writes[1], writes[0], writes[2]]
+    assert len(queue) == 0
 
 
 things = st.lists(
@@ -113,16 +113,16 @@ def test_what_shares_something_keeps_its_order_and_nothing_is_lost(
     steps: list[tuple[list[tuple[str, int]], bool] | None],
 ) -> None:
     """None stands for a transaction at that point."""
-    lanes = Lanes()
+    queue = WriteQueue()
     added: list[Write] = []
     taken: list[Write] = []
     for step in steps:
         if step is None:
-            taken += lanes.take()
+            taken += queue.take()
         else:
             added.append(make(*step))
-            lanes.add(added[-1])
-    taken += [write for group in all_groups(lanes) for write in group]
+            queue.add(added[-1])
+    taken += [write for group in all_groups(queue) for write in group]
     assert sorted(map(id, taken)) == sorted(map(id, added))
     place = {id(write): index for index, write in enumerate(taken)}
     for index, later in enumerate(added):

@@ -19,7 +19,7 @@ from pathlib import Path
 from .database import DatabaseConnection, transaction
 from .files import sync_directory
 
-__all__ = ["FoundJournal", "Lineage", "Recorded", "boot_id", "break_reason", "identity"]
+__all__ = ["FoundJournal", "EpochFile", "Recorded", "boot_id", "break_reason", "identity"]
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _FS_IOC_GETVERSION = 0x8008_7601
@@ -93,7 +93,7 @@ def identity(path: Path) -> str:
         os.close(fd)
 
 
-class Lineage:
+class EpochFile:
     """The epoch of one journal, and the marks that tell at the next opening whether it continues."""
 
     def __init__(self, directory: Path, connection: DatabaseConnection) -> None:

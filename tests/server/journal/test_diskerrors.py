@@ -14,8 +14,8 @@ from asyncblock.errors import AsyncBlockError, Closed, Unavailable
 from asyncblock.server.journal import BodyKey, Journal, SqliteJournal, Write
 from asyncblock.server.journal.database import DatabaseConnection, connect
 from asyncblock.server.journal.datadir import DataDir
+from asyncblock.server.journal.diskerrors import back_off
 from asyncblock.server.journal.memoryjournal import MemoryJournal, MemoryStorage
-from asyncblock.server.journal.trouble import back_off
 from asyncblock.testing.conformance.journal import everything, session
 
 
