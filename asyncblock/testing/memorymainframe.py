@@ -78,7 +78,7 @@ class MemoryMainframe:
         if life is None:
             return
         self._tasks = None
-        # First, while there is a journal: a turn that lingers is written, and dies with what else isn't stored.
+        # First, while there is a journal: a transaction that lingers is written, and dies with what else isn't stored.
         self.sessions.close()
         self.journal.abandon()
         life.cancel()

@@ -15,10 +15,10 @@ async def test_a_cancel_that_overtakes_its_dispatch_is_said_again_behind_it(tmp_
         peer = host.peer()
         await peer.hello(slots=1)
         sessions = host.server.sessions
-        started = sessions.turn()
+        started = sessions.new_transaction()
         sessions.start(started, "s", plan(node("a")), {}, "t")
         started.commit()
-        cancelled = sessions.turn()
+        cancelled = sessions.new_transaction()
         sessions.cancel(cancelled, "s", "enough")
         cancelled.commit()
         # It was for a job that nobody knew.

@@ -1,4 +1,4 @@
-"""What sessions share with all that writes into the journal: the journal itself, and turns, one transaction each.
+"""What sessions share with all that writes into the journal: the journal itself, and its transactions.
 
 ``Sessions`` is one, and hands itself to dispatch and to each session as this: they need no more of it.
 """
@@ -15,7 +15,7 @@ from ..journal import BodyKey, Journal
 from ..settings import Settings
 from ..supervision import Supervisor
 from .recentrows import RecentRows
-from .turn import Turn
+from .transaction import Transaction
 from .values import Values
 
 __all__ = ["Transactions"]
@@ -23,11 +23,11 @@ __all__ = ["Transactions"]
 logger = logging.getLogger("asyncblock.server")
 
 _LINGER = 0.002
-"""Seconds that a turn for which nobody waits may wait for another one: a short job ends within them."""
+"""Seconds that a transaction for which nobody waits may wait for another one: a short job ends within them."""
 
 
 class Transactions:
-    """Makes turns, and joins those that follow each other closely. On the mainframe's loop."""
+    """Makes transactions, and joins those that follow each other closely. On the mainframe's loop."""
 
     def __init__(
         self,
@@ -52,35 +52,35 @@ class Transactions:
         self.timings = Timings()
         self.on_stored: Callable[[], object] = _nothing
         """Called after each commit, before what follows from it."""
-        self._lingering: Turn | None = None
+        self._lingering: Transaction | None = None
         self._linger_timer: asyncio.TimerHandle | None = None
 
-    def turn(self) -> Turn:
-        """Begin a turn of its own, after what lingers."""
+    def new_transaction(self) -> Transaction:
+        """Begin a transaction of its own, after what lingers."""
         self.settle()
-        return Turn(self.journal, self.recent_rows, self.on_stored, self.supervisor.broken, self.timings.commit)
+        return Transaction(self.journal, self.recent_rows, self.on_stored, self.supervisor.broken, self.timings.commit)
 
-    def next_turn(self) -> Turn:
-        """Begin a turn, or go on with the one that lingers: both become one transaction.
+    def next_transaction(self) -> Transaction:
+        """Begin a transaction, or go on with the one that lingers.
 
         Commit it before anything is awaited.
         """
-        turn = self._take_lingering()
-        return self.turn() if turn is None else turn
+        transaction = self._take_lingering()
+        return self.new_transaction() if transaction is None else transaction
 
     @property
     def lingers(self) -> bool:
-        """Tell whether a turn lingers."""
+        """Tell whether a transaction lingers."""
         return self._lingering is not None
 
-    def linger(self, turn: Turn) -> None:
-        """Commit a turn with the next one, or after a moment: nobody waits for it.
+    def linger(self, transaction: Transaction) -> None:
+        """Commit a transaction with the next one, or after a moment: nobody waits for it.
 
         One commit less for each short job, and one acknowledgement less (dispatch).
         """
         self.settle()
-        self._lingering = turn
-        self._linger_timer = self.supervisor.later(_LINGER, self.settle, what="the commit of a turn")
+        self._lingering = transaction
+        self._linger_timer = self.supervisor.later(_LINGER, self.settle, what="the commit of a transaction")
 
     def discard_soon(self, key: BodyKey) -> None:
         """Delete a body that nothing names, or will name."""
@@ -94,17 +94,17 @@ class Transactions:
             logger.warning("a body that isn't needed any more stays for now: %s", error)
 
     def settle(self) -> None:
-        """Commit the turn that lingers."""
-        turn = self._take_lingering()
-        if turn is not None:
-            turn.commit()
+        """Commit the transaction that lingers."""
+        transaction = self._take_lingering()
+        if transaction is not None:
+            transaction.commit()
 
-    def _take_lingering(self) -> Turn | None:
-        turn, self._lingering = self._lingering, None
+    def _take_lingering(self) -> Transaction | None:
+        transaction, self._lingering = self._lingering, None
         if self._linger_timer is not None:
             self._linger_timer.cancel()
             self._linger_timer = None
-        return turn
+        return transaction
 
 
 def _nothing() -> None:

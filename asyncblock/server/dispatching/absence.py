@@ -144,7 +144,7 @@ class Absence:
         lack.since = {job: lack.since.get(job, now) for job in waiting}
         late = [job for job, since in lack.since.items() if now >= since + self._limit(job)]
         said: dict[tuple[str, bool], str] = {}
-        with self._transactions.turn() as turn:
+        with self._transactions.new_transaction() as transaction:
             for job in waiting:
                 place = (job.session.session_id, job.node_id)
                 # The same for most of them, who may be ten thousand.
@@ -154,9 +154,9 @@ class Absence:
                     words = said[kind] = self._words(need, job)
                 if now >= lack.since[job] + self._told_after(job) and lack.told.get(place) != words:
                     lack.told[place] = words
-                    job.session.waits(turn, job, words)
+                    job.session.waits(transaction, job, words)
             for job in late:
-                job.session.fail_job(turn, job, self._end(need, job), retry=False)
+                job.session.fail_job(transaction, job, self._end(need, job), retry=False)
         dues = [since + self._limit(job) for job, since in lack.since.items() if job not in late]
         dues += [
             since + self._told_after(job)

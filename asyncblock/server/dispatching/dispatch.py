@@ -15,8 +15,8 @@ from typing import Any
 
 from ...flow.plan import FlowPlan
 from ...wire.messages import Close
+from ..committing.transaction import Transaction
 from ..committing.transactions import Transactions
-from ..committing.turn import Turn
 from ..jobstate.jobs import Attempt, Job, JobState, LinkState
 from ..jobstate.lives import Lost
 from ..serverlimits import MAX_WORDS
@@ -70,25 +70,25 @@ class Dispatcher:
 
     # ------------------------------------------------------------------ jobs
 
-    def enqueue(self, turn: Turn, job: Job) -> None:
+    def enqueue(self, transaction: Transaction, job: Job) -> None:
         """Hand a job out, now or when an executor is free."""
         job.queued_at = job.queued_at or self._transactions.loop.time()
         need = need_of(job)
         if need in self._waiting:
             self._waiting.add(need, (job,))
-            self._pump(turn, need)
-        elif not self._hand_out(turn, need, job):
+            self._pump(transaction, need)
+        elif not self._hand_out(transaction, need, job):
             self._waiting.add(need, (job,))
         if need in self._waiting:
             self.absence.waits(need, job)
             if need.resources.amounts:
                 self.sharing.waits(need, job)
 
-    def enqueue_all(self, turn: Turn, jobs: Iterable[Job]) -> None:
+    def enqueue_all(self, transaction: Transaction, jobs: Iterable[Job]) -> None:
         """Hand jobs out, or let them wait, as one after the other would be; a hundred thousand may be (memory)."""
         for need, left in _by_need(jobs, self._transactions.loop.time()).items():
             while left and need not in self._waiting:
-                self.enqueue(turn, left.popleft())
+                self.enqueue(transaction, left.popleft())
             if left:
                 self._waiting.add(need, left)
                 self.absence.all_wait(need, left)
@@ -106,30 +106,30 @@ class Dispatcher:
             self._transactions.supervisor.soon(self._pump_soon, what="the turn of the next job")
 
     def _pump_soon(self) -> None:
-        with self._transactions.turn() as turn:
-            self.pump_all(turn)
+        with self._transactions.new_transaction() as transaction:
+            self.pump_all(transaction)
 
-    def pump_all(self, turn: Turn) -> None:
+    def pump_all(self, transaction: Transaction) -> None:
         """Hand out what can be handed out: an executor came, or slots were freed."""
         scarce = []
         for need in list(self._waiting):
             if need.resources.amounts:
                 scarce.append(need)
             else:
-                self._pump(turn, need)
+                self._pump(transaction, need)
         for need in self.sharing.in_turn(scarce):
-            self._pump(turn, need)
+            self._pump(transaction, need)
             if need in self._waiting:
                 self.sharing.keep(need)
 
-    def _pump(self, turn: Turn, need: Need) -> None:
+    def _pump(self, transaction: Transaction, need: Need) -> None:
         queue = self._waiting[need]
         for _ in range(_PUMPED):
             if not queue:
                 del self._waiting[need]
                 return
             job = queue.popleft()
-            if is_to_go_out(job) and not self._hand_out(turn, need, job):
+            if is_to_go_out(job) and not self._hand_out(transaction, need, job):
                 queue.appendleft(job)
                 return
         if need not in self._pumping:
@@ -139,10 +139,10 @@ class Dispatcher:
     def _pump_on(self, need: Need) -> None:
         self._pumping.discard(need)
         if need in self._waiting and not self._transactions.supervisor.closed:
-            with self._transactions.turn() as turn:
-                self._pump(turn, need)
+            with self._transactions.new_transaction() as transaction:
+                self._pump(transaction, need)
 
-    def _hand_out(self, turn: Turn, need: Need, job: Job) -> bool:
+    def _hand_out(self, transaction: Transaction, need: Need, job: Job) -> bool:
         """Give a job to an executor, if one is free."""
         link = self._choose(need, job)
         if link is None:
@@ -151,23 +151,23 @@ class Dispatcher:
             has = self.placing.can_come if need.group == SPAWN else self.placing.has
             missing = job.session.lives.missing(job.inputs.values(), partial(has, link))
             if missing:
-                turn.after(self.returns.noted(job, missing))
+                transaction.after(self.returns.noted(job, missing))
                 return True
         if need.group == SPAWN:
             self.spawning.ask(job, link)
         else:
-            self._assign(turn, job, link)
+            self._assign(transaction, job, link)
         return True
 
-    def value_lost(self, turn: Turn, job: Job, lost: Lost, reason: str | None = None) -> None:
+    def value_lost(self, transaction: Transaction, job: Job, lost: Lost, reason: str | None = None) -> None:
         """End a job whose input can't be had, for a reason beyond that."""
-        job.session.fail_job(turn, job, _lost_words(job, lost, reason), retry=False, lost=lost)
+        job.session.fail_job(transaction, job, _lost_words(job, lost, reason), retry=False, lost=lost)
 
-    def came(self, turn: Turn, link: LinkState) -> None:
+    def came(self, transaction: Transaction, link: LinkState) -> None:
         """An executor has said what it can do, or was told what it may: hand out what waited for it."""
-        self.spawning.arrived(turn, link)
-        self.returns.came(turn, link)
-        self.pump_all(turn)
+        self.spawning.arrived(transaction, link)
+        self.returns.came(transaction, link)
+        self.pump_all(transaction)
         self.absence.review()
 
     def _choose(self, need: Need, job: Job) -> LinkState | None:
@@ -222,7 +222,7 @@ class Dispatcher:
         """How many jobs wait for an executor; those that have ended meanwhile may still count."""
         return self._waiting.jobs
 
-    def _assign(self, turn: Turn, job: Job, link: LinkState) -> None:
+    def _assign(self, transaction: Transaction, job: Job, link: LinkState) -> None:
         job.begins()
         job.attempts += 1
         attempt = Attempt(job, job.attempts, link, link.next_channel)
@@ -236,11 +236,13 @@ class Dispatcher:
         job.attempt, job.state = attempt, JobState.ASSIGNED
         if job.group is not None and not job.block.get("spawn"):
             attempt.away = self._pin(job, link)
-        job.session.assign(turn, job, attempt)
+        job.session.assign(transaction, job, attempt)
         executor = link.executor
         if executor is not None and executor.accepts and not has_version(link, need_of(job)):
-            job.session.goes_on(turn, job, [hash for hash, name in executor.packages.items() if name == job.code])
-        turn.after(lambda: self.sender.send(attempt))
+            job.session.goes_on(
+                transaction, job, [hash for hash, name in executor.packages.items() if name == job.code]
+            )
+        transaction.after(lambda: self.sender.send(attempt))
 
     def _pin(self, job: Job, link: LinkState) -> bool:
         """Let a job's executor be its group's, unless the group has one; tell whether that is another one."""
@@ -251,15 +253,15 @@ class Dispatcher:
         self._pins[key] = link
         return False
 
-    def freed(self, turn: Turn, attempt: Attempt, *, finished: bool) -> None:
+    def freed(self, transaction: Transaction, attempt: Attempt, *, finished: bool) -> None:
         """An attempt is over: its slot is free. Unless it said so itself, its channel stays for late records."""
         link = attempt.link
         _count(attempt, -1)
         self.spawning.over(link.link_id, "its job has ended")
         if finished:
-            turn.after(lambda: link.attempts.pop(attempt.channel, None))
+            transaction.after(lambda: link.attempts.pop(attempt.channel, None))
         if self._waiting:
-            self.pump_all(turn)
+            self.pump_all(transaction)
 
     def unpin(self, session_id: str, flow_job_id: str, flow: FlowPlan) -> None:
         """Forget the pins of a subflow's run."""
@@ -332,9 +334,9 @@ class Dispatcher:
         if works and link.lease_timer is not None:
             self.back(link)
             self.lost(link)
-        with self._transactions.turn() as turn:
+        with self._transactions.new_transaction() as transaction:
             for attempt, where in _noted(link, threads, seconds, self._transactions.loop.time()):
-                attempt.job.session.stalled(turn, attempt, seconds, where)
+                attempt.job.session.stalled(transaction, attempt, seconds, where)
 
     def _expired(self, link: LinkState) -> None:
         link.lease_timer = None
@@ -348,28 +350,30 @@ class Dispatcher:
         """
         link.executor = link.host = link.disk = None
         link.expected = False
-        with self._transactions.turn() as turn:
-            with_it = self.spawning.host_gone(turn, link)
-            self.exports.maker_gone(turn, link, reason)
+        with self._transactions.new_transaction() as transaction:
+            with_it = self.spawning.host_gone(transaction, link)
+            self.exports.maker_gone(transaction, link, reason)
             for attempt in list(link.attempts.values()):
                 job = attempt.job
                 if attempt.fenced:
                     continue
                 link.send(Close(attempt.channel, job.job_id, attempt.number, f"lease lost: {reason}"))
                 if job.state is JobState.ASSIGNED and job.cancelling is None and attempt.channel not in blamed:
-                    job.session.release(turn, job, reason)
+                    job.session.release(transaction, job, reason)
                 else:
-                    job.session.fail_job(turn, job, f"the executor of node {job.node_id} is gone: {reason}", retry=True)
+                    job.session.fail_job(
+                        transaction, job, f"the executor of node {job.node_id} is gone: {reason}", retry=True
+                    )
             # What waited for its values finds them elsewhere now, or lost.
-            self.pump_all(turn)
+            self.pump_all(transaction)
         for link_id in with_it:
             self.process_ended(link_id, f"the process that started it is gone: {reason}")
         self.absence.review()
 
     def process_ended(self, link_id: str, reason: str) -> None:
         """Take in that a process which was started for one job has ended."""
-        with self._transactions.turn() as turn:
-            self.spawning.ended(turn, link_id, reason)
+        with self._transactions.new_transaction() as transaction:
+            self.spawning.ended(transaction, link_id, reason)
         link = self.links.get(link_id)
         if link is not None:
             self.gone(link, reason)

@@ -70,8 +70,10 @@ class DispatchSender:
             pass
         except (AsyncBlockError, *DISK_EXCEPTIONS) as error:
             logger.error("the inputs of node %s can't be read", job.node_id, exc_info=error)
-            with self._transactions.turn() as turn:
-                job.session.fail_job(turn, job, f"the inputs of node {job.node_id} can't be read: {error}", retry=False)
+            with self._transactions.new_transaction() as transaction:
+                job.session.fail_job(
+                    transaction, job, f"the inputs of node {job.node_id} can't be read: {error}", retry=False
+                )
 
 
 def _say(attempt: Attempt, found: dict[str, Found]) -> bool:

@@ -14,8 +14,8 @@ from typing import Any, Final
 from ...errors import Rejected
 from ...wire.bodies import BodyRef
 from ...wire.messages import Carry, Export
+from ..committing.transaction import Transaction
 from ..committing.transactions import Transactions
-from ..committing.turn import Turn
 from ..jobstate.jobs import Attempt, JobOwner, JobState, LinkState, ValueSources
 from ..jobstate.lives import VarValue
 from ..journal import BodyRow
@@ -147,13 +147,13 @@ class Exports:
             for attempt in waiting:
                 self._send(attempt)
         elif waiting:
-            with self._transactions.turn() as turn:
-                self._release(turn, waiting, error)
+            with self._transactions.new_transaction() as transaction:
+                self._release(transaction, waiting, error)
 
-    def maker_gone(self, turn: Turn, link: LinkState, reason: str) -> None:
+    def maker_gone(self, transaction: Transaction, link: LinkState, reason: str) -> None:
         """Hand out anew what waits for values of a process that has ended."""
         for key in [key for key in self._waiting if key[1] == link.link_id]:
-            self._release(turn, [each for each in self._waiting.pop(key).attempts if _waits(each)], reason)
+            self._release(transaction, [each for each in self._waiting.pop(key).attempts if _waits(each)], reason)
 
     def session_over(self, session_id: str) -> None:
         """Wait for nothing of a session any more."""
@@ -166,10 +166,10 @@ class Exports:
         return self._transactions.settings.session_bytes
 
     @staticmethod
-    def _release(turn: Turn, attempts: list[Attempt], reason: str) -> None:
+    def _release(transaction: Transaction, attempts: list[Attempt], reason: str) -> None:
         for attempt in attempts:
             if _waits(attempt):
-                attempt.job.session.release(turn, attempt.job, reason)
+                attempt.job.session.release(transaction, attempt.job, reason)
 
 
 def _waits(attempt: Attempt) -> bool:
@@ -177,7 +177,7 @@ def _waits(attempt: Attempt) -> bool:
 
 
 def _exported(
-    exports: Exports, running: Mapping[str, JobOwner], turn: Turn, link: LinkState, params: dict[str, Any]
+    exports: Exports, running: Mapping[str, JobOwner], transaction: Transaction, link: LinkState, params: dict[str, Any]
 ) -> dict[str, Any]:
     """An executor has written a value into a file, or says why it can't."""
     names = ("session_id", "job_id", "attempt", "place")
@@ -195,7 +195,7 @@ def _exported(
         # It has gone meanwhile, or is asked for no more.
         return {"lives": False}
     if value.made.link_id != link.link_id:
-        return _copied(session, turn, link, value, file)
+        return _copied(session, transaction, link, value, file)
     place_of = link.disk if params.get("lasting") is True and link.disk is not None else link.host
     found = (str(place_of), str(file)) if isinstance(file, str) else None
     if value.file is not None and (found in (None, value.file) or place_of != link.disk):
@@ -203,31 +203,33 @@ def _exported(
         return {}
     words = error[:MAX_WORDS] if isinstance(error, str) else None
     session.value_exported(
-        turn,
+        transaction,
         (value.made.job_id, value.made.attempt, value.number),
         None if words is not None else found,
         words if words is not None else (note or "")[:MAX_WORDS] or None,
     )
     key = (session.session_id, value.made.job_id, value.made.attempt, value.number)
-    turn.after(lambda: exports.arrived(key, words))
+    transaction.after(lambda: exports.arrived(key, words))
     if link.executor is None:
         # Jobs wait for what an executor hands down that leaves.
-        turn.after(exports.handed_down)
+        transaction.after(exports.handed_down)
     return {}
 
 
-def _copied(session: JobOwner, turn: Turn, link: LinkState, value: VarValue, file: object) -> dict[str, Any]:
+def _copied(
+    session: JobOwner, transaction: Transaction, link: LinkState, value: VarValue, file: object
+) -> dict[str, Any]:
     """An executor of another host has fetched a value's body into a file."""
     if value.body is None or not isinstance(file, str) or link not in session.links:
         return {"lives": False}
     found = (str(link.host), file)
     if value.copies.get(link.link_id) != found:
-        session.value_copied(turn, (value.made.job_id, value.made.attempt, value.number), link.link_id, found)
+        session.value_copied(transaction, (value.made.job_id, value.made.attempt, value.number), link.link_id, found)
     return {}
 
 
 def _carried(
-    exports: Exports, running: Mapping[str, JobOwner], turn: Turn, link: LinkState, params: dict[str, Any]
+    exports: Exports, running: Mapping[str, JobOwner], transaction: Transaction, link: LinkState, params: dict[str, Any]
 ) -> dict[str, Any]:
     """An executor has sent a value's file as a body, or says why it can't."""
     session_id, job_id, attempt, place = (params[name] for name in ("session_id", "job_id", "attempt", "place"))
@@ -254,13 +256,13 @@ def _carried(
         del link.whole[body.n]
         link.unnamed -= link.bodies.pop(body.n, 0)
         session.bytes += body.length
-        turn.write.body(
+        transaction.write.body(
             BodyRow(session_no=session.number, link_id=link.link_id, n=body.n, length=body.length, sha256=body.sha256)
         )
     if value.body is None:
         found = None if body is None else replace(body, link=link.link_id)
-        session.value_carried(turn, key[1:], found, words)
-    turn.after(lambda: exports.arrived(key, words))
+        session.value_carried(transaction, key[1:], found, words)
+    transaction.after(lambda: exports.arrived(key, words))
     return {}
 
 
@@ -281,7 +283,7 @@ def _goes(link: LinkState) -> bool:
     return Carry.op in link.understands
 
 
-Method = Callable[[Exports, Mapping[str, JobOwner], Turn, LinkState, dict[str, Any]], dict[str, Any]]
+Method = Callable[[Exports, Mapping[str, JobOwner], Transaction, LinkState, dict[str, Any]], dict[str, Any]]
 
 LINK_METHODS: Final[dict[str, Method]] = {
     "exported": _exported,

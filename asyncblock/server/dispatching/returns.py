@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from ...wire.bodies import BodyRef
+from ..committing.transaction import Transaction
 from ..committing.transactions import Transactions
-from ..committing.turn import Turn
 from ..jobstate.jobs import Job, LinkState
 from ..jobstate.lives import Lost, Made, VarValue
 from .jobqueues import is_to_go_out
@@ -29,9 +29,9 @@ class Returns:
         transactions: Transactions,
         links: Mapping[str, LinkState],
         placing: Placing,
-        enqueue: Callable[[Turn, Job], None],
-        lose: Callable[[Turn, Job, Lost, str | None], None],
-        pump: Callable[[Turn], None],
+        enqueue: Callable[[Transaction, Job], None],
+        lose: Callable[[Transaction, Job, Lost, str | None], None],
+        pump: Callable[[Transaction], None],
     ) -> None:
         self._transactions = transactions
         self._links = links
@@ -51,26 +51,26 @@ class Returns:
 
         One that was made again since it was ``seen``, while a row was being stored, is there: out with the job anew.
         """
-        with self._transactions.turn() as turn:
+        with self._transactions.new_transaction() as transaction:
             if job.session.jobs.get(job.job_id) is not job or not is_to_go_out(job):
                 return
             missing = [value for value, *_ in seen]
             if _whereabouts(missing) != seen:
-                self._enqueue(turn, job)
-            elif (refused := job.session.wait_for(turn, job, missing)) is not None and not self._wait(
-                turn, job, missing
+                self._enqueue(transaction, job)
+            elif (refused := job.session.wait_for(transaction, job, missing)) is not None and not self._wait(
+                transaction, job, missing
             ):
                 lost, reason = refused
-                self._lose(turn, job, lost, reason or self._placing.why_not_far(missing))
+                self._lose(transaction, job, lost, reason or self._placing.why_not_far(missing))
 
-    def _wait(self, turn: Turn, job: Job, missing: list[VarValue]) -> bool:
+    def _wait(self, transaction: Transaction, job: Job, missing: list[VarValue]) -> bool:
         """Let a job wait if all of its missing values are in files that somebody may come back to."""
         if not all(map(self._may_return, missing)):
             return False
         seconds = self._transactions.settings.no_executor_timeout
         value = missing[0].lost
         job.session.waits(
-            turn,
+            transaction,
             job,
             f"its var value of handle {value.handle!r} of node {value.node_id} is in a file, and no executor of that "
             f"host is connected; start one there, with the same ASYNCBLOCK_BODIES_DIR (it waits {seconds:g} s)",
@@ -86,14 +86,14 @@ class Returns:
             for link in self._links.values()
         )
 
-    def came(self, turn: Turn, link: LinkState) -> None:
+    def came(self, transaction: Transaction, link: LinkState) -> None:
         """Hand jobs out anew whose files an executor can open that has come."""
         for job, (missing, timer) in list(self._waiting.items()):
             if any(value.file is not None and value.file[0] in link.places for value in missing):
                 del self._waiting[job]
                 timer.cancel()
                 if is_to_go_out(job):
-                    self._enqueue(turn, job)
+                    self._enqueue(transaction, job)
 
     def expect(self) -> None:
         """Give those that an earlier mainframe knew a lease's time to come back: one is always the first."""
@@ -104,8 +104,8 @@ class Returns:
         self._expecting = None
         for link in self._links.values():
             link.expected = False
-        with self._transactions.turn() as turn:
-            self._pump(turn)
+        with self._transactions.new_transaction() as transaction:
+            self._pump(transaction)
 
     def withdraw(self, job: Job) -> None:
         """Let a job wait no more that has ended."""
@@ -124,8 +124,8 @@ class Returns:
     def _expired(self, job: Job) -> None:
         missing, _ = self._waiting.pop(job)
         if is_to_go_out(job):
-            with self._transactions.turn() as turn:
-                self._lose(turn, job, missing[0].lost, None)
+            with self._transactions.new_transaction() as transaction:
+                self._lose(transaction, job, missing[0].lost, None)
 
 
 _Whereabouts = tuple[VarValue, Made, tuple[str, str] | None, BodyRef | None, bool]

@@ -130,12 +130,12 @@ class Sharing:
         self._told &= places
         if len(self._told) == len(places):
             return
-        with self._transactions.turn() as turn:
+        with self._transactions.new_transaction() as transaction:
             for need, job, serving in waiting:
                 place = (job.session.session_id, job.node_id)
                 if place not in self._told:
                     self._told.add(place)
-                    job.session.waits(turn, job, self._words(need, serving))
+                    job.session.waits(transaction, job, self._words(need, serving))
 
     def _words(self, need: Need, serving: list[LinkState]) -> str:
         nearest = min(serving, key=lambda link: self._lacks(link, need.resources))

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...wire.messages import Spawn, Unspawn
-from ..committing.turn import Turn
+from ..committing.transaction import Transaction
 from ..jobstate.jobs import Job, JobState, LinkState
 
 __all__ = ["Spawning", "spawn_slots"]
@@ -32,7 +32,9 @@ def spawn_slots(link: LinkState) -> int:
 class Spawning:
     """The processes that were asked for, by link id, and who hosts them."""
 
-    def __init__(self, assign: Callable[[Turn, Job, LinkState], None], enqueue: Callable[[Turn, Job], None]) -> None:
+    def __init__(
+        self, assign: Callable[[Transaction, Job, LinkState], None], enqueue: Callable[[Transaction, Job], None]
+    ) -> None:
         self._assign = assign
         self._enqueue = enqueue
         self._asked: dict[str, _Asked] = {}
@@ -59,7 +61,7 @@ class Spawning:
         asked = self._asked.get(link_id)
         return None if asked is None else asked.secret
 
-    def arrived(self, turn: Turn, link: LinkState) -> None:
+    def arrived(self, transaction: Transaction, link: LinkState) -> None:
         """Give a process that was asked for its job, unless nobody wants it any more."""
         if link.executor is None or not link.executor.once:
             return
@@ -67,7 +69,7 @@ class Spawning:
         if asked is None:
             return
         if asked.job.state is JobState.WAITING:
-            self._assign(turn, asked.job, link)
+            self._assign(transaction, asked.job, link)
         else:
             self.over(link.link_id, "its job has ended")
 
@@ -88,7 +90,7 @@ class Spawning:
         """Tell whether a process was asked for at that executor."""
         return self._hosts.get(link_id) is host
 
-    def ended(self, turn: Turn, link_id: str, reason: str) -> None:
+    def ended(self, transaction: Transaction, link_id: str, reason: str) -> None:
         """Take in that a process has ended; a job that it hadn't been given yet fails, unless its executor leaves."""
         asked = self._pop(link_id)
         self.over(link_id, reason)
@@ -96,18 +98,18 @@ class Spawning:
             job = asked.job
             if asked.host.executor is None:
                 # Its executor leaves, and has told it to: another one is asked.
-                self._enqueue(turn, job)
+                self._enqueue(transaction, job)
                 return
             words = f"the process of node {job.node_id} ended before it took its job: {reason}"
-            job.session.fail_job(turn, job, words, retry=True)
+            job.session.fail_job(transaction, job, words, retry=True)
 
-    def host_gone(self, turn: Turn, host: LinkState) -> list[str]:
+    def host_gone(self, transaction: Transaction, host: LinkState) -> list[str]:
         """Ask elsewhere for what a lost executor hadn't started; return the processes that end with it."""
         for link_id in [link_id for link_id, asked in self._asked.items() if asked.host is host]:
             asked = self._pop(link_id)
             self._hosts.pop(link_id, None)
             if asked is not None and asked.job.state is JobState.WAITING:
-                self._enqueue(turn, asked.job)
+                self._enqueue(transaction, asked.job)
         with_it = [link_id for link_id, each in self._hosts.items() if each is host]
         for link_id in with_it:
             del self._hosts[link_id]

@@ -21,7 +21,7 @@ from ...flow.references import References
 from ...resources import NOTHING, Resources
 from ...wire.bodies import BodyRef
 from ...wire.messages import Message
-from ..committing.turn import Turn
+from ..committing.transaction import Transaction
 from ..committing.values import Found
 from ..peers.announcement import ExecutorInfo
 from ..peers.connection import Connection
@@ -343,15 +343,15 @@ class LinkState:
 class BlockOrders(Protocol):
     """What a job may ask its session for: ``requests.BlockRequests``."""
 
-    def order(self, turn: Turn, asked: BlockRequested) -> int:
+    def order(self, transaction: Transaction, asked: BlockRequested) -> int:
         """Ask for a block or subflow of the plan's catalog; return the offset of the row that says so."""
         ...
 
-    def weigh(self, turn: Turn, job: Job, node_id: str, weight: float) -> None:
+    def weigh(self, transaction: Transaction, job: Job, node_id: str, weight: float) -> None:
         """Give a node of the job's flow another weight in the flow's progress."""
         ...
 
-    def cancel(self, turn: Turn, job_id: str, reason: str) -> None:
+    def cancel(self, transaction: Transaction, job_id: str, reason: str) -> None:
         """Cancel what a job has asked for."""
         ...
 
@@ -388,31 +388,33 @@ class JobOwner(Protocol):
         """End it as failed at once: something of ours broke in it."""
         ...
 
-    def take(self, turn: Turn, attempt: Attempt, run: ChannelRecords) -> list[tuple[int, str]]:
+    def take(self, transaction: Transaction, attempt: Attempt, run: ChannelRecords) -> list[tuple[int, str]]:
         """Take in a run of records; return (index, reason) of those that are refused."""
         ...
 
-    def assign(self, turn: Turn, job: Job, attempt: Attempt) -> None:
+    def assign(self, transaction: Transaction, job: Job, attempt: Attempt) -> None:
         """Note that an executor has been given a job."""
         ...
 
-    def waits(self, turn: Turn, job: Job, reason: str) -> None:
+    def waits(self, transaction: Transaction, job: Job, reason: str) -> None:
         """Note that no executor can run a job."""
         ...
 
-    def goes_on(self, turn: Turn, job: Job, versions: list[str]) -> None:
+    def goes_on(self, transaction: Transaction, job: Job, versions: list[str]) -> None:
         """Note that a job runs another version of its code than that which the session began with."""
         ...
 
-    def release(self, turn: Turn, job: Job, reason: str) -> None:
+    def release(self, transaction: Transaction, job: Job, reason: str) -> None:
         """Take a job back from an executor that never began it; it is handed out again."""
         ...
 
-    def stalled(self, turn: Turn, attempt: Attempt, seconds: float, where: str) -> None:
+    def stalled(self, transaction: Transaction, attempt: Attempt, seconds: float, where: str) -> None:
         """Note that a block keeps its event loop from running; its lease goes on."""
         ...
 
-    def fail_job(self, turn: Turn, job: Job, error: str, *, retry: bool, lost: Lost | None = None) -> None:
+    def fail_job(
+        self, transaction: Transaction, job: Job, error: str, *, retry: bool, lost: Lost | None = None
+    ) -> None:
         """End a job's attempt without its word: the lease ended, the time is up, nobody can run it."""
         ...
 
@@ -424,21 +426,25 @@ class JobOwner(Protocol):
         """End a cancelled job whose dispatch waits for values: its executor has never heard of it."""
         ...
 
-    def wait_for(self, turn: Turn, job: Job, missing: list[VarValue]) -> tuple[Lost, str | None] | None:
+    def wait_for(self, transaction: Transaction, job: Job, missing: list[VarValue]) -> tuple[Lost, str | None] | None:
         """Let a job wait until its missing inputs are made again, or return which of them can't be, and why."""
         ...
 
     def value_exported(
-        self, turn: Turn, value: tuple[str, int, int], file: tuple[str, str] | None, words: str | None
+        self, transaction: Transaction, value: tuple[str, int, int], file: tuple[str, str] | None, words: str | None
     ) -> None:
         """Note that a var value is in a file from now on, or (no file) that it can't be, and why."""
         ...
 
-    def value_carried(self, turn: Turn, value: tuple[str, int, int], body: BodyRef | None, words: str | None) -> None:
+    def value_carried(
+        self, transaction: Transaction, value: tuple[str, int, int], body: BodyRef | None, words: str | None
+    ) -> None:
         """Note that a var value is a body, too, or (no body) that it can't be had beyond its host, and why."""
         ...
 
-    def value_copied(self, turn: Turn, value: tuple[str, int, int], link_id: str, file: tuple[str, str]) -> None:
+    def value_copied(
+        self, transaction: Transaction, value: tuple[str, int, int], link_id: str, file: tuple[str, str]
+    ) -> None:
         """Note that a var value came to another host, into a file there."""
         ...
 

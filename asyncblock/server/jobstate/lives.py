@@ -2,7 +2,7 @@
 
 A value is held by the queues it waits in, by jobs that have it as an input and haven't ended (they may be tried again),
 by the attempt at whose end it goes downstream, by the job that runs the block which has put it out, and, the last one
-of each output of the flow, by the session. What nothing holds at the end of a turn is released.
+of each output of the flow, by the session. What nothing holds at the end of a transaction is released.
 
 All of this follows from the journal, so a mainframe that comes back knows it again. What an executor didn't hear is
 said in another way after its next Welcome: what was seen of each attempt, and what of that lives.

@@ -24,7 +24,7 @@ and tried again after 0.1 s, 0.2 s, ... 5 s. ``on_trouble`` and ``on_recovered``
 raises ``Unavailable``, which says what was not stored; no ``stored`` has run for it.
 
 **Threads.** Calls are made on the event loop that opened the journal and never wait; answers come back to it with one
-wake-up for each transaction. A writer thread owns the write connection, others read, copy the write-ahead log into the
+wake-up for each commit. A writer thread owns the write connection, others read, copy the write-ahead log into the
 database, and write bodies. They are daemons: a process that leaves without ``close`` is a process that was killed.
 
 ``sqlite`` is the journal, ``memoryjournal`` its stand-in for simulations. Both pass the same conformance suite.

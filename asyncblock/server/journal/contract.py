@@ -186,7 +186,7 @@ class Stats:
 
 
 class Write:
-    """Changes that are committed in one transaction. Filled by the caller, then the journal's: don't touch it after.
+    """The changes of one transaction. Filled by the caller, then the journal's: don't touch it after.
 
     ``entries`` and ``marks`` are what happens thousands of times a second; ``rows`` is the rest, applied in order.
     """

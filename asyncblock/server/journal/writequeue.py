@@ -1,4 +1,4 @@
-"""Which writes go into the next transaction: the order of the calls, and what an urgent write may overtake. Pure."""
+"""Which writes are committed together next: the order of the calls, and what an urgent write may overtake. Pure."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from .contract import Write
 __all__ = ["MAX_BYTES", "MAX_ITEMS", "WriteQueue"]
 
 MAX_BYTES = 1 << 20
-"""Bytes in a transaction: 2 to 5 ms, which is what the next urgent write waits for at most."""
+"""Bytes of a commit: 2 to 5 ms, which is what the next urgent write waits for at most."""
 
 MAX_ITEMS = 256
-"""Entries, marks and rows in a transaction: about 1 ms of small ones. A single write may hold more."""
+"""Entries, marks and rows of a commit: about 1 ms of small ones. A single write may hold more."""
 
 
 class WriteQueue:
@@ -51,7 +51,7 @@ class WriteQueue:
         self._others = deque(reversed(after))
 
     def take(self) -> list[Write]:
-        """Return the writes of the next transaction. Urgent ones travel alone: they don't wait for a full load."""
+        """Return the writes of the next commit. Urgent ones travel alone: they don't wait for a full load."""
         waiting = self._urgent or self._others
         group: list[Write] = []
         size = items = 0

@@ -2,7 +2,7 @@
 
 It is made up of ``sessionvalues`` (its values), ``fold`` (what lines make of it), ``recovery`` (how it comes back),
 ``sessionrows`` (what happens to it becomes rows) and ``sessionend``; ``deadlines`` has its clocks. Nothing in them may
-act on what isn't a line of the same turn.
+act on what isn't a line of the same transaction.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ...flow.entries import (
 from ...flow.plan import Plan
 from ...resources import NOTHING
 from ...wire.messages import Close
-from ..committing.turn import Turn
+from ..committing.transaction import Transaction
 from ..committing.values import Found
 from ..dispatching.needs import BESIDE
 from ..jobstate.blockspec import BlockKind, title_of
@@ -70,9 +70,9 @@ class RunningSession(SessionEnd):
 
     # ------------------------------------------------------------------ live events
 
-    def start(self, turn: Turn, title: str, plan: dict[str, Any]) -> None:
+    def start(self, transaction: Transaction, title: str, plan: dict[str, Any]) -> None:
         """Begin: the plan, as JSON, goes into the journal whole, then the flow's first decisions."""
-        turn.say(
+        transaction.say(
             self,
             "SessionStarted",
             session_id=self.session_id,
@@ -83,68 +83,68 @@ class RunningSession(SessionEnd):
             **({"metadata": self.metadata} if self.metadata else {}),
             t=_now(),
         )
-        self.feed(turn, SessionBegun())
+        self.feed(transaction, SessionBegun())
 
-    def cancel(self, turn: Turn, reason: str) -> None:
+    def cancel(self, transaction: Transaction, reason: str) -> None:
         """End the session: what waits is dropped, what runs is cancelled."""
         if self.state != "running":
             return
-        turn.urgent = True
-        turn.say(self, "SessionCancelled", reason=reason, t=_now())
-        self.feed(turn, Cancelled(reason))
+        transaction.urgent = True
+        transaction.say(self, "SessionCancelled", reason=reason, t=_now())
+        self.feed(transaction, Cancelled(reason))
 
     def break_off(self, reason: str) -> None:
         """End the session as failed at once: something of ours broke in it, so that its state can't be trusted.
 
         The run isn't asked any more, and no job is waited for: each one is fenced and its executor told to stop it.
         """
-        with self._owner.turn() as turn:
+        with self._owner.new_transaction() as transaction:
             self._unacted.clear()
             for job in list(self.jobs.values()):
                 if (attempt := job.attempt) is not None:
                     attempt.link.send(Close(attempt.channel, job.job_id, attempt.number, reason))
-                    self._close_attempt(turn, attempt, "failed", reason, finished=False)
+                    self._close_attempt(transaction, attempt, "failed", reason, finished=False)
                 self._owner.dispatch.withdraw(job)
                 job.attempt = None
             self.jobs.clear()
             self.deadlines.stop_all()
-            self._finish_with(turn, RunFinished("failed", reason, {}), {})
+            self._finish_with(transaction, RunFinished("failed", reason, {}), {})
 
-    def journal_broken(self, turn: Turn, epoch: str, reason: str) -> None:
+    def journal_broken(self, transaction: Transaction, epoch: str, reason: str) -> None:
         """Note that rows after this journal's last one may be lost, and end every lease: attempts are fenced by epoch.
 
         Whether an executor has begun a job, or even finished it, may be what was lost: the retry policy decides.
         """
-        turn.say(self, "JournalBroken", epoch=epoch, reason=reason, t=_now())
+        transaction.say(self, "JournalBroken", epoch=epoch, reason=reason, t=_now())
         words = f"the mainframe's journal was broken ({reason}): what has become of its attempt can't be known"
         for job in [job for job in self.jobs.values() if job.attempt is not None]:
-            self.fail_job(turn, job, words, retry=True)
+            self.fail_job(transaction, job, words, retry=True)
 
-    def fail_flow_job(self, turn: Turn, job_id: str, error: str) -> None:
+    def fail_flow_job(self, transaction: Transaction, job_id: str, error: str) -> None:
         """End a run of a subflow, or a condition, from outside: its time is up, or its caller cancelled it."""
         self._undecided.pop(job_id, None)
         if self._run.is_open(job_id):
-            turn.say(self, "JobFailed", job_id=job_id, attempt=1, error=error, retry=False, t=_now())
-            self._feed_failure(turn, error, None, job_id=job_id, **self._node_of(job_id))
+            transaction.say(self, "JobFailed", job_id=job_id, attempt=1, error=error, retry=False, t=_now())
+            self._feed_failure(transaction, error, None, job_id=job_id, **self._node_of(job_id))
 
     # ------------------------------------------------------------------ the flow's decisions
 
-    def feed(self, turn: Turn | None, fact: Fact) -> None:
-        """Give the flow a fact. Live (with a turn) it decides, and the decisions are journaled and acted on."""
-        if turn is None:
+    def feed(self, transaction: Transaction | None, fact: Fact) -> None:
+        """Give the flow a fact. Live (in a transaction) it decides, and the decisions are journaled and acted on."""
+        if transaction is None:
             self._run.replay(fact)
             return
-        self._journal_decisions(turn, self._run.feed(fact, turn.jobs))
+        self._journal_decisions(transaction, self._run.feed(fact, transaction.jobs))
 
     def _settle(self) -> None:
-        """Go on deciding, in a turn of its own: thousands of jobs may follow from what came together."""
+        """Go on deciding, in a transaction of its own: thousands of jobs may follow from what came together."""
         self._settling = False
         if not (self._owner.supervisor.closed or self.ended):
-            with self._owner.turn() as turn:
-                self._journal_decisions(turn, self._run.settle(turn.jobs))
+            with self._owner.new_transaction() as transaction:
+                self._journal_decisions(transaction, self._run.settle(transaction.jobs))
 
-    def _journal_decisions(self, turn: Turn, decisions: list[Decision]) -> None:
-        turn.jobs -= len(decisions)
+    def _journal_decisions(self, transaction: Transaction, decisions: list[Decision]) -> None:
+        transaction.jobs -= len(decisions)
         if self._run.unsettled and not self._settling:
             self._settling = True
             self._owner.supervisor.soon(self._settle, what="deciding", session=self)
@@ -154,7 +154,7 @@ class RunningSession(SessionEnd):
             if isinstance(decision, FlowJobOutput) and (constant := self._constant(decision.ref)) is not None:
                 # Readers have the journal's rows and no plan.
                 line["value"] = constant.value
-            turn.line(self, orjson.dumps(line))
+            transaction.line(self, orjson.dumps(line))
         # What acting leads to (a condition whose values are here is decided at once) comes after what was decided
         # before: the journal has the order in which the run has changed.
         self._unacted.extend(decisions)
@@ -163,27 +163,27 @@ class RunningSession(SessionEnd):
         self._acting = True
         try:
             while self._unacted:
-                self._act(turn, self._unacted.popleft())
+                self._act(transaction, self._unacted.popleft())
         finally:
             self._acting = False
 
-    def _act(self, turn: Turn, decision: Decision) -> None:
+    def _act(self, transaction: Transaction, decision: Decision) -> None:
         if isinstance(decision, JobCreated):
             if decision.kind == "condition":
                 self._undecided[decision.job_id] = decision
-                self._resolve(decision.inputs, lambda t, found: self._decide(t, decision, found), turn)
+                self._resolve(decision.inputs, lambda t, found: self._decide(t, decision, found), transaction)
                 if self._run.is_open(decision.job_id):
                     self.deadlines.begin_flow(decision)
             else:
-                self._owner.dispatch.enqueue(turn, self.create(decision))
+                self._owner.dispatch.enqueue(transaction, self.create(decision))
         elif isinstance(decision, FlowJobStarted):
             self._open_flow(decision)
         elif isinstance(decision, FlowJobOutput):
             self._fold_flow_output(decision)
         elif isinstance(decision, FlowJobFinished):
-            self._fold_flow_end(turn, decision)
+            self._fold_flow_end(transaction, decision)
         elif isinstance(decision, RunFinished):
-            self._conclude(turn, decision)
+            self._conclude(transaction, decision)
 
     def create(self, created: JobCreated, since: int | None = None) -> Job:
         node = self.plan.resolve(created.flow, created.node_id, created.spec)
@@ -228,12 +228,12 @@ class RunningSession(SessionEnd):
             self.deadlines.begin(job, job.timeout, since)
         return job
 
-    def create_again(self, turn: Turn, created: JobCreated) -> None:
+    def create_again(self, transaction: Transaction, created: JobCreated) -> None:
         """Let a job run again for values that are lost."""
         self._note_again(created)
-        self._journal_decisions(turn, [created])
+        self._journal_decisions(transaction, [created])
 
-    def _decide(self, turn: Turn, created: JobCreated, found: dict[str, Found]) -> None:
+    def _decide(self, transaction: Transaction, created: JobCreated, found: dict[str, Found]) -> None:
         if not self._run.is_open(created.job_id):
             return
         self.deadlines.over(created.job_id)
@@ -242,17 +242,17 @@ class RunningSession(SessionEnd):
         tested = conditions.tested(block["cases"])
         large = sorted(handle for handle, each in found.items() if each.body is not None and handle in tested)
         if large:
-            self.fail_flow_job(turn, created.job_id, _too_large_to_test(large))
+            self.fail_flow_job(transaction, created.job_id, _too_large_to_test(large))
             return
         values = {handle: each.value for handle, each in found.items()}
         handle = conditions.decide(block["cases"], block.get("default"), values)
         ref = next(iter(created.inputs.values()), None)
-        turn.say(self, "ConditionDecided", job_id=created.job_id, handle=handle, ref=ref, t=_now())
-        self.feed(turn, ConditionDecided(created.job_id, handle, ref))
+        transaction.say(self, "ConditionDecided", job_id=created.job_id, handle=handle, ref=ref, t=_now())
+        self.feed(transaction, ConditionDecided(created.job_id, handle, ref))
 
     # ------------------------------------------------------------------ recovery
 
-    def resume(self, turn: Turn) -> None:
+    def resume(self, transaction: Transaction) -> None:
         """Go on after the replay: open attempts belong to their links again, what waits is handed out."""
         waiting: list[Job] = []
         for job in list(self.jobs.values()):
@@ -267,16 +267,16 @@ class RunningSession(SessionEnd):
             elif self.state == "running":
                 waiting.append(job)
             else:
-                self._end_job(turn, job, NOT_BEGUN)
-        self._owner.dispatch.enqueue_all(turn, waiting)
+                self._end_job(transaction, job, NOT_BEGUN)
+        self._owner.dispatch.enqueue_all(transaction, waiting)
         self._replayed_attempts.clear()
         undecided, self._undecided = self._undecided, {}
         for created in undecided.values():
             if self._run.is_open(created.job_id):
-                self._act(turn, created)
-        self._journal_decisions(turn, self._run.settle(turn.jobs))
+                self._act(transaction, created)
+        self._journal_decisions(transaction, self._run.settle(transaction.jobs))
         if self.state == "ending" and self._verdict is not None:
-            self._conclude(turn, self._verdict)
+            self._conclude(transaction, self._verdict)
 
 
 def _now() -> int:

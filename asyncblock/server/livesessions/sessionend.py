@@ -12,7 +12,7 @@ from typing import Any
 
 from ...flow.entries import RunFinished
 from ...wire.messages import SessionEnded
-from ..committing.turn import Turn
+from ..committing.transaction import Transaction
 from ..committing.values import Found
 from ..dispatching.spill import sizes, spill
 from ..jobstate.jobs import Attempt, Job, JobState
@@ -33,7 +33,7 @@ class SessionEnd(SessionRows):
     _dropped: deque[Job]
     """Jobs of a flow that is over, as far as they haven't been looked at."""
 
-    def _conclude(self, turn: Turn, verdict: RunFinished) -> None:
+    def _conclude(self, transaction: Transaction, verdict: RunFinished) -> None:
         """The flow is over: cancel what still runs, then end."""
         self._verdict = verdict
         self.state = "ending"
@@ -43,27 +43,27 @@ class SessionEnd(SessionRows):
                 if attempt.job.session is self and attempt.job.attempt is attempt:
                     self.cancel_job(attempt.job, reason)
         self._dropped.extend(self.jobs.values())
-        self._drop_some(turn)
+        self._drop_some(transaction)
         if self.jobs:
             self.deadlines.abandon_all_later()
-        self._end_if_quiet(turn)
+        self._end_if_quiet(transaction)
 
-    def _drop_some(self, turn: Turn) -> None:
+    def _drop_some(self, transaction: Transaction) -> None:
         """End jobs that no executor has, some at a time: there may be a hundred thousand."""
         for _ in range(min(len(self._dropped), _DROPPED)):
             job = self._dropped.popleft()
             if job.attempt is None and job.state is not JobState.ENDED:
                 self._owner.dispatch.withdraw(job)
-                self._end_job(turn, job, NOT_BEGUN)
+                self._end_job(transaction, job, NOT_BEGUN)
                 self._run.drop(job.job_id)
         if self._dropped:
             self._owner.supervisor.soon(self._drop_more, what="the end of jobs", session=self)
 
     def _drop_more(self) -> None:
         if not self._owner.supervisor.closed:
-            with self._owner.turn() as turn:
-                self._drop_some(turn)
-                self._end_if_quiet(turn)
+            with self._owner.new_transaction() as transaction:
+                self._drop_some(transaction)
+                self._end_if_quiet(transaction)
 
     def cancel_job(self, job: Job, reason: str) -> None:
         """Tell the executor to cancel a job: at once, it never waits behind data."""
@@ -75,7 +75,7 @@ class SessionEnd(SessionRows):
 
     def end_unsent(self, attempt: Attempt) -> None:
         """End a cancelled job if its dispatch waits for values: its executor has never heard of it, and can't say its
-        end. In a turn of its own: the one that is under way counts its lines, and may cancel thousands."""
+        end. In a transaction of its own: the one under way counts its lines, and may cancel thousands."""
         self._owner.supervisor.soon(self._end_unsent, attempt, what="the end of a job", session=self)
 
     def _end_unsent(self, attempt: Attempt) -> None:
@@ -83,9 +83,9 @@ class SessionEnd(SessionRows):
         # The values may have come meanwhile: then it was sent, with its cancel behind it.
         over = self._owner.supervisor.closed or attempt.fenced or job.attempt is not attempt
         if not over and self._owner.dispatch.exports.withdraw(attempt):
-            with self._owner.turn() as turn:
+            with self._owner.new_transaction() as transaction:
                 words = job.overdue or f"{job.cancelling}; its values were still on their way"
-                self.fail_job(turn, job, words, retry=False)
+                self.fail_job(transaction, job, words, retry=False)
 
     def leave(self) -> None:
         """Leave no circles behind, now that the end is in the journal: they would stay until the collector comes."""
@@ -93,32 +93,32 @@ class SessionEnd(SessionRows):
         self.lives.close()
         del self.requests, self.recomputing, self.deadlines
 
-    def _end_if_quiet(self, turn: Turn | None) -> None:
-        if turn is None or self.state != "ending" or self.jobs or self._verdict is None:
+    def _end_if_quiet(self, transaction: Transaction | None) -> None:
+        if transaction is None or self.state != "ending" or self.jobs or self._verdict is None:
             return
         self.deadlines.all_over()
-        # Before the outputs are read, which may take turns of its own: nobody else may begin the end meanwhile.
+        # Before the outputs are read, which may take transactions of its own: nothing else may begin the end meanwhile.
         self.state = "finishing"
         verdict = self._verdict
-        self._resolve(verdict.outputs, lambda t, found: self._finish(t, verdict, found), turn)
+        self._resolve(verdict.outputs, lambda t, found: self._finish(t, verdict, found), transaction)
 
-    def _finish(self, turn: Turn, verdict: RunFinished, found: dict[str, Found]) -> None:
+    def _finish(self, transaction: Transaction, verdict: RunFinished, found: dict[str, Found]) -> None:
         if sum(sizes(found).values()) > INLINE_BYTES:
-            turn.after(lambda: self._begin(self._finish_large(verdict, found), "the end"))
+            transaction.after(lambda: self._begin(self._finish_large(verdict, found), "the end"))
             return
-        self._finish_with(turn, verdict, found)
+        self._finish_with(transaction, verdict, found)
 
     async def _finish_large(self, verdict: RunFinished, found: dict[str, Found]) -> None:
         found = await spill(self._owner.journal, self.number, self.session_id, found)
-        with self._owner.turn() as turn:
-            self._finish_with(turn, verdict, found)
+        with self._owner.new_transaction() as transaction:
+            self._finish_with(transaction, verdict, found)
 
-    def _finish_with(self, turn: Turn, verdict: RunFinished, found: dict[str, Found]) -> None:
+    def _finish_with(self, transaction: Transaction, verdict: RunFinished, found: dict[str, Found]) -> None:
         self.finished_at = _now()
         self.error = verdict.error
         self.state = verdict.state
         self.lives.end()
-        turn.say(
+        transaction.say(
             self,
             "SessionFinished",
             session_id=self.session_id,
@@ -129,10 +129,10 @@ class SessionEnd(SessionRows):
             bodies={handle: each.body for handle, each in found.items() if each.body is not None},
             t=self.finished_at,
         )
-        self._owner.ended(turn, self)
+        self._owner.ended(transaction, self)
         if self.watch is not None:
             self.watch.session_over(verdict.state, verdict.error)
-        turn.after(self._tell_executors)
+        transaction.after(self._tell_executors)
 
     def _tell_executors(self) -> None:
         # Those, too, who can remove what executors that have left have handed down.
@@ -142,19 +142,21 @@ class SessionEnd(SessionRows):
 
     # ------------------------------------------------------------------ what may have to be read first
 
-    def _resolve(self, refs: dict[str, Any], then: Callable[[Turn, dict[str, Found]], None], turn: Turn) -> None:
-        """Go on with values: in this turn when they are in memory, else in one of its own after reading."""
+    def _resolve(
+        self, refs: dict[str, Any], then: Callable[[Transaction, dict[str, Found]], None], transaction: Transaction
+    ) -> None:
+        """Go on with values: in this transaction when they are in memory, else in one of its own after reading."""
         found = self.resolve_now(refs)
         if found is not None:
-            then(turn, found)
+            then(transaction, found)
             return
 
         async def read() -> None:
             values = await self.resolve(refs)
-            with self._owner.turn() as later:
+            with self._owner.new_transaction() as later:
                 then(later, values)
 
-        turn.after(lambda: self._begin(read(), "reading values"))
+        transaction.after(lambda: self._begin(read(), "reading values"))
 
     def _begin(self, coroutine: Coroutine[Any, Any, None], what: str) -> None:
         self._owner.supervisor.begin(coroutine, what, self)

@@ -1,6 +1,6 @@
 """What happens to a session and its jobs from outside, as rows of its journal; and the snapshots between them.
 
-Each of these notes a row and folds it in the same turn. What the flow decides of it is ``session``'s.
+Each of these notes a row and folds it in the same transaction. What the flow decides of it is ``session``'s.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import orjson
 from ...wire.bodies import BodyRef
 from ...wire.messages import Cancel, Close
 from ...wire.records import TERMINAL, check
-from ..committing.turn import Turn
+from ..committing.transaction import Transaction
 from ..jobstate.jobs import Attempt, Job, JobState, ValueSources
 from ..jobstate.lives import Lost, VarValue
 from ..journal import BodyKey, DropBody, Snapshot
@@ -29,14 +29,14 @@ _SNAPSHOT_SHARE = 8
 
 
 class SessionRows(SessionRecovery):
-    """A session as a turn, dispatch and links know it: all of ``jobs.JobOwner`` but its end."""
+    """A session as transactions, dispatch and links know it: all of ``jobs.JobOwner`` but its end."""
 
     _snapshot_at: int
     """Bytes of the session at which the next snapshot is due."""
 
     # ------------------------------------------------------------------ what blocks have sent
 
-    def take(self, turn: Turn, attempt: Attempt, run: ChannelRecords) -> list[tuple[int, str]]:
+    def take(self, transaction: Transaction, attempt: Attempt, run: ChannelRecords) -> list[tuple[int, str]]:
         """Take in a run of records; return (index, reason) of those that are refused."""
         records, first = run.records, attempt.records
         attempt.records += len(records)
@@ -53,7 +53,7 @@ class SessionRows(SessionRecovery):
             parts += b',"refused":', orjson.dumps(_once(refused))
         if late:
             parts.append(b',"late":true')
-        line = turn.line(self, b"".join((*parts, b"}")))
+        line = transaction.line(self, b"".join((*parts, b"}")))
         if not late:
             size = len(run.raw) // max(len(records), 1)
             if run.flat is not None and not refused and not any(self._consumed(attempt.job, h) for h in run.flat):
@@ -66,27 +66,29 @@ class SessionRows(SessionRecovery):
                         taken = [record for i, record in enumerate(records) if i not in skip] if skip else records
                         self.watch.took(attempt.job.job_id, attempt.number, taken)
                 flat = next(iter(run.flat)) if run.flat is not None and len(run.flat) == 1 and not refused else ""
-                self._fold_records(turn, attempt, records, (self.next_offset, line), size, skip, flat)
-            self._check_size(turn, attempt)
+                self._fold_records(transaction, attempt, records, (self.next_offset, line), size, skip, flat)
+            self._check_size(transaction, attempt)
         elif run.flat is None:
             self._note_late(attempt, records, (self.next_offset, line), {i for i, _ in refused})
         return [(first + i, reason) for i, reason in refused]
 
-    def _check_size(self, turn: Turn, attempt: Attempt) -> None:
+    def _check_size(self, transaction: Transaction, attempt: Attempt) -> None:
         """End a job, and with it the flow, whose session takes more of the disk than a session may."""
         limit = self._owner.settings.session_bytes
         if self.bytes > limit and self.state == "running" and not attempt.fenced:
             error = f"disk limit of the session: it has {self.bytes} bytes in the journal, {limit} may be"
-            self.fail_job(turn, attempt.job, error, retry=False)
+            self.fail_job(transaction, attempt.job, error, retry=False)
             attempt.link.send(Close(attempt.channel, attempt.job.job_id, attempt.number, error))
 
     # ------------------------------------------------------------------ what becomes of jobs
 
-    def fail_job(self, turn: Turn, job: Job, error: str, *, retry: bool, lost: Lost | None = None) -> None:
+    def fail_job(
+        self, transaction: Transaction, job: Job, error: str, *, retry: bool, lost: Lost | None = None
+    ) -> None:
         """End a job's attempt without its word: the lease ended, the time is up, nobody can run it."""
         if job.state is JobState.ENDED:
             return
-        turn.say(
+        transaction.say(
             self,
             "JobFailed",
             job_id=job.job_id,
@@ -97,11 +99,11 @@ class SessionRows(SessionRecovery):
             **({} if lost is None else {"lost": lost._asdict()}),
             t=_now(),
         )
-        self._fold_failure(turn, job, error, retry, lost=None if lost is None else lost._asdict())
+        self._fold_failure(transaction, job, error, retry, lost=None if lost is None else lost._asdict())
 
-    def assign(self, turn: Turn, job: Job, attempt: Attempt) -> None:
+    def assign(self, transaction: Transaction, job: Job, attempt: Attempt) -> None:
         """Note that an executor has been given a job."""
-        turn.say(
+        transaction.say(
             self,
             "JobAssigned",
             job_id=job.job_id,
@@ -116,19 +118,21 @@ class SessionRows(SessionRecovery):
         self.links.add(attempt.link)
         self.served.add(job.code)
 
-    def waits(self, turn: Turn, job: Job, reason: str) -> None:
+    def waits(self, transaction: Transaction, job: Job, reason: str) -> None:
         """Note that no executor can run a job."""
         fields = {"job_id": job.job_id, "node_id": job.node_id, "attempt": job.attempts + 1}
-        turn.say(self, "JobWaiting", **fields, version=job.block.get("hash", ""), reason=reason, t=_now())
+        transaction.say(self, "JobWaiting", **fields, version=job.block.get("hash", ""), reason=reason, t=_now())
 
-    def goes_on(self, turn: Turn, job: Job, versions: list[str]) -> None:
+    def goes_on(self, transaction: Transaction, job: Job, versions: list[str]) -> None:
         """Note that a job runs another version of its code than that which the session began with."""
         fields = {"job_id": job.job_id, "node_id": job.node_id, "attempt": job.attempts}
-        turn.say(self, "VersionAccepted", **fields, version=job.block.get("hash", ""), instead=versions, t=_now())
+        transaction.say(
+            self, "VersionAccepted", **fields, version=job.block.get("hash", ""), instead=versions, t=_now()
+        )
 
-    def release(self, turn: Turn, job: Job, reason: str) -> None:
+    def release(self, transaction: Transaction, job: Job, reason: str) -> None:
         """Take a job back from an executor that never began it; it is handed out again."""
-        turn.say(
+        transaction.say(
             self,
             "JobReleased",
             job_id=job.job_id,
@@ -137,12 +141,12 @@ class SessionRows(SessionRecovery):
             reason=reason,
             t=_now(),
         )
-        self._fold_release(turn, job)
+        self._fold_release(transaction, job)
 
-    def stalled(self, turn: Turn, attempt: Attempt, seconds: float, where: str) -> None:
+    def stalled(self, transaction: Transaction, attempt: Attempt, seconds: float, where: str) -> None:
         """Note that a block keeps its event loop from running; its lease goes on."""
         job = attempt.job
-        turn.say(
+        transaction.say(
             self,
             "JobStalled",
             job_id=job.job_id,
@@ -153,22 +157,22 @@ class SessionRows(SessionRecovery):
             t=_now(),
         )
 
-    def cancel_one(self, turn: Turn, job: Job, reason: str) -> None:
+    def cancel_one(self, transaction: Transaction, job: Job, reason: str) -> None:
         """Cancel a job for somebody outside, whether it runs or waits; that ends its flow as an error does."""
         if job.cancelling is None:
-            self.requests.cancel(turn, job.job_id, reason)
+            self.requests.cancel(transaction, job.job_id, reason)
 
     def say_cancel(self, job: Job) -> None:
         """Say the cancel of a job, if there is one. Repeating it changes nothing."""
         if job.cancelling is not None and job.attempt is not None:
             job.attempt.link.send(Cancel(job.job_id, job.attempt.number, job.cancelling, self.deadlines.grace))
 
-    def _retry_later(self, turn: Turn, job: Job, error: str) -> None:
+    def _retry_later(self, transaction: Transaction, job: Job, error: str) -> None:
         """Journal when the next attempt is due: the pause outlives the mainframe."""
         pause = job.policy.pause(job.attempts)
         at = _now() + int(pause * 1000)
         job.retry_at = (at, pause)
-        turn.say(
+        transaction.say(
             self,
             "JobRetrying",
             job_id=job.job_id,
@@ -179,14 +183,14 @@ class SessionRows(SessionRecovery):
             at=at,
             t=_now(),
         )
-        turn.after(lambda: self._owner.retry_later(job, pause))
+        transaction.after(lambda: self._owner.retry_later(job, pause))
 
-    def _forward_preview(self, turn: Turn, job: Job, record: dict[str, Any], link: str) -> None:
+    def _forward_preview(self, transaction: Transaction, job: Job, record: dict[str, Any], link: str) -> None:
         """Show a preview as the subflow node's too, level by level, as long as each flow forwards the node's."""
         flow, node_id, around = job.flow, job.node_id, self.flow_jobs.get(job.stacks[-1]["flow_job_id"])
         shown = {key: record[key] for key in ("payload", "id", "body", "about") if key in record}
         while around is not None and node_id in self.plan.flow(flow).forward_previews:
-            turn.say(
+            transaction.say(
                 self,
                 "BlockPreview",
                 job_id=around.job_id,
@@ -202,50 +206,54 @@ class SessionRows(SessionRecovery):
     # ------------------------------------------------------------------ values
 
     def value_exported(
-        self, turn: Turn, value: tuple[str, int, int], file: tuple[str, str] | None, words: str | None
+        self, transaction: Transaction, value: tuple[str, int, int], file: tuple[str, str] | None, words: str | None
     ) -> None:
         """Note that a var value is in a file from now on, or (no file) that it can't be, and why."""
         job_id, attempt, place = value
         common = {"job_id": job_id, "attempt": attempt, "place": place}
         if file is None:
-            turn.say(self, "ValueStays", **common, reason=words, t=_now())
+            transaction.say(self, "ValueStays", **common, reason=words, t=_now())
         else:
             note = {} if words is None else {"note": words}
-            turn.say(self, "ValueExported", **common, host=file[0], file=file[1], **note, t=_now())
+            transaction.say(self, "ValueExported", **common, host=file[0], file=file[1], **note, t=_now())
         self.lives.exported(job_id, attempt, place, file, words if file is None else None)
 
-    def value_carried(self, turn: Turn, value: tuple[str, int, int], body: BodyRef | None, words: str | None) -> None:
+    def value_carried(
+        self, transaction: Transaction, value: tuple[str, int, int], body: BodyRef | None, words: str | None
+    ) -> None:
         """Note that a var value is a body, too, or (no body) that it can't be had beyond its host, and why."""
         job_id, attempt, place = value
         said = {"reason": words} if body is None else {"body": body.to_json()}
         # It makes no recovery longer.
         self._snapshot_at += 0 if body is None else body.length
-        turn.say(self, "ValueCarried", job_id=job_id, attempt=attempt, place=place, **said, t=_now())
+        transaction.say(self, "ValueCarried", job_id=job_id, attempt=attempt, place=place, **said, t=_now())
         self.lives.carried(value, body, words)
 
-    def value_copied(self, turn: Turn, value: tuple[str, int, int], link_id: str, file: tuple[str, str]) -> None:
+    def value_copied(
+        self, transaction: Transaction, value: tuple[str, int, int], link_id: str, file: tuple[str, str]
+    ) -> None:
         """Note that a var value came to another host, into a file there."""
         job_id, attempt, place = value
         common = {"job_id": job_id, "attempt": attempt, "place": place}
-        turn.say(self, "ValueCopied", **common, link=link_id, host=file[0], file=file[1], t=_now())
+        transaction.say(self, "ValueCopied", **common, link=link_id, host=file[0], file=file[1], t=_now())
         self.lives.copied(value, link_id, file)
 
-    def wait_for(self, turn: Turn, job: Job, missing: list[VarValue]) -> tuple[Lost, str | None] | None:
+    def wait_for(self, transaction: Transaction, job: Job, missing: list[VarValue]) -> tuple[Lost, str | None] | None:
         """Let a job wait until its missing inputs are made again, or return which of them can't be, and why."""
-        return self.recomputing.wait_for(turn, job, missing)
+        return self.recomputing.wait_for(transaction, job, missing)
 
     def sources_for(self, attempt: Attempt) -> ValueSources:
         """Return where an attempt's inputs are that are var values of other processes."""
         return self._owner.dispatch.exports.sources_for(attempt) or ValueSources()
 
-    def release_values(self, turn: Turn) -> None:
+    def release_values(self, transaction: Transaction) -> None:
         """Let go of var values that nothing holds any more, once it is in the journal why."""
         if self.lives.due and (gone := self.lives.settle()):
-            turn.after(lambda: self._owner.releases.add(self.session_id, gone))
+            transaction.after(lambda: self._owner.releases.add(self.session_id, gone))
         if self.lives.spent:
-            self._drop_bodies(turn)
+            self._drop_bodies(transaction)
 
-    def _drop_bodies(self, turn: Turn) -> None:
+    def _drop_bodies(self, transaction: Transaction) -> None:
         """Drop what nobody fetches any more. It is deleted when that is in the journal: a restart would need it else.
 
         Where a restart comes first, it counts as under way then: its sender is told of it, or is gone, and so is this.
@@ -253,8 +261,10 @@ class SessionRows(SessionRecovery):
         spent, self.lives.spent = self.lives.spent, []
         for body in spent:
             key = BodyKey(body.link or "", body.n)
-            turn.write.drop_body(DropBody(session_no=self.number, link_id=key.link_id, n=key.n, length=body.length))
-            turn.after(partial(self._discard, key))
+            transaction.write.drop_body(
+                DropBody(session_no=self.number, link_id=key.link_id, n=key.n, length=body.length)
+            )
+            transaction.after(partial(self._discard, key))
             self.bytes -= body.length
             self._snapshot_at -= body.length
 

@@ -17,7 +17,7 @@ from ...flow.plan import Plan
 from ...runtime.collector import undisturbed
 from ...wire.methods import plan_misfit
 from ...wire.placement import Placement
-from ..committing.turn import Turn
+from ..committing.transaction import Transaction
 from ..dispatching.dispatch import Dispatcher
 from ..jobstate.jobs import Job, JobState
 from ..journal import RUNNING, Journal, SessionRow
@@ -118,7 +118,7 @@ class Sessions(SessionOwner):
 
     def start(
         self,
-        turn: Turn,
+        transaction: Transaction,
         session_id: str,
         plan: object,
         inputs: dict[str, Any],
@@ -164,19 +164,19 @@ class Sessions(SessionOwner):
             created_at=session.created_at,
         )
         self.rows[session_id] = row
-        turn.write.session(row)
-        session.start(turn, row.title, made)
+        transaction.write.session(row)
+        session.start(transaction, row.title, made)
         return session_id
 
-    def cancel(self, turn: Turn, session_id: str, reason: str) -> None:
+    def cancel(self, transaction: Transaction, session_id: str, reason: str) -> None:
         """Cancel a running session; one that has ended, for which ``find`` has looked, is left as it is."""
         if self.row(session_id) is None:
             raise Rejected(f"no session {session_id!r} here", code="unknown_session")
         session = self.running.get(session_id)
         if session is not None:
-            session.cancel(turn, reason)
+            session.cancel(transaction, reason)
 
-    def ended(self, turn: Turn, session: SessionFold) -> None:
+    def ended(self, transaction: Transaction, session: SessionFold) -> None:
         """A session has reached its terminal state: its row changes with the same transaction."""
         row = replace(
             self.rows[session.session_id],
@@ -187,9 +187,9 @@ class Sessions(SessionOwner):
             bytes=session.bytes,
         )
         self.rows[session.session_id] = row
-        turn.write.session(row)
+        transaction.write.session(row)
         self.dispatch.session_over(session.session_id)
-        turn.after(lambda: self._forget(session))
+        transaction.after(lambda: self._forget(session))
 
     def _forget(self, session: SessionFold) -> None:
         self.running.pop(session.session_id, None)
@@ -221,8 +221,8 @@ class Sessions(SessionOwner):
 
     def _retry(self, job: Job) -> None:
         if not self.supervisor.closed and job.state is JobState.WAITING and job.session.state == "running":
-            with self.turn() as turn:
-                self.dispatch.enqueue(turn, job)
+            with self.new_transaction() as transaction:
+                self.dispatch.enqueue(transaction, job)
 
     # ------------------------------------------------------------------ recovery
 
@@ -250,10 +250,10 @@ class Sessions(SessionOwner):
                 logger.error("session %s can't go on from its journal", row.session_id, exc_info=error)
                 self._give_up(row, f"the mainframe failed at its journal ({in_words(error)}); its log says more")
         for session in list(self.running.values()):
-            with self.turn() as turn:
-                session.resume(turn)
+            with self.new_transaction() as transaction:
+                session.resume(transaction)
                 if broken is not None:
-                    session.journal_broken(turn, self.journal.epoch, broken)
+                    session.journal_broken(transaction, self.journal.epoch, broken)
         for link in [each for each in self.dispatch.links.values() if not each.number and each.load]:
             # Whoever says that it is theirs can't prove it, so nobody will ever go on with those jobs.
             self.dispatch.gone(link, "the journal doesn't know its link any more")
@@ -264,12 +264,12 @@ class Sessions(SessionOwner):
         self.running.pop(row.session_id, None)
         at = int(time.time() * 1000)
         end = {"type": "SessionFinished", "session_id": row.session_id, "state": "failed", "error": reason}
-        with self.turn() as turn:
+        with self.new_transaction() as transaction:
             payload = orjson.dumps({**end, "outputs": {}, "bodies": {}, "t": at})
-            turn.write.entry(row.session_no, self.journal.next_offset(row.session_no), payload)
+            transaction.write.entry(row.session_no, self.journal.next_offset(row.session_no), payload)
             ended = replace(row, state="failed", finished_at=at, error=reason, rows=row.rows + 1)
-            turn.write.session(ended)
-            turn.after(lambda: self._over(replace(ended, bytes=row.bytes + len(payload))))
+            transaction.write.session(ended)
+            transaction.after(lambda: self._over(replace(ended, bytes=row.bytes + len(payload))))
         # Nobody counts on it any more.
         self.rows.pop(row.session_id)
         self._remember(ended)

@@ -15,7 +15,7 @@ from ...errors import Rejected, RemoteProtocolError
 from ...wire import frames
 from ...wire.messages import Fetch, Fetched, Message, Page, Read, Reply, Request, Unread, decode, encode
 from ...wire.methods import misfit
-from ..committing.turn import Turn
+from ..committing.transaction import Transaction
 from ..dispatching.exports import LINK_METHODS
 from ..jobstate.jobs import LinkState
 from ..journal import BodyKey, RequestRow
@@ -148,15 +148,15 @@ class Answers:
         self._carry_out(message)
 
     def _carry_out(self, message: Request, key: str | None = None) -> None:
-        turn = self._sessions.turn()
+        transaction = self._sessions.new_transaction()
         connection = self._connection
         try:
-            reply = Reply(message.id, self._order(turn, message))
+            reply = Reply(message.id, self._order(transaction, message))
         except Rejected as error:
             reply = _refusal(message, error)
         except Exception as error:
             # A defect. What is folded is to be in the journal; the session that it was about may be in any state.
-            turn.commit()
+            transaction.commit()
             self._sessions.supervisor.broken(
                 f"the order {message.method!r}",
                 error,
@@ -168,10 +168,10 @@ class Answers:
         self._connection.owe(len(line) + _ORDER_COST)
         if key is not None and reply.error is None:
             self._services.answers[key] = line
-            turn.after(partial(self._services.answers.pop, key, None))
-            turn.write.request(RequestRow(request_id=key, answer=line, at=int(time.time() * 1000)))
-        turn.after(partial(_pay, connection, line))
-        turn.commit()
+            transaction.after(partial(self._services.answers.pop, key, None))
+            transaction.write.request(RequestRow(request_id=key, answer=line, at=int(time.time() * 1000)))
+        transaction.after(partial(_pay, connection, line))
+        transaction.commit()
 
     def _refuse(self, message: Request, error: Rejected) -> None:
         self._connection.send(_refusal(message, error))
@@ -194,21 +194,21 @@ class Answers:
             self._connection.pay(cost)
             self._begin(next_message)
 
-    def _order(self, turn: Turn, message: Request) -> dict[str, Any]:
+    def _order(self, transaction: Transaction, message: Request) -> dict[str, Any]:
         asked_by_job = JOB_METHODS.get(message.method)
         if asked_by_job is not None:
             if "executor" not in self._roles:
                 raise Rejected(f"this token may not {message.method!r}", code="unauthorized")
             attempt = attempt_of(self._sessions.running, self._link, message.params)
             _check(message)
-            return asked_by_job(turn, attempt, message.params)
+            return asked_by_job(transaction, attempt, message.params)
         said_by_link = LINK_METHODS.get(message.method)
         if said_by_link is not None:
             if "executor" not in self._roles:
                 raise Rejected(f"this token may not {message.method!r}", code="unauthorized")
             _check(message)
             sessions = self._sessions
-            return said_by_link(sessions.exports, sessions.running, turn, self._link, message.params)
+            return said_by_link(sessions.exports, sessions.running, transaction, self._link, message.params)
         entry = METHODS.get(message.method)
         if entry is None:
             raise Rejected(f"unknown method {message.method!r}", code="method")
@@ -216,7 +216,7 @@ class Answers:
         if not roles & self._roles:
             raise Rejected(f"this token may not {message.method!r}", code="unauthorized")
         _check(message)
-        return method(self._sessions, turn, message.params)
+        return method(self._sessions, transaction, message.params)
 
     def _may_read(self, session_id: str) -> bool:
         """Clients read everything; an executor reads the sessions whose jobs it has."""

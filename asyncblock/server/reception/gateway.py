@@ -242,8 +242,8 @@ class Gateway(LinkServices):
         # zero, a link would be a day old from its first moment on a machine that has been up for a day.
         link.seen = self.sessions.loop.time()
         committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        with self.sessions.turn() as turn:
-            turn.write.link(
+        with self.sessions.new_transaction() as transaction:
+            transaction.write.link(
                 LinkRow(
                     link_no=link.number,
                     link_id=link.link_id,
@@ -252,11 +252,10 @@ class Gateway(LinkServices):
                     boot=link.boot,
                 )
             )
-            turn.after(partial(committed.set_result, None))
+            transaction.after(partial(committed.set_result, None))
         link.greetings += 1
         try:
-            # Shielded: the turn settles this future when it is committed, whether or not the peer is still there to be
-            # greeted.
+            # Shielded: the transaction settles this future when it is committed, even if the peer has gone meanwhile.
             await asyncio.shield(committed)
         finally:
             link.greetings -= 1
@@ -306,8 +305,8 @@ class Gateway(LinkServices):
         self.sessions.releases.restate(link)
         self.sessions.exports.restate(link)
         if link.executor is not None:
-            with self.sessions.turn() as turn:
-                self.sessions.dispatch.came(turn, link)
+            with self.sessions.new_transaction() as transaction:
+                self.sessions.dispatch.came(transaction, link)
 
     def _close_unknown(self, link: LinkState, claimed: dict[int, list[Any]]) -> None:
         """Say of what isn't counted as open that it isn't: as the socket takes it, a Hello may name many."""

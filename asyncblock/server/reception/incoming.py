@@ -30,7 +30,7 @@ from ...wire.messages import (
 )
 from ...wire.states import ConnectionState, Role, advance
 from .. import greeting
-from ..committing.turn import Turn
+from ..committing.transaction import Transaction
 from ..jobstate.jobs import JobOwner, LinkState
 from ..journal import BodyRow
 from ..peers.access import barred
@@ -243,15 +243,15 @@ class Incoming:
                 rows += await self._uploads.named(self._link.attempts.get(run.channel), run.records)
         # Bodies and many lines take time: a newer connection may be here and have sent the batch again.
         self._check_fence()
-        lingered, turn = self._sessions.lingers, self._sessions.next_turn()
+        lingered, transaction = self._sessions.lingers, self._sessions.next_transaction()
         for row in rows:
-            turn.write.body(row)
+            transaction.write.body(row)
         link.received = batch.seq
         broken: list[tuple[JobOwner, Exception]] = []
         found: list[tuple[int, list[tuple[int, str]]]] = []
         for run in runs:
             try:
-                refused = self._take(turn, run)
+                refused = self._take(transaction, run)
             except Exception as error:
                 # A defect of ours, which the same record would meet again: the session ends of it, not the link.
                 broken.append((link.attempts[run.channel].job.session, error))
@@ -261,15 +261,15 @@ class Incoming:
         if found:
             refusals = _refusals(found)
             self._connection.owe(cost := _REFUSAL_COST * len(refusals))
-            turn.after(partial(self._tell_refused, refusals, cost))
-        turn.write.mark(link.number, batch.seq)
-        turn.after(partial(self._stored, batch.seq, link.last_heard))
+            transaction.after(partial(self._tell_refused, refusals, cost))
+        transaction.write.mark(link.number, batch.seq)
+        transaction.after(partial(self._stored, batch.seq, link.last_heard))
         self._services.bytes_received += size
         # A second one of those doesn't wait: executors hold small batches back while several aren't stored.
         if not lingered and all(_only_starts(run.records) for run in runs):
-            self._sessions.linger(turn)
+            self._sessions.linger(transaction)
         else:
-            turn.commit()
+            transaction.commit()
         for session, defect in broken:
             self._sessions.settle()
             self._sessions.supervisor.broken("taking records in", defect, session)
@@ -279,12 +279,12 @@ class Incoming:
         if self._link.connection is not self._connection:
             raise ConnectionLost("a newer connection of this link is open")
 
-    def _take(self, turn: Turn, run: ChannelRecords) -> list[tuple[int, str]]:
+    def _take(self, transaction: Transaction, run: ChannelRecords) -> list[tuple[int, str]]:
         attempt = self._link.attempts.get(run.channel)
         if attempt is None:
             reason = f"no job has channel {run.channel}"
             return [(index, reason) for index in range(len(run.records))]
-        return attempt.job.session.take(turn, attempt, run)
+        return attempt.job.session.take(transaction, attempt, run)
 
     def _tell_refused(self, refusals: list[Refused], cost: int) -> None:
         self._connection.pay(cost)
@@ -314,15 +314,15 @@ class Incoming:
         self._link.stall = (now, message.seconds, message.where[:MAX_WORDS])
         if attempt is not None and not attempt.fenced and now - attempt.stalled_at > _STALLS:
             attempt.stalled_at = now
-            with self._sessions.turn() as turn:
-                attempt.job.session.stalled(turn, attempt, message.seconds, message.where[:MAX_WORDS])
+            with self._sessions.new_transaction() as transaction:
+                attempt.job.session.stalled(transaction, attempt, message.seconds, message.where[:MAX_WORDS])
 
     def _announce(self, message: Announce) -> None:
         if message.executor is not None and "executor" not in self._roles:
             raise Dismissed(Bye("unauthorized", "this token may not run blocks", stop=True))
         self._link.announced(ExecutorInfo.from_json(message.executor))
-        with self._sessions.turn() as turn:
-            self._sessions.dispatch.came(turn, self._link)
+        with self._sessions.new_transaction() as transaction:
+            self._sessions.dispatch.came(transaction, self._link)
 
 
 def _only_starts(records: list[Any]) -> bool:

@@ -65,10 +65,10 @@ class LinkServices:
             del self.links[link.link_id]
             self._idle.pop(link.link_id, None)
         if link.number:
-            with self.sessions.turn() as turn:
-                turn.write.drop_link(link.number)
+            with self.sessions.new_transaction() as transaction:
+                transaction.write.drop_link(link.number)
                 if self.sessions.journal.bodies.under_way(link.link_id):
-                    turn.after(
+                    transaction.after(
                         lambda: self.sessions.supervisor.begin(self._drop_bodies(link.link_id), "deleting bodies")
                     )
 
@@ -82,8 +82,8 @@ class LinkServices:
     def drop_answers(self) -> None:
         """Forget the answers that were given so long ago that nobody asks again."""
         self.answers.clear()
-        with self.sessions.turn() as turn:
-            turn.write.drop_requests(int((time.time() - self.sessions.settings.link_expiry) * 1000))
+        with self.sessions.new_transaction() as transaction:
+            transaction.write.drop_requests(int((time.time() - self.sessions.settings.link_expiry) * 1000))
 
     def left(self, link: LinkState) -> None:
         """Keep few of the links that have left and never had a job: whoever makes new ones doesn't fill the memory."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 from ...errors import Rejected
 from ...metadata import problem_of
 from ...wire.messages import ServiceMessage
-from ..committing.turn import Turn
+from ..committing.transaction import Transaction
 from ..greeting import proof
 from ..jobstate.jobs import Job
 from ..livesessions.session import RunningSession
@@ -23,7 +23,7 @@ _MAX_TEXT = 500
 """Characters of a title or a reason."""
 
 Params = dict[str, Any]
-Method = Callable[[Sessions, Turn, Params], dict[str, Any]]
+Method = Callable[[Sessions, Transaction, Params], dict[str, Any]]
 
 
 MAX_THREADS = 200
@@ -37,12 +37,12 @@ def _field(params: Params, name: str, kind: type | tuple[type, ...], default: An
     return value
 
 
-def _start(sessions: Sessions, turn: Turn, params: Params) -> dict[str, Any]:
+def _start(sessions: Sessions, transaction: Transaction, params: Params) -> dict[str, Any]:
     metadata = _field(params, "metadata", dict, {})
     if (problem := problem_of(metadata)) is not None:
         raise Rejected(problem, code="params")
     session_id = sessions.start(
-        turn,
+        transaction,
         _field(params, "session_id", str),
         _field(params, "plan", dict),
         _field(params, "inputs", dict, {}),
@@ -52,17 +52,19 @@ def _start(sessions: Sessions, turn: Turn, params: Params) -> dict[str, Any]:
     return {"session_id": session_id}
 
 
-def _cancel(sessions: Sessions, turn: Turn, params: Params) -> dict[str, Any]:
-    sessions.cancel(turn, _field(params, "session_id", str), _field(params, "reason", str, "cancelled")[:_MAX_TEXT])
+def _cancel(sessions: Sessions, transaction: Transaction, params: Params) -> dict[str, Any]:
+    sessions.cancel(
+        transaction, _field(params, "session_id", str), _field(params, "reason", str, "cancelled")[:_MAX_TEXT]
+    )
     return {}
 
 
-def _cancel_job(sessions: Sessions, turn: Turn, params: Params) -> dict[str, Any]:
+def _cancel_job(sessions: Sessions, transaction: Transaction, params: Params) -> dict[str, Any]:
     session = sessions.running.get(_field(params, "session_id", str))
     job = _job(session, _field(params, "job_id", str), _field(params, "prefix", bool, False)) if session else None
     if session is None or job is None:
         raise Rejected("no such job runs here", code="unknown_job")
-    session.cancel_one(turn, job, _field(params, "reason", str, "cancelled")[:_MAX_TEXT])
+    session.cancel_one(transaction, job, _field(params, "reason", str, "cancelled")[:_MAX_TEXT])
     return {}
 
 
@@ -75,7 +77,7 @@ def _job(session: RunningSession, job_id: str, prefix: bool) -> Job | None:
     return found[0] if found else None
 
 
-def _message_service(sessions: Sessions, turn: Turn, params: Params) -> dict[str, Any]:
+def _message_service(sessions: Sessions, transaction: Transaction, params: Params) -> dict[str, Any]:
     session_id, node_id = _field(params, "session_id", str), _field(params, "node_id", str)
     session = sessions.running.get(session_id)
     if session is None:
@@ -96,17 +98,17 @@ def _message_service(sessions: Sessions, turn: Turn, params: Params) -> dict[str
     return {"executors": len(told)}
 
 
-def _drain(sessions: Sessions, turn: Turn, params: Params) -> dict[str, Any]:
+def _drain(sessions: Sessions, transaction: Transaction, params: Params) -> dict[str, Any]:
     name = _field(params, "link", str)
     link = sessions.dispatch.links.get(name)
     if link is None or link.executor is None:
         raise Rejected(f"no executor {name!r} is here", code="unknown_executor")
     link.drained = _field(params, "drained", bool, True)
-    sessions.dispatch.came(turn, link)
+    sessions.dispatch.came(transaction, link)
     return {}
 
 
-def _executor_held(sessions: Sessions, turn: Turn, params: Params) -> dict[str, Any]:
+def _executor_held(sessions: Sessions, transaction: Transaction, params: Params) -> dict[str, Any]:
     """Whoever started a process sees that the interpreter's lock is held in it."""
     link = sessions.dispatch.links.get(_field(params, "link", str))
     if link is None:

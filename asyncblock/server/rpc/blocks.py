@@ -17,7 +17,7 @@ from ...errors import InvalidInputs, Rejected, UnknownBlock
 from ...flow.entries import BlockRequested
 from ...flow.plan import MAX_WEIGHT, NodePlan, Plan, Source
 from ...wire.messages import Close
-from ..committing.turn import Turn
+from ..committing.transaction import Transaction
 from ..dispatching.needs import need_of_block, serves
 from ..jobstate.blockspec import RetryPolicy
 from ..jobstate.jobs import Attempt, Job, JobOwner, JobState, LinkState
@@ -26,7 +26,7 @@ from ..serverlimits import INLINE_BYTES, MAX_BLOCKS, MAX_WORDS
 __all__ = ["JOB_METHODS", "attempt_of"]
 
 Params = dict[str, Any]
-Method = Callable[[Turn, Attempt, Params], dict[str, Any]]
+Method = Callable[[Transaction, Attempt, Params], dict[str, Any]]
 
 _COMPARED: Final = 200
 """Names that one which isn't known is compared with: a few ms."""
@@ -48,7 +48,7 @@ def attempt_of(running: Mapping[str, JobOwner], link: LinkState, params: Params)
 # ---------------------------------------------------------------------- running blocks
 
 
-def _run_block(turn: Turn, attempt: Attempt, params: Params) -> dict[str, Any]:
+def _run_block(transaction: Transaction, attempt: Attempt, params: Params) -> dict[str, Any]:
     job = attempt.job
     block_job_id, reference = _text(params, "block_job_id"), _text(params, "block")
     own = f"{job.job_id}.{attempt.number}."
@@ -72,7 +72,7 @@ def _run_block(turn: Turn, attempt: Attempt, params: Params) -> dict[str, Any]:
         beside = serves(attempt.link, need_of_block(entry.block))
         extra["beside"] = attempt.link.link_id if beside else ""
     offset = job.session.requests.order(
-        turn, BlockRequested(job.job_id, block_job_id, key, reference, inputs, extra or None)
+        transaction, BlockRequested(job.job_id, block_job_id, key, reference, inputs, extra or None)
     )
     return {"offset": offset, "ignored": ignored, **_held(job, reference)}
 
@@ -133,31 +133,31 @@ def _inputs(
     return found, [handle for handle in refs if handle not in found]
 
 
-def _cancel_block(turn: Turn, attempt: Attempt, params: Params) -> dict[str, Any]:
+def _cancel_block(transaction: Transaction, attempt: Attempt, params: Params) -> dict[str, Any]:
     block_job_id = _text(params, "block_job_id")
     if block_job_id not in attempt.job.asked:
         raise Rejected(f"job {attempt.job.job_id} has asked for no job {block_job_id!r}", code="params")
-    attempt.job.session.requests.cancel(turn, block_job_id, _text(params, "reason"))
+    attempt.job.session.requests.cancel(transaction, block_job_id, _text(params, "reason"))
     return {}
 
 
-def _give_back(turn: Turn, attempt: Attempt, params: Params) -> dict[str, Any]:
+def _give_back(transaction: Transaction, attempt: Attempt, params: Params) -> dict[str, Any]:
     """Take a job back from an executor that hasn't begun it, and can't: its code was edited there."""
     job, reason = attempt.job, _text(params, "reason")[:MAX_WORDS]
     if job.state is not JobState.ASSIGNED:
         raise Rejected(f"job {job.job_id} has begun", code="begun")
     attempt.link.send(Close(attempt.channel, job.job_id, attempt.number, reason))
     if job.cancelling is None:
-        job.session.release(turn, job, reason)
+        job.session.release(transaction, job, reason)
     else:
-        job.session.fail_job(turn, job, f"cancelled: {job.cancelling}", retry=False)
+        job.session.fail_job(transaction, job, f"cancelled: {job.cancelling}", retry=False)
     return {}
 
 
 # ---------------------------------------------------------------------- looking around
 
 
-def _query_block(turn: Turn, attempt: Attempt, params: Params) -> dict[str, Any]:
+def _query_block(transaction: Transaction, attempt: Attempt, params: Params) -> dict[str, Any]:
     job = attempt.job
     reference = _text(params, "block")
     _, entry = _find(job, reference)
@@ -170,7 +170,7 @@ def _query_block(turn: Turn, attempt: Attempt, params: Params) -> dict[str, Any]
     return {"type": "task", **described, **more}
 
 
-def _query_downstream(turn: Turn, attempt: Attempt, params: Params) -> dict[str, Any]:
+def _query_downstream(transaction: Transaction, attempt: Attempt, params: Params) -> dict[str, Any]:
     job = attempt.job
     handles = params.get("handles")
     if handles is not None and not isinstance(handles, list):
@@ -207,7 +207,7 @@ def _targets(node: Callable[[str], NodePlan], targets: list[Source], outputs_def
     return {**({"to_node": to_node} if to_node else {}), **({"to_flow": to_flow} if to_flow else {})}
 
 
-def _update_node_weight(turn: Turn, attempt: Attempt, params: Params) -> dict[str, Any]:
+def _update_node_weight(transaction: Transaction, attempt: Attempt, params: Params) -> dict[str, Any]:
     node_id, weight = _text(params, "node_id"), params.get("weight")
     if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight <= MAX_WEIGHT:
         raise Rejected(f"parameter 'weight' must be a number from 0 to {MAX_WEIGHT}", code="params")
@@ -215,7 +215,7 @@ def _update_node_weight(turn: Turn, attempt: Attempt, params: Params) -> dict[st
     known = [node.node_id for node in job.session.plan.flow(job.flow).nodes]
     if node_id not in known:
         raise Rejected(f"the flow has no node {node_id!r}{_close(node_id, known)}", code="unknown_node")
-    job.session.requests.weigh(turn, job, node_id, float(weight))
+    job.session.requests.weigh(transaction, job, node_id, float(weight))
     return {}
 
 

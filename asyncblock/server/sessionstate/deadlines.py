@@ -13,8 +13,8 @@ from typing import Any, Final, Protocol
 
 from ...flow.entries import FlowJobStarted, JobCreated
 from ...wire.messages import Close
+from ..committing.transaction import Transaction
 from ..committing.transactions import Transactions
-from ..committing.turn import Turn
 from ..jobstate.jobs import Job, JobOwner, JobState
 from ..journal import Snapshot
 
@@ -32,7 +32,7 @@ class Late(JobOwner, Protocol):
 
     next_offset: int
 
-    def fail_flow_job(self, turn: Turn, job_id: str, error: str) -> None:
+    def fail_flow_job(self, transaction: Transaction, job_id: str, error: str) -> None:
         """End a run of a subflow, or a condition, from outside."""
         ...
 
@@ -40,7 +40,7 @@ class Late(JobOwner, Protocol):
         """Tell the executor to cancel a job."""
         ...
 
-    def release_values(self, turn: Turn) -> None:
+    def release_values(self, transaction: Transaction) -> None:
         """Let go of var values that nothing holds any more."""
         ...
 
@@ -126,20 +126,20 @@ class Deadlines:
         return min(timeout, max(timeout - spent, _BACK * self._transactions.settings.heartbeat))
 
     def _flow_is_late(self, opened: FlowJobStarted | JobCreated, error: str) -> None:
-        with self._transactions.turn() as turn:
-            self._session.fail_flow_job(turn, opened.job_id, error)
+        with self._transactions.new_transaction() as transaction:
+            self._session.fail_flow_job(transaction, opened.job_id, error)
 
     def _time_is_up(self, job: Job) -> None:
         if job.state is JobState.ENDED:
             return
         session = self._session
-        with self._transactions.turn() as turn:
+        with self._transactions.new_transaction() as transaction:
             error = f"Timeout: node {job.node_id} took longer than {job.timeout:g} s"
             if job.attempt is None:
-                session.fail_job(turn, job, error, retry=False)
+                session.fail_job(transaction, job, error, retry=False)
             elif job.cancelling is None:
-                turn.urgent = True
-                turn.say(session, "JobCancelling", job_id=job.job_id, reason=error, overdue=True, t=_now())
+                transaction.urgent = True
+                transaction.say(session, "JobCancelling", job_id=job.job_id, reason=error, overdue=True, t=_now())
                 job.overdue = error
                 session.cancel_job(job, error)
                 self.abandon_later(job)
@@ -148,7 +148,7 @@ class Deadlines:
         self._abandon(list(self._session.jobs.values()))
 
     def _abandon(self, jobs: list[Job]) -> None:
-        with self._transactions.turn() as turn:
+        with self._transactions.new_transaction() as transaction:
             for job in jobs:
                 if job.attempt is not None:
                     job.attempt.link.send(
@@ -156,7 +156,7 @@ class Deadlines:
                     )
                 words = f"it was cancelled and didn't end within {self.grace:g} s of that"
                 self._session.fail_job(
-                    turn, job, words if job.overdue is None else f"{job.overdue}; {words}", retry=False
+                    transaction, job, words if job.overdue is None else f"{job.overdue}; {words}", retry=False
                 )
 
 

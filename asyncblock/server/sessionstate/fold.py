@@ -1,7 +1,7 @@
 """The fold of a session: what each line of its journal makes of it, live and in a recovery by the same code.
 
-``turn`` is None in a recovery: then nothing follows from a line, for what followed stands in the journal itself. What
-takes effect (decisions of the flow, sends) is asked of the methods that are abstract here; ``session`` has them.
+``transaction`` is None in a recovery: then nothing follows from a line, for what followed stands in the journal itself.
+What takes effect (decisions of the flow, sends) is asked of the methods that are abstract here; ``session`` has them.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from ...flow.entries import (
 )
 from ...flow.plan import Plan
 from ...flow.run import Run
+from ..committing.transaction import Transaction
 from ..committing.transactions import Transactions
-from ..committing.turn import Turn
 from ..dispatching.dispatch import Dispatcher
 from ..jobstate.blockspec import title_of
 from ..jobstate.jobs import Attempt, Job, JobState, LinkState
@@ -46,7 +46,7 @@ class SessionOwner(Transactions, ABC):
     refolding: Refolding
 
     @abstractmethod
-    def ended(self, turn: Turn, session: SessionFold) -> None:
+    def ended(self, transaction: Transaction, session: SessionFold) -> None:
         """A session has reached its terminal state: its row changes with the same transaction."""
 
     @abstractmethod
@@ -128,7 +128,7 @@ class SessionFold(SessionValues, ABC):
 
     def _fold_records(
         self,
-        turn: Turn | None,
+        transaction: Transaction | None,
         attempt: Attempt,
         records: list[Any],
         place: tuple[int, int],
@@ -139,39 +139,39 @@ class SessionFold(SessionValues, ABC):
         """Fold records in; with ``flat`` they are outputs on that handle, each with a flat value and nothing else."""
         job = attempt.job
         for index, record in enumerate(records):
-            if flat and self._queue(turn, attempt, records, (*place, index), flat, size):
+            if flat and self._queue(transaction, attempt, records, (*place, index), flat, size):
                 return
             if index in skip:
                 continue
             kind = record["type"]
             if job.recomputes is not None and kind in ("BlockOutput", "BlockOutputs"):
-                self._fold_again(turn, attempt, (*place, index), record)
+                self._fold_again(transaction, attempt, (*place, index), record)
             elif kind == "BlockOutput":
                 if self._consumed(job, handle := record["handle"]):
                     targets = (record.get("to_node"), record.get("to_flow"))
-                    self._fold_value(turn, attempt, (*place, index), record, handle, size, targets)
+                    self._fold_value(transaction, attempt, (*place, index), record, handle, size, targets)
                 else:
                     self._fold_unconsumed(attempt, (*place, index), handle, record.get("output"))
             elif kind == "BlockOutputs":
                 for handle in (*record["outputs"], *record.get("bodies", ())):
-                    self._fold_value(turn, attempt, (*place, index), record, handle, size, (None, None))
+                    self._fold_value(transaction, attempt, (*place, index), record, handle, size, (None, None))
             elif kind == "JobStarted":
                 attempt.started = True
                 if job.state is JobState.ASSIGNED:
                     job.state = JobState.RUNNING
             elif kind == "BlockFinished":
-                self._fold_finish(turn, attempt, (*place, index), record, size)
+                self._fold_finish(transaction, attempt, (*place, index), record, size)
                 return
             elif kind == "BlockArguments":
                 self._fold_arguments(attempt, (*place, index), record, size)
             elif kind == "BlockProgress":
-                self.feed(turn, Progressed(job.job_id, record["rate"]))
-            elif kind == "BlockPreview" and turn is not None and len(job.stacks) > 1:
-                self._forward_preview(turn, job, record, attempt.link.link_id)
+                self.feed(transaction, Progressed(job.job_id, record["rate"]))
+            elif kind == "BlockPreview" and transaction is not None and len(job.stacks) > 1:
+                self._forward_preview(transaction, job, record, attempt.link.link_id)
 
     def _fold_value(
         self,
-        turn: Turn | None,
+        transaction: Transaction | None,
         attempt: Attempt,
         place: tuple[int, int, int],
         record: dict[str, Any],
@@ -191,10 +191,10 @@ class SessionFold(SessionValues, ABC):
             if is_var:
                 self.lives.take(ref)
         else:
-            self.feed(turn, Output(attempt.job.job_id, handle, ref, *targets))
+            self.feed(transaction, Output(attempt.job.job_id, handle, ref, *targets))
 
     def _fold_again(
-        self, turn: Turn | None, attempt: Attempt, place: tuple[int, int, int], record: dict[str, Any]
+        self, transaction: Transaction | None, attempt: Attempt, place: tuple[int, int, int], record: dict[str, Any]
     ) -> None:
         """Outputs of a job that runs again: those that were lost stand for what is lost, the others are nobody's."""
         for handle, value in values_of(record):
@@ -204,10 +204,15 @@ class SessionFold(SessionValues, ABC):
                     attempt.hold((*ref, None, None))
                     self.lives.take(ref)
                 else:
-                    self.recomputing.came(turn, attempt.job, ref)
+                    self.recomputing.came(transaction, attempt.job, ref)
 
     def _fold_finish(
-        self, turn: Turn | None, attempt: Attempt, place: tuple[int, int, int], record: dict[str, Any], size: int
+        self,
+        transaction: Transaction | None,
+        attempt: Attempt,
+        place: tuple[int, int, int],
+        record: dict[str, Any],
+        size: int,
     ) -> None:
         job = attempt.job
         attempt.finished = True
@@ -220,17 +225,17 @@ class SessionFold(SessionValues, ABC):
             # Cancelled by its executor, because that leaves: another attempt may do better.
             ours = bool(record.get("cancelled")) and job.cancelling is not None
             retried = record.get("error_type") not in job.policy.not_retried and not ours
-            self._fold_failure(turn, job, error, retried, finished=True, offset=place[0])
+            self._fold_failure(transaction, job, error, retried, finished=True, offset=place[0])
             return
-        self._close_attempt(turn, attempt, "succeeded", None, finished=True)
+        self._close_attempt(transaction, attempt, "succeeded", None, finished=True)
         if job.recomputes is not None:
             for *ref, _, _ in attempt.held or ():
-                self.recomputing.came(turn, job, tuple(ref))
-            self._fold_again(turn, attempt, place, record)
-            self._end_job(turn, job, None)
-            self.feed(turn, Finished(job.job_id, None, {}))
-            self.recomputing.over(turn, job, None)
-            self._end_if_quiet(turn)
+                self.recomputing.came(transaction, job, tuple(ref))
+            self._fold_again(transaction, attempt, place, record)
+            self._end_job(transaction, job, None)
+            self.feed(transaction, Finished(job.job_id, None, {}))
+            self.recomputing.over(transaction, job, None)
+            self._end_if_quiet(transaction)
             return
         outputs = {h: ("record", *place, h) for h in (*record.get("result", ()), *record.get("bodies", ()))}
         if any(self._run.consumers(job.job_id, handle) for handle in outputs):
@@ -239,15 +244,15 @@ class SessionFold(SessionValues, ABC):
             if self.lives.note(attempt, place, handle, value):
                 self._keep_for_caller(job.caller, outputs[handle])
         for *ref, to_node, to_flow in attempt.held or ():
-            self.feed(turn, Output(job.job_id, ref[4], tuple(ref), to_node, to_flow))
-        self._end_job(turn, job, None)
-        self.requests.tell(turn, job, None)
-        self.feed(turn, Finished(job.job_id, None, outputs))
-        self._end_if_quiet(turn)
+            self.feed(transaction, Output(job.job_id, ref[4], tuple(ref), to_node, to_flow))
+        self._end_job(transaction, job, None)
+        self.requests.tell(transaction, job, None)
+        self.feed(transaction, Finished(job.job_id, None, outputs))
+        self._end_if_quiet(transaction)
 
     def _fold_failure(
         self,
-        turn: Turn | None,
+        transaction: Transaction | None,
         job: Job,
         error: str,
         retry: bool,
@@ -258,8 +263,8 @@ class SessionFold(SessionValues, ABC):
     ) -> None:
         if job.attempt is not None:
             outcome = "failed" if job.cancelling is None else "cancelled"
-            self._close_attempt(turn, job.attempt, outcome, error, finished=finished)
-        self.requests.cancel_all(turn, job, f"the job that asked for it has ended ({error})")
+            self._close_attempt(transaction, job.attempt, outcome, error, finished=finished)
+        self.requests.cancel_all(transaction, job, f"the job that asked for it has ended ({error})")
         # It may run again as often as need be, says its block; only what it fails of itself counts as its attempts.
         died = retry and not finished and job.deaths_left > 0
         if retry and (died or job.retries_left > 0) and self.state == "running" and job.cancelling is None:
@@ -268,39 +273,41 @@ class SessionFold(SessionValues, ABC):
             else:
                 job.retries_left -= 1
             job.attempt, job.state = None, JobState.WAITING
-            if turn is not None:
-                self._retry_later(turn, job, error)
+            if transaction is not None:
+                self._retry_later(transaction, job, error)
             return
-        self._end_job(turn, job, error)
-        self.requests.tell(turn, job, error)
+        self._end_job(transaction, job, error)
+        self.requests.tell(transaction, job, error)
         who: dict[str, Any] = {"node_id": job.node_id, "attempt": job.attempts, **({"lost": lost} if lost else {})}
-        self._feed_failure(turn, error, offset, job_id=job.job_id, **who)
-        self.recomputing.over(turn, job, error)
-        self._end_if_quiet(turn)
+        self._feed_failure(transaction, error, offset, job_id=job.job_id, **who)
+        self.recomputing.over(transaction, job, error)
+        self._end_if_quiet(transaction)
 
-    def _feed_failure(self, turn: Turn | None, error: str, offset: int | None, *, job_id: str, **who: Any) -> None:
+    def _feed_failure(
+        self, transaction: Transaction | None, error: str, offset: int | None, *, job_id: str, **who: Any
+    ) -> None:
         """Feed a job's error, and keep in mind whose it was if the flow fails of it."""
         if not self._run.decided:
             self.failed = {"job_id": job_id, **who, **({} if offset is None else {"offset": offset})}
-        self.feed(turn, Finished(job_id, error, {}))
+        self.feed(transaction, Finished(job_id, error, {}))
         if not self._run.decided:
             self.failed = None
 
-    def _fold_release(self, turn: Turn | None, job: Job) -> None:
+    def _fold_release(self, transaction: Transaction | None, job: Job) -> None:
         if job.attempt is not None:
-            self._close_attempt(turn, job.attempt, "released", None, finished=False)
-        self.requests.cancel_all(turn, job, "the job that asked for it begins anew")
+            self._close_attempt(transaction, job.attempt, "released", None, finished=False)
+        self.requests.cancel_all(transaction, job, "the job that asked for it begins anew")
         job.attempt, job.state = None, JobState.WAITING
-        if turn is not None:
-            self._owner.dispatch.enqueue(turn, job)
+        if transaction is not None:
+            self._owner.dispatch.enqueue(transaction, job)
 
-    def _fold_flow_end(self, turn: Turn | None, ended: FlowJobFinished) -> None:
+    def _fold_flow_end(self, transaction: Transaction | None, ended: FlowJobFinished) -> None:
         """A run of a subflow is over; after an error, what still runs in it is cancelled."""
         started = self.flow_jobs.pop(ended.job_id, None)
         self.deadlines.over(ended.job_id)
         if started is None:
             return
-        self._tell_over(turn, ended.job_id, ended.error)
+        self._tell_over(transaction, ended.job_id, ended.error)
         self.requests.forget(started)
         if started.runs is not None:
             self._owner.dispatch.unpin(self.session_id, ended.job_id, self.plan.flow(started.runs))
@@ -308,29 +315,29 @@ class SessionFold(SessionValues, ABC):
             return
         for inner in [each for each in self.flow_jobs.values() if _is_inside(each.stacks, ended.job_id)]:
             del self.flow_jobs[inner.job_id]
-            self._tell_over(turn, inner.job_id, ended.error)
+            self._tell_over(transaction, inner.job_id, ended.error)
             self.requests.forget(inner)
-            self.requests.tell(turn, inner, ended.error)
+            self.requests.tell(transaction, inner, ended.error)
             self.deadlines.over(inner.job_id)
         for job in [each for each in self.jobs.values() if _is_inside(each.stacks, ended.job_id)]:
             if job.attempt is None:
                 self._owner.dispatch.withdraw(job)
-                self._end_job(turn, job, ended.error)
-                self.requests.tell(turn, job, ended.error)
-            elif turn is None:
+                self._end_job(transaction, job, ended.error)
+                self.requests.tell(transaction, job, ended.error)
+            elif transaction is None:
                 job.cancelling = ended.error
             else:
                 self.cancel_job(job, ended.error)
                 self.deadlines.abandon_later(job)
 
     def _close_attempt(
-        self, turn: Turn | None, attempt: Attempt, outcome: str, error: str | None, *, finished: bool
+        self, transaction: Transaction | None, attempt: Attempt, outcome: str, error: str | None, *, finished: bool
     ) -> None:
         """Fence an attempt: it is over, whatever still comes of it."""
         attempt.fenced = True
         self.lives.attempt_over(attempt)
-        if turn is not None:
-            self._owner.dispatch.freed(turn, attempt, finished=finished)
+        if transaction is not None:
+            self._owner.dispatch.freed(transaction, attempt, finished=finished)
             seconds = self._owner.loop.time() - attempt.assigned_at if attempt.assigned_at else None
             if seconds is not None and outcome != "released":
                 self._owner.timings.job.observe(seconds, title_of(attempt.job.block), outcome)
@@ -338,13 +345,13 @@ class SessionFold(SessionValues, ABC):
                 link = attempt.link.link_id
                 self.watch.attempt_over(attempt.job.job_id, attempt.number, seconds, link, outcome, error)
 
-    def _tell_over(self, turn: Turn | None, job_id: str, error: str | None) -> None:
+    def _tell_over(self, transaction: Transaction | None, job_id: str, error: str | None) -> None:
         if self.watch is not None:
-            self.watch.job_over(job_id, error, told=turn is None)
+            self.watch.job_over(job_id, error, told=transaction is None)
 
-    def _end_job(self, turn: Turn | None, job: Job, error: str | None) -> None:
+    def _end_job(self, transaction: Transaction | None, job: Job, error: str | None) -> None:
         job.state = JobState.ENDED
-        self._tell_over(turn, job.job_id, error)
+        self._tell_over(transaction, job.job_id, error)
         # The attempt stays with its link as long as records may come; it knows its job, and must not be in a circle.
         job.attempt = None
         self.jobs.pop(job.job_id, None)
@@ -359,8 +366,8 @@ class SessionFold(SessionValues, ABC):
     # ------------------------------------------------------------------ what takes effect
 
     @abstractmethod
-    def feed(self, turn: Turn | None, fact: Fact) -> None:
-        """Give the flow a fact. Live (with a turn) it decides, and the decisions are journaled and acted on."""
+    def feed(self, transaction: Transaction | None, fact: Fact) -> None:
+        """Give the flow a fact. Live (in a transaction) it decides, and the decisions are journaled and acted on."""
 
     @abstractmethod
     def cancel_job(self, job: Job, reason: str) -> None:
@@ -371,13 +378,13 @@ class SessionFold(SessionValues, ABC):
         """Leave no circles behind, now that the end is in the journal."""
 
     @abstractmethod
-    def _retry_later(self, turn: Turn, job: Job, error: str) -> None: ...
+    def _retry_later(self, transaction: Transaction, job: Job, error: str) -> None: ...
 
     @abstractmethod
-    def _forward_preview(self, turn: Turn, job: Job, record: dict[str, Any], link: str) -> None: ...
+    def _forward_preview(self, transaction: Transaction, job: Job, record: dict[str, Any], link: str) -> None: ...
 
     @abstractmethod
-    def _end_if_quiet(self, turn: Turn | None) -> None: ...
+    def _end_if_quiet(self, transaction: Transaction | None) -> None: ...
 
 
 def _is_inside(stacks: list[dict[str, Any]], flow_job_id: str) -> bool:

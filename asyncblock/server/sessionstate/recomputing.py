@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from ...flow.entries import JobCreated, Ref
-from ..committing.turn import Turn
+from ..committing.transaction import Transaction
 from ..dispatching.dispatch import Dispatcher
 from ..jobstate.jobs import Job, JobOwner, JobState
 from ..jobstate.lives import Lost, VarValue
@@ -29,7 +29,7 @@ class Recomputer(JobOwner, Protocol):
         """Return an id for a job that runs again."""
         ...
 
-    def create_again(self, turn: Turn, created: JobCreated) -> None:
+    def create_again(self, transaction: Transaction, created: JobCreated) -> None:
         """Let a job run again for values that are lost."""
         ...
 
@@ -43,7 +43,7 @@ class Recomputing:
         self._waiting: dict[str, tuple[Job, list[VarValue]]] = {}
         """Jobs, and what each of them waits for."""
 
-    def wait_for(self, turn: Turn, job: Job, missing: list[VarValue]) -> tuple[Lost, str | None] | None:
+    def wait_for(self, transaction: Transaction, job: Job, missing: list[VarValue]) -> tuple[Lost, str | None] | None:
         """Let a job wait until its missing inputs are made again.
 
         Returns which of them can't be, and why if it is more than that its block doesn't allow it; None if all can.
@@ -58,9 +58,9 @@ class Recomputing:
         self._waiting[job.job_id] = (job, missing)
         for value in missing:
             if self._session.lives.value(*value.origin[:3]) is value:
-                self._begin(turn, value, missing)
+                self._begin(transaction, value, missing)
         # A job that waits itself leaves its place to another one of its node.
-        self._review(turn)
+        self._review(transaction)
         return None
 
     def _refusal(self, value: VarValue) -> tuple[Lost, str | None] | None:
@@ -91,7 +91,7 @@ class Recomputing:
 
     # ------------------------------------------------------------------ making again
 
-    def _begin(self, turn: Turn, value: VarValue, missing: Iterable[VarValue]) -> None:
+    def _begin(self, transaction: Transaction, value: VarValue, missing: Iterable[VarValue]) -> None:
         """Create the job that makes a value again, unless there is one, or its node has as many as it may."""
         session, made = self._session, value.made
         recipe = session.lives.lineage.get(made.job_id)
@@ -116,7 +116,7 @@ class Recomputing:
             first.spec,
             recomputes=[made.job_id, made.attempt, sorted(each.number for each in wanted)],
         )
-        session.create_again(turn, created)
+        session.create_again(transaction, created)
 
     def _maker(self, value: VarValue) -> Job | None:
         """Return the job that makes a value again."""
@@ -135,21 +135,21 @@ class Recomputing:
 
     # ------------------------------------------------------------------ what comes of it
 
-    def came(self, turn: Turn | None, job: Job, ref: Ref) -> None:
+    def came(self, transaction: Transaction | None, job: Job, ref: Ref) -> None:
         """Take in a var value of a job that runs again."""
         assert job.recomputes is not None
         value = self._session.lives.remade(ref, job.recomputes)
-        if value is None or turn is None:
+        if value is None or transaction is None:
             return
         for waiting, missing in list(self._waiting.values()):
             if value in missing:
                 missing.remove(value)
                 if not missing:
-                    self._go_on(turn, waiting)
+                    self._go_on(transaction, waiting)
 
-    def over(self, turn: Turn | None, job: Job, error: str | None) -> None:
+    def over(self, transaction: Transaction | None, job: Job, error: str | None) -> None:
         """A job that ran again has ended: what it hasn't delivered fails who waits for it."""
-        if turn is None or job.recomputes is None:
+        if transaction is None or job.recomputes is None:
             return
         at, places = job.recomputes
         words = (
@@ -161,11 +161,11 @@ class Recomputing:
                     del self._waiting[waiting.job_id]
                     if _still_waits(self._session, waiting):
                         reason = f"job {job.job_id}, which was to make it again, {words}"
-                        self._dispatch.value_lost(turn, waiting, value.lost, reason)
+                        self._dispatch.value_lost(transaction, waiting, value.lost, reason)
                     break
-        self._review(turn)
+        self._review(transaction)
 
-    def _review(self, turn: Turn) -> None:
+    def _review(self, transaction: Transaction) -> None:
         """Look again at who waits for what nobody makes: there may be a place now."""
         for waiting, missing in list(self._waiting.values()):
             if waiting.job_id not in self._waiting or not _still_waits(self._session, waiting):
@@ -173,12 +173,12 @@ class Recomputing:
                 continue
             for value in list(missing):
                 if value.made.values.get(value.number) is value:
-                    self._begin(turn, value, missing)
+                    self._begin(transaction, value, missing)
 
-    def _go_on(self, turn: Turn, job: Job) -> None:
+    def _go_on(self, transaction: Transaction, job: Job) -> None:
         del self._waiting[job.job_id]
         if _still_waits(self._session, job):
-            self._dispatch.enqueue(turn, job)
+            self._dispatch.enqueue(transaction, job)
 
 
 def _place(job: Job | JobCreated) -> tuple[str, str]:

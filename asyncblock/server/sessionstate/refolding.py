@@ -70,8 +70,8 @@ class Refolding:
             payload = await self._folded(session, until)
             if session.state == "running":
                 session.snapshot_made(len(payload))
-                with self._transactions.turn() as turn:
-                    turn.write.snapshot(Snapshot(session_no=session.number, offset=until, payload=payload))
+                with self._transactions.new_transaction() as transaction:
+                    transaction.write.snapshot(Snapshot(session_no=session.number, offset=until, payload=payload))
         except Exception as error:
             # A recovery reads more rows then, and there is another one when the journal has grown.
             words = "no snapshot of session %s could be made: %s"

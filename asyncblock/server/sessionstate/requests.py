@@ -9,8 +9,8 @@ import time
 from typing import Protocol
 
 from ...flow.entries import BlockRequested, Fact, FlowJobStarted, Weighed
+from ..committing.transaction import Transaction
 from ..committing.transactions import Transactions
-from ..committing.turn import Turn
 from ..jobstate.jobs import Job, JobOwner, JobState
 from ..journal import Snapshot
 from .deadlines import Deadlines
@@ -26,11 +26,11 @@ class Asked(JobOwner, Protocol):
     flow_jobs: dict[str, FlowJobStarted]
     """Runs of subflows that haven't ended."""
 
-    def feed(self, turn: Turn | None, fact: Fact) -> None:
+    def feed(self, transaction: Transaction | None, fact: Fact) -> None:
         """Give the flow a fact."""
         ...
 
-    def fail_flow_job(self, turn: Turn, job_id: str, error: str) -> None:
+    def fail_flow_job(self, transaction: Transaction, job_id: str, error: str) -> None:
         """End a run of a subflow, or a condition, from outside."""
         ...
 
@@ -38,7 +38,7 @@ class Asked(JobOwner, Protocol):
         """Tell the executor to cancel a job."""
         ...
 
-    def release_values(self, turn: Turn) -> None:
+    def release_values(self, transaction: Transaction) -> None:
         """Let go of var values that nothing holds any more."""
         ...
 
@@ -58,10 +58,10 @@ class BlockRequests:
         self._session = session
         self._transactions = transactions
 
-    def order(self, turn: Turn, asked: BlockRequested) -> int:
+    def order(self, transaction: Transaction, asked: BlockRequested) -> int:
         """A job asks for a block or subflow of the plan's catalog; return the offset of the row that says so."""
         session = self._session
-        turn.say(
+        transaction.say(
             session,
             "BlockRequested",
             caller=asked.caller,
@@ -74,7 +74,7 @@ class BlockRequests:
         )
         offset = session.next_offset
         self.note(asked, offset)
-        session.feed(turn, asked)
+        session.feed(transaction, asked)
         session.lives.caller_over(asked.job_id)
         return offset
 
@@ -89,36 +89,36 @@ class BlockRequests:
             if caller.attempt is not None:
                 self._session.lives.note_given(caller.attempt, asked.inputs)
 
-    def weigh(self, turn: Turn, job: Job, node_id: str, weight: float) -> None:
+    def weigh(self, transaction: Transaction, job: Job, node_id: str, weight: float) -> None:
         """A job gives a node of its flow another weight in the flow's progress."""
-        turn.say(self._session, "NodeWeighed", job_id=job.job_id, node_id=node_id, weight=weight, t=_now())
-        self._session.feed(turn, Weighed(job.job_id, node_id, weight))
+        transaction.say(self._session, "NodeWeighed", job_id=job.job_id, node_id=node_id, weight=weight, t=_now())
+        self._session.feed(transaction, Weighed(job.job_id, node_id, weight))
 
     # ------------------------------------------------------------------ the end
 
-    def cancel(self, turn: Turn, job_id: str, reason: str) -> None:
+    def cancel(self, transaction: Transaction, job_id: str, reason: str) -> None:
         """Cancel what a job has asked for: a job, or a run of a subflow. What has ended is left as it is."""
         session = self._session
         job = session.jobs.get(job_id)
         if job_id in session.flow_jobs:
-            session.fail_flow_job(turn, job_id, f"cancelled: {reason}")
+            session.fail_flow_job(transaction, job_id, f"cancelled: {reason}")
         elif job is not None and job.attempt is None:
-            session.fail_job(turn, job, f"cancelled: {reason}", retry=False)
+            session.fail_job(transaction, job, f"cancelled: {reason}", retry=False)
         elif job is not None:
-            turn.urgent = True
-            turn.say(session, "JobCancelling", job_id=job_id, reason=reason, t=_now())
+            transaction.urgent = True
+            transaction.say(session, "JobCancelling", job_id=job_id, reason=reason, t=_now())
             session.cancel_job(job, reason)
             session.deadlines.abandon_later(job)
 
-    def cancel_all(self, turn: Turn | None, caller: Job, reason: str) -> None:
+    def cancel_all(self, transaction: Transaction | None, caller: Job, reason: str) -> None:
         """Cancel everything that a job has asked for: it has failed, begins anew, or was cancelled itself."""
-        if turn is not None:
+        if transaction is not None:
             for job_id in sorted(caller.blocks):
-                self.cancel(turn, job_id, reason)
+                self.cancel(transaction, job_id, reason)
         caller.arguments.clear()
 
     def cancel_all_soon(self, caller: Job, reason: str) -> None:
-        """As ``cancel_all``, in a turn of its own: the one that is under way counts its lines."""
+        """As ``cancel_all``, in a transaction of its own: the one under way counts its lines."""
         if caller.blocks:
             self._transactions.supervisor.soon(
                 self._cancel_all_now, caller, reason, what="a cancel of blocks", session=self._session
@@ -128,13 +128,13 @@ class BlockRequests:
         owner = self._transactions
         if owner.supervisor.closed or caller.state is JobState.ENDED:
             return
-        with owner.turn() as turn:
-            self.cancel_all(turn, caller, reason)
+        with owner.new_transaction() as transaction:
+            self.cancel_all(transaction, caller, reason)
 
-    def tell(self, turn: Turn | None, ended: Job | FlowJobStarted, error: str | None) -> None:
+    def tell(self, transaction: Transaction | None, ended: Job | FlowJobStarted, error: str | None) -> None:
         """Say that what a job has asked for is over: only the mainframe knows that nothing follows."""
-        if turn is not None and ended.caller is not None:
-            turn.say(
+        if transaction is not None and ended.caller is not None:
+            transaction.say(
                 self._session,
                 "BlockJobFinished",
                 job_id=ended.job_id,

@@ -12,7 +12,7 @@ from ...flow.entries import FlowJobOutput, FlowJobStarted
 from ...flow.plan import Plan
 from ...flow.run import Run
 from ..committing.transactions import Transactions
-from ..committing.turn import Turn
+from ..committing.transaction import Transaction
 from ..committing.values import Found
 from ..jobstate.jobs import Attempt, Job
 from ..jobstate.lives import Lives
@@ -53,7 +53,7 @@ class SessionValues:
 
     def _queue(
         self,
-        turn: Turn | None,
+        transaction: Transaction | None,
         attempt: Attempt,
         records: list[Any],
         place: tuple[int, int, int],
@@ -67,10 +67,10 @@ class SessionValues:
         job, (row, line, first) = attempt.job, place
         ref = ("record", *place, handle)
         if (
-            turn is None
+            transaction is None
             or job.policy.holds
             or job.recomputes is not None
-            or not self._run.queue(job.job_id, handle, ref, len(records) - first, 3, turn.jobs)
+            or not self._run.queue(job.job_id, handle, ref, len(records) - first, 3, transaction.jobs)
         ):
             return False
         keep, link_id = self._owner.values.keep, attempt.link.link_id

@@ -1,4 +1,4 @@
-"""Turns that linger: what nobody waits for is committed with what comes next, in order, and never lost."""
+"""Transactions that linger: what nobody waits for is committed with what comes next, in order, and never lost."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import asyncblock
 from asyncblock import events
 from asyncblock.server.committing import transactions as module
-from asyncblock.server.committing.turn import Turn
+from asyncblock.server.committing.transaction import Transaction
 from asyncblock.server.journal.memoryjournal import MemoryJournal, MemoryStorage
 from asyncblock.server.livesessions.sessions import Sessions
 from asyncblock.server.settings import Settings
@@ -31,51 +31,51 @@ def unexpected(what: str, error: Exception) -> None:
     raise AssertionError(what) from error
 
 
-def noted(turn: Turn, told: list[str], words: str) -> Turn:
-    turn.after(lambda: told.append(words))
-    return turn
+def noted(transaction: Transaction, told: list[str], words: str) -> Transaction:
+    transaction.after(lambda: told.append(words))
+    return transaction
 
 
-async def test_a_turn_that_lingers_is_committed_before_the_next_one() -> None:
+async def test_a_transaction_that_lingers_is_committed_before_the_next_one() -> None:
     told: list[str] = []
     async with opened() as sessions:
-        sessions.linger(noted(sessions.turn(), told, "first"))
-        sessions.linger(noted(sessions.turn(), told, "second"))
-        noted(sessions.turn(), told, "third").commit()
+        sessions.linger(noted(sessions.new_transaction(), told, "first"))
+        sessions.linger(noted(sessions.new_transaction(), told, "second"))
+        noted(sessions.new_transaction(), told, "third").commit()
         await sessions.journal.flush()
     assert told == ["first", "second", "third"]
 
 
-async def test_a_turn_goes_on_with_the_one_that_lingers_as_one_transaction() -> None:
+async def test_a_transaction_goes_on_with_the_one_that_lingers_as_one_transaction() -> None:
     told: list[str] = []
     async with opened() as sessions:
-        first = noted(sessions.turn(), told, "first")
+        first = noted(sessions.new_transaction(), told, "first")
         sessions.linger(first)
-        turn = sessions.next_turn()
-        assert turn is first
+        transaction = sessions.next_transaction()
+        assert transaction is first
         assert not sessions.lingers
         assert told == []
-        noted(turn, told, "second").commit()
-        assert sessions.next_turn() is not first
+        noted(transaction, told, "second").commit()
+        assert sessions.next_transaction() is not first
         await sessions.journal.flush()
     assert told == ["first", "second"]
 
 
-async def test_a_turn_that_lingers_is_committed_when_nothing_else_comes() -> None:
+async def test_a_transaction_that_lingers_is_committed_when_nothing_else_comes() -> None:
     stored = asyncio.Event()
     async with opened() as sessions:
-        turn = sessions.turn()
-        turn.after(stored.set)
-        sessions.linger(turn)
+        transaction = sessions.new_transaction()
+        transaction.after(stored.set)
+        sessions.linger(transaction)
         async with asyncio.timeout(30):
             await stored.wait()
         assert not sessions.lingers
 
 
-async def test_a_turn_that_lingers_is_committed_at_the_end() -> None:
+async def test_a_transaction_that_lingers_is_committed_at_the_end() -> None:
     told: list[str] = []
     async with opened() as sessions:
-        sessions.linger(noted(sessions.turn(), told, "last"))
+        sessions.linger(noted(sessions.new_transaction(), told, "last"))
         sessions.close()
         await sessions.journal.flush()
     assert told == ["last"]

@@ -1,4 +1,4 @@
-"""A turn: everything that one event changes, committed as one transaction, and what is said once it has."""
+"""A transaction: everything that one event changes, committed at once, and what is said to others after the commit."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ..histograms import Histogram
 from ..journal import Journal, Snapshot, Write
 from .recentrows import RecentRows
 
-__all__ = ["Journaled", "Turn"]
+__all__ = ["Journaled", "Transaction"]
 
 
 JOBS = 10
-"""Jobs that are created in a turn at most, for each takes 90 µs: what follows is decided in further turns. Who asks
-something waits for some five of them on its way through the loop (stall)."""
+"""Jobs that a transaction creates at most, for each takes 90 µs: what follows is decided in further ones. A question
+waits for some five of them on its way through the loop (stall)."""
 
 ROW_BYTES = 1 << 20
 """Bytes of a row at which the next line begins another one, in the same transaction: a page is at least a row, and has
@@ -25,13 +25,13 @@ to fit into a message."""
 
 
 class Journaled(Protocol):
-    """Whose rows these are: a ``session.RunningSession``, of which a turn asks no more than this."""
+    """Whose rows these are: a ``session.RunningSession``, of which a transaction asks no more than this."""
 
     number: int
     next_offset: int
     bytes: int
 
-    def release_values(self, turn: Turn) -> None:
+    def release_values(self, transaction: Transaction) -> None:
         """Let go of var values that nothing holds any more, once it is in the journal why."""
         ...
 
@@ -54,11 +54,11 @@ class _Row:
         self.size = 0
 
 
-class Turn:
+class Transaction:
     """Collects rows, marks and consequences. Made for each event, committed once.
 
-    As a context manager it commits on leaving, after an error too: what is folded is to be in the journal, and the turn
-    may hold what concerns other sessions.
+    As a context manager it commits on leaving, after an error too: what is folded is to be in the journal, and the
+    transaction may hold what concerns other sessions.
     """
 
     def __init__(
@@ -84,14 +84,14 @@ class Turn:
         """It must not wait behind the data of others."""
         self.write = Write(self._stored)
 
-    def __enter__(self) -> Turn:
+    def __enter__(self) -> Transaction:
         return self
 
     def __exit__(self, *exc: object) -> None:
         self.commit()
 
     def line(self, session: Journaled, line: bytes) -> int:
-        """Add a line to the session's row of this turn; return its index in the row at ``session.next_offset``."""
+        """Add a line to the session's row; return its index in the row at ``session.next_offset``."""
         row = self._rows.get(session)
         if row is None:
             row = self._rows[session] = _Row()
@@ -106,7 +106,7 @@ class Turn:
         self.line(session, orjson.dumps({"type": type_, **fields}))
 
     def after(self, act: Callable[[], object]) -> None:
-        """Do something once the turn has committed, in the order of the calls."""
+        """Do something once the transaction has committed, in the order of the calls."""
         self._after.append(act)
 
     def commit(self) -> None:
@@ -119,7 +119,7 @@ class Turn:
                 self.write.snapshot(snapshot)
         self._began = time.monotonic()
         write = self.write
-        # The write knows its turn, for what follows: in a circle both would stay until the collector comes.
+        # The write knows its transaction, for what follows: in a circle both would stay until the collector comes.
         del self.write
         self._journal.write(write, urgent=self.urgent)
 
