@@ -41,6 +41,61 @@ _TWINS: Final = {
 
 _TESTS: Final = Path(__file__).parents[1]
 
+_NO_ROOMS: Final = {
+    "benchmarks": "of ``benchmarks/``",
+    "docs": "of ``docs/``",
+    "engine": "features of the flow language, each on a whole system",
+    "fuzz": "made-up messages, flows and values for all that reads such",
+    "house": "of these laws",
+    "oocana_engine": "executors under the other engine",
+    "oocana_flows": "flows on our mainframe and on the other engine",
+    "peers": "of the peers that tests make by hand",
+    "preview/gallery": "all previews together, as they are drawn",
+    "release": "of what is published",
+    "security": "what hostile peers, blocks and values can do",
+    "server/faults": "an error at each await of the server",
+    "simulation": "many made-up runs of the real peers on a simulated clock",
+    "typing": "of annotations, by type checkers",
+    "var": "var values from one process to the next",
+}
+"""Directories of tests that mirror no directory of the package, and what they are about."""
+
+_TESTED_BY: Final = {
+    "matplotlib_backend.py": "executor/attribution/test_plothooks.py",
+    "blockcode/enclosed.py": "executor/code/test_catalog.py",
+    "cli/cache.py": "cli/declared/test_oncache.py",
+    "cli/housekeeping.py": "cli/test_backup.py",
+    "cli/retry.py": "test_retrying.py",
+    "executor/code/loading.py": "executor/code/test_loader.py",
+    "executor/diagnosis/leftovers.py": "test_errors.py",
+    "executor/diagnosis/standing.py": "executor/attempts/test_blockcall.py",
+    "executor/guards/startmethods.py": "executor/test_programs_and_pools.py",
+    "executor/guards/waits.py": "executor/test_end_of_process.py",
+    "flow/graph.py": "cli/test_flows.py",
+    "flow/named.py": "cli/test_scaffold.py",
+    "flow/needed.py": "test_resources.py",
+    "flow/shipped.py": "examples/test_flows.py",
+    "inprocess/running.py": "flow/test_builder.py",
+    "inprocess/runs.py": "cli/test_resume.py",
+    "runtime/scratch.py": "test_body.py",
+    "server/journal/copying.py": "cli/test_backup.py",
+    "server/journal/peek.py": "cli/test_telling.py",
+    "server/livesessions/folding.py": "server/sessionstate/test_snapshots.py",
+    "server/peers/announcement.py": "test_resources.py",
+    "server/peers/connection.py": "security/test_floods.py",
+    "server/peers/lines.py": "security/test_bad_records.py",
+    "server/rpc/api.py": "wire/test_methods.py",
+    "server/rpc/listing.py": "client/test_mainframes.py",
+    "server/rpc/operations.py": "client/test_mainframes.py",
+    "server/rpc/roster.py": "client/test_mainframes.py",
+    "testing/plugin.py": "testing/test_blockruns.py",
+    "transport/memory.py": "testing/test_conformance.py",
+    "values/portable/arrow.py": "values/test_portable.py",
+    "values/portable/pandasforms.py": "values/test_portable.py",
+    "wire/stored.py": "test_store.py",
+}
+"""Modules that are tested elsewhere, and by what: through commands, through a whole system."""
+
 
 @dataclass(frozen=True)
 class Law:
@@ -199,12 +254,51 @@ def _by_message(modules: list[Module]) -> list[str]:
 
 
 def _untested(modules: list[Module]) -> list[str]:
-    return [
-        module.place
-        for module in modules
-        if module.path.stem not in _EVERYWHERE
-        and not (_TESTS / module.path.relative_to(ROOT).parent / f"test_{module.path.stem.strip('_')}.py").exists()
-    ]
+    """Return the modules that no test of their room reaches, and the directories of tests that are no room's.
+
+    A module is reached by a test file of its name, by another one in the same directory that imports it, or by what it
+    is a part of: a module of its room that is reached and imports it. Rooms without tests of their own are their
+    parents'.
+    """
+    known = {module.name for module in modules}
+    rooms: dict[Path, list[Module]] = defaultdict(list)
+    for module in modules:
+        rooms[_tests_of(module)].append(module)
+    found = []
+    for directory, members in rooms.items():
+        tests = sorted(directory.glob("test_*.py"))
+        reached = _reached(members, {path.stem for path in tests}, _imported_by(tests, known), known)
+        here = {each.name for each in members if each.place in _TESTED_BY}
+        found += [each.place for each in members if each.name not in reached | here]
+        found += [f"{each.place}: its room tests it, too" for each in members if each.name in reached & here]
+    found += [f"{place}: {test} isn't there" for place, test in _TESTED_BY.items() if not (_TESTS / test).exists()]
+    found += [f"{place}: isn't there any more" for place in _TESTED_BY if not (ROOT / place).exists()]
+    named = {Path(each) for each in _NO_ROOMS}
+    strays = {path.parent.relative_to(_TESTS) for path in _TESTS.rglob("test_*.py")} - named
+    return [*found, *(f"tests/{each}/ is no room's" for each in sorted(strays) if not (ROOT / each).is_dir())]
+
+
+def _tests_of(module: Module) -> Path:
+    """Return the directory in which the tests of a module stand."""
+    directory = _TESTS / module.path.relative_to(ROOT).parent
+    while not any(directory.glob("test_*.py")):
+        directory = directory.parent
+    return directory
+
+
+def _reached(members: list[Module], tests: set[str], imported: set[str], known: set[str]) -> set[str]:
+    parts = {each.name: each.imported(known) for each in members}
+    waiting = [each.name for each in members if each.name in imported or f"test_{each.path.stem}" in tests]
+    reached = {each.name for each in members if each.path.stem in _EVERYWHERE}
+    while waiting:
+        name = waiting.pop()
+        reached.add(name)
+        waiting += [each for each in parts[name] if each in parts and each not in reached]
+    return reached
+
+
+def _imported_by(tests: Iterable[Path], known: set[str]) -> set[str]:
+    return set().union(*(Module(path).imported(known) for path in tests))
 
 
 LAWS: Final = (

@@ -34,7 +34,9 @@ class Module:
     @cached_property
     def name(self) -> str:
         """Its dotted name."""
-        parts = ["asyncblock", *self.path.relative_to(ROOT).with_suffix("").parts]
+        # The tests are read, too, and needn't stand beside the package that is installed.
+        base = ROOT.parent if self.path.is_relative_to(ROOT) else Path(__file__).parents[2]
+        parts = self.path.relative_to(base).with_suffix("").parts
         return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
     @cached_property

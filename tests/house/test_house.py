@@ -10,9 +10,7 @@ import pytest
 from .laws import LAWS, Law, circles
 from .source import ROOT, Module, modules
 
-BROKEN: dict[str, int] = {
-    "tests stand where what they test does": 240,
-}
+BROKEN: dict[str, int] = {}
 """How often each law is broken; a law that isn't named here holds."""
 
 
