@@ -63,7 +63,7 @@ Order = Chunk | Finish | Delete
 
 
 class BodyWriter:
-    """Carries out the orders one after the other; tells the event loop once for each turn."""
+    """Carries out the orders one after the other; tells the event loop once for each batch."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class BodyWriter:
         self._died = died
         self._orders: SimpleQueue[Order | None] = SimpleQueue()
         self._waiting: deque[Order] = deque()
-        self._turn: deque[Order] = deque()
+        self._batch: deque[Order] = deque()
         self._done: list[tuple[Order, int | AsyncBlockError]] = []
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="asyncblock-bodies", daemon=True)
@@ -97,39 +97,39 @@ class BodyWriter:
         self._files.close()
         while not self._orders.empty():
             self._accept(self._orders.get())
-        self._turn.extend(self._waiting)
+        self._batch.extend(self._waiting)
         error = Closed("the journal was closed before the body could be written")
-        self._done = [(order, error) for order in self._turn]
+        self._done = [(order, error) for order in self._batch]
         self._tell()
-        size = sum(order.size for order in self._turn)
-        return f"{len(self._turn)} parts of bodies ({size} bytes)" if self._turn else ""
+        size = sum(order.size for order in self._batch)
+        return f"{len(self._turn)} parts of bodies ({size} bytes)" if self._batch else ""
 
     # ------------------------------------------------------------------ the thread
 
     def _run(self) -> None:
         try:
-            while self._fill_turn():
-                while self._turn:
-                    if not self._carry_out(self._turn[0]):
+            while self._fill_batch():
+                while self._batch:
+                    if not self._carry_out(self._batch[0]):
                         return
-                    self._turn.popleft()
+                    self._batch.popleft()
                 self._tell()
         except Exception as error:
             # A defect of ours; the thread is over, and it mustn't look as if all were well.
             self._post(self._died, "the thread that writes bodies", error)
 
-    def _fill_turn(self) -> bool:
-        """Wait for orders and take up to a turn's worth of them; False when it is time to end."""
+    def _fill_batch(self) -> bool:
+        """Wait for orders and take up to a batch of them; False when it is time to end."""
         size = 0
         while size < _TURN_BYTES:
             if not self._waiting:
-                if self._orders.empty() and (self._turn or self._stopping):
+                if self._orders.empty() and (self._batch or self._stopping):
                     break
                 self._accept(self._orders.get())
                 continue
-            self._turn.append(self._waiting.popleft())
-            size += self._turn[-1].size
-        return bool(self._turn)
+            self._batch.append(self._waiting.popleft())
+            size += self._batch[-1].size
+        return bool(self._batch)
 
     def _accept(self, order: Order | None) -> None:
         if order is None:
