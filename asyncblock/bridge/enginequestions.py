@@ -32,8 +32,8 @@ _PATIENCE = 10.0
 """Seconds in which the engine says something of a block that was asked for, before the job is warned."""
 
 _SILENT = (
-    "the engine has said nothing of block {block!r} for 10 s: what becomes of a block that a block runs is told on "
-    "'report', so the engine has to be run with --reporter"
+    "the engine hasn't reported on block {block!r} for 10 s: only when it is started with --reporter does it tell what "
+    "becomes of blocks that blocks run"
 )
 
 _ENDS: Final = frozenset({"BlockFinished", "SubflowBlockFinished", "SlotflowFinished"})

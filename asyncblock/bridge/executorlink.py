@@ -278,7 +278,7 @@ class ExecutorLink:
         # A copy, for nobody may add to what a thread reads.
         digest = await asyncio.to_thread(_sum_of, bytes(content))
         if len(content) != whole.length or digest != whole.sha256:
-            raise RemoteProtocolError(f"body {whole.n} came with another sum or length than it is said to have")
+            raise RemoteProtocolError(f"body {whole.n} doesn't have the checksum or the length that was announced")
         self._send(Kept(whole.n))
 
     def _fetch(self, fetch: Fetch) -> None:

@@ -154,7 +154,7 @@ async def hand_over(given: str, name: str, to: str | None) -> int:
             found = await set_status(store, name)
             owner = found.owner_of(0)
             if owner is None:
-                raise Unavailable(f"nobody owns set {name}, so nobody can hand it over: asyncblock cluster status")
+                raise Unavailable(f"no member owns set {name}, so none can hand it over: asyncblock cluster status")
             heirs = [each for each in found.members if each.state == "standby"]
             if to is not None:
                 heirs = [each for each in heirs if to in (each.member, each.address)]

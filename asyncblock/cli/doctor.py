@@ -130,7 +130,7 @@ async def _tls(url: str, host: str, port: int, tls: ssl.SSLContext | None, proxy
         if is_loopback(host):
             return Finding("tls", True, "none, and none is needed on this machine")
         return Finding(
-            "tls", False, "none: whoever is on the way can read the token; serve with --tls-cert, use wss://"
+            "tls", False, "none: anyone on the network path can read the token; serve with --tls-cert, use wss://"
         )
     if proxy is not None:
         return Finding("tls", True, "wss://; the certificate is checked with the websocket, behind the proxy")

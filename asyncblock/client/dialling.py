@@ -73,7 +73,7 @@ class Dialler:
             async with asyncio.timeout(seconds):
                 return await self._connect(url)
         except TimeoutError:
-            raise ConnectionLost(f"nobody answered at {url} within {seconds:g} s") from None
+            raise ConnectionLost(f"no answer from {url} within {seconds:g} s") from None
 
 
 def _as_safe(url: str, other: str) -> bool:

@@ -80,5 +80,5 @@ def plan_of_row(lines: Sequence[bytes]) -> Plan:
                 return Plan.from_json(entry["plan"])
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         why = f"{type(error).__name__}: {error}"
-        raise RemoteProtocolError(f"the session's first row isn't what rows are: {why:.300}") from error
+        raise RemoteProtocolError(f"the session's first row can't be read: {why:.300}") from error
     raise Rejected("the session's first row doesn't hold its plan", code="read")

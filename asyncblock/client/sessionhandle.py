@@ -57,8 +57,8 @@ class Session:
             page = await self._link.read(self.session_id, offset)
             if self._link.epoch != epoch:
                 raise ConnectionLost(
-                    f"session {self.session_id} was read up to row {offset} of another journal than that which the "
-                    f"mainframe at {self._link.address} has since; read it from its start"
+                    f"session {self.session_id} was read up to row {offset}, and since then the mainframe at "
+                    f"{self._link.address} has another journal; read the session from its start"
                 )
             # Line by line, so that they are gone, and their memory is at hand, when the next are made (throughput).
             found = chain.from_iterable(events.events_of_row(self.session_id, *row) for row in page.rows)
@@ -74,8 +74,8 @@ class Session:
         info = await self.info()
         if info.rows is None and info.state == "running":
             raise Rejected(
-                f"the mainframe at {self._link.address} doesn't say how far session {self.session_id} is; a newer "
-                "asyncblock there does, and it can be followed",
+                f"the mainframe at {self._link.address} is too old to say how far session {self.session_id} is; "
+                "update it, or follow the session to its end",
                 code="version",
             )
         return info.rows

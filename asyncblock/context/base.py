@@ -121,7 +121,7 @@ class ContextBase(AboutJob, Staying, Captured):
         declared = self._job.outputs_def
         if declared and isinstance(value, str) and value in declared and (stray := _is_none_of(handle, declared)):
             raise LocalProtocolError(
-                f"output(value, handle) has its value first: {value!r} is an output handle of this block, and "
+                f"output(value, handle) takes the value first: {value!r} is an output handle of this block, and "
                 f"{stray} isn't; write output(value, {value!r})"
             )
         return self._is_undefined(handle)

@@ -41,7 +41,7 @@ def driven(coroutine: Coroutine[Any, Any, T]) -> T:
     finally:
         # An exception that was raised in this thread from outside may have come before it began.
         coroutine.close()
-    raise RuntimeError("a sync block's call was suspended, and nobody would resume it")
+    raise RuntimeError("a sync block's call was suspended, and nothing would resume it")
 
 
 class Sending(ContextBase, ABC):

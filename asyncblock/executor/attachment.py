@@ -180,7 +180,7 @@ class Attachment(JobHost):
             params = {"session_id": job.session_id, "job_id": job_id, "attempt": attempt, "reason": reason}
             await self.link.request("give_back", params)
         except AsyncBlockError as error:
-            logger.warning("a job whose code was edited can't be given back: %s", error)
+            logger.warning("couldn't give back a job whose code was edited: %s", error)
             return False
         return True
 

@@ -57,9 +57,8 @@ class FlowConnections:
 
     def merged(self, who: str, first: Map, more: Map) -> Map:
         """Make one entry of two for the same input: the first value counts, and all sources."""
-        words = (
-            f"{who}: input {first['handle']!r} stands twice in 'inputs_from'; the first value counts, and all sources"
-        )
+        twice = f"input {first['handle']!r} is listed twice in 'inputs_from'"
+        words = f"{who}: {twice}; the first value counts, and the sources of both"
         self.report.warn(words, self.file, more.line)
         merged = Map(first.line)
         merged.key_lines = {**more.key_lines, **first.key_lines}
@@ -95,7 +94,9 @@ class FlowConnections:
         """Leave out value nodes: they never run."""
         real = [s for s in sources if (s.node_id or "", s.handle) not in self.constants]
         if len(real) < len(sources) and (real or who.startswith("the flow")):
-            self.report.warn(f"{who}: a value node is no source beside others, nor of the flow", self.file, spec.line)
+            self.report.warn(
+                f"{who}: a value node can't be a source beside others, nor an output of the flow", self.file, spec.line
+            )
         return real
 
     def sources(self, who: str, spec: Map) -> list[Source]:

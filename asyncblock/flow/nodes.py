@@ -142,7 +142,7 @@ class _FlowReader:
             words = f"{who}: 'inject' (running a block in another package's layer) isn't supported; remove it"
             self._problem(words, node.line_of("inject"))
         if "needs" in node and not ("task" in node or "service" in node):
-            self._problem(f"{who}: 'needs' is for tasks; say it of those that need it", node.line_of("needs"))
+            self._problem(f"{who}: 'needs' is for tasks; give it to those that need it", node.line_of("needs"))
         found: Found | None
         if "conditions" in node:
             found = self._kinds.condition(who, node)
@@ -227,7 +227,7 @@ class _FlowReader:
     def _recompute(self, who: str, node: Map, made: Declared) -> None:
         """A node may say otherwise than its block whether lost values are made again."""
         if made.kind != "task":
-            words = f"{who}: 'recompute' is for nodes that run a block; the blocks in a subflow say it themselves"
+            words = f"{who}: 'recompute' is for nodes that run a block; in a subflow, set it on the nodes inside"
             self._problem(words, node.line_of("recompute"))
         elif read_flag(self._report, who, node, "recompute", self._file):
             made.block["recompute"] = True

@@ -220,7 +220,7 @@ class Connections:
                     if header["op"] in (Welcome.op, Bye.op):
                         return answer
                     break
-            words = f"{self._address} answered with something else than a mainframe says: {answer[:80]!r}"
+            words = f"{self._address} answered, but not as a mainframe does: {answer[:80]!r}"
             raise RemoteProtocolError(words)
         except RemoteProtocolError as error:
             if not self.welcomed.done():
@@ -269,7 +269,7 @@ class Connections:
             raise
         except Exception as error:
             # Whatever nobody has thought of ends this link alone, and whoever waits for it is told.
-            words = f"what came from {self._address} can't be taken in: {type(error).__name__}: {error}"
+            words = f"can't take in what came from {self._address}: {type(error).__name__}: {error}"
             logger.exception("%s", words)
             raise RemoteProtocolError(words[:1000]) from error
 

@@ -75,7 +75,9 @@ class FileUploads:
         sender = self._sender
         while not body.kept:
             if body.dropped or body.n not in sender.outbox.bodies:
-                raise ConnectionLost("the link began anew, and nobody waits for what was being sent on it")
+                raise ConnectionLost(
+                    "the link was begun anew, and nothing waits for what was being sent on the old one"
+                )
             await asyncio.shield(sender.when_kept.setdefault(body.n, sender.io.loop.create_future()))
 
     def _fill(self, body: OutgoingBody, file: _File, opened: Callable[[], int]) -> None:

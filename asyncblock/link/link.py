@@ -140,7 +140,7 @@ class Link:
         if first.done():
             first.result()
             return
-        raise ConnectionLost(str(self._connections.loss or f"nobody answered at {self.address} within {timeout:g} s"))
+        raise ConnectionLost(str(self._connections.loss or f"no answer from {self.address} within {timeout:g} s"))
 
     async def request(self, method: str, params: dict[str, Any], *, id: str | None = None) -> dict[str, Any]:
         """Ask the mainframe and wait for the answer, across reconnects; the same ``id`` gets the same answer.

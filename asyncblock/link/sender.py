@@ -207,9 +207,9 @@ def divert_records(take: Callable[[bytes, str], bool], own: JobSender | None) ->
             return bool(usual["try_accept"](self, lane, item))
         record, bodies = (item.record, item.bodies) if isinstance(item, Parcel) else (item, ())
         if bodies or own is None or self.channel is not own.channel:
-            raise Closed(f"{words}, and a forked one can't send this; return it to the block")
+            raise Closed(f"{words}, and a forked process can't send this; return it to the block")
         if not take(record, "data" if lane is self.channel.data else "telemetry"):
-            raise Closed(f"{words}, and that has ended")
+            raise Closed(f"{words}, which has ended")
         return True
 
     def progress(self: JobSender, record: bytes) -> None:
@@ -226,7 +226,9 @@ def divert_records(take: Callable[[bytes, str], bool], own: JobSender | None) ->
     def unless_forked(original: Callable[..., Any]) -> Callable[..., Any]:
         def call(self: JobSender, *args: Any, **kwargs: Any) -> Any:
             if self.inherited:
-                raise Closed(f"{words}; a forked one sends small values and reports, and leaves all else to the block")
+                raise Closed(
+                    f"{words}; a forked process sends small values and reports, and leaves all else to the block"
+                )
             return original(self, *args, **kwargs)
 
         return call

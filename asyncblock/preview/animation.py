@@ -40,7 +40,7 @@ def _animation(animation: Any, limits: Limits) -> dict[str, Any]:
         still = {"type": "image", "data": Rendering(figure, limits)}
         return {
             **still,
-            "note": f"a still of an animation, whose frames can't be made: {type(problem).__name__}: {problem}",
+            "note": f"a still of an animation: its frames can't be made: {type(problem).__name__}: {problem}",
         }
     frames = Frames(pickles, max(20, int(getattr(animation, "_interval", 100) or 100)))
     payload = {"type": "image", "data": Rendering(frames, limits)}

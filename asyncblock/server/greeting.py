@@ -58,7 +58,7 @@ def check_roles(hello: Hello, roles: frozenset[str]) -> None:
     if hello.executor is not None:
         raise turn_away("unauthorized", "this token may not run blocks")
     if hello.channels or hello.replaces is not None:
-        raise turn_away("unauthorized", "this token may not hold jobs, nor tell of the end of those who do")
+        raise turn_away("unauthorized", "this token may neither hold jobs nor report the end of links that do")
 
 
 def claimed(hello: Hello, link: LinkState | None, asked: str | None) -> LinkState | None:
@@ -70,8 +70,8 @@ def claimed(hello: Hello, link: LinkState | None, asked: str | None) -> LinkStat
         if proof(link, hello.token, hello.secret) is None:
             raise turn_away(
                 "unauthorized",
-                f"link {hello.link} belongs to somebody else: this Hello has neither its token nor its secret. "
-                "A link of your own has a new id",
+                f"link {hello.link} belongs to another peer: this Hello has neither its token nor its secret. "
+                "Use a new id for a link of your own",
             )
         return link
     if asked is not None and not hmac.compare_digest(hash_token(asked), hash_token(hello.secret or "")):
@@ -96,7 +96,7 @@ def dead_links(hello: Hello, links: Mapping[str, LinkState]) -> list[tuple[LinkS
             continue
         if proof(link, dead.get("secret"), dead.get("token")) is None:
             raise turn_away(
-                "unauthorized", f"the end of link {link.link_id} is told without that link's secret: 'replaces.secret'"
+                "unauthorized", f"the end of link {link.link_id} is reported without its secret: 'replaces.secret'"
             )
         found.append((link, dead.get("reason", "its process has ended")[:MAX_WORDS]))
     return found

@@ -251,7 +251,7 @@ def _open_private(path: Path) -> int:
     status = os.fstat(fd)
     if status.st_uid != os.geteuid():
         os.close(fd)
-        raise PermissionError(f"{path} belongs to somebody else")
+        raise PermissionError(f"{path} belongs to another user")
     if status.st_mode & 0o077:
         os.fchmod(fd, 0o700)
     return fd

@@ -124,7 +124,9 @@ class PageOrders:
                 return problem("this page can't resume this session", 403)
             await following.caught_up.wait()
             if not following.may_resume:
-                return problem(f"this session is {following.word}; one whose process was killed is resumed", 409)
+                return problem(
+                    f"this session is {following.word}; only one whose process was killed can be resumed", 409
+                )
             if request.method != "POST":
                 return answer_json({"edited": [asdict(each) for each in await watched.resume.edited()]})
             accept = request.query_params.getlist("accept")

@@ -118,7 +118,7 @@ async def test_a_password_for_servers_that_let_anybody_in_is_a_mistake(nats: Nat
     given = nats.urls[0].replace("//", "//ab:secret@")
     refused = await run("cluster", "init", given, "--name", "open", "--replicas", "1", "--sync-always", state=tmp_path)
     assert refused.process.returncode == 2
-    assert "lets anybody in, who could read and change everything; set 'authorization'" in refused.err[0]
+    assert "asks for no credentials, so anyone could read and change everything; set 'authorization'" in refused.err[0]
 
 
 async def test_what_ended_on_one_mainframe_is_shown_by_a_set(nats: NatsServers, tmp_path: Path) -> None:

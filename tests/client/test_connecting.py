@@ -66,7 +66,7 @@ async def test_each_waits_for_an_address_as_long_as_it_wants_to() -> None:
         patient = asyncio.create_task(hold(dead, None))
         await came.wait()
         async with asyncio.timeout(10):
-            with pytest.raises(ConnectionLost, match=r"nobody answered at ws://127.0.0.1:\d+ within 0.2 s"):
+            with pytest.raises(ConnectionLost, match=r"no answer from ws://127.0.0.1:\d+ within 0.2 s"):
                 await hold(dead, 0.2)
         assert not patient.done()
         patient.cancel()

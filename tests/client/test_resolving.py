@@ -45,7 +45,7 @@ def test_the_plan_of_a_session_is_in_its_first_row() -> None:
     with pytest.raises(Rejected, match="doesn't hold its plan"):
         plan_of_row([])
     for wrong in (b"[]", b"{", b'{"type":"SessionStarted"}'):
-        with pytest.raises(RemoteProtocolError, match="isn't what rows are"):
+        with pytest.raises(RemoteProtocolError, match="can't be read"):
             plan_of_row([wrong])
 
 

@@ -165,7 +165,7 @@ async def test_value_and_handle_that_have_changed_places_say_so(tmp_path: Path, 
     """
     handles: list[str | dict[str, Any]] = ["out", {"handle": "var", "json_schema": {"contentMediaType": "oomol/var"}}]
     found = await run_block(tmp_path, block(source, form), handles, capture=True)
-    words = "output(value, handle) has its value first: {0!r} is an output handle of this block, and {1} isn't; write output(value, {0!r})"
+    words = "output(value, handle) takes the value first: {0!r} is an output handle of this block, and {1} isn't; write output(value, {0!r})"
     given = ["the dict given for the handle", "the list given for the handle", "the NoneType given for the handle"]
     expected = [words.format("out", each) for each in ("'text'", *given, "the int given for the handle")]
     expected += [words.format("var", "the object given for the handle"), words.format("out", "''")]

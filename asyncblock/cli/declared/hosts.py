@@ -155,7 +155,7 @@ def executor(
         Optional[list[Path]],  # noqa: UP045
         typer.Option("--package", "-p", metavar="DIR", help="A package whose blocks run here. Repeatable."),
     ] = None,
-    grace: Annotated[float, typer.Option(help="Seconds that running jobs have when it is told to leave.")] = 30.0,
+    grace: Annotated[float, typer.Option(help="Seconds that running jobs get to end when it is told to leave.")] = 30.0,
     sync_slots: Annotated[
         Optional[int],  # noqa: UP045
         typer.Option(min=1, help="Threads for blocks that are no coroutines. Default: two a core."),

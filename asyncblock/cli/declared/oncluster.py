@@ -47,7 +47,7 @@ def init(
         bool, typer.Option("--sync-always", help="Say that each server has 'sync_interval: always'.")
     ] = False,
     insecure: Annotated[
-        bool, typer.Option("--insecure", help="Take servers beyond this machine that let anybody in.")
+        bool, typer.Option("--insecure", help="Accept servers on other machines that ask for no credentials.")
     ] = False,
     json: Json = False,
 ) -> None:
@@ -88,7 +88,9 @@ def hand_over(
     name: SetName,
     to: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(metavar="MEMBER", help="Who shall take over: a name or an address of 'cluster status'."),
+        typer.Option(
+            metavar="MEMBER", help="The member that is to take over: a name or an address from 'cluster status'."
+        ),
     ] = None,
 ) -> None:
     """Let the owner of a set store what it has and hand over to one that stands by: before its machine is updated, say.

@@ -43,7 +43,7 @@ def check(
         typer.Option(
             "--url",
             metavar="URL",
-            help="Also say what of it no executor of this mainframe can run now; 'here' is the one served here.",
+            help="Also name the blocks that no executor of this mainframe can run now; 'here' is the one served here.",
         ),
     ] = None,
     token: Annotated[

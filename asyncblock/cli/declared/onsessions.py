@@ -58,7 +58,7 @@ def cancel(
         Optional[str],  # noqa: UP045
         typer.Option("--job", metavar="JOB", help="Cancel only this job of it: its id, or the beginning of it."),
     ] = None,
-    reason: Annotated[str, typer.Option(help="What is said to whoever watches.")] = "cancelled",
+    reason: Annotated[str, typer.Option(help="The reason, for those who follow the session.")] = "cancelled",
     url: Url = None,
     token: Token = None,
     tls_ca: TlsCa = None,

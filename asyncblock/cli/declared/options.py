@@ -98,7 +98,7 @@ Token = Annotated[
     typer.Option(
         "--token",
         envvar="ASYNCBLOCK_TOKEN",
-        help="The token. Default, on the mainframe's own machine: that of its data directory.",
+        help="The token. On the mainframe's own machine the one in its data directory is the default.",
     ),
 ]
 TlsCa = Annotated[
@@ -115,7 +115,7 @@ Header = Annotated[
     typer.Option(
         "--header",
         metavar="NAME:VALUE",
-        help="A header for proxies on the way; those of ASYNCBLOCK_HEADERS, a line each, go too. Repeatable.",
+        help="A header for proxies on the way, besides those in ASYNCBLOCK_HEADERS (one a line). Repeatable.",
     ),
 ]
 DataDir = Annotated[

@@ -134,7 +134,7 @@ def _pause(disk: FullDisk, error: OSError, what: str) -> float:
 
 def _no_bytes(handle: str) -> LocalProtocolError:
     return LocalProtocolError(
-        f"input {handle!r} is annotated as Body, and what came for it is JSON: only bytes come as a file, from an "
+        f"input {handle!r} is annotated as Body, but JSON came for it: only bytes come as a file, from an "
         "output whose handle is declared as oomol/bin"
     )
 

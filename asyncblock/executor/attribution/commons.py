@@ -284,7 +284,12 @@ _PATCHES: Patches = {
     "warnings": [("simplefilter", _of_filters), ("filterwarnings", _of_filters)],
     "random": [("seed", _seeding("the seed of random"))],
     "numpy.random": [
-        ("seed", _seeding("the seed of np.random, whose generator is everybody's (np.random.default_rng(seed) isn't)"))
+        (
+            "seed",
+            _seeding(
+                "the seed of np.random, a generator that all jobs share (np.random.default_rng(seed) is a job's own)"
+            ),
+        )
     ],
     "matplotlib": [("RcParams.__setitem__", _of_settings)],
     # The options that are attributes call the one or the other, which depends on the version.

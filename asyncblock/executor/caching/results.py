@@ -108,7 +108,7 @@ class Results:
         status = self.directory.stat()
         if status.st_uid != os.getuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise Unavailable(
-                f"the cache {self.directory} belongs to somebody else, or others may write into it; give another "
+                f"the cache {self.directory} belongs to another user, or others may write into it; give another "
                 "directory by ASYNCBLOCK_CACHE_DIR, or: chmod go-w"
             )
 

@@ -105,10 +105,10 @@ async def make_set(
         await store.append_to_subject(StoreMessage(_key(name), orjson.dumps(asdict(description))), 0)
     except NatsRefused as refused:
         if refused.overtaken:
-            raise Unavailable(f"somebody else has made a set {name} just now; choose another name") from refused
+            raise Unavailable(f"another command has just made a set {name}; choose another name") from refused
         raise Unavailable(f"JetStream refuses the bucket of set {name}: {refused}") from refused
     except NatsUnsure as unsure:
-        raise Unavailable(f"nobody knows whether set {name} was made: {unsure}; try again") from unsure
+        raise Unavailable(f"it isn't known whether set {name} was made: {unsure}; try again") from unsure
     return description
 
 

@@ -46,5 +46,5 @@ def _varz(url: str) -> dict[str, Any]:
     except (OSError, urllib.error.URLError, orjson.JSONDecodeError, ValueError) as error:
         raise Unavailable(f"the monitoring of the NATS server at {url} doesn't answer: {error}") from error
     if not isinstance(found, dict):
-        raise Unavailable(f"whoever answers at {url} is no NATS server's monitoring")
+        raise Unavailable(f"what answers at {url} isn't the monitoring of a NATS server")
     return found

@@ -211,7 +211,8 @@ class PartitionMember:
                     self._silent = True
                     self._cut()
                     logger.warning(
-                        "not heard, or held up: nothing is said until %s is known to be ours", self._partition_words
+                        "this member wasn't heard or was held up: it stays silent until %s is known to be its own",
+                        self._partition_words,
                     )
                 case Act.PROVE:
                     self._proving = self._membership.tasks.create_task(self._prove(), name="asyncblock proof")

@@ -97,7 +97,7 @@ async def set_status(store: NatsStore, name: str) -> SetStatus:
             except Unavailable as error:
                 status.problems.append(str(error))
     except NatsUnsure as unsure:
-        raise Unavailable(f"the streams of set {name} have no leader, or nobody answers: {unsure}") from unsure
+        raise Unavailable(f"the streams of set {name} have no leader, or don't answer: {unsure}") from unsure
     except NatsRefused as refused:
         raise Unavailable(f"a stream of set {name} is gone, or not ours to see: {refused}") from refused
     await asyncio.sleep(_LISTEN)

@@ -389,11 +389,11 @@ def _by_need(jobs: Iterable[Job], now: float) -> dict[Need, deque[Job]]:
 
 
 def _lost_words(job: Job, lost: Lost, reason: str | None) -> str:
-    whose = f"node {lost.node_id} (job {lost.job_id}, attempt {lost.attempt})" if lost.node_id else lost.job_id
-    words = f"node {job.node_id} needs the var value of handle {lost.handle!r} of {whose}, which was in the memory "
-    words += "of its executor's process: that has ended, or "
+    maker = f"node {lost.node_id} (job {lost.job_id}, attempt {lost.attempt})" if lost.node_id else lost.job_id
+    words = f"node {job.node_id} needs the var value of handle {lost.handle!r} of {maker}, which was in the memory "
+    words += "of its executor's process: that process has ended, or "
     if job.block.get("spawn"):
-        words += "the value can't leave it for a process of the block's own (spawn: true): then 'stays' in the "
+        words += "the value can't leave it for the block's own process (spawn: true): then 'stays' in the "
         words += "value's reference says why"
     else:
         words += "can't run this block, or has only a part of what it needs"

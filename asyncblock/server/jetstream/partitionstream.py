@@ -51,8 +51,8 @@ def check_servers(store: NatsStore, demands: Demands) -> None:
         )
     if demands.auth_required and not store.auth_required:
         raise Unavailable(
-            "the NATS server lets anybody in, who could read and change everything; set 'authorization' or 'accounts' "
-            "in its configuration and give user and password in the address (nats://USER:PASSWORD@HOST)"
+            "the NATS server asks for no credentials, so anyone could read and change everything; set 'authorization' "
+            "or 'accounts' in its configuration and give user and password in the address (nats://USER:PASSWORD@HOST)"
         )
 
 

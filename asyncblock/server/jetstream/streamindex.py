@@ -104,7 +104,7 @@ class StreamIndex(Catalogue):
             try:
                 self.places.setdefault(session_no, EntryPlaces()).add(first, count, size, message.seq)
             except Unavailable as error:
-                raise Unavailable(f"{error} of session number {session_no}: somebody has purged it") from None
+                raise Unavailable(f"{error} of session number {session_no}: it was purged") from None
         elif SNAPSHOT in headers:
             self._snapshot(message.seq, *map(int, headers[SNAPSHOT].split()))
         else:

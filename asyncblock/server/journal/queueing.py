@@ -74,7 +74,7 @@ class QueueingJournal(AcceptingJournal):
         why = f": {error}" if writes else ""
         return (
             f"the journal in {where} was closed without storing {lost}{why}. None of it was "
-            "acknowledged: whoever sent it keeps it and sends it again"
+            "acknowledged: its senders keep it and send it again"
         )
 
 

@@ -286,5 +286,5 @@ def _now() -> int:
 def _too_large_to_test(handles: list[str]) -> str:
     return (
         f"the condition tests {', '.join(map(repr, handles))}, of more than 64 KiB; the mainframe doesn't "
-        "look into such values: let a block before it send what is to be tested"
+        "look into such values: let the block before it send what the condition tests"
     )

@@ -118,7 +118,7 @@ class Access:
     def _check_mode(self, mode: int) -> None:
         """Refuse a file into which everybody may write tokens; warn of one that everybody may read."""
         if mode & 0o002:
-            words = f"{self._file} may be written by everybody, who could put tokens in: chmod o-w {self._file}"
+            words = f"{self._file} may be written by everyone, and so be given tokens: chmod o-w {self._file}"
             raise Unavailable(words)
         if mode & 0o004 and self._stamp is None:
             logger.warning("the tokens in %s may be read by everybody on this machine: chmod o-r", self._file)

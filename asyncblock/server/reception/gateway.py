@@ -200,7 +200,9 @@ class Gateway(LinkServices):
             raise greeting.turn_away("replaced", "a newer connection of this link is open", stop=False)
         # All is checked; from here on things change.
         if hello.token is not None and not resumed:
-            words = "a link that this journal doesn't know has come back (%s, journal %s, %d open jobs); it is told so"
+            words = (
+                "a link that this journal doesn't know has come back (%s, journal %s, %d open jobs); it is told that"
+            )
             logger.warning(words, hello.link, f"{hello.epoch!r:.100}", len(hello.channels))
         token = greeting.proof(known, hello.token, hello.secret) if known is not None and resumed else None
         token = token or hello.secret or secrets.token_hex(16)

@@ -151,7 +151,9 @@ class Incoming:
     def _advance(self, op: str) -> None:
         self._state = advance(Role.UPPER, self._state, op)
         if op in self._barred:
-            raise Dismissed(Bye("unauthorized", f"{op!r} is for those who run blocks; this token may not", stop=True))
+            raise Dismissed(
+                Bye("unauthorized", f"{op!r} is for links that run blocks, which this token may not", stop=True)
+            )
 
     async def _give_turn(self, size: int) -> None:
         """Let others go on, after a large batch or several small ones.
@@ -206,7 +208,7 @@ class Incoming:
         link = dispatch.links.get(message.link)
         asked = dispatch.spawning.hosts(self._link, message.link)
         if not asked and link is not None and greeting.proof(link, message.secret) is None:
-            words = f"the end of link {link.link_id} is told without that link's secret"
+            words = f"the end of link {link.link_id} is reported without its secret"
             raise Dismissed(Bye("unauthorized", words, stop=True))
         if asked or link is not None:
             dispatch.process_ended(message.link, message.reason[:MAX_WORDS])

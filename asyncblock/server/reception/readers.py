@@ -144,7 +144,7 @@ class BodyReader:
         offset = request.offset + self._sent
         try:
             if self._sent == 0 and not await self._allowed(self._key):
-                raise Rejected("this token reads bodies of sessions whose jobs its link has")
+                raise Rejected("this token may read only bodies of sessions whose jobs its link has")
             if self._sent >= request.size:
                 self._connection.send(Fetched(request.id))
                 return None

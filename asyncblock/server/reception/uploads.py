@@ -105,7 +105,7 @@ class Uploads:
         if not 0 < n <= _MAX_NUMBER:
             raise RemoteProtocolError(f"{n} can't be the number of a body: 1 to {_MAX_NUMBER}")
         if have != message.length:
-            raise RemoteProtocolError(f"body {n} came with {have} bytes; it is said to have {message.length}")
+            raise RemoteProtocolError(f"body {n} came with {have} bytes, and {message.length} were announced")
         if n in self._keeping:
             return
         if len(self._link.whole) + len(self._keeping) >= MAX_BODIES:

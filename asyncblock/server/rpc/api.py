@@ -114,7 +114,7 @@ def _executor_held(sessions: Sessions, transaction: Transaction, params: Params)
     if link is None:
         return {}
     if proof(link, params.get("secret")) is None:
-        words = f"only who has the secret of link {link.link_id} speaks for it: parameter 'secret'"
+        words = f"speaking for link {link.link_id} takes its secret: parameter 'secret'"
         raise Rejected(words, code="unauthorized")
     threads = [_frames(each) for each in _field(params, "threads", list)[:MAX_THREADS]]
     seconds = float(_field(params, "seconds", (int, float)))

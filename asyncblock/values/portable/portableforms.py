@@ -321,6 +321,6 @@ def _entry_named(name: str) -> _Entry:
         if entry.name == name:
             return entry
     raise LocalProtocolError(
-        f"a {name} can't be made in this process: nobody has called asyncblock.values.portable.register for it here; "
+        f"a {name} can't be made in this process: asyncblock.values.portable.register wasn't called for it here; "
         f"an entry point of the group {ENTRY_POINTS!r} does that in every process"
     )
