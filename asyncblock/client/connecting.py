@@ -39,7 +39,7 @@ class _Held:
 
 @dataclass(slots=True, eq=False)
 class _User:
-    """Somebody who wants a link, and what it has got."""
+    """A caller that wants a link, and what it has got."""
 
     link: Link | None = None
 

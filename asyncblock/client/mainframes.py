@@ -53,7 +53,7 @@ class LocalHost(Protocol):
         ...
 
     def session_starts(self, session_id: str, plan: Plan) -> None:
-        """Take note of who starts a session, and of the blocks that are meant in it."""
+        """Note the session's caller, and the blocks that are meant in it."""
         ...
 
     def session_refused(self, session_id: str) -> None:
@@ -360,7 +360,7 @@ class Mainframe:
 
 
 def _tell_oddities(plan: Plan) -> None:
-    """Log what is odd about a flow and doesn't keep it from running. Whoever gives a plan has its warnings."""
+    """Log what is odd about a flow and doesn't keep it from running. A caller that gives a plan has its warnings."""
     for warning in plan.warnings:
         logger.warning("flow %r: %s", plan.title, warning)
 

@@ -83,7 +83,7 @@ def index_of(session_id: str) -> int:
 
 
 def reason_of_group(group: str, reason: str) -> str:
-    """Say that all of a group are cancelled: by these words whoever starts its sessions knows to begin no more."""
+    """Say that all of a group are cancelled: a caller that starts its sessions begins no more by these words."""
     return f"group {group} is cancelled" + ("" if reason == "cancelled" else f": {reason}")
 
 
@@ -205,7 +205,7 @@ class Many(Generic[S]):
             self._sessions.pop(session_id, None)
 
     async def _heed(self, cancelled: S) -> None:
-        """Where somebody else has cancelled the whole group, cancel what they haven't seen, and begin no more."""
+        """If the whole group was cancelled elsewhere, cancel the sessions that this missed, and begin no more."""
         reason = (await cancelled.info()).error or ""
         if reason_of_group(self.group, "cancelled") in reason:
             await self.cancel(reason)

@@ -132,7 +132,7 @@ class ContextBase(AboutJob, Staying, Captured):
         )
 
     def _unsent(self, handle: str, problem: Exception) -> bytes:
-        """Tell of a value that nobody can have asked for, and that can't be sent: no reason to fail the job."""
+        """Tell of a value that can't be sent. Nothing takes it, for its handle isn't declared: the job doesn't fail."""
         words = f"Output handle key: [{handle}] is not defined, and its value wasn't sent: {problem}"
         return encode("BlockError", now_ms(), error=self._text(words))
 
@@ -169,7 +169,7 @@ class ContextBase(AboutJob, Staying, Captured):
         return Large(self._sender.streamed_body(telemetry=False), lambda: (iter(pieces), "json"), None, inline=False)
 
     def _lost_body(self) -> Exception:
-        """Return why a body was abandoned that nobody had given up here."""
+        """Return why a body was abandoned, though nothing here had given it up."""
         self._check()
         return Closed(f"job {self.job_id} is finished; nothing can be sent for it")
 

@@ -38,7 +38,7 @@ __all__ = ["Context", "preview_again"]
 T = TypeVar("T")
 
 _PACE = 1.0
-"""Seconds that a loop may be silent before nobody waits for it any more."""
+"""Seconds that a printing thread waits for a loop that doesn't answer, before it drops lines."""
 
 _CALLS_PER_TURN = 64
 """Sends that a block may make before its loop gets a turn, so that a loop of sends never starves the others."""
@@ -209,7 +209,7 @@ class Context(AsyncEngineCalls, FigureSender):
                 # To take a secret out would move the pages.
                 prepared["pages"] = await self._made(self._beside(lambda: raw_pieces(pages)))
         except BaseException:
-            # A cancel too: nobody else knows what was made, and what it holds of the budget.
+            # A cancel too: only this frame knows what was made, and what it holds of the budget.
             self._release(prepared)
             raise
         await self._put_preview(self._preview_record(said, made, prepared, id), id)
@@ -237,7 +237,7 @@ class Context(AsyncEngineCalls, FigureSender):
 
     @counted
     async def send_message(self, payload: object) -> None:
-        """Send a message to whoever watches. **Durability**, **Cancellation** and errors as ``log_json``."""
+        """Send a message to those who watch. **Durability**, **Cancellation** and errors as ``log_json``."""
         await self._report("BlockMessage", "payload", payload)
 
     @counted
@@ -354,10 +354,11 @@ class Context(AsyncEngineCalls, FigureSender):
             alive = threading.Event()
             self._loop.call_soon_threadsafe(alive.set)
             if not alive.wait(_PACE):
-                # The block holds its loop up, perhaps to wait for the very process that prints: then lines are dropped.
+                # The block holds its loop up, perhaps to wait for the very process that prints: lines are dropped.
                 return
 
     def _relay(self, record: bytes, lane: str) -> None:
+        # On the thread that reads what a forked process writes: waiting here lets its pipe fill, so that it waits, too.
         self._check()
         sending = self._send(self._channel.data if lane == "data" else self._channel.telemetry, record)
         asyncio.run_coroutine_threadsafe(sending, self._loop).result()

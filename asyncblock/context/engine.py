@@ -110,7 +110,7 @@ class Engine:
         try:
             answer = await self.ask(job, "run_block", id=block_job_id, block_job_id=block_job_id, **params)
         except BaseException:
-            # A cancel too: a job that nobody watches would keep the reader going.
+            # A cancel too: a job that isn't watched any more would keep the reader going.
             reader.drop(watch)
             raise
         watch.held = answer.get("held") is True
@@ -118,7 +118,7 @@ class Engine:
         return watch
 
     def end_job(self, session_id: str, watches: list[WatchedJob], why: str) -> None:
-        """Watch no more what a job has asked for that has ended itself; whoever waits gets ``Closed``."""
+        """Stop watching what a job has asked for that has ended itself; those that wait get ``Closed``."""
         reader = self._readers.get(session_id)
         for watch in watches:
             if reader is not None:

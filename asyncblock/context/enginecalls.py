@@ -65,7 +65,7 @@ class _EngineCalls(Sending, ABC):
         return watch
 
     def release_blocks(self, why: str) -> None:
-        """Watch no more what this job has asked for, and let go of who waits for it: the job has ended, or must."""
+        """Stop watching what this job has asked for, and end the waits for it: the job has ended, or must."""
         if self._job.engine is not None and self._watches:
             self._job.engine.end_job(self._job.session_id, self._watches, why)
 
@@ -102,7 +102,7 @@ class _EngineCalls(Sending, ABC):
             if strict:
                 _raise_if(block, await self._aside(self._misfits, defs, prepared))
         except BaseException:
-            # A cancel too: nobody else knows what was made, and what it holds of the budget.
+            # A cancel too: only this frame knows what was made, and what it holds of the budget.
             self._release(prepared)
             raise
         return prepared
@@ -296,7 +296,7 @@ class Apart(SyncEngineCalls, ABC):
         try:
             loop = self._engine().loop
         except BaseException:
-            # Whatever it is: nobody else will run or close it, which Python warns of.
+            # Whatever it is: only this frame can close the coroutine, and Python warns of one that never ran.
             coroutine.close()
             raise
         return asyncio.run_coroutine_threadsafe(coroutine, loop)

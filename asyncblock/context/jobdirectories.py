@@ -1,4 +1,4 @@
-"""The directories that jobs may use and what their nodes keep. Nothing is made before somebody asks for it.
+"""The directories that jobs may use and what their nodes keep. Nothing is made before it is asked for.
 
 Under the user's cache directory: one directory for each session, and one for what a flow makes on the way, which goes
 when a later session of that flow has succeeded. That of a session which hasn't stays for a week, to be looked at; so
@@ -27,10 +27,10 @@ _DONE = ".done"
 """Ends the name of the file that marks a session whose jobs all went well."""
 
 _FAILED: Final = ".failed"
-"""Ends the name of the file that marks one that hasn't, or that nobody speaks for any more; it is as old as that."""
+"""Ends the name of the file that marks one where that isn't so, or whose processes are gone; it is as old as that."""
 
 _LOOKED_AT: Final = 7 * 86400.0
-"""Seconds that the temporary directories of such a session stay: somebody was away over the weekend."""
+"""Seconds that the temporary directories of such a session stay: they can be looked at after a weekend."""
 
 _HELD: Final = 64
 """Directories that a process holds a lock on. Those beyond take no descriptor; that they stay for a week suffices."""
@@ -186,7 +186,7 @@ def _locked(path: Path) -> int | None:
                 # Of a session that goes on, after a process of its had gone.
                 _mark(path, _FAILED).unlink(missing_ok=True)
                 return fd
-            # Somebody has removed it before it had its lock.
+            # Another process removed it between its creation and its lock.
             os.close(fd)
 
 
@@ -202,7 +202,7 @@ def _unused(path: Path) -> Iterator[bool]:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            # Used; or a file system without locks, where nobody can tell.
+            # In use; or a file system without locks, where that can't be told.
             yield False
         else:
             yield True

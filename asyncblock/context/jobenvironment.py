@@ -45,7 +45,7 @@ class JobEnvironment:
 
     @property
     def host_info(self) -> dict[str, str]:
-        """``gpu_vendor`` and ``gpu_renderer``, as whoever started the executor says; else ``"unknown"``."""
+        """``gpu_vendor`` and ``gpu_renderer``, as the executor was started with; else ``"unknown"``."""
         return {
             "gpu_vendor": os.environ.get("OOMOL_HOST_GPU_VENDOR", "unknown"),
             "gpu_renderer": os.environ.get("OOMOL_HOST_GPU_RENDERER", "unknown"),

@@ -123,7 +123,7 @@ async def any_change(watches: Sequence[WatchedJob]) -> None:
 
 
 class JobEventReader:
-    """Reads one session's journal for those who watch its jobs, and only while somebody does."""
+    """Reads one session's journal for the jobs that are watched, and only while any is."""
 
     def __init__(self, link: Link, session_id: str, spawn: Spawn) -> None:
         self._link = link

@@ -19,7 +19,7 @@ __all__ = ["JobInfo"]
 
 @dataclass(slots=True)
 class JobInfo:
-    """Which job this is: what the mainframe said when it handed the job out. Nobody changes it."""
+    """Which job this is: what the mainframe said when it handed the job out. It never changes."""
 
     session_id: str
     job_id: str
@@ -35,7 +35,7 @@ class JobInfo:
     package: str = ""
     """The name of the block's package."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    """What whoever started the session said of it."""
+    """What the session was started with besides its inputs."""
     directories: JobDirectories = field(default_factory=JobDirectories)
     secrecy: Secrecy = field(default_factory=Secrecy)
     credential: Callable[[CredentialInput], dict[str, str]] | None = None

@@ -117,7 +117,7 @@ class Sending(ContextBase, ABC):
                     prepared[handle] = stray
             await self._fit(prepared)
         except BaseException:
-            # A cancel too: nobody else knows what was made, and what it holds of the budget.
+            # A cancel too: only this frame knows what was made, and what it holds of the budget.
             self._release(prepared)
             raise
         return prepared
@@ -211,7 +211,7 @@ class Sending(ContextBase, ABC):
             prepared["payload"] = await self._prepare(made, None, telemetry=True)
             await self._add_pages(prepared, making, kind)
         except BaseException as problem:
-            # A cancel too: nobody else knows what was made, and what it holds of the budget.
+            # A cancel too: only this frame knows what was made, and what it holds of the budget.
             self._release(prepared)
             if isinstance(problem, (Closed, ConnectionLost, Rejected, LeaseLost)) or not isinstance(problem, Exception):
                 raise
@@ -276,7 +276,7 @@ class Sending(ContextBase, ABC):
 
     @abstractmethod
     def _aside(self, work: Callable[..., T], *args: Any) -> Awaitable[T]:
-        """Do something that takes long where it holds up nobody."""
+        """Do something that takes long where it holds nothing up."""
 
     @abstractmethod
     def _aside_waiting(self, work: Callable[..., T], *args: Any) -> Awaitable[T]:

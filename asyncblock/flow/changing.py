@@ -18,7 +18,7 @@ __all__ = ["Holder", "RunState"]
 
 
 class Holder(Protocol):
-    """Counts who holds values that are let go when nobody does."""
+    """Counts the holders of values, which are let go with the last one."""
 
     def take(self, ref: Ref) -> bool:
         """Count one more; tell whether it is such a value."""
@@ -73,7 +73,7 @@ class RunState:
         return left < 0
 
     def consumers(self, job_id: str, handle: str) -> bool:
-        """Tell whether anybody takes a job's values on a handle. Those without consumers need not be fed."""
+        """Tell whether a job's values on a handle have consumers. Those without needn't be fed."""
         job = self._jobs.get(job_id)
         while job is not None and job.node is not None:
             found = job.flow.targets.get((job.node.plan.node_id, handle), ())
@@ -242,7 +242,7 @@ class RunState:
             job.flow.jobs.pop(job_id, None)
 
     def close(self) -> None:
-        """Let go of everything: nobody asks or feeds any more."""
+        """Let go of everything: nothing asks or feeds any more."""
         for flow in self._flows.values():
             flow.unlink()
             flow.jobs.clear()

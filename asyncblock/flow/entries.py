@@ -76,7 +76,7 @@ class ConditionDecided(Fact):
 
 @dataclass(slots=True)
 class Cancelled(Fact):
-    """Somebody ended the session."""
+    """The session was cancelled from outside."""
 
     reason: str
 

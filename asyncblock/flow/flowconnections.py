@@ -29,7 +29,7 @@ class FlowConnections:
     """What value nodes hold, by node and handle."""
     ignored: set[str] = field(default_factory=set)
     cached: set[Source] = field(default_factory=set)
-    """Outputs whose values somebody wants kept for later runs."""
+    """Outputs whose values are to be kept for later runs."""
     broken: set[str] = field(default_factory=set)
     """Nodes that were complained about already."""
 
@@ -70,7 +70,7 @@ class FlowConnections:
         return merged
 
     def existing(self, spec: Map) -> tuple[Source, ...]:
-        """Return those sources of an entry of ``inputs_from`` that run and are declared; nobody hears of others."""
+        """Return those sources of an entry of ``inputs_from`` that run and are declared, without a word of others."""
         found = [
             Source(each["node_id"], str(each.get("output_handle")))
             for each in _entries(spec, "from_node")

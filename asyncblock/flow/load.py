@@ -186,7 +186,7 @@ class _Loader:
     def load_document(self, manifest: Map) -> Plan:
         """Load a flow that stands in no file: references in it are absolute."""
         package = Package(Path.cwd(), "")
-        # No editor left anything behind here: whoever wrote it mistyped it.
+        # Editors leave nothing behind here: it must have been mistyped.
         self.strict = True
         root = self._root(manifest, _NO_FILE, package)
         plan = Plan(

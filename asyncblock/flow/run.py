@@ -106,13 +106,14 @@ class Run(DecidingRun):
         """Apply a fact or a decision from the journal and decide nothing."""
         if not self.finished:
             _TRANSITIONS[type(entry)](self, entry)
+            # They say where to look next, and would grow with the journal: after it, everything is looked at once.
             for queue in (self._touched, self._quiet, self._moved):
                 queue.clear()
             self._replayed = True
 
     @property
     def _is_pressing(self) -> bool:
-        """Tell whether something else is to be decided than which jobs follow."""
+        """Tell whether anything but jobs is to be decided: that doesn't wait for the next transaction."""
         return self._verdict is not None or bool(self._failing or self._emitted or self._asked)
 
     # ------------------------------------------------------------------ the transitions
@@ -192,6 +193,7 @@ class Run(DecidingRun):
             self._let_go(held)
 
     def _on_flow_output(self, _: FlowJobOutput) -> None:
+        # ``_decide`` gives the oldest one, live, and the journal has them in that order: it is always the first.
         self._let_go((self._emitted.popleft().ref,))
 
     def _on_flow_progress(self, told: FlowJobProgress) -> None:

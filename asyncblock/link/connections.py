@@ -136,14 +136,14 @@ class Connections:
                 pause = _BACKOFF[0]
             wait = random.uniform(0, pause) + (retry_after or 0.0)
             if deadline is not None and not self.welcomed.done():
-                # Whoever opens the link has said how long that may take, whatever a mainframe asks for.
+                # The caller's timeout for the first connection holds, even if the mainframe asks to come back later.
                 wait = min(wait, max(deadline - self._io.loop.time(), 0.0))
             pause = min(pause * 2, _BACKOFF[1] if self.welcomed.done() else 1.0)
             if not self.closing:
                 await asyncio.sleep(wait)
 
     def _tell_loss(self) -> None:
-        """Say once for each outage why there is no connection: blocks only wait, so nobody else would.
+        """Say once for each outage why there is no connection: blocks only wait, and can't tell why.
 
         A cut that the next attempt mends is no outage.
         """
@@ -197,7 +197,7 @@ class Connections:
         except (RemoteProtocolError, Rejected) as error:
             if not self.welcomed.done():
                 raise
-            # A mainframe was here: whoever answers now, half a handshake or a gateway's page, is in its way for a time.
+            # A mainframe was here: half a handshake or a gateway's page is something that stands in its way for a time.
             raise ConnectionLost(str(error)) from error
 
     async def _greet(self, transport: Transport) -> None:
@@ -268,7 +268,7 @@ class Connections:
         except (AsyncBlockError, _Goodbye):
             raise
         except Exception as error:
-            # Whatever nobody has thought of ends this link alone, and whoever waits for it is told.
+            # An error that wasn't foreseen ends this link alone, and its callers hear of it.
             words = f"can't take in what came from {self._address}: {type(error).__name__}: {error}"
             logger.exception("%s", words)
             raise RemoteProtocolError(words[:1000]) from error

@@ -26,7 +26,7 @@ _PART = 1 << 20
 """Bytes asked for at once: what the mainframe may have under way for one download."""
 
 _AT_ONCE = 64
-"""Parts that are asked for at once, whoever wants them: 64 MiB on their way, which keeps any line busy."""
+"""Parts that are asked for at once, by all downloads together: 64 MiB on their way, which keeps any line busy."""
 
 
 @dataclass(slots=True, eq=False)
@@ -152,7 +152,7 @@ class Downloads:
         self._over = error
         self._gate.end(error)
         self.disconnected()
-        # Whoever waits for a connection is to see that none will come.
+        # Those that wait for a connection have to see that none will come.
         self._connected.set()
 
 

@@ -42,7 +42,7 @@ class FileUploads:
             file, body = _File(opened), self._body()
             try:
                 await asyncio.to_thread(file.open)
-                # It sums by a descriptor of its own: who is cancelled here closes this one under it.
+                # The thread that sums has a descriptor of its own: a cancel here closes this one under it.
                 await asyncio.to_thread(self._fill, body, file, opened)
                 self._go_on()
                 for left in reversed(range(_TRIES)):

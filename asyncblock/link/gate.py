@@ -1,4 +1,4 @@
-"""A gate: so many are in at once, and whoever comes beyond that waits for a place, in the order of coming."""
+"""A gate: a fixed number are in at once, and the others wait for a place, in the order of coming."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Gate:
         self._let_in()
 
     def end(self, error: AsyncBlockError) -> None:
-        """Let nobody in any more: whoever waits is told why."""
+        """Close: let no more in, and tell those that wait why."""
         waiting, self._waiting = self._waiting, deque()
         for place in waiting:
             if not place.done():

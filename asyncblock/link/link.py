@@ -214,7 +214,7 @@ class Link:
         except AsyncBlockError as error:
             self._end(error)
         except Exception as error:
-            # A defect: whoever waits is told that it is none of theirs.
+            # A defect of this package: its callers hear that they did nothing wrong.
             self._end(LocalProtocolError(f"the link to {self.address} failed: {type(error).__name__}: {error}"))
             raise
         finally:
@@ -233,7 +233,7 @@ class Link:
         first = self._connections.welcomed
         if not first.done():
             first.set_exception(error)
-            # Nobody may be waiting: ``open`` was cancelled, or the link was closed before.
+            # Read here, or asyncio logs it as never retrieved: ``open`` may have been cancelled, and nothing waits.
             first.exception()
 
     # ------------------------------------------------------------------ what its connections ask for
@@ -266,7 +266,7 @@ class Link:
         return self._hosted.ping()
 
     def all_sent(self) -> None:
-        """Wake who waits until everything is acknowledged: it may be."""
+        """Wake the drains: everything may be acknowledged now."""
         for waiter in self._idle_waiters:
             waiter.set()
 
@@ -309,6 +309,7 @@ class Link:
         self._token, self.epoch, self.partitions = welcome.token, welcome.epoch, welcome.partitions
         self.understands = frozenset(each for each in welcome.understands if isinstance(each, str))
         self._link_sender.allow(welcome.windows)
+        # The mainframe has recorded these dead links with this Welcome: a later Hello needn't name them again.
         self._replaces = None
         self._link_sender.resume(welcome.stored, bodies, self.understands)
         self._questions.allow(welcome.limits)

@@ -252,5 +252,5 @@ def _settle(waiting: Iterable[_Pending], error: AsyncBlockError) -> None:
     for pending in waiting:
         if not pending.answer.done():
             pending.answer.set_exception(error)
-            # Whoever asked may have stopped waiting; the error was for them only.
+            # The caller may have stopped waiting: read here, or asyncio logs the error as never retrieved.
             pending.answer.exception()

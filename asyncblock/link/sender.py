@@ -155,7 +155,7 @@ class JobSender:
     def finish(self, parcel: Parcel, settle: Callable[[BaseException | None], None]) -> None:
         """Queue the finish behind everything else; ``settle`` is called when it is in the journal."""
         self.channel.force_progress()
-        # One post: were the finish visible before its mark, it could be acknowledged before anybody waits for it.
+        # One post: were the finish visible before its mark, it could be acknowledged before the mark waits for it.
         self._post(self._link_sender.finish, self.channel, parcel, Mark(0, 0, settle, after_finish=True))
 
     def streamed_body(self, *, telemetry: bool) -> StreamedBody:
@@ -248,7 +248,7 @@ class _RoomWaiter:
 
 
 class LinkSender:
-    """The channels of a link and everybody who waits for them. On the I/O thread."""
+    """The channels of a link and all that waits for them. On the I/O thread."""
 
     def __init__(self, io: IOThread, sendable: asyncio.Event) -> None:
         self.io = io
@@ -314,7 +314,7 @@ class LinkSender:
         return JobSender(self, channel)
 
     def close(self, number: int, error: AsyncBlockError) -> None:
-        """Close a channel: what it had to say is dropped, and whoever waits for it is told why."""
+        """Close a channel: what it hasn't sent is dropped, and those that wait for it are told why."""
         channel = self._remove(number)
         if channel is not None:
             channel.trouble = error
@@ -374,7 +374,7 @@ class LinkSender:
         if message is None:
             self._sendable.clear()
             self._writer_idle = not self.outbox.held_back or bool(self.outbox.bodies)
-            # Idle first, then a second look: who arrives in between is seen here or sees it.
+            # Idle first, then a second look: what arrives in between is either seen here or sees the flag.
             if self._arrivals:
                 message = self._look()
         return message
@@ -526,7 +526,7 @@ class LinkSender:
                 self._try_wake(run.channel)
         if runs:
             self._wake_port()
-            # A writer that has nothing to send needs no waking: who arrives does that (latency).
+            # A writer with nothing to send isn't woken: the next record does that (latency).
             if not (self._writer_idle and self.idle):
                 self._sendable.set()
 
@@ -553,7 +553,7 @@ class LinkSender:
 
 
 def _started(channel: Channel) -> None:
-    """Tell whoever waits for the start that it is on its way, or never will be."""
+    """Tell those that wait for the start that it is on its way, or never will be."""
     channel.start_sent = True
     starting, channel.starting = channel.starting, None
     if starting is not None:

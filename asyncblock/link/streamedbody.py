@@ -1,4 +1,4 @@
-"""A body while it is made. Its chunks leave as they are made; nobody waits for the rest to be there."""
+"""A body while it is made. Its chunks leave as they are made, before the rest is there."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["StreamedBody", "BodyAbandoned"]
 
 
 class BodyAbandoned(Exception):
-    """Nobody wants the body any more: its call was cancelled, or its job is over."""
+    """The body isn't wanted any more: its call was cancelled, or its job is over."""
 
 
 class StreamedBody:
-    """A body to be made of pieces, by one worker thread at a time. Whoever waits for it may abandon it at any time."""
+    """A body to be made of pieces, by one worker thread at a time. The caller may abandon it at any time."""
 
     def __init__(
         self,

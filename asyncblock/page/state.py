@@ -1,7 +1,7 @@
 """The state of a session, folded from its public events.
 
 Any order that a journal can have is taken, and any beginning: what came before the first event is simply not known.
-Events of rows that were taken already change nothing, so whoever reads again may begin earlier.
+Events of rows that were taken already change nothing, so a second reading may begin earlier.
 """
 
 from __future__ import annotations

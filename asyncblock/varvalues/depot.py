@@ -222,7 +222,7 @@ class Depot:
         raise Unavailable(f"a var value of {size} bytes that another host has can't be kept here: {'; '.join(why)}")
 
     def opened(self, name: str) -> int:
-        """Open a value's file, whoever has written it. Raises ``LocalProtocolError`` where there is none."""
+        """Open a value's file, of any owner's. Raises ``LocalProtocolError`` where there is none."""
         with self.used() as directories:
             return self._open(directories, name, "a var value")
 
@@ -257,7 +257,7 @@ class Depot:
             raise LocalProtocolError(f"the file {name} of {what} isn't there: {error.strerror or error}") from error
 
     def remove(self, ids: Iterable[ValueId], letters: str = "md") -> None:
-        """Remove the files of values that nobody asks for any more: those in memory, those on the disk, or both."""
+        """Remove the files of values that aren't wanted any more: those in memory, those on the disk, or both."""
         with suppress(Unavailable), self.used() as directories:
             for id in ids:
                 for directory in directories:
@@ -265,7 +265,7 @@ class Depot:
                         directory.unlink(id.file())
 
     def remove_left(self, ids: Iterable[ValueId]) -> None:
-        """Remove the files of values that nobody asks for any more and that other owners have left."""
+        """Remove the files of values that aren't wanted any more and that other owners have left."""
         names = {id.file() for id in ids}
         with suppress(Unavailable), self.used() as directories:
             for directory in directories:
@@ -280,7 +280,7 @@ class Depot:
                 directory.unlink_all(lambda name: name.partition("-")[0] in ended)
 
     def close(self) -> None:
-        """Let go of the directories, and remove what is ours; when nobody works in them any more."""
+        """Let go of the directories, and remove what is ours; when no thread works in them any more."""
         with self._mutex:
             last, self._closed = not self._closed and not self._users, True
         if last:

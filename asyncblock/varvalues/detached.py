@@ -36,7 +36,7 @@ def is_quick(value: object) -> bool:
 
 
 def size_of(value: object) -> int:
-    """Return about how many bytes a value takes, as its library tells them; 0 for what nobody tells of."""
+    """Return about how many bytes a value takes, as its library tells them; 0 where none does."""
     size = _own_size(value)
     if size is not None:
         return size
@@ -101,7 +101,7 @@ def _of_numpy(value: Any) -> Any:
 
 
 def _is_fixed(array: Any) -> bool:
-    """Tell whether nobody can write an array, or copying it would read a file or spread out what is one item."""
+    """Tell whether an array can't be written, or copying it would read a file or spread out what is one item."""
     if any(base.__name__ == "memmap" for base in type(array).__mro__):
         return True
     if any(stride == 0 and length > 1 for stride, length in zip(array.strides, array.shape, strict=True)):
@@ -111,7 +111,7 @@ def _is_fixed(array: Any) -> bool:
         if base is None or type(base) is bytes:
             return True
         if not hasattr(base, "flags"):
-            # A read-only view of what somebody else may write.
+            # A read-only view of what others may write.
             return type(base) is memoryview and type(base.obj) is bytes
         array = base
     return False

@@ -245,7 +245,7 @@ def _open_directory(name: str, base: int) -> int:
 
 
 def _open_private(path: Path) -> int:
-    """Open a directory that nobody else may enter, made if need be. Raises ``OSError`` for one of somebody else's."""
+    """Open a directory that only this user may enter, made if need be. Raises ``OSError`` for another user's."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     status = os.fstat(fd)

@@ -142,7 +142,7 @@ class BlockCall:
             return Raised(error)
         finally:
             if self._large and binding.shape is not None:
-                # A copy, so that its parts belong to nobody but us.
+                # A copy, so that its parts are only ours.
                 self._to_free += list((handles_of(inputs) or {}).values())
             # Not only when the task is done: that would be told a turn of the loop later (dispatch).
             self._over()

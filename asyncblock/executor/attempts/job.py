@@ -118,8 +118,8 @@ class RunningJob(NotedJob):
         if self._main is not None and not self._main.done():
             self._main.cancel(reason)
         elif self._ctx is not None and self.task is not None and self.task.done() and self._exit is None:
-            # keepAlive: the block has returned and left its job open; nobody else will finish it. One whose finish
-            # waits for its acknowledgement has ended.
+            # keepAlive: the block has returned and left its job open, so only this finishes it. One whose finish waits
+            # for its acknowledgement has ended.
             self._hosting.tasks.create_task(self._conclude({"cancelled": True}))
         if isinstance(self._ctx, SyncContext):
             # A thread that waits for a block that it runs, or in an event loop of its own, hears nothing else.
@@ -164,7 +164,7 @@ class RunningJob(NotedJob):
             self._main.cancel(f"{type(error).__name__} in a task or a callback of the block")
             self._deadline = self._deadline or self._hosting.loop.call_later(_FENCED_GRACE, self._out_of_time)
         elif self.task is not None and self.task.done():
-            # keepAlive: nobody else will finish it.
+            # keepAlive: the block has returned, so only this finishes the job.
             self._hosting.tasks.create_task(self._conclude(self._exit))
 
     def _out_of_time(self) -> None:
@@ -213,9 +213,9 @@ class RunningJob(NotedJob):
                 if not self._hosting.job_is_over(self):
                     await self._judge(main)
                 elif main.done() and not main.cancelled():
-                    # Its lease was lost in the turn in which it ended: nobody asks for that, nor for its error.
+                    # Its lease was lost as it ended. Read here, or asyncio logs the error as never retrieved.
                     main.exception()
-        # Here, where no frame holds it any more.
+        # Only here: no frame refers to the values any more, so freeing them frees memory.
         if self._to_free:
             self._hosting.free_soon(self._to_free)
 
@@ -277,7 +277,7 @@ class RunningJob(NotedJob):
 
     def _finished_later(self) -> None:
         """Let go of a job that its block has left open and finished since."""
-        # One that was cancelled, or has ended itself, is let go of by whoever says its end.
+        # A job that was cancelled, or has ended itself, is let go of where its end is said.
         if not (self._hosting.job_is_over(self) or self._cancelled is not None or self._exit is not None):
             self._exit = {}
             self._hosting.tasks.create_task(self._conclude({}))

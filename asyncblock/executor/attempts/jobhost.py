@@ -46,7 +46,7 @@ class JobCounts:
 
 
 class Options(Protocol):
-    """What whoever made the executor has said of it."""
+    """What the executor was made with."""
 
     once: bool
     """Whether this process was started for one job."""

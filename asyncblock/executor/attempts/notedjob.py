@@ -126,7 +126,7 @@ class NotedJob:
         self._leftovers.add(task, coroutine)
 
     def task_failed(self, task: asyncio.Task[Any], error: BaseException) -> None:
-        """Tell of a task's error that nobody has asked for: in the job's log while it is open."""
+        """Tell of the error of a task that was never awaited: in the job's log while it is open."""
         if self._leftovers is not None:
             self._leftovers.failed(task, error, self._stderr())
 

@@ -36,7 +36,7 @@ _SHORT = 12
 
 @dataclass(slots=True)
 class _Lack:
-    """A need that nobody can serve."""
+    """A need that no executor can serve."""
 
     since: dict[Job, float] = field(default_factory=dict)
     """When each job was first seen to wait in vain."""
@@ -62,7 +62,7 @@ class Absence:
         self._takes = takes
         self._lacks: dict[Need, _Lack] = {}
         self.own = False
-        """Executors are started with this mainframe: where none is there yet, nobody else need start one."""
+        """Executors are started with this mainframe: where none is there yet, none has to be started by hand."""
 
     def waits(self, need: Need, job: Job) -> None:
         """Take note that a job waits; nothing comes of it where an executor will have room."""
@@ -83,7 +83,7 @@ class Absence:
             self._ring(need, lack, now + min(map(self._patience, kinds.values())))
 
     def _lack(self, need: Need) -> _Lack | None:
-        """Return the note of a need that nobody serves; None of one that an executor can serve."""
+        """Return the note of a need that no executor serves; None of one that an executor can serve."""
         lack = self._lacks.get(need)
         if lack is None and not self._served(need):
             lack = self._lacks[need] = _Lack()
@@ -178,7 +178,7 @@ class Absence:
         return settings.version_timeout if job.code in job.session.served else settings.no_executor_timeout
 
     def in_vain(self) -> list[tuple[Need, int]]:
-        """Return what nobody can serve, and how many jobs wait for it."""
+        """Return what no executor can serve, and how many jobs wait for it."""
         found = []
         for need in self._lacks:
             count = sum(job.state is JobState.WAITING for job in self._queues.get(need, ()))
@@ -203,7 +203,7 @@ class Absence:
         return sorted(found)
 
     def _drained(self, need: Need) -> bool:
-        """Tell whether some could run a job, and take none: nobody else can, or it wouldn't wait."""
+        """Tell whether some executors could run a job and take none: no other can, or it wouldn't wait."""
         return any(link.drained and serves(link, need) for link in self._links.values())
 
     def _near(self, need: Need) -> list[Resources]:

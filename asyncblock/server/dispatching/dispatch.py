@@ -182,7 +182,7 @@ class Dispatcher:
         return self._choose_any(need)
 
     def _choose_host(self, need: Need, job: Job) -> LinkState | None:
-        """Choose who starts a process for a job: where its var values can come, if that is anywhere."""
+        """Choose the executor that starts a process for a job: one that its var values can reach, if there is one."""
         hosts = [link for link in self.links.values() if spawn_slots(link) > 0 and self._has_room(link, need)]
         return max(self.placing.nearest(job, need, hosts), key=spawn_slots, default=None)
 
@@ -214,6 +214,7 @@ class Dispatcher:
             return 0
         if need.in_thread:
             free = link.executor.sync_slots - link.sync_load
+            # Parked threads are counted only when no other is free: that takes a look at every attempt.
             return free if free > 0 else free + _parked(link)
         return link.executor.slots - (link.load - link.sync_load)
 
@@ -284,7 +285,7 @@ class Dispatcher:
     # ------------------------------------------------------------------ leases
 
     def is_gone(self, link_id: str) -> bool:
-        """Tell whether a link's process has ended, or is one that nobody knows any more."""
+        """Tell whether a link's process has ended, or isn't known any more."""
         link = self.links.get(link_id)
         return link is None or not link.is_there
 

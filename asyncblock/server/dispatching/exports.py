@@ -31,7 +31,7 @@ attempt and place."""
 
 
 class _Asked:
-    """What an executor was asked for, and who waits for it."""
+    """What an executor was asked for, and what waits for it."""
 
     __slots__ = ("attempts", "message")
 
@@ -41,7 +41,7 @@ class _Asked:
 
 
 class Exports:
-    """Knows which values were asked for, and who waits for them."""
+    """Knows which values were asked for, and what waits for them."""
 
     def __init__(
         self, transactions: Transactions, links: Mapping[str, LinkState], send: Callable[[Attempt], None]
@@ -54,7 +54,7 @@ class Exports:
         self.handed_down: Callable[[], None] = lambda: None
         """Called when an executor that leaves has said where a value is, or why it is nowhere."""
         self.unheard: Callable[[LinkState], None] = lambda _: None
-        """Called when somebody is asked who has no connection: that may be for ever."""
+        """Called when an executor without a connection is asked: it may never answer."""
 
     def sources_for(self, attempt: Attempt) -> ValueSources | None:
         """Return where an attempt's inputs are; None while some aren't there: then it is sent later."""
@@ -79,7 +79,7 @@ class Exports:
         return ValueSources(files, bodies) if complete else None
 
     def _ask(self, attempt: Attempt, value: VarValue) -> bool:
-        """Ask for a value, unless that was done; tell whether there is anybody to be asked."""
+        """Ask for a value, unless that was done; tell whether there is an executor to be asked."""
         link, made = attempt.link, value.made
         source = source_of(value, self._links)
         maker = self._links.get(made.link_id)
@@ -120,11 +120,11 @@ class Exports:
         return bool(waited)
 
     def awaits(self, link: LinkState) -> bool:
-        """Tell whether somebody waits for what a link was asked for."""
+        """Tell whether anything waits for what a link was asked for."""
         return any(key[1] == link.link_id for key in self._waiting)
 
     def was_asked(self, link: LinkState, value: tuple[str, str, int, int]) -> bool:
-        """Tell whether somebody waits for a value that a link was asked for as a body."""
+        """Tell whether anything waits for a value that a link was asked for as a body."""
         return (Carry.op, link.link_id, *value) in self._waiting
 
     def restate(self, link: LinkState) -> None:
@@ -243,7 +243,7 @@ def _carried(
         return {"lives": False}
     if value.made.link_id != link.link_id and not exports.was_asked(link, key):
         # Whoever can open its file could say so of anything else. One that was asked before this mainframe began is
-        # asked again when somebody waits.
+        # asked again when something waits.
         return {"lives": False}
     words = None if error is None else str(error)[:MAX_WORDS]
     limit = exports.session_bytes
@@ -267,7 +267,7 @@ def _carried(
 
 
 def source_of(value: VarValue, links: Mapping[str, LinkState]) -> LinkState | None:
-    """Return who has a value, or can open its file, to be asked for it; None where nobody is connected."""
+    """Return the executor that has a value, or can open its file, to be asked for it; None where none is connected."""
     maker = links.get(value.made.link_id)
     if maker is not None and maker.is_there:
         return maker

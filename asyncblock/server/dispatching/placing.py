@@ -67,7 +67,7 @@ class Placing:
         return source is not None and Carry.op in source.understands and self._why_not(value) is None
 
     def why_not_far(self, missing: list[VarValue]) -> str | None:
-        """Say why values can't come to where nobody can open their files; None where that isn't what is wrong."""
+        """Say why values can't come to executors that can't open their files; None where that isn't what is wrong."""
         for value in missing:
             source = source_of(value, self._links)
             if source is not None and Carry.op in source.understands and (why := self._why_not(value)) is not None:

@@ -30,7 +30,7 @@ def spawn_slots(link: LinkState) -> int:
 
 
 class Spawning:
-    """The processes that were asked for, by link id, and who hosts them."""
+    """The processes that were asked for, by link id, and their hosts."""
 
     def __init__(
         self, assign: Callable[[Transaction, Job, LinkState], None], enqueue: Callable[[Transaction, Job], None]
@@ -62,7 +62,7 @@ class Spawning:
         return None if asked is None else asked.secret
 
     def arrived(self, transaction: Transaction, link: LinkState) -> None:
-        """Give a process that was asked for its job, unless nobody wants it any more."""
+        """Give a process that was asked for its job, unless it isn't wanted any more."""
         if link.executor is None or not link.executor.once:
             return
         asked = self._pop(link.link_id)

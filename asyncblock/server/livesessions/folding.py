@@ -1,4 +1,4 @@
-"""The process that folds a session's rows into a snapshot: ``refolding`` starts it, nobody imports it."""
+"""The process that folds a session's rows into a snapshot: ``refolding`` starts it, nothing imports it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> None:
 
 @contextmanager
 def _rows(place: str, orders: int) -> Iterator[PeekedJournal | AskedRows]:
-    """Read from a directory; where there is none, ask whoever has started us."""
+    """Read from a directory; where there is none, ask the process that has started us."""
     if place != ASKING:
         with peek_journal(Path(place)) as journal:
             yield journal

@@ -206,7 +206,7 @@ class RunningSession(SessionEnd):
             job_id=created.job_id,
             node_id=created.node_id,
             stacks=created.stacks,
-            # Neither is changed by anybody; one copy for each of a hundred thousand jobs would be half of their memory.
+            # Shared, for they never change: copies for a hundred thousand jobs would be half of the jobs' memory.
             kind=kind,
             given=created.inputs,
             group=group,

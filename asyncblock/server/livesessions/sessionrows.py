@@ -85,7 +85,7 @@ class SessionRows(SessionRecovery):
     def fail_job(
         self, transaction: Transaction, job: Job, error: str, *, retry: bool, lost: Lost | None = None
     ) -> None:
-        """End a job's attempt without its word: the lease ended, the time is up, nobody can run it."""
+        """End a job's attempt without its word: the lease ended, the time is up, no executor can run it."""
         if job.state is JobState.ENDED:
             return
         transaction.say(
@@ -158,7 +158,7 @@ class SessionRows(SessionRecovery):
         )
 
     def cancel_one(self, transaction: Transaction, job: Job, reason: str) -> None:
-        """Cancel a job for somebody outside, whether it runs or waits; that ends its flow as an error does."""
+        """Cancel a job from outside, whether it runs or waits; that ends its flow as an error does."""
         if job.cancelling is None:
             self.requests.cancel(transaction, job.job_id, reason)
 
@@ -254,9 +254,9 @@ class SessionRows(SessionRecovery):
             self._drop_bodies(transaction)
 
     def _drop_bodies(self, transaction: Transaction) -> None:
-        """Drop what nobody fetches any more. It is deleted when that is in the journal: a restart would need it else.
+        """Drop bodies that nothing will fetch: deleted once that is in the journal, for a restart needs them before.
 
-        Where a restart comes first, it counts as under way then: its sender is told of it, or is gone, and so is this.
+        After such a restart a body counts as under way: its sender is told of it, or is gone, and the body with it.
         """
         spent, self.lives.spent = self.lives.spent, []
         for body in spent:
@@ -271,7 +271,7 @@ class SessionRows(SessionRecovery):
     def _discard(self, key: BodyKey) -> None:
         sender = self._owner.dispatch.links.get(key.link_id)
         if sender is None or key.n not in sender.bodies:
-            # One that is sent again, for the answer was lost, is discarded by who sends it.
+            # One that is sent again, for the answer was lost, is discarded by its sender.
             self._owner.discard_soon(key)
 
     # ------------------------------------------------------------------ rows and snapshots

@@ -36,7 +36,7 @@ logger = logging.getLogger("asyncblock.server")
 
 
 _RECENT = 1000
-"""Rows of ended sessions that are in memory, a kB each: whoever has waited for one asks for it next."""
+"""Rows of ended sessions that are in memory, a kB each: those that have waited for one ask for it next."""
 
 
 class Sessions(SessionOwner):
@@ -97,7 +97,7 @@ class Sessions(SessionOwner):
             self._recent.popitem(last=False)
 
     async def prune(self, number: int, session_id: str, state: str) -> int | None:
-        """Delete a session that has ended; return its bytes, None when somebody else does, or its end isn't stored yet.
+        """Delete a session that has ended; return its bytes, None when another call does, or its end isn't stored yet.
 
         **Durability** and **cancellation** as ``Journal.prune``.
         """
@@ -255,7 +255,7 @@ class Sessions(SessionOwner):
                 if broken is not None:
                     session.journal_broken(transaction, self.journal.epoch, broken)
         for link in [each for each in self.dispatch.links.values() if not each.number and each.load]:
-            # Whoever says that it is theirs can't prove it, so nobody will ever go on with those jobs.
+            # No process can prove that the link is its own, so those jobs will never be continued.
             self.dispatch.gone(link, "the journal doesn't know its link any more")
         return len(unfinished)
 
@@ -270,7 +270,7 @@ class Sessions(SessionOwner):
             ended = replace(row, state="failed", finished_at=at, error=reason, rows=row.rows + 1)
             transaction.write.session(ended)
             transaction.after(lambda: self._over(replace(ended, bytes=row.bytes + len(payload))))
-        # Nobody counts on it any more.
+        # Nothing counts on it any more.
         self.rows.pop(row.session_id)
         self._remember(ended)
 

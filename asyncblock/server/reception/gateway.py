@@ -206,7 +206,7 @@ class Gateway(LinkServices):
             logger.warning(words, hello.link, f"{hello.epoch!r:.100}", len(hello.channels))
         token = greeting.proof(known, hello.token, hello.secret) if known is not None and resumed else None
         token = token or hello.secret or secrets.token_hex(16)
-        # Ahead of the link's own row: the Welcome follows that, and after it nobody tells of the dead again.
+        # Recorded before this link's row: once the Welcome is sent, peers don't report the dead links again.
         for gone, reason in dead:
             self.sessions.dispatch.gone(gone, reason)
         link = await self._take_link(hello, token, resumed)
