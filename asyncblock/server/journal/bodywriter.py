@@ -102,7 +102,7 @@ class BodyWriter:
         self._done = [(order, error) for order in self._batch]
         self._tell()
         size = sum(order.size for order in self._batch)
-        return f"{len(self._turn)} parts of bodies ({size} bytes)" if self._batch else ""
+        return f"{len(self._batch)} parts of bodies ({size} bytes)" if self._batch else ""
 
     # ------------------------------------------------------------------ the thread
 
