@@ -301,4 +301,4 @@ async def test_a_process_of_a_blocks_own_gets_frames_and_says_what_it_can_not_ge
     assert left_behind(tmp_path) == []
     block(package, "source", "", "frame:var", "async def main(inputs, ctx):\n    await ctx.output({1, 2}, 'frame')\n")
     end = (await outcome(package, tmp_path))[-1]
-    assert (end["state"], "for a process of the block's own (spawn: true)" in end["error"]) == ("failed", True)
+    assert (end["state"], "for the block's own process (spawn: true)" in end["error"]) == ("failed", True)

@@ -160,7 +160,7 @@ async def test_a_wrong_length_ends_the_link(tmp_path: Path, length: int) -> None
     async with executor(tmp_path) as (_, peer, _):
         await send_body(peer, 1)
         await peer.say("whole", n=1, length=length, sha256=SUM)
-        assert f"it is said to have {length}" in (await peer.until("bye"))["reason"]
+        assert f"{length} were announced" in (await peer.until("bye"))["reason"]
 
 
 async def test_what_never_came_cannot_be_whole(tmp_path: Path) -> None:
