@@ -169,7 +169,7 @@ class Problem:
     line: int | None = None
     """1-based, where the file is YAML and the place is known."""
     code: str | None = None
-    """What programs tell it by: ``language`` (nobody has announced it), ``input`` (a required one isn't given),
+    """What programs tell it by: ``language`` (no executor has announced it), ``input`` (a required one isn't given),
     ``compat`` (the existing engine runs it all the same), ``import`` (a file imports what isn't here)."""
     subject: str | None = None
     """What the code speaks of: the language's or the input's name."""
@@ -221,7 +221,7 @@ class FlowFailed(AsyncBlockError):
         super().__init__(message)
 
     def _render_traceback_(self) -> list[str]:
-        """What a notebook prints: the author's frames in place of those of whoever waited for the session."""
+        """What a notebook prints: the author's frames in place of those that waited for the session."""
         lines = [f"{type(self).__name__}: {self}"]
         if isinstance(self.__cause__, BlockFailed) and self.__cause__.traceback:
             lines.insert(0, self.__cause__.traceback.rstrip())

@@ -116,12 +116,12 @@ class SessionStarted(Event):
     nodes: tuple[str, ...] = ()
     """The flow's nodes, in the order of the file."""
     metadata: dict[str, Any] = field(default_factory=dict)
-    """What whoever started it said of it."""
+    """What it was started with besides its inputs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionCancelled(Event):
-    """Somebody cancelled the session; its jobs clean up now."""
+    """The session was cancelled; its jobs clean up now."""
 
     type: ClassVar[str] = "SessionCancelled"
     reason: str
@@ -297,7 +297,7 @@ class BlockLogJSON(BlockEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockMessage(BlockEvent):
-    """A message of a block to whoever watches."""
+    """A message of a block to those who watch."""
 
     type: ClassVar[str] = "BlockMessage"
     payload: Any = None
@@ -583,7 +583,7 @@ def _line_events(session_id: str, offset: int, line: bytes) -> list[AnyEvent]:
             return _record_events(session_id, offset, obj)
         return [_entry_event(session_id, offset, obj)]
     except (LookupError, TypeError, ValueError, AttributeError) as error:
-        # Whoever wrote the line isn't us: it may be anything.
+        # The line wasn't written by us: it may be anything.
         why = f"{type(error).__name__}: {error}"
         raise RemoteProtocolError(f"row {offset} of session {session_id} isn't what rows are: {why:.300}") from error
 

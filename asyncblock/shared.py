@@ -96,7 +96,7 @@ def _memory(depot: Depot, size: int) -> Memory:
     try:
         memory = Memory(fd, size, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ | mmap.PROT_WRITE)
     except BaseException:
-        # Whatever it is: nobody else knows the descriptor.
+        # Whatever it is: only this frame knows the descriptor.
         os.close(fd)
         raise
     claim(fd)

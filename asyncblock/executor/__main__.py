@@ -203,7 +203,7 @@ async def _live(orders: Orders, parent: Parent) -> None:
     tls = ssl.create_default_context(cafile=orders.ca_file) if orders.ca_file else None
     async with AsyncExitStack() as stack:
         io = await stack.enter_async_context(shared().lease())
-        # From here on, for whoever started this process may end while it still looks for the mainframe.
+        # From here on, for the parent may end while this process still looks for the mainframe.
         more = _MoreOrders(executor)
         _take_orders(parent, io, loop, leaving, orders, more.take)
         link = await stack.enter_async_context(
@@ -234,7 +234,7 @@ async def _live(orders: Orders, parent: Parent) -> None:
 
 
 class _Leaving:
-    """Whether this process is to leave. Before it takes jobs it does so at once: nobody has given it anything yet."""
+    """Whether this process is to leave. Before it takes jobs it does so at once: it hasn't been given anything yet."""
 
     def __init__(self) -> None:
         self.begun = False

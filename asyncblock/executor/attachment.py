@@ -56,7 +56,7 @@ _LAST_ACKS = 5.0
 """Seconds that the mainframe has to acknowledge what was sent, before the report counts what it didn't."""
 
 _LAST_CHANCE = 1.0
-"""Seconds for the same when there is no connection: it may be back, and if it isn't, waiting would help nobody."""
+"""Seconds for the same when there is no connection: it may be back, and if it isn't, waiting wouldn't help."""
 
 
 class Attachment(JobHost):
@@ -258,7 +258,7 @@ class Attachment(JobHost):
             job.fence(str(error))
         if self.link.over and not self.over.done():
             self.over.set_exception(error)
-            # Nobody need wait for it: ``attached`` may be used without ``run``.
+            # It needn't be awaited: ``attached`` may be used without ``run``.
             self.over.exception()
 
     def add_known_soon(self, known: Iterable[tuple[str, str]]) -> None:

@@ -110,7 +110,7 @@ class Environment:
         raise NotImplementedError
 
     def start(self, work: Callable[..., object], *args: object) -> None:
-        """Do something on a worker thread that nobody waits for. On the loop."""
+        """Do something on a worker thread, without waiting for it. On the loop."""
         self.tasks.create_task(wait_in_thread(work, *args))
 
     def remove_soon(self, paths: list[Path]) -> None:

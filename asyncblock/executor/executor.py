@@ -85,7 +85,7 @@ class Executor(ExecutorOptions):
             contexts = self._attachment.contexts
             contexts[session_id] = contextvars.copy_context()
             if len(contexts) > _CONTEXTS:
-                # Of a session that never had a job here nobody tells that it has ended.
+                # The end of a session that never had a job here isn't told.
                 self.session_refused(next(iter(contexts)))
 
     def session_refused(self, session_id: str) -> None:
@@ -160,7 +160,7 @@ class Executor(ExecutorOptions):
                             self.catalog.close()
                             await asyncio.shield(wait_in_thread(release_worker, places=None))
             finally:
-                # However far it has come: a link that is over takes nobody in.
+                # However far it has come: a link that is over takes no executor in.
                 await asyncio.shield(attachment.close_files())
 
 

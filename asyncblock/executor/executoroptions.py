@@ -1,4 +1,4 @@
-"""What whoever made an executor has said of it, and what it tells them. An attachment knows no more of it."""
+"""What an executor was made with, and what it reports to its maker. An attachment knows no more of it."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class ExecutorOptions:
         self.once = False
         """Whether this process was started for one job."""
         self.values_of: str | None = None
-        """Whose directory the files of var values stand in: that of whoever has started this process."""
+        """The owner in whose directory the files of var values stand: the command that has started this process."""
         self.trace_fd: int | None = None
         """Where tracebacks go while the interpreter's lock is held; only a process of its own has that."""
         self.stuck = 0

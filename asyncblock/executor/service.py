@@ -220,7 +220,7 @@ class RunningService:
         """Take no note: a service may have tasks of its own as long as it likes."""
 
     def task_failed(self, task: asyncio.Task[Any], error: BaseException) -> None:
-        """Tell of a task's error that nobody has asked for."""
+        """Tell of the error of a task that was never awaited."""
         text = author_traceback(error, roots=self._roots()).rstrip()
         logger.error("service %s: its task %s failed:\n%s", self.name, getattr(task.get_coro(), "__name__", task), text)
 
@@ -237,7 +237,7 @@ class RunningService:
         self.over = True
         if not self._ready.done():
             self._ready.set_exception(error)
-            # Nobody may be waiting: the service was started ahead of its first call.
+            # Read here, or asyncio logs it as never retrieved: a service may be started ahead of its first call.
             self._ready.exception()
 
     async def stop(self) -> None:

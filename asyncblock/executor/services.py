@@ -155,7 +155,7 @@ class Services:
     # ------------------------------------------------------------------ starting
 
     async def _ahead(self, digest: str, start_at: str, session_id: str) -> None:
-        """Start services before anybody calls; an error is told to the calls that come."""
+        """Start services before their first calls; those are told of an error."""
         try:
             if digest not in self._known:
                 if not self._environment.catalog.roots_of(digest):

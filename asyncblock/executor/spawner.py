@@ -83,7 +83,7 @@ class Spawner:
                 pass_fds=(trace_fd,),
             )
         except BaseException:
-            # A cancel too: nobody else knows the descriptor yet.
+            # A cancel too: only this frame knows the descriptor yet.
             os.close(traces)
             raise
         finally:
@@ -106,7 +106,7 @@ class Spawner:
                 return describe_exit(await process.wait())
             except asyncio.CancelledError:
                 process.kill()
-                # Waited for even when cancelled again: whoever has cancelled this finds the process gone.
+                # Waited for even when cancelled again: the canceller finds the process gone.
                 await asyncio.shield(process.wait())
                 raise
             finally:

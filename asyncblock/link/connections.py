@@ -134,6 +134,7 @@ class Connections:
             self._tell_loss()
             if self.generation > welcomes:
                 pause = _BACKOFF[0]
+            # Random from 0 on: the links of a mainframe that was restarted don't come back in step.
             wait = random.uniform(0, pause) + (retry_after or 0.0)
             if deadline is not None and not self.welcomed.done():
                 # The caller's timeout for the first connection holds, even if the mainframe asks to come back later.
@@ -162,6 +163,7 @@ class Connections:
         self._away_since, self._away_told = None, False
 
     def _give_up_at(self, deadline: float | None, error: ConnectionLost) -> None:
+        # Less than a pause is left: another attempt would be cut short, and its error would say less than this one.
         if not self.welcomed.done() and deadline is not None and self._io.loop.time() >= deadline - _BACKOFF[0]:
             raise error
 
@@ -197,7 +199,7 @@ class Connections:
         except (RemoteProtocolError, Rejected) as error:
             if not self.welcomed.done():
                 raise
-            # A mainframe was here: half a handshake or a gateway's page is something that stands in its way for a time.
+            # A mainframe was here: what answers now (half a handshake, a gateway's page) stands in its way for a time.
             raise ConnectionLost(str(error)) from error
 
     async def _greet(self, transport: Transport) -> None:

@@ -27,7 +27,7 @@ there; after six it was 12 to 17 ms, and a loop may stall for 15 (stall). A full
 
 
 def calm() -> None:
-    """Let the collector come less often, unless somebody has chosen how often it comes."""
+    """Let the collector come less often, unless its thresholds were set already."""
     if gc.get_threshold() == _USUAL:
         gc.set_threshold(*_CALM)
 

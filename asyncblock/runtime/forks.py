@@ -54,7 +54,7 @@ def generation() -> int:
 
 
 def claim(fd: int) -> None:
-    """Note that a descriptor is ours: in a forked child it is the null device. Nobody need take it back."""
+    """Note that a descriptor is ours: in a forked child it is the null device. It needn't be taken back."""
     with suppress(OSError):
         status = os.fstat(fd)
         _claimed[fd] = (status.st_dev, status.st_ino)

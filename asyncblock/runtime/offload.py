@@ -40,7 +40,7 @@ class Abandoned(BaseException):
 
 
 class TooLong(Exception):
-    """The work took longer than it may. Its thread can't be stopped; nobody waits for it any more."""
+    """The work took longer than it may. Its thread can't be stopped, and isn't waited for any more."""
 
 
 class _Slots:
@@ -178,7 +178,7 @@ async def show_in_thread(seconds: float, fn: Callable[..., T], *args: Any) -> T:
 
 async def _run(slots: _Slots, place: _Place, fn: Callable[..., T], *args: Any) -> T:
     context = contextvars.copy_context()
-    # Whoever takes it frees the slot: the thread when it has begun, else the caller, cancelled before that.
+    # The one that takes it frees the slot: the thread once it has begun, else the caller that was cancelled before.
     ticket = threading.Lock()
 
     def work() -> T:

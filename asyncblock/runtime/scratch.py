@@ -70,7 +70,7 @@ class FullDisk:
     def __init__(self, what: str) -> None:
         self._what = what
         self.since: float | None = None
-        """Since when somebody waits in vain; None when nobody does."""
+        """Since when a caller waits in vain; None when none does."""
         self._told_at: float | None = None
         self._pause = _PAUSES[0]
 
@@ -94,7 +94,7 @@ class FullDisk:
         return min(pause, max(self.since + limit - now, 0.01))
 
     def passed_by(self) -> None:
-        """Take note that nobody waits any more, though the disk is full."""
+        """Note that no caller waits any more, though the disk is full."""
         self.since = None
 
     def over(self) -> None:
@@ -190,7 +190,7 @@ def _locked(path: Path, flags: int = os.O_RDWR | os.O_CREAT) -> int | None:
     except BlockingIOError:
         pass
     except BaseException:
-        # Nobody else has the descriptor.
+        # Only this frame has the descriptor.
         os.close(fd)
         raise
     os.close(fd)

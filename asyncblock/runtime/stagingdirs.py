@@ -40,13 +40,13 @@ class StagingDir:
                 lock = _opened(self.path)
                 # A child that is forked meanwhile mustn't hold the lock longer than we do.
                 claim(lock)
-                # Some file systems have no locks: then nobody sweeps there either.
+                # Some file systems have no locks: then nothing is swept there either.
                 with suppress(OSError):
                     fcntl.flock(lock, fcntl.LOCK_SH)
                 if self.path.exists():
                     self._lock = lock
                     return
-                # Somebody has swept it before it had its lock.
+                # Another process swept it between its creation and its lock.
                 os.close(lock)
 
     def close(self) -> None:

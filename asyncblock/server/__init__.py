@@ -1,4 +1,4 @@
-"""The mainframe: it holds flows, hands out jobs, keeps the journal and feeds whoever watches.
+"""The mainframe: it holds flows, hands out jobs, keeps the journal and feeds those that watch.
 
 Three parts with narrow interfaces, in one process today: the *gateway* (links and their connections), *sessions* (one
 run of a flow each: a fold over its journal) and *dispatch* (which executor gets which job, under which lease). All of

@@ -70,7 +70,7 @@ class MainframeServer:
         self.placement = Placement()
         """Which sessions it takes."""
         self.failed = asyncio.Event()
-        """Set with ``failure``: whoever runs the mainframe leaves its ``async with`` then."""
+        """Set with ``failure``: the caller that runs the mainframe leaves its ``async with`` then."""
         self.supervisor: Supervisor
         self._stack = AsyncExitStack()
         self._connections: set[asyncio.Task[None]] = set()
@@ -199,7 +199,7 @@ class MainframeServer:
                 self.settings.watch.measured(lambda: measured(self))
 
     async def _forget(self) -> None:
-        """Forget what nobody will ask for again."""
+        """Forget what won't be asked for again."""
         await asyncio.sleep(_TICK)
         while True:
             await self.gateway.expire()
@@ -207,7 +207,7 @@ class MainframeServer:
             await asyncio.sleep(_FORGET_INTERVAL)
 
     def _fail(self, what: str, error: Exception) -> None:
-        """End: say why, accept nothing more, and let whoever runs this mainframe leave it."""
+        """End: say why, accept nothing more, and let the caller that runs this mainframe leave it."""
         words = f"the mainframe on {self.data_dir} has ended, for {what} failed: {in_words(error)}"
         self.failure = MainframeFailed(f"{words}. What was acknowledged is in the journal: start it again to go on")
         self.failure.__cause__ = error

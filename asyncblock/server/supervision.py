@@ -86,7 +86,7 @@ class Supervisor:
         try:
             await coroutine
         except Exception as error:
-            # A task that ends by an error nobody awaits would be a part of the mainframe that is silently missing.
+            # Without this a task that ends by an error would be a part of the mainframe that is silently missing.
             self.broken(what, error, session)
 
     def later(
@@ -107,7 +107,7 @@ class Supervisor:
 
     @contextmanager
     def watching(self, what: str) -> Iterator[None]:
-        """Let the server end of an error in the block, which somebody outside of the mainframe has called."""
+        """Let the server end of an error in the block, which was called from outside of the mainframe."""
         try:
             yield
         except Exception as error:

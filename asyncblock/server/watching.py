@@ -83,7 +83,7 @@ class MainframeWatch(Protocol):
         ...
 
     def session(self, session: WatchedSession) -> SessionWatch | None:
-        """Return who hears of a session that begins or goes on; None for nobody."""
+        """Return what hears of a session that begins or goes on, if anything does."""
         ...
 
     def measured(self, measure: Callable[[], Measurement]) -> None:

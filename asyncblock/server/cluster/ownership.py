@@ -60,7 +60,7 @@ class Act(enum.Enum):
     CLAIM = enum.auto()
     """Take the partition over; ``claimed`` or ``claim_failed`` follows."""
     SILENCE = enum.auto()
-    """Cut all connections and let nobody in."""
+    """Cut all connections and let none in."""
     PROVE = enum.auto()
     """Store something; ``proved`` or ``overtaken`` follows."""
     SPEAK = enum.auto()
@@ -179,7 +179,7 @@ class Ownership:
         if self.state is OwnerState.CLAIMING or beat.to not in ("", self.member):
             self._listen(now)
             return []
-        # Meant for us, or for anybody: there is nobody to wait for.
+        # Meant for us, or for any member: there is none to wait for.
         self._claim_at = now - self.deferral
         return self.tick(now)
 
@@ -213,7 +213,7 @@ class Ownership:
         return [Act.BEAT]
 
     def claim_failed(self, now: float, owner: str = "") -> list[Act]:
-        """Somebody else was faster, or the servers don't answer."""
+        """Another member was faster, or the servers don't answer."""
         if self.state in (OwnerState.CLAIMING, OwnerState.OPENING):
             self.state = OwnerState.STANDBY
             self.owner = owner or self.owner
@@ -229,7 +229,7 @@ class Ownership:
         return [Act.SPEAK, Act.BEAT]
 
     def overtaken(self, now: float, owner: str) -> list[Act]:
-        """Somebody else owns it: the stream says so."""
+        """Another member owns it: the stream says so."""
         if self.state in (OwnerState.STANDBY, OwnerState.CLAIMING):
             return []
         self.state = OwnerState.STANDBY

@@ -82,7 +82,7 @@ class PartitionServer(MainframeServer):
         try:
             await self.journal.close()
         except Unavailable as error:
-            # Nobody was told that it is stored: whoever sent it sends it to the next owner.
+            # It wasn't acknowledged, so its sender sends it to the next owner.
             logger.info("%s", error)
 
     def _readable(self) -> Path | None:

@@ -23,7 +23,7 @@ __all__ = ["Transactions"]
 logger = logging.getLogger("asyncblock.server")
 
 _LINGER = 0.002
-"""Seconds that a transaction for which nobody waits may wait for another one: a short job ends within them."""
+"""Seconds that a transaction may wait for another one when no peer waits for it: a short job ends within them."""
 
 
 class Transactions:
@@ -74,7 +74,7 @@ class Transactions:
         return self._lingering is not None
 
     def linger(self, transaction: Transaction) -> None:
-        """Commit a transaction with the next one, or after a moment: nobody waits for it.
+        """Commit a transaction with the next one, or after a moment: no peer waits for it.
 
         One commit less for each short job, and one acknowledgement less (dispatch).
         """

@@ -111,7 +111,7 @@ class _Orders:
     def put(self, act: Callable[[], Any], size: int = 0) -> asyncio.Future[int]:
         """Queue one. Never waits."""
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        # Whoever drops a chunk's future learns of its error by the finish.
+        # The caller may drop a chunk's future: it learns of the error by the finish.
         done.add_done_callback(_retrieve)
         self.queued_bytes += size
         self._orders.append(_Order(act, done, size))
@@ -299,7 +299,7 @@ class BodyChains:
         others = [link_id for link_id in self._chains if link_id not in link_ids]
         keys = [key for link_id in others for key, _ in self._unreferenced(link_id)]
         if keys:
-            # Nobody waits for it: they count as gone already.
+            # Nothing waits for it: they count as gone already.
             _ = self._delete(keys)
 
     def delete_pruned(self, keys: Iterable[BodyKey]) -> asyncio.Future[int]:

@@ -15,7 +15,7 @@ from ...resources import NOTHING, Resources
 __all__ = ["SPAWN", "BlockKind", "Need", "RetryPolicy", "name_of", "title_of"]
 
 MAX_PAUSE = 3600.0
-"""Seconds between two attempts at most: whoever wants to wait longer wants another run."""
+"""Seconds between two attempts at most: a longer wait calls for another run."""
 
 
 @dataclass(frozen=True, slots=True)

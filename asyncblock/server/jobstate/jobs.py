@@ -178,7 +178,7 @@ class Job:
 
     @property
     def inputs(self) -> dict[str, Ref]:
-        """References by handle; changed by nobody."""
+        """References by handle; never changed."""
         inputs = self._inputs
         return cast("dict[str, Ref]", orjson.loads(inputs)) if isinstance(inputs, bytes) else inputs
 
@@ -295,7 +295,7 @@ class LinkState:
     may_take: int = 0
     """How many there may be."""
     carries: bool = False
-    """It was asked for a var value as a body, and may be sending that still when nobody waits for it any more."""
+    """It was asked for a var value as a body, and may still be sending that when nothing waits for it any more."""
     greetings: int = 0
     """Hellos that are being stored: it has no connection yet, and is about to have one."""
     ack_due: bool = False
@@ -415,7 +415,7 @@ class JobOwner(Protocol):
     def fail_job(
         self, transaction: Transaction, job: Job, error: str, *, retry: bool, lost: Lost | None = None
     ) -> None:
-        """End a job's attempt without its word: the lease ended, the time is up, nobody can run it."""
+        """End a job's attempt without its word: the lease ended, the time is up, no executor can run it."""
         ...
 
     def say_cancel(self, job: Job) -> None:

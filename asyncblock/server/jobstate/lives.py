@@ -398,7 +398,7 @@ class Lives:
             self.lineage.sweep((created.job_id, *open_jobs, *(job_id for job_id, _ in self._made)))
 
     def revive(self, ref: Ref, origin: Origin) -> None:
-        """Let a value that was let go be a lost one again: somebody needs it to make another again."""
+        """Let a value that was let go be a lost one again: another one can't be made again without it."""
         if self._find(ref) is not None:
             return
         found = self.value(origin.job_id, origin.attempt, origin.place)
@@ -417,7 +417,7 @@ class Lives:
             self._rename(found, (key.job_id, key.attempt, key.place))
 
     def remade(self, ref: Ref, recomputes: tuple[tuple[str, int], list[int]]) -> VarValue | None:
-        """Let a value that has come stand for the lost one that it is; return that, or None if nobody wants it."""
+        """Let a value that has come stand for the lost one that it is; return that, or None if it isn't wanted."""
         new, old = self._find(ref), self._made.get(recomputes[0])
         if new is None or old is None:
             return None
@@ -471,7 +471,7 @@ class Lives:
         return gone
 
     def end(self) -> None:
-        """Let all bodies be spent: the session ends, and nobody asks for its values any more."""
+        """Let all bodies be spent: the session ends, and its values aren't wanted any more."""
         for made in self._made.values():
             for value in made.values.values():
                 self.spent += value.without_body()

@@ -75,7 +75,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Whoever asks only where a mainframe is loads no database.
+    # Loaded when it is asked for: a command that only looks for a mainframe needs no database.
     if name != "SqliteJournal":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return import_module(f"{__name__}.sqlite").SqliteJournal

@@ -100,7 +100,7 @@ class AcceptingJournal(ABC):
 
     def _kept(self, promise: asyncio.Future[Any]) -> None:
         self._promises.discard(promise)
-        # Whoever was cancelled while waiting doesn't look.
+        # Read here, or asyncio logs it as never retrieved: a caller that was cancelled doesn't look.
         if not promise.cancelled():
             promise.exception()
 

@@ -151,7 +151,7 @@ class BodyStore:
 
     def _future(self) -> asyncio.Future[int]:
         future: asyncio.Future[int] = self._loop.create_future()
-        # Whoever drops a chunk's future learns of its error by the finish.
+        # The caller may drop a chunk's future: it learns of the error by the finish.
         future.add_done_callback(_retrieve)
         return future
 

@@ -28,7 +28,7 @@ MAX_BYTES = 64 << 20
 
 
 def checkpoint(connection: DatabaseConnection) -> bool:
-    """Copy what can be copied without waiting for anybody; tell whether that is all."""
+    """Copy what can be copied without waiting for a reader; tell whether that is all."""
     busy, log, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
     return not busy and log == copied
 

@@ -131,7 +131,7 @@ class DropLink:
 
 @dataclass(frozen=True, slots=True)
 class DropRequests:
-    """Answers that nobody will ask for again."""
+    """Answers that won't be asked for again."""
 
     before: int
 

@@ -85,7 +85,7 @@ def open_writer(connect: Connect, path: Path) -> DatabaseConnection:
         for setting in ("synchronous = FULL", "wal_autocheckpoint = 0", "cache_size = -16384", "secure_delete = OFF"):
             connection.execute(f"PRAGMA {setting}").fetchall()
     except BaseException:
-        # Nobody else has the connection.
+        # Only this frame has the connection.
         connection.close()
         raise
     return connection

@@ -132,7 +132,7 @@ class DataDir:
         if lock < 0:
             return
         try:
-            # On a disk that fails both stay, and whoever comes next makes them anew.
+            # On a disk that fails both stay, and the next opening makes them anew.
             with suppress(OSError):
                 (self.path / "address").unlink(missing_ok=True)
                 # The file stays: removing it would let two processes lock two files of that name.
@@ -175,7 +175,7 @@ def _lock(path: Path) -> int:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Replace a file whole, so that nobody reads half of it, readable by this user only."""
+    """Replace a file whole, so that no half of it is ever read, readable by this user only."""
     fresh = path.with_name(path.name + ".new")
     fresh.unlink(missing_ok=True)
     fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

@@ -105,7 +105,7 @@ class MemoryJournal(AcceptingJournal, CatalogueReads):
         write = Write(lambda: settle(pruned, freed))
         write.rows.append(BeginPrune(session_no))
         self._put(write)
-        # Shielded: the write settles it, whether or not anybody waits any more.
+        # Shielded: the write settles it, even if the caller was cancelled.
         return int(await asyncio.shield(pruned))
 
     def _put(self, write: Write, *, urgent: bool = False) -> None:

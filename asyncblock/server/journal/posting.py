@@ -17,7 +17,7 @@ def poster(loop: asyncio.AbstractEventLoop) -> Post:
     """Return the function that posts to a loop."""
 
     def post(act: Callable[..., object], *args: Any) -> None:
-        # The loop is closed only when nobody waits for an answer any more.
+        # The loop is closed only when nothing waits for an answer any more.
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(act, *args)
 
@@ -25,7 +25,7 @@ def poster(loop: asyncio.AbstractEventLoop) -> Post:
 
 
 def settle(future: asyncio.Future[Any], outcome: object) -> None:
-    """Give a future its result or its error, unless whoever waited has left."""
+    """Give a future its result or its error, unless its caller was cancelled."""
     if future.done():
         return
     if isinstance(outcome, Exception):

@@ -1,4 +1,4 @@
-"""A journal that queues its writes for somebody else to store: a thread on SQLite, a task on a broker.
+"""A journal that queues its writes for others to store: a thread on SQLite, a task on a broker.
 
 Here is what follows when those report: promises of prunings end, what was to follow a commit runs, and a close says
 what was not stored.

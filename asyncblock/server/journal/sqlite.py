@@ -191,7 +191,7 @@ class SqliteJournal(QueueingJournal):
             self._bodies.shut()
             self._readers.shut()
             self._closing = self._loop.run_in_executor(None, self._shut_down)
-        # Whoever closes twice, or gives up waiting, gets the one outcome; the threads are stopped once.
+        # Closing twice, or giving up waiting, gives the one outcome; the threads are stopped once.
         left = await asyncio.shield(self._closing)
         self._end_promises()
         if left:

@@ -70,7 +70,7 @@ class Connection:
         self._drained.set()
 
     async def listening(self) -> None:
-        """Wait while what is said on this connection isn't read: whoever asks has to listen."""
+        """Wait while what is said on this connection isn't read: a peer that asks has to listen."""
         while self._queued + self._owed > UNREAD_BYTES:
             self._drained.clear()
             await self._drained.wait()

@@ -342,7 +342,7 @@ class Gateway(LinkServices):
                 continue
             ping_at = loop.time() + self._heartbeat
             if (change := principal.change) is not None:
-                # Its jobs are nobody's: whoever took the token away means that.
+                # Its jobs are given up: that is what taking the token away means.
                 self.sessions.dispatch.gone(link, change)
                 connection.bye(Bye("unauthorized", change, stop=True))
                 return

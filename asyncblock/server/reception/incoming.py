@@ -195,7 +195,7 @@ class Incoming:
                 raise ConnectionLost("the other side said goodbye")
 
     def _held(self, message: Ping) -> None:
-        """Take in what an executor says of its var values; the sum of all is told to whoever asks."""
+        """Take in what an executor says of its var values; the metrics have the sum of all."""
         if "executor" in self._roles:
             said = (message.held, message.may_hold, message.on_disk, message.may_take)
             self._link.held, self._link.may_hold, self._link.on_disk, self._link.may_take = (

@@ -80,13 +80,13 @@ class LinkServices:
             logger.warning("bodies of a link that is over stay until the mainframe starts anew: %s", error)
 
     def drop_answers(self) -> None:
-        """Forget the answers that were given so long ago that nobody asks again."""
+        """Forget answers that were given so long ago that they won't be asked for again."""
         self.answers.clear()
         with self.sessions.new_transaction() as transaction:
             transaction.write.drop_requests(int((time.time() - self.sessions.settings.link_expiry) * 1000))
 
     def left(self, link: LinkState) -> None:
-        """Keep few of the links that have left and never had a job: whoever makes new ones doesn't fill the memory."""
+        """Keep few of the links that have left and never had a job: ever new ones don't fill the memory."""
         if link.given or link.bodies or self.links.get(link.link_id) is not link:
             return
         link.executor = None
@@ -110,7 +110,7 @@ class LinkServices:
                 await self._expire(link, limit)
 
     def _drop_left(self, link: LinkState) -> None:
-        """Delete bodies that a link was sending when it went away: whoever comes back after that sends all of it."""
+        """Delete bodies that a link was sending when it went away: one that comes back then sends all of it."""
         left = {*link.bodies, *link.whole}
         link.bodies.clear()
         link.whole.clear()
@@ -119,7 +119,7 @@ class LinkServices:
             self.sessions.discard_soon(BodyKey(link.link_id, n))
 
     async def _expire(self, link: LinkState, limit: float) -> None:
-        """Forget a link, unless values of it are still there: nobody else may have its id, which its row proves."""
+        """Forget a link, unless values of it are still there: only its row proves that its id is its own."""
         try:
             taken = await self.sessions.journal.bodies.names_any(link.link_id)
         except Exception as error:

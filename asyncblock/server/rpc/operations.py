@@ -22,13 +22,13 @@ _PRUNE_PAGE = 500
 """Sessions that may go, as they are asked of the journal at once."""
 
 _MAX_OFFERS = 100
-"""Executors that are described one by one, and kinds of jobs that nobody can run."""
+"""Executors that are described one by one, and kinds of jobs that no executor can run."""
 
 _PACKAGES = 1 << 20
 """Characters of the hashes that all of them are told to have: it has to fit into an answer, whatever they announce."""
 
 _MAX_PRUNED = 50_000
-"""Sessions that one answer names as deleted: whoever wants more to go asks again."""
+"""Sessions that one answer names as deleted: a caller that wants more to go asks again."""
 
 
 async def _info(sessions: Sessions, params: Params, roles: frozenset[str]) -> dict[str, Any]:

@@ -64,6 +64,6 @@ class AskedRows:
             self._parent.sendall(orjson.dumps(question) + b"\n")
             head = self._answers.readline()
         if not head:
-            # Whoever was to answer has gone, or can't read the rows: there is nobody to make it for.
+            # The caller has gone, or can't read the rows: there is nothing to make it for.
             raise SystemExit("nobody answers any more")
         return [(offset, self._answers.read(size)) for offset, size in orjson.loads(head)]

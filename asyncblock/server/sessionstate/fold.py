@@ -79,10 +79,10 @@ class SessionFold(SessionValues, ABC):
         self.inputs = inputs
         self.created_at = created_at
         self.metadata = metadata or {}
-        """What whoever started it said of it; its jobs have it."""
+        """What it was started with besides its inputs; its jobs have it."""
         watch = owner.settings.watch
         self.watch = None if watch is None else watch.session(self)
-        """Who is told of what happens in it; None for nobody."""
+        """What is told of what happens in it, if anything is."""
         self.state = "running"
         """``running``, ``ending`` while jobs clean up, ``finishing`` while outputs are read, then ``succeeded``,
         ``failed`` or ``cancelled``."""
@@ -96,7 +96,7 @@ class SessionFold(SessionValues, ABC):
         """The last row is in the journal."""
         self.bytes = 0
         self.counted = 0
-        """Outputs that nobody consumes."""
+        """Outputs without consumers."""
         self.jobs: dict[str, Job] = {}
         """Jobs that haven't ended."""
         self.flow_jobs: dict[str, FlowJobStarted] = {}

@@ -166,7 +166,7 @@ class Recomputing:
         self._review(transaction)
 
     def _review(self, transaction: Transaction) -> None:
-        """Look again at who waits for what nobody makes: there may be a place now."""
+        """Look again at jobs that wait for values which no job makes: there may be a place now."""
         for waiting, missing in list(self._waiting.values()):
             if waiting.job_id not in self._waiting or not _still_waits(self._session, waiting):
                 self._waiting.pop(waiting.job_id, None)

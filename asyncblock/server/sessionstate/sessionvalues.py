@@ -21,7 +21,7 @@ __all__ = ["SessionValues", "values_of"]
 
 
 _ASKED_HANDLES = 1000
-"""Handles of a job of which is remembered whether anybody takes their values."""
+"""Handles of a job of which it is remembered whether their values have consumers."""
 
 
 class SessionValues:
@@ -33,7 +33,7 @@ class SessionValues:
     lives: Lives
     """Which var values may still be asked for."""
     counted: int
-    """Outputs that nobody consumes."""
+    """Outputs without consumers."""
     jobs: dict[str, Job]
     """Jobs that haven't ended."""
     flow_jobs: dict[str, FlowJobStarted]
@@ -42,7 +42,7 @@ class SessionValues:
     _run: Run
 
     def _consumed(self, job: Job, handle: str) -> bool:
-        """Tell whether anybody consumes a handle of a job; asked of the flow once."""
+        """Tell whether a handle of a job has consumers; the flow is asked once."""
         consumed = job.consumed.get(handle)
         if consumed is None:
             consumed = self._run.consumers(job.job_id, handle)
@@ -99,7 +99,7 @@ class SessionValues:
             self.lives.take_for(caller, ref)
 
     def _note_late(self, attempt: Attempt, records: list[Any], place: tuple[int, int], skip: set[int]) -> None:
-        """Of an attempt that doesn't count any more nobody takes anything: its var values can go."""
+        """Note var values of an attempt that doesn't count any more: they have no consumers, and can go."""
         for index, record in enumerate(records):
             if index not in skip and record["type"] in ("BlockOutput", "BlockOutputs", "BlockFinished"):
                 for handle, value in values_of(record):

@@ -271,7 +271,9 @@ async def test_who_was_not_asked_for_a_value_neither_sends_it_nor_says_that_it_c
         assert (await x.ask("carried", "r3", **of, body=BODY))["error"] is None
         for n, link in enumerate(("x", "w"), 1):
             await forger.say("fetch", id=n, link=link, n=1, offset=0, size=10)
-            assert "may read only bodies of sessions whose jobs its link has" in (await forger.until("fetched"))["error"]
+            assert (
+                "may read only bodies of sessions whose jobs its link has" in (await forger.until("fetched"))["error"]
+            )
         assert (await y.until("dispatch"))["carried"] == {"v": {**BODY, "link": "x"}}
 
 
