@@ -187,7 +187,7 @@ async def test_the_file_goes_with_its_job_however_that_ends(tmp_path: Path, scra
 async def test_json_for_an_input_annotated_as_body_is_said_to_be_wrong(tmp_path: Path, value: str) -> None:
     sends = f"async def main(inputs, ctx):\n    await ctx.output({value}, 'out')\n"
     end = end_of(await run_flow(two(tmp_path, sends, TAKES["a def block"], media_type=None)))
-    assert "input 'data' is annotated as Body, and JSON came for it" in (end.error or "")
+    assert "input 'data' is annotated as Body, but JSON came for it" in (end.error or "")
 
 
 async def test_a_directory_that_cannot_be_written_to_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

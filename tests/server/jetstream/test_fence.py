@@ -136,7 +136,7 @@ async def test_a_stream_that_was_purged_by_hand_is_refused(one_server: NatsServe
     first = await store.get(names.stream, seq=1, next_by_subj=names.entries(1))
     assert first is not None
     await store.purge(names.stream, names.entries(1), first.seq + 1)
-    with pytest.raises(Unavailable, match="lacks entries from 0 to 0 of session number 1: it was purged it"):
+    with pytest.raises(Unavailable, match="lacks entries from 0 to 0 of session number 1: it was purged"):
         await one_server.open(names)
     await store.ask(f"STREAM.PURGE.{names.stream}")
     with pytest.raises(Unavailable, match="it was purged, or it is something else's"):
