@@ -253,7 +253,7 @@ class Mainframe:
             return await wait_in_thread(load, languages)
 
     def session(self, session_id: str) -> Session:
-        """Return a handle on a session that somebody else started."""
+        """Return a handle on a session, whoever started it."""
         return Session(self.links.of(session_id), session_id, self._journal)
 
     async def sessions(

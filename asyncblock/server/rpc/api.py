@@ -1,4 +1,4 @@
-"""Orders, which are done at once, in a turn: one function for each method, and the role that it needs.
+"""Orders, which are done at once, in a transaction: one function for each method, and the role that it needs.
 
 Most are clients'; of executors there is one. Questions, which may take long, are in ``operations``.
 """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 from ...flow.entries import (
     Fact,
@@ -36,6 +36,9 @@ from .requests import BlockRequests
 from .sessionvalues import SessionValues, values_of
 
 __all__ = ["SessionFold", "SessionOwner"]
+
+RecordPlace: TypeAlias = tuple[int, int, int]
+"""Offset of the row, index of the line in it, index of the record in that."""
 
 
 class SessionOwner(Transactions, ABC):
@@ -173,7 +176,7 @@ class SessionFold(SessionValues, ABC):
         self,
         transaction: Transaction | None,
         attempt: Attempt,
-        place: tuple[int, int, int],
+        place: RecordPlace,
         record: dict[str, Any],
         handle: str,
         size: int,
@@ -194,7 +197,7 @@ class SessionFold(SessionValues, ABC):
             self.feed(transaction, Output(attempt.job.job_id, handle, ref, *targets))
 
     def _fold_again(
-        self, transaction: Transaction | None, attempt: Attempt, place: tuple[int, int, int], record: dict[str, Any]
+        self, transaction: Transaction | None, attempt: Attempt, place: RecordPlace, record: dict[str, Any]
     ) -> None:
         """Outputs of a job that runs again: those that were lost stand for what is lost, the others are nobody's."""
         for handle, value in values_of(record):
@@ -207,12 +210,7 @@ class SessionFold(SessionValues, ABC):
                     self.recomputing.came(transaction, attempt.job, ref)
 
     def _fold_finish(
-        self,
-        transaction: Transaction | None,
-        attempt: Attempt,
-        place: tuple[int, int, int],
-        record: dict[str, Any],
-        size: int,
+        self, transaction: Transaction | None, attempt: Attempt, place: RecordPlace, record: dict[str, Any], size: int
     ) -> None:
         job = attempt.job
         attempt.finished = True
