@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 from ...flow.entries import (
     Fact,
@@ -33,12 +33,9 @@ from .recomputing import Recomputing
 from .refolding import Refolding
 from .releases import Releases
 from .requests import BlockRequests
-from .sessionvalues import SessionValues, values_of
+from .sessionvalues import RecordPlace, SessionValues, values_of
 
 __all__ = ["SessionFold", "SessionOwner"]
-
-RecordPlace: TypeAlias = tuple[int, int, int]
-"""Offset of the row, index of the line in it, index of the record in that."""
 
 
 class SessionOwner(Transactions, ABC):
@@ -356,10 +353,6 @@ class SessionFold(SessionValues, ABC):
         self.deadlines.over(job.job_id)
         self.lives.caller_over(job.job_id)
         self.requests.forget(job)
-
-    def _node_of(self, flow_job_id: str) -> dict[str, Any]:
-        flow = self.flow_jobs.get(flow_job_id)
-        return {} if flow is None else {"node_id": flow.node_id}
 
     # ------------------------------------------------------------------ what takes effect
 

@@ -241,3 +241,7 @@ class SessionRecovery(SessionFold):
     @abstractmethod
     def create(self, created: JobCreated, since: int | None = None) -> Job:
         """Make a job of a decision; its clock began at ``since``, in ms since the epoch, or begins now."""
+
+    def _node_of(self, flow_job_id: str) -> dict[str, Any]:
+        flow = self.flow_jobs.get(flow_job_id)
+        return {} if flow is None else {"node_id": flow.node_id}

@@ -6,18 +6,21 @@ Those sent last are in memory, all are in the journal. ``fold`` is this with all
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from ...flow.entries import FlowJobOutput, FlowJobStarted
 from ...flow.plan import Plan
 from ...flow.run import Run
-from ..committing.transactions import Transactions
 from ..committing.transaction import Transaction
+from ..committing.transactions import Transactions
 from ..committing.values import Found
 from ..jobstate.jobs import Attempt, Job
 from ..jobstate.lives import Lives
 
-__all__ = ["SessionValues", "values_of"]
+__all__ = ["RecordPlace", "SessionValues", "values_of"]
+
+RecordPlace: TypeAlias = tuple[int, int, int]
+"""Offset of the row, index of the line in it, index of the record in that."""
 
 
 _ASKED_HANDLES = 1000
@@ -56,7 +59,7 @@ class SessionValues:
         transaction: Transaction | None,
         attempt: Attempt,
         records: list[Any],
-        place: tuple[int, int, int],
+        place: RecordPlace,
         handle: str,
         size: int,
     ) -> bool:
@@ -78,7 +81,7 @@ class SessionValues:
             keep((self.number, row, line, index), records[index], link_id, size)
         return True
 
-    def _fold_arguments(self, attempt: Attempt, place: tuple[int, int, int], record: dict[str, Any], size: int) -> None:
+    def _fold_arguments(self, attempt: Attempt, place: RecordPlace, record: dict[str, Any], size: int) -> None:
         """Large values for a block that the job will ask for."""
         self._owner.values.keep((self.number, *place), record, attempt.link.link_id, size)
         attempt.job.arguments.add(record["id"], place, [*record["values"], *record.get("bodies", ())])
@@ -87,7 +90,7 @@ class SessionValues:
                 # Until the order comes that names it.
                 self.lives.take_for(record["id"], ("record", *place, handle))
 
-    def _fold_unconsumed(self, attempt: Attempt, place: tuple[int, int, int], handle: str, value: Any) -> None:
+    def _fold_unconsumed(self, attempt: Attempt, place: RecordPlace, handle: str, value: Any) -> None:
         """A value that no node takes: the job may have it that has asked for this one."""
         self.counted += 1
         if type(value) is dict and self.lives.note(attempt, place, handle, value):

@@ -318,7 +318,7 @@ async def test_jobs_that_follow_from_one_batch_are_created_in_steps_and_ended_in
 ) -> None:
     """Between two steps others are served."""
     monkeypatch.setattr("asyncblock.server.livesessions.sessionend._DROPPED", 5)
-    monkeypatch.setattr("asyncblock.server.committing.turn.JOBS", 2)
+    monkeypatch.setattr("asyncblock.server.committing.transaction.JOBS", 2)
     jobs = 2500
     after = node("b", {"v": {"sources": [["a", "out"]]}}, concurrency=-1)
     settings = Settings(no_executor_timeout=1000)
@@ -350,7 +350,7 @@ async def test_a_mainframe_that_is_killed_between_two_steps_goes_on_with_the_nex
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # So many steps that the first batch is surely stored before the last one.
-    monkeypatch.setattr("asyncblock.server.committing.turn.JOBS", 1)
+    monkeypatch.setattr("asyncblock.server.committing.transaction.JOBS", 1)
     jobs = 2500
     after = node("b", {"v": {"sources": [["a", "out"]]}}, concurrency=-1)
     settings = Settings(no_executor_timeout=1000)
