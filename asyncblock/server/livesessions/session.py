@@ -66,6 +66,7 @@ class RunningSession(SessionEnd):
         self._acting = False
         self._settling = False
         self._dropped: deque[Job] = deque()
+        self._to_cancel: deque[Job] = deque()
         self._snapshot_at = owner.settings.snapshot_bytes
 
     # ------------------------------------------------------------------ live events

@@ -24,7 +24,8 @@ __all__ = ["NOT_BEGUN", "SessionEnd"]
 NOT_BEGUN = "its flow was over before an executor had it"
 
 _DROPPED = 200
-"""Jobs that wait and are ended in one step of the loop, each in some 8 µs."""
+"""Jobs that are cancelled, or that wait and are ended, in one step of the loop, each in some 8 µs: at once, ten
+thousand cancels took 80 ms."""
 
 
 class SessionEnd(SessionRows):
@@ -32,16 +33,15 @@ class SessionEnd(SessionRows):
 
     _dropped: deque[Job]
     """Jobs of a flow that is over, as far as they haven't been looked at."""
+    _to_cancel: deque[Job]
+    """Those of them that executors had at its end, as far as they haven't been cancelled."""
 
     def _conclude(self, transaction: Transaction, verdict: RunFinished) -> None:
         """The flow is over: cancel what still runs, then end."""
         self._verdict = verdict
         self.state = "ending"
-        reason = verdict.error or "the flow has finished"
-        for link in self.links:
-            for attempt in link.attempts.values():
-                if attempt.job.session is self and attempt.job.attempt is attempt:
-                    self.cancel_job(attempt.job, reason)
+        attempts = (attempt for link in self.links for attempt in link.attempts.values())
+        self._to_cancel.extend(each.job for each in attempts if each.job.session is self and each.job.attempt is each)
         self._dropped.extend(self.jobs.values())
         self._drop_some(transaction)
         if self.jobs:
@@ -49,14 +49,18 @@ class SessionEnd(SessionRows):
         self._end_if_quiet(transaction)
 
     def _drop_some(self, transaction: Transaction) -> None:
-        """End jobs that no executor has, some at a time: there may be a hundred thousand."""
-        for _ in range(min(len(self._dropped), _DROPPED)):
+        """Cancel jobs, and then end those that no executor has, some at a time: there may be a hundred thousand."""
+        for _ in range(min(len(self._to_cancel), _DROPPED)):
+            job = self._to_cancel.popleft()
+            if job.attempt is not None and self._verdict is not None:
+                self.cancel_job(job, self._verdict.error or "the flow has finished")
+        for _ in range(0 if self._to_cancel else min(len(self._dropped), _DROPPED)):
             job = self._dropped.popleft()
             if job.attempt is None and job.state is not JobState.ENDED:
                 self._owner.dispatch.withdraw(job)
                 self._end_job(transaction, job, NOT_BEGUN)
                 self._run.drop(job.job_id)
-        if self._dropped:
+        if self._to_cancel or self._dropped:
             self._owner.supervisor.soon(self._drop_more, what="the end of jobs", session=self)
 
     def _drop_more(self) -> None:
