@@ -106,6 +106,8 @@ class Orders:
     """Versions whose sessions go on under the code that is here."""
     once: bool = False
     """Take one job and leave: a process of a block's own."""
+    partition: int = 0
+    """Of a set: which one has asked for the process of a block's own. Other children serve all of them."""
     trace_fd: int | None = None
     """A pipe for tracebacks while the interpreter's lock is held."""
     values_of: str | None = None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from ..blockcode.packages import package_hash, package_name, package_root
 from ..childprocesses.lifesigns import Held
 from ..childprocesses.workers import Workers
-from ..client import Mainframe, Session, open_link
+from ..client import Mainframe, Session, open_links
 from ..errors import Unavailable
 from ..executor.attribution.capture import shows_of_jobs
 from ..executor.attribution.console import share_input
@@ -24,7 +24,7 @@ from ..flow.shipped import shipped
 from ..inprocess.embedding import embedded
 from ..inprocess.hosting import hosted_mainframe, hosted_member, listening
 from ..inprocess.runs import find_run, new_run_directory, packages_of_run, remember_run
-from ..link import Link
+from ..link import PlacedLinks
 from ..runtime import collector
 from ..runtime.iothread import IOThread, shared
 from ..server.journal.datadir import default_data_dir
@@ -206,12 +206,12 @@ async def executor(
         interrupts = stack.enter_context(Interrupts())
 
         # Asked first, so that a wrong address or token is said at once and here.
-        def own_link() -> AbstractAsyncContextManager[Link]:
-            return open_link(url, token, timeout=COMMAND_TIMEOUT, tls=tls, headers=headers)
+        def own_links() -> AbstractAsyncContextManager[PlacedLinks]:
+            return open_links(url, token, timeout=COMMAND_TIMEOUT, tls=tls, headers=headers)
 
-        async with own_link() as link:
-            await _must_run_blocks(Mainframe(link), url)
-        hang_reports = await stack.enter_async_context(HangReports.of(own_link))
+        async with own_links() as links:
+            await _must_run_blocks(Mainframe(*links), url)
+        hang_reports = await stack.enter_async_context(HangReports.of(own_links))
         # A flow's directory is as good as its package's, which may be above.
         own = [*map(package_root, packages)]
         served = [*own, *(example.root for example in shipped())]

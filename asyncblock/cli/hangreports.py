@@ -1,6 +1,6 @@
-"""What the parent of an executor process sees of it while that can't speak, told over a link of the parent's own.
+"""What the parent of an executor process sees of it while that can't speak, told over links of the parent's own.
 
-The link is opened when there is something to tell, and closed when there was nothing for a while.
+They are opened when there is something to tell, and closed when there was nothing for a while.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Any
 
 from ..childprocesses.lifesigns import Held
 from ..errors import AsyncBlockError
-from ..link import Link
+from ..link import PlacedLinks
 
 __all__ = ["HangReports"]
 
 logger = logging.getLogger("asyncblock.cli")
 
 LINGER = 15.0
-"""Seconds without a word before the link is closed: signs of life come each second while they are needed."""
+"""Seconds without a word before they are closed: signs of life come each second while they are needed."""
 
 MAX_SAID = 64
 """Words that wait to be told; the oldest go, for a sign of life gets old."""
@@ -30,16 +30,16 @@ MAX_SAID = 64
 class HangReports:
     """Tells the mainframe in order; ``held`` never waits. Make one with ``of``."""
 
-    def __init__(self, open_link: Callable[[], AbstractAsyncContextManager[Link]]) -> None:
-        self._open_link = open_link
+    def __init__(self, open_links: Callable[[], AbstractAsyncContextManager[PlacedLinks]]) -> None:
+        self._open_links = open_links
         self._said: deque[dict[str, Any]] = deque(maxlen=MAX_SAID)
         self._something = asyncio.Event()
 
     @classmethod
     @asynccontextmanager
-    async def of(cls, open_link: Callable[[], AbstractAsyncContextManager[Link]]) -> AsyncIterator[HangReports]:
+    async def of(cls, open_links: Callable[[], AbstractAsyncContextManager[PlacedLinks]]) -> AsyncIterator[HangReports]:
         """Tell what is seen for the duration of the block."""
-        hang_reports = cls(open_link)
+        hang_reports = cls(open_links)
         teller = asyncio.create_task(hang_reports._tell())
         try:
             yield hang_reports
@@ -56,17 +56,19 @@ class HangReports:
         while True:
             await self._something.wait()
             try:
-                async with self._open_link() as link:
-                    await self._tell_over(link)
+                async with self._open_links() as links:
+                    await self._tell_over(links)
             except AsyncBlockError as error:
                 self._something.clear()
                 logger.warning("the mainframe couldn't be told of an executor process that can't speak: %s", error)
 
-    async def _tell_over(self, link: Link) -> None:
+    async def _tell_over(self, links: PlacedLinks) -> None:
         """Tell what there is until there was nothing for a while."""
         while True:
             while self._said:
-                await link.request("executor_held", self._said.popleft())
+                said = self._said.popleft()
+                for link in links:
+                    await link.request("executor_held", said)
             self._something.clear()
             try:
                 async with asyncio.timeout(LINGER):

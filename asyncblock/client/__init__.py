@@ -6,7 +6,7 @@ plan is made of whatever names a flow. Nothing here runs a block.
 
 from __future__ import annotations
 
-from .connecting import open_link
+from .connecting import open_link, open_links
 from .listed import Pruned, SessionInfo
 from .mainframes import LocalHost, Mainframe, connect
 from .resolving import flow_of, plan_of, plan_of_row, resolve_flow
@@ -21,6 +21,7 @@ __all__ = [
     "connect",
     "flow_of",
     "open_link",
+    "open_links",
     "plan_of",
     "plan_of_row",
     "resolve_flow",

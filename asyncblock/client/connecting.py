@@ -22,6 +22,7 @@ from ..transport.upgrades import PARTITION_HEADER
 from ..transport.websocket import connect_websocket
 from ..wire.frames import MAX_MESSAGE
 from .dialling import Dialler
+from .setlinks import SetLinks
 
 __all__ = ["open_link", "open_links"]
 
@@ -89,14 +90,15 @@ async def open_link(
     link_id: str | None = None,
     secret: str | None = None,
     replaces: dict[str, Any] | None = None,
+    partition: int = 0,
 ) -> AsyncIterator[Link]:
     """Share this process's link to ``url``, which may be several that commas part; the last user closes it.
 
-    Of a set of several partitions it is to the first. ``link_id``, its ``secret`` and ``replaces`` are given to a
-    process by whoever started it.
+    ``link_id``, its ``secret`` and ``replaces`` are given to a process by whoever started it; of a set, the
+    ``partition``, too.
     """
     way = _Way(url, token, tls, headers, link_id, secret, replaces)
-    async with shared().lease() as io, way.joined(io) as link:
+    async with shared().lease() as io, way.joined(io, partition) as link:
         await io.run(link.welcomed(timeout))
         yield link
 
@@ -109,10 +111,16 @@ async def open_links(
     timeout: float | None = FIRST_TIMEOUT,
     tls: ssl.SSLContext | None = None,
     headers: Mapping[str, str] | None = None,
-) -> AsyncIterator[list[Link]]:
-    """Share this process's links to all partitions of the set at ``url``, by their numbers; else the only one."""
+    link_id: str | None = None,
+    secret: str | None = None,
+    replaces: dict[str, Any] | None = None,
+) -> AsyncIterator[SetLinks]:
+    """Share this process's links to all partitions of the set at ``url``, or the only one to a mainframe.
+
+    ``link_id``, its ``secret`` and ``replaces``, as in ``open_link``, are the same for all of them.
+    """
     until = None if timeout is None else time.monotonic() + timeout
-    way = _Way(url, token, tls, headers)
+    way = _Way(url, token, tls, headers, link_id, secret, replaces)
     async with AsyncExitStack() as stack:
         io = await stack.enter_async_context(shared().lease())
         links = [await stack.enter_async_context(way.joined(io))]
@@ -122,7 +130,7 @@ async def open_links(
         # All of them are being connected by now.
         for link in links[1:]:
             await io.run(link.welcomed(None if until is None else max(until - time.monotonic(), 0.0)))
-        yield links
+        yield SetLinks(links)
 
 
 class _Way:

@@ -1,38 +1,19 @@
-"""The links of a handle: one to a mainframe that stands alone, or one to each partition of a set."""
+"""The links of a handle, to be asked as one: to a mainframe that stands alone, or to each partition of a set."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from typing import Any
 
 from ..errors import Rejected
-from ..link import Link
-from ..wire.placement import partition_of
+from ..link import PlacedLinks
 from .joined import joined_info, joined_roster, newest_of
 
 __all__ = ["SetLinks"]
 
 
-class SetLinks:
-    """Links by their partitions' numbers. What is asked of all of them is answered as one mainframe would."""
-
-    def __init__(self, links: Sequence[Link]) -> None:
-        self._links = links
-
-    @property
-    def alone(self) -> bool:
-        """Tell whether there is one partition."""
-        return len(self._links) == 1
-
-    @property
-    def away(self) -> bool:
-        """Tell whether a connection is missing at the moment. It may be back before the answer is read."""
-        return any(link.away for link in self._links)
-
-    def of(self, session_id: str) -> Link:
-        """Return the link to the partition that a session is in."""
-        return self._links[0] if self.alone else self._links[partition_of(session_id, len(self._links))]
+class SetLinks(PlacedLinks):
+    """Those of a client. What is asked of all partitions is answered as one mainframe would."""
 
     async def info(self) -> dict[str, Any]:
         """Ask how the mainframe is. **Cancellation** is safe. Raises as ``Link.request``."""

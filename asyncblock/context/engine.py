@@ -1,4 +1,4 @@
-"""Engine: what an executor's jobs ask the mainframe for, and how the answers come back. One for each link's host."""
+"""Engine: what an executor's jobs ask the mainframe for, and how the answers come back. One for each executor."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from .. import events
 from ..errors import Closed, InvalidInputs, LocalProtocolError, Rejected, UnknownBlock
-from ..link import Link
+from ..link import PlacedLinks
 from ..runtime.forks import generation
 from ..runtime.offload import run_in_thread
 from ..store import Store, StoreKey
@@ -46,7 +46,7 @@ class Engine:
 
     def __init__(
         self,
-        link: Link,
+        links: PlacedLinks,
         store: Store,
         spawn: Spawn,
         parked: Callable[[], AbstractContextManager[None]],
@@ -55,7 +55,7 @@ class Engine:
         self._born = generation()
         self.parked = parked
         """Gives the worker thread's place to others while a job waits for another one."""
-        self._link = link
+        self._links = links
         self._store = store
         self._spawn = spawn
         self._reading = asyncio.Semaphore(_READS)
@@ -75,9 +75,10 @@ class Engine:
         **Cancellation** leaves the order standing if it arrived.
         Raises ``UnknownBlock``, ``InvalidInputs``, or ``Rejected`` with the mainframe's reason.
         """
+        link = self._links.of(job.session_id)
         who = {"session_id": job.session_id, "job_id": job.job_id, "attempt": job.attempt}
         try:
-            return await self._link.request(method, {**who, **params}, id=id or secrets.token_hex(8))
+            return await link.request(method, {**who, **params}, id=id or secrets.token_hex(8))
         except Rejected as error:
             if error.code == UnknownBlock.CODE:
                 raise UnknownBlock(str(error)) from None
@@ -104,7 +105,8 @@ class Engine:
         """
         reader = self._readers.get(job.session_id)
         if reader is None:
-            reader = self._readers[job.session_id] = JobEventReader(self._link, job.session_id, self._spawn)
+            link = self._links.of(job.session_id)
+            reader = self._readers[job.session_id] = JobEventReader(link, job.session_id, self._spawn)
         watch = WatchedJob(block_job_id)
         reader.add(watch)
         try:
@@ -146,7 +148,7 @@ class Engine:
         **Cancellation** is safe. Raises as ``Link.read``.
         """
         async with self._reading:
-            page = await self._link.read(session_id, offset)
+            page = await self._links.of(session_id).read(session_id, offset)
         return dict(page.rows)
 
     async def value(self, event: events.BlockEvent, handle: str) -> Any:
@@ -165,11 +167,12 @@ class Engine:
             inline, body = event.result.get(handle), event.bodies.get(handle)
         else:
             raise LocalProtocolError(f"a {event.type} holds no value")
-        return await self._whole(inline, body)
+        return await self._whole(inline, body, event.session_id)
 
-    async def _whole(self, inline: Any, body: BodyRef | None) -> Any:
+    async def _whole(self, inline: Any, body: BodyRef | None, session_id: str) -> Any:
         if body is not None:
-            blocks = await self._link.io.run(self._link.downloads.fetch(body))
+            link = self._links.of(session_id)
+            blocks = await link.io.run(link.downloads.fetch(body))
             return await run_in_thread(b"".join if body.encoding == "raw" else loads_blocks, blocks)
         key = StoreKey.match(inline)
         if key is None:
@@ -180,8 +183,8 @@ class Engine:
     async def _referred(self, output: events.FlowJobOutput) -> Any:
         """Find the value that a flow has put out: it stands in the row where a job has sent it."""
         if output.ref is None:
-            return await self._whole(output.value, None)
+            return await self._whole(output.value, None, output.session_id)
         offset, line, index, handle = output.ref
         rows = await self.rows(output.session_id, offset)
         inline, body = events.value_in_row(rows[offset][line], index, handle)
-        return await self._whole(inline, body)
+        return await self._whole(inline, body, output.session_id)

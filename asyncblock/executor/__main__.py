@@ -15,16 +15,18 @@ import socket
 import ssl
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack, suppress
 from functools import partial
+from typing import Any
 
 import orjson
 
 from ..childprocesses.children import FD_OPTION
 from ..childprocesses.workers import ANNOUNCED, EDITED, LEAVE, LEAVE_NOW, OUTDATED, READY, RETIRE, RETIRING, Orders
-from ..client import Mainframe, open_link
+from ..client import Mainframe, open_link, open_links
 from ..errors import AsyncBlockError
+from ..link import Link
 from ..runtime import collector, forks
 from ..runtime.ending import end, end_within, leave
 from ..runtime.iothread import IOThread, inbox_of, shared
@@ -206,20 +208,10 @@ async def _live(orders: Orders, parent: Parent) -> None:
         # From here on, for the parent may end while this process still looks for the mainframe.
         more = _MoreOrders(executor)
         _take_orders(parent, io, loop, leaving, orders, more.take)
-        link = await stack.enter_async_context(
-            open_link(
-                orders.url,
-                orders.token,
-                tls=tls,
-                headers=orders.headers,
-                link_id=orders.link_id,
-                secret=orders.secret,
-                replaces=orders.replaces,
-            )
-        )
+        mainframe = Mainframe(*await _links(orders, tls, stack))
         # Before any author's code runs here: all that is open is ours.
         forks.claim_all()
-        await stack.enter_async_context(executor.attached(Mainframe(link)))
+        await stack.enter_async_context(executor.attached(mainframe))
         leaving.begun = True
         more.carry_out()
         parent.say(READY)
@@ -231,6 +223,16 @@ async def _live(orders: Orders, parent: Parent) -> None:
         # What doesn't end would keep the loop, and so the process, from ending.
         parent.say(str(executor.report))
         end(0)
+
+
+async def _links(orders: Orders, tls: ssl.SSLContext | None, stack: AsyncExitStack) -> Iterable[Link]:
+    """Open the links of this process: to all partitions of a set, or to the one that wants it for a job."""
+    who: dict[str, Any] = {"link_id": orders.link_id, "secret": orders.secret, "replaces": orders.replaces}
+    given: dict[str, Any] = {"tls": tls, "headers": orders.headers, **who}
+    if orders.once:
+        opening = open_link(orders.url, orders.token, partition=orders.partition, **given)
+        return [await stack.enter_async_context(opening)]
+    return await stack.enter_async_context(open_links(orders.url, orders.token, **given))
 
 
 class _Leaving:

@@ -1,4 +1,4 @@
-"""Attachment: one executor on one link. It has the jobs that run, what they share, and how it is left.
+"""Attachment: one executor on its links. It has the jobs that run, what they share, and how it is left.
 
 ``handover`` brings what the link says, ``environment`` has what its parts work with.
 """
@@ -15,7 +15,7 @@ from typing import Any
 
 from ..context import EndedDirectories, Engine
 from ..errors import AsyncBlockError
-from ..link import JobSender, Link
+from ..link import JobSender, Link, PlacedLinks
 from ..runtime.offload import wait_in_thread
 from ..shared import withdraw
 from ..store import StoreKey
@@ -60,10 +60,10 @@ _LAST_CHANCE = 1.0
 
 
 class Attachment(JobHost):
-    """One attachment of an executor to a link. On the executor's loop, unless it says otherwise."""
+    """One attachment of an executor to a mainframe, or a set. On the executor's loop, unless it says otherwise."""
 
-    def __init__(self, executor: ExecutorOptions, link: Link, tasks: asyncio.TaskGroup) -> None:
-        super().__init__(link, executor.catalog, tasks, executor.values_of)
+    def __init__(self, executor: ExecutorOptions, links: PlacedLinks, tasks: asyncio.TaskGroup) -> None:
+        super().__init__(links, executor.catalog, tasks, executor.values_of)
         self.executor = self.options = executor
         self.over: asyncio.Future[None] = self.loop.create_future()
         self.budget = Budget(self, limit_here(), Spilling(self, disk_limit_here(), self._on_disk))
@@ -74,15 +74,15 @@ class Attachment(JobHost):
         self.services = Services(self)
         self.templates = JobTemplates()
         self.loading = Loading(executor.catalog)
-        self.engine = Engine(link, self.store, tasks.create_task, self._parked)
-        self.loop_port: Window = link.new_port()
-        self.thread_port: Window = link.new_port()
+        self.engine = Engine(links, self.store, tasks.create_task, self._parked)
+        self._loop_ports: dict[Link, Window] = {link: link.new_port() for link in links}
+        self._thread_ports: dict[Link, Window] = {link: link.new_port() for link in links}
         self.threads = asyncio.Semaphore(executor.sync_slots)
         self.watchdog = Watchdog(
             self._stalled, job_of=_job_of, roots=executor.catalog.roots(), threshold=usual_threshold()
         )
-        self.lifeline = Lifeline(link.io, executor.trace_fd) if executor.trace_fd is not None else None
-        self.processes = OwnProcesses(executor, link, tasks, self._process_found_edit)
+        self.lifeline = Lifeline(links.io, executor.trace_fd) if executor.trace_fd is not None else None
+        self.processes = OwnProcesses(executor, tasks, self._process_found_edit)
         self.draining = False
         """It takes no more jobs."""
         self.contexts: dict[str, contextvars.Context] = {}
@@ -105,13 +105,21 @@ class Attachment(JobHost):
             self.inbox.post(job.stall_ended, f"{stall}; {_ADVICE}")
         else:
             self.inbox.post(job.stall_began)
-            self.link.stalled(job.channel, stall.seconds, f"{stall.function} ({stall.file}:{stall.line})")
+            where = f"{stall.function} ({stall.file}:{stall.line})"
+            self.links.of(job.session_id).stalled(job.channel, stall.seconds, where)
 
     # ------------------------------------------------------------------ jobs
 
-    def begin(self, message: Dispatch, template: JobTemplate, sender: JobSender) -> None:
-        """Run a job."""
-        sender.use_port(self.loop_port)
+    def loop_port(self, link: Link) -> Window:
+        """Return the share of a link's window that async blocks count on. From any thread."""
+        return self._loop_ports[link]
+
+    def thread_port(self, session_id: str) -> Window:
+        return self._thread_ports[self.links.of(session_id)]
+
+    def begin(self, message: Dispatch, template: JobTemplate, sender: JobSender, port: Window) -> None:
+        """Run a job; ``port`` is the share of its link's window that async blocks count on."""
+        sender.use_port(port)
         job = RunningJob(self, message, template, sender)
         self.sessions.add(message.session_id)
         self.jobs[job.key] = job
@@ -126,7 +134,7 @@ class Attachment(JobHost):
         """Tell where a value is once the mainframe knows of it: what a job has sent may still be under way."""
         job = self.jobs.get((id.job_id, id.attempt))
         if job is None:
-            self.link.io.post(self.exports.say, id, file)
+            self.io.post(self.exports.say, id, file)
         else:
             job.once_in_journal(lambda error: self.exports.say(id, file))
 
@@ -161,7 +169,7 @@ class Attachment(JobHost):
             main.add_done_callback(self._left.discard)
         elif self.executor.on_retire is not None and not self.draining:
             self.draining = True
-            await self.link.announce()
+            await self.links.announce()
             self.executor.on_retire()
             self.tasks.create_task(self.retire())
 
@@ -178,7 +186,7 @@ class Attachment(JobHost):
                 await self._code_edited()
             job_id, attempt = job.key
             params = {"session_id": job.session_id, "job_id": job_id, "attempt": attempt, "reason": reason}
-            await self.link.request("give_back", params)
+            await self.links.of(job.session_id).request("give_back", params)
         except AsyncBlockError as error:
             logger.warning("couldn't give back a job whose code was edited: %s", error)
             return False
@@ -192,7 +200,7 @@ class Attachment(JobHost):
             self.draining = True
             executor.on_edited()
             self.tasks.create_task(self.retire())
-        await self.link.announce()
+        await self.links.announce()
 
     def _process_found_edit(self) -> None:
         self.tasks.create_task(self._code_edited())
@@ -218,7 +226,7 @@ class Attachment(JobHost):
     def session_ended(self, session_id: str) -> None:
         """Let go of what belongs to a session. From any thread."""
         self.templates.end_session(session_id)
-        self.link.io.post(self.carriage.end_session, session_id)
+        self.io.post(self.carriage.end_session, session_id)
         self.inbox.post(self._forget_session, session_id)
 
     def _forget_session(self, session_id: str) -> None:
@@ -252,11 +260,11 @@ class Attachment(JobHost):
         except OSError as error:
             logger.warning("temporary directories of earlier sessions stay: %s", error)
 
-    def lose_everything(self, error: AsyncBlockError) -> None:
-        """Stop every job: what they sent can't be continued."""
-        for job in list(self.jobs.values()):
+    def lose_everything(self, link: Link, error: AsyncBlockError) -> None:
+        """Stop every job of a link: what they sent can't be continued."""
+        for job in [each for each in self.jobs.values() if self.links.of(each.session_id) is link]:
             job.fence(str(error))
-        if self.link.over and not self.over.done():
+        if link.over and not self.over.done():
             self.over.set_exception(error)
             # It needn't be awaited: ``attached`` may be used without ``run``.
             self.over.exception()
@@ -284,13 +292,13 @@ class Attachment(JobHost):
                 # It is for the other one.
                 return
         if await wait_in_thread(self.executor.catalog.add_known, known):
-            await self.link.announce()
+            await self.links.announce()
         self.services.packages_known()
 
     async def drain(self, grace: float | None) -> None:
         """Take no new jobs and wait for the running ones; None: as long as they take."""
         self.draining = True
-        await self.link.announce()
+        await self.links.announce()
         self.handing_down.begin(grace)
         if self.jobs:
             self._quiet.clear()
@@ -311,7 +319,7 @@ class Attachment(JobHost):
         if at_work := [job.code_over for job in jobs if job.code_over is not None]:
             await asyncio.wait(at_work, timeout=_LEAVE_PATIENCE)
         # What has come to its end waits for its acknowledgement, and that for a mainframe.
-        until = self.loop.time() + (_LAST_CHANCE if self.link.away else _LAST_ACKS)
+        until = self.loop.time() + (_LAST_CHANCE if self.links.away else _LAST_ACKS)
         if pending:
             await asyncio.wait(pending, timeout=until - self.loop.time())
         for task in self._left:
@@ -323,12 +331,14 @@ class Attachment(JobHost):
         self.engine.close()
         if self.lifeline is not None:
             self.lifeline.stop()
-        self.executor.report.unacknowledged += await self.link.drain(max(until - self.loop.time(), 0.0))
+        left = max(until - self.loop.time(), 0.0)
+        self.executor.report.unacknowledged += sum(await asyncio.gather(*(link.drain(left) for link in self.links)))
         # Those that still wait for an acknowledgement would wait for as long as the mainframe is away.
         for task in (*pending, *self.processes.telling):
             task.cancel()
-        if not self.link.over:
-            await self.link.detach()
+        for link in self.links:
+            if not link.over:
+                await link.detach()
 
     async def close_files(self) -> None:
         """Let go of the directories and files that were opened for jobs."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..context import JobDirectories
-from ..link import Link
+from ..link import PlacedLinks
 from ..runtime.forks import fresh_lock
 from ..runtime.iothread import inbox_of
 from ..runtime.offload import wait_in_thread
@@ -82,10 +82,11 @@ class OpenJob(Hashable, Protocol):
 
 
 class Environment:
-    """One for each attachment of an executor to a link. Made on the executor's loop."""
+    """One for each attachment of an executor to a mainframe, or a set. Made on the executor's loop."""
 
-    def __init__(self, link: Link, catalog: Catalog, tasks: asyncio.TaskGroup, values_of: str | None) -> None:
-        self.link = link
+    def __init__(self, links: PlacedLinks, catalog: Catalog, tasks: asyncio.TaskGroup, values_of: str | None) -> None:
+        self.links = links
+        self.io = links.io
         self.catalog = catalog
         self.tasks = tasks
         """Owns what is started on the loop; it ends when the attachment does."""

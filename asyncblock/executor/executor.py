@@ -1,4 +1,4 @@
-"""Executor: takes jobs from a link, runs them on the event loop that it was entered on, and reports their end."""
+"""Executor: takes jobs from a mainframe, runs them on the event loop that it was entered on, and reports their end."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from ..client import Mainframe, open_link
-from ..link import Link
+from ..client import Mainframe, open_links
+from ..link import Link, PlacedLinks
 from ..preview import keep_worker, release_worker
 from ..runtime.offload import wait_in_thread
 from ..shared import offer
@@ -48,10 +48,10 @@ class Executor(ExecutorOptions):
         Raises as ``connect``; ``Closed`` when this process has an executor on that link already.
         """
         if isinstance(mainframe, str):
-            async with open_link(mainframe, token) as link, self._attached(link):
+            async with open_links(mainframe, token) as links, self._attached(links):
                 yield
         else:
-            async with self._attached(mainframe.link):
+            async with self._attached(mainframe.links):
                 yield
 
     async def run(self, mainframe: Mainframe | str, token: str | None = None) -> None:
@@ -71,7 +71,7 @@ class Executor(ExecutorOptions):
         **Cancellation** may leave the packages announced.
         """
         if await wait_in_thread(self.catalog.add_plan, plan) and self._attachment is not None:
-            await self._attachment.link.announce()
+            await self._attachment.links.announce()
             self._attachment.services.packages_known()
 
     def hurry(self) -> None:
@@ -135,15 +135,15 @@ class Executor(ExecutorOptions):
             await self._attachment.drain(grace)
 
     @asynccontextmanager
-    async def _attached(self, link: Link) -> AsyncIterator[None]:
+    async def _attached(self, links: PlacedLinks) -> AsyncIterator[None]:
         await wait_in_thread(self.catalog.hash_all, places=None)
         async with _undisturbed_group() as tasks:
-            attachment = Attachment(self, link, tasks)
+            attachment = Attachment(self, links, tasks)
             try:
                 await wait_in_thread(attachment.depot.open, places=None)
                 offer(attachment.depot)
                 async with attachment.watchdog:
-                    await link.attach(Handover(attachment))
+                    await _attach(attachment)
                     attachment.services.packages_known()
                     self._attachment = attachment
                     # The process that draws figures lives as long as the last executor of this process.
@@ -162,6 +162,19 @@ class Executor(ExecutorOptions):
             finally:
                 # However far it has come: a link that is over takes no executor in.
                 await asyncio.shield(attachment.close_files())
+
+
+async def _attach(attachment: Attachment) -> None:
+    """Make all links of an attachment an executor's, or none."""
+    taken: list[Link] = []
+    try:
+        for partition, link in enumerate(attachment.links):
+            await link.attach(Handover(attachment, link, partition))
+            taken.append(link)
+    except BaseException:
+        for link in taken:
+            await asyncio.shield(link.detach())
+        raise
 
 
 @asynccontextmanager

@@ -8,8 +8,8 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from ..errors import AsyncBlockError
-from ..link import JobSender
+from ..errors import AsyncBlockError, RemoteProtocolError
+from ..link import JobSender, Link
 from ..wire.messages import Cancel, Carry, Close, Dispatch, Export, Live, Release, ServiceMessage, Spawn, Unspawn
 from .attachment import Attachment
 from .attempts.job import started_record
@@ -21,10 +21,13 @@ __all__ = ["Handover"]
 
 
 class Handover:
-    """The ``link.Host`` of an attachment. All of it is called on the I/O thread."""
+    """The ``link.Host`` of an attachment, for one of its links. All of it is called on the I/O thread."""
 
-    def __init__(self, attachment: Attachment) -> None:
+    def __init__(self, attachment: Attachment, link: Link, partition: int) -> None:
         self._attachment = attachment
+        self._link = link
+        self._partition = partition
+        self._port = attachment.loop_port(link)
         self._inbox = attachment.inbox
         executor = attachment.executor
         self._offers = announced_offers(executor.offers, executor.labels, executor.pool)
@@ -50,11 +53,15 @@ class Handover:
         }
 
     def dispatch(self, message: Dispatch, sender: JobSender) -> None:
+        if self._attachment.links.of(message.session_id) is not self._link:
+            # What the job asks for would be asked of another partition.
+            words = f"session {message.session_id!r} isn't in partition {self._partition}, which has sent a job of it"
+            raise RemoteProtocolError(words)
         template = self._attachment.templates.of(message)
         if self._begins_at_once(message, template):
             # Said from here, it is on its way by the time the loop gets to the job: two wake-ups less (dispatch).
             sender.start(started_record())
-        self._inbox.post(self._attachment.begin, slim(message, template), template, sender)
+        self._inbox.post(self._attachment.begin, slim(message, template), template, sender, self._port)
 
     def _begins_at_once(self, message: Dispatch, template: JobTemplate) -> bool:
         """Tell whether nothing has to be loaded, fetched or waited for before the author's code runs."""
@@ -68,7 +75,8 @@ class Handover:
 
     def spawn(self, message: Spawn) -> None:
         # A mainframe that gives no secret asks for none.
-        self._inbox.post(self._attachment.processes.start, message.link, message.secret or secrets.token_hex(16))
+        secret = message.secret or secrets.token_hex(16)
+        self._inbox.post(self._attachment.processes.start, self._link, self._partition, message.link, secret)
 
     def unspawn(self, message: Unspawn) -> None:
         self._inbox.post(self._attachment.processes.end, message.link)
@@ -84,7 +92,7 @@ class Handover:
         self._inbox.post(self._attachment.upkeep.release, message)
 
     def live(self, message: Live) -> None:
-        self._inbox.post(self._attachment.upkeep.live, message)
+        self._inbox.post(self._attachment.upkeep.live, message, self._link)
 
     def export(self, message: Export) -> None:
         self._attachment.exports.export(message)
@@ -103,4 +111,4 @@ class Handover:
         return store.size, budget.limit, store.on_disk, budget.spilling.limit
 
     def link_over(self, error: AsyncBlockError) -> None:
-        self._inbox.post(self._attachment.lose_everything, error)
+        self._inbox.post(self._attachment.lose_everything, self._link, error)

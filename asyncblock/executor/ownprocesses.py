@@ -21,11 +21,8 @@ logger = logging.getLogger("asyncblock.executor")
 class OwnProcesses:
     """Those of one attachment; none where its executor can't start any. On the executor's loop."""
 
-    def __init__(
-        self, executor: ExecutorOptions, link: Link, tasks: asyncio.TaskGroup, found_edit: Callable[[], None]
-    ) -> None:
+    def __init__(self, executor: ExecutorOptions, tasks: asyncio.TaskGroup, found_edit: Callable[[], None]) -> None:
         self._executor = executor
-        self._link = link
         self._tasks = tasks
         self._found_edit = found_edit
         """Called when one of them sees that its package was edited."""
@@ -42,28 +39,29 @@ class OwnProcesses:
         if self._executor.spawner is not None:
             await self._executor.spawner.dismiss_all()
 
-    def start(self, link_id: str, secret: str) -> None:
-        """Start one that shows itself by this id and secret."""
+    def start(self, link: Link, partition: int, link_id: str, secret: str) -> None:
+        """Start one that shows itself by this id and secret to the partition that has asked for it."""
         if self._executor.spawner is not None:
-            held = partial(self._held, link_id, secret)
-            self._tasks.create_task(
-                self._executor.spawner.live(link_id, secret, self._link.process_gone, held, self._found_edit)
+            held = partial(self._held, link, link_id, secret)
+            life = self._executor.spawner.live(
+                link_id, secret, link.process_gone, held, self._found_edit, partition=partition
             )
+            self._tasks.create_task(life)
 
     def end(self, link_id: str) -> None:
         """End one."""
         if self._executor.spawner is not None:
             self._tasks.create_task(self._executor.spawner.end(link_id))
 
-    def _held(self, link_id: str, secret: str, held: Held) -> None:
+    def _held(self, link: Link, link_id: str, secret: str, held: Held) -> None:
         """Speak for a process of a block's own that can't: it comes each second, so what can't be told now isn't."""
         if self._telling is None or self._telling.done():
             self._telling = self._tasks.create_task(
-                self._tell_held({"link": link_id, "secret": secret, **held.to_json()})
+                self._tell_held(link, {"link": link_id, "secret": secret, **held.to_json()})
             )
 
-    async def _tell_held(self, seen: dict[str, Any]) -> None:
+    async def _tell_held(self, link: Link, seen: dict[str, Any]) -> None:
         try:
-            await self._link.request("executor_held", seen)
+            await link.request("executor_held", seen)
         except AsyncBlockError as error:
             logger.warning("the mainframe couldn't be told of a process that can't speak: %s", error)

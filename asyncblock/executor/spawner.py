@@ -45,6 +45,8 @@ class Spawner:
         gone: Callable[[str, str, str], None],
         held: Callable[[Held], None],
         edited: Callable[[], None],
+        *,
+        partition: int = 0,
     ) -> None:
         """Run a process to its end and report it; one that was started before is left as it is.
 
@@ -59,14 +61,16 @@ class Spawner:
             return
         self._known.add(link_id)
         try:
-            reason = await self._run(link_id, secret, held, edited)
+            reason = await self._run(link_id, secret, held, edited, partition)
         except OSError as error:
             reason = f"it couldn't be started: {error}"
         finally:
             self._known.discard(link_id)
         gone(link_id, secret, reason)
 
-    async def _run(self, link_id: str, secret: str, held: Callable[[Held], None], edited: Callable[[], None]) -> str:
+    async def _run(
+        self, link_id: str, secret: str, held: Callable[[Held], None], edited: Callable[[], None], partition: int
+    ) -> str:
         def heard(line: str) -> None:
             if line.strip() == EDITED:
                 edited()
@@ -93,6 +97,7 @@ class Spawner:
             self._orders,
             link_id=link_id,
             secret=secret,
+            partition=partition,
             packages=(),
             known=tuple(self._catalog.known()),
             announced=tuple(self._catalog.announced()),

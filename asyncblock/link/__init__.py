@@ -10,8 +10,19 @@ coroutines of ``Link``.
 from __future__ import annotations
 
 from .link import FIRST_TIMEOUT, Host, Link
+from .placedlinks import PlacedLinks
 from .questions import Rows
 from .sender import JobSender, divert_records
 from .streamedbody import BodyAbandoned, StreamedBody
 
-__all__ = ["FIRST_TIMEOUT", "StreamedBody", "BodyAbandoned", "Host", "Link", "JobSender", "Rows", "divert_records"]
+__all__ = [
+    "FIRST_TIMEOUT",
+    "StreamedBody",
+    "BodyAbandoned",
+    "Host",
+    "Link",
+    "JobSender",
+    "PlacedLinks",
+    "Rows",
+    "divert_records",
+]

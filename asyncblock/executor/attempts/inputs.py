@@ -12,6 +12,7 @@ from typing import Any
 from ...body import Body
 from ...context import JobInfo, dataframes
 from ...errors import AsyncBlockError, LocalProtocolError, Unavailable
+from ...link import Link
 from ...runtime import offload
 from ...runtime.scratch import FullDisk
 from ...store import StoreKey
@@ -42,15 +43,16 @@ class HeldInputs:
         self._values.append(key)
         return value
 
-    async def fetch(self, handle: str, ref: BodyRef) -> Body:
-        """Fetch a body into a file, however long it takes until the disk has room. **Cancellation** is safe.
+    async def fetch(self, handle: str, ref: BodyRef, link: Link) -> Body:
+        """Fetch a body into a file, however long it takes until the disk has room.
 
+        **Cancellation** is safe.
         Raises ``Unavailable`` when the disk refuses, or has had no room for too long; ``Rejected`` when it was pruned.
         """
         disk = FullDisk(f"input {handle!r} of {ref.length} bytes")
         while True:
             try:
-                body = await self._fetch(ref)
+                body = await self._fetch(ref, link)
             except OSError as error:
                 if isinstance(error, AsyncBlockError):
                     raise
@@ -59,9 +61,8 @@ class HeldInputs:
                 disk.over()
                 return body
 
-    async def _fetch(self, ref: BodyRef) -> Body:
-        link, scratch = self._environment.link, self._environment.scratch
-        body = Body(await offload.wait_in_thread(scratch.new_path), ref.length)
+    async def _fetch(self, ref: BodyRef, link: Link) -> Body:
+        body = Body(await offload.wait_in_thread(self._environment.scratch.new_path), ref.length)
         self._bodies.append(body)
         try:
             await link.io.run(link.downloads.save(ref, body.path))
@@ -102,6 +103,7 @@ async def gather_inputs(
             inputs[handle] = value
         else:
             inputs[handle] = await _var(environment, info, key, _sources(message, handle), held)
+    link = environment.links.of(info.session_id)
     for handle, obj in message.bodies.items():
         ref = BodyRef.from_json(obj)
         if ref is None:
@@ -109,10 +111,9 @@ async def gather_inputs(
         if handle in wanted:
             if ref.encoding != "raw":
                 raise _no_bytes(handle)
-            inputs[handle] = await held.fetch(handle, ref)
+            inputs[handle] = await held.fetch(handle, ref, link)
             searched.add(handle)
             continue
-        link = environment.link
         blocks = await link.io.run(link.downloads.fetch(ref))
         if ref.encoding == "raw":
             inputs[handle] = await offload.run_in_thread(b"".join, blocks)

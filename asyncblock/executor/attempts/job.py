@@ -203,7 +203,7 @@ class RunningJob(NotedJob):
                 await self._conclude({"cancelled": True})
                 return
             caching = self._preparation.caching
-            if caching is not None and "BlockCache" in self._hosting.link.understands:
+            if caching is not None and "BlockCache" in self._hosting.links.of(self._info.session_id).understands:
                 self._sender.try_accept(self._sender.channel.telemetry, caching.words)
             self._note_beginning(binding)
             main = self._begin_call(binding, self._ctx)

@@ -66,10 +66,12 @@ class JobHost(Environment, ABC):
     watchdog: Watchdog
     threads: asyncio.Semaphore
     """The places for sync blocks."""
-    thread_port: Window
-    """The share of the link's window that sync blocks count on."""
     contexts: dict[str, contextvars.Context]
     """The contexts that sessions were started in from this process: prints of a block go where its starter's go."""
+
+    @abstractmethod
+    def thread_port(self, session_id: str) -> Window:
+        """Return the share of the window that sync blocks count on: of the link by which a session's jobs come."""
 
     @abstractmethod
     def ended(self, job: OpenJob) -> None:

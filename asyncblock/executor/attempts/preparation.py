@@ -129,11 +129,11 @@ class Preparation:
         hosting = self._hosting
         if self.caching is not None and self.caching.kept is None:
             if not binding.is_async:
-                self._sender.use_port(hosting.thread_port)
+                self._sender.use_port(hosting.thread_port(self._info.session_id))
             recording = self.caching.context(inputs, self._sender, sync=not binding.is_async)
             if recording is not None:
                 return recording
         if binding.is_async:
             return Context(self._info, inputs, self._sender, hosting.store)
-        self._sender.use_port(hosting.thread_port)
+        self._sender.use_port(hosting.thread_port(self._info.session_id))
         return SyncContext(self._info, inputs, self._sender, hosting.store, hosting.thread_lock)

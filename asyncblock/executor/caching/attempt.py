@@ -200,7 +200,8 @@ class Caching:
 
     def _told(self, why: str | None) -> bytes | None:
         """Return the record that says whether the result is kept; None where nothing is to be said."""
-        if why is None or "BlockCache" not in self._environment.link.understands:
+        understands = self._environment.links.of(self._info.session_id).understands
+        if why is None or "BlockCache" not in understands:
             return None
         if not why:
             return encode("BlockCache", now_ms(), state="kept", why="")

@@ -87,7 +87,7 @@ class Budget:
             others = any(other not in self._waiting for other in environment.jobs) or self._elsewhere
             if not others and self._exceeded == self._changes:
                 return None
-            if not environment.link.connected:
+            if environment.links.away:
                 # What it was sent hasn't been heard, so nobody has been given it.
                 began = environment.loop.time()
             left = max(began, self._moved) + (_LONG if others else _ALONE) - environment.loop.time()

@@ -60,7 +60,7 @@ class Carriage:
         else:
             if len(self._going) >= _MOST:
                 raise RemoteProtocolError(f"{_MOST} values are asked for by 'carry' and not yet sent")
-            self._going[id] = self._environment.link.io.spawn(self._carry(id, message), "a var value for another host")
+            self._going[id] = self._environment.io.spawn(self._carry(id, message), "a var value for another host")
 
     async def _carry(self, id: ValueId, message: Carry) -> None:
         try:
@@ -108,7 +108,7 @@ class Carriage:
             self._going[id].cancel()
 
     async def _send(self, id: ValueId, name: str, most: int) -> bool:
-        link, depot = self._environment.link, self._environment.depot
+        link, depot = self._environment.links.of(id.session_id), self._environment.depot
         size = await asyncio.to_thread(lambda: _size(depot.opened(name)))
         if size > most:
             words = f"it has {size} bytes, and {most} may go there (the mainframe's setting carried_bytes)"
@@ -121,8 +121,9 @@ class Carriage:
         return said.get("lives") is not False
 
     async def _refuse(self, id: ValueId, words: str) -> bool:
+        link = self._environment.links.of(id.session_id)
         try:
-            said = await self._environment.link.request("carried", {**id._asdict(), "error": words[:1000]})
+            said = await link.request("carried", {**id._asdict(), "error": words[:1000]})
         except AsyncBlockError as error:
             logger.debug("the mainframe couldn't be told why a value stays on this host: %s", error)
             return False
@@ -172,7 +173,7 @@ class Carriage:
 
     async def _fetch(self, id: ValueId, key: StoreKey, ref: BodyRef) -> Filed:
         environment = self._environment
-        link, depot, store = environment.link, environment.depot, environment.store
+        link, depot, store = environment.links.of(id.session_id), environment.depot, environment.store
         may_take = self._budget.limit - store.size
         arrival = depot.arrival(id, ref.length, may_take)
         try:
@@ -189,7 +190,7 @@ class Carriage:
         """Tell where it is, for others of this host; where nobody asks for it any more, it goes."""
         params = {**id._asdict(), "file": filed.name, **({} if filed.in_memory else {"lasting": True})}
         try:
-            said = await self._environment.link.request("exported", params)
+            said = await self._environment.links.of(id.session_id).request("exported", params)
         except AsyncBlockError as error:
             logger.debug("the mainframe couldn't be told that a value came from another host: %s", error)
             return

@@ -83,11 +83,11 @@ class HandingDown:
 
         **Cancellation** leaves files of which nobody was told.
         """
-        link = self._environment.link
-        if not self._is_wanted or link.over:
+        links = self._environment.links
+        if not self._is_wanted or links.over:
             return
         seconds = max(self._until - self._environment.loop.time(), _LEAST)
-        if link.away:
+        if links.away:
             seconds = min(seconds, _AWAY)
         if self._early is not None:
             # Where it was waits for nobody: what it had begun is found when it is written again.
@@ -115,7 +115,8 @@ class HandingDown:
         # Only to keep less: without an answer values of ended sessions are handed down for nothing.
         with suppress(AsyncBlockError, TimeoutError):
             async with asyncio.timeout(_CAUGHT_UP):
-                await self._environment.link.request("info", {})
+                for link in self._environment.links:
+                    await link.request("info", {})
 
     def _left(self, *, early: bool = False) -> list[KeptValue]:
         # Who wants a copy finds it where that has come from.
@@ -181,8 +182,9 @@ class HandingDown:
         return None
 
     async def _say(self, id: ValueId, file: str) -> None:
+        link = self._environment.links.of(id.session_id)
         try:
-            said = await self._environment.link.request("exported", {**id._asdict(), "file": file, "lasting": True})
+            said = await link.request("exported", {**id._asdict(), "file": file, "lasting": True})
         except AsyncBlockError as error:
             logger.warning("a var value is on the disk, and the mainframe couldn't be told: %s", error)
             return
@@ -206,7 +208,7 @@ class HandingDown:
 
     async def _refuse(self, id: ValueId, words: str) -> None:
         params: dict[str, Any] = {**id._asdict(), "error": words[:1000]}
-        await self._environment.link.request("exported", params)
+        await self._environment.links.of(id.session_id).request("exported", params)
 
 
 def _there(left: int, limit: int) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ...context import dataframes
+from ...link import Link
 from ...runtime import offload
 from ...store import StoreKey
 from ...varvalues.valueid import ValueId
@@ -41,8 +42,8 @@ class Upkeep:
         """Does what is due when the mainframe says that a session has ended."""
         self._latest: dict[Source, StoreKey] = {}
         """The latest value of each source that has gone: a later run may take it from its file, not those before."""
-        self._living: dict[str, _Living | None] = {}
-        """What has come of a message in several parts, as far as it is about what is here."""
+        self._living: dict[Link, dict[str, _Living | None]] = {}
+        """What has come of a message in several parts, as far as it is about what is here, by the link of it."""
         self._ended: set[str] = set()
         """Sessions whose files are to be removed, many at a time: each look at the disk serves all of them."""
         self._removing: asyncio.Task[None] | None = None
@@ -61,32 +62,37 @@ class Upkeep:
             self._environment.start(self._environment.depot.remove_left, left)
         self._part(gone)
 
-    def live(self, message: Live) -> None:
-        """Let go of all that doesn't live: after a Welcome, when releases may have been lost."""
+    def live(self, message: Live, link: Link) -> None:
+        """Let go of all that doesn't live: after a Welcome, when releases may have been lost.
+
+        It is about the sessions that the partition of the link has.
+        """
         environment = self._environment
         known = environment.sessions.union(environment.store.sessions)
+        living = self._living.setdefault(link, {})
         for session_id, entries in message.sessions.items():
             if session_id in known:
-                self._note_living(session_id, entries)
+                self._note_living(living, session_id, entries)
         if message.more:
             return
-        living, self._living = self._living, {}
+        del self._living[link]
         busy = {job.session_id for job in environment.jobs.values()}
         for session_id in environment.sessions - living.keys() - busy:
-            # The word about its end was lost.
-            self._session_ended(session_id)
+            if environment.links.of(session_id) is link:
+                # The word about its end was lost.
+                self._session_ended(session_id)
         gone = []
         for session_id, attempts in living.items():
             if attempts is not None:
                 gone += environment.store.retain(session_id, attempts, self._is_open)
         self._part(gone)
 
-    def _note_living(self, session_id: str, entries: list[Any] | None) -> None:
+    def _note_living(self, living: dict[str, _Living | None], session_id: str, entries: list[Any] | None) -> None:
         if entries is None:
-            self._living[session_id] = None
+            living[session_id] = None
             return
-        before = self._living.get(session_id)
-        attempts = self._living[session_id] = {} if before is None else before
+        before = living.get(session_id)
+        attempts = living[session_id] = {} if before is None else before
         for job_id, attempt, seen, places in filter(_is_statement, entries):
             # However much is said, what is kept of it is no more than there is here.
             if self._is_open(job_id, attempt) or self._environment.store.has(session_id, job_id, attempt):

@@ -37,14 +37,14 @@ class ValueWriter:
         if id not in self._under_way:
             if len(self._under_way) >= _MOST and self._environment.store.kept(id) is None:
                 raise RemoteProtocolError(f"{_MOST} values are asked for by 'export', and more that aren't here")
-            exporting = self._environment.link.io.spawn(self._export(id), "the export of a var value")
+            exporting = self._environment.io.spawn(self._export(id), "the export of a var value")
             self._under_way[id] = exporting
 
     async def _export(self, id: ValueId) -> None:
         environment = self._environment
         try:
             said = await self._written(id)
-            await environment.link.request("exported", {**id._asdict(), **said})
+            await environment.links.of(id.session_id).request("exported", {**id._asdict(), **said})
         except AsyncBlockError as error:
             logger.warning("a var value was written into a file, and the mainframe couldn't be told: %s", error)
         finally:
@@ -54,11 +54,11 @@ class ValueWriter:
     def say(self, id: ValueId, file: str) -> None:
         """Say of a value that it is in a file, which nobody has asked for: it has no room in memory."""
         if self._environment.store.kept(id) is not None:
-            _ = self._environment.link.io.spawn(self._say(id, file), "telling of a file")
+            _ = self._environment.io.spawn(self._say(id, file), "telling of a file")
 
     async def _say(self, id: ValueId, file: str) -> None:
         try:
-            await self._environment.link.request("exported", {**id._asdict(), **_file(file)})
+            await self._environment.links.of(id.session_id).request("exported", {**id._asdict(), **_file(file)})
         except AsyncBlockError as error:
             logger.debug("the mainframe couldn't be told that a var value is on the disk: %s", error)
 
@@ -68,7 +68,7 @@ class ValueWriter:
         **Cancellation** may leave a file of which nobody was told. Raises as ``Link.request``.
         """
         said = await self._written(id)
-        await self._environment.link.request("exported", {**id._asdict(), **said})
+        await self._environment.links.of(id.session_id).request("exported", {**id._asdict(), **said})
         file = said.get("file")
         return file if isinstance(file, str) else None
 
