@@ -93,7 +93,7 @@ async def init(
     servers = ClusterServers.read(given)
     PartitionNames(name)
     if partitions > 1:
-        # Members can own several; executors and clients don't look for more than one yet.
+        # Members can own several, and whoever connects has a link to each; but each would fill an executor's slots.
         raise Unavailable(f"partitions is 1, not {partitions}: a set has one owner at a time so far")
     limit = -1
     if max_bytes is not None:
@@ -152,6 +152,11 @@ async def hand_over(given: str, name: str, to: str | None) -> int:
     with Interrupts():
         async with _connected(servers) as store:
             found = await set_status(store, name)
+            if found.description.partitions > 1:
+                raise Unavailable(
+                    f"set {name} has {found.description.partitions} partitions, and its members spread them evenly "
+                    "again: stop a member (SIGTERM), and it hands over what it owns"
+                )
             owner = found.owner_of(0)
             if owner is None:
                 raise Unavailable(f"no member owns set {name}, so none can hand it over: asyncblock cluster status")

@@ -319,7 +319,8 @@ class Attachment(JobHost):
         if at_work := [job.code_over for job in jobs if job.code_over is not None]:
             await asyncio.wait(at_work, timeout=_LEAVE_PATIENCE)
         # What has come to its end waits for its acknowledgement, and that for a mainframe.
-        until = self.loop.time() + (_LAST_CHANCE if self.links.away else _LAST_ACKS)
+        away = all(link.away for link in self.links)
+        until = self.loop.time() + (_LAST_CHANCE if away else _LAST_ACKS)
         if pending:
             await asyncio.wait(pending, timeout=until - self.loop.time())
         for task in self._left:

@@ -40,12 +40,13 @@ class PlacedLinks:
 
     @property
     def over(self) -> bool:
-        """Tell whether one of them has ended for good: what its partition has can't be reached any more."""
-        return any(link.over for link in self._links)
+        """Tell whether all of them have ended for good."""
+        return all(link.over for link in self._links)
 
     def of(self, session_id: str) -> Link:
         """Return the link to the partition that a session is in."""
-        return self._links[0] if self.alone else self._links[partition_of(session_id, len(self._links))]
+        count = len(self._links)
+        return self._links[0] if count == 1 else self._links[partition_of(session_id, count)]
 
     async def announce(self) -> None:
         """Tell each mainframe what the host can run now. **Cancellation** leaves some untold."""

@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 import asyncblock
+from asyncblock.server.cluster.clusterset import make_set
 from asyncblock.server.jetstream.natsstore import NatsStore
 
 from ..flows import one_block
@@ -45,6 +46,17 @@ async def test_a_set_is_made_once_and_examined(nats: NatsServers, tmp_path: Path
     assert [each["max_bytes"] for each in found["streams"]] == [1 << 30] * 2
     assert found["description"]["name"] == "made"
     assert "token" not in told.out[0]
+
+
+async def test_a_set_of_several_partitions_is_handed_over_by_its_members_alone(
+    nats: NatsServers, tmp_path: Path
+) -> None:
+    store = await NatsStore.open(nats.urls)
+    await make_set(store, "several", 2, nats.demands)
+    await store.close()
+    told = await run("cluster", "hand-over", nats.urls[0], "--name", "several", state=tmp_path)
+    assert told.process.returncode == 2
+    assert "set several has 2 partitions" in told.err[0]
 
 
 async def test_a_stream_that_was_changed_by_hand_is_said_to_be(nats: NatsServers, tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ class HandingDown:
         if not self._is_wanted or links.over:
             return
         seconds = max(self._until - self._environment.loop.time(), _LEAST)
-        if links.away:
+        if all(link.away for link in links):
             seconds = min(seconds, _AWAY)
         if self._early is not None:
             # Where it was waits for nobody: what it had begun is found when it is written again.
