@@ -259,6 +259,8 @@ class _Spawner:
         gone: Callable[[str, str, str], None],
         held: Callable[[Held], None],
         edited: Callable[[], None],
+        *,
+        partition: int = 0,
     ) -> None:
         """Run one job and leave."""
         executor = Executor([self._block], async_slots=1, sync_slots=1, offers=_OFFERS)
