@@ -216,5 +216,5 @@ async def test_of_a_process_that_was_killed_nothing_is_had(tmp_path: Path) -> No
         (tmp_path / GATE).touch()
         assert await submit.wait() == 1
         error = submit.events()[-1]["error"]
-        assert "in the memory of its executor's process: that has ended" in error, error
+        assert "in the memory of its executor's process: that process has ended" in error, error
         assert "asyncblock retry" in error and "anywhere else" not in error, error
