@@ -107,6 +107,13 @@ _PING: Final = 2
 which nothing would be stored though the others are well."""
 
 
+async def _ended(task: asyncio.Task[Any]) -> None:
+    """Cancel a task until it ends: a cancel that comes just as a server answers is lost in nats-py, which tries on."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=_AGAIN)
+
+
 class NatsStore:
     """A connection to NATS, which reconnects by itself. ``open`` makes it; ``close`` it."""
 
@@ -149,7 +156,6 @@ class NatsStore:
                 said[:] = [error]
 
         client = import_module("nats.aio.client").Client
-        connection = client()
         settings = {
             "name": name,
             # Nothing is kept for a later connection: it would be stored seconds after it was given up.
@@ -162,26 +168,39 @@ class NatsStore:
             "disconnected_cb": end_waits,
             **options,
         }
+
+        async def connect() -> Any:
+            while True:
+                connection = client()
+                try:
+                    await connection.connect(list(servers), **settings)
+                    return connection
+                except ConnectionResetError:
+                    # A server that refuses says why and hangs up. When it does so while we still write, its words are
+                    # lost: the next time they may come.
+                    await connection.close()
+                except BaseException:
+                    # Cancelled, or refused for good: nobody else knows the connection.
+                    await connection.close()
+                    raise
+                await asyncio.sleep(_AGAIN)
+
+        connecting = asyncio.ensure_future(connect())
         try:
             # nats-py would try for ever from the beginning on.
-            async with asyncio.timeout(2 * patience):
-                while True:
-                    try:
-                        await connection.connect(list(servers), **settings)
-                        break
-                    except ConnectionResetError:
-                        # A server that refuses says why and hangs up. When it does so while we still write, its words
-                        # are lost: the next time they may come.
-                        await connection.close()
-                        await asyncio.sleep(_AGAIN)
-                        connection = client()
+            await asyncio.wait({connecting}, timeout=2 * patience)
+            await _ended(connecting)
+            if connecting.cancelled():
+                raise TimeoutError
+            connection = connecting.result()
         except (nats.errors.Error, OSError, TimeoutError) as error:
-            await connection.close()
             where = ", ".join(map(shown_url, servers))
             why = str(error) or next((str(each) or type(each).__name__ for each in said), type(error).__name__)
             raise Unavailable(f"no NATS server lets us in at {where}: {why}; start it, or name others") from error
         except asyncio.CancelledError:
-            await connection.close()
+            await _ended(connecting)
+            if not connecting.cancelled() and connecting.exception() is None:
+                await connecting.result().close()
             raise
         return cls(connection, nats, patience, waits)
 

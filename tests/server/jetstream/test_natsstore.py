@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
+from asyncblock.errors import Unavailable
 from asyncblock.server.jetstream.natsstore import NatsRefused, NatsStore, NatsUnsure, StoreMessage, headers_size
 from asyncblock.testing import FaultProxy
 
-from .servers import NatsServers
+from .servers import NatsServers, running_servers
 
 
 async def test_a_batch_is_stored_whole_or_not_at_all(one_server: NatsServers) -> None:
@@ -88,3 +90,21 @@ async def test_a_reader_whose_last_message_was_deleted_is_told(one_server: NatsS
     with pytest.raises(NatsRefused, match=f"message {last} of stream GONE was deleted"):
         [_ async for _ in store.read("GONE", ["gone.*"], last)]
     await store.close()
+
+
+# A cancel that comes just as a socket is open is asyncio's to lose: the collector closes it.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_who_is_refused_is_told_so_however_the_answers_fall(tmp_path: Path) -> None:
+    """nats-py tries again and again; a cancel that comes with an answer is lost in it."""
+    async with running_servers(tmp_path, 1, {"user": "ab:secret"}) as servers:
+        url = servers.urls[0].replace("//", "//ab:guessed@")
+
+        async def refused(number: int) -> str:
+            with pytest.raises(Unavailable) as caught:
+                await NatsStore.open([url], patience=0.3 + number / 1000)
+            return str(caught.value)
+
+        async with asyncio.timeout(30):
+            said = await asyncio.gather(*map(refused, range(100)))
+    assert all("no NATS server lets us in" in words for words in said)
+    assert any("Authorization Violation" in words for words in said)
