@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -108,3 +109,4 @@ async def test_who_is_refused_is_told_so_however_the_answers_fall(tmp_path: Path
             said = await asyncio.gather(*map(refused, range(100)))
     assert all("no NATS server lets us in" in words for words in said)
     assert any("Authorization Violation" in words for words in said)
+    gc.collect()
