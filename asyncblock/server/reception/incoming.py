@@ -239,14 +239,19 @@ class Incoming:
         self._since_turn += count * _RECORD_COST
         if count > MAX_RECORDS:
             raise RemoteProtocolError(f"batch {batch.seq} has {count} records; the limit is {MAX_RECORDS}")
-        rows: list[BodyRow] = []
+        named: list[tuple[JobOwner, BodyRow]] = []
         for run in runs:
             if run.flat is None and b'"sha256"' in run.raw:
-                rows += await self._uploads.named(self._link.attempts.get(run.channel), run.records)
+                attempt = self._link.attempts.get(run.channel)
+                if attempt is not None:
+                    rows = await self._uploads.named(attempt, run.records)
+                    named += [(attempt.job.session, row) for row in rows]
         # Bodies and many lines take time: a newer connection may be here and have sent the batch again.
         self._check_fence()
         lingered, transaction = self._sessions.lingers, self._sessions.next_transaction()
-        for row in rows:
+        for owner, row in named:
+            # Counted here and not where they are checked: a batch that is sent again is checked again.
+            owner.bytes += row.length
             transaction.write.body(row)
         link.received = batch.seq
         broken: list[tuple[JobOwner, Exception]] = []

@@ -137,21 +137,18 @@ class Uploads:
                 self._link.unnamed -= received or 0
                 self._sessions.discard_soon(BodyKey(self._link.link_id, n))
 
-    async def named(self, attempt: Attempt | None, records: list[Any]) -> list[BodyRow]:
+    async def named(self, attempt: Attempt, records: list[Any]) -> list[BodyRow]:
         """Wait until the bodies that records name are whole on disk; a wrong sum makes the batch unreadable."""
-        if attempt is None:
-            return []
-        session, rows = attempt.job.session, []
+        number, rows = attempt.job.session.number, []
         for ref in (ref for record in records for ref in _body_refs(record)):
             if (keeping := self._keeping.get(ref.n)) is not None:
                 await asyncio.wait([keeping])
             if self._link.whole.pop(ref.n, None) != (ref.length, ref.sha256):
                 await self._finish(ref.n, ref.length, ref.sha256)
             self._link.unnamed -= self._link.bodies.pop(ref.n, 0)
-            session.bytes += ref.length
             rows.append(
                 BodyRow(
-                    session_no=session.number,
+                    session_no=number,
                     link_id=self._link.link_id,
                     n=ref.n,
                     length=ref.length,

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from asyncblock.server.journal import BodyKey
 from asyncblock.testing import MemoryMainframe, run_virtual
 from asyncblock.transport import Transport
 from asyncblock.transport.memory import memory_pair
@@ -39,11 +40,13 @@ async def until(peer: Transport, op: str, test: Callable[[dict[str, Any]], bool]
                     return message
 
 
-async def send_output(peer: Transport, channel: int) -> None:
-    ref = {"n": 1, "length": len(DATA), "sha256": hashlib.sha256(DATA).hexdigest(), "encoding": "json"}
-    named = record("BlockOutput", 0, handle="out", body=ref, done=False)
-    await peer.send(encode_chunk(1, 0, DATA))
-    await peer.send(join_batch(1, [(channel, [record("JobStarted", 0), named])]))
+async def send_output(peer: Transport, channel: int, bodies: int = 1) -> None:
+    named = []
+    for n in range(1, bodies + 1):
+        ref = {"n": n, "length": len(DATA), "sha256": hashlib.sha256(DATA).hexdigest(), "encoding": "json"}
+        named.append(record("BlockOutput", 0, handle="out", body=ref, done=False))
+        await peer.send(encode_chunk(n, 0, DATA))
+    await peer.send(join_batch(1, [(channel, [record("JobStarted", 0), *named])]))
 
 
 async def outputs_in_journal(mainframe: MemoryMainframe) -> int:
@@ -85,6 +88,34 @@ def test_a_batch_that_waits_for_its_body_while_a_newer_connection_sends_it_again
             disk.set()
             await until(newer, "ack", lambda line: line["seq"] == 1)
             assert await outputs_in_journal(mainframe) == 1
+            await newer.close()
+
+    run_virtual(main())
+
+
+def test_bodies_of_a_batch_that_is_sent_again_while_one_of_them_is_checked_are_counted_once() -> None:
+    async def main() -> None:
+        async with MemoryMainframe() as mainframe:
+            older, token, channel = await executor_with_a_job(mainframe)
+            waiting, disk = asyncio.Event(), asyncio.Event()
+            finish = mainframe.journal.bodies.finish
+
+            async def slow_finish(key: BodyKey, *args: Any) -> None:
+                if key.n == 2:
+                    waiting.set()
+                    await disk.wait()
+                await finish(key, *args)
+
+            mainframe.journal.bodies.finish = slow_finish  # type: ignore[method-assign,assignment]  # a disk that takes its time
+            await send_output(older, channel, bodies=2)
+            await waiting.wait()
+            newer = await dial(mainframe, Hello(1, "link", "boot", 2, token, channels=[[channel, "s.1", 1]]))
+            await until(newer, "welcome")
+            disk.set()
+            await send_output(newer, channel, bodies=2)
+            await until(newer, "ack", lambda line: line["seq"] == 1)
+            rows = await mainframe.journal.page(1, 0)
+            assert mainframe.sessions.running["s"].bytes == sum(len(row) for _, row in rows) + 2 * len(DATA)
             await newer.close()
 
     run_virtual(main())
