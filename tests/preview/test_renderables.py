@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +55,17 @@ def test_what_rich_draws_is_shown_as_it_draws_it(value: Any, words: str) -> None
     assert shown["type"] == "html"
     assert words in shown["data"].replace('"', "&quot;")
     assert "object at 0x" not in shown["data"]
+
+
+def test_json_of_rich_is_shown_in_a_process_that_has_never_drawn_by_it() -> None:
+    code = """
+import sys
+from rich.json import JSON
+from asyncblock.preview import Making
+assert "rich.console" not in sys.modules
+print(Making(JSON("[1]"), None, None).finish_blocking()["type"])
+"""
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "html\n"
 
 
 def test_renderables_in_a_container_are_shown_each() -> None:
