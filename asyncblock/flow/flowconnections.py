@@ -57,7 +57,7 @@ class FlowConnections:
 
     def merged(self, who: str, first: Map, more: Map) -> Map:
         """Make one entry of two for the same input: the first value counts, and all sources."""
-        twice = f"input {first['handle']!r} is listed twice in 'inputs_from'"
+        twice = f"input {first['handle']!r} stands twice in 'inputs_from'"
         words = f"{who}: {twice}; the first value counts, and the sources of both"
         self.report.warn(words, self.file, more.line)
         merged = Map(first.line)
