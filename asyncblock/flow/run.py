@@ -63,7 +63,7 @@ class Run(DecidingRun):
         """Feed outputs of a job at once, if nothing can be decided because of them now; else change nothing.
 
         Their references follow each other by one in a place. So it is while their consumers have as many jobs as they
-        may, or while no more may be created (``jobs``): 0.1 µs for each then instead of 3 (stall).
+        may, or while no more may be created (``jobs``). A message of 500 took 3.5 ms and takes 1.4 (stall).
         """
         job = self._jobs.get(job_id)
         if job is None or job.node is None or self.finished:
