@@ -55,6 +55,8 @@ _BLOCK_KEYS: Final = (
     "recompute", "description", "title", "icon",
 )  # fmt: skip
 
+_SERVICE_KEYS: Final = ("name", *(key for key in _BLOCK_KEYS if key != "executor"))
+
 _START_AT: Final = ("block_start", "session_start", "app_start")
 _STOP_AT: Final = ("block_end", "session_end", "app_end", "never")
 
@@ -156,16 +158,20 @@ class Manifests:
         block = BlockManifest(spec, inputs if inputs or "inputs_def" in manifest else None, None)
         if outputs or "outputs_def" in manifest:
             block.outputs_def = outputs
-        block.additional_inputs = _allowed(manifest, "additional_inputs")
-        block.additional_outputs = _allowed(manifest, "additional_outputs")
-        block.description = _text(manifest.get("description"))
-        spec["retries"] = self._retries(who, manifest, file)
-        if read_flag(self.report, who, manifest, "recompute", file):
-            spec["recompute"] = True
+        self._declare(who, manifest, file, block)
         if "cache" in manifest and (cache := self._cache(who, manifest, file)) is not None:
             spec["cache"] = cache
         self.needs(who, manifest, file, spec)
         return block
+
+    def _declare(self, who: str, manifest: Map, file: Path, block: BlockManifest) -> None:
+        """Read what a block and a service's block declare alike, besides their handles."""
+        block.additional_inputs = _allowed(manifest, "additional_inputs")
+        block.additional_outputs = _allowed(manifest, "additional_outputs")
+        block.description = _text(manifest.get("description"))
+        block.spec["retries"] = self._retries(who, manifest, file)
+        if read_flag(self.report, who, manifest, "recompute", file):
+            block.spec["recompute"] = True
 
     def _spec(self, who: str, language: str, options: Map, file: Path) -> dict[str, Any] | None:
         directory = file.resolve().parent
@@ -290,6 +296,7 @@ class Manifests:
             there = ", ".join(repr(each) for each in named)
             self.report.problem(f"{who}: the service has no block {name!r}; it has {there or 'none'}", file)
             return None
+        self.report.misspelt(who, found, _SERVICE_KEYS, file)
         if found.get("cache"):
             words = f"{who}: what a service's block returns isn't cached; the service itself can keep it"
             self.report.problem(words, file, found.line_of("cache"))
@@ -297,14 +304,12 @@ class Manifests:
         if spec is None:
             return None
         spec["service"] = {**executor, "block": name}
-        if read_flag(self.report, who, found, "recompute", file):
-            spec["recompute"] = True
         self.needs(who, manifest, file, spec)
         self.needs(who, found, file, spec)
         inputs = read_handles(self.report, found, "inputs_def", file)
         outputs = read_handles(self.report, found, "outputs_def", file) if "outputs_def" in found else None
         block = BlockManifest(spec, inputs if "inputs_def" in found else None, outputs)
-        block.description = _text(found.get("description"))
+        self._declare(who, found, file, block)
         return block
 
 

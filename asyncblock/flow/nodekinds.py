@@ -86,7 +86,7 @@ class NodeKinds:
             block, kind = self.block(who, node), "task"
         if block is None:
             return None
-        if isinstance(node.get("task"), str):
+        if "service" in node or isinstance(node.get("task"), str):
             self.add_additional(node, block)
         if "needs" in node:
             block.spec = dict(block.spec)

@@ -363,3 +363,31 @@ async def test_a_message_to_no_service_is_refused(tmp_path: Path, mainframe: Mai
     await session.wait()
     with pytest.raises(Rejected, match="runs here"):
         await session.message_service("n0", 1)
+
+
+async def test_a_call_that_fails_is_tried_again_as_the_services_file_says(mainframe: Mainframe, tmp_path: Path) -> None:
+    source = """
+        async def main(service):
+            calls = 0
+
+            async def add(inputs, ctx):
+                nonlocal calls
+                calls += 1
+                if calls == 1:
+                    raise ValueError("not yet")
+                return {"out": calls}
+
+            service.block_handler = {"add": add}
+        """
+    package = ServicePackage(tmp_path / "pack", source, stop_at="session_end")
+    blocks = [{"name": "add", "outputs_def": [{"handle": "out"}], "retries": {"retries": 1, "backoff": 0}}]
+    file = package.root / "services/svc/service.oo.yaml"
+    file.write_text(yaml.safe_dump({"executor": package.executor, "blocks": blocks}))
+    path = package.root / "flows" / "f" / "flow.oo.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(
+        "outputs_def: [{handle: o}]\noutputs_from: [{handle: o, from_node: [{node_id: n, output_handle: out}]}]\n"
+        "nodes: [{node_id: n, service: self::svc::add}]\n"
+    )
+    session = await mainframe.start(path)
+    assert (await session.wait()).outputs == {"o": 2}

@@ -301,6 +301,20 @@ def test_a_service_block_is_a_task_with_its_service(serving: Path, reference: st
     assert str(first.group).startswith("*")
 
 
+def test_a_block_of_a_service_says_what_other_blocks_say(serving: Path) -> None:
+    more = (
+        "outputs_def: [{handle: text}], retries: {retries: 2}, recompute: true, additional_inputs: true, descripton: x"
+    )
+    write(serving / "services/svc/service.oo.yaml", SERVICE.replace("outputs_def: [{handle: text}]", more))
+    node = "{node_id: a, service: self::svc::greet, inputs_def: [{handle: by}], inputs_from: [{handle: who, value: x}]}"
+    plan = load_flow(flow(serving, f"nodes: [{node[:-2]}, {{handle: by, value: y}}]}}]\n"))
+    block = plan.nodes[0].block
+    assert block["retries"] == {"retries": 2}
+    assert block["recompute"] is True
+    assert [each["handle"] for each in block["inputs_def"]] == ["who", "by"]
+    assert any("Did you mean 'description'" in each.message for each in plan.warnings)
+
+
 def test_a_service_may_lie_among_the_blocks(serving: Path) -> None:
     (serving / "services").rename(serving / "services.moved")
     (serving / "blocks/svc").mkdir(parents=True)
