@@ -92,7 +92,6 @@ _TESTED_BY: Final = {
     "transport/memory.py": "testing/test_conformance.py",
     "values/portable/arrow.py": "values/test_portable.py",
     "values/portable/pandasforms.py": "values/test_portable.py",
-    "wire/stored.py": "test_store.py",
 }
 """Modules that are tested elsewhere, and by what: through commands, through a whole system."""
 

@@ -26,6 +26,8 @@ NODE = {"node_id": "n", "kind": "task", "inputs": {}}
         (Literal["a", 1], 1, None),
         (Literal["a", 1], True, ""),
         (list[int], [1, 2], None),
+        (list[Any], [1, "a"], None),
+        (dict[str, int], 7, ""),
         (list[int], [1, "2"], "[1]"),
         (dict[str, int], {"a": 1.5}, "['a']"),
         (tuple[int, str], [1, "a"], None),

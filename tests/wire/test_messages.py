@@ -180,6 +180,13 @@ def test_fields_of_a_later_version_are_skipped() -> None:
         ({"op": "ack"}, "'ack' lacks the field 'seq'"),
         ({"op": "ack", "seq": "7"}, "field 'seq'"),
         ({"op": "ack", "seq": True}, "field 'seq'"),
+        ({"op": "ack", "seq": [7]}, "field 'seq' can't be a list"),
+        ({"op": "ack", "seq": {}}, "field 'seq' can't be an object"),
+        ({"op": "page", "id": 1, "next": 0, "lines": 0, "rows": [["0", 1]], "end": True}, r"'rows\[0\]\[0\]' must be"),
+        (
+            {"op": "hello", "version": 1, "link": "l", "boot": "b", "generation": 1, "secret": 7},
+            "field 'secret' can't be int",
+        ),
         ({"op": "hello", "version": 1}, "lacks the field 'link'"),
         (
             {"op": "service_message", "session_id": "s", "node_id": "n", "package": "p", "dir": "d"},

@@ -126,10 +126,9 @@ def _message(op: str) -> Iterator[str]:
     elif op == "chunk":
         yield "A binary message: 0x01, the body's number and the offset (64 bits each, big-endian), then at most 64 KiB"
         yield "of it. Downwards the number is the `id` of the fetch.\n"
-    elif op in MESSAGES:
+    else:
         yield _cell(about(MESSAGES[op])) + "\n"
-        if rows := _fields_of(MESSAGES[op]):
-            yield from _table([("field", "type", "what"), *rows])
+        yield from _table([("field", "type", "what"), *_fields_of(MESSAGES[op])])
 
 
 def _fields_of(cls: type[Message]) -> list[tuple[str, ...]]:
