@@ -103,7 +103,7 @@ async def run_plan(wanted: Wanted, plan: Plan, workers: int, data_dir: Path | No
                     async with told:
                         code = await _follow_own(mainframe, session, wanted.json, interrupts, plain=not workers)
                 except asyncio.CancelledError:
-                    # Its jobs don't get the grace of those whose executor leaves: nobody waits for what they make.
+                    # Its jobs get no grace period, as they would when an executor leaves: their results aren't wanted.
                     mainframe.hurry()
                     await end_session(session, "its code was edited")
                     raise
@@ -177,7 +177,7 @@ async def _follow_own(
             mainframe.hurry()
             return INTERRUPTED
         except BrokenPipeError:
-            # Whoever read the output has left: nobody waits for the rest.
+            # The reader of the output has gone, so the rest isn't wanted.
             await session.cancel("its output is no longer read")
             raise
 
@@ -273,10 +273,7 @@ async def serve(
 
     directory = data_dir or default_data_dir() / "mainframe"
     settings = Settings(synchronous=synchronous, token_file=token_file, origins=origins, insecure=insecure)
-    if no_executor_timeout is not None:
-        settings = replace(settings, no_executor_timeout=no_executor_timeout)
-    if version_timeout is not None:
-        settings = replace(settings, version_timeout=version_timeout)
+    settings = _with_timeouts(settings, no_executor_timeout, version_timeout)
     tls = served_tls(tls_cert, tls_key)
     stop = asyncio.Event()
     with Interrupts() as interrupts:
@@ -291,23 +288,36 @@ async def serve(
             else:
                 member = cluster.member(directory, settings, host, port, secure=tls is not None)
                 kept = f"of set {cluster.set_name}"
-            # Leaving raises the error by which it has ended by itself.
+            # If the mainframe has failed, leaving the stack raises its error.
             server = await stack.enter_async_context(_hosted(io, directory, settings, member, stop))
             url = await stack.enter_async_context(listening(io, server, host, port, tls=tls))
             server.place.write_address({"url": _local(url), "pid": os.getpid()})
             if workers:
-                # A door of their own: the certificate, if there is one, needn't be valid for loopback.
+                # Workers get a port of their own: a certificate, if there is one, needn't be valid for loopback.
                 own = url if tls is None else await stack.enter_async_context(listening(io, server, "127.0.0.1", 0))
                 await stack.enter_async_context(_workers_beside(io, server, own, workers))
-            # The collector would walk through the modules again and again: 20 ms each time (dispatch).
-            gc.freeze()
-            collector.keep_short()
+            _spare_collections()
             with interrupts.handled_by(stop.set):
                 say(f"mainframe at {url}, {kept}; Ctrl-C to stop")
-                # Alive is who answers on the mainframe's loop.
+                # The process counts as alive as long as the mainframe's loop answers.
                 async with supervised(lambda: io.run(asyncio.sleep(0))):
                     await stop.wait()
     return 0
+
+
+def _with_timeouts(settings: Settings, no_executor_timeout: float | None, version_timeout: float | None) -> Settings:
+    """Return settings with the timeouts that were given; the others keep their defaults."""
+    if no_executor_timeout is not None:
+        settings = replace(settings, no_executor_timeout=no_executor_timeout)
+    if version_timeout is not None:
+        settings = replace(settings, version_timeout=version_timeout)
+    return settings
+
+
+def _spare_collections() -> None:
+    """Keep garbage collections short: a full one would walk all modules, and jobs wait meanwhile (dispatch)."""
+    gc.freeze()
+    collector.keep_short()
 
 
 def _hosted(
@@ -320,7 +330,7 @@ def _hosted(
 
 
 def _workers_beside(io: IOThread, server: MainframeServer | ClusterMember, url: str, count: int) -> Workers:
-    """Return executor processes that serve the shipped examples, and whose ends and holds the mainframe is told of."""
+    """Return executor processes for the shipped examples; the mainframe is told when one ends or its lock is held."""
 
     def gone(link_id: str, reason: str) -> None:
         io.post(server.executor_gone, link_id, reason)

@@ -10,7 +10,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import orjson
 
@@ -24,9 +24,6 @@ from .engine import MAX_BLOCKS, Engine
 from .jobevents import WatchedJob, any_change
 from .payloads import Prepared, Raw, check_size
 from .sending import Sending, driven
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["Apart", "AsyncEngineCalls", "SyncEngineCalls"]
 

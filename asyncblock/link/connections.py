@@ -177,7 +177,7 @@ class Connections:
                 tasks.create_task(self._pulse(transport))
         except BaseExceptionGroup as group:
             # A lost connection mostly fails two of the three: ``stay`` decides by one error, the most telling.
-            raise _first(group) from None
+            raise _most_telling(group) from None
         finally:
             transport.abort()
             self._transport = None
@@ -208,12 +208,12 @@ class Connections:
         await transport.send(encode(self._speaker.hello(self.generation)))
         try:
             async with asyncio.timeout(_GREETING_TIMEOUT):
-                answer = await self._first(transport)
+                answer = await self._answer_to_hello(transport)
         except TimeoutError:
             raise ConnectionLost(f"{self._address} accepted the connection and said nothing") from None
         self._receive(answer)
 
-    async def _first(self, transport: Transport) -> bytes:
+    async def _answer_to_hello(self, transport: Transport) -> bytes:
         """Receive the answer to a Hello: a mainframe's, unless something in its place takes websockets itself."""
         try:
             answer = await transport.receive()
@@ -315,7 +315,7 @@ class _Goodbye(Exception):
         self.retry_after = None if retry_after is None else min(max(retry_after, 0.0), _LONGEST_RETRY)
 
 
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+def _most_telling(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """Return the most telling error of a connection's tasks: a stop or a goodbye before a mere loss."""
     leaves: list[BaseException] = []
     stack: list[BaseException] = [group]

@@ -106,13 +106,11 @@ class Link:
 
     @property
     def away(self) -> bool:
-        """Tell whether there is no connection at the moment. It may be back before the answer is read."""
-        return not self._connections.is_open
+        """Tell whether there is no connection at the moment, or one that hasn't been welcomed yet. From any thread.
 
-    @property
-    def connected(self) -> bool:
-        """Tell whether there is a connection now, beyond its greeting."""
-        return self._connections.is_open
+        The connection may be back before the answer is read.
+        """
+        return not self._connections.is_open
 
     def new_port(self) -> Window:
         """Return a share of the link's window for one producing thread (or threads under one lock)."""

@@ -432,7 +432,7 @@ class ServiceMessage(Message):
     session_id: str
     node_id: str
     package: str
-    """The hash of the service's package."""
+    """The hash of the code of the service's package, as in a block; not the package's name."""
     dir: str
     """The service's directory in it."""
     payload: Json

@@ -1,9 +1,9 @@
-"""Commands for whoever operates a mainframe or an executor."""
+"""Commands that operate a mainframe or an executor."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
 import typer
 
@@ -25,6 +25,9 @@ from .options import (
     Url,
 )
 
+if TYPE_CHECKING:
+    from ..clusters import ClusterPlace
+
 __all__ = [
     "backup",
     "doctor",
@@ -35,76 +38,87 @@ __all__ = [
 ]
 
 
+_Workers = Annotated[
+    int, typer.Option(min=0, help="Executor processes to start beside; they serve the shipped examples.")
+]
+_Durability = Annotated[
+    Synchronous, typer.Option(help="What is acknowledged survives kill -9 (normal) or power loss too (full).")
+]
+_TokenFile = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(metavar="FILE", help="Further tokens: a line each, TOKEN and its roles (executor,client,observer)."),
+]
+_TlsCert = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(metavar="FILE", help="The certificate chain, PEM. Read again when it changes."),
+]
+_TlsKey = Annotated[Optional[Path], typer.Option(metavar="FILE", help="Its key, PEM.")]  # noqa: UP045
+_Origins = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option(metavar="URL", help="A web page's origin that may connect (https://HOST). Repeatable."),
+]
+_NoExecutorTimeout = Annotated[
+    Optional[float],  # noqa: UP045
+    typer.Option(min=0, metavar="SECONDS", help="How long a job waits for an executor with its package. Default: 30."),
+]
+_VersionTimeout = Annotated[
+    Optional[float],  # noqa: UP045
+    typer.Option(
+        min=0,
+        metavar="SECONDS",
+        help="The same in a session that is under way, when a deploy has taken its code away. Default: an hour.",
+    ),
+]
+_Otel = Annotated[
+    bool,
+    typer.Option(
+        "--otel",
+        envvar="ASYNCBLOCK_OTEL",
+        help="Send spans and metrics to an OpenTelemetry collector; OTEL_EXPORTER_OTLP_ENDPOINT says where it is.",
+    ),
+]
+_ClusterServers = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        envvar="ASYNCBLOCK_CLUSTER",
+        metavar="SERVERS",
+        help="Keep the journal in this NATS cluster: nats://USER:PASSWORD@A,B,C. 'asyncblock cluster init' first.",
+    ),
+]
+_SetName = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--name", metavar="SET", help="The set in that cluster, of which this is to be a member."),
+]
+_Partitions = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(min=1, help="How many partitions the set has to have; another number is refused."),
+]
+_Advertise = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        metavar="URL", help="Where others reach this member of a set: ws://HOST:PORT. Default: where it listens."
+    ),
+]
+
+
 def serve(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes any free one.")] = 7788,
     data_dir: DataDir = None,
-    workers: Annotated[
-        int, typer.Option(min=0, help="Executor processes to start beside; they serve the shipped examples.")
-    ] = 0,
-    synchronous: Annotated[
-        Synchronous, typer.Option(help="What is acknowledged survives kill -9 (normal) or power loss too (full).")
-    ] = Synchronous.normal,
-    token_file: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(
-            metavar="FILE", help="Further tokens: a line each, TOKEN and its roles (executor,client,observer)."
-        ),
-    ] = None,
-    tls_cert: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(metavar="FILE", help="The certificate chain, PEM. Read again when it changes."),
-    ] = None,
-    tls_key: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Its key, PEM.")] = None,  # noqa: UP045
-    origin: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option(metavar="URL", help="A web page's origin that may connect (https://HOST). Repeatable."),
-    ] = None,
+    workers: _Workers = 0,
+    synchronous: _Durability = Synchronous.normal,
+    token_file: _TokenFile = None,
+    tls_cert: _TlsCert = None,
+    tls_key: _TlsKey = None,
+    origin: _Origins = None,
     insecure: Annotated[bool, typer.Option("--insecure", help="Listen beyond loopback without TLS.")] = False,
-    no_executor_timeout: Annotated[
-        Optional[float],  # noqa: UP045
-        typer.Option(
-            min=0, metavar="SECONDS", help="How long a job waits for an executor with its package. Default: 30."
-        ),
-    ] = None,
-    version_timeout: Annotated[
-        Optional[float],  # noqa: UP045
-        typer.Option(
-            min=0,
-            metavar="SECONDS",
-            help="The same in a session that is under way, when a deploy has taken its code away. Default: an hour.",
-        ),
-    ] = None,
-    otel: Annotated[
-        bool,
-        typer.Option(
-            "--otel",
-            envvar="ASYNCBLOCK_OTEL",
-            help="Send spans and metrics to an OpenTelemetry collector; OTEL_EXPORTER_OTLP_ENDPOINT says where it is.",
-        ),
-    ] = False,
-    cluster: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(
-            envvar="ASYNCBLOCK_CLUSTER",
-            metavar="SERVERS",
-            help="Keep the journal in this NATS cluster: nats://USER:PASSWORD@A,B,C. 'asyncblock cluster init' first.",
-        ),
-    ] = None,
-    name: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option("--name", metavar="SET", help="The set in that cluster, of which this is to be a member."),
-    ] = None,
-    partitions: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(min=1, help="How many partitions the set has to have; another number is refused."),
-    ] = None,
-    advertise: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(
-            metavar="URL", help="Where others reach this member of a set: ws://HOST:PORT. Default: where it listens."
-        ),
-    ] = None,
+    no_executor_timeout: _NoExecutorTimeout = None,
+    version_timeout: _VersionTimeout = None,
+    otel: _Otel = False,
+    cluster: _ClusterServers = None,
+    name: _SetName = None,
+    partitions: _Partitions = None,
+    advertise: _Advertise = None,
     log_format: LogFormat = LogAs.text,
 ) -> None:
     """Serve a mainframe until interrupted.
@@ -117,13 +131,7 @@ def serve(
     from .. import commands
 
     log_as(log_format)
-    place = None
-    if cluster is not None and name is not None:
-        from ..clusters import ClusterPlace
-
-        place = ClusterPlace(cluster, name, partitions, advertise)
-    elif cluster is not None or name is not None or partitions is not None or advertise is not None:
-        raise typer.BadParameter("a member of a set needs both: --cluster SERVERS (ASYNCBLOCK_CLUSTER) and --name SET")
+    place = _cluster_place(cluster, name, partitions, advertise)
     level: Literal["normal", "full"] = "full" if synchronous is Synchronous.full else "normal"
     run_command(
         commands.serve(
@@ -143,6 +151,19 @@ def serve(
             cluster=place,
         )
     )
+
+
+def _cluster_place(
+    cluster: str | None, name: str | None, partitions: int | None, advertise: str | None
+) -> ClusterPlace | None:
+    """Return where a member of a set keeps its journal; None for a mainframe of its own."""
+    if cluster is not None and name is not None:
+        from ..clusters import ClusterPlace
+
+        return ClusterPlace(cluster, name, partitions, advertise)
+    if any(each is not None for each in (cluster, name, partitions, advertise)):
+        raise typer.BadParameter("a member of a set needs both: --cluster SERVERS (ASYNCBLOCK_CLUSTER) and --name SET")
+    return None
 
 
 def executor(
@@ -215,7 +236,7 @@ def restore(
 ) -> None:
     """Make a data directory of a backup, for 'asyncblock serve --data-dir'. One that is there is never overwritten.
 
-    Whoever was connected before learns that what came after the backup is gone.
+    Executors and clients that were connected before are told that what came after the backup is gone.
     """
     from .. import housekeeping
 

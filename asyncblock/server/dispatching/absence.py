@@ -1,7 +1,7 @@
-"""Jobs that no connected executor can run: told at once, and ended when their time is up.
+"""Jobs that no connected executor can run: their session is told at once, and they fail when their time is up.
 
-A session in flight whose code is gone waits longer than one that never had any: somebody may bring the old version
-back, or accept the new one.
+If the code that a session has used before is gone, its jobs wait longer than those of code that was never there:
+somebody may bring the old version back, or accept the new one.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ...resources import NOTHING, Resources
+from ..committing.transaction import Transaction
 from ..committing.transactions import Transactions
 from ..jobstate.jobs import Job, JobState, LinkState
 from ..peers.announcement import ExecutorInfo
@@ -19,13 +20,13 @@ from .needs import SPAWN, Need, serves
 __all__ = ["Absence"]
 
 _TELL_AFTER = 0.3
-"""Seconds without an executor before that is told: one that has just been asked to serve a package announces it."""
+"""Seconds before a session is told: an executor that was just asked to serve the package is about to announce it."""
 
 _NOBODY_YET = 1.5
-"""The same while none is connected at all: those of a run start with it."""
+"""The same while no executor is connected at all: those of a run start together with the mainframe, and need longer."""
 
 _PAUSE = 50e-6
-"""Seconds between two looks, by job that waits: five times what the look takes."""
+"""Seconds between two looks for each job that waits: the more jobs, the rarer the looks, for each goes through all."""
 
 _SHOWN = 5
 """Versions or packages that are listed."""
@@ -44,6 +45,12 @@ class _Lack:
     """What was said, by session and node: not again for each of ten thousand jobs."""
     timer: asyncio.TimerHandle | None = None
     due: float = 0.0
+
+    def keep_only(self, waiting: list[Job], now: float) -> None:
+        """Forget the jobs that don't wait any more, and what was said of them; new ones wait from now on."""
+        places = {_place(job) for job in waiting}
+        self.told = {place: words for place, words in self.told.items() if place in places}
+        self.since = {job: self.since.get(job, now) for job in waiting}
 
 
 class Absence:
@@ -138,34 +145,38 @@ class Absence:
         if not waiting or self._served(need):
             self._forget(need)
             return
-        places = {(job.session.session_id, job.node_id) for job in waiting}
-        lack.told = {place: words for place, words in lack.told.items() if place in places}
         now = self._transactions.loop.time()
-        lack.since = {job: lack.since.get(job, now) for job in waiting}
+        lack.keep_only(waiting, now)
         late = [job for job, since in lack.since.items() if now >= since + self._limit(job)]
-        said: dict[tuple[str, bool], str] = {}
         with self._transactions.new_transaction() as transaction:
-            for job in waiting:
-                place = (job.session.session_id, job.node_id)
-                # The same for most of them, who may be ten thousand.
-                kind = (job.node_id, job.code in job.session.served)
-                words = said.get(kind)
-                if words is None:
-                    words = said[kind] = self._words(need, job)
-                if now >= lack.since[job] + self._told_after(job) and lack.told.get(place) != words:
-                    lack.told[place] = words
-                    job.session.waits(transaction, job, words)
+            self._tell(transaction, need, lack, waiting, now)
             for job in late:
                 job.session.fail_job(transaction, job, self._end(need, job), retry=False)
-        dues = [since + self._limit(job) for job, since in lack.since.items() if job not in late]
-        dues += [
-            since + self._told_after(job)
-            for job, since in lack.since.items()
-            if job not in late and (job.session.session_id, job.node_id) not in lack.told
-        ]
+        dues = self._dues(lack, set(late))
+        # Failing the jobs may have emptied the queue, and then the need has been forgotten.
         if dues and need in self._lacks:
-            # Each look is at all of them: where they are very many, and more come, it isn't for each single one.
+            # Each look goes through all jobs. Where very many wait and more come, it doesn't happen for each of them.
             self._ring(need, lack, max(min(dues), now + _PAUSE * len(waiting)))
+
+    def _tell(self, transaction: Transaction, need: Need, lack: _Lack, waiting: list[Job], now: float) -> None:
+        """Say once for each node of a session why its jobs wait, and again when the reason has changed."""
+        said: dict[tuple[str, bool], str] = {}
+        for job in waiting:
+            # Ten thousand jobs may wait, and the words are the same for most of them: they are made once.
+            kind = (job.node_id, job.code in job.session.served)
+            words = said.get(kind)
+            if words is None:
+                words = said[kind] = self._words(need, job)
+            place = _place(job)
+            if now >= lack.since[job] + self._told_after(job) and lack.told.get(place) != words:
+                lack.told[place] = words
+                job.session.waits(transaction, job, words)
+
+    def _dues(self, lack: _Lack, late: set[Job]) -> list[float]:
+        """Return when jobs have to be told of, if that wasn't done yet, or ended; those that are late are ended."""
+        left = [(job, since) for job, since in lack.since.items() if job not in late]
+        ends = [since + self._limit(job) for job, since in left]
+        return ends + [since + self._told_after(job) for job, since in left if _place(job) not in lack.told]
 
     def _told_after(self, job: Job) -> float:
         return _TELL_AFTER if self._executors() else _NOBODY_YET
@@ -292,6 +303,11 @@ _START = "'asyncblock executor --package DIR', DIR being the same files"
 
 
 _ANEW = "start one anew where these files are; 'asyncblock executor --reload' follows edits"
+
+
+def _place(job: Job) -> tuple[str, str]:
+    """Return the session and the node of a job: what is said of one job there holds for all of them."""
+    return job.session.session_id, job.node_id
 
 
 def _described(need: Need, version: str) -> str:

@@ -1,8 +1,8 @@
-"""Exports: var values that another process needs. Their makers write them into files, once each.
+"""Exports: var values that another process needs. The executor that has made a value writes it into a file, once.
 
-A job is assigned first, and its dispatch is sent when all of its files are there; whoever makes them is asked again
-after each Welcome. What was exported stands in the journal: the file outlives its process. For another host somebody
-who can open the file sends it as a body, once, too; it lies beside the journal, and outlives the host.
+A job is assigned first, and its dispatch is sent when all of its files are there. Executors are asked for missing files
+again after each Welcome. The journal notes each export, for the file outlives its process. For another host, an
+executor that can open the file sends it as a body, once; that lies beside the journal and outlives the host.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Exports:
             if name is not None:
                 files[handle] = name
             if value.body is not None and Carry.op in attempt.link.understands:
-                # Beside a file, too: that may have gone with the command whose process has fetched it.
+                # In addition to a file: that may be gone, if another process has fetched it and its command has ended.
                 bodies[handle] = value.body
             elif name is None:
                 complete &= not self._ask(attempt, value)
@@ -80,37 +80,49 @@ class Exports:
 
     def _ask(self, attempt: Attempt, value: VarValue) -> bool:
         """Ask for a value, unless that was done; tell whether there is an executor to be asked."""
-        link, made = attempt.link, value.made
-        source = source_of(value, self._links)
-        maker = self._links.get(made.link_id)
-        session_id, of = attempt.job.session.session_id, (made.job_id, made.attempt, value.number)
-        message: Export | Carry | None = None
-        if value.size is None:
+        found = self._request_for(attempt, value)
+        if found is None:
             return False
-        if source is None:
-            if maker is None or not maker.expected or value.kept:
-                return False
-            # It may be about to come back, and is asked then: this mainframe has just begun.
-            source = maker
-        elif value.file is None and source.link_id == made.link_id and (source.host == link.host or not _goes(link)):
-            message = Export(session_id, *of)
-        elif _goes(link) and _goes(source):
-            file = value.file_for(source.places)
-            message = Carry(session_id, *of, self._transactions.settings.carried_bytes, file)
-        else:
-            return False
-        key = (_BACK if message is None else message.op, source.link_id, session_id, *of)
+        source, message = found
+        session_id, made = attempt.job.session.session_id, value.made
+        op = _BACK if message is None else message.op
+        key = (op, source.link_id, session_id, made.job_id, made.attempt, value.number)
         asked = self._waiting.get(key)
         if asked is None:
             asked = self._waiting[key] = _Asked(message)
-            source.carries |= isinstance(message, Carry)
-            if message is not None:
-                source.send(message)
-            if source.connection is None:
-                self.unheard(source)
+            self._send_request(source, message)
         if attempt not in asked.attempts:
             asked.attempts.append(attempt)
         return True
+
+    def _request_for(self, attempt: Attempt, value: VarValue) -> tuple[LinkState, Export | Carry | None] | None:
+        """Return which executor to ask for a value, and how; None if no executor can provide it.
+
+        The message is None for a maker that is expected back: what it can do is known once it is there.
+        """
+        link, made = attempt.link, value.made
+        if value.size is None:
+            return None
+        source = source_of(value, self._links)
+        if source is None:
+            # A mainframe that has just begun knows links that haven't come back yet.
+            maker = self._links.get(made.link_id)
+            return (maker, None) if maker is not None and maker.expected and not value.kept else None
+        session_id, of = attempt.job.session.session_id, (made.job_id, made.attempt, value.number)
+        has_it = value.file is None and source.link_id == made.link_id
+        if has_it and (source.host == link.host or not _goes(link)):
+            return source, Export(session_id, *of)
+        if _goes(link) and _goes(source):
+            file = value.file_for(source.places)
+            return source, Carry(session_id, *of, self._transactions.settings.carried_bytes, file)
+        return None
+
+    def _send_request(self, source: LinkState, message: Export | Carry | None) -> None:
+        source.carries |= isinstance(message, Carry)
+        if message is not None:
+            source.send(message)
+        if source.connection is None:
+            self.unheard(source)
 
     def withdraw(self, attempt: Attempt) -> bool:
         """Send a dispatch no more that waits for values; tell whether it did."""
@@ -134,7 +146,7 @@ class Exports:
                 link.carries |= isinstance(asked.message, Carry)
                 link.send(asked.message)
                 continue
-            # Now it is known what it can do.
+            # It is back and has said what it can do: the attempts look again for whom to ask.
             del self._waiting[key]
             for attempt in filter(_waits, asked.attempts):
                 self._send(attempt)
@@ -192,14 +204,14 @@ def _exported(
     session = running.get(str(session_id))
     value = None if session is None else session.lives.value(str(job_id), attempt, place)
     if session is None or session.ended or value is None:
-        # It has gone meanwhile, or is asked for no more.
+        # The value has been released meanwhile, or its session is over.
         return {"lives": False}
     if value.made.link_id != link.link_id:
         return _copied(session, transaction, link, value, file)
     place_of = link.disk if params.get("lasting") is True and link.disk is not None else link.host
     found = (str(place_of), str(file)) if isinstance(file, str) else None
     if value.file is not None and (found in (None, value.file) or place_of != link.disk):
-        # What is known of it already; or it goes on in a file that outlives this executor's command.
+        # Known already. Only a file on the disk, which outlives this executor's command, replaces another one.
         return {}
     words = error[:MAX_WORDS] if isinstance(error, str) else None
     session.value_exported(
@@ -211,7 +223,7 @@ def _exported(
     key = (session.session_id, value.made.job_id, value.made.attempt, value.number)
     transaction.after(lambda: exports.arrived(key, words))
     if link.executor is None:
-        # Jobs wait for what an executor hands down that leaves.
+        # This executor is leaving, and jobs wait for the values that it hands down.
         transaction.after(exports.handed_down)
     return {}
 
@@ -242,8 +254,8 @@ def _carried(
     if session is None or session.ended or value is None or key[1:] != value.origin[:3]:
         return {"lives": False}
     if value.made.link_id != link.link_id and not exports.was_asked(link, key):
-        # Whoever can open its file could say so of anything else. One that was asked before this mainframe began is
-        # asked again when something waits.
+        # Only an executor that was asked may answer for another one's value: each on that host could claim it. If it
+        # was asked before this mainframe began, it is asked again as soon as a job waits.
         return {"lives": False}
     words = None if error is None else str(error)[:MAX_WORDS]
     limit = exports.session_bytes

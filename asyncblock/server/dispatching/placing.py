@@ -1,14 +1,16 @@
 """Placing: which executor runs a job that has var values, or shares them with others.
 
-A value that can't be moved, or was put out by an executor that speaks of no host, stays in its process: jobs go there.
-A portable one can be had on all of its host, and as a body on others. A job goes to the executor where it costs least:
-each open job there counts one, a value that has to be exported first a half, and one more for each GiB of it; for
-another host each 128 MiB counts one on its way up, unless it is a body already, and one on its way down. What was
-exported already, came to that host before, or is there, costs nothing, and among equals the executor that has the
-values comes first. A job waits for one that is full where going to another host would cost more than what that does.
+A value that can't be moved stays in its process, and so does one from an executor that names no host: jobs go there. A
+portable value can be had by all executors of its host through a file, and by other hosts as a body.
 
-A job whose node doesn't roam (``NodePlan.roams``) shares the executor of its group as long as its node has put out
-something that can't be moved, or hasn't shown what it puts out.
+A job goes to the executor where it costs least. Each open job there costs 1. A value that has to be exported first
+costs a half, and 1 for each GiB. For another host each 128 MiB costs 1 on the way up, unless the value is a body
+already, and 1 on the way down. A value costs nothing where it is, or has been exported or fetched to. Among equals the
+executor that has the values comes first. If the cheapest executor with room is on another host and costs more than one
+that is full, the job waits for that one.
+
+A job of a node that doesn't roam (``NodePlan.roams``) shares the executor of its group as long as its node has put out
+something that can't be moved, or hasn't shown yet what it puts out.
 """
 
 from __future__ import annotations
@@ -27,11 +29,11 @@ __all__ = ["Placing"]
 
 _MOVE = 0.5
 _BYTES = 1 << 30
-"""What an export costs, beside a job that waits for its turn in an executor that runs another: a process of its own
-writes a gigabyte in half a second, and whoever sends it through a busy one waits for that."""
+"""What an export costs, where 1 is to wait behind a job of an executor: ``_MOVE`` for any, and 1 for so many bytes. A
+process of its own writes a gigabyte in half a second; an executor that is busy takes its time to begin."""
 
 _FAR_BYTES = 128 << 20
-"""What goes to another host, beside such a job: what a line of a gigabit carries in a second."""
+"""Bytes sent to another host that cost as much as a job to wait behind: what a gigabit line carries in a second."""
 
 
 class Placing:
@@ -98,25 +100,51 @@ class Placing:
         ``home`` is the one that the group shares, if it is there; ``otherwise`` chooses one that has room: for jobs
         that need none in particular, and those whose values are lost wherever they run.
         """
-        at_home = None if home is None else lambda: home if self._free(home, need) > 0 else None
         if "service" in job.block:
-            return (at_home or otherwise)()
-        lives = job.session.lives
-        held = [value for ref in job.inputs.values() if (value := lives.find(ref)) is not None] if lives.any else []
-        values = [value for value in held if not value.kept]
-        fixed = {value.made.link_id for value in values if self._host_of(value) is None and value.body is None}
+            # A service may keep what it was told: its calls stay together, whatever their values are.
+            return self._at_home(need, home, otherwise)
+        values = self._inputs_to_place(job)
+        if not values:
+            return self._without_values(job, need, home, otherwise)
         there = [link for link in self._links.values() if serves(link, need) and self._has_all(link, values)]
         if not there and any(map(self._may_come, values)):
+            # The values' executor may return, or is handing them down. Choosing now would count them as lost.
             return None
+        fixed = {value.made.link_id for value in values if self._host_of(value) is None and value.body is None}
         if fixed:
             return self._there(need, fixed, otherwise)
-        free_to_go = job.roams or lives.has_proved(job)
-        if values:
-            return self._near(need, values, there, None if free_to_go else home, otherwise)
+        free_to_go = job.roams or job.session.lives.has_proved(job)
+        return self._near(need, values, there, None if free_to_go else home, otherwise)
+
+    @staticmethod
+    def _inputs_to_place(job: Job) -> list[VarValue]:
+        """Return a job's var values that not every executor can get; those in the cache can be had anywhere."""
+        lives = job.session.lives
+        if not lives.any:
+            return []
+        found = [value for ref in job.inputs.values() if (value := lives.find(ref)) is not None]
+        return [value for value in found if not value.kept]
+
+    def _at_home(
+        self, need: Need, home: LinkState | None, otherwise: Callable[[], LinkState | None]
+    ) -> LinkState | None:
+        """Return the executor that the group shares, None while it is full; any with room if the group has none."""
+        if home is None:
+            return otherwise()
+        return home if self._free(home, need) > 0 else None
+
+    def _without_values(
+        self, job: Job, need: Need, home: LinkState | None, otherwise: Callable[[], LinkState | None]
+    ) -> LinkState | None:
+        """Return the executor for a job that needs no value of another process.
+
+        Its own values matter instead. As long as they may turn out to be unmovable it stays at home; once all of them
+        could be moved, any executor of that host will do, for the group's next job can open their files there.
+        """
         if job.roams or home is None:
             return otherwise()
-        if not free_to_go or home.host is None:
-            return at_home() if at_home is not None else otherwise()
+        if home.host is None or not job.session.lives.has_proved(job):
+            return self._at_home(need, home, otherwise)
         return min(self._of_host(home.host, need), key=lambda link: (link.load, link is not home), default=None)
 
     def nearest(self, job: Job, need: Need, hosts: list[LinkState]) -> list[LinkState]:
@@ -127,7 +155,7 @@ class Placing:
         near = [link for link in hosts if self._can_all_come(link, values)]
         if near or not values:
             return near or hosts
-        # Full, and worth waiting for.
+        # An executor that is full can get the values: the job waits for it.
         full = any(serves(link, need) and self._can_all_come(link, values) for link in self._links.values())
         return [] if full or any(map(self._may_come, values)) else hosts
 
@@ -149,20 +177,20 @@ class Placing:
         home: LinkState | None,
         otherwise: Callable[[], LinkState | None],
     ) -> LinkState | None:
-        """Return the executor that gets portable values soonest."""
+        """Return the executor that gets portable values soonest; None if waiting for a full one is better."""
         if home is not None and home in there:
             return home if self._free(home, need) > 0 else None
         if not there:
-            # Gone, with all that it had.
+            # No executor can get the values any more: wherever the job goes, they are reported as lost.
             return otherwise()
         ready = [link for link in there if self._free(link, need) > 0]
         if not ready:
-            # Full, and worth waiting for.
+            # All that can get the values are full, and one will have room soon.
             return None
         best = min(ready, key=lambda link: (self._cost(link, values), -_had(link, values)))
         if all(self._is_at_hand(best, value) for value in values):
             return best
-        # Those that are full with jobs: what goes far is weighed against the wait for them.
+        # The values would come from another host: that must cost no more than the wait for an executor that is full.
         costs = [self._cost(link, values) for link in there if link.load and link not in ready]
         return best if self._cost(best, values) <= min(costs, default=math.inf) else None
 

@@ -1,6 +1,7 @@
-"""The door to NATS: appending to a stream, reading it, and what an answer means. Nothing of nats-py is known elsewhere.
+"""The door to NATS: appends to a stream, reads it, and says what an answer means. No other file knows nats-py.
 
-Whatever isn't an acknowledgement or a refusal is an unknown outcome: the message may be stored now, later or never.
+If there is neither an acknowledgement nor a refusal, the outcome is unknown: the message may be stored now, later or
+never.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ _PULL_SECONDS: Final = 2.0
 
 
 class NatsUnsure(Exception):
-    """Nobody can know yet whether it was done."""
+    """It isn't known whether it was done: the answer is missing."""
 
 
 class NatsRefused(Exception):
@@ -93,8 +94,8 @@ def headers_size(headers: dict[str, str]) -> int:
 
 
 LONGEST_PAUSE: Final = 1.0
-"""The most seconds between two tries of whoever the servers don't answer: they may have a new leader at any moment, and
-a try costs them little."""
+"""Seconds of the longest pause between two tries while the servers don't answer: they may elect a leader at any moment,
+and a try costs them little."""
 
 _AGAIN: Final = 0.1
 """Seconds between two tries to connect."""
@@ -103,12 +104,78 @@ _CONNECT: Final = 2.0
 """Seconds that one server has to let us in: another one may be up while this one hangs."""
 
 _PING: Final = 2
-"""Seconds between NATS's own pings: a server that hangs is left after two of them. By default it is four minutes, for
-which nothing would be stored though the others are well."""
+"""Seconds between NATS's own pings: the connection to a server that hangs ends after two of them. By default that takes
+four minutes, in which nothing would be stored though the other servers are well."""
+
+
+class _Callbacks:
+    """What nats-py calls when a connection fails or ends."""
+
+    def __init__(self, nats: Any) -> None:
+        self._nats = nats
+        self._errors: list[Exception] = []
+        """The most telling error so far; empty as long as there was none."""
+        self.waits: set[asyncio.Timeout] = set()
+        """The timeouts of requests that the current connection has carried."""
+
+    async def on_disconnect(self) -> None:
+        """End all waits: the next connection doesn't bring the answers to requests of this one."""
+        now = asyncio.get_running_loop().time()
+        for wait in self.waits:
+            wait.reschedule(now)
+        self.waits.clear()
+
+    async def on_error(self, error: Exception) -> None:
+        """Keep the error instead of printing it, as nats-py would: each request raises its own.
+
+        Only a refused connection is explained here alone. The server that refuses hangs up afterwards; that second
+        error says less, so it doesn't replace the first one.
+        """
+        hung_up = isinstance(error, (OSError, self._nats.errors.StaleConnectionError))
+        if not (hung_up and self._errors and isinstance(self._errors[0], self._nats.errors.Error)):
+            self._errors[:] = [error]
+
+    def why(self, error: BaseException) -> str:
+        """Return why no connection came about: what was raised, or else what a server said before."""
+        return str(error) or next((str(each) or type(each).__name__ for each in self._errors), type(error).__name__)
+
+
+async def _connect(servers: Sequence[str], settings: dict[str, Any]) -> Any:
+    """Return a connection of nats-py, which tries for ever."""
+    client = import_module("nats.aio.client").Client
+    while True:
+        connection = client()
+        try:
+            await connection.connect(list(servers), **settings)
+            return connection
+        except ConnectionResetError:
+            # A server that refuses us says why and hangs up. If it hangs up while we are still writing, its reason is
+            # lost: try again, so that it can be read.
+            await connection.close()
+        except BaseException:
+            # Cancelled, or refused for good: nothing else has a reference by which to close the connection.
+            await connection.close()
+            raise
+        await asyncio.sleep(_AGAIN)
+
+
+async def _result_within(connecting: asyncio.Task[Any], seconds: float) -> Any:
+    """Return the connection; raise ``TimeoutError`` if there is none in time. A cancel leaves nothing open."""
+    try:
+        await asyncio.wait({connecting}, timeout=seconds)
+        await _ended(connecting)
+        if connecting.cancelled():
+            raise TimeoutError
+        return connecting.result()
+    except asyncio.CancelledError:
+        await _ended(connecting)
+        if not connecting.cancelled() and connecting.exception() is None:
+            await connecting.result().close()
+        raise
 
 
 async def _ended(task: asyncio.Task[Any]) -> None:
-    """Cancel a task until it ends: a cancel that comes just as a server answers is lost in nats-py, which tries on."""
+    """Cancel a task until it ends: nats-py loses a cancel that comes just as a server answers, and keeps trying."""
     while not task.done():
         task.cancel()
         await asyncio.wait({task}, timeout=_AGAIN)
@@ -138,71 +205,26 @@ class NatsStore:
         except ImportError as error:
             raise Unavailable("a journal on JetStream needs nats-py: pip install 'asyncblock[jetstream]'") from error
 
-        said: list[Exception] = []
-        waits: set[asyncio.Timeout] = set()
-
-        async def end_waits() -> None:
-            # Whoever is connected next doesn't answer what this one was asked.
-            now = asyncio.get_running_loop().time()
-            for wait in waits:
-                wait.reschedule(now)
-            waits.clear()
-
-        async def hear(error: Exception) -> None:
-            # Each request tells what became of it; nats-py would print. Why nobody lets us in it says here alone. A
-            # server that refuses hangs up then, which says less than its words, and may be heard without them.
-            hung_up = isinstance(error, (OSError, nats.errors.StaleConnectionError))
-            if not (hung_up and said and isinstance(said[0], nats.errors.Error)):
-                said[:] = [error]
-
-        client = import_module("nats.aio.client").Client
+        callbacks = _Callbacks(nats)
         settings = {
             "name": name,
-            # Nothing is kept for a later connection: it would be stored seconds after it was given up.
+            # Without a buffer for the next connection: a message in it would be stored after its sender had given up.
             "pending_size": 0,
             "max_reconnect_attempts": -1,
             "reconnect_time_wait": _AGAIN,
             "connect_timeout": min(patience, _CONNECT),
             "ping_interval": _PING,
-            "error_cb": hear,
-            "disconnected_cb": end_waits,
+            "error_cb": callbacks.on_error,
+            "disconnected_cb": callbacks.on_disconnect,
             **options,
         }
-
-        async def connect() -> Any:
-            while True:
-                connection = client()
-                try:
-                    await connection.connect(list(servers), **settings)
-                    return connection
-                except ConnectionResetError:
-                    # A server that refuses says why and hangs up. When it does so while we still write, its words are
-                    # lost: the next time they may come.
-                    await connection.close()
-                except BaseException:
-                    # Cancelled, or refused for good: nobody else knows the connection.
-                    await connection.close()
-                    raise
-                await asyncio.sleep(_AGAIN)
-
-        connecting = asyncio.ensure_future(connect())
+        connecting = asyncio.ensure_future(_connect(servers, settings))
         try:
-            # nats-py would try for ever from the beginning on.
-            await asyncio.wait({connecting}, timeout=2 * patience)
-            await _ended(connecting)
-            if connecting.cancelled():
-                raise TimeoutError
-            connection = connecting.result()
+            connection = await _result_within(connecting, 2 * patience)
         except (nats.errors.Error, OSError, TimeoutError) as error:
-            where = ", ".join(map(shown_url, servers))
-            why = str(error) or next((str(each) or type(each).__name__ for each in said), type(error).__name__)
+            where, why = ", ".join(map(shown_url, servers)), callbacks.why(error)
             raise Unavailable(f"no NATS server lets us in at {where}: {why}; start it, or name others") from error
-        except asyncio.CancelledError:
-            await _ended(connecting)
-            if not connecting.cancelled() and connecting.exception() is None:
-                await connecting.result().close()
-            raise
-        return cls(connection, nats, patience, waits)
+        return cls(connection, nats, patience, callbacks.waits)
 
     @property
     def version(self) -> tuple[int, int]:
@@ -238,9 +260,9 @@ class NatsStore:
     # ------------------------------------------------------------------ talking, without JetStream
 
     async def tell(self, subject: str, data: bytes, reply: str = "", *, flush: bool = True) -> None:
-        """Tell whoever listens now; nothing is kept. Raises ``NatsUnsure``.
+        """Publish to those that listen now; nothing is kept. Raises ``NatsUnsure``.
 
-        With ``flush`` the server has it when it returns. **Cancellation** leaves open whether it was told.
+        With ``flush`` the server has the message when this returns. **Cancellation** leaves open whether it was sent.
         """
         try:
             await self._connection.publish(subject, data, reply=reply)
@@ -258,7 +280,7 @@ class NatsStore:
         await self._connection.subscribe(subject, cb=take)
 
     async def answers(self, subject: str, data: bytes, seconds: float) -> list[bytes]:
-        """Ask whoever listens; return what they answer within some seconds. Raises ``NatsUnsure``."""
+        """Ask all that listen; return the answers that come within some seconds. Raises ``NatsUnsure``."""
         found: list[bytes] = []
         inbox = self._connection.new_inbox()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import yaml
 from asyncblock import embedded, events
 from asyncblock.examples import find
 from asyncblock.examples.kinds import KINDS, missing
+from asyncblock.preview import registry
 
 from ..showing import show
 
@@ -43,6 +45,25 @@ def test_a_kind_is_shown_as_it_is_claimed(name: str) -> None:
     if kind.type == "image":
         urls = made["data"] if isinstance(made["data"], list) else [made["data"]]
         assert all(url.startswith("data:image/") and len(url) > 200 for url in urls)
+
+
+def _rows() -> list[list[str]]:
+    """Return the rows of the table of kinds in docs/previews.md."""
+    page = (Path(__file__).parents[3] / "docs" / "previews.md").read_text()
+    table = page.split("<!-- kinds:")[1].split("<!-- end of kinds -->")[0].splitlines()[3:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+
+
+def test_the_docs_have_a_row_for_each_kind() -> None:
+    claimed = [[name, ", ".join(kind.libraries), kind.type, kind.shown, kind.left_out] for name, kind in KINDS.items()]
+    # Whether a preview needs the network is known only where its library is installed.
+    assert [[name, libraries, made.split(",")[0], *rest] for name, libraries, made, *rest in _rows()] == claimed
+
+
+def test_each_library_that_a_converter_is_registered_for_has_a_row() -> None:
+    registered = {entry.kind.partition(".")[0] for entry in registry._builtin if isinstance(entry.kind, str)}
+    assert "pandas" in registered
+    assert registered <= {library for _, libraries, *_ in _rows() for library in libraries.split(", ")}
 
 
 def test_the_example_has_a_block_for_each_kind() -> None:
