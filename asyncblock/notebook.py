@@ -83,7 +83,7 @@ async def _read(session: Session) -> tuple[Collected, list[tuple[Preview, Any]]]
 
 
 def _elsewhere(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine on a loop of its own: what shows a value waits for it, on a thread whose loop runs already."""
+    """Run a coroutine to its end on a loop of its own, in another thread: the notebook's loop runs in this one."""
     found: list[T] = []
     failed: list[BaseException] = []
 
@@ -165,7 +165,7 @@ def _graph(plan: Plan, looks: dict[str, Look]) -> Markup:
 
 
 def _page(parts: list[Markup | None]) -> str:
-    """Return markup whose styles are the report's, and reach nothing else of the notebook."""
+    """Return markup with the report's styles, which apply to nothing else in the notebook."""
     return el("div", el("style", Markup(_style())), *parts, class_="asyncblock")
 
 

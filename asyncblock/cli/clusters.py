@@ -93,7 +93,8 @@ async def init(
     servers = ClusterServers.read(given)
     PartitionNames(name)
     if partitions > 1:
-        # Members can own several, and whoever connects has a link to each; but each would fill an executor's slots.
+        # Members can own several, and clients and executors have a link to each. But each partition would fill all of
+        # an executor's slots.
         raise Unavailable(f"partitions is 1, not {partitions}: a set has one owner at a time so far")
     limit = -1
     if max_bytes is not None:
@@ -164,7 +165,7 @@ async def hand_over(given: str, name: str, to: str | None) -> int:
             if to is not None:
                 heirs = [each for each in heirs if to in (each.member, each.address)]
             if not heirs:
-                whom = "nobody" if to is None else f"no {to}"
+                whom = "no member" if to is None else f"no {to}"
                 raise Unavailable(f"{whom} stands by in set {name}; the owner is {owner.member} at {owner.address}")
             heir = heirs[0]
             subject = hand_over_subject(found.description.names(0))
@@ -253,7 +254,7 @@ def _of_members(status: SetStatus) -> Iterator[Finding]:
     for partition in range(status.description.partitions):
         owner = status.owner_of(partition)
         if owner is None:
-            words = f"partition {partition}: nobody owns it; start 'asyncblock serve --cluster ... --name ...'"
+            words = f"partition {partition}: no member owns it; start 'asyncblock serve --cluster ... --name ...'"
             yield Finding("owner", False, words)
         else:
             words = f"partition {partition}: {owner.member} at {owner.address}, term {owner.term}"
@@ -266,7 +267,7 @@ def _of_members(status: SetStatus) -> Iterator[Finding]:
         for each in standing_by:
             yield Finding("standby", True, f"partition {partition}: {each.member} at {each.address}")
         if owner is not None and not standing_by:
-            words = f"partition {partition}: nobody stands by; serve the set on another machine"
+            words = f"partition {partition}: no member stands by; serve the set on another machine"
             yield Finding("standby", False, words)
     apart = {each.member: each.skew for each in status.members if abs(each.skew) > MAX_SKEW}
     for member, skew in apart.items():

@@ -46,11 +46,11 @@ def _plain(value: object) -> str:
 
 
 _TOLD = frozenset({"ValueCarried", "ValueCopied", "ValueExported", "ValueStays"})
-"""Of what has no class among the events: whoever wonders where values are and why a job waits for one finds it here."""
+"""Entries without an event class that are shown nevertheless: where values are, and why a job waits for one."""
 
 
 class _JsonLines:
-    """One event a line; bytes in base64. What only matters to the mainframe isn't told."""
+    """One event a line; bytes in base64. Entries that only matter to the mainframe are left out."""
 
     def show(self, event: events.Event) -> None:
         if isinstance(event, events.Other) and event.name not in _TOLD:

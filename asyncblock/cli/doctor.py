@@ -273,7 +273,7 @@ def _executors(info: dict[str, Any]) -> Finding:
 
 
 def _in_vain(kinds: list[dict[str, Any]]) -> Finding:
-    """Say what jobs wait for that nobody has."""
+    """Say which jobs wait for something that no executor has."""
     said = []
     for each in kinds[:_SHOWN]:
         needs = Resources.of(each["needs"])

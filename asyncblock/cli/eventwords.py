@@ -72,7 +72,7 @@ def words(event: events.Event, name: str | None = None) -> tuple[str, str | None
         case events.JobFailed():
             return f"{node}: failed: {event.error}", "red"
         case events.JobRetrying():
-            # What went wrong was told just before, by whoever ended the attempt.
+            # The error was shown just before, with the event that ended the attempt.
             return f"{node}: attempt {event.attempt + 1} follows in {event.pause:g} s", "yellow"
         case events.JobWaiting():
             return f"{node}: waiting: {event.reason}", "yellow"

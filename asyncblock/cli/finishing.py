@@ -36,7 +36,7 @@ def run_command(work: Coroutine[Any, Any, int]) -> NoReturn:
         _complain(f"{error}{hint}")
         code = USAGE
     except DataDirInUse as error:
-        # What a library says is no use to whoever types commands.
+        # The cause has the words for a command line; the error's own words are for callers of the library.
         _complain(str(error.__cause__ or error))
         code = USAGE
     except AsyncBlockError as error:

@@ -14,7 +14,7 @@ from .interrupts import INTERRUPTED, Interrupts
 __all__ = ["EXIT_CODES", "NotCancelled", "end_session", "follow"]
 
 _TAKE_PATIENCE = 5.0
-"""Seconds that a mainframe has to take a cancel in. One that is away, or whose disk is full, can't."""
+"""Seconds that a mainframe has to accept a cancel. It can't while it is away or its disk is full."""
 
 _END_PATIENCE = 20.0
 """Seconds that the session then has to end: ten for its blocks' clean-up, five for their executors to tell of it, and

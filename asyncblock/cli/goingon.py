@@ -1,7 +1,7 @@
-"""Local runs that go on by themselves, for whoever sees them in a browser: by the commands that a terminal has.
+"""Retries and resumes of local runs that the page starts, by the same commands that a user would type in a terminal.
 
-The process is nobody's: it outlives the page, and what reads from it. It says over a pipe which session it has begun,
-and everything else in a file of the run's directory.
+The command outlives the page that has started it. It writes the id of the session that it has begun to a pipe, and
+everything else to a file in the run's directory.
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ _PATIENCE: Final = 60.0
 """Seconds that a command has to begin: a large journal is read first."""
 
 _END_PATIENCE: Final = 5.0
-"""Seconds that the end of its pipe and its own may lie apart."""
+"""Seconds that may pass between the end of its pipe and the end of the process, as they are noticed here."""
 
 _SAID: Final = 4_000
-"""Bytes of what it said last that are told when it didn't."""
+"""Bytes from the end of its output that are shown if it didn't begin."""
 
 
 def tell_begun(fd: int | None, session_id: str) -> None:
-    """Tell whoever has started this command which session it has begun."""
+    """Tell the process that has started this command which session it has begun."""
     if fd is None:
         return
     try:
         with open(fd, "wb", buffering=0) as told:
             told.write(f"{session_id}\n".encode())
     except OSError:
-        pass  # who wanted to know has gone
+        pass  # that process has ended
 
 
 class GoesOn:
@@ -93,7 +93,7 @@ class GoesOn:
         return await run_in_thread(lambda: resolve_flow(path, {}, (), shape=shape))
 
     async def edited(self) -> list[EditedCode]:
-        """Return the packages whose code isn't that any more with which the session began.
+        """Return the packages that were edited since the session began.
 
         **Cancellation** is safe. Raises ``Unavailable`` when its journal can't be read.
         """
@@ -145,7 +145,7 @@ class GoesOn:
         try:
             transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), ours)
         except BaseException:
-            # A cancel too: nobody else knows the two ends.
+            # After a cancel too: nothing else has a reference by which to close the two ends.
             ours.close()
             os.close(write)
             raise
@@ -155,7 +155,8 @@ class GoesOn:
             try:
                 await asyncio.wait({told, ending}, timeout=_PATIENCE, return_when=asyncio.FIRST_COMPLETED)
                 if told.done() != ending.done() and not (told.done() and told.result()):
-                    # It may have told it just before its end; and that its pipe has ended is heard before its own end.
+                    # Two events of one process arrive in any order: the id may be in the pipe when the end is noticed,
+                    # and the pipe's end is noticed before the process's.
                     await asyncio.wait({told, ending}, timeout=_END_PATIENCE)
                 line = told.result() if told.done() else b""
             finally:
@@ -191,9 +192,9 @@ async def _starts_nothing(plan: Plan, inputs: Mapping[str, Any], /, *, title: st
 
 
 def _spawn(command: tuple[str, ...], write: int, said: Path, ended: Any) -> None:
-    """Start a command in a session of its own, and take its exit code in."""
+    """Start a command in a session of its own, and a thread that waits for its exit."""
     try:
-        # Blocks that print do so into the journal, where the page finds it.
+        # The output of blocks goes to the journal, where the page finds it; only errors go to the file.
         with said.open("wb") as errors:
             process = subprocess.Popen(
                 [sys.executable, "-m", "asyncblock", *command, "--json", FD_OPTION, str(write)],
@@ -216,7 +217,8 @@ def _spawn(command: tuple[str, ...], write: int, said: Path, ended: Any) -> None
         except RuntimeError:
             pass  # the page has ended before
 
-    # As a daemon: the page doesn't wait for it. A process whose end nobody takes in looks as if it still ran.
+    # Without a wait the ended process would stay a zombie, which looks as if it still ran. The thread is a daemon, so
+    # that the page can end before the command does.
     threading.Thread(target=wait, name=f"asyncblock {command[0]}", daemon=True).start()
 
 

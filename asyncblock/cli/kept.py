@@ -44,7 +44,7 @@ class KeptRuns:
         return [info_of(run) for run in await asyncio.to_thread(self.runs, "")]
 
     def runs(self, prefix: str) -> list[LocalRun]:
-        """Return those whose ids begin with a prefix. Reads files."""
+        """Return the runs that have session ids with a prefix. Reads files."""
         places = [*(local_runs() if self._local else ()), *self._directories]
         found = {run.row.session_id: run for place in places for run in self._runs_in(place)}
         return [run for session_id, run in found.items() if session_id.startswith(prefix)]

@@ -40,9 +40,9 @@ class Listen:
     """Further values of the Host header."""
     browser: bool = True
     flows: tuple[Path, ...] = ()
-    """Directories whose flows may be started."""
+    """Directories with flows that may be started from the page."""
     until_eof: bool = False
-    """Leave when stdin ends: whoever has started this holds it open."""
+    """Leave when stdin ends: the process that has started this one holds it open."""
 
 
 async def page(name: str | None, target: Target, listen: Listen) -> int:
@@ -171,7 +171,7 @@ async def page_beside(session_id: str, directory: Path) -> AsyncIterator[PageBes
 
     Raises ``Unavailable`` with what it said when it doesn't begin.
     """
-    # In a group of its own: Ctrl-C is for the run, whose end is worth looking at.
+    # In a group of its own: Ctrl-C is meant for the run, and the page stays to show how the run ended.
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "asyncblock", "page", session_id, "--data-dir", str(directory.absolute()), "--until-eof",
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,

@@ -56,14 +56,14 @@ class LocalRun:
 
     @property
     def state(self) -> str:
-        """Its state; a run whose process was killed before its end is ``interrupted``."""
+        """Its state; ``interrupted`` if its process was killed before the end."""
         if self.row.state == "running" and holder(self.directory) is None:
             return "interrupted"
         return self.row.state
 
 
 def _runs(prefix: str = "") -> list[LocalRun]:
-    """Return the sessions of the last local runs whose ids begin with a prefix."""
+    """Return the sessions of the last local runs that have ids with a prefix."""
     found = []
     for directory in local_runs():
         found += [LocalRun(row, directory) for row in peek_sessions(directory) if row.session_id.startswith(prefix)]
@@ -99,7 +99,7 @@ async def _reached(name: str, target: Target) -> AsyncIterator[tuple[Mainframe, 
         if len(ids) > 1:
             raise _several(name, ids)
         if not runs:
-            # One that nobody knows is refused by the mainframe, which says so.
+            # If the mainframe doesn't know it either, it refuses the first request and says so.
             yield mainframe, mainframe.session(ids[0] if ids else name)
             return
     async with _opened(runs[0]) as (mainframe, session):
@@ -107,7 +107,7 @@ async def _reached(name: str, target: Target) -> AsyncIterator[tuple[Mainframe, 
 
 
 def unknown(name: str, directory: Path) -> Unavailable:
-    """Return the error for a session that nobody on this machine knows."""
+    """Return the error for a session that neither a local run nor a mainframe on this machine knows."""
     words = f"neither the last local runs nor {directory} have a session {name!r}"
     return Unavailable(f"{words}; 'asyncblock sessions' lists those that there are")
 
@@ -152,8 +152,8 @@ async def _opened(run: LocalRun) -> AsyncIterator[tuple[Mainframe, Session]]:
 async def seen(name: str, target: Target) -> AsyncIterator[Recording]:
     """Find a session and open it to be looked at, for the duration of the block; nothing goes on for that.
 
-    Local runs are read from their journals, whether they run, have ended, or were killed; so is a mainframe's data
-    directory that nobody serves. Raises ``Unavailable`` when no session or several are meant.
+    Local runs are read from their journals, whether they run, have ended, or were killed; so is the data directory of
+    a mainframe that isn't running. Raises ``Unavailable`` when no session or several are meant.
     """
     runs = _runs(name) if is_local(target) else []
     served = target.url is not None or holder(target.directory) is not None

@@ -1,6 +1,6 @@
-"""What systemd is told by commands that stay: that they are ready, that they end, and that they live (sd_notify).
+"""How commands that stay report to systemd (sd_notify): that they are ready, that they are alive, and that they end.
 
-Nothing is told where nobody asks: systemd says by NOTIFY_SOCKET and WATCHDOG_USEC that it does, for Type=notify units.
+systemd asks for it with NOTIFY_SOCKET and WATCHDOG_USEC, for units of Type=notify. Otherwise nothing is sent.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ async def supervised(alive: Callable[[], Awaitable[object]]) -> AsyncIterator[No
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as notify:
 
         def tell(state: str) -> None:
-            # Nobody may wait for systemd, and nothing ends for want of it.
+            # The command neither waits for systemd nor ends because it isn't there: the socket doesn't block.
             with contextlib.suppress(OSError):
                 notify.sendto(state.encode(), f"\0{place[1:]}" if place.startswith("@") else place)
 
@@ -53,7 +53,7 @@ async def _live(every: float, alive: Callable[[], Awaitable[object]], tell: Call
 
 def _watchdog() -> float | None:
     """Return the seconds between two signs of life; None where none are wanted of this process."""
-    wanted, whose = os.environ.pop("WATCHDOG_USEC", ""), os.environ.pop("WATCHDOG_PID", "")
-    if not wanted.isdecimal() or not int(wanted) or (whose and whose != str(os.getpid())):
+    wanted, pid = os.environ.pop("WATCHDOG_USEC", ""), os.environ.pop("WATCHDOG_PID", "")
+    if not wanted.isdecimal() or not int(wanted) or (pid and pid != str(os.getpid())):
         return None
     return int(wanted) / 2e6

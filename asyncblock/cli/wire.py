@@ -1,4 +1,4 @@
-"""``asyncblock wire``: the protocol's specification and what is made of its types, for whoever writes a peer."""
+"""``asyncblock wire``: the protocol's specification and what is generated from its types, for authors of peers."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class WatchedJob:
         self.error: AsyncBlockError | None = None
         self.attempt = 1
         self.held = False
-        """Outputs count when their attempt has finished: another one may come after it."""
+        """The block has retries: its outputs count only when their attempt has finished, for another may replace it."""
         self._failure: events.BlockFinished | None = None
         self._changed: set[asyncio.Future[None]] = set()
 

@@ -164,7 +164,7 @@ class RunJob:
     nested: FlowJob | None = None
     """The run of a subflow that it is."""
     held: tuple[Ref, ...] = ()
-    """Those of its inputs that the run's holder keeps for it."""
+    """Inputs that must not be released before the job has ended: var values, which another attempt needs again."""
 
 
 class FlowJob:

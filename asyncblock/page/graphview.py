@@ -1,4 +1,4 @@
-"""A flow's graph as an SVG, its nodes coloured by their states. The colours are variables of whoever shows it."""
+"""A flow's graph as an SVG, its nodes coloured by their states. The page that shows it can set the colours by CSS."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ GRAPH_STYLE: Final = """
 .ab-graph path.ab-critical{stroke:var(--ab-critical,#b4530a);stroke-width:2}
 .ab-graph .ab-arrow{fill:var(--ab-edge,#9aa6b5);stroke:none}
 """
-"""What a graph looks like. Whoever shows it puts this into a style element, with the variables if need be."""
+"""The style sheet of a graph. A page that shows one puts it into a style element, and may set its variables."""
 
 _STATE_COLOURS: Final = {
     "finished": "var(--ab-finished,#1a7f45)",

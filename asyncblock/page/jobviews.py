@@ -56,7 +56,7 @@ class JobView:
     progress: float = 0.0
     outputs: int = 0
     cause: str | None = None
-    """The job whose output or end let this one begin, as far as the journal's order tells."""
+    """The job that let this one begin, by an output or its end, as far as the journal's order tells."""
     error: str | None = None
     reason: str | None = None
     """Why no executor takes it."""

@@ -21,7 +21,7 @@ _LEVELS = 6
 
 
 def feeds_of(plan: Plan) -> dict[str, tuple[str, ...]]:
-    """Return by the path of each node those whose values it takes, through the walls of subflows."""
+    """Return for the path of each node the paths of the nodes that feed it, also into and out of subflows."""
     found: dict[str, tuple[str, ...]] = {}
     _feed(plan, plan, (), {}, found)
     return found

@@ -18,7 +18,7 @@ class Work:
     def __init__(self, limits: StateLimits, feeds: Mapping[str, Collection[str]]) -> None:
         self._limits = limits
         self._feeds = feeds
-        """By path of a node: those whose values it takes (``views.feeds_of``)."""
+        """For the path of each node: the paths of those that feed it (``views.feeds_of``)."""
         self.offset = -1
         """The last row of which there were events."""
         self.within = 0
@@ -64,7 +64,7 @@ class Work:
         return "/".join(names)
 
     def cause_of(self, path: str) -> str | None:
-        """Return the job whose value or end came last, of those that the node may have waited for."""
+        """Return the job that came last with a value or its end, of those that the node may have waited for."""
         feeds = self._feeds.get(path)
         if feeds is None:
             return self.last_put

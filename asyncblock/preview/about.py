@@ -1,4 +1,4 @@
-"""What a preview is, in a few words beside it: whoever shows a list of previews doesn't have to fetch them."""
+"""What a preview is, in a few fields beside it, so that a list of previews can be shown without fetching them."""
 
 from __future__ import annotations
 

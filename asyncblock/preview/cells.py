@@ -26,7 +26,7 @@ __all__ = ["DOTS", "cell", "label", "lenient", "safe_repr", "safe_str", "sendabl
 DOTS = "..."
 
 _PYTHON_S = frozenset({"builtins", "collections", "array"})
-"""Modules whose collections have a ``repr`` that is as long as they are."""
+"""Modules with collections that have a ``repr`` as long as they are."""
 
 _ADDRESS = re.compile(" at 0x[0-9a-fA-F]{4,16}")
 

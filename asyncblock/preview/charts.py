@@ -27,7 +27,7 @@ def chart_payload(specification: Any, media_type: str, page: str, limits: Limits
         # Pandas' intervals, say: as their text.
         made = encoded(_spelled_out(specification), limits.bytes)
     if made is None:
-        return {"type": "text", "data": f"a chart whose specification has more than {limits.bytes:,} bytes of JSON"}
+        return {"type": "text", "data": f"a chart with a specification of more than {limits.bytes:,} bytes of JSON"}
     html = page.replace("PLACE", f"chart-{uuid4().hex}").replace("SPECIFICATION", _in_script(made))
     return {
         "type": "html",

@@ -1,7 +1,7 @@
 """Containers of things that can be shown, and objects that hold a figure: each thing is shown, a figure once.
 
-The payload of several pictures is one of type ``image`` whose ``data`` is a list, with their ``titles`` beside it;
-of several things of different kinds one of type ``group``, whose ``data`` are payloads, each with its ``title``.
+Several pictures become a payload of type ``image``: its ``data`` is a list, and their ``titles`` are beside it. Things
+of different kinds become a payload of type ``group``: its ``data`` is a list of payloads, each with its ``title``.
 """
 
 from __future__ import annotations

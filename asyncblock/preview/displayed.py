@@ -1,7 +1,7 @@
-"""What an object displays itself by IPython's ``display``, where it offers nothing else: taken, and shown instead.
+"""Objects that show themselves only by calling IPython's ``display``: what they display is caught and shown.
 
-``display`` prints where no shell of IPython's runs. While an object is asked, and for whoever runs in that context
-alone, there is one that takes what is displayed.
+``display`` prints if there is no IPython shell. So while such an object displays itself there is a shell that catches
+it, for the code in that context alone.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""A figure on its way to the worker: pickled with its arrays beside it, letting other threads run all the while.
+"""A figure on its way to the worker: pickled with its arrays beside it, while other threads can run.
 
-Pickle is between a process and its own child, over a pipe that nobody else has; nothing from the wire is unpickled.
+Pickle is used between a process and its own child only, over a pipe that no other process has. Nothing from the wire is
+unpickled.
 """
 
 from __future__ import annotations
@@ -125,7 +126,7 @@ def _is_figure(obj: Any) -> bool:
 
 
 def _without_pyplot(reduced: Any) -> Any:
-    """Leave out that pyplot knows the figure: whoever reads it would make it pyplot's current one."""
+    """Leave out that pyplot knows the figure: unpickling would make it pyplot's current one."""
     if isinstance(reduced, tuple) and len(reduced) > 2 and isinstance(reduced[2], dict):
         reduced[2].pop("_restore_to_pylab", None)
     return reduced

@@ -1,7 +1,7 @@
-"""Pickling a figure on a thread of its own: one whose parts take for ever holds up no other.
+"""Pickles a figure on a thread of its own, so that one that takes for ever holds up no other.
 
-Pickling runs the author's code (``__reduce__``, ``__getstate__``). Whoever waits a moment for it gets it as if it had
-been done at once; what takes longer comes back by itself.
+Pickling runs the author's code (``__reduce__``, ``__getstate__``). Mostly it is done within the moment that the caller
+waits for it. If it takes longer, the caller goes on with other figures and is called when it is done.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from .yieldgil import yield_gil
 __all__: list[str] = []
 
 _TAKEN_WORK = 3000
-"""Steps up to which a figure is copied at the call: about 2 ms, for values in lists are copied one by one."""
+"""Steps up to which a figure is copied at the call, on the block's loop: values in lists are copied one by one."""
 
 _BETWEEN = 250
 """Steps of counting between two turns of other threads."""
@@ -125,7 +125,7 @@ def _plotly(figure: Any, limits: Limits) -> dict[str, Any]:
             return too_many("plotly figure", count.points, limits)
         yield_gil()
         content = _content(figure)
-    # Whoever has a figure has plotly.
+    # This import can't fail: the figure came from plotly.
     version = import_module("plotly.offline").get_plotlyjs_version()
     page = _PAGE.replace("VERSION", version)
     return chart_payload(content, "application/vnd.plotly.v1+json", page, limits)

@@ -16,7 +16,7 @@ __all__: list[str] = []
 
 def _is_renderable(value: Any) -> bool:
     kind = type(value)
-    # Not ``rich.console``: whoever has only a ``rich.json.JSON`` has never imported that.
+    # Not ``rich.console``: an author who has made only a ``rich.json.JSON`` has never imported that.
     if isinstance(value, type) or brought("rich") is None or is_offering(value):
         return False
     return callable(getattr(kind, "__rich_console__", None)) or callable(getattr(kind, "__rich__", None))

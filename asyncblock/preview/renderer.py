@@ -1,8 +1,8 @@
 """Renderings: figures wait in line for one thread of the process, which hands them to one worker process.
 
-Whoever waits for a rendering holds nothing but its place: no slot of the thread pool, no copy of the figure. The
-thread pickles a figure when its turn comes. The worker process starts with the first figure, serves all further ones,
-and is replaced when it dies, takes too long, has grown, or draws for somebody who has gone.
+A rendering that waits takes no slot of the thread pool and no copy of the figure: the thread pickles a figure when its
+turn comes. The worker process starts with the first figure and draws all further ones. It is replaced when it dies,
+takes too long, has grown, or draws a figure that has been abandoned.
 """
 
 from __future__ import annotations
@@ -44,19 +44,19 @@ class Rendering:
         self.drawn: str | None = None
         """The data URL, when it is there."""
         self.beside = False
-        """It is a picture of a chart that is shown without it, too; in base64, among its representations."""
+        """It is the picture beside a chart, which is shown without it, too; then only its base64 is needed."""
         self.around = ("", "")
-        """What stands in front of the URL and behind it."""
+        """The text in front of the URL and behind it."""
         self._pieces: list[bytearray] | None = None
         self._kept: NamelessCode | None = None
         self.packing: Packing | None = None
-        """Its way to the worker, once its turn has come."""
+        """The pickling of the figure; None before its turn has come."""
         self._renderer: _Renderer | None = None
 
     def take(self) -> None:
-        """Pickle the figure here and at once, for an author who goes on changing it. Raises ``NotSendable``.
+        """Pickle the figure here and at once: its author may change it later. Raises ``NotSendable``.
 
-        Where the worker can't read it, it is read and drawn here.
+        If the worker can't read it, it is read and drawn here.
         """
         self._kept = NamelessCode()
         self._pieces = [bytearray(piece) for piece in self._packed()]
@@ -70,7 +70,7 @@ class Rendering:
         """Get in line. The future's result is a data URL; it raises ``NotSendable`` for what has to be drawn here."""
         renderer = _renderer()
         while not renderer.submit(self):
-            # It was closed in between; there is another one.
+            # It was closed in between: get the one that has replaced it.
             renderer = _renderer()
         self._renderer = renderer
         return self.future
@@ -85,7 +85,7 @@ class Rendering:
             raise
 
     def abandon(self) -> None:
-        """Draw no more: nobody waits."""
+        """Don't draw it any more: the caller has given up."""
         self.abandoned = True
         if not self.future.cancel() and self._renderer is not None:
             self._renderer.abandon(self)
@@ -93,7 +93,7 @@ class Rendering:
     def draw_here(self) -> str:
         """Draw on this thread; return the data URL."""
         figure = self.value if self._pieces is None else read_here(self._pieces)[0]
-        # A future that has failed leads back here by the frames of its exception.
+        # The frames of a failed future's exception refer to this object: a circle that would keep the figure.
         self._pieces, self._kept, self.future = None, None, Future()
         data = png_of(figure, self.limits.pixels, None, self._most)
         return data_url(data, media_type_of(data) or "image/png")
@@ -111,16 +111,16 @@ class Rendering:
 
     @property
     def _most(self) -> int:
-        """Bytes of the picture: base64 makes four of three."""
+        """Bytes that the picture may have: base64 turns three into four."""
         return self.limits.bytes * 3 // 4 - 100
 
 
 _LATE = 8
-"""Figures that may be pickled beside the line; the ninth holds it up."""
+"""Figures that may still be being pickled after their turn; the thread waits for the next one, and others behind it."""
 
 
 class _Later(Exception):
-    """A figure comes back into the line when it is pickled."""
+    """The figure isn't pickled yet: it gets in line again when it is."""
 
 
 def _give_up(rendering: Rendering) -> None:
@@ -129,7 +129,7 @@ def _give_up(rendering: Rendering) -> None:
 
 
 def _settle(rendering: Rendering, outcome: str | Exception) -> None:
-    # One that was late may have been given up.
+    # The rendering may have been given up while its figure was still being pickled.
     with suppress(InvalidStateError):
         if isinstance(outcome, str):
             rendering.future.set_result(outcome)
@@ -198,7 +198,7 @@ class _Renderer:
             except Exception as error:
                 _settle(rendering, error)
             except BaseException as problem:
-                # A figure's own methods may raise anything; whoever waits must not be ended by it.
+                # A figure's own methods may raise anything, SystemExit too. It must not reach the caller as such.
                 _settle(rendering, PreviewFailed(f"it raised {type(problem).__name__}"))
             else:
                 _settle(rendering, url)
@@ -207,7 +207,7 @@ class _Renderer:
         self._end_process()
 
     def _is_due(self, rendering: Rendering) -> bool:
-        """Tell whether somebody still waits for a rendering whose turn has come, or has come again."""
+        """Tell whether a rendering is still wanted now that its turn has come, or has come again."""
         if rendering.packing is None:
             return rendering.future.set_running_or_notify_cancel()
         self._late -= 1
@@ -216,7 +216,7 @@ class _Renderer:
         return not rendering.future.done()
 
     def _packed(self, rendering: Rendering) -> Sequence[bytes | bytearray | memoryview]:
-        """Return the request for the worker. Raises ``_Later`` where others go first, and what pickling raises."""
+        """Return the request for the worker. Raises ``_Later`` if it isn't pickled yet, and what pickling raises."""
         packing = rendering.packing
         if packing is None:
             packing = rendering.packing = Packing(rendering.pieces, lambda: self._line.put(rendering))
@@ -235,7 +235,7 @@ class _Renderer:
         except _Later:
             raise
         except BaseException:
-            # Whatever it is: what was packed is large, and nobody asks for it again.
+            # After any error: the pickled figure is large, and won't be needed again.
             rendering.packing = None
             raise
         rendering.packing = None
@@ -339,7 +339,7 @@ def _at_exit() -> None:
 
 
 def _after_fork() -> None:
-    # The thread isn't in the child process, and the worker is the parent's.
+    # The child process has no such thread, and the worker belongs to the parent.
     global _instance, _instance_lock, _keepers
     _instance = None
     _instance_lock = threading.Lock()

@@ -127,7 +127,7 @@ def _as_frame(value: Any) -> Any:
 def _count(frame: Any) -> int:
     count = frame.shape[0]
     if not isinstance(count, int):
-        raise TypeError(f"a {type(frame).__name__} whose number of rows isn't known; compute it first")
+        raise TypeError(f"the number of rows of this {type(frame).__name__} isn't known; compute it first")
     return count
 
 

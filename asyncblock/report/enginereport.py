@@ -33,7 +33,7 @@ _PATIENCE = 10.0
 """Seconds that the broker has at the end for what it hasn't taken."""
 
 _ROWS = 1000
-"""Rows whose outputs are remembered: what a flow puts out names one of them."""
+"""How many rows' outputs are remembered: an output of the flow names one of them."""
 
 Message = dict[str, Any]
 

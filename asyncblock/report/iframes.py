@@ -29,7 +29,7 @@ STYLE: Final = (
     "<style>html{color-scheme:light;background:#fff;font:14px/1.45 system-ui,sans-serif}body{margin:8px}"
     "table{border-collapse:collapse}</style>"
 )
-"""What HTML looks like that says nothing of it."""
+"""The look of HTML that has no styles of its own."""
 
 NO_RTC: Final = """<script>(()=>{
 for(const n of ['RTCPeerConnection','webkitRTCPeerConnection'])delete window[n];
@@ -46,9 +46,9 @@ for(const n of ['setHTMLUnsafe'])for(const c of [Element,ShadowRoot])delete c.pr
 delete Document.parseHTMLUnsafe;
 for(const n of ['write','writeln'])make(document,n,{value(){throw new Error('document.write is not there')}});
 })()</script>"""
-"""No policy of today's browsers knows of WebRTC, by which a script could send datagrams. A frame in the frame would
-have it anew, so there are none: they go before they have begun, in shadow trees, too. (``written`` takes those away
-that HTML declares.)"""
+"""Takes WebRTC away, by which a script could send datagrams: no content policy of today's browsers forbids it. A frame
+within the frame would have it again, so such frames are removed before they load, also from shadow trees; those that
+HTML declares are taken out by ``written``."""
 
 _HEAD: Final = (
     f'<!doctype html><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{FRAME_POLICY}">'
@@ -69,12 +69,12 @@ _DECLARED = re.compile("shadowroot", re.IGNORECASE)
 
 
 def written(html: str) -> str:
-    """Return HTML of a block's without shadow trees that it declares: nobody could look into them (``NO_RTC``)."""
+    """Return a block's HTML without declared shadow trees: ``NO_RTC`` couldn't look for frames in them."""
     return _DECLARED.sub("shadow-root", html)
 
 
 def runs_scripts(html: str) -> bool:
-    """Tell whether HTML needs scripts. Where that isn't seen it is shown in a frame in which none run."""
+    """Tell whether HTML needs scripts. If this says no, it is shown in a frame that runs none."""
     return "<script" in html.lower()
 
 

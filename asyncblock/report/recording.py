@@ -1,4 +1,4 @@
-"""Where a session is read from: a mainframe, or rows of a journal that nobody has open."""
+"""Where a session is read from: a mainframe, or rows of a journal that no mainframe has open."""
 
 from __future__ import annotations
 

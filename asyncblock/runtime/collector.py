@@ -1,6 +1,6 @@
 """The garbage collector in asyncblock's own processes: executor processes, and those of the commands.
 
-Whoever embeds asyncblock keeps their own settings, and so does the process that draws figures.
+A program that embeds asyncblock keeps its own settings, and so does the process that draws figures.
 """
 
 from __future__ import annotations
@@ -33,19 +33,20 @@ def calm() -> None:
 
 
 _SHORT = (1500, 1, 2)
-"""A full collection after three of what survived: 9,000 objects, in 2 to 5 ms; with the above it would be 35."""
+"""A full collection after three of what survived, or 9,000 objects. With the thresholds above it would look at several
+times as many at once, and the loop would stall for that long (stall)."""
 
 _LONG = 0.002
-"""Seconds of a full collection from which on what it has left is put out of the next one's sight: a loop may stall for
-15 ms, and the next one finds as much again before it comes."""
+"""If a full collection takes longer, the objects that it has left are frozen: the next ones don't look at them. A loop
+may stall for 15 ms, and there will be as many objects again before the next collection."""
 
 
 def keep_short() -> None:
     """Let full collections be short, however much is alive: for a process that is the mainframe's alone.
 
-    With a hundred thousand open jobs each one took 200 ms, again and again while they came. What a collection has left
-    is alive; of that nothing becomes a circle that stays, for jobs, sessions and links leave none, so it need not be
-    looked at again. It is, when half of all that there was has gone.
+    With a hundred thousand open jobs each collection took 200 ms, again and again while the jobs came. The objects that
+    a collection has left are alive, and jobs, sessions and links leave no reference cycles, so these objects needn't be
+    looked at again. They are when half of all that there was has gone.
     """
     began, blocks = 0.0, 0
 
@@ -57,7 +58,7 @@ def keep_short() -> None:
             began = time.perf_counter()
         elif time.perf_counter() - began > _LONG:
             gc.freeze()
-            # To count what is frozen would take as long as to look at it.
+            # Counting the frozen objects would take as long as a collection; counting blocks takes no time.
             blocks = sys.getallocatedblocks()
         elif sys.getallocatedblocks() < blocks // 2:
             gc.unfreeze()
@@ -98,8 +99,8 @@ def promotion() -> Callable[[], None]:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Let no collection come for the duration of the block, which makes very much that stays: they would find nothing
-    and take a third of its time."""
+    """Prevent collections for the duration of the block, which makes very many objects that stay: a collection would
+    find nothing, and they would take a third of the block's time."""
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -27,10 +27,10 @@ _LIMITS: Final = StateLimits(head=0, tail=0, lines=0, previews=10_000, payloads=
 """Lines aren't kept: ``History`` reads those that are looked at."""
 
 _IDLE: Final = 4
-"""Sessions that nobody watches any more and that are still followed: somebody may come back."""
+"""Sessions that are followed for a while after the last tab has left them: it may come back."""
 
 _TURN: Final = 400
-"""Events that are taken at once; then others on the loop have a turn."""
+"""Events that are folded in one step; then other tasks of the loop have a turn."""
 
 
 class Following:
@@ -72,21 +72,21 @@ class Following:
 
     @property
     def may_cancel(self) -> bool:
-        """Tell whether it runs, and whoever looks may cancel it."""
+        """Tell whether it runs, and the page may cancel it."""
         return self.watched is not None and self.watched.cancel is not None and not self.ended
 
     @property
     def may_retry(self) -> bool:
-        """Tell whether it didn't come to a good end, and whoever looks may run it again from there."""
+        """Tell whether it failed or was cancelled, and the page may run it again from there."""
         return self.watched is not None and self.watched.retry is not None and self.word in ("failed", "cancelled")
 
     @property
     def may_resume(self) -> bool:
-        """Tell whether its process was killed, and whoever looks may go on with it."""
+        """Tell whether its process was killed, and the page may go on with it."""
         return self.watched is not None and self.watched.resume is not None and self.word == "interrupted"
 
     async def look(self) -> None:
-        """Look whether what was read to its end goes on elsewhere, and follow it there. **Cancellation** is safe."""
+        """Follow the session to where it goes on, if it was read to the end here. **Cancellation** is safe."""
         watched = self.watched
         if watched is not None and self._read_out and not self.state.over and await watched.moved():
             self._anew.set()
@@ -98,7 +98,7 @@ class Following:
         return event
 
     def forget(self, event: asyncio.Event) -> None:
-        """Nobody waits for this change any more."""
+        """Stop waiting for a change."""
         self._waiting.discard(event)
 
     def _tell(self) -> None:

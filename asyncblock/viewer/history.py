@@ -24,10 +24,10 @@ from ..report.recording import Recording
 __all__ = ["FoundLine", "History", "Index", "Search"]
 
 _VALUES: Final = 20
-"""Values of each handle whose places are kept: the last ones."""
+"""How many values of each handle can be found again: the last ones."""
 
 _GAP: Final = 400
-"""Rows between two that are wanted beyond which they are read apart."""
+"""Two rows that lie further apart than so many rows are read by two requests."""
 
 _PATIENCE: Final = 20.0
 """Seconds that reading back may take; a mainframe that is away longer is said to be."""
@@ -142,7 +142,7 @@ class History:
         **Cancellation** is safe. Raises ``Unavailable`` when they can't be read in time.
         """
         found: dict[int, events.AnyEvent] = {}
-        # Nobody waits for what isn't there yet: such a place is none that the page has told.
+        # A place that isn't there yet doesn't come from this page; reading up to it would wait for the session.
         wanted = sorted(each for each in set(places) if each >> 20 <= self._now.offset)
         try:
             async with asyncio.timeout(_PATIENCE):

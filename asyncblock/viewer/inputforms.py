@@ -103,7 +103,7 @@ def _field(definition: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str
     optional = "value" in definition or bool(definition.get("nullable"))
     value = before.get(name, definition.get("value"))
     text = value if kind not in ("number", "choice", "json") and isinstance(value, str) else _json(value)
-    # A secret that was given in its own words isn't shown to whoever may start it again.
+    # A secret that was given literally isn't shown: not all who may start the flow again may know it.
     hidden = hides(definition, value)
     long = len(text) > _LONG
     choices = schema.get("enum", [True, False])

@@ -1,4 +1,4 @@
-"""Running again from where it failed what has failed, and going on with what was killed."""
+"""Going on with sessions: a retry of one that failed, a resume of one that was killed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["EditedCode", "Resumes", "Retries", "RetriesThere"]
 
 @dataclass(frozen=True, slots=True)
 class EditedCode:
-    """A package whose code isn't that any more with which a session began."""
+    """A package that was edited since a session began."""
 
     package: str
     version: str
@@ -22,15 +22,17 @@ class EditedCode:
 
 
 class Resumes(Protocol):
-    """A session whose process was killed, and that can go on."""
+    """A session that can go on though its process was killed."""
 
     async def edited(self) -> list[EditedCode]:
-        """Return what was edited since: the session waits for it unless its version is accepted. **Cancellation** is
-        safe."""
+        """Return what was edited since. The session waits for the old versions, unless ``resume`` accepts them.
+
+        **Cancellation** is safe.
+        """
         ...
 
     async def resume(self, accept: Sequence[str] = ()) -> None:
-        """Go on with it; blocks of the versions that are accepted run the code that is there.
+        """Go on with it. Blocks of the accepted versions run the code that is there now.
 
         **Durability**: on return it goes on. **Cancellation** may leave it going on. Raises ``AsyncBlockError``.
         """
@@ -38,7 +40,7 @@ class Resumes(Protocol):
 
 
 class Retries(Protocol):
-    """A session that has failed, or was cancelled, of which another session can go on."""
+    """A session that has failed or was cancelled, and that a new session can continue."""
 
     async def told(self) -> dict[str, Any]:
         """Return what stays as it was (``kept``), and why what runs again does (``again``).

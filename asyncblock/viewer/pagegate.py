@@ -1,11 +1,12 @@
 """Who may ask the page, and what browsers are told to forbid.
 
-* The ``Host`` must be one that the page listens for: else a name that resolves to this machine makes any site a caller.
+* The ``Host`` must be one that the page listens for. Otherwise any site could call it, under a name of its own that
+  resolves to this machine.
 * Without the cookie there is nothing but the way in: the one-time address that the command prints, or a form for the
-  token. The cookie is HttpOnly and SameSite=Strict, and a browser's word on where a request comes from (``Origin``,
-  ``Sec-Fetch-Site``) must fit, too; a frame of a preview has another origin, and so neither.
-* Who gives wrong tokens too often waits. One-time keys nobody guesses: a wrong one counts for nothing, for any site can
-  open its address.
+  token. The cookie is HttpOnly and SameSite=Strict, and the headers in which a browser says where a request comes from
+  (``Origin``, ``Sec-Fetch-Site``) must fit, too. A preview's frame has another origin, so it has neither.
+* After too many wrong tokens all have to wait. Wrong one-time keys don't count: they can't be guessed, and any site
+  could open their address to lock the user out.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ PAGE_POLICY: Final = (
     "img-src 'self' data: blob:; media-src data: blob:; connect-src 'self'; frame-src 'self'; base-uri 'none'; "
     "form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types asyncblock"
 )
-"""Of everything here but frames. Where frames go is decided by ``frame-src``, whoever sends them there."""
+"""The policy of everything here but frames. ``frame-src`` limits where a frame can go, even if its content sends it."""
 
 _OPEN: Final = ("/static/",)
-"""What is no secret: the page's own files."""
+"""Paths that need no cookie: the page's own files are no secret."""
 
 _TRIES: Final = 10
 _WINDOW: Final = 60.0
@@ -45,7 +46,7 @@ _FORM: Final = 4_096
 """Bytes of a login form."""
 
 _PATIENCE: Final = 10.0
-"""Seconds that it may take to come."""
+"""Seconds in which a login form has to arrive."""
 
 
 class Keys:
@@ -69,7 +70,7 @@ class Keys:
         return key
 
     def wait(self) -> float:
-        """Return how many seconds nobody may try."""
+        """Return for how many seconds no token is accepted."""
         if len(self._wrong) < _TRIES:
             return 0.0
         return max(self._wrong[0] + _WINDOW - time.monotonic(), 0.0)

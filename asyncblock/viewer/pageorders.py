@@ -1,4 +1,4 @@
-"""What whoever looks at the page may order: sessions are cancelled, run again and gone on with; flows are started."""
+"""Orders from the page: cancel a session, run it again, go on with it; start a flow."""
 
 from __future__ import annotations
 
@@ -118,15 +118,13 @@ class PageOrders:
             return answer_json({"session": await watched.retry.start()})
 
     async def _resume(self, request: Request) -> Response:
-        """Return what was edited since the session began, or go on with it under the versions that are accepted."""
+        """Return what was edited since the session began (GET), or go on with it (POST); ``accept`` names versions."""
         async with self._following(request) as (following, watched), asyncio.timeout(_BEGINNING):
             if watched.resume is None:
                 return problem("this page can't resume this session", 403)
             await following.caught_up.wait()
             if not following.may_resume:
-                return problem(
-                    f"this session is {following.word}; only one whose process was killed can be resumed", 409
-                )
+                return problem(f"this session is {following.word}; only an interrupted one can be resumed", 409)
             if request.method != "POST":
                 return answer_json({"edited": [asdict(each) for each in await watched.resume.edited()]})
             accept = request.query_params.getlist("accept")

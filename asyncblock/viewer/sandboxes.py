@@ -1,8 +1,8 @@
-"""Documents for what a block made to be run by a browser. Each is shown in a sandboxed frame, and is one by itself.
+"""Documents for previews that a browser has to run. Each is shown in a sandboxed frame of its own.
 
-The policy that comes with the document makes its origin an opaque one, whatever holds it, and knows no network; where
-the frame goes by itself is decided by the page's policy (``pagegate``), which lets frames go nowhere but here; and here
-nobody answers without the cookie, which a frame of another origin doesn't have.
+The document's policy gives it an opaque origin, even when it is opened outside of the frame, and allows no network. The
+page's policy (``pagegate``) lets frames navigate nowhere but to this server; and that answers nothing without the
+cookie, which a frame of another origin doesn't have.
 """
 
 from __future__ import annotations

@@ -22,11 +22,11 @@ from .wholegroups import Group, Groups
 __all__ = ["ListedPage", "LocalSessions", "Query", "Sources", "Watched"]
 
 _SCANNED: Final = 5_000
-"""Sessions that are looked through for one page of a list whose words few of them have."""
+"""Sessions that are looked through for one page of a list, if few of them have the words."""
 
 _ASKED: Final = 200
 _MOST: Final = 1_000
-"""Sessions that are asked for at once, first and then: many may be of one group, which is one entry."""
+"""Sessions of the first request, and of each further one: many may be of one group, which is a single entry."""
 
 
 async def _stays() -> bool:
@@ -34,7 +34,7 @@ async def _stays() -> bool:
 
 
 class _Live(Followed):
-    """A session of a mainframe whose events go on until its end."""
+    """A session of a mainframe; its events go on until it ends."""
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -50,19 +50,19 @@ class Watched:
     """A session that is open to be watched."""
 
     recording: Recording
-    """Of a live one the events go on until it ends."""
+    """If the session runs, its events go on until it ends."""
     cancel: Callable[[str], Awaitable[None]] | None = None
-    """Cancels it, for a reason; None where nobody may, or nothing runs."""
+    """Cancels it, for a reason; None if it may not be cancelled, or nothing runs."""
     away: Callable[[], bool] = lambda: False
     """Tells whether the mainframe can't be reached at the moment."""
     again: Again | None = None
-    """Starts it again; None where nobody may."""
+    """Starts it again; None if that isn't allowed."""
     retry: Retries | None = None
-    """Runs it again from where it failed; None where nobody may, or it can't be."""
+    """Runs it again from where it failed; None if that isn't allowed or can't be done."""
     resume: Resumes | None = None
-    """Goes on with it after its process was killed; None where nobody may, or it can't be."""
+    """Goes on with it after its process was killed; None if that isn't allowed or can't be done."""
     moved: Callable[[], Awaitable[bool]] = _stays
-    """Tells whether it goes on elsewhere than where it is read, and is to be opened anew."""
+    """Tells whether it goes on in another place than it is read from, and is to be opened anew."""
     row: Row | None = None
     """Reads the lines of a row of its journal; None where they can't be read."""
     rows: int | None = None
@@ -84,15 +84,15 @@ class Watched:
         return cls(live, cancel, lambda: link.away, again, retry, row=row, rows=info.rows)
 
     def only_seen(self) -> Watched:
-        """Return it for somebody who may change nothing."""
+        """Return it without what changes anything, for a token that may only read."""
         return replace(self, cancel=None, again=None, retry=None, resume=None)
 
 
 class LocalSessions(Protocol):
-    """Sessions of runs on this machine, whose journals are read without being opened."""
+    """Sessions of runs on this machine. Their journals are read without being opened."""
 
     async def sessions(self) -> list[SessionInfo]:
-        """List them. The state of one whose process was killed is ``interrupted``."""
+        """List them. If the process of one was killed, its state is ``interrupted``."""
         ...
 
     def open(self, session_id: str) -> AbstractAsyncContextManager[Watched]:
@@ -113,7 +113,7 @@ class Query:
     """Of the last session of the page before: when it was created, and its id."""
     limit: int = 100
     unfolded: tuple[tuple[str, int], ...] = ()
-    """Groups whose sessions are wanted, too, and how many of each."""
+    """Groups that are shown with their sessions, and how many of each."""
 
     def fits(self, info: SessionInfo) -> bool:
         """Tell whether a session belongs into the list."""
@@ -146,7 +146,7 @@ class ListedPage:
 class Sources:
     """All sessions of a page. ``mainframe`` and ``kept`` may be missing.
 
-    ``flows`` are directories whose flows may be started.
+    ``flows`` are directories with flows that may be started.
     """
 
     def __init__(
@@ -161,7 +161,7 @@ class Sources:
         self._kept = kept
         self.roles = roles
         self.startable = Startable(mainframe, flows) if mainframe is not None and self.may_cancel else None
-        """The flows that may be started; None where nobody may."""
+        """The flows that may be started; None if the token may start none."""
         self._groups = Groups(self._members)
 
     @property
@@ -171,7 +171,7 @@ class Sources:
 
     @property
     def may_cancel(self) -> bool:
-        """Tell whether the token may."""
+        """Tell whether the token may cancel and start sessions."""
         return "client" in self.roles
 
     @property
@@ -190,7 +190,7 @@ class Sources:
         every = sorted({each.session_id: each for each in (*local, *found)}.values(), key=_place, reverse=True)
         whole = [of[0] for of in by_group(every).values()]
         if more and last is not None:
-            # What is older than what was looked through belongs onto a later page.
+            # Local sessions that are older than those looked through belong on a later page, in order with the rest.
             whole = [each for each in whole if _place(each) >= last]
         shown = whole[: query.limit]
         more = more or len(whole) > len(shown)
@@ -207,7 +207,7 @@ class Sources:
         return groups
 
     async def executors(self) -> dict[str, Any]:
-        """Return who runs blocks for the mainframe, as it tells it.
+        """Return the executors that run blocks for the mainframe, as it describes them.
 
         **Cancellation** is safe. Raises as ``Mainframe.executors``.
         """
@@ -238,7 +238,7 @@ class Sources:
         return await cancel_group(self.mainframe, group, reason)
 
     async def _of_mainframe(self, query: Query) -> tuple[list[SessionInfo], bool, tuple[int, str] | None]:
-        """Return those of the mainframe that fit, whether there may be more, and how far was looked."""
+        """Return the mainframe's sessions that fit, whether there may be more, and the last place looked at."""
         if self.mainframe is None or query.state == "interrupted":
             return [], False, None
         found: list[SessionInfo] = []

@@ -91,7 +91,7 @@ class Startable:
 
 
 def _without_inputs(path: Path, languages: Collection[str]) -> Plan:
-    """Make a plan of a flow whose inputs are still to be given."""
+    """Make a plan of a flow before its inputs are given."""
     made: list[Plan] = []
 
     def keep(plan: Plan) -> Plan:

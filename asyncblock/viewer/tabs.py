@@ -27,10 +27,10 @@ _PACE: Final = 0.1
 """Seconds between what is sent to a tab of a session."""
 
 _GATHER: Final = 0.01
-"""Seconds that what changes together has to come together, after a time without changes."""
+"""Seconds that the first change after a pause waits for others, so that they are sent together."""
 
 _LOOK: Final = 1.0
-"""Seconds between looks at the list, and at whether the mainframe is there: it tells nobody of new sessions."""
+"""Seconds between looks at the list, and at whether the mainframe is there: it doesn't announce new sessions."""
 
 _UNFOLDED: Final = 20
 """Groups that one tab may have unfolded."""

@@ -47,7 +47,7 @@ _ERROR: Final = 400
 
 
 def in_words(error: AsyncBlockError) -> str:
-    """Return an error for whoever looks. A token that isn't taken, or not any more, is the page's own."""
+    """Return an error in words for the user. A token that is refused is the page's own, so a new page is needed."""
     if isinstance(error, Unauthorized):
         return f"{error}; end the page's command, and start it with another --token"
     return str(error)

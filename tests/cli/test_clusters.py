@@ -39,7 +39,7 @@ async def test_a_set_is_made_once_and_examined(nats: NatsServers, tmp_path: Path
     assert examined.process.returncode == 1
     bad = [line for line in examined.out if line.startswith("BAD")]
     assert len(bad) == 1
-    assert "nobody owns it; start 'asyncblock serve" in bad[0]
+    assert "no member owns it; start 'asyncblock serve" in bad[0]
     assert "always, as their monitoring said" in "\n".join(examined.out)
     told = await run("cluster", "status", "--name", "made", "--json", state=tmp_path, ASYNCBLOCK_CLUSTER=nats.urls[0])
     found = orjson.loads(told.out[0])

@@ -95,7 +95,7 @@ def hand_over(
 ) -> None:
     """Let the owner of a set store what it has and hand over to one that stands by: before its machine is updated, say.
 
-    Exit codes: 0 that one owns it, 1 another does, 2 nobody stands by, or nobody answers.
+    Exit codes: 0 that one owns it, 1 another does, 2 no member stands by, or none answers.
     """
     from .. import clusters
 

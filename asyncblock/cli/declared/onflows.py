@@ -66,9 +66,9 @@ def check(
 ) -> None:
     """Check a flow and all that it refers to, without running anything.
 
-    Every problem is told with file and line: also imports of block files that can't be resolved here, unless they run
-    elsewhere, and with --url which blocks nobody there has the code for, or offers what they need. What would differ
-    with --compat is told too. Exit codes: 0 it can be run, 2 it can't.
+    Every problem is told with file and line. So are imports of block files that can't be resolved here, unless the
+    blocks run elsewhere; with --url, blocks that no executor there has the code for, or offers the resources for; and
+    with --compat, what would differ. Exit codes: 0 it can be run, 2 it can't.
     """
     from .. import flows as about
 

@@ -1,7 +1,7 @@
 """Finds the function behind a block: in a file of a block package, or in an importable Python module.
 
-``imports`` decides how a file becomes a module. Here is decided which reading of a package a session sees: the one that
-it began with; a session that begins after a file was changed gets all of the package anew.
+``imports`` decides how a file becomes a module. ``Loader`` decides which edition of a package a session sees: the one
+that it began with. A session that begins after a file was changed gets the whole package imported anew.
 """
 
 from __future__ import annotations

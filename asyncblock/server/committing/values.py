@@ -13,7 +13,7 @@ from ..journal import Journal
 __all__ = ["Found", "Values", "value_in"]
 
 _BUDGET = 16 << 20
-"""Bytes of records kept in memory: 25,000 small ones; what fell out is read from the journal again."""
+"""Bytes of records kept in memory, with ``_OVERHEAD`` for each; the others are read from the journal again."""
 
 _AHEAD = 1000
 """Records behind one that was read from the journal which are kept as well, as long as they take a quarter of the

@@ -1,8 +1,8 @@
-"""Bodies in a stream: a subject for each, whose messages are a chain, every one behind the last of the subject.
+"""Bodies in a stream: each has a subject, and its messages form a chain: each names the number of the one before it.
 
-A *chunk* holds bytes and where they begin; a *claim* is what a new owner adds to those that are under way, so that an
-owner before it can neither add nor delete any more; *gone* ends a body. Such a message may be sent again when its
-outcome is unknown: of two that expect the same number one is stored.
+A *chunk* holds bytes and where they begin. A new owner adds a *claim* to each body that is under way, so that an
+earlier owner can neither extend nor delete it any more. *Gone* ends a body. If the outcome of such a message is
+unknown, it may be sent again: of two messages that expect the same number only one is stored.
 """
 
 from __future__ import annotations
@@ -267,7 +267,7 @@ class BodyChains:
         return b"".join(parts)
 
     async def session_of(self, key: BodyKey) -> int | None:
-        """Return the session whose entries name a body; see ``Bodies.session_of``."""
+        """Return the session with an entry that names a body; see ``Bodies.session_of``."""
         self._check(key)
         row = self._index.body_rows.get(key)
         return None if row is None else row.session_no
@@ -299,11 +299,11 @@ class BodyChains:
         others = [link_id for link_id in self._chains if link_id not in link_ids]
         keys = [key for link_id in others for key, _ in self._unreferenced(link_id)]
         if keys:
-            # Nothing waits for it: they count as gone already.
+            # The deletion isn't awaited: these bodies count as gone already.
             _ = self._delete(keys)
 
     def delete_pruned(self, keys: Iterable[BodyKey]) -> asyncio.Future[int]:
-        """Queue the deletion of bodies whose session has been deleted."""
+        """Queue the deletion of the bodies of a deleted session."""
         return self._delete([*keys])
 
     def check_open(self) -> None:

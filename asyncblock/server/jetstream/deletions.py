@@ -1,6 +1,6 @@
-"""The task that deletes what the stream says is of no use: sessions that are hidden, snapshots that others replaced.
+"""The task that deletes what the stream marks as unneeded: hidden sessions, and snapshots that newer ones replace.
 
-A purge isn't fenced, and needn't be: what may go is stored as such, whoever reads it, and goes for good.
+A purge isn't fenced and needn't be: the marks are in the stream, all owners read the same ones, and none is taken back.
 """
 
 from __future__ import annotations

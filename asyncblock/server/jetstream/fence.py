@@ -1,8 +1,9 @@
-"""Who may write to a partition's stream: each append names the number that it goes behind, and an owner begins by a
-batch of its own, longer than what an earlier owner can have in flight, so that nothing of that one fits any more.
+"""Who may write to a partition's stream. Each append names the number that it must follow. A new owner begins with a
+batch that is longer than what an earlier owner can have in flight, so that none of those appends fits any more.
 
-An append whose outcome is unknown isn't sent again. First comes a batch of one's own: then it is there, before that
-batch, or it will never be; the stream is read up to the batch, and one goes on from what is there.
+An append with an unknown outcome isn't sent again. First the owner appends such a batch of its own: from then on the
+lost append is either in the stream, in front of the batch, or will never be. The owner reads the stream up to the batch
+to find out which, and continues from there.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from .streammessages import COMMIT, END, PartitionNames
 __all__ = ["PADDING", "Fence", "Overtaken"]
 
 PADDING: Final = 8
-"""Messages of a takeover. Who has fewer appends in flight finds none of the numbers that it expects."""
+"""Messages of a takeover. An earlier owner has fewer appends in flight, so none of them finds the number it expects."""
 
 _MAX_BATCH_BYTES: Final = 4 << 20
 _ATTEMPTS: Final = 20
@@ -35,7 +36,7 @@ class Overtaken(Unavailable):
 
 
 class Fence:
-    """The right to append to a partition's stream, taken by ``take_over`` and lost to whoever takes over next."""
+    """The right to append to a partition's stream: ``take_over`` gains it, and the next owner's takeover ends it."""
 
     def __init__(self, store: NatsStore, names: PartitionNames, owner: str) -> None:
         self._store = store
@@ -55,8 +56,8 @@ class Fence:
     async def take_over(self, epoch: str = "", instead_of: str | None = None) -> None:
         """Become the owner. Raises ``Unavailable`` when somebody else keeps getting in between, or the stream is cut.
 
-        ``instead_of`` is whoever is to be followed, empty where nobody has owned it: when it is another's, that one
-        stays the owner, and ``Overtaken`` tells its name.
+        ``instead_of`` is the owner to replace, and empty for a partition without one. If the partition has another
+        owner, that one stays, and ``Overtaken`` names it.
 
         **Durability**: no append of an earlier owner is stored any more when it returns.
         **Cancellation** leaves it unknown who owns the partition.

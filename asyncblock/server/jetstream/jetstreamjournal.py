@@ -88,17 +88,18 @@ class JetStreamJournal(QueueingJournal, CatalogueReads):
         connect: Callable[..., Awaitable[NatsStore]] = NatsStore.open,
         **options: Any,
     ) -> JetStreamJournal:
-        """Open the journal of a partition, made if need be; whoever has it open loses it, and nothing acknowledged.
+        """Open the journal of a partition, and make it if there is none. An earlier owner loses it, but nothing that
+        was acknowledged is lost.
 
-        ``owner`` is the name that others are told, ``instead_of`` that of whoever is followed (``Fence.take_over``),
-        ``epoch`` the set's if the partition is new, ``patience`` how many seconds an answer may take; ``options`` are
-        those of ``nats.connect``.
+        ``owner`` is the name that others are told, ``instead_of`` the name of the owner to replace
+        (``Fence.take_over``), ``epoch`` the set's if the partition is new, ``patience`` how many seconds an answer may
+        take; ``options`` are those of ``nats.connect``.
 
         **Durability**: no write of an earlier owner is stored any more when it returns.
-        **Cancellation** leaves nothing open; who owns the partition is open then.
+        **Cancellation** leaves nothing open; the partition may or may not have been taken over.
 
-        Raises ``Unavailable`` with the setting that can't keep the promise, or when the servers don't answer,
-        ``Overtaken`` when it is another than ``instead_of`` whose place would be taken.
+        Raises ``Unavailable`` with the setting that can't keep the promise, or when the servers don't answer, and
+        ``Overtaken`` if the partition is owned by another one than ``instead_of``.
         """
         disk_errors = DiskErrors(on_trouble, on_recovered)
         store = await connect(servers, patience=patience, name=owner, **options)
@@ -116,7 +117,7 @@ class JetStreamJournal(QueueingJournal, CatalogueReads):
             await store.close()
             raise Unavailable(f"stream {names.stream} can't be opened: {error}") from error
         except BaseException:
-            # A cancel too: nobody gets this object to close the connection.
+            # After a cancel too: the caller gets no journal that it could close.
             await store.close()
             raise
         journal.append(cls(store, names, fence, index, bodies, disk_errors, on_overtaken))
@@ -138,14 +139,15 @@ class JetStreamJournal(QueueingJournal, CatalogueReads):
     # ------------------------------------------------------------------ writing
 
     async def prove(self) -> None:
-        """Wait until something was stored: from here it could still be, so nobody else has taken over before that.
+        """Wait until a write of this journal is stored: so no other owner had taken over before that.
 
-        In trouble it waits; once taken over, for ever. **Cancellation** is safe. Raises ``Closed``.
+        It waits while the servers don't answer, and for ever once another owner has taken over. **Cancellation** is
+        safe. Raises ``Closed``.
         """
         self.check_open()
         proved = self.promise()
         write = Write(lambda: settle(proved, None))
-        # Nobody's answer is as old, so nothing is dropped; but it is a message.
+        # No stored answer is as old as 1970, so this write changes nothing; but it is a message in the stream.
         write.drop_requests(0)
         self._put(write)
         await proved

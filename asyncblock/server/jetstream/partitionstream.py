@@ -27,9 +27,9 @@ class Demands:
     """What the servers have to keep."""
 
     servers_sync_always: bool
-    """The operator says so: no server tells. Without it what was acknowledged may be lost with the power."""
+    """The operator vouches for it: servers don't report it. Without it a power loss may take what was acknowledged."""
     auth_required: bool = False
-    """They have to ask whoever connects who that is."""
+    """They have to authenticate each client."""
     replicas: int = 3
     max_bytes: int = -1
     """The most that the partition's rows and entries, and its bodies, may take each; -1 for what the account allows."""

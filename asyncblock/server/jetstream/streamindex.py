@@ -73,9 +73,9 @@ class StreamIndex(Catalogue):
     places: dict[int, EntryPlaces] = field(default_factory=dict)
     snapshot_places: dict[int, SnapshotPlace] = field(default_factory=dict)
     pruned: dict[int, PrunedSession] = field(default_factory=dict)
-    """Sessions that are hidden and may have messages and bodies still. Whoever deletes these takes the session out."""
+    """Sessions that are hidden and may still have messages and bodies. ``Deletions`` deletes these and removes them."""
     superseded: list[tuple[int, int]] = field(default_factory=list)
-    """Sessions whose snapshots below a number are of no use any more. Whoever deletes these takes them out."""
+    """Sessions, each with a number below which its snapshots have been replaced; ``Deletions`` works these off."""
     _commit: str = ""
     _waiting: list[StoredMessage] = field(default_factory=list)
 
@@ -141,6 +141,6 @@ class StreamIndex(Catalogue):
             self.superseded.append((session_no, seq - part))
 
     def snapshot_of(self, session_no: int, payload: bytes) -> Snapshot:
-        """Return a session's snapshot, whose payload was read."""
+        """Return a session's snapshot; its payload was read before."""
         place = self.snapshot_places[session_no]
         return Snapshot(session_no=session_no, offset=place.offset, payload=payload)

@@ -369,6 +369,7 @@ class JobOwner(Protocol):
     jobs: dict[str, Job]
     """Those that haven't ended."""
     lives: Lives
+    """Its var values that something still needs."""
     links: set[LinkState]
     """Those that have had a job of it."""
     served: set[str]

@@ -1,11 +1,13 @@
-"""Lives: which var values of a session may still be asked for. The others can go, and their executors are told so.
+"""Lives: which var values of a session may still be asked for. A value *lives* as long as something holds it. When
+nothing does any more it is *released*: its executor is told that it can free it.
 
-A value is held by the queues it waits in, by jobs that have it as an input and haven't ended (they may be tried again),
-by the attempt at whose end it goes downstream, by the job that runs the block which has put it out, and, the last one
-of each output of the flow, by the session. What nothing holds at the end of a transaction is released.
+A value is held by each queue in which it waits, by each job that has it as an input and hasn't ended (it may be tried
+again), by an attempt that sends its outputs downstream only at its end, and by a job that has asked for the block which
+has put the value out. The session holds the last value of each output of the flow. What nothing holds at the end of a
+transaction is released.
 
-All of this follows from the journal, so a mainframe that comes back knows it again. What an executor didn't hear is
-said in another way after its next Welcome: what was seen of each attempt, and what of that lives.
+All of this follows from the journal, so a mainframe that comes back knows it again. An executor may have missed a
+release. So after each Welcome it is told which values of each attempt the mainframe has seen, and which of these live.
 """
 
 from __future__ import annotations
@@ -117,7 +119,7 @@ class Made:
 
 
 class VarValue:
-    """A value that lives."""
+    """A value that lives: something holds it, or did so until this transaction."""
 
     __slots__ = (
         "aliases", "body", "copies", "file", "grounded", "handle", "holds", "kept", "key", "made", "number", "ordinal",
@@ -128,7 +130,7 @@ class VarValue:
         self.made = made
         self.number = number
         self.kept = kept
-        """There is a file of it for later runs, too."""
+        """It is in the cache as well, from where every executor can have it."""
         self.size = size
         """Bytes that move when another process takes it; None for one that stays in its own."""
         self.file: tuple[str, str] | None = None
@@ -136,18 +138,19 @@ class VarValue:
         self.body: BodyRef | None = None
         """The body that its file became, for other hosts."""
         self.copies: dict[str, tuple[str, str]] = {}
-        """The host and the name of the file that it came into elsewhere, by the link of who has fetched it."""
+        """For each link whose executor has fetched it: the host and the name of its file there."""
         self.grounded: str | None = None
         """Why it can't become a body."""
         self.holds = 0
+        """How many queues, jobs, attempts and outputs of the flow hold it; at 0 it is released."""
         self.places: list[PlaceRun] = []
-        """Where references to it stand; more than one when it was sent on as it came."""
+        """The records that contain it; more than one if a block has sent it on."""
         self.handle = handle
         self.ordinal = ordinal
         self.key: dict[str, Any] | None = None
-        """What stands for it since it was made again, in place of what its references say."""
+        """The reference by which executors find it since it was made again; the records still have the old one."""
         self.aliases: tuple[Alias, ...] = ()
-        """What stood for it before."""
+        """The lost values for which it stands since it was made again."""
         self.why: str | None = None
         """Why it stays in its process."""
 
@@ -202,7 +205,10 @@ class VarValue:
 
 
 class Lives:
-    """The var values of one session. ``begin`` is called when there is the first."""
+    """The var values of one session that something still holds, with where each one is and how many hold it.
+
+    ``begin`` is called when there is the first: until then no session pays for counting holders.
+    """
 
     def __init__(self, session_id: str, begin: Callable[[], object]) -> None:
         self._session_id = session_id
@@ -212,12 +218,15 @@ class Lives:
         self._made: dict[tuple[str, int], Made] = {}
         self._places = ValuePlaces[VarValue]()
         self._callers: dict[str, list[Ref]] = {}
-        """What jobs hold of the blocks that they run."""
+        """For each job: the values that it holds because blocks that it has asked for have put them out."""
         self._idle: list[VarValue] = []
+        """Values that may have no holder any more: ``settle`` looks at them at the end of a transaction."""
         self.spent: list[BodyRef] = []
-        """Bodies of values that have gone: whoever has settled that drops them, once it is in the journal why."""
+        """Bodies of released values. The session drops them when the journal has the rows that released them."""
         self._aliases: dict[Alias, VarValue] = {}
+        """Values that were made again, by the names of the lost ones: references go on naming those."""
         self.lineage = Recipes()
+        """How values can be made again if they are lost."""
         self.places: set[str] = set()
         """The hosts and disks that files of values are or were on."""
         self._portable: dict[str, bool] = {}
@@ -225,7 +234,7 @@ class Lives:
 
     @property
     def any(self) -> bool:
-        """Tell whether there are values."""
+        """Tell whether there are values. Most sessions have none, and skip all that concerns them."""
         return bool(self._made)
 
     @property
@@ -236,7 +245,7 @@ class Lives:
     # ------------------------------------------------------------------ values come
 
     def note(self, attempt: MakerAttempt, place: tuple[int, int, int], handle: str, value: object) -> bool:
-        """Look at a value in a record; tell whether it is a var value that lives."""
+        """Take in a value of a record; tell whether it is a var value that lives. Holding it is ``take``'s."""
         found = self._known(attempt, value)
         if found is None:
             return False
@@ -288,10 +297,10 @@ class Lives:
         made = self._made[job_id, attempt] = Made(job_id, attempt, link_id, node_id)
         return made
 
-    # ------------------------------------------------------------------ who holds them
+    # ------------------------------------------------------------------ values are held
 
     def take(self, ref: Ref) -> bool:
-        """Hold the value that a reference stands for; tell whether it is a var value that lives."""
+        """Hold the value that a reference names until ``drop``; tell whether it is a var value that lives."""
         found = self._find(ref)
         if found is None:
             return False
@@ -299,7 +308,7 @@ class Lives:
         return True
 
     def drop(self, ref: Ref) -> None:
-        """Hold it no more."""
+        """End one hold of a value; the last one releases it at the end of the transaction."""
         found = self._find(ref)
         if found is not None:
             found.holds -= 1
@@ -317,17 +326,17 @@ class Lives:
         return self.value(key.job_id, key.attempt, key.place)
 
     def take_for(self, caller: str, ref: Ref) -> None:
-        """Let a job hold what a block has put out that it runs."""
+        """Let a job hold an output of a block that it has asked for."""
         if self.take(ref):
             self._callers.setdefault(caller, []).append(ref)
 
     def caller_over(self, job_id: str) -> None:
-        """A job asks for nothing any more that its blocks have put out."""
+        """End the holds of a job on the outputs of its blocks: it asks for none of them any more."""
         for ref in self._callers.pop(job_id, ()):
             self.drop(ref)
 
     def attempt_over(self, attempt: MakerAttempt) -> None:
-        """An attempt is over: what waited for its end goes downstream now, or never."""
+        """End the holds of an attempt: what waited for its end goes downstream now, or never."""
         if not self._made:
             return
         for held in attempt.held or ():
@@ -342,7 +351,7 @@ class Lives:
         self.caller_over(job.job_id)
 
     def find(self, ref: Ref) -> VarValue | None:
-        """Return the value that a reference stands for, if it is a var value that lives."""
+        """Return the value that a reference names, if it is a var value that lives."""
         return self._find(ref)
 
     def missing(self, refs: Iterable[Ref], has: Callable[[VarValue], bool]) -> list[VarValue]:

@@ -57,7 +57,7 @@ export async function retry(id) {
 }
 
 /**
- * Go on with a session whose process was killed; where its code was edited since, after that was accepted.
+ * Go on with a session after its process was killed. If code was edited since, ask first whether to accept that.
  * @param {string} id
  */
 export async function resume(id) {

@@ -1,4 +1,4 @@
-// Elements whose texts are texts. Only `markup` takes markup, and only that which this page's own server has made.
+// Makes elements. Their texts are never parsed as markup: only `markup` takes that, from this page's own server.
 
 /** @typedef {Node | string | number | null | undefined | false | Child[]} Child */
 
@@ -6,7 +6,7 @@ const policy = globalThis.trustedTypes?.createPolicy("asyncblock", { createHTML:
   ?? { createHTML: (/** @type {string} */ html) => html };
 
 /**
- * Make an element. Attributes whose names begin with "on" are listeners; null and false leave one out.
+ * Make an element. An attribute that begins with "on" is a listener; null and false leave one out.
  * @param {string} name
  * @param {Record<string, any> | null} [attributes]
  * @param {...Child} children

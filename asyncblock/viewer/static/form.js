@@ -60,7 +60,7 @@ export async function openForm(name, about, address) {
     control.setAttribute("name", field.name);
     const about = [field.about, HINTS[field.kind]].filter(Boolean);
     if (about.length) control.setAttribute("aria-describedby", `${words}-about`);
-    // What nobody has touched is as before; an optional field that is emptied has its default.
+    // A field that the user hasn't touched keeps its value; an optional one that was emptied takes its default.
     let touched = false;
     // A browser's field has line feeds alone.
     const ends = field.text.includes("\r\n") && !/(^|[^\r])\n/.test(field.text) ? "\r\n" : "\n";

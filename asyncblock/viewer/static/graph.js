@@ -14,7 +14,7 @@ const SVG = "http://www.w3.org/2000/svg";
 /** Pixels of a box beside its words, and of a letter of them (.ab-sub), which is more than most take. */
 const BESIDE = 30, LETTER = 5.8;
 
-/** A graph whose nodes stand in groups is asked for again, at most so often. */
+/** Milliseconds between two requests for a graph with groups, which changes as they grow. */
 const PAUSE = 1000;
 
 /** @param {import("./session.js").Session} session @returns {import("./session.js").Part} */

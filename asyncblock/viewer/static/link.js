@@ -22,7 +22,7 @@ export function begin(say) {
   tell = say;
   connect();
   document.addEventListener("visibilitychange", () => {
-    // A tab that nobody looks at is sent nothing.
+    // A hidden tab gets no updates.
     if (document.hidden) socket?.close();
     else if (!socket) connect();
   });

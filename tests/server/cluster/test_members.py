@@ -269,7 +269,7 @@ async def test_a_flow_goes_on_when_its_mainframe_hands_over_or_is_told_to_leave(
         check_flow(submit, flow.parent)
         alone = await run("cluster", "hand-over", servers, "--name", found.name, state=tmp_path)
         assert alone.process.returncode == 2
-        assert "nobody stands by in set" in alone.err[0]
+        assert "no member stands by in set" in alone.err[0]
         examined = await run("doctor", *found.reach, state=tmp_path)
         words = "\n".join(examined.out)
         assert f"BAD  address    {second.url}" in words
