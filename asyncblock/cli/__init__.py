@@ -34,9 +34,9 @@ def main() -> None:
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
-    """Leave at once: nothing has begun that would have to end in order; what does so asks for its signals itself.
+    """Leave at once. Nothing has begun that would have to end in order; commands handle signals themselves when it has.
 
-    An exception would meet half-made modules while they are imported, and some that are written in C end by a
+    An exception would be raised in the middle of an import, and some modules that are written in C end with a
     segmentation fault then.
     """
     os._exit(INTERRUPTED)

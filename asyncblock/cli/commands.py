@@ -84,7 +84,7 @@ async def run_plan(wanted: Wanted, plan: Plan, workers: int, data_dir: Path | No
             from ..report.enginereport import engine_report
 
             telling = await stack.enter_async_context(engine_report(wanted.broker))
-        # In this process prints go where a debugger's prompt goes, unless the output is data.
+        # With --in-process, prints go to the terminal, where a debugger's prompt is, unless the output is data.
         with shows_of_jobs(not workers and not wanted.json):
             async with embedded(
                 directory, workers=workers, capture=wanted.json, offers=offered.offers, labels=offered.labels
@@ -157,7 +157,7 @@ async def resume(
 
 
 def _tell_of_its_end(directory: Path, session_id: str) -> None:
-    """Say of a session that has ended that it is only shown once more, and how it is run again."""
+    """If a session has ended, say that it is only shown again, and how to retry it."""
     for row in peek_sessions(directory):
         if row.session_id == session_id and row.state != "running":
             words = f"session {session_id} has ended already ({row.state}); this is what it did."
@@ -205,14 +205,14 @@ async def executor(
     async with AsyncExitStack() as stack:
         interrupts = stack.enter_context(Interrupts())
 
-        # Asked first, so that a wrong address or token is said at once and here.
+        # Before the workers start, so that a wrong address or token ends the command at once, with one message.
         def own_links() -> AbstractAsyncContextManager[PlacedLinks]:
             return open_links(url, token, timeout=COMMAND_TIMEOUT, tls=tls, headers=headers)
 
         async with own_links() as links:
             await _must_run_blocks(Mainframe(*links), url)
         hang_reports = await stack.enter_async_context(HangReports.of(own_links))
-        # A flow's directory is as good as its package's, which may be above.
+        # A directory within a package, of a flow for example, stands for the package.
         own = [*map(package_root, packages)]
         served = [*own, *(example.root for example in shipped())]
         edits = Edits(package_hash, own) if reload else None

@@ -53,9 +53,9 @@ class Finding:
 
 
 async def examine(target: Target) -> AsyncIterator[Finding]:
-    """Look at everything that can be looked at; a finding that makes the next ones impossible is the last.
+    """Examine everything that can be examined; stop at a finding that makes the next ones impossible.
 
-    Of several addresses, those of a set, each is looked at, and then the mainframe that serves.
+    Of a set, every address is examined, and then the mainframe that serves.
     """
     try:
         url, token = target.address()
@@ -84,7 +84,7 @@ async def examine(target: Target) -> AsyncIterator[Finding]:
 
 
 async def _way_to(url: str, tls: ssl.SSLContext | None, headers: Mapping[str, str]) -> AsyncIterator[Finding]:
-    """Look at the way to an address, as far as it goes."""
+    """Examine the way to an address step by step, up to the first that fails."""
     parts = split_address(url)
     host, port = parts.hostname or "", _port(parts.scheme, parts.port)
     proxy = proxy_of(parts.scheme, host)

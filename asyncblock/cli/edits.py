@@ -1,4 +1,4 @@
-"""Edits of packages while a command runs: the kernel tells of them (watchfiles), and only those of code are told on."""
+"""Edits of packages while a command runs. The kernel reports changed files (watchfiles); only edits of code count."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ..runtime.offload import wait_in_thread
 __all__ = ["Edits", "need_watchfiles"]
 
 _CHECK = 1000
-"""Milliseconds after which the first look comes: what was edited before the kernel was asked isn't told by it."""
+"""Milliseconds before a first comparison: the kernel doesn't report edits from before it was asked to watch."""
 
 
 def need_watchfiles(option: str) -> None:
-    """Raise ``Unavailable`` where edits can't be seen."""
+    """Raise ``Unavailable`` if edits can't be seen."""
     try:
         import watchfiles  # noqa: F401
     except ImportError:
@@ -26,7 +26,7 @@ def need_watchfiles(option: str) -> None:
 
 
 class Edits:
-    """What package directories hold, and which of them were edited. ``mark`` makes what is compared of one."""
+    """Which package directories were edited: those that have another ``mark`` (a hash of their code) than before."""
 
     def __init__(self, mark: Callable[[Path], str], roots: Iterable[Path] = ()) -> None:
         self._mark = mark
@@ -50,7 +50,7 @@ class Edits:
         """
         while True:
             directories = await wait_in_thread(self._directories)
-            # Ended before the next one begins: a directory came or went.
+            # A directory came or went: this watch ends before the next one begins.
             async with aclosing(self._changes(directories)) as changes:
                 async for edited, still in changes:
                     if edited:

@@ -14,7 +14,7 @@ _SHORT = 200
 """Characters of a value in a line."""
 
 _LONG = 1.0
-"""Seconds of a stall that is told while it lasts."""
+"""Seconds after which a stall is shown while it lasts."""
 
 _PARTS = 20
 """Members of an output that are shown on lines of their own."""

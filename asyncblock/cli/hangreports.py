@@ -1,6 +1,7 @@
-"""What the parent of an executor process sees of it while that can't speak, told over links of the parent's own.
+"""Reports of executor processes that can't speak for themselves because something holds their interpreter's lock.
 
-They are opened when there is something to tell, and closed when there was nothing for a while.
+Their parent tells the mainframe, over links of its own. It opens them with the first report, and closes them when there
+was none for a while.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ LINGER = 15.0
 """Seconds without a word before they are closed: signs of life come each second while they are needed."""
 
 MAX_SAID = 64
-"""Words that wait to be told; the oldest go, for a sign of life gets old."""
+"""Reports that wait to be sent. The oldest are dropped: a sign of life is worth nothing later."""
 
 
 class HangReports:

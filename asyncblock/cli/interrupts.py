@@ -16,7 +16,7 @@ __all__ = ["INTERRUPTED", "Interrupts"]
 class Interrupts:
     """SIGINT and SIGTERM for the duration of a ``with`` block in a command's main task.
 
-    Until something else is said, the first one cancels that task: what was begun is ended on the way out.
+    Unless ``handled_by`` says otherwise, the first signal cancels that task, which then cleans up on the way out.
     """
 
     def __init__(self) -> None:

@@ -27,7 +27,7 @@ from .targets import COMMAND_TIMEOUT
 __all__ = ["KeptRuns"]
 
 _LOOK = 1.0
-"""Seconds between looks at whether the process of a run is still there, while nothing comes."""
+"""Seconds without an event after which is looked whether the run's process is still there."""
 
 
 class KeptRuns:
@@ -62,7 +62,7 @@ class KeptRuns:
 
     @asynccontextmanager
     async def open(self, session_id: str) -> AsyncIterator[Watched]:
-        """Open one for the duration of the block. Raises ``Unavailable`` where there is none of this id."""
+        """Open a session for the duration of the block. Raises ``Unavailable`` if there is none with this id."""
         found = [run for run in await asyncio.to_thread(self.runs, session_id) if run.row.session_id == session_id]
         if not found:
             raise Unavailable(f"there is no session {session_id!r} any more: the oldest of local runs are deleted")
@@ -106,7 +106,7 @@ class KeptRuns:
 async def _read(directory: Path, session_id: str) -> AsyncIterator[tuple[Recording, Row]]:
     """Read a session as its journal has it at the moment, and single rows of it."""
     with peek_session(directory, session_id) as found:
-        # Panels ask at once, and a connection is for one thread at a time.
+        # Several panels may ask at the same time, and a connection to SQLite serves one thread at a time.
         lock = threading.Lock()
 
         def rows(offset: int) -> list[tuple[int, list[bytes]]]:

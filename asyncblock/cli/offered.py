@@ -1,4 +1,4 @@
-"""``--offers`` and ``--label``: what executors that a command starts have for blocks that need something."""
+"""``--offers`` and ``--label``: the resources of the executors that a command starts."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Offered:
         return ", ".join([*amounts, *(f"label {each}" for each in self.labels)])
 
     def or_of_run(self, directory: Any) -> Offered:
-        """Return this, or where nothing was said what a run in a data directory has offered."""
+        """Return what was given, or else what an earlier run in a data directory has offered."""
 
         from ..inprocess.runs import offers_of_run
 

@@ -88,7 +88,7 @@ async def page(name: str | None, target: Target, listen: Listen) -> int:
             if not roles & {"client", "observer"}:
                 raise Unavailable(f"the token may not look at sessions; its roles are {', '.join(sorted(roles))}")
             token = target.address()[1] if mainframe is not None else None
-            # Of a mainframe's directory the mainframe itself tells more than its journal.
+            # If a mainframe serves the directory, it is asked; its journal would say less.
             own = None if target.url is not None else kept if mainframe is None else KeptRuns(local=is_local(target))
             sources = Sources(mainframe, own, roles=roles, flows=listen.flows)
             served_page = await stack.enter_async_context(
@@ -101,7 +101,7 @@ async def page(name: str | None, target: Target, listen: Listen) -> int:
             if not listen.until_eof:
                 print("The address works once; Ctrl-C ends the page, and nothing else.", file=sys.stderr, flush=True)
             if listen.browser and _has_display():
-                # With an address of its own: the printed one still works.
+                # The browser gets an address of its own: each works once, and the printed one must still work.
                 scratch = Scratch(Path(tempfile.gettempdir()))
                 stack.callback(scratch.close)
                 _open(served_page.way_in(session_id), scratch)
@@ -134,8 +134,8 @@ def _has_display() -> bool:
 
 
 def _open(address: str, scratch: Scratch) -> None:
-    """Open a browser by a file that only this user can read: arguments of processes are everybody's to see."""
-    # The directory is this user's alone.
+    """Open a browser with a file that redirects to the address: all users could see it among a process's arguments."""
+    # Only this user can read the directory.
     file = scratch.directory() / "page.html"
     meta = el("meta", http_equiv="refresh", content=f"0;url={address}")
     file.write_text(f"<!doctype html>{meta}")
@@ -153,7 +153,7 @@ class PageBeside:
         self._process = process
 
     async def stay(self, interrupts: Interrupts) -> None:
-        """Let the page be looked at until an interrupt, where somebody is there to send one."""
+        """Keep the page until an interrupt, if the command runs on a terminal, from where one can come."""
         if not (sys.stdin.isatty() and sys.stdout.isatty()):
             return
         print("The run has ended; its page stays until Ctrl-C.", file=sys.stderr, flush=True)

@@ -81,7 +81,7 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _with_last_inputs(plan: Plan, given: frozenset[str]) -> Plan:
-    """Give a flow's required inputs what they were in the last run with the cache, and tell of it."""
+    """Fill a flow's required inputs with the values of the last run with the cache, and say so."""
     last = _last_inputs(plan)
     definitions = []
     warnings = list(plan.warnings)
@@ -111,7 +111,7 @@ def _last_inputs(plan: Plan) -> dict[str, Any]:
 
 
 def remember_inputs(plan: Plan, inputs: Mapping[str, Any]) -> None:
-    """Remember a flow's inputs for the next run with the cache. Writes a file; one that can't be is no matter."""
+    """Remember a flow's inputs for the next run with the cache, in a file. If that fails, they aren't remembered."""
     with suppress(OSError, TypeError):
         file = _file_of(plan)
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -38,9 +38,9 @@ async def run_again(wanted: Wanted, workers: int, data_dir: Path | None) -> int:
 
 
 def _plan(wanted: Wanted, edits: Edits, found: bool) -> Plan | None:
-    """Return the plan; None for a flow that can't be run at the moment, for it is being edited.
+    """Return the plan; None if the flow can't be run at the moment, because it is being edited.
 
-    One that was ``found`` before may have gone for a while: another branch is checked out.
+    A flow that was ``found`` before may be missing for a while, as when another branch is checked out.
     """
     try:
         plan = resolve(wanted)

@@ -79,7 +79,7 @@ async def retry(
 
 
 def _must_have_ended(directory: Path, session_id: str) -> None:
-    """Raise ``Unavailable`` for a run that was killed: to open its journal lets it go on."""
+    """Raise ``Unavailable`` for a run that was killed: opening its journal for a retry would resume it instead."""
     interrupted = any(row.session_id == session_id and row.state == "running" for row in peek_sessions(directory))
     if interrupted and holder(directory) is None:
         raise Unavailable(f"session {session_id} was interrupted; go on with it: asyncblock resume {session_id}")

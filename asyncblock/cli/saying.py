@@ -1,4 +1,4 @@
-"""What commands that stay say of themselves: a line to read, or one of the log where logs are for programs."""
+"""What long-running commands say about themselves: plain lines, or records of the log if that is for programs."""
 
 from __future__ import annotations
 

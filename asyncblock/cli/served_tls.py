@@ -1,6 +1,6 @@
-"""The certificate that a mainframe shows: read again when its files change, for one that is renewed needs no restart.
+"""The certificate that a mainframe shows. It is read again when its files change, so that renewing it needs no restart.
 
-Connections that are open go on under the one with which they began.
+Open connections keep the certificate with which they began.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ logger = logging.getLogger("asyncblock.server")
 
 
 def served_tls(cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
-    """Return what a server needs that shows this certificate. Raises ``Unavailable`` when it can't be read."""
+    """Return a server's TLS settings with this certificate. Raises ``Unavailable`` when it can't be read."""
     if cert is None and key is None:
         return None
     if cert is None or key is None:
@@ -42,7 +42,8 @@ class _Renewed:
         try:
             stamp = self._stamp_now()
             if stamp != self._stamp:
-                # Noted even if it can't be read: half of a pair is there, and the other half is another change.
+                # Noted before it is read, which may fail: while one of the two files is new, they don't match. The
+                # second file is another change.
                 self._stamp = stamp
                 self._current = self._read()
                 logger.info("the certificate %s was replaced; connections that come have the new one", self._files[0])

@@ -1,7 +1,7 @@
-"""What the commands do with sessions that are there: list, follow, cancel them, and fetch their outputs.
+"""What the commands do with existing sessions: list, follow and cancel them, and fetch their outputs.
 
-They are those of the mainframe that is meant, and, where that is this machine's own, those of the last local runs. A
-session is named by its id, or by so much of its beginning that no other one is meant.
+These are the sessions of the mainframe that the options name. If they name none, the last local runs of this machine
+count, too. A session is named by its id, or by as much of its beginning as is unique.
 """
 
 from __future__ import annotations
@@ -249,7 +249,7 @@ def _plain(value: Any) -> str:
 
 
 _MEMBERS = 50
-"""Sessions that are asked for in place of one: they may be of one group, which is one line."""
+"""Sessions that are fetched for each line: many may be of one group, which is a single line."""
 
 
 async def sessions(target: Target, state: str | None, limit: int | None, json: bool, group: str | None = None) -> int:

@@ -49,9 +49,9 @@ class Wanted:
     page: bool = False
     """Its page is served while it runs."""
     compat: str | None = None
-    """As which engine it runs where ours is more sensible."""
+    """The engine that the flow's file is read for (``--compat``); None for ours."""
     broker: str | None = None
-    """Which MQTT broker is told of it while it runs."""
+    """The MQTT broker to which the run is reported while it lasts."""
 
 
 def resolve(wanted: Wanted, languages: Collection[str] = ()) -> Plan:
@@ -94,7 +94,7 @@ async def submit(wanted: Wanted, target: Target, detach: bool, sets: Sets | None
                 plan = await mainframe.resolve(lambda languages: resolve(wanted, languages))
             warn(plan, [wanted.inputs] if sets is None else sets.inputs)
             if sets is not None:
-                # Of many runs only the ends are told: what they will wait for in vain is said before.
+                # Of many runs only their ends are shown. So say now what they would wait for in vain.
                 for problem in unserved(plan, await mainframe.info()):
                     print(f"{problem} (warning)", file=sys.stderr, flush=True)
                 return await (

@@ -1,4 +1,4 @@
-"""What the commands do that tell of a session as a whole: ``report``, ``export`` and ``show``."""
+"""The commands that show a session as a whole: ``report``, ``export`` and ``show``."""
 
 from __future__ import annotations
 

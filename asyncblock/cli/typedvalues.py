@@ -1,4 +1,4 @@
-"""What is typed on a command line, read: ``--input NAME=VALUE`` and durations such as ``30d``."""
+"""Reads values that are typed on a command line: ``--input NAME=VALUE`` and durations such as ``30d``."""
 
 from __future__ import annotations
 

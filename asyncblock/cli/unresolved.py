@@ -1,7 +1,7 @@
-"""Which imports of a flow's block files can't be resolved in this environment. Nothing of them is imported for that.
+"""Which imports of a flow's block files can't be resolved in this environment. Nothing is imported to find that out.
 
-Only what certainly runs when a block is loaded counts: not what stands in functions, under a condition, or in a ``try``
-that expects it to fail.
+Only imports that certainly run when a block is loaded count: not those in functions, under a condition, or in a ``try``
+that expects them to fail.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ class _PackageImports:
 
 
 def _words(name: str) -> str:
-    # Late: mostly nothing is missing, and a check loads no executor for nothing.
+    # Imported only here: mostly nothing is missing, and then a check needn't load the executor's modules.
     from ..executor.diagnosis.failure import missing_extra
 
     hint = missing_extra(ModuleNotFoundError(name=name)) if not name.startswith(".") else ""

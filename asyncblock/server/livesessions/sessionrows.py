@@ -37,7 +37,7 @@ class SessionRows(SessionRecovery):
     # ------------------------------------------------------------------ what blocks have sent
 
     def take(self, transaction: Transaction, attempt: Attempt, run: ChannelRecords) -> list[tuple[int, str]]:
-        """Take in a run of records; return (index, reason) of those that are refused."""
+        """Note a run of records as one line and fold it; return (index, reason) of those that are refused."""
         records, first = run.records, attempt.records
         attempt.records += len(records)
         if self.ended or attempt.finished:
@@ -47,30 +47,33 @@ class SessionRows(SessionRecovery):
         refused = [] if run.flat is not None and attempt.started else _refused(run, attempt.started or late)
         if run.flat is None:
             refused = attempt.job.arguments.beyond(records, refused)
-        # Joined at once: each concatenation would copy all of it (throughput).
-        parts = [attempt.prefix, b',"n":%d,"records":' % first, run.raw]
-        if refused:
-            parts += b',"refused":', orjson.dumps(_once(refused))
-        if late:
-            parts.append(b',"late":true')
-        line = transaction.line(self, b"".join((*parts, b"}")))
+        line = transaction.line(self, _line(attempt, run, first, refused, late))
+        row, skip = (self.next_offset, line), {i for i, _ in refused}
         if not late:
-            size = len(run.raw) // max(len(records), 1)
-            if run.flat is not None and not refused and not any(self._consumed(attempt.job, h) for h in run.flat):
-                self.counted += len(records)
-            else:
-                skip = {i for i, _ in refused}
-                if self.watch is not None:
-                    self.watch.put_out((self.next_offset, line), attempt.job.job_id, attempt.number)
-                    if run.flat is None:
-                        taken = [record for i, record in enumerate(records) if i not in skip] if skip else records
-                        self.watch.took(attempt.job.job_id, attempt.number, taken)
-                flat = next(iter(run.flat)) if run.flat is not None and len(run.flat) == 1 and not refused else ""
-                self._fold_records(transaction, attempt, records, (self.next_offset, line), size, skip, flat)
+            self._take_in(transaction, attempt, run, row, skip)
             self._check_size(transaction, attempt)
         elif run.flat is None:
-            self._note_late(attempt, records, (self.next_offset, line), {i for i, _ in refused})
+            self._note_late(attempt, records, row, skip)
         return [(first + i, reason) for i, reason in refused]
+
+    def _take_in(
+        self, transaction: Transaction, attempt: Attempt, run: ChannelRecords, row: tuple[int, int], skip: set[int]
+    ) -> None:
+        """Fold the records of a line, but for those that were refused: ``skip`` has their places."""
+        records = run.records
+        if run.flat is not None and not skip and not any(self._consumed(attempt.job, h) for h in run.flat):
+            # No node takes these outputs, so only their number counts (throughput).
+            self.counted += len(records)
+            return
+        if self.watch is not None:
+            self.watch.put_out(row, attempt.job.job_id, attempt.number)
+            if run.flat is None:
+                taken = [record for i, record in enumerate(records) if i not in skip] if skip else records
+                self.watch.took(attempt.job.job_id, attempt.number, taken)
+        size = len(run.raw) // max(len(records), 1)
+        # If all of them are outputs by one handle, they are folded without a look at each (throughput).
+        flat = next(iter(run.flat)) if run.flat is not None and len(run.flat) == 1 and not skip else ""
+        self._fold_records(transaction, attempt, records, row, size, skip, flat)
 
     def _check_size(self, transaction: Transaction, attempt: Attempt) -> None:
         """End a job, and with it the flow, whose session takes more of the disk than a session may."""
@@ -333,6 +336,16 @@ def _refused(run: ChannelRecords, started: bool) -> list[tuple[int, str]]:
         if reason is not None:
             found.append((index, reason[:150]))
     return found
+
+
+def _line(attempt: Attempt, run: ChannelRecords, first: int, refused: list[tuple[int, str]], late: bool) -> bytes:
+    """Return the line that notes a run of records. Joined at once: a concatenation would copy it (throughput)."""
+    parts = [attempt.prefix, b',"n":%d,"records":' % first, run.raw]
+    if refused:
+        parts += b',"refused":', orjson.dumps(_once(refused))
+    if late:
+        parts.append(b',"late":true')
+    return b"".join((*parts, b"}"))
 
 
 def _once(refused: list[tuple[int, str]]) -> list[tuple[int, str]]:
