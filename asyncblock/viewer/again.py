@@ -1,4 +1,4 @@
-"""Starting again what has run: the same version of its flow, with the inputs of before or others."""
+"""Starts a session again: the same version of its flow, with its inputs or others."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["Again"]
 
 
 class Again:
-    """A session's flow and inputs, of which another session can be made."""
+    """A session's flow and inputs, from which another session can be started."""
 
     def __init__(self, mainframe: Mainframe, session_id: str) -> None:
         self._mainframe = mainframe
         self._session_id = session_id
 
     async def form(self) -> dict[str, Any]:
-        """Return the fields, with the values of before.
+        """Return the fields of the form, with the values of the session.
 
         **Cancellation** is safe. Raises as ``Session.plan``.
         """

@@ -1,4 +1,4 @@
-"""What all answers of the page have: JSON, words for what went wrong, and numbers that were asked with."""
+"""What the page's requests and answers have in common: JSON, errors in words, and numbers in queries."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _FORM: Final = 4 << 20
 """Bytes of a form: more than inputs may have."""
 
 _DIGITS: Final = 18
-"""Digits of a number that is asked with; places in journals have fewer."""
+"""Digits of a number in a query; places in journals have fewer."""
 
 
 def answer_json(value: Any) -> Response:
@@ -55,12 +55,12 @@ def problem_of(error: AsyncBlockError) -> Response:
 
 
 def whole_number(text: str) -> int | None:
-    """Return a number from 0; None for what is none, or an absurd one."""
+    """Return a number that isn't negative; None for anything else, or an absurdly large one."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS else None
 
 
 async def form_of(request: Request) -> dict[str, Any] | None:
-    """Return the object that was sent; None where there is none, or too much, or it broke off."""
+    """Return the object in a request's body; None if there is none, if it is too large, or if it broke off."""
     data = b""
     try:
         async for piece in request.stream():

@@ -1,4 +1,4 @@
-"""One cursor over each session that somebody watches, and the fold that all who watch it share."""
+"""One cursor over each session that is watched, and the fold that all its tabs share."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["Following", "Followings"]
 logger = logging.getLogger("asyncblock.viewer")
 
 _LIMITS: Final = StateLimits(head=0, tail=0, lines=0, previews=10_000, payloads=32 << 20)
-"""Lines aren't kept: ``History`` reads those that are looked at."""
+"""Lines aren't kept: ``History`` reads those that are shown."""
 
 _IDLE: Final = 4
 """Sessions that are followed for a while after the last tab has left them: it may come back."""
@@ -47,12 +47,12 @@ class Following:
         self.changed: dict[str, int] = {}
         """The version of a node's last change, by its path."""
         self.begun = 0
-        """The version at which all was read anew: the mainframe has another journal."""
+        """The version at which everything was read anew, because the mainframe has another journal."""
         self.error: str | None = None
         """Why it can't be followed."""
         self.opened = asyncio.Event()
         self.caught_up = asyncio.Event()
-        """What there was when it was opened has been read."""
+        """Set when everything has been read that was there when the session was opened."""
         self._waiting: set[asyncio.Event] = set()
         self._anew = asyncio.Event()
         self._read_out = False
@@ -120,14 +120,14 @@ class Following:
                     self._read_out = True
                     self.caught_up.set()
                     self._tell()
-                    # Panels ask for lines and values still, also of what was open before it went on elsewhere.
+                    # Panels go on asking for lines and values, also from the journal that was open before.
                     self.watched = await self._elsewhere(stack, open)
                     self._read_out = False
         except AsyncBlockError as error:
             self.error = in_words(error)
             logger.info("session %s can't be followed: %s", self.session_id, error)
         except Exception as error:
-            # A defect. It is the end of this cursor, and of nothing else.
+            # A defect of ours ends this cursor, and nothing else.
             self.error = f"the page failed at this session: {type(error).__name__}: {error}"
             logger.exception("session %s can't be followed", self.session_id)
         finally:
@@ -146,7 +146,7 @@ class Following:
             try:
                 return await stack.enter_async_context(open())
             except AsyncBlockError as error:
-                # What went on may have ended at once: then all is as it was.
+                # If it has gone on and ended at once, it is read where it was.
                 logger.info("session %s doesn't go on: %s", self.session_id, error)
 
     async def _follow(self, watched: Watched) -> None:
@@ -162,7 +162,7 @@ class Following:
                 await self._take_all(watched)
                 return
             except ConnectionLost as error:
-                # The mainframe has another journal: what was read means nothing in it.
+                # The mainframe has another journal: places in the old one mean nothing there.
                 logger.info("session %s is read anew: %s", self.session_id, error)
 
     def _begin(self, watched: Watched) -> None:
@@ -203,7 +203,7 @@ class Following:
                 self.changed[job.node] = self.version
                 self.index.note(event, job.node, state)
         else:
-            # Of the session as a whole: its end ends its jobs.
+            # An event of the session as a whole may change all nodes: its end ends their jobs.
             for path in state.nodes:
                 if path != SESSION:
                     self.changed[path] = self.version

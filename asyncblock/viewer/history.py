@@ -30,24 +30,24 @@ _GAP: Final = 400
 """Two rows that lie further apart than so many rows are read by two requests."""
 
 _PATIENCE: Final = 20.0
-"""Seconds that reading back may take; a mainframe that is away longer is said to be."""
+"""Seconds that reading back may take; then the user is told that the mainframe is away."""
 
 _SEARCHED: Final = 4_000
 """Lines that are searched at once."""
 
 _SEARCH: Final = 1.5
-"""Seconds of a search before it says how far it is."""
+"""Seconds after which a search answers with what it has found so far."""
 
 _MATCHES: Final = 200
 _CHECKPOINTS: Final = 24
 _CACHED: Final = 24 << 20
-"""Bytes of previews that are kept, as far as they know how large they are."""
+"""Bytes of previews that are kept, as far as their sizes are known."""
 
 _BARE: Final = StateLimits(head=0, tail=0, lines=0, payloads=0)
 
 
 class _Noted(Log):
-    """A log that keeps no line, but where each of them is."""
+    """A log that keeps the places of lines instead of the lines."""
 
     def __init__(self, state: State, places: dict[str, array[int]]) -> None:
         super().__init__(_BARE)
@@ -69,14 +69,14 @@ class Index:
         self.lines: dict[str, array[int]] = {}
         self.values: dict[str, dict[str, deque[int]]] = {}
         self.jobs: dict[str, deque[tuple[int, str]]] = {}
-        """Where jobs of a node have begun, and their ids: of the last ones."""
+        """For each node, its last jobs: the places where they began, and their ids."""
 
     def log(self, state: State) -> Log:
         """Return the log of a state, which fills this."""
         return _Noted(state, self.lines)
 
     def note(self, event: events.AnyEvent, path: str, state: State) -> None:
-        """Note where values are that an event puts out, and where a job begins."""
+        """Note the places of values that an event puts out, and of a job's beginning."""
         match event:
             case events.JobCreated(recomputes=None) | events.FlowJobStarted():
                 self.jobs.setdefault(path, deque(maxlen=_VALUES)).append((state.place(), event.job_id))
@@ -123,7 +123,7 @@ class Search:
 
 
 class History:
-    """Reads a session's journal back. What is asked for at once is read one after another where it is one fold."""
+    """Reads a session's journal back. States of earlier moments share one fold, so they are made one after another."""
 
     def __init__(self, recording: Recording, feeds: Mapping[str, Collection[str]] | None, now: State) -> None:
         self._recording = recording
@@ -198,7 +198,7 @@ class History:
             event = found.get(place)
             if event is not None:
                 heard.lines.clear()
-                # Each on its own: what it says hangs on nothing else.
+                # Each event by itself: a line depends on no other event.
                 scratch.offset, scratch.within = -1, 0
                 scratch.take(event)
                 made += heard.lines
@@ -224,7 +224,7 @@ class History:
     # ------------------------------------------------------------------ earlier moments
 
     async def at(self, offset: int) -> State:
-        """Return the state after a row of the journal. It is to be read at once: the next one who asks changes it.
+        """Return the state after a row of the journal. Use it before the next await: the next call changes it.
 
         **Cancellation** is safe.
         """

@@ -20,10 +20,10 @@ from ..flow.plan import Plan
 __all__ = ["fields_of", "hides", "read_form", "type_of"]
 
 _LONG: Final = 100_000
-"""Characters of a value that a field shows. A longer one stays as it was."""
+"""Characters of a value that a field shows. A longer one can't be edited."""
 
 _CHOICES: Final = 1_000
-"""Values that a field lists; of more, one is written."""
+"""Choices that a field lists; if there are more, the user types one."""
 
 _WORDS: Final = 2_000
 """Characters that are said about an input."""
@@ -35,7 +35,7 @@ _NAMES: Final = {
     "secret": re.compile(r"[^,{}]+,[^,{}]+,[^,{}]+|\$\{\{OO_SECRET:[^,{}]+,[^,{}]+,[^,{}]+\}\}"),
     "credential": re.compile(r"\$\{\{OO_CREDENTIAL:[^,{}]*,[^,{}]*,[^,{}]+\}\}"),
 }
-"""What names a secret, by the kind of a field (``executor/secrets/confidential.py`` resolves it)."""
+"""How a secret is named, by the kind of the field (``executor/secrets/confidential.py`` resolves it)."""
 
 _MANY: Final = re.compile(r"[0-9]{19}")
 """What an integer of more than 64 bits has."""
@@ -44,15 +44,14 @@ _FORMS: Final = {"secret": "TYPE,NAME,KEY", "credential": "${{OO_CREDENTIAL:TYPE
 
 
 def fields_of(plan: Plan, before: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the fields of a flow's inputs, with the values of before or their defaults."""
+    """Return the fields of a flow's inputs, with earlier values or their defaults."""
     return [_field(each, before) for each in plan.inputs_def]
 
 
 def read_form(plan: Plan, before: Mapping[str, Any], sent: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the inputs that a form means.
+    """Return the inputs of a filled form. Raises ``InvalidInputs`` naming the field.
 
-    One that wasn't sent is as before, and one that was sent as null has its default. Raises ``InvalidInputs`` naming
-    the field.
+    An input that wasn't sent keeps its earlier value; null stands for the default.
     """
     given = dict(before)
     known = {each["handle"]: each for each in plan.inputs_def}
@@ -68,7 +67,7 @@ def read_form(plan: Plan, before: Mapping[str, Any], sent: Mapping[str, Any]) ->
 
 
 def hides(definition: Mapping[str, Any], value: Any) -> bool:
-    """Tell whether a value isn't shown: a secret that was given in its own words, in the place of its name."""
+    """Tell whether a value must not be shown: a secret that was given literally instead of by its name."""
     kind = _kind(definition)
     if kind not in _NAMES or value is None:
         return False
@@ -135,12 +134,12 @@ def _json(value: Any) -> str:
 
 
 def _read(definition: Mapping[str, Any], text: Any) -> Any:
-    """Return the value that a text is. Raises ``InvalidInputs``."""
+    """Return the value that a text stands for. Raises ``InvalidInputs``."""
     name, kind = definition["handle"], _kind(definition)
     if not isinstance(text, str):
         raise _wrong(name, "a field sends a text")
     if kind in _NAMES and _NAMES[kind].fullmatch(text) is None:
-        # Without what was written: it may be the secret.
+        # The error doesn't repeat the text, which may be the secret.
         raise _wrong(name, f"give the secret's name as {_FORMS[kind]}, never the secret itself: inputs are kept")
     value: Any = text
     if kind in ("number", "choice", "json"):

@@ -1,4 +1,4 @@
-"""What jobs were given, read back from the rows of the journal that hold it.
+"""The inputs of jobs, read back from the journal.
 
 A job's own row says of each input where it stands: in the flow, among the session's inputs, or in the row by which
 another job has put it out. Nothing of it is kept here.
@@ -33,15 +33,15 @@ class Given:
     value: Any
     """A large one as its reference."""
     declared: str
-    """Its type, as its author says it; empty where that isn't said."""
+    """Its declared type; empty if its author has declared none."""
     source: str
     """Where it came from, for people."""
     hidden: bool = False
-    """It is a secret in its own words, which aren't shown."""
+    """It is a secret that was given literally, so it isn't shown."""
 
 
 def row_in(rows: Iterable[tuple[int, Sequence[bytes]]], offset: int) -> Sequence[bytes]:
-    """Return a row of some that were read. Raises ``Unavailable`` when it isn't there."""
+    """Return one of the rows that were read. Raises ``Unavailable`` when it isn't there."""
     for number, lines in rows:
         if number == offset:
             return lines
@@ -49,7 +49,7 @@ def row_in(rows: Iterable[tuple[int, Sequence[bytes]]], offset: int) -> Sequence
 
 
 async def inputs_of(row: Row, plan: Plan, offset: int, job_id: str) -> dict[str, Given]:
-    """Return what a job was given that began in a row.
+    """Return the inputs of the job that began in a row.
 
     **Cancellation** is safe. Raises ``Unavailable`` when the journal doesn't say it.
     """

@@ -102,7 +102,7 @@ def _digest(text: str) -> bytes:
 
 
 def _among(digest: bytes, known: Collection[bytes]) -> bytes | None:
-    """Find a digest. All are compared: the time says nothing."""
+    """Find a digest. All are compared, so that the time tells nothing about them."""
     found = None
     for each in known:
         if hmac.compare_digest(each, digest):
@@ -174,7 +174,7 @@ class PageGate:
         if (origin is None and changes) or (origin is not None and not self._is_own(origin, host)):
             return PlainTextResponse("this request comes from another page\n", 403)
         site = headers.get("sec-fetch-site", "none")
-        # An address may be opened from anywhere, and then leads to the form; what is asked for comes from the page.
+        # Any site may link to the page, which leads to the form. All other requests must come from the page.
         if site not in ("none", "same-origin") and scope["path"] not in ("/", "/enter", "/login"):
             return PlainTextResponse("this request comes from another page\n", 403)
         return None
@@ -184,7 +184,7 @@ class PageGate:
         return origin.lower() in (f"http://{host}", f"https://{host}")
 
     def _by_tls(self, headers: Headers) -> bool:
-        """Tell whether the browser speaks TLS, to us or to a proxy: then its cookie never goes without."""
+        """Tell whether the browser speaks TLS, to us or to a proxy: then its cookie is never sent without TLS."""
         proxied = headers.get("x-forwarded-proto", "").lower() == "https"
         return self._tls or proxied or headers.get("origin", "").lower().startswith("https://")
 
@@ -206,7 +206,7 @@ class PageGate:
     def _by_key(self, request: Request) -> Response:
         to = request.query_params.get("to", "")
         if self._inside(request.headers):
-            # Opened again: by the history, or a second click.
+            # The one-time address was opened a second time, from the history for example.
             return _page(entered(to), 200)
         return self._let_in(request.headers, to, key=request.query_params.get("key", ""))
 
@@ -233,7 +233,7 @@ class PageGate:
         if cookie is None:
             wrong = "That isn't the token." if token is not None else "This address was used, or is of an earlier page."
             return _page(login_form(self._keys.has_token, wrong), 401)
-        # No redirect: one that began at another site wouldn't have the strict cookie yet.
+        # Not a redirect: if the link is on another site, browsers wouldn't send the strict cookie after one.
         answer = _page(entered(to), 200)
         answer.set_cookie(
             self._cookie, cookie, httponly=True, samesite="strict", secure=self._by_tls(headers), path="/"

@@ -25,7 +25,7 @@ _PATIENCE: Final = 10.0
 """Seconds that a mainframe has to answer."""
 
 _BEGINNING: Final = 70.0
-"""Seconds that what reads a session's whole journal first may take: more than what a command is given to begin."""
+"""Seconds for orders that read a session's whole journal first: more than a command has to begin."""
 
 _MAY_NOT: Final = "this page may start nothing here"
 _NO_FORM: Final = "a form is an object of texts by input, of 4 MiB at most"
@@ -177,7 +177,7 @@ async def _by_form(
     if request.method != "POST":
         async with asyncio.timeout(_PATIENCE):
             return answer_json(await form())
-    # However slowly it comes: that isn't the mainframe's fault.
+    # Before the time begins to run: a body that comes slowly isn't the mainframe's fault.
     sent = await form_of(request)
     if sent is None:
         return problem(_NO_FORM, 400)

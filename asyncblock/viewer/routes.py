@@ -1,4 +1,4 @@
-"""What the page and its panels ask for. Each panel asks by itself, and none waits for another."""
+"""The requests of the page and its panels. Each panel asks for itself, and none waits for another."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ _BARS: Final = 1_500
 """Bars of a timeline: the longest attempts."""
 
 _BOXES: Final = 1_200
-"""Nodes of a flow that are drawn one by one; in a larger one those of a layer are one box."""
+"""Nodes up to which a flow is drawn node by node; of a larger one each layer is a box."""
 
 _READING: Final = 1.0
 """Seconds that an answer waits for what there is of a session that was just opened; a long one is told in parts."""
@@ -71,13 +71,13 @@ _LINE: Final = 2_000
 """Characters of a line in a list."""
 
 _WHOLE: Final = 8 << 20
-"""Characters of whole lines that are sent at once."""
+"""Characters of an answer with lines."""
 
 Answer = Callable[["_Asked"], Awaitable[Any]]
 
 
 class _Asked:
-    """What a panel asks of a session: now, or as it was after a row of its journal."""
+    """A panel's request about a session: as it is now, or as it was after a row of its journal."""
 
     def __init__(self, request: Request, following: Following) -> None:
         self.request = request
@@ -92,7 +92,7 @@ class _Asked:
         return default if found is None else found
 
     async def state(self) -> State:
-        """Return the state of that moment. It is to be used before anything else is waited for."""
+        """Return the state of that moment. Use it before the next await, which may change it."""
         history = self.following.history
         if self.at is None or history is None:
             return self.following.state
@@ -206,7 +206,7 @@ class Routes:
         for node in state.nodes.values():
             jobs = f"{node.jobs:,} jobs" if node.jobs > 1 else ""
             looks[node.path] = Look(node.state(state.over), jobs, node.path in critical, node.progress)
-        # A large layout takes a second: others are answered meanwhile.
+        # In a thread: a large layout takes a second, and others are to be answered meanwhile.
         drawn = await run_in_thread(lambda: draw_flow(flow, path, looks, most=_BOXES))
         return {
             "svg": drawn,

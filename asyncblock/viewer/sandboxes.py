@@ -49,7 +49,7 @@ def frame_policy(*, scripts: bool, network: bool) -> str:
 
 
 def is_chart(payload: Any) -> bool:
-    """Tell whether our own script draws it: then that runs without being asked for."""
+    """Tell whether only our own script draws it: that runs without the viewer's consent."""
     beside = payload.get("mime") if isinstance(payload, dict) else None
     return isinstance(beside, dict) and chart_spec(beside) is not None
 
@@ -60,7 +60,7 @@ def frame_document(payload: Any, *, network: bool) -> str | None:
         return None
     beside = payload.get("mime")
     found = chart_spec(beside) if isinstance(beside, dict) else None
-    # With the network it is the page that the author meant: its frames and all.
+    # With the network allowed it is the author's page unchanged, with its frames.
     if network and found is None:
         return str(payload.get("data", ""))
     if found is not None:

@@ -22,11 +22,11 @@ from .sources import Sources
 __all__ = ["PORT", "ServedPage", "serving"]
 
 PORT: Final = 7790
-"""The first port that is tried where none is given."""
+"""The first port that is tried if none is given."""
 
 _PORTS: Final = 50
 _GRACE: Final = 2
-"""Seconds that answers have to end when the page does."""
+"""Seconds that running requests have when the page ends."""
 
 
 class _Server(uvicorn.Server):
@@ -73,7 +73,7 @@ async def serving(
     hosts = {f"{name}:{bound}" for name in names} | set(allowed)
     keys = Keys(token)
     followings = Followings(sources.open)
-    # A name of its own for each page: cookies are shared by all ports of a host.
+    # The cookie's name has the port: browsers send cookies to all ports of a host.
     cookie = f"asyncblock-{bound}-{secrets.token_hex(3)}"
     app = PageGate(page_app(sources, followings), keys, hosts, cookie=cookie, tls=tls is not None)
     config = uvicorn.Config(
@@ -119,7 +119,7 @@ def _listen(host: str, port: int | None) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, each))
-            # Another page may have bound it without listening yet.
+            # Another page may have bound the port without listening on it yet.
             listener.listen(128)
         except OSError as error:
             listener.close()

@@ -64,9 +64,9 @@ class Watched:
     moved: Callable[[], Awaitable[bool]] = _stays
     """Tells whether it goes on in another place than it is read from, and is to be opened anew."""
     row: Row | None = None
-    """Reads the lines of a row of its journal; None where they can't be read."""
+    """Reads the lines of a row of its journal; None if they can't be read."""
     rows: int | None = None
-    """How many rows its journal had when it was opened; None where that is as many as there are."""
+    """The page has caught up after so many rows, those that the journal had when it was opened; None: at its end."""
 
     @classmethod
     async def of(cls, mainframe: Mainframe, session_id: str, *, may_cancel: bool) -> Watched:
@@ -110,19 +110,19 @@ class Query:
     since: int = 0
     """ms since the epoch."""
     before: tuple[int, str] | None = None
-    """Of the last session of the page before: when it was created, and its id."""
+    """When the last session of the page before was created, and its id."""
     limit: int = 100
     unfolded: tuple[tuple[str, int], ...] = ()
     """Groups that are shown with their sessions, and how many of each."""
 
     def fits(self, info: SessionInfo) -> bool:
-        """Tell whether a session belongs into the list."""
+        """Tell whether a session belongs on this page of the list."""
         if self.before is not None and (info.created_at, info.session_id) >= self.before:
             return False
         return self.finds(info)
 
     def finds(self, info: SessionInfo) -> bool:
-        """Tell whether a session belongs into the list, on whatever page."""
+        """Tell whether a session belongs in the list, on any page."""
         if (self.state and info.state != self.state) or info.created_at < self.since:
             return False
         words = " ".join((info.session_id, info.title, info.path, info.error or "")).lower()
@@ -134,7 +134,7 @@ class ListedPage:
     """A page of a list."""
 
     sessions: list[SessionInfo]
-    """Of a group the newest one that fits; it stands for all."""
+    """The newest session that fits stands for all of its group."""
     more: bool
     """There may be more after the last one."""
     last: tuple[int, str] | None
@@ -281,5 +281,5 @@ def _place(info: SessionInfo) -> tuple[int, str]:
 
 
 def _stand_in(created_at: int, session_id: str) -> SessionInfo:
-    """Return a session of which only its place in the list is known."""
+    """Return a stand-in for a session, with nothing but its place in the list."""
     return SessionInfo(session_id, "", "", "", created_at, None, None, 0)

@@ -43,7 +43,7 @@ _MEMBERS: Final = 2_000
 
 
 def query_of(given: Any) -> Query:
-    """Return a query as a tab writes it; what isn't one is left out."""
+    """Return the query that a tab has sent, without what isn't valid."""
     given = given if isinstance(given, dict) else {}
 
     def number(name: str, least: int, most: int, default: int) -> int:
@@ -70,14 +70,14 @@ def query_of(given: Any) -> Query:
 
 
 class Lists:
-    """Lists of sessions, asked for once where several tabs show the same."""
+    """Lists of sessions. If several tabs show the same list, it is fetched once."""
 
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
         self._found: dict[Query, tuple[float, asyncio.Task[ListedPage]]] = {}
 
     async def get(self, query: Query) -> ListedPage:
-        """Return a list that is at most so old as the pace of looking. Raises as ``Sources.sessions``."""
+        """Return a list that is no older than the time between two looks. Raises as ``Sources.sessions``."""
         now = time.monotonic()
         self._found = {
             each: (t, task) for each, (t, task) in self._found.items() if now - t < _LOOK * 0.9 or not task.done()
@@ -133,7 +133,7 @@ class Tab:
                     await asyncio.wait([showing])
                 showing = asyncio.create_task(self._show(text))
         except (WebSocketDisconnect, RuntimeError):
-            # It has gone meanwhile: the second is how Starlette says that of one that is closed.
+            # The tab has gone: Starlette raises a RuntimeError when the websocket is closed already.
             pass
         finally:
             if showing is not None:
@@ -214,7 +214,7 @@ class Tab:
                 following.forget(change)
                 await following.look()
             else:
-                # What comes after a quiet time is seen at once; what comes close upon it comes in one message.
+                # The first change after a pause is sent almost at once; those that follow closely share a message.
                 await asyncio.sleep(max(sent + _PACE - time.monotonic(), _GATHER))
 
 

@@ -1,4 +1,4 @@
-"""What is told of a session, as JSON for tabs. Names, errors and lines are texts, and stay texts in the page."""
+"""What tabs are sent about a session, as JSON. Names, errors and lines are texts, and the page shows them as texts."""
 
 from __future__ import annotations
 
@@ -115,12 +115,12 @@ def nodes_of(state: State) -> list[dict[str, Any]]:
 
 
 def previews_of(state: State, within: str | None) -> list[dict[str, Any]]:
-    """Return what previews there are: of all nodes, or of one and those in it."""
+    """Return the previews of all nodes, or of one node and those within it."""
     return [_preview(each) for each in state.gallery.previews if within is None or is_within(each.node, within)]
 
 
 def is_within(path: str, node: str) -> bool:
-    """Tell whether a path is that of a node, or of one in it."""
+    """Tell whether a path is that of a node, or of one within it."""
     return path == node or path.startswith(f"{node}/")
 
 
@@ -169,7 +169,7 @@ def told_input(given: Given) -> dict[str, Any]:
 
 
 def told_value(value: Any) -> dict[str, Any]:
-    """Return a value as a text, cut; how large it is, and what it is."""
+    """Return a value as a shortened text, its size, and its type."""
     if isinstance(value, BodyRef):
         kind = "bytes" if value.encoding == "raw" else "JSON"
         return {"type": kind, "size": value.length, "text": None}
@@ -184,7 +184,7 @@ def _cut(text: str | None, most: int) -> str | None:
 
 
 def resources_of(state: State, within: str | None) -> dict[str, Any]:
-    """Return what kept event loops from running, and which executors there were."""
+    """Return the stalls of event loops, and the executors that ran the session."""
     stalls: Iterable[Any] = (each for each in state.stalls if within is None or is_within(each.node, within))
     return {
         "stalls": [dataclasses.asdict(each) for each in stalls],

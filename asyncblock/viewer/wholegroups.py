@@ -1,4 +1,4 @@
-"""Whole groups of sessions for a list that is looked at each second: read anew as seldom as they may be."""
+"""Whole groups of sessions for a list that is shown anew each second: they are read as rarely as possible."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ..client.grouped import GroupInfo, of_group
 __all__ = ["Group", "Groups"]
 
 _PACE: Final = 0.9
-"""Seconds for which a group that runs is as it was read."""
+"""Seconds after which a group with running sessions is read again."""
 
 _SHARE: Final = 20
-"""Times as long as it took to read one that it stands: reading a large group takes a twentieth of the time at most."""
+"""A group isn't read again before so many times as long as that took: reading takes a twentieth of the time."""
 
 _LONG: Final = 60.0
-"""Seconds for which one stands that has ended. A session that is new in it is seen in the list."""
+"""Seconds after which a group that has ended is read again. If it gets a new session, the list shows that."""
 
 _KEPT: Final = 200
 """Groups that are kept."""
@@ -48,7 +48,7 @@ class Groups:
         self._known: dict[str, _Read] = {}
 
     async def get(self, group: str, seen: SessionInfo | None = None) -> Group | None:
-        """Return a group, in which ``seen`` is as it is now; None where there is none.
+        """Return a group, with ``seen`` as it is now; None if there is none.
 
         **Cancellation** is safe. Raises as ``read``.
         """
@@ -56,7 +56,7 @@ class Groups:
         there = self._known.get(group)
         new = seen is not None and (there is None or there.states.get(seen.session_id) != seen.state)
         running = there is not None and there.group.info.state == "running"
-        # One that runs is paced: its sessions are new all the time.
+        # A running group gets new sessions all the time, so these don't make it be read sooner.
         if there is None or now >= there.until or (new and not running):
             there = await self._anew(group, now)
         return None if there is None else there.group
