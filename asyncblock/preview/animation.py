@@ -48,7 +48,7 @@ def _animation(animation: Any, limits: Limits) -> dict[str, Any]:
 
 
 def _pickled(animation: Any, limits: Limits) -> tuple[list[bytes], bool]:
-    """Return the first frames, and whether there are more."""
+    """Return the first frames that fit in the time, and whether there are more."""
     pickles: list[bytes] = []
     until = time.monotonic() + limits.seconds / _SHARE
     base = import_module("matplotlib.backend_bases").FigureCanvasBase

@@ -59,11 +59,11 @@ def _cells(values: Any, limits: Limits) -> list[Any]:
 
 def _arrow_cell(scalar: Any, limits: Limits) -> Any:
     try:
-        # Nested values may be long: their length is known before they are made.
+        # Nested values may be long; their length is known without making them.
         values = getattr(scalar, "values", None)
         if _is_array(values) and len(values) > limits.cell:
             return f"<list of {len(values)}>"
-        # A text or bytes; only as much of it as is shown.
+        # A text or bytes: only what is shown of it is made.
         long = scalar.as_buffer() if hasattr(scalar, "as_buffer") else None
         if long is not None and long.size > 4 * limits.cell + 4:
             if "binary" in str(scalar.type):
@@ -105,7 +105,7 @@ def _items(values: Iterable[Any], length: int, depth: int) -> list[Any]:
     items: list[Any] = []
     for each in values:
         if len(items) > length:
-            # One more than a cell shows; it will say how many it has.
+            # One more than a cell shows, so that the cell says how many there are.
             break
         items.append(_value(each, length, depth + 1))
     return items

@@ -1,4 +1,4 @@
-"""Files that an author shows, by their path or open: read here, as far as a preview may be large."""
+"""Files that an author shows, given by path or as open files. No more is read than a preview may have."""
 
 from __future__ import annotations
 

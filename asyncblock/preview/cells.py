@@ -1,4 +1,4 @@
-"""One cell of a table: what JSON has as it is, everything else as a short text."""
+"""One cell of a table: a value that JSON has as it is, everything else as a short text."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _INT64 = range(-(2**63), 2**64)
 
 
 def cell(value: Any, limits: Limits) -> Any:
-    """Return what stands in a table for a value. Never raises: what can't be shown says what it is."""
+    """Return a value's cell. Never raises: if a value can't be shown, the cell says what it is."""
     try:
         return _cell(value, limits)
     except Exception as problem:
@@ -53,7 +53,7 @@ def label(column: Any, limits: Limits) -> str | int | float:
 
 
 def shortened(text: str, length: int) -> str:
-    """Cut a text, and say so by dots. Lone surrogates, which JSON can't carry, are escaped."""
+    """Shorten a text; dots show where. Lone surrogates, which JSON can't carry, are escaped."""
     return sendable(f"{text[:length]}{DOTS}" if len(text) > length else text)
 
 
@@ -93,12 +93,12 @@ def _cell(value: Any, limits: Limits, room: _Room | None = None) -> Any:
     if isinstance(value, str):
         return shortened(str(value), limits.cell)
     if isinstance(value, (datetime.date, datetime.time)):
-        # What JSON has for them, sooner; NaT says that it isn't equal to itself.
+        # As JSON has them, in the fastest way. NaT is the one that isn't equal to itself.
         return value.isoformat() if value == value else None
     if isinstance(value, (bytes, bytearray, memoryview)):
         return f"<{len(value)} bytes>"
     if isinstance(value, (decimal.Decimal, complex, datetime.timedelta)):
-        # As text: JSON has no such number, and a float would lose digits.
+        # As text: JSON has no such numbers, and a float would lose digits.
         return None if value != value else str(value)
     numpy = brought("numpy", "ndarray")
     if numpy is not None and isinstance(value, numpy.generic):
@@ -126,10 +126,10 @@ def _numpy_scalar(value: Any, limits: Limits) -> Any:
     if value.dtype.names:
         return {name: _cell(value[name], limits) for name in value.dtype.names}
     if value.dtype.kind == "f" and value.dtype.itemsize < 8:
-        # The digits of its own precision, as an output has them.
+        # With the digits of its own precision, as in an output.
         return _float(float(str(value)))
     plain = value.item()
-    # Types that Python doesn't have, such as longdouble, are their own item.
+    # ``item`` of a type that Python doesn't have, such as longdouble, returns the same type.
     return str(value) if plain is value or type(plain) is type(value) else _cell(plain, limits)
 
 
@@ -143,7 +143,7 @@ _LISTED = 1000
 """Items of an array that are made at once."""
 
 _ITEM = 4
-"""Characters that an item takes at least, with what is around it."""
+"""Characters that an item takes at least, with its separators."""
 
 
 class _Full(Exception):
@@ -233,14 +233,14 @@ def _inside(parts: Mapping[Any, Any] | Iterable[Any], limits: Limits, room: _Roo
 
 
 class _Names:
-    """The names of an object's members: none of them is lost because another key has the same text."""
+    """The names of an object's members. If two keys have the same text, both members are kept."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._times: dict[str, int] = {}
 
     def of(self, key: object) -> str:
-        """Return a key's text: as in an output where it has one there, else as a column's label."""
+        """Return a key's text: as in an output if that allows such a key, else as a column's label."""
         text = self._text(key)
         if text in self._times and not isinstance(key, str):
             text = safe_repr(key, self._limits.cell)

@@ -30,10 +30,10 @@ _SHOWN = 20
 """Things of a container that are shown."""
 
 _LOOKED_AT = 1000
-"""Things of a container that are looked at, its inner containers' too: what ``hist`` of several rows returns."""
+"""Things of a container, inner containers included, that are looked at: enough for what a large ``hist`` returns."""
 
 _DEPTH = 3
-"""Levels of containers in containers in which a figure's parts are looked for."""
+"""Levels of nested containers in which parts of a figure are looked for."""
 
 _HOLDS = ("figure_", "figure", "fig", "ax_", "ax")
 """Names under which objects keep their figure, or its axes: scikit-learn's displays, seaborn's grids, a colorbar,
@@ -107,7 +107,7 @@ def grouped(value: Any, limits: Limits, again: Again) -> dict[str, Any] | None:
 
 
 def _titled(title: str, payload: dict[str, Any]) -> dict[str, Any]:
-    """Return a payload with the key under which it stood; what has a title already keeps it behind the key."""
+    """Return a payload with its key as the title. If it has a title already, that stays behind the key."""
     own = payload.get("title")
     return {**payload, "title": f"{title} / {own}" if isinstance(own, str) and own else title}
 
@@ -123,9 +123,9 @@ def _is_lone_name(value: Any) -> bool:
 
 
 def _chosen(value: Any) -> tuple[list[tuple[str, Any]], int]:
-    """Return what is shown of a container, with titles, and how many things are left out."""
+    """Return the things of a container that are shown, with titles, and how many are left out."""
     parts = [(key, each) for key, each in islice(_parts(value) or (), _LOOKED_AT)]
-    # What a plotting function returns: its numbers are in the figure.
+    # The result of a plotting function: the figure shows its numbers, so they aren't shown again.
     plotted = any(_has_artist(each) for _, each in parts)
     chosen: list[tuple[str, Any]] = []
     seen: set[int] = set()
@@ -235,7 +235,7 @@ def _axes(value: Any, limits: Limits) -> Any:
 
 
 def _is_showable(value: Any, left: list[int]) -> bool:
-    """Tell whether a thing in a container is more than JSON or a text: a figure, a frame, a picture, a model.
+    """Tell whether a thing in a container is more than JSON or text: a figure, a frame, a picture, a model.
 
     ``left`` is how many things in it may still be looked at.
     """

@@ -20,7 +20,7 @@ __all__ = ["Bundle", "displayed", "displays"]
 _METHOD = "_ipython_display_"
 
 _OBJECT = "application/x-asyncblock-object"
-"""Stands for an object in what ``display`` hands on of it."""
+"""The media type under which ``display`` hands on an object itself."""
 
 _MOST = 50
 """Things of one object that are taken."""
@@ -31,7 +31,7 @@ class Bundle(dict[str, Any]):
 
 
 class _Shell:
-    """Stands for IPython's shell, as far as ``display`` asks it."""
+    """Takes the place of IPython's shell, with what ``display`` needs of one."""
 
     def __init__(self) -> None:
         self.taken: list[Any] = []
@@ -44,7 +44,7 @@ class _Shell:
         return {_OBJECT: value}, {}
 
     def publish(self, data: Mapping[str, Any], metadata: Any = None, **more: Any) -> None:
-        """Take what is displayed. An update takes the place of what was."""
+        """Take what is displayed. An update replaces what was displayed under the same id."""
         if more.get("update"):
             self.taken.clear()
         if len(self.taken) < _MOST and data:
@@ -80,7 +80,7 @@ def _taking() -> Iterator[_Shell]:
     try:
         kind = import_module("IPython.core.interactiveshell").InteractiveShell
     except ImportError:
-        # Then it displays by other means, or says that it can't.
+        # Without IPython the object displays itself by other means, or raises an error that says what is missing.
         kind = None
     if kind is not None:
         _prepare(kind)

@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 _one_at_a_time = fresh_lock()
-"""Matplotlib's text and font caches aren't made for threads."""
+"""Matplotlib's caches of texts and fonts aren't thread-safe."""
 
 _LONGEST_SIDE = 16_000
 """Pixels; Agg refuses images of 65,536."""
@@ -37,7 +37,7 @@ _MOST = 6 << 20
 """Bytes of a picture where no limit is said."""
 
 _FARTHEST = 3
-"""How much larger than the figure a picture of all that is drawn may be."""
+"""How many times as large as the figure a picture may be that has all that is drawn."""
 
 _DRAWN_BY_WORKER = ("plotnine.ggplot.ggplot", "plotnine.composition._compose.Compose", "seaborn._core.plot.Plot")
 """Plots of other libraries that are drawn with matplotlib, take long, and can be pickled."""
@@ -76,7 +76,7 @@ def is_artist(value: object) -> bool:
 
 
 def current_figure(pyplot: Any) -> Any:
-    """Return pyplot's current figure; None where it would have to make one."""
+    """Return pyplot's current figure; None if pyplot has none."""
     return pyplot.gcf() if pyplot.get_fignums() else None
 
 
@@ -98,7 +98,7 @@ def figure_of(value: Any) -> Any:
 
 
 def _attribute(owner: Any) -> Any:
-    # A part by its type: other things that hold a figure may know better how they look.
+    # Only types of matplotlib's: other things that hold a figure may have a look of their own.
     artist = brought("matplotlib.artist", "Artist")
     if artist is None or not isinstance(owner, artist.Artist):
         return None
@@ -113,7 +113,7 @@ def settings() -> dict[str, Any]:
     matplotlib = brought("matplotlib", "rc_context")
     if matplotlib is None:
         return {}
-    # Past the class: reading "backend" from it would choose one.
+    # By dict's method: reading "backend" in the usual way would make matplotlib choose one.
     chosen, given = dict.items(matplotlib.rcParams), matplotlib.rcParamsDefault
     return {name: value for name, value in chosen if "backend" not in name and dict.get(given, name) != value}
 
@@ -155,7 +155,7 @@ def _made_by(value: Any) -> Any:
 
 
 def _fitting(draw: Callable[[int], bytes], pixels: int, size: int) -> bytes:
-    """Draw until it has few enough bytes: few figures need a second time."""
+    """Draw until the picture is small enough: few figures are drawn twice."""
     for _ in range(6):
         made = draw(pixels)
         if len(made) <= size:
@@ -165,7 +165,7 @@ def _fitting(draw: Callable[[int], bytes], pixels: int, size: int) -> bytes:
 
 
 def _png_of(figure: Any, pixels: int, seen: Any = None) -> bytes:
-    """Draw a figure; of its plane what is ``seen``, or what has something in it."""
+    """Draw the part of a figure's plane that is ``seen``, or else all of it that has something in it."""
     buffer = io.BytesIO()
     canvas, before = figure.canvas, figure.dpi
     settings = sys.modules["matplotlib"].rcParams
@@ -177,7 +177,7 @@ def _png_of(figure: Any, pixels: int, seen: Any = None) -> bytes:
         box = seen or _box(figure, ours.get_renderer(), settings["savefig.pad_inches"])
         sides = figure.get_size_inches() if box is None else (box.width, box.height)
         with sys.modules["matplotlib"].rc_context({"savefig.bbox": None}):
-            # Not by its own class: an author's may save elsewhere.
+            # Not by its own method: a subclass of the author's may save to another place.
             save = sys.modules["matplotlib.figure"].Figure.savefig
             save(figure, buffer, format="png", dpi=_fitting_dpi(dpi, sides, pixels), bbox_inches=box)
     finally:
@@ -187,7 +187,7 @@ def _png_of(figure: Any, pixels: int, seen: Any = None) -> bytes:
 
 
 def _seen_of(figure: Any) -> Any:
-    """Return what has to be seen of a figure's plane: all frames of an animation show the same of it."""
+    """Return the part of a figure's plane that all frames of an animation show."""
     canvas, padding = figure.canvas, sys.modules["matplotlib"].rcParams["savefig.pad_inches"]
     try:
         renderer = import_module("matplotlib.backends.backend_agg").FigureCanvasAgg(figure).get_renderer()

@@ -32,12 +32,12 @@ _HOLD = 0.0005
 
 
 class NotSendable(Exception):
-    """A figure that can't go to the worker, or shouldn't; it is drawn here."""
+    """A figure can't be sent to the worker, or shouldn't be; it is drawn here."""
 
 
 _numbers = itertools.count()
 _kept: dict[int, Any] = {}
-"""What pickles of this process refer to by number."""
+"""Objects to which pickles of this process refer by number."""
 
 
 class NamelessCode:
@@ -62,7 +62,7 @@ class NamelessCode:
 
 
 class _Beside:
-    """The arrays that travel beside a pickle. Not the pickler itself: it refers to what it calls."""
+    """The arrays that travel beside a pickle. Apart from the pickler, which would form a circle with its callback."""
 
     def __init__(self, limit: int, *, everything_within: bool = False) -> None:
         self.buffers: list[memoryview] = []

@@ -1,6 +1,6 @@
 """Tables with a style of their own: of pandas' Styler and of great_tables only as many rows as are shown are styled.
 
-Both can't be pickled and work in Python for each cell: about 0.1 ms, on the thread. ``_CELLS`` bounds that.
+Neither can be pickled, and both run Python for each cell, on the thread. ``_CELLS`` bounds that.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ def _styler(styler: Any, limits: Limits) -> Any:
         part = frame.iloc[:shown, :width]
         try:
             again = part.style.use(styler.export())
-            # Its own numbers are formatted by functions of a cell's value, which are in no export.
+            # Its number formats are functions of a cell's value, which an export doesn't have.
             again._display_funcs = styler._display_funcs
             again.caption = styler.caption
             html = again.to_html()
         except Exception:
-            # A style for a row or a column that isn't shown.
+            # The style is for a row or a column that isn't shown.
             return {**frame_payload(frame, limits), "note": "without its style"}
     else:
         html = styler.to_html()

@@ -24,7 +24,7 @@ from .yieldgil import yield_gil
 __all__ = ["Taken", "array_payload", "frame_payload", "is_frame", "made_table", "rows_payload", "take"]
 
 _TAKEN_CELLS = 20_000
-"""Cells that are taken at the call; more are left for the thread."""
+"""Cells up to which a frame is taken at the call; larger ones are left to the thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +40,11 @@ class Taken:
     kind: str = "frame"
     """What it was taken of."""
     whole: Any = None
-    """All its rows and the columns that are shown, as they were at the call; None for a frame of another make."""
+    """All rows of the shown columns, as they were at the call; None for a frame of an unknown library."""
 
 
 def is_frame(value: object) -> bool:
-    """Tell whether a value is a DataFrame of any make, by the methods that each has."""
+    """Tell whether a value is a DataFrame of any library, by the methods that all of them have."""
     kind = type(value)
     return hasattr(kind, "__dataframe__") and hasattr(kind, "to_dict") and hasattr(value, "shape")
 
@@ -161,7 +161,7 @@ def _read(part: Any, indexed: bool, limits: Limits) -> tuple[list[Any], list[lis
     columns = [label(column, limits) for column in part.columns]
     found: Iterable[Iterable[Any]]
     if hasattr(part, "itertuples"):
-        # An iteration over no columns would end at once.
+        # Without columns an iteration would end at once, and the rows would be lost.
         found = part.itertuples(index=False, name=None) if columns else [()] * len(part)
         rows = _cells(found, limits)
         for number, dtype in enumerate(part.dtypes):
@@ -184,7 +184,7 @@ def _with_index(
     index: Any, columns: list[Any], rows: list[list[Any]], limits: Limits
 ) -> tuple[list[Any], list[list[Any]]]:
     labels = ["" if name is None else label(name, limits) for name in index.names]
-    # One of a single level has tuples all the same.
+    # A MultiIndex with a single level has tuples, too.
     levels = [list(entry) if hasattr(index, "levels") else [entry] for entry in index]
     return (
         labels + columns,
@@ -193,7 +193,7 @@ def _with_index(
 
 
 def _lazy_frame(frame: Any, limits: Limits) -> dict[str, Any]:
-    """A lazy frame is never collected: what it will be is told."""
+    """A lazy frame is never collected: its columns are shown."""
     schema = frame.collect_schema() if hasattr(frame, "collect_schema") else frame.schema
     shown = [f"{name}: {kind}" for name, kind in list(schema.items())[: limits.columns]]
     more = f", {DOTS} {len(schema) - len(shown)} more" if len(schema) > len(shown) else ""

@@ -1,6 +1,6 @@
-"""Payloads that an author gave a type: ``{"type": "image", "data": X}``, where X may be whatever a person puts there.
+"""Payloads that an author gave a type: ``{"type": "image", "data": X}``, where X may be anything that fits.
 
-What can't be made of X is a ``PreviewFailed`` that says so. A mapping that merely has a member "type" is no such
+If the type can't be made of X, ``PreviewFailed`` says so. A mapping that merely has a member "type" is no such
 payload: it needs ``data``, and a type that is known or is a media type.
 """
 

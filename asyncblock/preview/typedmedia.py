@@ -1,4 +1,4 @@
-"""Pictures, sounds, films and frames of pages, of what an author says is one: ``{"type": "image", "data": X}``."""
+"""Pictures, sounds, films and web pages, made of what an author says is one: ``{"type": "image", "data": X}``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _IMAGES = 20
 
 
 def image(data: Any, limits: Limits, again: Again) -> dict[str, Any]:
-    """Return what is shown of one or several pictures; an array of four dimensions has several."""
+    """Return the payload of one or several pictures; an array of four dimensions has several."""
     if getattr(data, "ndim", 0) == 4 and hasattr(type(data), "__array_interface__"):
         data = list(data)
     if isinstance(data, (list, tuple)) and not _is_matrix(data):
@@ -65,7 +65,7 @@ def _one_image(data: Any, limits: Limits, again: Again) -> dict[str, Any]:
         raise PreviewFailed("its data are nested lists, of which no image can be made; numpy.array(...) of them can")
     made = again(data)
     if is_offering(data) and made["type"] == "html":
-        # What is a picture's address and nothing else.
+        # The text is a picture's address and nothing else.
         address = re.fullmatch(r"""\s*<img\b[^>]*?\ssrc=["']([^"']+)["'][^>]*>\s*""", made["data"])
         if address is not None:
             return {"data": address[1]}
@@ -124,7 +124,7 @@ def media(kind: str) -> Maker:
 
 
 def _source_of(data: Any, kind: str, limits: Limits) -> str:
-    """Return the address in what a display object (``IPython.display.Audio``, ``Video``, ``IFrame``) offers."""
+    """Return the address that a display object (``IPython.display.Audio``, ``Video``, ``IFrame``) offers."""
     html = bundle_of(data, "text/html")[0].get("text/html") if is_offering(data) else None
     found = re.search(r"""<(?:iframe|source|audio|video)\b[^>]*?\ssrc=["']([^"']+)""", html) if html else None
     if found is None:

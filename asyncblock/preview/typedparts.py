@@ -20,24 +20,24 @@ Maker = Callable[[Any, Limits, Again], dict[str, Any]]
 
 
 def cannot(kind: str, data: Any, why: str = "") -> PreviewFailed:
-    """Return the error that says of what data nothing of a type can be made."""
+    """Return the error that says that a type can't be made of some data."""
     taken = getattr(data, "kind", None) if type(data).__module__.startswith(__package__) else None
     return PreviewFailed(f"its data is of type {taken or type(data).__name__}{why}, of which no {kind} can be made")
 
 
 def as_it_is(data: Any, limits: Limits, again: Again) -> dict[str, Any]:
-    """Return something of a type that we don't know."""
+    """Return the payload of an unknown type: the data as it is."""
     if is_small(data):
         return {"data": loads(dumps(data))}
     return as_json(data, limits)
 
 
 def as_json(data: Any, limits: Limits) -> dict[str, Any]:
-    """Return a value as JSON, of a large one the beginning. Raises ``UnserializableValue``."""
+    """Return a value as JSON, or the beginning of a large one. Raises ``UnserializableValue``."""
     try:
         made, note = json_of(data, limits)
     except UnserializableValue:
-        # Once more, for an error that names the whole path.
+        # Encoded once more, for an error that names the whole path.
         dumps({"data": data})
         raise
     return {"data": made, **note}

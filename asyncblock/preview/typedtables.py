@@ -1,4 +1,4 @@
-"""JSON and tables, of what an author says is one."""
+"""JSON and tables, made of what an author declares to be one."""
 
 from __future__ import annotations
 
@@ -92,12 +92,12 @@ _COLUMNS = (list, tuple, range, deque, UserList)
 
 
 def _is_styled(data: Any) -> bool:
-    """Tell whether data is pandas' Styler: as a table its frame is shown."""
+    """Tell whether data is pandas' Styler; as a table, its frame is shown."""
     return f"{type(data).__module__}.{type(data).__qualname__}" == "pandas.io.formats.style.Styler"
 
 
 def _table_of_file(path: os.PathLike[str], limits: Limits) -> dict[str, Any]:
-    """Return the table that a file of CSV has, as far as a preview may be large."""
+    """Return the table in a CSV file, up to the size that a preview may have."""
     made = written(path, "table", limits)
     assert made is not None
     separator = "\t" if os.fspath(path).endswith((".tsv", ".tab")) else ","
@@ -142,7 +142,7 @@ def _table_of_mapping(data: dict[Any, Any], limits: Limits) -> dict[str, Any]:
 
 
 def _item(column: Any, number: int) -> Any:
-    # A series has its own idea of what stands at a number.
+    # A series looks a number up in its index, not by position.
     return column.iloc[number] if hasattr(column, "iloc") else column[number]
 
 
@@ -190,7 +190,7 @@ def _table_of(
 
 
 def _as_mapping(row: Any) -> Any:
-    """Return a row that has its values under names as a mapping of these; another one as it is."""
+    """Return a row with named values as a mapping; another one as it is."""
     if isinstance(row, Mapping) or not has_members(row):
         return row
     if isinstance(row, SimpleNamespace):
@@ -211,6 +211,6 @@ def csv(data: Any, limits: Limits, again: Again) -> dict[str, Any]:
     if not isinstance(shown, dict):
         raise cannot("csv", data)
     if isinstance(data, (list, tuple)) and shown["columns"] == list(range(len(shown["columns"]))):
-        # Their first row is the head, if they have one: the positions aren't theirs.
+        # Rows without names: if they have a head, it is the first row. Positions as names aren't the author's.
         shown = {**shown, "columns": []}
     return {"data": csv_table(shown)}

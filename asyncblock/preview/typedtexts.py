@@ -1,4 +1,4 @@
-"""Text, HTML, markdown and CSV, of what an author says is to be one."""
+"""Text, HTML, markdown and CSV, made of what an author declares to be one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["as_text", "html", "markdown", "written"]
 
 
 _LOOKED_AT = 1000
-"""Bytes that are looked at to tell whether they are a text."""
+"""Bytes that are looked at to tell whether a file is text."""
 
 
 def _cut(text: str, limits: Limits) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def _cut(text: str, limits: Limits) -> dict[str, Any]:
 
 
 def written(data: Any, kind: str, limits: Limits) -> dict[str, Any] | None:
-    """Return what is a text already: one, bytes of one, or a file's."""
+    """Return a text that is given as such, as bytes, or as a file."""
     if isinstance(data, str) and not is_offering(data):
         return _cut(data, limits)
     if isinstance(data, (bytes, bytearray)):
@@ -47,7 +47,7 @@ def written(data: Any, kind: str, limits: Limits) -> dict[str, Any] | None:
 
 
 def as_text(data: Any, limits: Limits, again: Again) -> dict[str, Any]:
-    """Return a text, or what is written for a value."""
+    """Return a text, or a value written as one."""
     made = written(data, "text", limits)
     if made is not None:
         return made
@@ -91,7 +91,7 @@ def _around(before: str, picture: Any, behind: str) -> Any:
 
 
 def markdown(data: Any, limits: Limits, again: Again) -> dict[str, Any]:
-    """Return markdown, or what offers or becomes some."""
+    """Return markdown, given as text or offered by an object."""
     made = written(data, "markdown", limits)
     if made is not None:
         return made

@@ -23,7 +23,7 @@ def data_url(data: bytes | bytearray | memoryview, media_type: str = "image/png"
 
 
 def from_base64(text: str) -> bytes:
-    """Return the bytes of base64, which may have line breaks. Raises ``ValueError`` for what isn't any."""
+    """Return the bytes of base64, which may have line breaks. Raises ``ValueError`` if it isn't base64."""
     parts: list[bytes] = []
     rest = ""
     for start in range(0, len(text), 4 * _STEP // 3):

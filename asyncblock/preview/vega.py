@@ -1,4 +1,4 @@
-"""Altair's charts, as Vega-Lite. Altair's own limit of rows isn't ours: it is lifted while a chart is encoded."""
+"""Altair's charts, as Vega-Lite. Altair's limit of rows is lifted while a chart is encoded; ours holds."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ vegaEmbed("#PLACE", SPECIFICATION, {mode: "vega-lite"});
 </script>"""
 
 _SECONDS = 10.0
-"""Seconds that a picture beside a chart may take; without it the chart is there all the same."""
+"""Seconds that a picture beside a chart may take; the chart is shown without it if necessary."""
 
 _lifting = threading.Lock()
-"""Altair's transformer of data is the process's."""
+"""Held while Altair's data transformer, which is global, is replaced."""
 
 
 def _altair(chart: Any, limits: Limits) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def _rows(chart: Any) -> int:
 
 
 def _of_widget(widget: Any, limits: Limits) -> Any:
-    """A chart that is live in a notebook is shown as it is."""
+    """A chart that is live in a notebook is shown in its present state."""
     return widget.chart
 
 

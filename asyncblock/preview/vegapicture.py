@@ -17,7 +17,7 @@ class VegaLite:
 
     specification: bytes
     version: str
-    """That of the language, such as ``6.1``; empty where it isn't known."""
+    """The version of Vega-Lite, such as ``6.1``; empty if it isn't known."""
 
 
 @cache
@@ -27,7 +27,7 @@ def can_draw() -> bool:
 
 
 def png_of_vega(chart: VegaLite, size: int) -> bytes:
-    """Draw a chart, of data that is in it: nothing is fetched. Raises what vl-convert raises, and ``ValueError``."""
+    """Draw a chart with the data in it: nothing is fetched. Raises what vl-convert raises, and ``ValueError``."""
     drawing: Any = import_module("vl_convert")
     made: bytes = drawing.vegalite_to_png(
         chart.specification.decode(),
@@ -40,7 +40,7 @@ def png_of_vega(chart: VegaLite, size: int) -> bytes:
 
 
 def _known(version: str, known: list[str]) -> str | None:
-    """Return a version of the language that is there, as near as can be."""
+    """Return the nearest version of Vega-Lite that vl-convert has."""
     if version in known:
         return version
     major = version.partition(".")[0]

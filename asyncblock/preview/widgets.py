@@ -1,4 +1,4 @@
-"""Widgets of ipywidgets and anywidget: they live in a kernel, and here as what they are set to.
+"""Widgets of ipywidgets and anywidget: they live in a kernel; here only their settings are shown.
 
 Registered behind the kinds that are charts besides: plotly's and altair's.
 """
@@ -27,7 +27,7 @@ def _widget(widget: Any, limits: Limits) -> Any:
     if kind == "Image" and isinstance(value, (bytes, memoryview)) and len(value):
         return bytes(value)
     words = repr(widget)
-    # Ipywidgets says what differs from its defaults; anywidget says where it is in memory.
+    # The repr of ipywidgets lists settings that differ from defaults; anywidget's has only an address.
     return {"type": "text", "data": shortened(words, limits.text) if " object at 0x" not in words else _traits(widget)}
 
 

@@ -26,7 +26,7 @@ ANSWER = struct.Struct(">BBQ")
 DRAWN, FAILED, UNREADABLE = range(3)
 
 _MEMORY_LIMIT = 768 << 20
-"""Bytes of memory with which the process ends after an answer, so that the next one begins small."""
+"""Bytes of memory beyond which the process ends after an answer, so that a new one takes its place."""
 
 _FIGURES = 500
 """Figures after which it ends."""
@@ -45,7 +45,7 @@ def main() -> None:
     if find_spec("matplotlib") is not None:
         import_module("matplotlib").use("agg")
         warm_up()
-    # An answer to nothing: the time that the first figure has begins here.
+    # An answer without a request says that it is ready: the first figure's time begins now.
     _write(answers, ANSWER.pack(DRAWN, False, 0))
     for number in range(1, _FIGURES + 1):
         try:
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def warm_up() -> None:
-    """Draw a small figure: fonts are read at the first one."""
+    """Draw a small figure, so that fonts are read before the first request."""
     figure = import_module("matplotlib.figure").Figure(figsize=(1, 1))
     figure.subplots().set_title("warm")
     png_of(figure, 1_000_000)

@@ -1,4 +1,4 @@
-"""A session, folded, with what a report needs beside: its plan, and up to when it is told."""
+"""A folded session, with what else a report needs: its plan, and the time up to which it is shown."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Collected:
     recording: Recording
     state: State
     plan: Plan | None
-    """None where the journal has it in a form that this version doesn't know."""
+    """None if the journal has it in a form that this version doesn't know."""
     now: int
     """Until when open jobs are counted, in ms since the epoch."""
 

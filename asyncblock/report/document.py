@@ -30,7 +30,7 @@ from .timeline import MOST_BARS, timeline
 __all__ = ["MOST_BYTES", "asset", "document"]
 
 MOST_BYTES: Final = 10_000_000
-"""Of a report, unless it is told to leave nothing out."""
+"""Bytes that a report may have, unless it is told to leave nothing out."""
 
 _LOGS = 0.2
 """The part of a report that logs may take."""
@@ -331,7 +331,7 @@ async def _previews(collected: Collected, page: _Page, full: bool) -> Markup | N
 
 
 def _by_worth(previews: Sequence[Preview]) -> Iterable[int]:
-    """Yield previews: the last one of each node, then the others of now, then those that are superseded."""
+    """Yield previews: the last one of each node, then other current ones, then those that are superseded."""
     last = {preview.node: index for index, preview in enumerate(previews) if not preview.superseded}
     first = sorted(last.values())
     yield from first

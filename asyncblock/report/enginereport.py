@@ -24,7 +24,7 @@ __all__ = ["EngineReport", "EngineWords", "engine_report"]
 logger = logging.getLogger("asyncblock.report")
 
 _LARGEST = 16 << 20
-"""Bytes of a value that is told; of a larger one it is told where to find it."""
+"""Bytes up to which a value is sent; of a larger one only where to find it."""
 
 _AHEAD = 500
 """Messages that the broker hasn't taken yet, before the next event is looked at."""
@@ -49,7 +49,7 @@ class EngineWords:
         self._flow_outputs: dict[tuple[int, int, int, str], Any] = {}
 
     def told(self, event: events.AnyEvent, values: Mapping[str, Any]) -> list[Message]:
-        """Return what is said of an event; ``values`` are its large ones, by handle."""
+        """Return the messages about an event; ``values`` are its large ones, by handle."""
         match event:
             case events.SessionStarted():
                 self._path = event.path or ""
@@ -142,7 +142,7 @@ class EngineWords:
             self._rows.popitem(last=False)
 
     def _referred(self, ref: tuple[int, int, int, str]) -> Any:
-        """Return what a flow puts out: records are named in the order in which they stand in their row."""
+        """Return a flow's outputs; the records of a row are numbered in its order."""
         if ref not in self._flow_outputs:
             found = self._rows.get(ref[0], {}).get(ref[3])
             self._flow_outputs[ref] = found.popleft() if found else None
@@ -167,7 +167,7 @@ class EngineReport:
         try:
             yield
         except BaseException:
-            # A cancel too: the session has no end that could be waited for.
+            # After a cancel too: the session's end isn't waited for.
             telling.cancel()
             raise
         finally:
@@ -211,7 +211,7 @@ class EngineReport:
 
 @asynccontextmanager
 async def engine_report(address: str) -> AsyncIterator[EngineReport]:
-    """Connect to the broker that is told. Raises ``Unavailable`` when it isn't there."""
+    """Connect to the broker. Raises ``Unavailable`` when it isn't there."""
     async with Broker(address, f"asyncblock-reporter-{secrets.token_hex(8)}") as broker:
         yield EngineReport(broker)
 

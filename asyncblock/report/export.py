@@ -25,7 +25,7 @@ from .written import file_name, files_of, frame_of, parquet
 __all__ = ["export"]
 
 _BUFFER = 1 << 20
-"""Characters of logs that wait for their files: a session may have more nodes than a process may open files."""
+"""Characters of logs that are gathered before they are written: a process may open fewer files than there are nodes."""
 
 
 async def export(recording: Recording, directory: Path) -> Collected:
@@ -130,7 +130,7 @@ class _Export:
         self._waiting = 0
 
     def _name(self, folder: str, wanted: str, suffix: str) -> str:
-        """Return the name of a file, the same for the same thing, another for each other one."""
+        """Return a file's name: the same for the same thing, and different for different ones."""
         key = f"{folder}/{wanted}"
         if key not in self._names:
             name, number = f"{file_name(wanted)}{suffix}", 2

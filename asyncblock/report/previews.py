@@ -1,4 +1,4 @@
-"""Previews as markup. Every payload is shown somehow; what isn't of the form that its type promises as JSON."""
+"""Previews as markup. Every payload is shown somehow; as JSON if it hasn't the form that its type promises."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def _image(data: Any, title: str) -> Markup:
     if isinstance(data, str):
         source = data.strip()
         if source.startswith(("<svg", "<?xml")):
-            # As a picture nothing in it runs, and nothing is loaded.
+            # Within an img element no script of it runs, and nothing is loaded.
             source = f"data:image/svg+xml;base64,{b64encode(source.encode('utf-8', 'replace')).decode()}"
         elif source.startswith("data:image/svg+xml,") or source.startswith("data:image/svg+xml;utf8,"):
             source = re.sub(r"[^!-~]", "", source)
@@ -165,7 +165,7 @@ def _html(data: str, payload: Mapping[str, Any], title: str) -> Drawn:
 
 
 def needs_network(payload: Mapping[str, Any]) -> bool:
-    """Tell whether a preview says that its HTML is nothing without the network."""
+    """Tell whether a preview says that its HTML needs the network."""
     needs = payload.get("needs")
     return isinstance(needs, list) and "network" in needs
 
@@ -217,7 +217,7 @@ def _table(data: Mapping[str, Any], full: bool) -> Markup:
 
 
 def _is_number(value: Any) -> bool:
-    """Tell whether a cell fits into a column of numbers: dots stand for what was left out."""
+    """Tell whether a cell fits into a column of numbers; so do the dots for rows that were left out."""
     return value is None or isinstance(value, (int, float)) or value in ("...", "…")
 
 

@@ -17,7 +17,7 @@ __all__ = ["Followed", "RecordedSession", "Recording"]
 
 
 class Recording(Protocol):
-    """A session up to now; nothing of it is changed by reading it."""
+    """A session up to now. Reading changes nothing of it."""
 
     @property
     def session_id(self) -> str:
@@ -65,7 +65,7 @@ class Followed:
 
 
 class RecordedSession:
-    """A session of a journal: ``rows`` reads some from an offset, ``body`` one by link and number."""
+    """A session in a journal: ``rows`` reads some rows from an offset on, ``body`` a body by link and number."""
 
     def __init__(
         self,

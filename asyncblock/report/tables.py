@@ -152,7 +152,7 @@ def _line(line: LogLine, began: int) -> Markup:
 
 
 def stalls(state: State) -> Markup | None:
-    """Return where event loops were kept from running."""
+    """Return a table of the places where event loops were held up."""
     if not state.stalls:
         return None
     rows = [

@@ -32,14 +32,14 @@ _NAME = 60
 
 
 def file_name(*parts: str) -> str:
-    """Return a name for a file, of whatever people have called things."""
+    """Return a file's name made of a name that people have given."""
     kept = (re.sub(r"[^\w.-]+", "_", part, flags=re.ASCII).strip("._-")[:_NAME] for part in parts)
     made = "-".join(each for each in kept if each)
     return made or "_"
 
 
 def plain(value: Any) -> Any:
-    """Return what orjson writes for a value that it doesn't know."""
+    """Return a stand-in for a value that orjson doesn't know."""
     return str(value)
 
 
