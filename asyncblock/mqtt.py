@@ -172,7 +172,7 @@ class Broker:
         return done
 
     def send(self, topic: str, payload: bytes) -> None:
-        """Publish what nobody waits for."""
+        """Publish a message without waiting for it."""
         self.publish(topic, payload).add_done_callback(_known)
 
     async def subscribe(self, *topics: str) -> None:

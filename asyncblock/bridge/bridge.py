@@ -57,7 +57,7 @@ class Bridge:
         """All that ever came, for the engine says them again; None once over."""
         self._channels: dict[tuple[ExecutorLink, int], EngineJob] = {}
         self._waiting: list[EngineJob] = []
-        """Those for whose package no process is here."""
+        """Jobs of packages that no process here has."""
         self._links: dict[str, ExecutorLink] = {}
         self._roots: set[Path] = set()
         self._values = EngineValues(orders.session_dir)
@@ -109,7 +109,7 @@ class Bridge:
         return wanted is None or mine is None or wanted == mine
 
     def _reported(self, payload: bytes) -> None:
-        # Everybody's telemetry passes here: what is for nobody here isn't read.
+        # The telemetry of all processes passes here. What concerns none of ours isn't parsed.
         ends = b'"SessionFinished"' in payload
         if not (ends or b'"run_block::' in payload):
             return

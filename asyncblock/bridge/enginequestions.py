@@ -227,7 +227,7 @@ class EngineQuestions:
             finally:
                 refusal.cancel()
         except BaseException:
-            # A cancel too: nobody reads what is told of it.
+            # After a cancel too: what is told about it isn't read any more.
             if self._orders.pop(id, None) is not None:
                 order.task.cancel()
             raise
@@ -325,7 +325,7 @@ class EngineQuestions:
         try:
             body = await self._keep(order.owner, bin_value(inner) if kind == "file" else inner)
         except OSError as error:
-            # Whose file is gone: the value is what was said.
+            # The file is gone: the value is what was sent.
             logger.warning("block %s put out a file that can't be read: %s", order.block, error)
             return value, None
         return inner, body

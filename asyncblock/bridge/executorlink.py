@@ -157,7 +157,7 @@ class ExecutorLink:
         self._counts.pop(channel, None)
 
     def drop_bodies(self, numbers: list[int]) -> None:
-        """Forget bodies whose record came."""
+        """Forget bodies after their record has come."""
         for n in numbers:
             self.bodies.pop(n, None)
 
@@ -275,7 +275,7 @@ class ExecutorLink:
 
     async def _keep(self, whole: Whole) -> None:
         content = self.bodies.setdefault(whole.n, bytearray())
-        # A copy, for nobody may add to what a thread reads.
+        # A copy: bytes may be added while the thread reads.
         digest = await asyncio.to_thread(_sum_of, bytes(content))
         if len(content) != whole.length or digest != whole.sha256:
             raise RemoteProtocolError(f"body {whole.n} doesn't have the checksum or the length that was announced")
@@ -353,7 +353,7 @@ class Links:
             await transport.close()
 
     def gone(self, link_id: str) -> ExecutorLink | None:
-        """Forget a link whose process has ended."""
+        """Forget a link after its process has ended."""
         return self.links.pop(link_id, None)
 
 

@@ -1,4 +1,4 @@
-"""When an executor of the engine leaves: the session is over, it is told to, or whoever has started it is gone."""
+"""When an executor of the engine leaves: the session is over, it is told to, or the process that started it is gone."""
 
 from __future__ import annotations
 

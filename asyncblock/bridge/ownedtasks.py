@@ -19,7 +19,7 @@ class Tasks:
         self._running: set[asyncio.Task[Any]] = set()
 
     def start(self, work: Coroutine[Any, Any, None], *, name: str | None = None) -> None:
-        """Start a task that nobody waits for."""
+        """Start a task that isn't awaited; the owner ends it."""
         self._own(self._group.create_task(work, name=name))
 
     def create_task(self, work: Coroutine[Any, Any, T], *, name: str | None = None) -> asyncio.Task[T]:

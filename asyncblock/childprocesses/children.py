@@ -53,7 +53,7 @@ class Child:
                 )
                 forks.claim_process(self._process.pid)
         except BaseException:
-            # A cancel too: nobody else closes this end of the child's socket.
+            # After a cancel too: nothing else closes this end of the child's socket.
             self._socket.close()
             raise
         self._socket.setblocking(False)

@@ -17,7 +17,7 @@ DISK_SETTING: Final = "ASYNCBLOCK_VAR_DISK"
 """Bytes of var values on this host's disk that have no room in memory, shared likewise; 0 for none."""
 
 EXECUTORS: Final = "ASYNCBLOCK_EXECUTORS"
-"""How many executor processes share it; whoever starts them says so."""
+"""How many executor processes share it, as the process that starts them says."""
 
 _SHARE: Final = 4
 """The part of the memory that they may take by default: one in so many."""

@@ -1,4 +1,4 @@
-"""What a parent sees of a child whose interpreter's lock is held: where its threads stand, and whether it works.
+"""What a parent sees of a child while something holds its interpreter's lock: its threads' frames, and if it works.
 
 The child's tracebacks come through a pipe (``faulthandler`` writes them without the lock). Growing CPU time says that
 the child works and isn't deadlocked; where the system doesn't tell, the tracebacks alone count as life.
@@ -47,7 +47,7 @@ class Held:
     threads: tuple[tuple[Frame, ...], ...]
     """The frames of each thread, the innermost first."""
     works: bool
-    """Its CPU time grows, or nobody can tell."""
+    """Its CPU time grows, or that isn't known."""
     told: bool
     """It was reported a moment ago: this is a sign of life and no more."""
 

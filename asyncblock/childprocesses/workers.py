@@ -1,4 +1,4 @@
-"""Executor processes: started, watched and stopped by whoever hosts them.
+"""Executor processes: started, watched and stopped by the process that hosts them.
 
 A child gets its orders (address, token, link id, packages) over a private socket and leaves when that closes: after
 the word to do so in order; without it (the parent was killed) at once if the mainframe was in the parent, for then
@@ -90,7 +90,7 @@ class Orders:
     packages: tuple[str, ...]
     """Directories that the child hashes."""
     known: tuple[tuple[str, str], ...] = ()
-    """Those whose hashes the parent has made, behind these: what is on this disk need not be hashed to be found."""
+    """Packages that the parent has hashed already, so that the children needn't do it again. They come after these."""
     announced: tuple[tuple[str, str], ...] = ()
     """Those of the known that are run as they were when their hashes were made, and not as they are by now."""
     grace: float = 30.0
@@ -101,9 +101,9 @@ class Orders:
     headers: dict[str, str] = field(default_factory=dict)
     """What proxies on the way ask for. Not in the environment, which blocks see."""
     mainframe_in_parent: bool = False
-    """Without the parent there is nobody to report to."""
+    """The parent has the mainframe: when the parent ends, the child has nothing left to report to."""
     accept: tuple[str, ...] = ()
-    """Versions whose sessions go on under the code that is here."""
+    """Versions that the code here may replace in sessions that began with them."""
     once: bool = False
     """Take one job and leave: a process of a block's own."""
     partition: int = 0
@@ -198,11 +198,11 @@ class Workers:
         self._welcomed: set[str] = set()
         """Link ids of the children that have told the mainframe whom they replace."""
         self._retiring: set[str] = set()
-        """Link ids of the children whose place is filled already."""
+        """Link ids of children that have been replaced already."""
         self._unready = count
         self._all_ready = asyncio.Event()
         self._unannounced: dict[str, int] = {}
-        """Orders by link id whose packages the mainframe may not know of yet."""
+        """By link id: orders with packages of which the mainframe may not know yet."""
         self._all_announced = asyncio.Event()
         self._depot = Depot()
         """Owned by no child: files of var values outlive those who have written them."""
@@ -385,7 +385,7 @@ class Workers:
                 pass_fds=(trace_fd,),
             )
         except BaseException:
-            # A cancel too: nobody else knows the descriptor yet.
+            # After a cancel too: nothing else has the descriptor yet.
             os.close(traces)
             raise
         finally:

@@ -83,7 +83,7 @@ class ContextBase(AboutJob, Staying, Captured):
 
     @property
     def logger(self) -> logging.Logger:
-        """A logger whose records become BlockLog of this job, in any process."""
+        """A logger. Its records become BlockLog events of this job, in any process."""
         if self._logger is None:
             self._logger = job_logger(self._line)
         return self._logger
@@ -350,7 +350,7 @@ def _is_none_of(handle: object, declared: Mapping[str, Any]) -> str | None:
 
 
 def too_many(values: Mapping[str, Prepared]) -> list[str]:
-    """Return the handles whose values are small one by one, and have no room in one record with the others."""
+    """Return handles with values that are small one by one, and don't fit into one record with the others."""
     left = _MANY_BYTES
     found = []
     for handle, each in values.items():

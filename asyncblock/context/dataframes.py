@@ -23,11 +23,11 @@ from ..store import StoreKey
 __all__ = ["cache_name", "is_dataframe", "is_kept", "load", "remove", "retain", "save"]
 
 _WRITERS: Final = {"pandas": "to_parquet", "polars": "write_parquet"}
-"""Libraries whose DataFrames can be kept, and how they write one."""
+"""Libraries with DataFrames that can be kept, and how they write one."""
 
 
 def is_dataframe(value: object) -> bool:
-    """Tell whether a value can be kept. Imports nothing: whoever has made it has imported its library."""
+    """Tell whether a value can be kept. Imports nothing: the block that has made it has imported its library."""
     return _library(value) in _WRITERS and type(value).__name__ == "DataFrame"
 
 
@@ -41,7 +41,7 @@ _SESSION: Final = 16
 
 
 _STALE_DRAFT: Final = 86400.0
-"""Seconds after which nobody writes a file any more that was begun."""
+"""Seconds after which an unfinished file counts as abandoned."""
 
 
 def cache_name(flow: str | None, node_id: str | None, key: StoreKey, value: object) -> str:
@@ -105,7 +105,7 @@ def retain(directory: Path, session_id: str, kept: Collection[str], before: Coll
 
 
 def remove(directory: Path, names: Collection[str]) -> None:
-    """Remove files of values that nobody asks for any more."""
+    """Remove the files of values that aren't needed any more."""
     for name in names:
         # What stays costs disk for a while, and goes with the sessions before the last one.
         with suppress(OSError):

@@ -114,7 +114,7 @@ class _EngineCalls(Sending, ABC):
         return {handle: self._job.secrecy.text(words) for handle, words in found.items()}
 
     def _body_item(self, block_job_id: str, prepared: Mapping[str, Prepared]) -> Parcel | None:
-        """Make the record that goes ahead of an order whose values are too large for it; None when they aren't."""
+        """Make the record that goes ahead of an order if its values are too large for the order itself; else None."""
         inline = [len(each.inline) for each in prepared.values() if each.inline is not None]
         if len(inline) == len(prepared) and sum(inline) <= _INLINE:
             return None

@@ -24,10 +24,10 @@ from ..runtime.forks import claim, fresh_lock
 __all__ = ["JobDirectories"]
 
 _DONE = ".done"
-"""Ends the name of the file that marks a session whose jobs all went well."""
+"""Ends the name of the file that marks a session in which all jobs went well."""
 
 _FAILED: Final = ".failed"
-"""Ends the name of the file that marks one where that isn't so, or whose processes are gone; it is as old as that."""
+"""Ends the name of the file that marks one with failed jobs or dead processes; its age says since when."""
 
 _LOOKED_AT: Final = 7 * 86400.0
 """Seconds that the temporary directories of such a session stay: they can be looked at after a weekend."""
@@ -128,7 +128,7 @@ class JobDirectories:
         return EndedDirectories(sorted(made), fine)
 
     def tidy(self, ended: EndedDirectories) -> None:
-        """Mark the directories of a session that has ended, and remove those that nobody will look at any more.
+        """Mark the directories of a session that has ended, and remove those that aren't worth keeping.
 
         If it went well, those of earlier such sessions of its flows; in any case those of sessions that failed, or
         whose process was killed, long enough ago. Raises ``OSError`` as the disk says.
@@ -211,7 +211,7 @@ def _unused(path: Path) -> Iterator[bool]:
 
 
 def _sweep(flow: Path) -> None:
-    """Remove of a flow what has been there for long enough, of sessions that failed or whose process was killed."""
+    """Remove old directories of a flow's sessions that failed, or that ended because their process was killed."""
     if flow.is_symlink() or not flow.is_dir():
         return
     for path in flow.iterdir():

@@ -95,7 +95,7 @@ Raw = bytes | bytearray | memoryview | FileBody
 
 
 def raw_pieces(value: Raw) -> Iterator[bytes]:
-    """Copy bytes block by block: they may be changed afterwards, and nobody else's memory is to be held."""
+    """Copy bytes block by block: the author may change them afterwards, and their memory isn't kept."""
     if isinstance(value, FileBody):
         yield from _of_file(value)
         return

@@ -52,7 +52,7 @@ class Secrecy:
 
     @property
     def active(self) -> bool:
-        """Whether there is anything to keep secret; while there isn't, nobody need ask."""
+        """Whether there is anything to keep secret. If not, texts needn't be searched."""
         return self._words is not None
 
     def learn(self, value: str, reference: str | None = None) -> None:

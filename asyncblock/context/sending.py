@@ -100,7 +100,7 @@ class Sending(ContextBase, ABC):
                 await self._warn(problem)
             prepared = await self._prepare(key.to_json(), handle)
         except BaseException:
-            # A cancel too: a value whose key was never sent would be kept for the session.
+            # After a cancel too: if the key was never sent, the value would be kept until the session ends.
             self._forget([key])
             raise
         prepared.key, prepared.memory = key, memory

@@ -91,13 +91,13 @@ def processes() -> frozenset[int]:
 
 
 def fresh(lock: T) -> T:
-    """Let a lock be free in a forked child, whoever held it."""
+    """Let a lock be free in a forked child, even if a thread of the parent held it."""
     _locks.add(lock)
     return lock
 
 
 def fresh_lock() -> threading.Lock:
-    """Return a lock that is free in a forked child, whoever held it."""
+    """Return a lock that is free in a forked child, even if a thread of the parent held it."""
     return fresh(threading.Lock())
 
 

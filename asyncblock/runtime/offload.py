@@ -118,7 +118,7 @@ _slots = _Slots(SLOTS)
 _shown = _Slots(SLOTS)
 _waits = _Slots(_WAITING)
 READS = _Slots(_WAITING)
-"""For files that authors name: a pipe whose other end is silent holds nothing of ours."""
+"""For files that authors name: one may be a pipe with a silent other end, which mustn't hold up our own work."""
 
 
 def _after_fork() -> None:

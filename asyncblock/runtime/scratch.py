@@ -37,7 +37,7 @@ that they have room again."""
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 _LOCK = ".lock"
-"""Ends the name of the file whose lock says that the directory beside it is in use."""
+"""Ends the name of the file that is locked while the directory beside it is in use."""
 
 
 def root() -> Path:

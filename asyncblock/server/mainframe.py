@@ -177,7 +177,7 @@ class MainframeServer:
             self.gateway.dismiss("stopping", "the mainframe is stopping", retry_after=1.0)
 
     def executor_gone(self, link_id: str, reason: str) -> None:
-        """Take in the evidence that the process behind a link has ended (whoever started it saw its exit)."""
+        """Take in the evidence that the process behind a link has ended: the process that started it saw its exit."""
         link = self.sessions.dispatch.links.get(link_id)
         if link is not None:
             with self.supervisor.watching("ending a link"):

@@ -107,7 +107,7 @@ MAX_BLOCKS = 1000
 """Blocks that a job may have running at once: as many as an executor runs async jobs."""
 
 MAX_ARGUMENTS = 10_000
-"""BlockArguments of a job whose order hasn't come: each costs about 500 bytes, and its handles."""
+"""BlockArguments of a job before their order has come: each costs about 500 bytes, and its handles."""
 
 MAX_LISTED = 1000
 """Sessions in an answer."""

@@ -52,7 +52,7 @@ class SessionWatch(Protocol):
         ...
 
     def put_out(self, place: tuple[int, int], job_id: str, attempt: int) -> None:
-        """Hear whose records stand in a line of a row."""
+        """Hear which attempt's records are in a line of a row."""
         ...
 
     def took(self, job_id: str, attempt: int, records: Sequence[Mapping[str, Any]]) -> None:

@@ -18,7 +18,7 @@ __all__ = ["enter", "headers_of_caller", "leave", "prepare", "prepared"]
 _API = "opentelemetry.trace"
 
 _found: bool | None = None
-"""OpenTelemetry's API can be imported; None while nobody has looked."""
+"""Whether OpenTelemetry's API can be imported; None before that was tried."""
 
 
 def headers_of_caller() -> dict[str, str]:

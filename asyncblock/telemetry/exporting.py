@@ -117,7 +117,7 @@ class Telemetry:
         if self._pusher is not None and self._measure is not None:
             with suppress(RuntimeError):  # it still runs, and what is counted has changed meanwhile
                 self._pusher.take(self._measure())
-        # What an exporter waits for isn't ours to end: a thread that nobody waits for has it.
+        # An exporter's wait can't be ended from here, so it is in a thread that isn't joined.
         ends = threading.Thread(target=self._shut_down, name="asyncblock-telemetry-end", daemon=True)
         ends.start()
         ends.join(_LEAVE)

@@ -40,7 +40,7 @@ _QUEUED: Final = 20_000
 """Spans that wait to be made, some 1 kB each."""
 
 _PLACES: Final = 50_000
-"""Lines of a session's journal of which it is known whose outputs they hold, for links: the latest."""
+"""How many lines of a session's journal are remembered with their attempts, for links between spans: the latest."""
 
 _SAID: Final = 4000
 """Of what waits to be made, what blocks say goes no further than this: it is up to 64 kB each."""
@@ -247,11 +247,11 @@ class SessionSpans:
         self._own = own
         self._above = above
         self._start = session.created_at * 1_000_000
-        # What is told of is counted from here on by a clock that nobody sets.
+        # From here on time is counted by a clock that can't be set.
         self._anchor = max(time.time_ns(), self._start) - time.monotonic_ns()
         self._open: dict[str, _Open] = {}
         self._places: dict[tuple[int, int], str] = {}
-        """The spans of the attempts whose outputs stand in a line of a row."""
+        """The spans of the attempts with outputs in a line of a row."""
 
     def job_began(
         self,
@@ -278,7 +278,7 @@ class SessionSpans:
         self._open[job_id] = _Open(node_id or name, above, start, attributes, links)
 
     def put_out(self, place: tuple[int, int], job_id: str, attempt: int) -> None:
-        """Keep in mind whose records stand in a line of a row."""
+        """Remember which attempt's records are in a line of a row."""
         if len(self._places) >= _PLACES:
             del self._places[next(iter(self._places))]
         self._places[place] = attempt_span(job_id, attempt)

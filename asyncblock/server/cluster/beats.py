@@ -1,4 +1,4 @@
-"""Beats as they travel over core NATS, to whoever listens: JSON, with the sender's clock."""
+"""Beats as they travel over core NATS, to all that listen: JSON, with the sender's clock."""
 
 from __future__ import annotations
 

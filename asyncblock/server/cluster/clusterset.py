@@ -35,7 +35,7 @@ class SetDescription:
     epoch: str
     """The identity of its journal."""
     token: str
-    """With all roles: whoever may read this may read and write the journal as well."""
+    """A token with all roles. It is no secret from those that can read this: they can write the journal, too."""
     partitions: int
     replicas: int
     max_bytes: int

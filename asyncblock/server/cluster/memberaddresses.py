@@ -1,4 +1,4 @@
-"""Where the members of a set are, as one of them has heard: whoever connects is told, for when the owner dies."""
+"""Where the members of a set are, as one of them has heard. Clients and executors are told, in case the owner dies."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from .partitionshares import PartitionShares
 __all__ = ["MemberPartitions"]
 
 _DEFERRAL: Final = 0.5
-"""Seconds for which a partition that nobody owns is left to whose share it is."""
+"""Seconds for which a partition without an owner is left to the member that should own it."""
 
 _LEAVES: Final = frozenset({OwnerState.HANDING_OVER.value, "released"})
 """What members say that may be leaving: they are given nothing."""
@@ -68,7 +68,7 @@ class MemberPartitions(Sequence[PartitionMember]):
         await asyncio.gather(*(each.leave(heirs.get(each.partition, "")) for each in self._parts))
 
     def _share(self) -> None:
-        """Leave to others what is their share: for a moment what nobody owns, and of ours one partition at a time."""
+        """Leave to others their share: partitions without an owner for a moment, and ours one at a time."""
         owners = self._owners
         planned = self._shares.plan(owners, self._now())
         for each in self._parts:

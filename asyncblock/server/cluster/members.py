@@ -141,7 +141,7 @@ class ClusterMember:
             yield url
 
     def executor_gone(self, link_id: str, reason: str) -> None:
-        """Take in the evidence that the process behind a link has ended (whoever started it saw its exit)."""
+        """Take in the evidence that the process behind a link has ended: the process that started it saw its exit."""
         for each in self._partitions or ():
             if each.server is not None:
                 each.server.executor_gone(link_id, reason)

@@ -38,7 +38,7 @@ _REST: Final = 4 * PATIENCE
 
 _RELEASED: Final = "released"
 _REMEMBERED: Final = 64
-"""Beats under way whose times are known."""
+"""How many of our own beats are remembered until they come back, with the times when they were sent."""
 
 
 class OwnerState(enum.Enum):
@@ -105,7 +105,7 @@ class Ownership:
         self.to = ""
         """Who shall take over from us."""
         self.deferral = 0.0
-        """Seconds that we leave to another member, whose share it is, before we claim what nobody owns."""
+        """Seconds that we leave a partition without an owner to the member that should own it, before we claim it."""
         self._chance = chance
         self._ticked = now
         self._jumped = False

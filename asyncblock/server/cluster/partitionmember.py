@@ -126,7 +126,7 @@ class PartitionMember:
 
     @property
     def speaks(self) -> bool:
-        """Tell whether the partition is ours, and whoever comes is served."""
+        """Tell whether the partition is ours, and clients and executors are served."""
         return self._server is not None and self.own.owns and not self._silent
 
     @property

@@ -1,4 +1,4 @@
-"""The mainframe of a partition: one like any other, whose journal is in the cluster and may be taken from it."""
+"""The mainframe of a partition. Its journal is in the cluster, and another member may take that over."""
 
 from __future__ import annotations
 

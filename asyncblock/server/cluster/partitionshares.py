@@ -75,7 +75,7 @@ class PartitionShares:
         return planned_owners(owners, members)
 
     def surplus(self, owners: Mapping[int, str], now: float) -> tuple[int, str] | None:
-        """Return a partition of our own that is another's share, and whose; None when nothing is to be handed over."""
+        """Return a partition of ours that another member should own, and that member; None if there is none."""
         planned = self.plan(owners, now)
         if now - self._changed_at < SETTLE or not set(owners.values()) <= self._others(now) | {self._member}:
             return None
@@ -83,7 +83,7 @@ class PartitionShares:
         return next(((each, planned[each]) for each in mine if planned[each] != self._member), None)
 
     def heirs(self, owners: Mapping[int, str], now: float) -> dict[int, str]:
-        """Return who is to own each partition when we have left; empty when there is nobody."""
+        """Return which member is to own each partition when we have left; empty if there is no other."""
         return planned_owners(owners, self._others(now))
 
     def _others(self, now: float) -> set[str]:

@@ -45,7 +45,7 @@ _ID: Final = "Ab-Id"
 
 
 class _Refreshed(NatsUnsure):
-    """An earlier owner has added to a chain; what it added is taken in."""
+    """An earlier owner has added to a chain; its messages have been taken in."""
 
 
 @dataclass(slots=True, eq=False)
@@ -60,7 +60,7 @@ class Chain:
     offsets: array[int] = field(default_factory=lambda: array("Q"))
     seqs: array[int] = field(default_factory=lambda: array("Q"))
     digest: Any = None
-    """Of all that is there; None when an earlier owner wrote a part."""
+    """The hash of all bytes of the body; None if an earlier owner wrote some of them."""
     doomed: bool = False
     """Its deletion is queued."""
 
@@ -84,7 +84,7 @@ class Chain:
 
 @dataclass(slots=True, eq=False)
 class _Order:
-    """Something to do to bodies, one after the other."""
+    """Something to do with some bodies, one after the other."""
 
     act: Callable[[], Any]
     done: asyncio.Future[int]
@@ -92,7 +92,7 @@ class _Order:
 
 
 class _Orders:
-    """What is to be done to bodies, by a task, in the order of the calls, tried again in trouble."""
+    """Does things with bodies, in a task, in the order of the calls; tries again while the servers don't answer."""
 
     def __init__(self, names: PartitionNames, disk_errors: DiskErrors, died: Callable[[str, Exception], None]) -> None:
         self.queued_bytes = 0
@@ -195,7 +195,7 @@ class BodyChains:
         **Cancellation** leaves it as it was for an owner to come.
         """
         self._term = term
-        # A number that is certainly behind all that an earlier owner was told of.
+        # A number that is certainly higher than all that earlier owners have seen.
         end = await self._store.put(self._message(_OPENING, "claim"))
         subject = self._names.body("*", "*")
         async for message in self._store.read(self._names.bodies, [subject], end, headers_only=True):
@@ -213,7 +213,7 @@ class BodyChains:
         self._orders.start()
 
     async def _claim(self, key: BodyKey, chain: Chain) -> None:
-        """Keep an earlier owner from a body, though it adds to it now: each of its chunks takes one of our tries."""
+        """Keep an earlier owner from a body even if it is adding to it: each of its chunks costs one of our tries."""
         for left in reversed(range(_CLAIMS)):
             try:
                 return await self._extend(key, chain, "claim")
@@ -334,7 +334,7 @@ class BodyChains:
             part = data[chain.length - offset :][:PIECE]
             if not chain.there:
                 chain.digest = hashlib.sha256()
-            # What an earlier owner has added came from the same sender: one goes on behind it.
+            # An earlier owner has added chunks of the same sender, so the sender goes on behind these.
             with suppress(_Refreshed):
                 await self._extend(key, chain, f"chunk {chain.length} {len(part)}", part)
 
@@ -385,7 +385,7 @@ class BodyChains:
         return sum(sizes.values())
 
     async def _extend(self, key: BodyKey, chain: Chain, part: str, data: bytes = b"") -> None:
-        """Add a message to a chain, unless a later owner has done so."""
+        """Add a message to a chain. If an earlier owner has added others, take these in and raise ``_Refreshed``."""
         message = self._message(key, part, data)
         while True:
             try:

@@ -1,4 +1,4 @@
-"""The task that stores writes: a group at a time, each a commit behind the last, one in flight."""
+"""The task that stores writes: a group at a time becomes a commit, and only one commit is in flight."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["CommitReports", "Commits", "explain_refusal"]
 
 @dataclass(frozen=True, slots=True)
 class CommitReports:
-    """Where the task says what happened, on the event loop."""
+    """Where the task reports what happened, on the event loop."""
 
     stored: Callable[[list[Write]], None]
     taken: Callable[[StoredMessage], None]
@@ -31,7 +31,7 @@ class CommitReports:
 
 
 class Commits:
-    """Stores writes until ``stop``, or until somebody else has taken the partition over."""
+    """Stores writes until ``stop``, or until another owner has taken the partition over."""
 
     def __init__(self, fence: Fence, names: PartitionNames, index: StreamIndex, reports: CommitReports) -> None:
         self.count = 0
@@ -111,13 +111,13 @@ class Commits:
                         unresolved = commit
                         raise
                     except NatsRefused as refused:
-                        # Without room nothing was stored, and a batch of our own would take what little there is.
+                        # The stream is full: nothing was stored, and a batch of our own would take the rest.
                         unresolved = "" if refused.full else commit
                         raise
                 break
             except (NatsUnsure, NatsRefused) as error:
                 if isinstance(error, NatsRefused) and error.overtaken and not looked:
-                    # Somebody else has written: who it was is known at once.
+                    # Another owner has written; the stream says who it is.
                     looked = True
                     continue
                 self.error = error
@@ -151,7 +151,7 @@ class Commits:
 
 
 def explain_refusal(error: Exception, names: PartitionNames) -> Unavailable:
-    """Turn what the servers said, or didn't, into an error that says what to do."""
+    """Turn the servers' answer, or the lack of one, into an error that says what to do."""
     if isinstance(error, NatsRefused) and error.full:
         advice = "raise the stream's max_bytes or the account's limit, or prune; it goes on by itself"
     else:

@@ -40,9 +40,9 @@ class Deletions:
         self._task = asyncio.get_running_loop().create_task(self._run(), name="asyncblock-deletions")
 
     def add_session(self, session_no: int) -> None:
-        """Queue what is left of a session that is hidden."""
+        """Queue the deletion of a hidden session's messages and bodies."""
         rests = self._index.pruned.get(session_no)
-        # Of its bodies none may count as under way from here on.
+        # From here on none of its bodies may count as under way.
         self._sessions.append((session_no, self._bodies.delete_pruned(() if rests is None else rests.bodies)))
         self._wake.set()
 

@@ -28,7 +28,7 @@ _ATTEMPTS: Final = 20
 
 
 class Overtaken(Unavailable):
-    """Somebody else, ``owner``, owns the partition: nothing more can be stored from here."""
+    """Another owner, ``owner``, has the partition: nothing more can be stored from here."""
 
     def __init__(self, words: str, owner: str) -> None:
         self.owner = owner
@@ -47,14 +47,14 @@ class Fence:
         self.term = 0
         """The number of the last message of our own batch."""
         self.last = 0
-        """The number of the last message of the stream, as far as everything of ours is known."""
+        """The number of the stream's last message, as far as the outcomes of our appends are known."""
         self.on_taken: Callable[[int], None] = lambda _: None
         """Told of the term of a takeover at once."""
         self.found: dict[str, Any] | None = None
-        """What the owner before had said last; None when there was none."""
+        """The last announcement of the owner before; None when there was none."""
 
     async def take_over(self, epoch: str = "", instead_of: str | None = None) -> None:
-        """Become the owner. Raises ``Unavailable`` when somebody else keeps getting in between, or the stream is cut.
+        """Become the owner. Raises ``Unavailable`` when other owners keep getting in between, or the stream is cut.
 
         ``instead_of`` is the owner to replace, and empty for a partition without one. If the partition has another
         owner, that one stays, and ``Overtaken`` names it.
@@ -88,7 +88,7 @@ class Fence:
 
         **Cancellation** leaves the outcome unknown.
         """
-        # Known to be there is a commit, not a part of one: ``resolve`` looks for it from where it begins.
+        # ``last`` grows by whole commits: ``resolve`` looks for a commit from where it begins.
         last = self.last
         for part in _batches(messages):
             last = await self._store.append(part, last)
@@ -106,7 +106,7 @@ class Fence:
         self._check_owner([message async for message in self._tail(None)])
         await self._own_behind(await self._store.last_seq(stream))
         tail = [message async for message in self._tail(self.term)]
-        # Somebody who took over between the look and the batch has been fenced by it, but may have stored much.
+        # An owner that took over between the look and the batch is fenced by it, but may have stored much before.
         self._check_owner(tail)
         self.last = self.term
         found = [message for message in tail if message.headers.get(COMMIT) == commit]
@@ -120,7 +120,7 @@ class Fence:
         self.term = self.last = await self._store.append([self._own_message()] * PADDING, last)
 
     async def _own_behind(self, last: int) -> None:
-        # ``last`` of this object stays: the tail is read from there.
+        # Here ``last`` stays: what follows it is read later.
         self.term = await self._store.append([self._own_message()] * PADDING, last)
 
     async def _tail(self, upto: int | None) -> AsyncIterator[StoredMessage]:

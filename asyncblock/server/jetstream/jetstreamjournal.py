@@ -153,7 +153,7 @@ class JetStreamJournal(QueueingJournal, CatalogueReads):
         await proved
 
     def write(self, write: Write, *, urgent: bool = False) -> None:
-        """Queue a write; see ``Journal.write``. Raises ``LocalProtocolError`` for what no message can hold, too."""
+        """Queue a write; see ``Journal.write``. Raises ``LocalProtocolError`` also if a message can't hold it."""
         self.check_open()
         check_sizes(write, self._store.max_payload)
         super().write(write, urgent=urgent)
@@ -180,7 +180,7 @@ class JetStreamJournal(QueueingJournal, CatalogueReads):
         await self._deletions.stop()
         left = self._what_is_left(f"stream {self._names.stream}", writes, chunks, self._commits.error)
         if not left:
-            # Servers that fail just here make the next opening find an unclean end, no more.
+            # If the servers fail just here, the next opening finds an unclean end, which does no harm.
             with suppress(NatsRefused, NatsUnsure):
                 await self._fence.say_closed()
         await self._store.close()
@@ -233,7 +233,7 @@ class JetStreamJournal(QueueingJournal, CatalogueReads):
         return self._index.snapshot_places.get(session_no) is place
 
     async def stats(self) -> Stats:
-        """Read the figures; those of the servers are zero when they don't answer."""
+        """Read the figures; those that the servers have are zero if they don't answer."""
         self.check_open()
         used = limit = 0
         with suppress(NatsRefused, NatsUnsure):
@@ -268,7 +268,7 @@ class JetStreamJournal(QueueingJournal, CatalogueReads):
             self.check_open()
             if not wanted():
                 break
-            # It was stored, so the leader is a new one that hasn't caught up, or there is none.
+            # The message was stored. So the leader is a new one that hasn't caught up, or there is none.
             await asyncio.sleep(pause)
         raise Unavailable(f"message {seq} of stream {self._names.stream} is gone")
 

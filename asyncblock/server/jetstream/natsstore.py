@@ -35,7 +35,7 @@ MAX_BATCH: Final = 900
 """Messages in an atomic batch; the server takes 1000."""
 
 _WRONG_LAST: Final = frozenset({10071, 10164})
-"""Another last number than the expected one, of the stream or a subject; another message of the subject in flight."""
+"""The last number of the stream or the subject isn't the expected one, or another message of it is in flight."""
 
 _NO_MESSAGE: Final = 10037
 _FULL: Final = frozenset({10023, 10047, 10077})
@@ -60,7 +60,7 @@ class NatsRefused(Exception):
 
     @property
     def overtaken(self) -> bool:
-        """Tell whether something else was stored where this was to go."""
+        """Tell whether another message was stored at the expected place."""
         return self.code in _WRONG_LAST
 
     @property
@@ -101,7 +101,7 @@ _AGAIN: Final = 0.1
 """Seconds between two tries to connect."""
 
 _CONNECT: Final = 2.0
-"""Seconds that one server has to let us in: another one may be up while this one hangs."""
+"""Seconds that one server has to accept the connection: while it hangs, another one may be up."""
 
 _PING: Final = 2
 """Seconds between NATS's own pings: the connection to a server that hangs ends after two of them. By default that takes
@@ -182,14 +182,14 @@ async def _ended(task: asyncio.Task[Any]) -> None:
 
 
 class NatsStore:
-    """A connection to NATS, which reconnects by itself. ``open`` makes it; ``close`` it."""
+    """A connection to NATS, which reconnects by itself. Make one with ``open``, and end it with ``close``."""
 
     def __init__(self, connection: Any, nats: Any, patience: float, waits: set[asyncio.Timeout]) -> None:
         self._nats = nats
         self._connection = connection
         self._patience = patience
         self._waits = waits
-        """Those of requests that the connection has carried; they end with it."""
+        """The timeouts of requests under way: they expire when the connection ends."""
 
     @classmethod
     async def open(
@@ -228,7 +228,7 @@ class NatsStore:
 
     @property
     def version(self) -> tuple[int, int]:
-        """The version of the server that the connection is to: major and minor."""
+        """The version of the connected server: major and minor."""
         version = self._connection.connected_server_version
         return version.major, version.minor
 
@@ -272,7 +272,7 @@ class NatsStore:
             raise NatsUnsure(str(error) or type(error).__name__) from error
 
     async def listen(self, subject: str, hear: Callable[[bytes, str], Awaitable[None]]) -> None:
-        """Call ``hear`` with what is told on a subject, and where an answer goes, until ``close``."""
+        """Call ``hear`` with each message of a subject, and the subject for an answer, until ``close``."""
 
         async def take(message: Any) -> None:
             await hear(bytes(message.data), str(message.reply))
@@ -361,11 +361,11 @@ class NatsStore:
     # ------------------------------------------------------------------ reading
 
     async def last_seq(self, stream: str) -> int:
-        """Return the stream's last number, which may be an old one: only an append that expects it proves it."""
+        """Return the stream's last number. It may be out of date; only an append can prove it."""
         return int((await self.ask(f"STREAM.INFO.{stream}"))["state"]["last_seq"])
 
     async def get(self, stream: str, **which: object) -> StoredMessage | None:
-        """Read a message from the leader: by ``seq``, from there on by ``next_by_subj``, or ``last_by_subj``."""
+        """Read a message from the leader: at ``seq``, the ``next_by_subj`` from there, or the ``last_by_subj``."""
         try:
             message = (await self.ask(f"STREAM.MSG.GET.{stream}", which))["message"]
         except NatsRefused as refused:
@@ -462,7 +462,7 @@ class NatsStore:
         return False
 
     async def _is_purged(self, stream: str, seq: int) -> bool:
-        # A leader that knows of later ones has caught up.
+        # The leader knows later messages, so it has caught up: this one was deleted.
         return await self.last_seq(stream) >= seq and await self.get(stream, seq=seq) is None
 
     # ------------------------------------------------------------------ deleting

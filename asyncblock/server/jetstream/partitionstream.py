@@ -1,4 +1,4 @@
-"""A partition's streams at the servers: made, or checked for every setting that the promise depends on."""
+"""Makes a partition's streams, or checks in them every setting on which the promise depends."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MIN_VERSION: Final = (2, 12)
 
 _NO_STREAM: Final = 10059
 _TOO_FEW_SERVERS: Final = frozenset({10005, 10074})
-"""There are fewer servers than replicas, or it is a server without a cluster."""
+"""There are fewer servers than replicas, or the server isn't in a cluster."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +127,7 @@ def _check(stream: str, found: dict[str, Any], wanted: dict[str, Any], demands: 
     if replicas < demands.replicas:
         raise Unavailable(f"stream {stream} has num_replicas {replicas}; {demands.replicas} are asked for")
     for setting, value in wanted.items():
-        # What is false or nought is left out of an answer.
+        # An answer leaves out settings that are false or zero.
         there = found.get(setting, type(value)())
         if setting == "subjects":
             there = sorted(there)

@@ -1,4 +1,4 @@
-"""What a partition's stream holds, folded from its messages: the rows, and where entries and snapshots are. Pure.
+"""The content of a partition's stream, folded from its messages: rows, and where entries and snapshots are. Pure.
 
 The same fold takes in what is found at an opening and what is stored afterwards. Messages of a commit count when its
 last one is there: what stands before it of a commit that was given up counts for nothing.
@@ -60,7 +60,7 @@ class SnapshotPlace:
 
 @dataclass(frozen=True, slots=True)
 class PrunedSession:
-    """What there was of a session when its deletion began."""
+    """What there was of a session when its deletion began; needed to delete it."""
 
     bodies: tuple[BodyKey, ...]
     bytes: int
@@ -68,7 +68,7 @@ class PrunedSession:
 
 @dataclass(slots=True, eq=False)
 class StreamIndex(Catalogue):
-    """The rows of a partition, and where the rest is."""
+    """The rows of a partition, and the places of everything else."""
 
     places: dict[int, EntryPlaces] = field(default_factory=dict)
     snapshot_places: dict[int, SnapshotPlace] = field(default_factory=dict)
@@ -85,7 +85,7 @@ class StreamIndex(Catalogue):
         return (0, 0) if places is None else (places.rows, places.bytes)
 
     def take(self, message: StoredMessage) -> None:
-        """Take in the next message; those without a commit are of no account here."""
+        """Take in the next message; those that aren't part of a commit are skipped."""
         commit = message.headers.get(COMMIT)
         if commit is None:
             return

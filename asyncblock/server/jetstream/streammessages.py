@@ -56,7 +56,7 @@ SNAPSHOT: Final = "Ab-Snapshot"
 MARKS: Final = "Ab-Marks"
 
 PIECE: Final = 512 << 10
-"""Bytes of a message that can be cut: larger ones gain nothing."""
+"""Bytes of a message where one can be cut: larger messages would gain nothing."""
 
 _HEADER_ROOM: Final = 16 << 10
 _MARKS_IN_HEADER: Final = 100
@@ -120,7 +120,7 @@ def largest_payload(max_payload: int) -> int:
 
 
 def check_sizes(write: Write, max_payload: int) -> None:
-    """Raise ``LocalProtocolError`` for what no message can hold: it would be tried for ever."""
+    """Raise ``LocalProtocolError`` for what is too large for a message: it would be tried again for ever."""
     most = largest_payload(max_payload)
     for session_no, offset, payload in write.entries:
         if len(payload) > most:
@@ -153,7 +153,7 @@ def encode_commit(
     steps: list[Any] = []
     messages: list[StoreMessage] = []
     if any(isinstance(row, BeginPrune) for write in group for row in write.rows):
-        # Marks that travelled with the entries go with these.
+        # Marks that travelled with the pruned entries go with them, so all marks are written again.
         steps += [["mark", *mark] for mark in all_marks().items()]
     for write in group:
         for row in write.rows:

@@ -86,7 +86,7 @@ class BodyStore:
         return await self._readers.run(lambda _: read_body(path, offset, n))
 
     async def session_of(self, key: BodyKey) -> int | None:
-        """Return the session whose entries name a body; see ``Bodies.session_of``."""
+        """Return the session with an entry that names a body; see ``Bodies.session_of``."""
         self._check(key)
         return await self._readers.run(lambda connection: session_of_body(connection, key))
 

@@ -16,7 +16,7 @@ __all__ = ["DISK_EXCEPTIONS", "DiskErrors", "back_off", "explain"]
 logger = logging.getLogger("asyncblock.server.journal")
 
 DISK_EXCEPTIONS: Final = (OSError, sqlite3.Error, MemoryError, Unavailable)
-"""What the disk or the machine did: never the fault of the peer whose message met it."""
+"""Errors of the disk or the machine: never the fault of the peer that sent the message."""
 
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0

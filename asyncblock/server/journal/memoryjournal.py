@@ -255,7 +255,7 @@ class MemoryBodies:
         return bytes(body[offset : offset + n])
 
     async def session_of(self, key: BodyKey) -> int | None:
-        """Return the session whose entries name a body; see ``Bodies.session_of``."""
+        """Return the session with an entry that names a body; see ``Bodies.session_of``."""
         self._journal.check_open()
         check_key(key)
         row = self._storage.body_rows.get(key)

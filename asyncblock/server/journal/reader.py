@@ -306,7 +306,7 @@ def names_bodies_of(connection: DatabaseConnection, link_id: str) -> bool:
 
 
 def session_of_body(connection: DatabaseConnection, key: BodyKey) -> int | None:
-    """Return the session whose entries name a body."""
+    """Return the session with an entry that names a body."""
     found = connection.execute("SELECT session_no FROM bodies WHERE link_id = ? AND n = ?", (key.link_id, key.n))
     row = found.fetchone()
     return None if row is None else int(row[0])

@@ -16,7 +16,7 @@ _MAX_NAME = 200
 """Characters of a language or of a package's hash."""
 
 _LEAST_HOST = 16
-"""Characters of what nobody can guess."""
+"""Characters that a text needs at least so that it can't be guessed."""
 
 _MAX_OPS = 100
 """Names of messages that are read."""

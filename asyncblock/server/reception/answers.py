@@ -107,7 +107,7 @@ class Answers:
         self._tasks.create_task(self._answer(message, *QUESTIONS[message.method]))
 
     def unread_request(self, header: dict[str, Any]) -> None:
-        """Refuse a request whose JSON can't be taken."""
+        """Refuse a request with JSON that can't be taken."""
         message = decode(header)
         assert isinstance(message, Request)
         why = f"its JSON can't be taken: {header[frames.WRONG]}"
@@ -219,14 +219,14 @@ class Answers:
         return method(self._sessions, transaction, message.params)
 
     def _may_read(self, session_id: str) -> bool:
-        """Clients read everything; an executor reads the sessions whose jobs it has."""
+        """Clients read everything; an executor reads the sessions of its jobs."""
         if self._roles & {"client", "observer"}:
             return True
         attempts = self._link.attempts.values()
         return any(not each.fenced and each.job.session.session_id == session_id for each in attempts)
 
     async def _may_fetch(self, key: BodyKey) -> bool:
-        """Clients fetch everything; an executor what the sessions whose jobs it has name."""
+        """Clients fetch everything; an executor fetches what the sessions of its jobs name."""
         if self._roles & {"client", "observer"}:
             return True
         number = await self._sessions.journal.bodies.session_of(key)

@@ -1,6 +1,6 @@
 """Readers: pages of a session's journal and parts of bodies, made when the reader's socket can take them.
 
-A reader is a cursor: it holds no queue here, loses nothing, and slows nobody.
+A reader is a cursor: it has no queue here, loses nothing, and slows down no other.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["NOT_ALLOWED", "BodyReader", "PageReader"]
 logger = logging.getLogger("asyncblock.server")
 
 NOT_ALLOWED = "this token may not read sessions"
-"""What a reader is told whose token isn't enough."""
+"""The error for a reader without the necessary role."""
 
 
 class PageReader:

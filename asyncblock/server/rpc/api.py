@@ -109,7 +109,7 @@ def _drain(sessions: Sessions, transaction: Transaction, params: Params) -> dict
 
 
 def _executor_held(sessions: Sessions, transaction: Transaction, params: Params) -> dict[str, Any]:
-    """Whoever started a process sees that the interpreter's lock is held in it."""
+    """Take in that something holds a process's interpreter lock, as its parent has seen."""
     link = sessions.dispatch.links.get(_field(params, "link", str))
     if link is None:
         return {}
