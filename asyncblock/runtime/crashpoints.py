@@ -6,7 +6,7 @@ import os
 import signal
 from typing import Final
 
-__all__ = ["DELETING", "EXECUTOR", "MAINFRAME", "NAMES", "VARIABLE", "reached", "recording", "sending"]
+__all__ = ["DELETING", "EXECUTOR", "EXPORTING", "MAINFRAME", "NAMES", "VARIABLE", "reached", "recording", "sending"]
 
 VARIABLE: Final = "ASYNCBLOCK_CRASH_AT"
 """``NAME:N:FILE``: die when the point is reached for the Nth time, unless the file is there already."""
@@ -14,13 +14,16 @@ VARIABLE: Final = "ASYNCBLOCK_CRASH_AT"
 MAINFRAME: Final = frozenset({"before_commit", "after_commit", "before_ack", "before_dispatch", "before_reply"})
 """Points in a mainframe."""
 
-DELETING: Final = frozenset({"before_deletion"})
-"""Points in a mainframe between what is committed and the files that go because of it."""
+DELETING: Final = frozenset({"before_deletion", "before_release"})
+"""Points in a mainframe between what is committed and the files that go because of it, its own and executors'."""
 
 EXECUTOR: Final = frozenset({"before_started", "after_started", "before_finish", "after_finish", "finish_acked"})
 """Points in an executor: around a job's first record and its last on their way, and when the last is acknowledged."""
 
-NAMES: Final = MAINFRAME | DELETING | EXECUTOR
+EXPORTING: Final = frozenset({"before_exported"})
+"""Points in an executor between a value's file and the word of it."""
+
+NAMES: Final = MAINFRAME | DELETING | EXECUTOR | EXPORTING
 
 _armed: list[str | int] | None = None
 _once = ""
@@ -64,6 +67,6 @@ def sending(message: bytes) -> None:
     """Die here if this is the point before a message with such a control line goes onto the wire."""
     if _armed is None:
         return
-    for name in ("ack", "dispatch", "reply"):
+    for name in ("ack", "dispatch", "reply", "release"):
         if b'{"op":"%b"' % name.encode() in message:
             reached(f"before_{name}")

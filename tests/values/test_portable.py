@@ -157,6 +157,12 @@ def test_a_frame_of_one_block_stays_one(trip: Callable[[Any], Any]) -> None:
         pd.Series(["x"], index=["k"], dtype=TEXT),
         pd.Series(ZONED),
         pd.Series([1, 2], index=[None, "a"]),
+        pd.Series(pd.Categorical.from_codes([0, 2, -1], categories=pd.RangeIndex(3))),
+        pd.Series(pd.Categorical(pd.date_range("2020", periods=2, tz="Europe/Berlin"))),
+        pd.Series(pd.arrays.IntervalArray.from_tuples([(0, 1), None], closed="left")),
+        pd.Series(pd.PeriodIndex(["2020-01", None], freq="M")),
+        pd.Series(pd.DatetimeIndex(["2020", None], tz="UTC").as_unit("s")),
+        pd.Series(np.array([1, 2], "f2")),
     ],
     ids=lambda each: str(each.dtype),
 )
@@ -174,13 +180,27 @@ def test_series_come_out_as_they_went_in(series: pd.Series[Any], trip: Callable[
         pd.MultiIndex.from_tuples([("a", 1), ("b", 2)]),
         pd.Index([], dtype=object),
         pd.Index([True, False]),
+        pd.MultiIndex(levels=[[1, 2], [3]], codes=[[0, 1], [0, 0]], sortorder=0),
+        pd.MultiIndex.from_product(
+            [pd.date_range("2020", periods=3, tz="Europe/Berlin"), [1.5, None]], names=["x", "x"]
+        ),
+        pd.MultiIndex.from_arrays(
+            [CATEGORIES, pd.interval_range(0, 5), pd.period_range("2020", periods=5, freq="W-WED")]
+        ),
+        pd.MultiIndex.from_product([["a", "b"], [1, 2]])[:1],
+        pd.date_range("2020-10-24", periods=4, freq="D", tz="Europe/Berlin"),
+        pd.Index(["a", None, pd.NaT, pd.NA, np.int8(1), b"x", ("a", None)], dtype=object),
     ],
     ids=lambda each: type(each).__name__,
 )
 def test_indexes_come_out_as_they_went_in(index: pd.Index[Any], trip: Callable[[Any], Any]) -> None:
     found = trip(index)
     assert_index_equal(found, index, exact=True)
-    assert getattr(found, "freq", None) == getattr(index, "freq", None)
+    for name in ("freq", "sortorder"):
+        assert getattr(found, name, None) == getattr(index, name, None)
+    for ours, theirs in zip(getattr(found, "levels", ()), getattr(index, "levels", ()), strict=True):
+        assert ours.identical(theirs)
+        assert getattr(ours, "freq", None) == getattr(theirs, "freq", None)
 
 
 ANY_DTYPE = st.one_of(
@@ -210,12 +230,59 @@ def test_arrays_come_out_as_they_went_in(data: st.DataObject, dtype: np.dtype[An
     assert found.flags.writeable
 
 
+ALIGNED = np.dtype([("a", "i1"), (("title", "b"), "f8"), ("c", "i2", (2,))], align=True)
+
+
+@pytest.mark.parametrize("dtype", [ALIGNED, np.dtype({"names": ["a"], "formats": ["i4"], "offsets": [4]}, align=True)])
+def test_how_fields_of_arrays_lie_is_kept(dtype: np.dtype[Any], trip: Callable[[Any], Any]) -> None:
+    found = trip(np.ones(3, dtype))
+    assert (found.dtype, found.dtype.isalignedstruct) == (dtype, True)
+    assert found.dtype.fields == dtype.fields
+    assert found.tobytes() == np.ones(3, dtype).tobytes()
+
+
 def test_masked_arrays_keep_mask_data_and_filling(trip: Callable[[Any], Any]) -> None:
     value = np.ma.array([1.0, 2, 3], mask=[False, True, False], fill_value=7.0)
     found = trip(value)
     assert (found.mask.tolist(), found.data.tolist(), found.fill_value) == ([False, True, False], [1, 2, 3], 7)
     assert trip(np.ma.array([1, 2])).mask is np.ma.nomask
     assert trip(np.ma.masked) is np.ma.masked
+    fields = np.ma.array(np.zeros(2, [("a", "i4"), ("b", "U3")]), mask=[(True, False), (False, True)])
+    fields.fill_value = (7, "xyz")
+    found = trip(fields)
+    assert (found.mask.tolist(), found.mask.dtype, found.fill_value) == (
+        fields.mask.tolist(),
+        fields.mask.dtype,
+        fields.fill_value,
+    )
+    assert trip(np.ma.array(3.0, mask=True)).mask.shape == ()
+
+
+VIEWS = [
+    memoryview(b"abcd"), memoryview(bytearray(b"abcd")), memoryview(np.array(3.0)), memoryview(np.zeros((2, 3))),
+    memoryview(array.array("i")), memoryview(b""), memoryview(np.zeros((2, 3), order="C")).toreadonly(),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=lambda view: f"{view.format}{view.shape}{'r' * view.readonly}")
+def test_views_keep_format_shape_and_whether_they_may_be_written(view: memoryview, trip: Callable[[Any], Any]) -> None:
+    found = trip(view)
+    assert (found.format, found.shape, found.readonly) == (view.format, view.shape, view.readonly)
+    assert found.tolist() == view.tolist()
+
+
+def test_a_moment_of_pytz_has_the_offset_that_it_had(trip: Callable[[Any], Any]) -> None:
+    pytz: Any = pytest.importorskip("pytz")
+    zone = pytz.timezone("Europe/Berlin")
+    for summer, said in ((False, "CET"), (True, "CEST")):
+        moment = zone.localize(datetime.datetime(2020, 10, 25, 2, 30), is_dst=summer)
+        found = trip([moment])[0]
+        assert (found, found.tzname(), found.tzinfo) == (moment, said, moment.tzinfo)
+    for zone_itself in (zone, pytz.utc, pytz.FixedOffset(90)):
+        moment = datetime.datetime(2020, 1, 1, tzinfo=zone_itself)
+        assert trip([moment])[0].tzinfo is zone_itself
+    with pytest.raises(portable.NotPortable, match="doesn't have then"):
+        portable.size_of(moment.replace(month=7, tzinfo=zone.localize(datetime.datetime(2020, 1, 1)).tzinfo))
 
 
 PLAIN = [
@@ -254,6 +321,76 @@ def test_what_is_arrow_already_comes_out_as_it_went_in(trip: Callable[[Any], Any
         assert type(trip(each)) is type(each)
         assert trip(each).equals(each)
     assert trip(pa.table({})).equals(pa.table({}))
+    # Rows without columns, too.
+    assert trip(table.select([])).num_rows == 2
+    fields = pa.schema([pa.field("a", pa.int64(), False, {"k": "v"}), pa.field("a", pa.int64())], {b"\xff": b"\x00"})
+    twice = pa.table([[1], [2]], schema=fields)
+    assert trip(twice).schema.equals(fields, check_metadata=True)
+
+
+ARROWS: dict[str, Callable[[], Any]] = {
+    "dense union": lambda: pa.UnionArray.from_dense(
+        pa.array([0, 1, 0], pa.int8()), pa.array([0, 0, 1], pa.int32()), [pa.array([1, 2]), pa.array(["a"])]
+    ),
+    "sparse union": lambda: pa.UnionArray.from_sparse(
+        pa.array([0, 1], pa.int8()), [pa.array([1, 2]), pa.array(["a", "b"])]
+    ),
+    "runs": lambda: pa.RunEndEncodedArray.from_arrays([2, 5], ["a", "b"]),
+    "part of runs": lambda: pa.RunEndEncodedArray.from_arrays([2, 5], ["a", "b"])[1:4],
+    "views of texts": lambda: pa.array(["a", None, "long enough to stand outside of the view"], pa.string_view()),
+    "views of bytes": lambda: pa.array([b"a", None], pa.binary_view()),
+    "views of lists": lambda: pa.array([[1], None, [2, 3]], pa.list_view(pa.int8())),
+    "a map": lambda: pa.array([[("a", 1)], None], pa.map_(pa.string(), pa.int8())),
+    "lists of one size": lambda: pa.array([[1, 2], None], pa.list_(pa.int8(), 2)),
+    "months, days and nanoseconds": lambda: pa.array([(1, 2, 3)], pa.month_day_nano_interval()),
+    "256 bits": lambda: pa.array([1, None], pa.decimal256(50, 1)),
+    "an ordered dictionary": lambda: pa.DictionaryArray.from_arrays(
+        pa.array([0, 1, None], pa.int8()), pa.array(["x", "y"]), ordered=True
+    ),
+    "a dictionary of lists": lambda: pa.DictionaryArray.from_arrays(pa.array([0, 1], pa.int8()), pa.array([[1], [2]])),
+    "chunks of lists of other dictionaries": lambda: pa.chunked_array(
+        [pa.array(each, pa.list_(pa.dictionary(pa.int8(), pa.string()))) for each in ([["a"]], [["b", "c"]])]
+    ),
+    "nothing": lambda: pa.array([None, None]),
+    "a tensor": lambda: pa.FixedShapeTensorArray.from_numpy_ndarray(np.zeros((2, 2, 3))),
+    "UUIDs": lambda: pa.array([b"0" * 16], pa.uuid()),
+    "a part": lambda: pa.array([True, False, None] * 5)[3:9],
+}
+
+
+@pytest.mark.parametrize("name", ARROWS)
+def test_arrays_of_every_arrow_type_come_out_as_they_went_in(name: str, trip: Callable[[Any], Any]) -> None:
+    try:
+        array = ARROWS[name]()
+    except (AttributeError, NotImplementedError) as error:
+        pytest.skip(f"this pyarrow can't make one: {error}")
+    found = trip(array)
+    assert (type(found), found.type) == (type(array), array.type)
+    assert found.equals(array)
+    found.validate(full=True)
+
+
+class Metres(pa.ExtensionType):
+    """A type that one process has registered and another one hasn't."""
+
+    def __init__(self) -> None:
+        super().__init__(pa.float64(), "test.metres")
+
+    def __arrow_ext_serialize__(self) -> bytes:
+        return b""
+
+    @classmethod
+    def __arrow_ext_deserialize__(cls, storage: Any, serialized: bytes) -> Metres:
+        return cls()
+
+
+def test_arrow_types_that_only_this_process_knows_are_not_portable_wherever_they_stand() -> None:
+    metres = pa.ExtensionArray.from_storage(Metres(), pa.array([1.0]))
+    nested = pa.StructArray.from_arrays([metres], ["m"])
+    lists = pa.ListArray.from_arrays([0, 1], nested)
+    for each in (metres, pa.chunked_array([metres]), nested, lists, pa.table({"m": lists})):
+        with pytest.raises(portable.NotPortable, match=r"'test.metres' is one that this process has registered"):
+            portable.size_of(each)
 
 
 def test_frames_of_polars_come_out_as_they_went_in(trip: Callable[[Any], Any]) -> None:
@@ -276,6 +413,19 @@ def test_frames_of_polars_come_out_as_they_went_in(trip: Callable[[Any], Any]) -
         polars.testing.assert_frame_equal(found, each)
         assert found.schema == each.schema
     polars.testing.assert_series_equal(trip(frame["a"]), frame["a"])
+    deeper = [
+        pl.Series("x", [[{"a": [1]}], None]),
+        pl.Series("x", [["b"], []], dtype=pl.List(pl.Categorical)),
+        pl.Series("", [{"a": "b"}], dtype=pl.Struct({"a": pl.Enum(["b"])})),
+        pl.Series("x", ["a"], dtype=pl.Categorical).append(pl.Series("x", ["b"], dtype=pl.Categorical)),
+        pl.Series("x", [2**100, None], dtype=pl.Int128),
+        pl.Series("x", [None, None]),
+        pl.Series("x", [[[1, 2], [3, 4]]], dtype=pl.Array(pl.Int8, (2, 2))),
+        pl.Series("x", [], dtype=pl.List(pl.Enum(["a"]))),
+    ]
+    for series in deeper:
+        polars.testing.assert_series_equal(trip(series), series)
+        assert trip(series).dtype == series.dtype
 
 
 TEXTS = getattr(np.dtypes, "StringDType", None)
@@ -299,6 +449,13 @@ TEXTS = getattr(np.dtypes, "StringDType", None)
         ("\ud800", "lone surrogates"),
         (pl.DataFrame({"o": [object()]}, schema={"o": pl.Object}), "column 'o' holds Python objects"),
         (list(range(20_000)), "one by one"),
+        (pl.Series("x", [[]], dtype=pl.Array(pl.Int8, 0)), "column 'x' has arrays without items"),
+        (np.str_("a\0"), "ends with NULs"),
+        (np.bytes_(b"a\0"), "ends with NULs"),
+        (np.zeros(2, np.dtype((np.record, [("a", "i4")]))), "can't be written down"),
+        (np.zeros(2, [("a", np.dtype((np.record, [("b", "i4")])))]), "can't be written down"),
+        (memoryview(np.zeros((0, 3))), "can't be made of bytes"),
+        (datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone(datetime.timedelta(0), "GMT")), "has no name"),
     ],
     ids=lambda each: each[:20] if isinstance(each, str) else type(each).__name__,
 )

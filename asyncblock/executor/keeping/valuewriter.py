@@ -6,7 +6,7 @@ import logging
 from typing import Any, Final
 
 from ...errors import AsyncBlockError, RemoteProtocolError
-from ...runtime import offload
+from ...runtime import crashpoints, offload
 from ...values.portable import size_of
 from ...varvalues.filed import Filed
 from ...varvalues.valueid import ValueId
@@ -83,6 +83,7 @@ class ValueWriter:
         except Exception as error:  # whatever the author's library raises
             logger.warning("a var value of job %s stays in its process: %s", id.job_id, error)
             return {"error": f"{type(error).__name__}: {error}"[:1000]}
+        crashpoints.reached("before_exported")
         in_memory = name.startswith("m")
         if not store.exported(id, length if in_memory else 0):
             # It was let go meanwhile.

@@ -35,12 +35,15 @@ class DispatchSender:
 
     def send(self, attempt: Attempt) -> None:
         """Send a dispatch; repeating it changes nothing. One whose inputs are exported first is sent when they are."""
-        connection = attempt.link.connection
+        connection, attempt.kept_for = attempt.link.connection, None
         if attempt.fenced or connection is None:
             return
         if connection.clogged:
             # Its executor doesn't read: what it is to do is kept as jobs, not as messages.
+            attempt.kept_for = connection
             connection.feed(partial(self._send_later, attempt, connection))
+            if attempt.job.cancelling is not None:
+                attempt.job.session.end_unsent(attempt)
             return
         if self.exports.sources_for(attempt) is None:
             if attempt.job.cancelling is not None:
@@ -53,8 +56,18 @@ class DispatchSender:
 
     async def _send_later(self, attempt: Attempt, connection: Connection) -> None:
         """Send a dispatch when the connection takes one."""
-        if attempt.link.connection is connection:
+        if attempt.link.connection is connection and attempt.kept_for is connection:
             self.send(attempt)
+
+    def withdraw(self, attempt: Attempt) -> str | None:
+        """Send a dispatch no more that hasn't left; return what it has waited for, in words, or None if it has."""
+        if self.exports.withdraw(attempt):
+            return "its values were still on their way"
+        kept_for, attempt.kept_for = attempt.kept_for, None
+        if kept_for is None or kept_for is not attempt.link.connection:
+            # Sent, or about to be sent again: after its next Welcome the executor is told of its cancel, too.
+            return None
+        return "it was still waiting for its executor's connection to take it"
 
     async def _read_and_send(self, attempt: Attempt) -> None:
         """Send a dispatch whose inputs have to be read, or are too large for a message and become bodies."""

@@ -86,6 +86,8 @@ class Attempt:
     """The loop's time at which an executor was given it; 0 when that was before this mainframe began."""
     stalled_at: float = float("-inf")
     """The loop's time at which a stall of it was journaled."""
+    kept_for: Connection | None = None
+    """The connection that took no more when its dispatch was to be sent, as long as that waits for it."""
     held: References | None = None
     """Outputs (the reference's items, to_node, to_flow) kept back until a job with retries has finished;
     None until there is one."""

@@ -78,18 +78,17 @@ class SessionEnd(SessionRows):
         self.requests.cancel_all_soon(job, reason)
 
     def end_unsent(self, attempt: Attempt) -> None:
-        """End a cancelled job if its dispatch waits for values: its executor has never heard of it, and can't say its
-        end. In a transaction of its own: the one under way counts its lines, and may cancel thousands."""
+        """End a cancelled job if its dispatch hasn't left: its executor has never heard of it, and can't say its end.
+        In a transaction of its own: the one under way counts its lines, and may cancel thousands."""
         self._owner.supervisor.soon(self._end_unsent, attempt, what="the end of a job", session=self)
 
     def _end_unsent(self, attempt: Attempt) -> None:
         job = attempt.job
-        # The values may have come meanwhile: then it was sent, with its cancel behind it.
+        # It may have been sent meanwhile, with its cancel behind it.
         over = self._owner.supervisor.closed or attempt.fenced or job.attempt is not attempt
-        if not over and self._owner.dispatch.exports.withdraw(attempt):
+        if not over and (why := self._owner.dispatch.sender.withdraw(attempt)) is not None:
             with self._owner.new_transaction() as transaction:
-                words = job.overdue or f"{job.cancelling}; its values were still on their way"
-                self.fail_job(transaction, job, words, retry=False)
+                self.fail_job(transaction, job, job.overdue or f"{job.cancelling}; {why}", retry=False)
 
     def leave(self) -> None:
         """Leave no circles behind, now that the end is in the journal: they would stay until the collector comes."""

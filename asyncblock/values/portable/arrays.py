@@ -23,8 +23,16 @@ def way_of(value: Any) -> Pack | None:
     if kind is numpy.ma.MaskedArray:
         return _masked
     if isinstance(value, numpy.generic) and kind.__module__.partition(".")[0] == "numpy":
-        return lambda scalar, sink: ["scalar", sink.array(numpy.asarray(scalar))]
+        return _scalar
     return None
+
+
+def _scalar(value: Any, sink: FormSink) -> list[Any]:
+    numpy: Any = sys.modules["numpy"]
+    array = numpy.asarray(value)
+    if array.dtype.kind in "SU" and array[()] != value:
+        raise NotPortable("a text of numpy ends with NULs, which its arrays don't keep")
+    return ["scalar", sink.array(array)]
 
 
 def _masked(value: Any, sink: FormSink) -> list[Any]:
@@ -87,9 +95,9 @@ def _dtype_form(dtype: Any) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         form = numpy.lib.format.dtype_to_descr(dtype)
-        form = _listed(form)
+        form = {"aligned": _listed(form)} if dtype.isalignedstruct else _listed(form)
         again = dtype_of(form)
-    if again != dtype or _has_metadata(dtype):
+    if again != dtype or _uncompared(again) != _uncompared(dtype):
         raise NotPortable(f"the dtype {dtype!r:.100} can't be written down")
     return form
 
@@ -98,10 +106,11 @@ _USERS: Final = 256
 """From here on numpy counts types that others have defined."""
 
 
-def _has_metadata(dtype: Any) -> bool:
-    if dtype.metadata is not None:
-        return True
-    return any(_has_metadata(field[0]) for field in (dtype.fields or {}).values())
+def _uncompared(dtype: Any) -> list[Any]:
+    """Return what numpy doesn't look at where it compares types: what an item is, say, ``np.record``."""
+    inner = [] if dtype.subdtype is None else [dtype.subdtype]
+    parts = [_uncompared(part[0]) for part in (*inner, *(dtype.fields or {}).values())]
+    return [dtype.type, dtype.isalignedstruct, dict(dtype.metadata or {}), parts]
 
 
 def _listed(form: Any) -> Any:
@@ -111,7 +120,16 @@ def _listed(form: Any) -> Any:
 def dtype_of(form: Any) -> Any:
     """Return a dtype that was written down."""
     numpy: Any = importlib.import_module("numpy")
-    return numpy.dtype(form) if isinstance(form, str) else numpy.lib.format.descr_to_dtype(_tupled(form))
+    if isinstance(form, str):
+        return numpy.dtype(form)
+    if not isinstance(form, dict):
+        return numpy.lib.format.descr_to_dtype(_tupled(form))
+    plain = numpy.lib.format.descr_to_dtype(_tupled(form["aligned"]))
+    fields = [plain.fields[name] for name in plain.names]
+    kinds, offsets = [field[0] for field in fields], [field[1] for field in fields]
+    titles = [field[2] if len(field) > 2 else None for field in fields]
+    said = {"names": [*plain.names], "formats": kinds, "offsets": offsets, "itemsize": plain.itemsize}
+    return numpy.dtype({**said, **({"titles": titles} if any(titles) else {})}, align=True)
 
 
 def _tupled(form: Any) -> Any:

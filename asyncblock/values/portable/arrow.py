@@ -43,8 +43,15 @@ def _written(schema: Any, batches: Any, size: int, sink: FormSink) -> Form:
 
 
 def _check(kind: Any, pyarrow: Any) -> None:
-    if isinstance(kind, pyarrow.PyExtensionType if hasattr(pyarrow, "PyExtensionType") else ()):
-        raise NotPortable(f"the Arrow type {kind} is pickled")
+    """Raises ``NotPortable`` for a type that means something only where somebody has registered it."""
+    if isinstance(kind, pyarrow.ExtensionType):
+        raise NotPortable(f"the Arrow type {kind.extension_name!r} is one that this process has registered")
+    inner = [getattr(kind, name, None) for name in ("value_type", "key_type", "item_type", "storage_type")]
+    if pyarrow.types.is_struct(kind) or pyarrow.types.is_union(kind):
+        inner += [kind.field(place).type for place in range(kind.num_fields)]
+    for each in inner:
+        if isinstance(each, pyarrow.DataType):
+            _check(each, pyarrow)
 
 
 def arrow_to(array: Any, sink: FormSink) -> Form:
@@ -96,8 +103,8 @@ def _polars_series(value: Any, sink: FormSink) -> list[Any]:
 def _columns(frame: Any, sink: FormSink) -> Form:
     polars: Any = sys.modules["polars"]
     for name, kind in frame.schema.items():
-        if _holds_objects(kind, polars):
-            raise NotPortable(f"column {name!r} holds Python objects")
+        if (why := _stays(kind, polars)) is not None:
+            raise NotPortable(f"column {name!r} {why}")
     newest = polars.CompatLevel.newest()
     # A frame without columns has rows, too, in newer versions, and its stream has none.
     size = int(frame.estimated_size())
@@ -108,13 +115,17 @@ def _columns(frame: Any, sink: FormSink) -> Form:
     return [frame.height, frame.width, sink.arrow(size, write)]
 
 
-def _holds_objects(kind: Any, polars: Any) -> bool:
+def _stays(kind: Any, polars: Any) -> str | None:
+    """Return why values of a type aren't had in another process; None where they are."""
     if kind == polars.Object:
-        return True
+        return "holds Python objects"
+    if isinstance(kind, getattr(polars, "BaseExtension", ())):
+        return f"has the type {kind}, which this process has registered"
+    if isinstance(kind, polars.Array) and 0 in kind.shape:
+        return "has arrays without items, which polars writes and doesn't read"
     inner = getattr(kind, "inner", None)
-    if inner is not None:
-        return _holds_objects(inner, polars)
-    return any(_holds_objects(field.dtype, polars) for field in getattr(kind, "fields", None) or ())
+    parts = [field.dtype for field in getattr(kind, "fields", None) or ()] if inner is None else [inner]
+    return next((why for part in parts if (why := _stays(part, polars)) is not None), None)
 
 
 def _of_polars(form: list[Any], blocks: Blocks) -> Any:

@@ -258,7 +258,8 @@ def _labels(index: Any, sink: FormSink) -> list[Any]:
         return ["range", index.start, index.stop, index.step]
     if kind is pandas.MultiIndex:
         levels = [_index(level, sink) for level in index.levels]
-        return ["multi", levels, [sink.array(codes) for codes in index.codes]]
+        order = None if index.sortorder is None else int(index.sortorder)
+        return ["multi", levels, [sink.array(codes) for codes in index.codes], order]
     if kind in (pandas.DatetimeIndex, pandas.TimedeltaIndex):
         return ["timed", _data(index, sink), None if index.freq is None else _freq(index.freq)]
     if kind not in (pandas.Index, pandas.CategoricalIndex, pandas.PeriodIndex, pandas.IntervalIndex):
@@ -279,7 +280,9 @@ def _of_index(form: list[Any], blocks: Blocks) -> Any:
     if kind == "multi":
         levels = [_of_index(level, blocks) for level in labels[1]]
         codes = [blocks.array(each) for each in labels[2]]
-        return pandas.MultiIndex(levels, codes, names=names, verify_integrity=False)
+        # Versions before don't say how it is sorted.
+        order = labels[3] if len(labels) > 3 else None
+        return pandas.MultiIndex(levels, codes, sortorder=order, names=names, verify_integrity=False)
     if kind == "objects":
         numpy: Any = sys.modules["numpy"]
         made = numpy.empty(len(labels[1]), object)

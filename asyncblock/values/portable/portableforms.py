@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 
 from ...errors import LocalProtocolError
 from .refusals import NotPortable, key_of
-from .zones import zone_form, zone_of
+from .zones import placed, placing_form
 
 __all__ = ["Blocks", "Form", "FormSink", "NotPortable", "key_of", "pack", "pinned", "register", "unpack"]
 
@@ -177,18 +177,22 @@ def _raw(tag: str) -> Pack:
 def _view(value: memoryview, sink: FormSink) -> list[Any]:
     if not value.c_contiguous or value.format not in _NATIVE:
         raise NotPortable(f"a memoryview of format {value.format!r} isn't plain memory")
+    shape = list(value.shape or ())
+    if 0 in shape and len(shape) > 1:
+        raise NotPortable(f"a memoryview of the shape {value.shape} can't be made of bytes")
     flat = value.cast("B") if value.nbytes else b""
-    return ["memoryview", sink.raw(flat), value.format, list(value.shape or ())]
+    return ["memoryview", sink.raw(flat), value.format, shape, value.readonly]
 
 
 def _of_view(form: list[Any], blocks: Blocks) -> memoryview:
     view: Any = blocks.raw(form[1])
     if 0 in form[3]:
         # ``cast`` takes no shape of nothing.
-        view = view.cast(form[2]) if len(form[3]) == 1 else view
+        view = view.cast(form[2])
     elif form[2] != "B" or len(form[3]) != 1:
         view = view.cast(form[2], form[3])
-    return memoryview(view)
+    # Versions before don't say whether it was read-only.
+    return view.toreadonly() if len(form) > 4 and form[4] else memoryview(view)
 
 
 def _array(value: Any, sink: FormSink) -> list[Any]:
@@ -206,7 +210,8 @@ def _of_array(form: list[Any], blocks: Blocks) -> Any:
 def _moment(tag: str) -> Pack:
     def packed(value: Any, sink: FormSink) -> list[Any]:
         if getattr(value, "tzinfo", None) is not None:
-            return [tag, value.replace(tzinfo=None).isoformat(), getattr(value, "fold", 0), zone_form(value.tzinfo)]
+            bare = value.replace(tzinfo=None)
+            return [tag, bare.isoformat(), value.fold, placing_form(value, bare)]
         return [tag, value.isoformat(), getattr(value, "fold", 0)]
 
     return packed
@@ -216,7 +221,7 @@ def _of_moment(kind: Any) -> Unpack:
     def unpacked(form: list[Any], blocks: Blocks) -> Any:
         made = kind.fromisoformat(form[1])
         if len(form) > 3:
-            made = made.replace(tzinfo=zone_of(form[3]))
+            made = placed(made, form[3])
         return made.replace(fold=form[2]) if form[2] else made
 
     return unpacked

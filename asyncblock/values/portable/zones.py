@@ -9,7 +9,7 @@ from typing import Any
 from ...errors import LocalProtocolError
 from .refusals import NotPortable, key_of
 
-__all__ = ["zone_form", "zone_of"]
+__all__ = ["placed", "placing_form", "zone_form", "zone_of"]
 
 
 def zone_form(zone: Any) -> list[Any] | None:
@@ -18,7 +18,7 @@ def zone_form(zone: Any) -> list[Any] | None:
         return None
     kind = type(zone)
     if kind is datetime.timezone:
-        if zone == datetime.UTC:
+        if zone == datetime.UTC and zone.tzname(None) == "UTC":
             return ["utc"]
         offset = zone.utcoffset(None)
         if zone == datetime.timezone(offset) and zone.tzname(None) == datetime.timezone(offset).tzname(None):
@@ -47,3 +47,24 @@ def zone_of(form: list[Any] | None) -> Any:
         pytz = importlib.import_module("pytz")
         return pytz.timezone(args[0]) if tag == "pytz" else pytz.FixedOffset(args[0])
     raise LocalProtocolError(f"a time zone is written as {tag!r}, of which nothing is known here")
+
+
+def placing_form(value: Any, bare: Any) -> list[Any] | None:
+    """Return what JSON has of the zone of a moment, which is ``bare`` without it. Raises ``NotPortable``.
+
+    pytz has an object for each offset that a zone has ever had, and the zone itself is the first of them.
+    """
+    zone = value.tzinfo
+    form = zone_form(zone)
+    if form is None or form[0] != "pytz" or zone is zone_of(form):
+        return form
+    form = [*form, bool(value.dst())]
+    if placed(bare, form).tzinfo is not zone:
+        raise NotPortable(f"{value!r:.80} has an offset that its time zone doesn't have then")
+    return form
+
+
+def placed(bare: Any, form: list[Any]) -> Any:
+    """Return a moment in the zone that a form stands for."""
+    zone = zone_of(form[:2] if form[0] == "pytz" else form)
+    return zone.localize(bare, is_dst=form[2]) if form[0] == "pytz" and len(form) > 2 else bare.replace(tzinfo=zone)
