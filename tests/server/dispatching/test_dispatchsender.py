@@ -75,7 +75,7 @@ async def test_a_job_that_is_cancelled_while_its_executor_takes_no_messages_ends
         found = await cancelled(host, x)
         assert {each["error"] for each in found} == {UNSENT}
         # The others were messages already: their executor reads those, and says their end.
-        sent = {}
+        sent: dict[str, int] = {}
         while len(sent) < NODES - len(found):
             message = await y.until("dispatch")
             sent[message["node_id"]] = message["channel"]
