@@ -7,14 +7,17 @@ somebody may bring the old version back, or accept the new one.
 from __future__ import annotations
 
 import asyncio
+import math
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ...resources import NOTHING, Resources
 from ..committing.transaction import Transaction
 from ..committing.transactions import Transactions
-from ..jobstate.jobs import Job, JobState, LinkState
+from ..jobstate.jobs import Job, LinkState
 from ..peers.announcement import ExecutorInfo
+from .jobqueues import is_to_go_out
 from .needs import SPAWN, Need, serves
 
 __all__ = ["Absence"]
@@ -28,6 +31,12 @@ _NOBODY_YET = 1.5
 _PAUSE = 50e-6
 """Seconds between two looks for each job that waits: the more jobs, the rarer the looks, for each goes through all."""
 
+_LOOKED_AT = 1000
+"""Jobs that are looked at in one step of the loop: a hundred thousand at once took a second."""
+
+_SAID = 20
+"""How many of them one counts for that is told of, or ended, which may be the end of its session."""
+
 _SHOWN = 5
 """Versions or packages that are listed."""
 
@@ -35,22 +44,36 @@ _SHORT = 12
 """Characters of a version that are shown, and are enough to accept it."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Lack:
     """A need that no executor can serve."""
 
-    since: dict[Job, float] = field(default_factory=dict)
-    """When each job was first seen to wait in vain."""
+    since: float
+    """The loop's time at which that was first seen; a job has waited in vain since then, or since it began to wait."""
     told: dict[tuple[str, str], str] = field(default_factory=dict)
     """What was said, by session and node: not again for each of ten thousand jobs."""
     timer: asyncio.TimerHandle | None = None
     due: float = 0.0
+    look: _Look | None = None
+    """What is seen in the queue, while it is looked through."""
 
-    def keep_only(self, waiting: list[Job], now: float) -> None:
-        """Forget the jobs that don't wait any more, and what was said of them; new ones wait from now on."""
-        places = {_place(job) for job in waiting}
-        self.told = {place: words for place, words in self.told.items() if place in places}
-        self.since = {job: self.since.get(job, now) for job in waiting}
+
+@dataclass(slots=True, eq=False)
+class _Look:
+    """What has been seen of a queue that is looked through in steps."""
+
+    jobs: deque[Job]
+    """Those that haven't been looked at."""
+    now: float
+    """The loop's time at which it began: all of them are judged by that."""
+    tell_after: float
+    """Seconds after which a job is told of."""
+    waiting: int = 0
+    due: float = math.inf
+    """When one of them is to be told, or ended."""
+    said: dict[tuple[str, bool], str] = field(default_factory=dict)
+    """The words for most of them, who may be ten thousand, are the same: by node, and whether its code was there."""
+    told: dict[tuple[str, str], str] = field(default_factory=dict)
 
 
 class Absence:
@@ -71,49 +94,32 @@ class Absence:
         self.own = False
         """Executors are started with this mainframe: where none is there yet, none has to be started by hand."""
 
-    def waits(self, need: Need, job: Job) -> None:
-        """Take note that a job waits; nothing comes of it where an executor will have room."""
-        lack = self._lack(need)
-        if lack is not None:
-            now = self._transactions.loop.time()
-            lack.since[job] = now
-            self._ring(need, lack, now + self._patience(job))
-
-    def all_wait(self, need: Need, jobs: Iterable[Job]) -> None:
-        """Take note that jobs wait that all ask for the same, in one."""
-        lack = self._lack(need)
-        if lack is not None:
-            now = self._transactions.loop.time()
-            lack.since.update(dict.fromkeys(jobs, now))
-            # How patient they are depends on these two.
-            kinds = {(job.session.session_id, job.code): job for job in jobs}
-            self._ring(need, lack, now + min(map(self._patience, kinds.values())))
-
-    def _lack(self, need: Need) -> _Lack | None:
-        """Return the note of a need that no executor serves; None of one that an executor can serve."""
-        lack = self._lacks.get(need)
+    def waits(self, need: Need) -> None:
+        """Take note that jobs wait; nothing comes of it where an executor will have room."""
+        lack, now = self._lacks.get(need), self._transactions.loop.time()
         if lack is None and not self._served(need):
-            lack = self._lacks[need] = _Lack()
-        return lack
-
-    def withdrawn(self, need: Need, job: Job) -> None:
-        """Let a job go that waits no more, and its session with it."""
-        lack = self._lacks.get(need)
-        if lack is not None:
-            lack.since.pop(job, None)
+            lack = self._lacks[need] = _Lack(now)
+        if lack is None:
+            return
+        due = now + self._patience
+        if lack.look is None:
+            self._ring(need, lack, due)
+        else:
+            # The job isn't among those that are being looked at.
+            lack.look.due = min(lack.look.due, due)
 
     def review(self) -> None:
         """Look at all queues again: executors have come, left, or said something else."""
         for need in list(self._lacks):
             if need not in self._queues or self._served(need):
                 self._forget(need)
-        for need, queue in self._queues.items():
-            if need not in self._lacks and not self._served(need):
-                for job in queue:
-                    if job.state is JobState.WAITING:
-                        self.waits(need, job)
-            elif (lack := self._lacks.get(need)) is not None and lack.told:
+        for need in self._queues:
+            lack = self._lacks.get(need)
+            if lack is None:
+                self.waits(need)
+            elif lack.told or lack.look is not None:
                 # There may be another answer now.
+                lack.look = None
                 self._ring(need, lack, self._transactions.loop.time() + _TELL_AFTER)
 
     def stop(self) -> None:
@@ -123,6 +129,7 @@ class Absence:
 
     def _forget(self, need: Need) -> None:
         lack = self._lacks.pop(need)
+        lack.look = None
         if lack.timer is not None:
             lack.timer.cancel()
 
@@ -141,48 +148,71 @@ class Absence:
     def _look(self, need: Need) -> None:
         lack = self._lacks[need]
         lack.timer = None
-        waiting = [job for job in self._queues.get(need, ()) if job.state is JobState.WAITING]
-        if not waiting or self._served(need):
+        if need not in self._queues or self._served(need):
             self._forget(need)
             return
-        now = self._transactions.loop.time()
-        lack.keep_only(waiting, now)
-        late = [job for job, since in lack.since.items() if now >= since + self._limit(job)]
+        lack.look = _Look(deque(self._queues[need]), self._transactions.loop.time(), self._told_after)
+        self._look_on(need, lack, lack.look)
+
+    def _look_on(self, need: Need, lack: _Lack, look: _Look) -> None:
+        """Look at some of the jobs: there may be a hundred thousand, and each takes a microsecond or two."""
+        if self._lacks.get(need) is not lack or lack.look is not look:
+            return
+        left = _LOOKED_AT
         with self._transactions.new_transaction() as transaction:
-            self._tell(transaction, need, lack, waiting, now)
-            for job in late:
-                job.session.fail_job(transaction, job, self._end(need, job), retry=False)
-        dues = self._dues(lack, set(late))
-        # Failing the jobs may have emptied the queue, and then the need has been forgotten.
-        if dues and need in self._lacks:
+            while look.jobs and left > 0:
+                left -= _SAID if self._look_at(transaction, need, lack, look, look.jobs.popleft()) else 1
+        if self._lacks.get(need) is not lack or lack.look is not look:
+            # By what became of those that were ended.
+            return
+        if look.jobs:
+            self._transactions.supervisor.soon(self._look_on, need, lack, look, what="a wait for executors")
+            return
+        lack.look, lack.told = None, look.told
+        if not look.waiting and look.due == math.inf:
+            self._forget(need)
+        elif look.due < math.inf:
             # Each look goes through all jobs. Where very many wait and more come, it doesn't happen for each of them.
-            self._ring(need, lack, max(min(dues), now + _PAUSE * len(waiting)))
+            self._ring(need, lack, max(look.due, look.now + _PAUSE * look.waiting))
 
-    def _tell(self, transaction: Transaction, need: Need, lack: _Lack, waiting: list[Job], now: float) -> None:
-        """Say once for each node of a session why its jobs wait, and again when the reason has changed."""
-        said: dict[tuple[str, bool], str] = {}
-        for job in waiting:
-            # Ten thousand jobs may wait, and the words are the same for most of them: they are made once.
+    def _look_at(self, transaction: Transaction, need: Need, lack: _Lack, look: _Look, job: Job) -> bool:
+        """Look at a job; tell whether something was to be said of it."""
+        if not is_to_go_out(job):
+            return False
+        since = max(lack.since, job.queued_at)
+        end = since + self._limit(job)
+        if look.now >= end:
+            job.session.fail_job(transaction, job, self._end(need, job), retry=False)
+            return True
+        look.waiting += 1
+        look.due = min(look.due, end)
+        place = _place(job)
+        words = lack.told.get(place)
+        if words is not None:
+            look.told[place] = words
+        tell_at = since + look.tell_after
+        if look.now >= tell_at:
             kind = (job.node_id, job.code in job.session.served)
-            words = said.get(kind)
-            if words is None:
-                words = said[kind] = self._words(need, job)
-            place = _place(job)
-            if now >= lack.since[job] + self._told_after(job) and lack.told.get(place) != words:
-                lack.told[place] = words
-                job.session.waits(transaction, job, words)
+            found = look.said.get(kind)
+            if found is None:
+                found = look.said[kind] = self._words(need, job)
+            if words != found:
+                lack.told[place] = look.told[place] = found
+                job.session.waits(transaction, job, found)
+                return True
+        elif words is None:
+            look.due = min(look.due, tell_at)
+        return False
 
-    def _dues(self, lack: _Lack, late: set[Job]) -> list[float]:
-        """Return when jobs have to be told of, if that wasn't done yet, or ended; those that are late are ended."""
-        left = [(job, since) for job, since in lack.since.items() if job not in late]
-        ends = [since + self._limit(job) for job, since in left]
-        return ends + [since + self._told_after(job) for job, since in left if _place(job) not in lack.told]
-
-    def _told_after(self, job: Job) -> float:
+    @property
+    def _told_after(self) -> float:
         return _TELL_AFTER if self._executors() else _NOBODY_YET
 
-    def _patience(self, job: Job) -> float:
-        return min(self._told_after(job), self._limit(job))
+    @property
+    def _patience(self) -> float:
+        """Return the seconds after which a job that waits in vain may be told of, or ended."""
+        settings = self._transactions.settings
+        return min(self._told_after, settings.version_timeout, settings.no_executor_timeout)
 
     def _limit(self, job: Job) -> float:
         settings = self._transactions.settings
@@ -192,7 +222,7 @@ class Absence:
         """Return what no executor can serve, and how many jobs wait for it."""
         found = []
         for need in self._lacks:
-            count = sum(job.state is JobState.WAITING for job in self._queues.get(need, ()))
+            count = sum(map(is_to_go_out, self._queues.get(need, ())))
             if count and not self._served(need):
                 found.append((need, count))
         return found

@@ -80,7 +80,7 @@ class Dispatcher:
         elif not self._hand_out(transaction, need, job):
             self._waiting.add(need, (job,))
         if need in self._waiting:
-            self.absence.waits(need, job)
+            self.absence.waits(need)
             if need.resources.amounts:
                 self.sharing.waits(need, job)
 
@@ -91,17 +91,15 @@ class Dispatcher:
                 self.enqueue(transaction, left.popleft())
             if left:
                 self._waiting.add(need, left)
-                self.absence.all_wait(need, left)
+                self.absence.waits(need)
                 for job in left if need.resources.amounts else ():
                     self.sharing.waits(need, job)
 
     def withdraw(self, job: Job) -> None:
         """Hand a job out no more; its place in the queue is skipped when it comes up."""
         job.state = JobState.ENDED
-        need = need_of(job)
-        self.absence.withdrawn(need, job)
         self.returns.withdraw(job)
-        if self.sharing.keeps_for(need):
+        if self.sharing.keeps_for(need_of(job)):
             # Others may have had to wait for it alone.
             self._transactions.supervisor.soon(self._pump_soon, what="the turn of the next job")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
@@ -25,6 +26,9 @@ _BACK: Final = 4.0
 
 _GRACE_MARGIN: Final = 5.0
 """Seconds beyond the grace that an executor has to tell how a cancelled job ended."""
+
+_ABANDONED: Final = 200
+"""Jobs that are given up in one step of the loop."""
 
 
 class Late(JobOwner, Protocol):
@@ -95,7 +99,7 @@ class Deadlines:
         timer = self._timers.pop(job.job_id, None)
         if timer is not None:
             timer.cancel()
-        self._timers[job.job_id] = self._later(self.grace + _GRACE_MARGIN, self._abandon, [job])
+        self._timers[job.job_id] = self._later(self.grace + _GRACE_MARGIN, self._abandon, deque([job]))
 
     def abandon_all_later(self) -> None:
         """The flow is over: give what still runs its time to clean up, and no more."""
@@ -145,11 +149,14 @@ class Deadlines:
                 self.abandon_later(job)
 
     def _abandon_all(self) -> None:
-        self._abandon(list(self._session.jobs.values()))
+        self._abandon(deque(self._session.jobs.values()))
 
-    def _abandon(self, jobs: list[Job]) -> None:
+    def _abandon(self, jobs: deque[Job]) -> None:
+        if self._transactions.supervisor.closed or self._session.ended:
+            return
         with self._transactions.new_transaction() as transaction:
-            for job in jobs:
+            for _ in range(min(len(jobs), _ABANDONED)):
+                job = jobs.popleft()
                 if job.attempt is not None:
                     job.attempt.link.send(
                         Close(job.attempt.channel, job.job_id, job.attempt.number, "it didn't end when cancelled")
@@ -158,6 +165,8 @@ class Deadlines:
                 self._session.fail_job(
                     transaction, job, words if job.overdue is None else f"{job.overdue}; {words}", retry=False
                 )
+        if jobs:
+            self._transactions.supervisor.soon(self._abandon, jobs, what="a timer", session=self._session)
 
 
 def _now() -> int:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import tracemalloc
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 
 from asyncblock.server.settings import Settings
 
@@ -88,6 +90,44 @@ async def test_a_job_waits_for_its_package_s_hash_and_fails_naming_both(tmp_path
         assert f"needs python and package 'p' with hash {HASH}; executors have 'p' 0ther0ther0t" in end["error"]
         assert "within 0.3 s" in end["error"]
         assert all(message["op"] != "dispatch" for message in other.came)
+
+
+_OTHER = {"languages": ["python"], "packages": {"0ther" * 8: "p"}, "slots": {"async": 4}}
+
+
+async def test_jobs_that_wait_in_vain_are_looked_at_in_steps_and_each_node_is_told_of_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asyncblock.server.dispatching.absence._LOOKED_AT", 7)
+    nodes = [node(f"n{number}") for number in range(100)]
+    async with mainframe(tmp_path, Settings(no_executor_timeout=20)) as host:
+        other = host.peer()
+        await other.hello("other", executor=_OTHER)
+        assert (await other.ask("start", session_id="s", plan=plan(*nodes)))["error"] is None
+        [lack] = host.server.sessions.dispatch.absence._lacks.values()
+        told = set()
+        while len(lack.told) < len(nodes):
+            told.add(len(lack.told))
+            await other.ask("info")
+        assert len(told) > 2
+        # Looked at again, for somebody has come: there is nothing new to say.
+        await host.peer().hello("third", executor=_OTHER)
+        await other.ask("cancel", session_id="s", reason="enough")
+        rows = await other.rows("s")
+    assert Counter(row["node_id"] for row in rows if row.get("type") == "JobWaiting") == Counter(
+        each["node_id"] for each in nodes
+    )
+
+
+async def test_of_jobs_whose_time_is_up_one_fails_the_flow_and_of_the_others_nothing_is_said(tmp_path: Path) -> None:
+    async with mainframe(tmp_path, Settings(no_executor_timeout=0.3)) as host:
+        other = host.peer()
+        await other.hello("other", executor=_OTHER)
+        nodes = [node(f"n{number}") for number in range(100)]
+        assert (await other.ask("start", session_id="s", plan=plan(*nodes)))["error"] is None
+        rows = await other.rows("s")
+    assert rows[-1]["state"] == "failed"
+    assert len([row for row in rows if row.get("type") == "JobFailed"]) == 1
 
 
 async def test_a_job_that_waits_for_its_package_goes_to_who_comes_with_it(tmp_path: Path) -> None:
