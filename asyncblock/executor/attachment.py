@@ -42,6 +42,7 @@ from .keeping.upkeep import Upkeep
 from .keeping.valuewriter import ValueWriter
 from .ownprocesses import OwnProcesses
 from .services import Services
+from .sharedslots import SharedSlots
 
 __all__ = ["Attachment"]
 
@@ -78,6 +79,8 @@ class Attachment(JobHost):
         self._loop_ports: dict[Link, Window] = {link: link.new_port() for link in links}
         self._thread_ports: dict[Link, Window] = {link: link.new_port() for link in links}
         self.threads = asyncio.Semaphore(executor.sync_slots)
+        self.slots = None if links.alone else SharedSlots(links, executor.async_slots, executor.sync_slots)
+        """Where several partitions hand jobs out to it."""
         self.watchdog = Watchdog(
             self._stalled, job_of=_job_of, roots=executor.catalog.roots(), threshold=usual_threshold()
         )
@@ -142,6 +145,8 @@ class Attachment(JobHost):
         """Take note that a job's finish is in the journal, or never will be."""
         if self.jobs.pop(job.key, None) is not None and self.lifeline is not None:
             self.lifeline.end()
+        if self.slots is not None:
+            self.slots.over(job.key)
         if self.executor.once and not self.over.done():
             self.over.set_result(None)
         self.budget.change()
@@ -245,10 +250,14 @@ class Attachment(JobHost):
     def _parked(self) -> Iterator[None]:
         """Give a worker thread's place to others while its block waits for another one. On that thread."""
         self.loop.call_soon_threadsafe(self.threads.release)
+        if self.slots is not None:
+            self.slots.parked(1)
         try:
             yield
         finally:
             asyncio.run_coroutine_threadsafe(self.threads.acquire(), self.loop).result()
+            if self.slots is not None:
+                self.slots.parked(-1)
 
     def free_soon(self, values: list[Any]) -> None:
         """Free large values on a worker thread: on the loop they would stall it."""

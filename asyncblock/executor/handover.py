@@ -57,6 +57,9 @@ class Handover:
             # What the job asks for would be asked of another partition.
             words = f"session {message.session_id!r} isn't in partition {self._partition}, which has sent a job of it"
             raise RemoteProtocolError(words)
+        slots = self._attachment.slots
+        if slots is not None and not slots.take(self._partition, message):
+            return
         template = self._attachment.templates.of(message)
         if self._begins_at_once(message, template):
             # Said from here, it is on its way by the time the loop gets to the job: two wake-ups less (dispatch).
@@ -70,7 +73,12 @@ class Handover:
         binding = self._attachment.catalog.cached(template.binding_key)
         return binding is not None and binding.is_async
 
+    def reconnects(self) -> None:
+        if self._attachment.slots is not None:
+            self._attachment.slots.reconnects(self._partition)
+
     def cancel(self, message: Cancel) -> None:
+        self._never_comes(message)
         self._inbox.post(self._attachment.with_job, message, lambda job: job.cancel(message.reason, message.grace))
 
     def spawn(self, message: Spawn) -> None:
@@ -81,7 +89,12 @@ class Handover:
     def unspawn(self, message: Unspawn) -> None:
         self._inbox.post(self._attachment.processes.end, message.link)
 
+    def _never_comes(self, message: Cancel | Close) -> None:
+        if self._attachment.slots is not None:
+            self._attachment.slots.ended(message)
+
     def close(self, message: Close) -> None:
+        self._never_comes(message)
         self._inbox.post(self._attachment.with_job, message, lambda job: job.fence(message.reason))
 
     def session_ended(self, session_id: str) -> None:
@@ -111,4 +124,6 @@ class Handover:
         return store.size, budget.limit, store.on_disk, budget.spilling.limit
 
     def link_over(self, error: AsyncBlockError) -> None:
+        if self._attachment.slots is not None:
+            self._attachment.slots.link_over(self._partition)
         self._inbox.post(self._attachment.lose_everything, self._link, error)

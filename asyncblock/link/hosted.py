@@ -46,6 +46,10 @@ class Host(Protocol):
         """Run a job whose records go to ``sender``."""
         ...
 
+    def reconnects(self) -> None:
+        """Take note that a connection begins: what the one before hasn't said by now isn't said any more."""
+        ...
+
     def cancel(self, message: Cancel) -> None:
         """Cancel a job."""
         ...
@@ -134,6 +138,8 @@ class Hosted:
 
     def greeting(self) -> dict[str, Any] | None:
         """Return what a Hello announces."""
+        if self._host is not None:
+            self._host.reconnects()
         announcement = self.announcement()
         self._greeted = encode(Announce(announcement))
         return announcement

@@ -157,6 +157,10 @@ class Link:
         """
         return await self.io.run(self._questions.read(session_id, offset, max_bytes))
 
+    def when_ending(self, told: Callable[[str, int], None]) -> None:
+        """Call ``told``, on the I/O thread, with the id and attempt of each job whose finish is about to be sent."""
+        self._link_sender.ending = told
+
     async def attach(self, host: Host) -> None:
         """Make this link an executor's. Raises ``Closed`` when it has a host already or is over."""
         await self.io.run(self._hosted.attach(host))

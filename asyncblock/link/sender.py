@@ -260,6 +260,8 @@ class LinkSender:
         """Jobs and attempts of the channels."""
         self.next_channel = 1
         """One past the highest channel that was ever opened."""
+        self.ending: Callable[[str, int], None] | None = None
+        """Told of each job whose finish is queued."""
         self._sendable = sendable
         self._numbers = itertools.count(1)
         self.buffer = buffer_of(io)
@@ -428,6 +430,8 @@ class LinkSender:
         """Queue a job's finish, and settle its mark when it is in the journal."""
         if self.channels.get(channel.number) is channel:
             channel.finish = parcel
+            if self.ending is not None:
+                self.ending(channel.job_id, channel.attempt)
             if channel.telemetry.holds_parcels:
                 self.io.loop.call_later(PREVIEW_PATIENCE, self._give_up_previews, channel)
         self.mark(channel, mark)

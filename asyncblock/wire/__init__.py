@@ -254,7 +254,7 @@ caller's id, its attempt and a name without dots, joined by dots, and carries ``
 ``BlockArguments`` record with that id. The answer is the offset from which on the session's journal tells of the job;
 ``BlockJobFinished`` or ``FlowJobFinished`` is its end. ``cancel_block``, ``query_block``, ``query_downstream`` and
 ``update_node_weight`` are the others. ``give_back`` returns a job that hasn't begun, with a ``reason``: its code
-was edited since the executor announced it.
+was edited since the executor announced it, or, with ``full``, jobs of other partitions have all of its slots.
 
 **Life.** Both sides send ``ping`` each ``heartbeat`` seconds, executors with the bytes of values that stay there and
 how many may be; any byte is a sign of life; three heartbeats of silence end the connection. ``bye`` with ``stop:
@@ -274,6 +274,12 @@ the websocket's request names, from 0; without it, to 0. A session is in the par
 is refused (``partition``). Whoever is to see all of a set has a link to each partition: to partition 0 first, whose
 Welcome says how many there are. What isn't about one session is asked of each of them: each knows, lists and deletes
 its own sessions alone. To list the newest of all, ask each for so many, and sort what comes by ``created_at``, then id.
+
+**Slots of several partitions.** An executor tells each partition of all its slots, and what comes beyond them it gives
+back with ``full: true``. After that the partition hands out to it only what it offers by ``free``, so many ``slots`` of
+a ``kind``, until it has less to do than that, or an offer without ``slots``, or another Hello. The answer names the
+jobs that were handed out for the offer: for those the slots are kept, and the rest may be offered to others. Blocks
+that other jobs have asked for have no slots and are never given back for want of one.
 
 **Versions.** A version that can't be served gets a ``bye`` with code ``version``. Fields are added, never given
 another meaning; record types are added, never changed; golden frames under ``tests/wire`` hold both.

@@ -6,7 +6,7 @@ A *running job* asks in the name of an open attempt that its link holds; the oth
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, NotRequired, TypedDict
+from typing import Annotated, Any, Final, Literal, NotRequired, TypedDict
 
 from .checking import Bounds, Loose, Text, WrongField, checker
 from .fields import Count, HandleDef, Json, Object, PlanFields, ReferenceField, Windows, Words
@@ -134,6 +134,24 @@ class GiveBack(JobParams):
     """A job that hasn't begun."""
 
     reason: str
+    full: NotRequired[bool]
+    """The executor has no slot for it: jobs of other partitions have them all."""
+
+
+class Free(TypedDict):
+    """Slots that an executor offers which had none."""
+
+    kind: Literal["loop", "threads"]
+    """For async jobs, or for those in threads."""
+    slots: NotRequired[Annotated[int, Bounds(0, 1_000_000)] | None]
+    """How many more jobs it takes; if missing, as many as it has announced."""
+
+
+class HandedOut(TypedDict):
+    """What the executor gets for the slots that it has offered."""
+
+    jobs: list[tuple[str, int]]
+    """Ids and attempts."""
 
 
 class QueryBlock(JobParams):
@@ -542,6 +560,14 @@ METHODS: Final[dict[str, Method]] = {
         ("not_held", "begun"),
         "gets not_held",
         True,
+    ),
+    "free": Method(
+        Free,
+        HandedOut,
+        _EXECUTOR,
+        "Offer slots again, after a ``give_back`` for want of them; say which jobs get them.",
+        (),
+        "hands out what is there then",
     ),
     "query_block": Method(
         QueryBlock,

@@ -86,6 +86,9 @@ class Host:
     def dispatch(self, message: Dispatch, sender: JobSender) -> None:
         self.jobs.append((message.job_id, message.attempt, message.channel))
 
+    def reconnects(self) -> None:
+        pass
+
     def lag(self) -> float:
         return 0.0
 

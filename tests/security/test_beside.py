@@ -182,6 +182,10 @@ async def questions_in_its_name(house: House, innocent: Innocent) -> None:
         for number, (method, more) in enumerate(OF_JOBS.items()):
             reply = await peer.ask(method, id=f"q{number}", **params, **more)
             assert reply["error"]["code"] == "not_held"
+    # An offer is of its own slots alone.
+    assert (await peer.ask("free", id="f", kind="loop", slots=1000))["error"] is None
+    for params in ({"kind": "gpu"}, {"kind": "loop", "slots": -1}, {"kind": "loop", "slots": 10**9}, {"slots": 1}):
+        assert (await peer.ask("free", id=str(params), **params))["error"]["code"] == "params"
     value = {**its, "place": 0, "error": "it is gone"}
     assert (await peer.ask("exported", id="e", **value))["error"] is None
     for role in ("observer", "executor"):

@@ -384,6 +384,11 @@ TABLE: list[tuple[Callable[[Case], Awaitable[str]], str, tuple[str, str, str]]] 
         for whose in (OWN, OTHERS, UNKNOWN)
         for method in ("exported", "carried")
     ],
+    # Of its own slots.
+    *[
+        (request_as_job("free", kind="loop", slots=1), whose, ("allowed", "refused", "refused"))
+        for whose in (OWN, OTHERS, UNKNOWN)
+    ],
     *[
         (said_downwards_only(op), OTHERS, ENDS)
         for op in (

@@ -99,6 +99,8 @@ class Executor:
         assert key not in self._jobs, f"{key} was handed out twice"
         self._jobs[key] = self.world.tasks.create_task(self._run(message, sender))
 
+    def reconnects(self) -> None: ...
+
     def cancel(self, message: Cancel) -> None:
         self._stop(message.job_id, message.attempt)
 

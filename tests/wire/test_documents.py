@@ -13,6 +13,7 @@ import orjson
 import pytest
 
 from asyncblock.server.dispatching.exports import LINK_METHODS
+from asyncblock.server.dispatching.freeslots import SLOT_METHODS
 from asyncblock.server.rpc.api import METHODS as CLIENT_METHODS
 from asyncblock.server.rpc.blocks import JOB_METHODS
 from asyncblock.server.rpc.operations import QUESTIONS
@@ -121,7 +122,7 @@ def test_every_object_and_array_of_a_message_says_what_it_holds() -> None:
 
 def test_the_requests_that_are_described_are_those_that_are_answered() -> None:
     answered = {**CLIENT_METHODS, **QUESTIONS}
-    assert METHODS.keys() == answered.keys() | JOB_METHODS.keys() | LINK_METHODS.keys()
+    assert METHODS.keys() == answered.keys() | JOB_METHODS.keys() | LINK_METHODS.keys() | SLOT_METHODS.keys()
     for name, (roles, _) in answered.items():
         assert METHODS[name].roles == roles, name
     assert {name for name, method in METHODS.items() if method.of_jobs} == JOB_METHODS.keys()

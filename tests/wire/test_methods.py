@@ -139,7 +139,16 @@ async def gives_back(asked: set[str], host: Host) -> None:
     await peer.say("announce", executor=None)
     who = {"session_id": "t", "job_id": dispatch["job_id"], "attempt": 1}
     await ask(asked, peer, "give_back", **who, reason="edited")
+    await peer.say("announce", executor=can)
+    dispatch = await peer.until("dispatch")
+    await ask(asked, peer, "give_back", **{**who, "attempt": dispatch["attempt"]}, reason="none is free", full=True)
+    # Not before it says that it has a slot.
+    assert (await ask(asked, peer, "free", kind="threads", slots=1))["jobs"] == []
+    assert (await ask(asked, peer, "free", kind="loop", slots=0))["jobs"] == []
+    assert (await ask(asked, peer, "free", kind="loop", slots=1))["jobs"] == [[dispatch["job_id"], 3]]
+    assert (await peer.until("dispatch"))["attempt"] == 3
     await ask(set(), peer, "cancel", session_id="t")
+    await ask(asked, peer, "give_back", **{**who, "attempt": 3}, reason="none is free", full=True)
     await peer.rows("t")
 
 

@@ -23,6 +23,7 @@ from ..serverlimits import MAX_WORDS
 from .absence import Absence
 from .dispatchsender import DispatchSender
 from .drained import Drained
+from .freeslots import free_slots, spend
 from .jobqueues import JobQueues, is_to_go_out
 from .needs import BESIDE, SPAWN, Need, has_version, need_of
 from .placing import Placing
@@ -210,11 +211,7 @@ class Dispatcher:
         """Return how many more jobs like this a link's executor can take."""
         if link.executor is None or not self._has_room(link, need):
             return 0
-        if need.in_thread:
-            free = link.executor.sync_slots - link.sync_load
-            # Parked threads are counted only when no other is free: that takes a look at every attempt.
-            return free if free > 0 else free + _parked(link)
-        return link.executor.slots - (link.load - link.sync_load)
+        return free_slots(link, link.executor, in_thread=need.in_thread)
 
     @property
     def waiting(self) -> int:
@@ -232,6 +229,7 @@ class Dispatcher:
         link.attempts[attempt.channel] = attempt
         link.given = True
         _count(attempt, 1)
+        spend(link, job)
         job.attempt, job.state = attempt, JobState.ASSIGNED
         if job.group is not None and not job.block.get("spawn"):
             attempt.away = self._pin(job, link)
@@ -439,11 +437,6 @@ def _stands_at(attempt: Attempt, threads: list[Any]) -> str | None:
             if str(file).endswith(entry):
                 return f"{function} ({file}:{line})"
     return None
-
-
-def _parked(link: LinkState) -> int:
-    """Return how many threads wait for blocks that they have asked for: their places are free for those."""
-    return sum(not each.fenced and each.job.in_thread and bool(each.job.blocks) for each in link.attempts.values())
 
 
 def _count(attempt: Attempt, change: int) -> None:

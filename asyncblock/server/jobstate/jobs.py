@@ -274,6 +274,8 @@ class LinkState:
     """Link ids of the processes that it was asked to start and that haven't ended."""
     load: int = 0
     """How many open jobs it holds."""
+    room: dict[str, int] = field(default_factory=dict)
+    """How many more jobs of a kind it takes, where it has other partitions' jobs too; else as many as are announced."""
     taken: dict[str, int] = field(default_factory=dict)
     """What open jobs have of what its executor offers: thousandths by name."""
     pool: str | None = None

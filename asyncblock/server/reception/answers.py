@@ -17,6 +17,7 @@ from ...wire.messages import Fetch, Fetched, Message, Page, Read, Reply, Request
 from ...wire.methods import misfit
 from ..committing.transaction import Transaction
 from ..dispatching.exports import LINK_METHODS
+from ..dispatching.freeslots import SLOT_METHODS
 from ..jobstate.jobs import LinkState
 from ..journal import BodyKey, RequestRow
 from ..peers.connection import Connection
@@ -209,6 +210,12 @@ class Answers:
             _check(message)
             sessions = self._sessions
             return said_by_link(sessions.exports, sessions.running, transaction, self._link, message.params)
+        said_of_slots = SLOT_METHODS.get(message.method)
+        if said_of_slots is not None:
+            if "executor" not in self._roles:
+                raise Rejected(f"this token may not {message.method!r}", code="unauthorized")
+            _check(message)
+            return said_of_slots(self._sessions.dispatch.pump_all, transaction, self._link, message.params)
         entry = METHODS.get(message.method)
         if entry is None:
             raise Rejected(f"unknown method {message.method!r}", code="method")

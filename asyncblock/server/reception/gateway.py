@@ -273,6 +273,7 @@ class Gateway(LinkServices):
         # were over before this mainframe began aren't in its memory: a number given twice would mix two jobs up.
         link.next_channel = max(link.next_channel, hello.next_channel, *(entry[0] + 1 for entry in hello.channels), 1)
         link.announced(executor)
+        link.room.clear()
         link.last_heard = link.seen = self.sessions.loop.time()
         self.returned(link)
         self.sessions.dispatch.back(link)

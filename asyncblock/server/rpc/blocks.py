@@ -18,6 +18,7 @@ from ...flow.entries import BlockRequested
 from ...flow.plan import MAX_WEIGHT, NodePlan, Plan, Source
 from ...wire.messages import Close
 from ..committing.transaction import Transaction
+from ..dispatching.freeslots import full
 from ..dispatching.needs import need_of_block, serves
 from ..jobstate.blockspec import RetryPolicy
 from ..jobstate.jobs import Attempt, Job, JobOwner, JobState, LinkState
@@ -147,6 +148,8 @@ def _give_back(transaction: Transaction, attempt: Attempt, params: Params) -> di
     if job.state is not JobState.ASSIGNED:
         raise Rejected(f"job {job.job_id} has begun", code="begun")
     attempt.link.send(Close(attempt.channel, job.job_id, attempt.number, reason))
+    if params.get("full"):
+        full(attempt.link, job)
     if job.cancelling is None:
         job.session.release(transaction, job, reason)
     else:
