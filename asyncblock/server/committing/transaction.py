@@ -12,8 +12,7 @@ from ..histograms import Histogram
 from ..journal import Journal, Snapshot, Write
 from .recentrows import RecentRows
 
-__all__ = ["Journaled", "Transaction"]
-
+__all__ = ["Journaled", "Transaction", "now_ms"]
 
 JOBS = 10
 """Jobs that a transaction creates at most, for each takes 90 µs: what follows is decided in further ones. A question
@@ -22,6 +21,11 @@ waits for some five of them on its way through the loop (stall)."""
 ROW_BYTES = 1 << 20
 """Bytes of a row at which the next line begins another one, in the same transaction: a page is at least a row, and has
 to fit into a message."""
+
+
+def now_ms() -> int:
+    """Return the ms since the epoch: the ``t`` of lines that the mainframe itself writes."""
+    return time.time_ns() // 1_000_000
 
 
 class Journaled(Protocol):

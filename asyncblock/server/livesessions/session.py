@@ -7,7 +7,6 @@ act on what isn't a line of the same transaction.
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from typing import Any
 
@@ -29,7 +28,7 @@ from ...flow.entries import (
 from ...flow.plan import Plan
 from ...resources import NOTHING
 from ...wire.messages import Close
-from ..committing.transaction import Transaction
+from ..committing.transaction import Transaction, now_ms
 from ..committing.values import Found
 from ..dispatching.needs import BESIDE
 from ..jobstate.blockspec import BlockKind, title_of
@@ -82,7 +81,7 @@ class RunningSession(SessionEnd):
             plan=plan,
             inputs=self.inputs,
             **({"metadata": self.metadata} if self.metadata else {}),
-            t=_now(),
+            t=now_ms(),
         )
         self.feed(transaction, SessionBegun())
 
@@ -91,7 +90,7 @@ class RunningSession(SessionEnd):
         if self.state != "running":
             return
         transaction.urgent = True
-        transaction.say(self, "SessionCancelled", reason=reason, t=_now())
+        transaction.say(self, "SessionCancelled", reason=reason, t=now_ms())
         self.feed(transaction, Cancelled(reason))
 
     def break_off(self, reason: str) -> None:
@@ -116,7 +115,7 @@ class RunningSession(SessionEnd):
 
         Whether an executor has begun a job, or even finished it, may be what was lost: the retry policy decides.
         """
-        transaction.say(self, "JournalBroken", epoch=epoch, reason=reason, t=_now())
+        transaction.say(self, "JournalBroken", epoch=epoch, reason=reason, t=now_ms())
         words = f"the mainframe's journal was broken ({reason}): what has become of its attempt can't be known"
         for job in [job for job in self.jobs.values() if job.attempt is not None]:
             self.fail_job(transaction, job, words, retry=True)
@@ -125,7 +124,7 @@ class RunningSession(SessionEnd):
         """End a run of a subflow, or a condition, from outside: its time is up, or its caller cancelled it."""
         self._undecided.pop(job_id, None)
         if self._run.is_open(job_id):
-            transaction.say(self, "JobFailed", job_id=job_id, attempt=1, error=error, retry=False, t=_now())
+            transaction.say(self, "JobFailed", job_id=job_id, attempt=1, error=error, retry=False, t=now_ms())
             self._feed_failure(transaction, error, None, job_id=job_id, **self._node_of(job_id))
 
     # ------------------------------------------------------------------ the flow's decisions
@@ -151,7 +150,7 @@ class RunningSession(SessionEnd):
             self._owner.supervisor.soon(self._settle, what="deciding", session=self)
         for decision in decisions:
             line = decision.to_json()
-            line["t"] = _now()
+            line["t"] = now_ms()
             if isinstance(decision, FlowJobOutput) and (constant := self._constant(decision.ref)) is not None:
                 # Readers have the journal's rows and no plan.
                 line["value"] = constant.value
@@ -248,7 +247,7 @@ class RunningSession(SessionEnd):
         values = {handle: each.value for handle, each in found.items()}
         handle = conditions.decide(block["cases"], block.get("default"), values)
         ref = next(iter(created.inputs.values()), None)
-        transaction.say(self, "ConditionDecided", job_id=created.job_id, handle=handle, ref=ref, t=_now())
+        transaction.say(self, "ConditionDecided", job_id=created.job_id, handle=handle, ref=ref, t=now_ms())
         self.feed(transaction, ConditionDecided(created.job_id, handle, ref))
 
     # ------------------------------------------------------------------ recovery
@@ -264,7 +263,7 @@ class RunningSession(SessionEnd):
             elif self.state == "running" and job.retry_at is not None:
                 at, pause = job.retry_at
                 # Never longer than the pause: clocks may have been set.
-                self._owner.retry_later(job, min(pause, max(0.0, (at - _now()) / 1000)))
+                self._owner.retry_later(job, min(pause, max(0.0, (at - now_ms()) / 1000)))
             elif self.state == "running":
                 waiting.append(job)
             else:
@@ -278,10 +277,6 @@ class RunningSession(SessionEnd):
         self._journal_decisions(transaction, self._run.settle(transaction.jobs))
         if self.state == "ending" and self._verdict is not None:
             self._conclude(transaction, self._verdict)
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def _too_large_to_test(handles: list[str]) -> str:

@@ -5,14 +5,13 @@ Nothing here decides that it ends; ``session`` does, or its flow.
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from ...flow.entries import RunFinished
 from ...wire.messages import SessionEnded
-from ..committing.transaction import Transaction
+from ..committing.transaction import Transaction, now_ms
 from ..committing.values import Found
 from ..dispatching.spill import sizes, spill
 from ..jobstate.jobs import Attempt, Job, JobState
@@ -117,7 +116,7 @@ class SessionEnd(SessionRows):
             self._finish_with(transaction, verdict, found)
 
     def _finish_with(self, transaction: Transaction, verdict: RunFinished, found: dict[str, Found]) -> None:
-        self.finished_at = _now()
+        self.finished_at = now_ms()
         self.error = verdict.error
         self.state = verdict.state
         self.lives.end()
@@ -163,7 +162,3 @@ class SessionEnd(SessionRows):
 
     def _begin(self, coroutine: Coroutine[Any, Any, None], what: str) -> None:
         self._owner.supervisor.begin(coroutine, what, self)
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000

@@ -5,7 +5,6 @@ Each of these notes a row and folds it in the same transaction. What the flow de
 
 from __future__ import annotations
 
-import time
 from abc import abstractmethod
 from functools import partial
 from typing import Any
@@ -15,7 +14,7 @@ import orjson
 from ...wire.bodies import BodyRef
 from ...wire.messages import Cancel, Close
 from ...wire.records import TERMINAL, check
-from ..committing.transaction import Transaction
+from ..committing.transaction import Transaction, now_ms
 from ..jobstate.jobs import Attempt, Job, JobState, ValueSources
 from ..jobstate.lives import Lost, VarValue
 from ..journal import BodyKey, DropBody, Snapshot
@@ -100,7 +99,7 @@ class SessionRows(SessionRecovery):
             error=error,
             retry=retry,
             **({} if lost is None else {"lost": lost._asdict()}),
-            t=_now(),
+            t=now_ms(),
         )
         self._fold_failure(transaction, job, error, retry, lost=None if lost is None else lost._asdict())
 
@@ -115,7 +114,7 @@ class SessionRows(SessionRecovery):
             link=attempt.link.link_id,
             channel=attempt.channel,
             **({"away": True} if attempt.away else {}),
-            t=_now(),
+            t=now_ms(),
         )
         job.retry_at = None
         self.links.add(attempt.link)
@@ -124,13 +123,13 @@ class SessionRows(SessionRecovery):
     def waits(self, transaction: Transaction, job: Job, reason: str) -> None:
         """Note that no executor can run a job."""
         fields = {"job_id": job.job_id, "node_id": job.node_id, "attempt": job.attempts + 1}
-        transaction.say(self, "JobWaiting", **fields, version=job.block.get("hash", ""), reason=reason, t=_now())
+        transaction.say(self, "JobWaiting", **fields, version=job.block.get("hash", ""), reason=reason, t=now_ms())
 
     def goes_on(self, transaction: Transaction, job: Job, versions: list[str]) -> None:
         """Note that a job runs another version of its code than that which the session began with."""
         fields = {"job_id": job.job_id, "node_id": job.node_id, "attempt": job.attempts}
         transaction.say(
-            self, "VersionAccepted", **fields, version=job.block.get("hash", ""), instead=versions, t=_now()
+            self, "VersionAccepted", **fields, version=job.block.get("hash", ""), instead=versions, t=now_ms()
         )
 
     def release(self, transaction: Transaction, job: Job, reason: str) -> None:
@@ -142,7 +141,7 @@ class SessionRows(SessionRecovery):
             node_id=job.node_id,
             attempt=job.attempts,
             reason=reason,
-            t=_now(),
+            t=now_ms(),
         )
         self._fold_release(transaction, job)
 
@@ -157,7 +156,7 @@ class SessionRows(SessionRecovery):
             attempt=attempt.number,
             seconds=seconds,
             where=where,
-            t=_now(),
+            t=now_ms(),
         )
 
     def cancel_one(self, transaction: Transaction, job: Job, reason: str) -> None:
@@ -173,7 +172,7 @@ class SessionRows(SessionRecovery):
     def _retry_later(self, transaction: Transaction, job: Job, error: str) -> None:
         """Journal when the next attempt is due: the pause outlives the mainframe."""
         pause = job.policy.pause(job.attempts)
-        at = _now() + int(pause * 1000)
+        at = now_ms() + int(pause * 1000)
         job.retry_at = (at, pause)
         transaction.say(
             self,
@@ -184,7 +183,7 @@ class SessionRows(SessionRecovery):
             error=error,
             pause=pause,
             at=at,
-            t=_now(),
+            t=now_ms(),
         )
         transaction.after(lambda: self._owner.retry_later(job, pause))
 
@@ -215,10 +214,10 @@ class SessionRows(SessionRecovery):
         job_id, attempt, place = value
         common = {"job_id": job_id, "attempt": attempt, "place": place}
         if file is None:
-            transaction.say(self, "ValueStays", **common, reason=words, t=_now())
+            transaction.say(self, "ValueStays", **common, reason=words, t=now_ms())
         else:
             note = {} if words is None else {"note": words}
-            transaction.say(self, "ValueExported", **common, host=file[0], file=file[1], **note, t=_now())
+            transaction.say(self, "ValueExported", **common, host=file[0], file=file[1], **note, t=now_ms())
         self.lives.exported(job_id, attempt, place, file, words if file is None else None)
 
     def value_carried(
@@ -229,7 +228,7 @@ class SessionRows(SessionRecovery):
         said = {"reason": words} if body is None else {"body": body.to_json()}
         # It makes no recovery longer.
         self._snapshot_at += 0 if body is None else body.length
-        transaction.say(self, "ValueCarried", job_id=job_id, attempt=attempt, place=place, **said, t=_now())
+        transaction.say(self, "ValueCarried", job_id=job_id, attempt=attempt, place=place, **said, t=now_ms())
         self.lives.carried(value, body, words)
 
     def value_copied(
@@ -238,7 +237,7 @@ class SessionRows(SessionRecovery):
         """Note that a var value came to another host, into a file there."""
         job_id, attempt, place = value
         common = {"job_id": job_id, "attempt": attempt, "place": place}
-        transaction.say(self, "ValueCopied", **common, link=link_id, host=file[0], file=file[1], t=_now())
+        transaction.say(self, "ValueCopied", **common, link=link_id, host=file[0], file=file[1], t=now_ms())
         self.lives.copied(value, link_id, file)
 
     def wait_for(self, transaction: Transaction, job: Job, missing: list[VarValue]) -> tuple[Lost, str | None] | None:
@@ -309,10 +308,6 @@ class SessionRows(SessionRecovery):
     @abstractmethod
     def break_off(self, reason: str) -> None:
         """End the session as failed at once: something of ours broke in it, so that its state can't be trusted."""
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def _refused(run: ChannelRecords, started: bool) -> list[tuple[int, str]]:

@@ -7,14 +7,13 @@ is over; what comes of it goes through the session, as an error or a cancel from
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from ...flow.entries import FlowJobStarted, JobCreated
 from ...wire.messages import Close
-from ..committing.transaction import Transaction
+from ..committing.transaction import Transaction, now_ms
 from ..committing.transactions import Transactions
 from ..jobstate.jobs import Job, JobOwner, JobState
 from ..journal import Snapshot
@@ -76,7 +75,7 @@ class Deadlines:
 
     def begin(self, job: Job, timeout: float, since: int | None) -> None:
         """Start the clock of a job, which began at ``since`` if that isn't now."""
-        self.since[job.job_id] = _now() if since is None else since
+        self.since[job.job_id] = now_ms() if since is None else since
         self._timers[job.job_id] = self._later(self._left(timeout, since), self._time_is_up, job)
 
     def begin_flow(self, opened: FlowJobStarted | JobCreated, since: int | None = None) -> None:
@@ -84,7 +83,7 @@ class Deadlines:
         timeout = self._session.plan.resolve(opened.flow, opened.node_id, opened.spec).timeout
         if timeout is not None:
             text = f"Timeout: it took longer than {timeout:g} s"
-            self.since[opened.job_id] = _now() if since is None else since
+            self.since[opened.job_id] = now_ms() if since is None else since
             self._timers[opened.job_id] = self._later(self._left(timeout, since), self._flow_is_late, opened, text)
 
     def over(self, job_id: str) -> None:
@@ -126,7 +125,7 @@ class Deadlines:
         """
         if since is None:
             return timeout
-        spent = max(0.0, (_now() - since) / 1000)
+        spent = max(0.0, (now_ms() - since) / 1000)
         return min(timeout, max(timeout - spent, _BACK * self._transactions.settings.heartbeat))
 
     def _flow_is_late(self, opened: FlowJobStarted | JobCreated, error: str) -> None:
@@ -143,7 +142,7 @@ class Deadlines:
                 session.fail_job(transaction, job, error, retry=False)
             elif job.cancelling is None:
                 transaction.urgent = True
-                transaction.say(session, "JobCancelling", job_id=job.job_id, reason=error, overdue=True, t=_now())
+                transaction.say(session, "JobCancelling", job_id=job.job_id, reason=error, overdue=True, t=now_ms())
                 job.overdue = error
                 session.cancel_job(job, error)
                 self.abandon_later(job)
@@ -167,7 +166,3 @@ class Deadlines:
                 )
         if jobs:
             self._transactions.supervisor.soon(self._abandon, jobs, what="a timer", session=self._session)
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000

@@ -5,11 +5,10 @@ What is said here stands in the session's journal; what follows from it is the s
 
 from __future__ import annotations
 
-import time
 from typing import Protocol
 
 from ...flow.entries import BlockRequested, Fact, FlowJobStarted, Weighed
-from ..committing.transaction import Transaction
+from ..committing.transaction import Transaction, now_ms
 from ..committing.transactions import Transactions
 from ..jobstate.jobs import Job, JobOwner, JobState
 from ..journal import Snapshot
@@ -70,7 +69,7 @@ class BlockRequests:
             reference=asked.reference,
             inputs=asked.inputs,
             extra=asked.extra,
-            t=_now(),
+            t=now_ms(),
         )
         offset = session.next_offset
         self.note(asked, offset)
@@ -91,7 +90,7 @@ class BlockRequests:
 
     def weigh(self, transaction: Transaction, job: Job, node_id: str, weight: float) -> None:
         """A job gives a node of its flow another weight in the flow's progress."""
-        transaction.say(self._session, "NodeWeighed", job_id=job.job_id, node_id=node_id, weight=weight, t=_now())
+        transaction.say(self._session, "NodeWeighed", job_id=job.job_id, node_id=node_id, weight=weight, t=now_ms())
         self._session.feed(transaction, Weighed(job.job_id, node_id, weight))
 
     # ------------------------------------------------------------------ the end
@@ -106,7 +105,7 @@ class BlockRequests:
             session.fail_job(transaction, job, f"cancelled: {reason}", retry=False)
         elif job is not None:
             transaction.urgent = True
-            transaction.say(session, "JobCancelling", job_id=job_id, reason=reason, t=_now())
+            transaction.say(session, "JobCancelling", job_id=job_id, reason=reason, t=now_ms())
             session.cancel_job(job, reason)
             session.deadlines.abandon_later(job)
 
@@ -140,7 +139,7 @@ class BlockRequests:
                 job_id=ended.job_id,
                 node_id=ended.node_id,
                 error=error,
-                t=_now(),
+                t=now_ms(),
             )
 
     def forget(self, ended: Job | FlowJobStarted) -> None:
@@ -148,7 +147,3 @@ class BlockRequests:
         caller = self._session.jobs.get(ended.caller) if ended.caller is not None else None
         if caller is not None:
             caller.blocks.discard(ended.job_id)
-
-
-def _now() -> int:
-    return int(time.time() * 1000)
