@@ -134,7 +134,10 @@ class RunState:
             self._created += 1
         else:
             flow = self._jobs[entry.caller].flow
-            self._let_go(self._asked.popleft().inputs.values())
+            while (asked := self._asked.popleft()).job_id != entry.job_id:
+                # In a replay: live it was passed over, for its caller had ended.
+                self._let_go(asked.inputs.values())
+            self._let_go(asked.inputs.values())
         job = RunJob(entry.job_id, flow, node, entry.stacks, held=held)
         flow.jobs[entry.job_id] = self._jobs[entry.job_id] = job
         return job

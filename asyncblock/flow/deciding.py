@@ -50,8 +50,11 @@ class DecidingRun(RunState):
             self._failing.popleft()
         if self._emitted:
             return self._emitted[0]
-        if self._asked:
-            return self._answer(self._asked[0])
+        while self._asked:
+            if self.is_open(self._asked[0].caller):
+                return self._answer(self._asked[0])
+            # Its caller has ended before there was room for another job.
+            self._let_go(self._asked.popleft().inputs.values())
         while self._touched:
             node = self._touched[0]
             if node.ready and not node.flow.ended:

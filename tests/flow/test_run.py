@@ -430,3 +430,27 @@ def test_outputs_for_nobody_and_for_the_flows_output_are_not_queued_at_once() ->
     assert not run.queue("s.0", "nobody", ("record", 1, 0, 0, "nobody"), 5, 3, 9)
     assert not run.queue("s.0", "o", ("record", 1, 0, 0, "o"), 5, 3, 9)
     assert not run.queue("unknown", "o", ("record", 1, 0, 0, "o"), 5, 3, 9)
+
+
+def test_a_block_isnt_run_whose_caller_ended_before_there_was_room_for_it() -> None:
+    asking = plan(node("a"), node("asks", concurrency=-1, x="a.o"), catalog={"p::task": node("task")})
+    run, replayed = Run(asking, "s"), Run(asking, "s")
+    entries: list[Fact | Decision] = []
+
+    def feed(fact: Fact, jobs: int | None = None) -> list[Decision]:
+        decisions = run.feed(fact, jobs)
+        entries.extend((fact, *decisions))
+        return decisions
+
+    feed(SessionBegun())
+    callers = [each for value in ("v", "w") for each in ids(feed(Output("s.0", "o", value)))]
+    for caller in callers:
+        assert feed(BlockRequested(caller, f"{caller}-1", "p::task", "x", {"x": "v"}), 0) == []
+    assert feed(Finished(callers[0]), 0) == []
+    made = run.settle(10)
+    assert ids(made) == [f"{callers[1]}-1"]
+    entries += made
+    for entry in entries:
+        replayed.replay(through_json(entry))
+    assert replayed.to_snapshot() == run.to_snapshot()
+    assert replayed.settle() == []
