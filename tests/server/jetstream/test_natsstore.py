@@ -102,7 +102,7 @@ async def test_who_is_refused_is_told_so_however_the_answers_fall(tmp_path: Path
 
         async def refused(number: int) -> str:
             with pytest.raises(Unavailable) as caught:
-                await NatsStore.open([url], patience=0.3 + number / 1000)
+                await NatsStore.open([url], patience=1 + number / 1000)
             return str(caught.value)
 
         async with asyncio.timeout(30):
