@@ -93,8 +93,8 @@ async def init(
     servers = ClusterServers.read(given)
     PartitionNames(name)
     if partitions > 1:
-        # Members can own several, and clients and executors have a link to each. But each partition would fill all of
-        # an executor's slots.
+        # Members can own several, and clients and executors have a link to each. Slots are shared, but each partition
+        # counts processes for blocks, and what executors offer, alone: two could give one GPU twice.
         raise Unavailable(f"partitions is 1, not {partitions}: a set has one owner at a time so far")
     limit = -1
     if max_bytes is not None:
